@@ -1,0 +1,46 @@
+"""What a loss function sees.
+
+A loss is a plain function ``loss(prediction, truth, context) -> Tensor [L]``: one value for each
+label, averaged over the events of the batch. A list of losses is summed; the label weights multiply
+the result afterwards.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from dnn_reco.nn.interface import LabelKeys
+
+
+@dataclass(frozen=True)
+class Truth:
+    """True labels of B events [B, L], in physical units and transformed."""
+
+    labels: Tensor
+    labels_trafo: Tensor
+
+
+@dataclass(frozen=True)
+class LossContext:
+    """What losses may need besides prediction and truth.
+
+    Attributes
+    ----------
+    label_names
+        Names of the L labels, in order.
+    label_keys
+        Names of special labels.
+    residual_trafo
+        Predicted minus true label in the transformed space [B, L]; azimuth labels corrected for
+        their period.
+    event_weights
+        Weight of each event [B, 1], or None where all weigh the same.
+    tukey_scale
+        Median absolute transformed residual of each label [L] (`label_scale_tukey`).
+    """
+
+    label_names: tuple[str, ...]
+    label_keys: LabelKeys
+    residual_trafo: Tensor
+    event_weights: Tensor | None
+    tukey_scale: Tensor

@@ -1,0 +1,120 @@
+"""What goes into a network and what comes out: the only types that models and losses share.
+
+A model named by a config is any callable ``model(spec, **model_kwargs) -> Network``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dnn_reco.transform import TransformationModel
+
+
+@dataclass(frozen=True)
+class Hits:
+    """The hit DOMs of a batch of events, untransformed.
+
+    Attributes
+    ----------
+    num_events
+        Number of events B of the batch; events without any hit are allowed.
+    event
+        Which event of the batch each hit belongs to [k], int64, 0 … B - 1, ascending.
+    dom
+        DOM index of each hit [k], int64, 0 … 5159.
+    features
+        Input features of each hit DOM [k, F], as in the data file (times relative to the event's
+        time offset).
+    """
+
+    num_events: int
+    event: Tensor
+    dom: Tensor
+    features: Tensor
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Hits:
+        """The same hits on another device."""
+        return Hits(
+            self.num_events,
+            self.event.to(device, non_blocking=non_blocking),
+            self.dom.to(device, non_blocking=non_blocking),
+            self.features.to(device, non_blocking=non_blocking),
+        )
+
+
+@dataclass(frozen=True)
+class LabelKeys:
+    """Names of the labels that networks and losses treat in a special way (None: there is none)."""
+
+    zenith: str | None = None
+    azimuth: str | None = None
+    dir_x: str | None = None
+    dir_y: str | None = None
+    dir_z: str | None = None
+    pid: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """All that a network must know about the data it will see.
+
+    Attributes
+    ----------
+    transformation
+        Names of labels and features' flags, and the moments to transform with.
+    dom_init_values
+        What an unlisted bin holds [F] (`DOM_init_values`), untransformed.
+    label_keys
+        Names of special labels.
+    """
+
+    transformation: TransformationModel
+    dom_init_values: NDArray[np.float64]
+    label_keys: LabelKeys
+
+    @property
+    def num_bins(self) -> int:
+        """Number of input features F of a DOM."""
+        return self.transformation.settings.num_bins
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the L labels, in order."""
+        return self.transformation.settings.label_names
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of B events; all tensors [B, L].
+
+    Attributes
+    ----------
+    labels_trafo, uncertainty_trafo
+        Labels and their uncertainties in the transformed (normalised) space.
+    labels, uncertainty
+        The same in physical units; for labels with logarithm the uncertainty is that of ln(1 + x).
+    logits
+        For classification labels the value before the sigmoid, 0 for all other labels.
+    """
+
+    labels_trafo: Tensor
+    uncertainty_trafo: Tensor
+    labels: Tensor
+    uncertainty: Tensor
+    logits: Tensor
+
+
+class Network(Protocol):
+    """What training and inference ask of a `torch.nn.Module`."""
+
+    def __call__(self, hits: Hits) -> Prediction:
+        """Predict labels and uncertainties of a batch of events."""
+
+    def parameter_groups(self) -> dict[str, list[torch.nn.Parameter]]:
+        """Trainable parameters by the names that `vars` of an optimizer may use (`pred`, `unc`)."""

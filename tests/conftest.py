@@ -1,0 +1,28 @@
+"""Where the shared test data are: `DNN_RECO_TEST_DATA`, or `../shared/data` beside the checkout."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+_REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the collaboration's own events and the golden numbers; skips where it is absent."""
+    folder = Path(os.environ.get("DNN_RECO_TEST_DATA", _REPOSITORY.parent / "shared" / "data"))
+    if not (folder / "golden").is_dir():
+        pytest.skip(f"shared test data not found in '{folder}': set DNN_RECO_TEST_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden_network(shared_data: Path) -> Path:
+    return shared_data / "golden" / "network"
+
+
+@pytest.fixture(scope="session")
+def numu_file(shared_data: Path) -> Path:
+    """32 real neutrino simulation events."""
+    return shared_data / "real_nugen" / "NuMu_medium_00000001.hdf5"
