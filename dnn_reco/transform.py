@@ -9,10 +9,27 @@ This module is numpy only, so that fitting needs no deep-learning library; netwo
 model on their device through :mod:`dnn_reco.nn.densify` and :mod:`dnn_reco.nn.label_transform`.
 """
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from dnn_reco.detector.geometry import NUM_DOMS
+from dnn_reco.detector.grid import DOM_CELL, NUM_CELLS, NUM_MAIN_CELLS
+from dnn_reco.errors import DataError, ModelError
+from dnn_reco.files import write_atomically
+
+_FORMAT = "dnn_reco transformation model 1"
+# Two moments that differ by less than this share of their size are one number: what is left of a
+# variance then is rounding.
+_ROUNDING = 1e-13
 
 
 @dataclass(frozen=True)
@@ -60,3 +77,292 @@ class TransformationModel:
     label_std: NDArray[np.float64]
     misc_mean: NDArray[np.float64]
     misc_std: NDArray[np.float64]
+
+    @property
+    def digest(self) -> str:
+        """Hash of everything in the model: equal for equal models only."""
+        content = hashlib.sha256(json.dumps(asdict(self.settings)).encode())
+        for name, array in _arrays(self).items():
+            content.update(name.encode() + array.tobytes())
+        return content.hexdigest()
+
+
+class Moments:
+    """Mean and standard deviation of columns, from events that come in blocks of any size.
+
+    Sums are taken in float64 about a fixed value near the data (the `shift`), which keeps the
+    variance free of cancellation; blocks may be added in any order and number.
+
+    Parameters
+    ----------
+    shift
+        A value of each column that the data do not stray far from, any shape.
+    """
+
+    def __init__(self, shift: NDArray[np.float64]) -> None:
+        self.shift = shift
+        self.count = np.zeros(shift.shape[-1], dtype=np.int64)
+        self.sum = np.zeros_like(shift)
+        self.sum_of_squares = np.zeros_like(shift)
+
+    def add(self, count: int, total: NDArray[np.float64], squares: NDArray[np.float64]) -> None:
+        """Add `count` events with their sums of (x - shift) and (x - shift)²."""
+        self.count += count
+        self.sum += total
+        self.sum_of_squares += squares
+
+    def mean_and_std(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Population mean and standard deviation; a standard deviation of exactly 0 becomes 1."""
+        count = np.maximum(self.count, 1)
+        mean = self.sum / count
+        mean_square = self.sum_of_squares / count
+        variance = mean_square - mean**2
+        variance[variance <= _ROUNDING * mean_square] = 0.0
+        std = np.sqrt(variance)
+        return self.shift + mean, np.where(std == 0.0, 1.0, std)
+
+
+class TransformFit:
+    """Fits a transformation model in one pass over events.
+
+    Parameters
+    ----------
+    settings
+        Flags and names of the model to fit.
+    dom_init_values
+        What an unlisted bin of a DOM holds [F].
+    """
+
+    def __init__(self, settings: TransformSettings, dom_init_values: NDArray[np.float64]) -> None:
+        self.settings = settings
+        self._background = _log_columns(
+            dom_init_values[None],
+            settings.log_dom_bins,
+            [f"bin {i}" for i in range(settings.num_bins)],
+        )[0]
+        self._doms = Moments(
+            np.broadcast_to(self._background, (NUM_DOMS, settings.num_bins)).copy()
+        )
+        self._num_events = 0
+        self._labels: Moments | None = None
+        self._misc: Moments | None = None
+
+    @property
+    def num_events(self) -> int:
+        """Number of events seen so far."""
+        return self._num_events
+
+    def add(
+        self,
+        dom: NDArray[np.integer],
+        features: NDArray[np.floating],
+        labels: NDArray[np.floating],
+        misc: NDArray[np.floating],
+    ) -> None:
+        """Add a block of n events.
+
+        Parameters
+        ----------
+        dom, features
+            DOM index [k] and input features [k, F] of all hits of the block.
+        labels, misc
+            Labels [n, L] and misc data [n, M].
+
+        Raises
+        ------
+        DataError
+            Where a column with log flag holds a value of -1 or less.
+        """
+        settings = self.settings
+        index = dom.astype(np.intp)
+        total = np.empty((settings.num_bins, NUM_DOMS))
+        squares = np.empty((settings.num_bins, NUM_DOMS))
+        for column, use_log in enumerate(settings.log_dom_bins):
+            values = features[:, column].astype(np.float64)
+            if use_log:
+                values = _log(values, f"input bin {column}")
+            values -= self._background[column]
+            total[column] = np.bincount(index, weights=values, minlength=NUM_DOMS)
+            values *= values
+            squares[column] = np.bincount(index, weights=values, minlength=NUM_DOMS)
+        self._num_events += len(labels)
+        self._doms.add(len(labels), total.T, squares.T)
+        self._labels = _add_rows(
+            self._labels, _log_columns(labels, settings.log_label_bins, settings.label_names)
+        )
+        self._misc = _add_rows(
+            self._misc, _log_columns(misc, settings.log_misc_bins, settings.misc_names)
+        )
+
+    def result(self) -> TransformationModel:
+        """The fitted model.
+
+        Raises
+        ------
+        DataError
+            If no event was added.
+        """
+        if self._labels is None or self._misc is None or self.num_events == 0:
+            raise DataError("a transformation model cannot be fitted to 0 events")
+        dom_mean, dom_std = _cells_from_doms(
+            *self._doms.mean_and_std(), self.settings.treat_doms_equally
+        )
+        return TransformationModel(
+            self.settings,
+            dom_mean,
+            dom_std,
+            *self._labels.mean_and_std(),
+            *self._misc.mean_and_std(),
+        )
+
+
+def _add_rows(moments: Moments | None, rows: NDArray[np.float64]) -> Moments | None:
+    if len(rows) == 0:
+        return moments
+    finite = np.isfinite(rows)
+    if moments is None:
+        # the first event is as near to the data as need be, and exact for constant columns
+        moments = Moments(np.where(finite[0], rows[0], 0.0))
+    shifted = np.where(finite, rows - moments.shift, 0.0)
+    moments.add(finite.sum(axis=0), shifted.sum(axis=0), (shifted**2).sum(axis=0))
+    return moments
+
+
+def _log(values: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    smallest = np.nanmin(values, initial=0.0)
+    if smallest <= -1.0:
+        raise DataError(
+            f"the logarithm ln(1 + x) is asked for {name}, which holds values down to "
+            f"{smallest:g}: switch its log flag off (trafo_log_dom_bins, trafo_log_label_bins, "
+            "trafo_log_misc_bins) or drop such events with a filter"
+        )
+    return np.log(1.0 + values)
+
+
+def _log_columns(
+    rows: NDArray[np.floating], log_columns: Sequence[bool], names: Sequence[str]
+) -> NDArray[np.float64]:
+    """Rows [n, C] in float64, with ln(1 + x) taken of the flagged columns."""
+    result = rows.astype(np.float64)
+    for column, (use_log, name) in enumerate(zip(log_columns, names, strict=True)):
+        if use_log:
+            result[:, column] = _log(result[:, column], f"'{name}'")
+    return result
+
+
+def _cells_from_doms(
+    mean: NDArray[np.float64], std: NDArray[np.float64], treat_doms_equally: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Moments by cell [6480, F] from moments by DOM index [5160, F].
+
+    With `treat_doms_equally` the DOMs of the main array share the mean of their means and the mean
+    of their standard deviations (not the pooled one); DeepCore has averages of its own.
+    """
+    in_main = DOM_CELL < NUM_MAIN_CELLS
+    cells = []
+    for moments, empty in ((mean, 0.0), (std, 1.0)):
+        values = moments
+        if treat_doms_equally:
+            values = np.where(
+                in_main[:, None], moments[in_main].mean(axis=0), moments[~in_main].mean(axis=0)
+            )
+        by_cell = np.full((NUM_CELLS, moments.shape[1]), empty)
+        by_cell[DOM_CELL] = values
+        cells.append(by_cell)
+    return cells[0], cells[1]
+
+
+def _arrays(model: TransformationModel) -> dict[str, NDArray[np.float64]]:
+    return {
+        field.name: np.ascontiguousarray(getattr(model, field.name))
+        for field in fields(TransformationModel)
+        if field.name != "settings"
+    }
+
+
+def save_transformation(model: TransformationModel, path: Path) -> None:
+    """Write the model to `path` (safetensors: plain arrays and a header, whatever the suffix)."""
+    header = {"format": _FORMAT, "settings": json.dumps(asdict(model.settings))}
+    write_atomically(path, save(_arrays(model), metadata=header))
+
+
+def load_transformation(path: Path) -> TransformationModel:
+    """Read a model written by :func:`save_transformation`.
+
+    Raises
+    ------
+    ModelError
+        If there is no such file, or it is something else (a pickle of the reference is never read).
+    """
+    if not path.is_file():
+        raise ModelError(
+            f"there is no transformation model '{path}' (trafo_model_path): make it first with "
+            "create_trafo_model.py or `dnn-reco trafo`, with the same config and working directory"
+        )
+    try:
+        with safe_open(path, framework="np") as file:
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"'{path}' is not a transformation model of this package ({error}). A file made by the "
+            "TensorFlow version is a pickle and is not read: make the model again with "
+            "create_trafo_model.py"
+        ) from error
+    if header.get("format") != _FORMAT:
+        raise ModelError(f"'{path}' is not a transformation model but {header.get('format')!r}")
+    return _checked_model(header["settings"], arrays, path)
+
+
+def _checked_model(
+    settings_json: str, arrays: dict[str, NDArray[np.float64]], path: Path
+) -> TransformationModel:
+    try:
+        settings = TypeAdapter(TransformSettings).validate_json(settings_json)
+        model = TransformationModel(settings, **arrays)
+    except (ValidationError, TypeError) as error:
+        raise ModelError(f"'{path}' is damaged: {error}. Make the model again.") from error
+    shapes = {
+        "dom": (NUM_CELLS, settings.num_bins),
+        "label": (len(settings.label_names),),
+        "misc": (len(settings.misc_names),),
+    }
+    for name, shape in shapes.items():
+        for moment in (f"{name}_mean", f"{name}_std"):
+            if arrays[moment].shape != shape:
+                raise ModelError(
+                    f"'{path}' is damaged: {moment} has shape {arrays[moment].shape}, not {shape}. "
+                    "Make the model again."
+                )
+    return model
+
+
+def check_settings(model: TransformationModel, wanted: TransformSettings, path: Path) -> None:
+    """Check that a loaded model was made with the settings that the config asks for.
+
+    Raises
+    ------
+    ModelError
+        Naming each setting that differs.
+    """
+    differences = []
+    for field in fields(TransformSettings):
+        found, asked = getattr(model.settings, field.name), getattr(wanted, field.name)
+        if found != asked:
+            differences.append(f"  {field.name}: {_difference(found, asked)}")
+    if differences:
+        raise ModelError(
+            f"the transformation model '{path}' does not fit the config:\n"
+            + "\n".join(differences)
+            + "\nMake it again with create_trafo_model.py (dnn-reco trafo), or give this config a "
+            "trafo_model_path of its own."
+        )
+
+
+def _difference(found: object, asked: object) -> str:
+    if isinstance(found, tuple) and isinstance(asked, tuple) and len(found) > 4:
+        missing = [value for value in asked if value not in found]
+        extra = [value for value in found if value not in asked]
+        if missing or extra:
+            return f"the model lacks {missing or 'nothing'}, and has {extra or 'nothing'} besides"
+    return f"{found!r} in the model, {asked!r} in the config"

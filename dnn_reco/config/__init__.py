@@ -1,0 +1,33 @@
+"""The config: YAML files become typed, validated settings once, at the border of the program."""
+
+from dnn_reco.config.load import load_config
+from dnn_reco.config.plugin_config import PluginConfig
+from dnn_reco.config.plugins import resolve, source_hash
+from dnn_reco.config.report import CheckReport, check_config, show_config
+from dnn_reco.config.schema import (
+    TRAFO_KEYS,
+    TRAINING_KEYS,
+    BiasedSelectionSettings,
+    OptimizerSettings,
+)
+from dnn_reco.config.settings import Config
+from dnn_reco.config.sources import Notice, Origin
+from dnn_reco.config.value_types import ScheduleSettings
+
+__all__ = [
+    "TRAFO_KEYS",
+    "TRAINING_KEYS",
+    "BiasedSelectionSettings",
+    "CheckReport",
+    "Config",
+    "Notice",
+    "OptimizerSettings",
+    "Origin",
+    "PluginConfig",
+    "ScheduleSettings",
+    "check_config",
+    "load_config",
+    "resolve",
+    "show_config",
+    "source_hash",
+]

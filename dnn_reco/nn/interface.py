@@ -5,8 +5,9 @@ A model named by a config is any callable ``model(spec, **model_kwargs) -> Netwo
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -118,3 +119,21 @@ class Network(Protocol):
 
     def parameter_groups(self) -> dict[str, list[torch.nn.Parameter]]:
         """Trainable parameters by the names that `vars` of an optimizer may use (`pred`, `unc`)."""
+
+    def train(self, mode: bool = True) -> Any:
+        """Switch dropout and batch statistics on (see `torch.nn.Module`)."""
+
+    def eval(self) -> Any:
+        """Switch them off."""
+
+    def to(self, device: torch.device) -> Any:
+        """Move all parameters and buffers."""
+
+    def named_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        """All parameters by name."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Parameters and buffers to be saved, by name."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
+        """Take over what `state_dict` gave."""

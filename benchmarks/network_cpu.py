@@ -1,0 +1,157 @@
+"""Events per second of the tutorial network (5 kernels a layer, 35 labels) on made-up hits.
+
+Training is forward, backward and an Adam step on the Gaussian likelihood; prediction is forward
+alone. Hits are drawn at random, about 336 an event, as in real neutrino events::
+
+    python benchmarks/network_cpu.py --threads 2
+"""
+
+import argparse
+import resource
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from dnn_reco.detector.geometry import NUM_DOMS
+from dnn_reco.detector.grid import CELL_HAS_DOM, NUM_CELLS
+from dnn_reco.modules.loss.default_loss import gaussian_likelihood
+from dnn_reco.modules.loss.interface import LossContext, Truth
+from dnn_reco.modules.models.general_IC86_cnn import GeneralIC86CNN
+from dnn_reco.nn.interface import Hits, LabelKeys, NetworkSpec
+from dnn_reco.transform import TransformationModel, TransformSettings
+
+NUM_LABELS = 35
+NUM_BINS = 9
+HITS_PER_EVENT = 336
+
+
+def network_spec(rng: np.random.Generator) -> NetworkSpec:
+    has_dom = CELL_HAS_DOM[:, None]
+    settings = TransformSettings(
+        label_names=tuple(f"label_{i}" for i in range(NUM_LABELS)),
+        misc_names=(),
+        log_dom_bins=(True,) * 3 + (False,) * 6,
+        log_label_bins=(True,) * 2 + (False,) * (NUM_LABELS - 2),
+        log_misc_bins=(),
+        normalize_dom_data=True,
+        normalize_label_data=True,
+        normalize_misc_data=False,
+        treat_doms_equally=True,
+        norm_constant=1e-4,
+    )
+    transformation = TransformationModel(
+        settings,
+        dom_mean=np.where(has_dom, rng.uniform(0, 1, NUM_BINS), np.zeros((NUM_CELLS, 1))),
+        dom_std=np.where(has_dom, rng.uniform(1, 2, NUM_BINS), np.ones((NUM_CELLS, 1))),
+        label_mean=np.zeros(NUM_LABELS),
+        label_std=np.ones(NUM_LABELS),
+        misc_mean=np.zeros(0),
+        misc_std=np.ones(0),
+    )
+    return NetworkSpec(transformation, np.zeros(NUM_BINS), LabelKeys())
+
+
+def tutorial_kwargs(num_filters: int) -> dict[str, Any]:
+    """`model_kwargs` of the tutorial."""
+
+    def block(
+        num_layers: int, filter_size: list[int], window: list[Any], method: str
+    ) -> dict[str, Any]:
+        return {
+            "filter_size_list": [filter_size] * num_layers,
+            "num_filters_list": [num_filters] * num_layers,
+            "method_list": method,
+            "pooling_type_list": [False, "avg"] * (num_layers // 2),
+            "pooling_ksize_list": window,
+            "pooling_strides_list": window,
+            "activation_list": "elu",
+            "use_residual_list": True,
+        }
+
+    z, xyz, none = [1, 1, 1, 2, 1], [1, 2, 2, 2, 1], [1, 1, 1, 1, 1]
+    main_windows = [none, z, none, xyz, none, xyz, none, xyz]
+    dense = {"fc_sizes": [50, -1], "activation_list": ["elu", ""]}
+    return {
+        "conv_upper_deepcore_settings": block(4, [1, 3], [1, 1, 2, 1], "convolution"),
+        "conv_lower_deepcore_settings": block(8, [1, 3], [1, 1, 2, 1], "convolution"),
+        "conv_ic78_settings": block(8, [2, 0, 3], main_windows, "hex_convolution"),
+        "fc_settings": {**dense, "use_residual_list": [False, True]},
+        "fc_unc_settings": dense,
+        "enforce_direction_norm": False,
+        "keep_prob_dom": 0.95,
+    }
+
+
+def random_hits(num_events: int, rng: np.random.Generator) -> Hits:
+    doms = [np.sort(rng.choice(NUM_DOMS, HITS_PER_EVENT, replace=False)) for _ in range(num_events)]
+    features = rng.exponential(1, (num_events * HITS_PER_EVENT, NUM_BINS)).astype(np.float32)
+    return Hits(
+        num_events,
+        torch.arange(num_events).repeat_interleave(HITS_PER_EVENT),
+        torch.tensor(np.concatenate(doms)),
+        torch.tensor(features),
+    )
+
+
+def events_per_second(step: Callable[[], object], num_events: int, seconds: float = 5) -> float:
+    """Median over single steps."""
+    for _ in range(3):
+        step()
+    times = []
+    while sum(times) < seconds:
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    return num_events / float(np.median(times))
+
+
+def training_step(network: GeneralIC86CNN, hits: Hits) -> Callable[[], object]:
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, eps=1e-7)
+    truth = torch.randn(hits.num_events, NUM_LABELS)
+    names = tuple(f"label_{i}" for i in range(NUM_LABELS))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        prediction = network(hits)
+        residual = prediction.labels_trafo - truth
+        context = LossContext(names, LabelKeys(), residual, None, torch.ones(NUM_LABELS))
+        loss = gaussian_likelihood(prediction, Truth(truth, truth), context).sum()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+
+    return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--filters", type=int, default=5, help="kernels a layer")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rng = np.random.default_rng(1)
+    network = GeneralIC86CNN(network_spec(rng), **tutorial_kwargs(options.filters))
+    num_weights = sum(p.numel() for p in network.parameters())
+    print(f"{num_weights} weights, {options.threads} threads, torch {torch.__version__}")
+
+    network.train()
+    rate = events_per_second(training_step(network, random_hits(32, rng)), 32)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"training,   batch  32: {rate:8.0f} events/s, peak memory {peak:.0f} MiB")
+
+    network.eval()
+    for batch in (1, 32, 256):
+        hits = random_hits(batch, rng)
+
+        @torch.inference_mode()
+        def predict(hits: Hits = hits) -> object:
+            return network(hits)
+
+        print(f"prediction, batch {batch:3d}: {events_per_second(predict, batch):8.0f} events/s")
+
+
+if __name__ == "__main__":
+    main()

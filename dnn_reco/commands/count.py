@@ -1,0 +1,98 @@
+"""`count`: how many events the data files hold."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from dnn_reco.config import Config
+from dnn_reco.data.build import available_cpus, find_files, open_events
+from dnn_reco.data.hdf5 import count_events
+from dnn_reco.errors import DataError, DnnRecoError
+
+_log = logging.getLogger(__name__)
+
+FILE_LISTS = ("test_data_file", "validation_data_file", "training_data_file", "trafo_data_file")
+
+
+@dataclass(frozen=True)
+class Count:
+    """Events of one file, or why they could not be counted."""
+
+    num_events: int
+    error: str = ""
+
+
+def run_count(config: Config, num_jobs: int, apply_filters: bool, cache_dir: str | None) -> int:
+    """Count the events of all file lists and print the result; returns the exit code.
+
+    Each file is counted once, filters are not applied unless asked for; the exit code is 1 if a
+    list matches no file or a file cannot be read.
+    """
+    ok = True
+    files: dict[str, list[Path]] = {}
+    for key in FILE_LISTS:
+        config.require(key)
+        try:
+            files[key] = find_files(getattr(config.data_files, key), key)
+        except DataError as error:
+            files[key] = []
+            ok = False
+            _log.warning("%s", error)
+    counts = _count_files(
+        sorted({path for paths in files.values() for path in paths}),
+        config.data_handler.data_handler_time_offset_name,
+        num_jobs,
+    )
+    for path, count in counts.items():
+        if count.error:
+            ok = False
+            _log.warning("Not counted: '%s': %s", path, count.error)
+    passing = _count_passing(config, files, num_jobs, cache_dir) if apply_filters else {}
+    click.echo("\n===============================")
+    click.echo("= Completed Counting Events:  =")
+    click.echo("===============================")
+    for key in FILE_LISTS:
+        total = sum(counts[path].num_events for path in files[key])
+        pass_text = f", {passing[key]} pass the filters" if key in passing else ""
+        click.echo(f"Found {total} events for '{key}'{pass_text}")
+    return 0 if ok else 1
+
+
+def _count_files(paths: list[Path], table: str, num_jobs: int) -> Mapping[Path, Count]:
+    """Counts of all files, in threads: the time goes into opening files."""
+
+    def count(path: Path) -> Count:
+        try:
+            return Count(count_events(path, table))
+        except DnnRecoError as error:
+            return Count(0, str(error))
+
+    with ThreadPoolExecutor(max(1, num_jobs)) as pool:
+        results = tqdm(
+            pool.map(count, paths),
+            total=len(paths),
+            desc="Counting",
+            unit="file",
+            leave=False,
+            disable=None,
+        )
+        return dict(zip(paths, results, strict=True))
+
+
+def _count_passing(
+    config: Config, files: Mapping[str, list[Path]], num_jobs: int, cache_dir: str | None
+) -> dict[str, int]:
+    """Events that filters and checks leave, for each list with files."""
+    from dnn_reco.commands.settings import event_store
+
+    config.require("data_handler_num_bins")
+    store = event_store(config, cache_dir)
+    workers = min(num_jobs, available_cpus())
+    return {key: len(open_events(store, paths, workers)) for key, paths in files.items() if paths}

@@ -1,0 +1,150 @@
+"""From the config to the arguments of the functions that do the work: the border of the program."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dnn_reco.config import Config
+from dnn_reco.data.hdf5 import InputTables
+from dnn_reco.data.records import ColumnNames, RecordSettings
+from dnn_reco.data.store import EventStore, HitsSettings
+from dnn_reco.errors import ConfigError
+from dnn_reco.transform import TransformSettings
+
+_log = logging.getLogger(__name__)
+
+
+def event_store(config: Config, cache_dir: str | None) -> EventStore:
+    """The event store of a config, in `cache_dir` if that is given."""
+    handler = config.data_handler
+    hits = HitsSettings(
+        InputTables(
+            handler.data_handler_bin_values_name,
+            handler.data_handler_bin_indices_name,
+            handler.data_handler_time_offset_name,
+        ),
+        handler.data_handler_num_bins,
+        dom_init_values(config),
+        config.general.float_precision,
+    )
+    labels = config.labels
+    records = RecordSettings(
+        label_class=handler.data_handler_label_class,
+        misc_class=handler.data_handler_misc_class,
+        filter_class=handler.data_handler_filter_class,
+        label_fill_values=tuple(sorted((labels.label_nan_fill_value or {}).items())),
+        nan_fill_value=handler.data_handler_nan_fill_value,
+        pid_keys=tuple(labels.label_pid_keys),
+        pid_smoothing=labels.label_pid_smooth_labels,
+        relative_time_keys=tuple(handler.data_handler_relative_time_keys),
+        relative_time_pattern=handler.data_handler_relative_time_key_pattern,
+        dtype=config.general.float_precision,
+    )
+    folder = Path(cache_dir) if cache_dir else config.event_store
+    return EventStore(folder, hits, records, config.plugin_view())
+
+
+def dom_init_values(config: Config) -> tuple[float, ...]:
+    """What an unlisted bin holds: one value a bin.
+
+    Raises
+    ------
+    ConfigError
+        If there are neither one nor `data_handler_num_bins` values.
+    """
+    values = tuple(config.data_handler.DOM_init_values)
+    num_bins = config.data_handler.data_handler_num_bins
+    if len(values) == 1:
+        return values * num_bins
+    if len(values) != num_bins:
+        raise ConfigError(
+            f"DOM_init_values holds {len(values)} numbers, but data_handler_num_bins is {num_bins}:"
+            " give one number, or one for each bin"
+        )
+    return values
+
+
+def transform_settings(config: Config, names: ColumnNames) -> TransformSettings:
+    """Settings of the transformation model for the columns found in the data.
+
+    Raises
+    ------
+    ConfigError
+        If a list of log flags has not one flag a column.
+    """
+    trafo = config.trafo
+    bins = [str(number) for number in range(config.data_handler.data_handler_num_bins)]
+    return TransformSettings(
+        label_names=names.labels,
+        misc_names=names.misc,
+        log_dom_bins=_log_flags("trafo_log_dom_bins", trafo.trafo_log_dom_bins, bins),
+        log_label_bins=_log_flags("trafo_log_label_bins", trafo.trafo_log_label_bins, names.labels),
+        log_misc_bins=_log_flags("trafo_log_misc_bins", trafo.trafo_log_misc_bins, names.misc),
+        normalize_dom_data=trafo.trafo_normalize_dom_data,
+        normalize_label_data=trafo.trafo_normalize_label_data,
+        normalize_misc_data=trafo.trafo_normalize_misc_data,
+        treat_doms_equally=trafo.trafo_treat_doms_equally,
+        norm_constant=trafo.trafo_norm_constant,
+    )
+
+
+def _log_flags(
+    key: str, flags: bool | Sequence[bool] | Mapping[str, bool], names: Sequence[str]
+) -> tuple[bool, ...]:
+    if isinstance(flags, bool):
+        return (flags,) * len(names)
+    if isinstance(flags, Mapping):
+        warn_of_unknown(key, flags, names)
+        return tuple(bool(flags.get(name, False)) for name in names)
+    if len(flags) != len(names):
+        raise ConfigError(
+            f"{key} lists {len(flags)} flags for {len(names)} columns ({', '.join(names)}): give "
+            "one flag for each, a single flag for all, or a mapping by name"
+        )
+    return tuple(flags)
+
+
+def warn_of_unknown(key: str, named: Iterable[str], names: Sequence[str]) -> None:
+    """Tell of names in the config that the data do not have."""
+    for name in sorted(set(named) - set(names)):
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"; is '{near[0]}' meant?" if near else ""
+        _log.warning("%s names '%s', which the data do not have%s", key, name, hint)
+
+
+def label_weights(config: Config, names: Sequence[str]) -> list[float]:
+    """Weight in the loss of each label.
+
+    Raises
+    ------
+    ConfigError
+        If a label that should be trained is not there, or no label has a weight.
+    """
+    labels = config.labels
+    for name in sorted(set(labels.label_weight_dict) - set(names)):
+        if labels.label_weight_dict[name] > 0:
+            near = difflib.get_close_matches(name, names, n=1)
+            raise ConfigError(
+                f"label_weight_dict: the data have no label '{name}'"
+                f"{f'; the nearest is {near[0]!r}' if near else ''}. There are: {', '.join(names)}"
+            )
+    weights = [
+        float(labels.label_weight_dict.get(name, labels.label_weight_initialization))
+        for name in names
+    ]
+    if not any(weights):
+        raise ConfigError(
+            "no label has a weight above 0, so there is nothing to train: name labels in "
+            f"label_weight_dict. There are: {', '.join(names)}"
+        )
+    return weights
+
+
+def init_values_array(config: Config) -> np.ndarray:
+    """`DOM_init_values` as an array [F]."""
+    return np.array(dom_init_values(config), dtype=np.float64)

@@ -1,0 +1,132 @@
+"""`trafo`: fit the data transformation model."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+import numpy as np
+from tqdm import tqdm
+
+from dnn_reco.commands.settings import event_store, init_values_array, transform_settings
+from dnn_reco.config import TRAFO_KEYS, Config
+from dnn_reco.data.build import available_cpus, find_files, open_events
+from dnn_reco.data.event_set import EventSet
+from dnn_reco.data.sampling import EventOrder
+from dnn_reco.errors import DataError, ModelError
+from dnn_reco.files import write_atomically
+from dnn_reco.training.run_record import record_text
+from dnn_reco.transform import (
+    TransformationModel,
+    TransformFit,
+    TransformSettings,
+    load_transformation,
+    save_transformation,
+)
+
+_log = logging.getLogger(__name__)
+
+# Events that the fit takes in at once: few enough to stay in the processor's cache.
+_BLOCK = 128
+
+_KEEP_IT = (
+    "A network trained with it fits no other: choose another trafo_model_path, or replace the file "
+    "with --overwrite"
+)
+
+
+def run_trafo(config: Config, num_threads: int, cache_dir: str | None, overwrite: bool) -> None:
+    """Fit the transformation model and write it to `trafo_model_path`."""
+    config.require(*TRAFO_KEYS)
+    path = Path(config.trafo.trafo_model_path)
+    batch_size, num_batches = config.general.batch_size, config.trafo.trafo_num_batches
+    files = _shuffled_files(
+        find_files(config.data_files.trafo_data_file, "trafo_data_file"), config.seed
+    )
+    events = open_events(
+        event_store(config, cache_dir),
+        files,
+        min(config.trafo.trafo_num_jobs, num_threads or available_cpus()),
+        batch_size * num_batches,
+    )
+    _check_enough(len(events), batch_size, num_batches)
+    settings = transform_settings(config, events.names)
+    present = _refuse_other(path, settings, overwrite)
+    model = fit_transformation(
+        events, settings, init_values_array(config), batch_size * num_batches, config.seed
+    )
+    if present not in (None, model.digest):
+        raise ModelError(f"'{path}' is there already, made from other events. {_KEEP_IT}")
+    save_transformation(model, path)
+    record = path.with_name(f"config_trafo__{path.stem}.yaml")
+    title = "Configuration of a transformation model, complete with defaults."
+    write_atomically(record, record_text(title, config.to_yaml()).encode())
+    click.echo("\n=======================================")
+    click.echo("= Successfully saved trafo model to:  =")
+    click.echo("=======================================")
+    click.echo(f"'{path}'\n")
+
+
+def fit_transformation(
+    events: EventSet,
+    settings: TransformSettings,
+    dom_init_values: np.ndarray,
+    num_events: int,
+    seed: int,
+) -> TransformationModel:
+    """Fit a transformation model to `num_events` events, drawn at random, each used once.
+
+    Parameters
+    ----------
+    events
+        Where to draw from.
+    settings
+        Settings of the model.
+    dom_init_values
+        What an unlisted bin holds [F].
+    num_events
+        How many events to use; all, if there are fewer.
+    seed
+        Seed of the choice.
+    """
+    fit = TransformFit(settings, dom_init_values)
+    order = EventOrder(events.events_per_shard, seed, "trafo")
+    numbers = order.batch(0, min(num_events, len(events)))
+    with tqdm(
+        total=len(numbers), desc="Transformation", unit="event", leave=False, disable=None
+    ) as bar:
+        for start in range(0, len(numbers), _BLOCK):
+            block = events.read(numbers[start : start + _BLOCK])
+            fit.add(block.dom, block.features, block.labels, block.misc)
+            bar.update(len(block.labels))
+    return fit.result()
+
+
+def _shuffled_files(files: list[Path], seed: int) -> list[Path]:
+    """Files in random order: the model is fitted to the first ones that hold enough events."""
+    order = np.random.default_rng(seed).permutation(len(files))
+    return [files[i] for i in order]
+
+
+def _check_enough(num_events: int, batch_size: int, num_batches: int) -> None:
+    found = -(-num_events // batch_size)  # a last partial batch counts
+    if found < num_batches:
+        raise DataError(
+            f"trafo_num_batches is {num_batches}, but the {num_events} events of trafo_data_file "
+            f"make only {found} batches of batch_size {batch_size}: set trafo_num_batches to "
+            f"{found} or less, or give trafo_data_file more files"
+        )
+
+
+def _refuse_other(path: Path, settings: TransformSettings, overwrite: bool) -> str | None:
+    """Digest of the model that is at `path` already; other models are not replaced unasked.
+
+    Networks may have been trained with the model that is there, and fit no other.
+    """
+    if overwrite or not path.exists():
+        return None
+    model = load_transformation(path)
+    if model.settings != settings:
+        raise ModelError(f"'{path}' is there already, with other settings. {_KEEP_IT}")
+    return model.digest

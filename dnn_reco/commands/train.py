@@ -1,0 +1,302 @@
+"""`train`: train a network, or go on with it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from dnn_reco.commands.settings import (
+    event_store,
+    init_values_array,
+    label_weights,
+    transform_settings,
+)
+from dnn_reco.config import TRAINING_KEYS, Config, OptimizerSettings, resolve
+from dnn_reco.data.build import available_cpus, find_files, open_events
+from dnn_reco.data.event_set import EventSet
+from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.nn.interface import LabelKeys, Network, NetworkSpec
+from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.training.checkpoint import Checkpoint, Progress, load_latest
+from dnn_reco.training.engine import Training, TrainingPlan
+from dnn_reco.training.label_weights import LabelWeights
+from dnn_reco.training.monitor import device_name
+from dnn_reco.training.objectives import Objective, make_optimizer
+from dnn_reco.training.run_record import (
+    record_text,
+    retire,
+    write_config_record,
+    write_training_steps,
+)
+from dnn_reco.transform import TransformationModel, check_settings, load_transformation
+
+_log = logging.getLogger(__name__)
+
+_KEEP_ALL = 10**9
+
+
+def run_train(
+    config: Config,
+    device: str,
+    num_threads: int,
+    cache_dir: str | None,
+    checkpoint_exit_code: int | None,
+) -> int:
+    """Train until the planned iterations are done or a signal comes; returns the exit code."""
+    config.require(*TRAINING_KEYS)
+    _refuse_unsupported(config)
+    torch_device = _choose_device(device)
+    if num_threads:
+        torch.set_num_threads(num_threads)
+    transformation = load_transformation(Path(config.trafo.trafo_model_path))
+    training_events, validation_events = _open_data(config, num_threads, cache_dir)
+    check_settings(
+        transformation,
+        transform_settings(config, training_events.names),
+        Path(config.trafo.trafo_model_path),
+    )
+    plan = _make_plan(config)
+    checkpoint = _find_checkpoint(config)
+    training = _make_training(
+        config, transformation, training_events, validation_events, plan, torch_device
+    )
+    if checkpoint is not None:
+        training.restore(checkpoint)
+    if training.progress.iterations >= plan.num_iterations:
+        _log.info(
+            "Nothing to do: %d iterations are done, num_training_iterations is %d.",
+            training.progress.iterations,
+            plan.num_iterations,
+        )
+        return 0
+    _announce(training, checkpoint, torch_device)
+    received = training.run(_recorder(config, len(training.progress.training_steps)))
+    return _farewell(training, received, checkpoint_exit_code)
+
+
+def _refuse_unsupported(config: Config) -> None:
+    """Name keys whose effect is not there yet: they must never be ignored."""
+    unsupported = {
+        "event_weight_class": config.event_weights.event_weight_class is not None,
+        "evaluation_class": config.training.evaluation_class is not None,
+        "nn_biased_selection": config.biased_selection.nn_biased_selection is not None
+        and config.biased_selection.nn_biased_selection.apply_biased_selection,
+    }
+    for key, used in unsupported.items():
+        if used:
+            switch_off = (
+                "set nn_biased_selection.apply_biased_selection: False"
+                if key == "nn_biased_selection"
+                else f"leave {key} empty"
+            )
+            raise ConfigError(f"{key} is not supported yet: {switch_off} to train without it")
+
+
+def _choose_device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"the device '{name}' cannot be used ({str(error).splitlines()[0]}): choose another "
+            "with --device, such as cpu"
+        ) from error
+    return device
+
+
+def _open_data(
+    config: Config, num_threads: int, cache_dir: str | None
+) -> tuple[EventSet, EventSet]:
+    """Training and validation events, from the event store."""
+    store = event_store(config, cache_dir)
+    jobs = min(config.general.num_jobs, num_threads or available_cpus())
+    sets = []
+    for key in ("training_data_file", "validation_data_file"):
+        files = find_files(getattr(config.data_files, key), key)
+        events = open_events(store, files, jobs)
+        _log.info("%s: %d events in %d file(s).", key, len(events), len(files))
+        sets.append(events)
+    training, validation = sets
+    if training.names != validation.names:
+        raise DataError(
+            "training_data_file and validation_data_file offer different labels or misc values: "
+            f"{training.names} and {validation.names}"
+        )
+    if len(training) < config.general.batch_size:
+        _log.warning(
+            "There are only %d training events for a batch_size of %d: every batch holds events "
+            "more than once.",
+            len(training),
+            config.general.batch_size,
+        )
+    return training, validation
+
+
+def _make_plan(config: Config) -> TrainingPlan:
+    manager = config.model.model_checkpoint_manager_kwargs
+    return TrainingPlan(
+        num_iterations=config.training.num_training_iterations,
+        batch_size=config.general.batch_size,
+        validation_frequency=config.training.validation_frequency,
+        save_frequency=config.training.save_frequency,
+        seed=config.seed,
+        shuffle_window=config.general.shuffle_window_files,
+        checkpoints=Path(config.model.model_checkpoint_path)
+        if config.model.model_save_model
+        else None,
+        max_to_keep=manager.max_to_keep or _KEEP_ALL,
+        log_path=Path(config.general.log_path),
+    )
+
+
+def _find_checkpoint(config: Config) -> Checkpoint | None:
+    """The checkpoint to go on from; an old model is moved away where the config asks to begin."""
+    folder = Path(config.model.model_checkpoint_path)
+    if config.model.model_restore_model:
+        return load_latest(folder)
+    moved = retire(folder, Path(config.general.log_path)) if config.model.model_save_model else None
+    if moved is not None:
+        _log.info("model_restore_model is False: the old model was moved to '%s'.", moved)
+    return None
+
+
+def _make_training(
+    config: Config,
+    transformation: TransformationModel,
+    training_events: EventSet,
+    validation_events: EventSet,
+    plan: TrainingPlan,
+    device: torch.device,
+) -> Training:
+    """Network, optimizers and label weights, brought together on the device."""
+    dtype = getattr(torch, config.general.float_precision)
+    names = transformation.settings.label_names
+    keys = _label_keys(config)
+    network = _make_network(
+        config, NetworkSpec(transformation, init_values_array(config), keys), device
+    )
+    weights = torch.tensor(label_weights(config, names), dtype=dtype, device=device)
+    groups = network.parameter_groups()
+    parameter_names = {parameter: name for name, parameter in network.named_parameters()}
+    objectives = [
+        _make_objective(name, settings, groups, parameter_names)
+        for name, settings in config.optimizers.items()
+    ]
+    return Training(
+        network,
+        LabelTransform(transformation).to(device),
+        keys,
+        names,
+        objectives,
+        LabelWeights(weights, config.labels.label_update_weights, config.labels.label_scale_tukey),
+        training_events,
+        validation_events,
+        transformation.digest,
+        plan,
+    )
+
+
+def _label_keys(config: Config) -> LabelKeys:
+    labels = config.labels
+    return LabelKeys(
+        zenith=labels.label_zenith_key,
+        azimuth=labels.label_azimuth_key,
+        dir_x=labels.label_dir_x_key,
+        dir_y=labels.label_dir_y_key,
+        dir_z=labels.label_dir_z_key,
+        pid=tuple(labels.label_pid_keys),
+    )
+
+
+def _make_network(config: Config, spec: NetworkSpec, device: torch.device) -> Network:
+    """The network that `model_class` names, with the run's seed unless it has one of its own."""
+    kwargs = {
+        "random_seed": config.seed,
+        "dtype": config.general.float_precision,
+        **config.model.model_kwargs,
+    }
+    network: Network = resolve(config.model.model_class, "model_class")(spec, **kwargs)
+    network.to(device)
+    return network
+
+
+def _make_objective(
+    name: str,
+    settings: OptimizerSettings,
+    groups: Mapping[str, list[torch.nn.Parameter]],
+    parameter_names: Mapping[torch.nn.Parameter, str],
+) -> Objective:
+    unknown = [group for group in settings.vars if group not in groups]
+    if unknown:
+        raise ConfigError(
+            f"model_optimizer_dict.{name}.vars names {unknown}, but the network has the groups "
+            f"{sorted(groups)}"
+        )
+    key = f"model_optimizer_dict.{name}"
+    parameters = {
+        parameter_names[parameter]: parameter for g in settings.vars for parameter in groups[g]
+    }
+    return Objective(
+        name=name,
+        optimizer=make_optimizer(
+            key, settings.optimizer, settings.optimizer_settings, list(parameters.values())
+        ),
+        parameters=parameters,
+        losses=tuple(resolve(loss, f"{key}.loss_class") for loss in settings.loss_class),
+        l1=settings.l1_regularization,
+        l2=settings.l2_regularization,
+        clip=settings.clip_gradients_value,
+        remove_nan=settings.remove_nan_gradients,
+    )
+
+
+def _recorder(config: Config, training_step: int) -> Callable[[Progress], None]:
+    """What to do after each checkpoint: bring the records of the run up to date."""
+    folder = Path(config.model.model_checkpoint_path).parent
+    started = time.strftime("%Y-%m-%d %H:%M:%S")
+    title = f"Configuration of training step {training_step} (begun {started}), with defaults."
+    text = record_text(title, config.to_yaml())
+
+    def record(progress: Progress) -> None:
+        write_config_record(folder, training_step, text)
+        write_training_steps(folder, progress.training_steps)
+
+    return record
+
+
+def _announce(training: Training, checkpoint: Checkpoint | None, device: torch.device) -> None:
+    parameters = {id(p): p.numel() for o in training.objectives for p in o.parameters.values()}
+    _log.info(
+        "Network: %s trainable weights, on %s.",
+        f"{sum(parameters.values()):,}",
+        device_name(device),
+    )
+    if checkpoint is not None:
+        _log.info(
+            "Going on from '%s' (training step %d).",
+            checkpoint.path,
+            len(checkpoint.progress.training_steps),
+        )
+
+
+def _farewell(
+    training: Training, received: signal.Signals | None, checkpoint_exit_code: int | None
+) -> int:
+    """Say how things stand; returns the exit code."""
+    done = training.progress.iterations
+    folder = training.plan.checkpoints
+    saved = f"saved in '{folder}'" if folder else "nothing is saved (model_save_model is False)"
+    if received is None:
+        _log.info("Training is done: %d iterations, %s.", done, saved)
+        return 0
+    _log.info("Stopped after %d iterations, %s. The same command goes on from there.", done, saved)
+    if received is signal.SIGINT:
+        return 0
+    return 128 + signal.SIGTERM if checkpoint_exit_code is None else checkpoint_exit_code

@@ -1,0 +1,143 @@
+"""Loading config files: read, merge, fill placeholders, translate, validate."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dnn_reco.config.older import OLDER_KEYS, Translated, translate
+from dnn_reco.config.placeholders import fill_placeholders
+from dnn_reco.config.schema import (
+    DEAD_KEYS,
+    FIELDS,
+    ONLY_BIASED_SELECTION,
+    RECORD_KEYS,
+    WITHOUT_EFFECT,
+    Group,
+)
+from dnn_reco.config.settings import Config
+from dnn_reco.config.sources import KeyPath, Notice, Origin, Written, read_files
+from dnn_reco.config.validate import Where, nearest, unknown_nested_keys, validate_groups
+from dnn_reco.errors import ConfigError
+
+
+def load_config(paths: Sequence[str | Path], overrides: Mapping[str, Any] | None = None) -> Config:
+    """Load one or several config files as one config.
+
+    Parameters
+    ----------
+    paths
+        YAML files, older or newer spelling; no key may stand in two of them.
+    overrides
+        Values (newer spelling) that replace those of the files, from the command line.
+
+    Raises
+    ------
+    ConfigError
+        Naming everything that is wrong with the files, with file and line.
+    """
+    files = tuple(Path(path) for path in paths)
+    if not files:
+        raise ConfigError("no config file is given: name at least one YAML file")
+    overrides = {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in (overrides or {}).items()
+    }
+    problems = [
+        f"the override '{key}' is no config key; the nearest is '{nearest(key, FIELDS)}'"
+        for key in overrides
+        if key not in FIELDS
+    ]
+    name = "__".join(path.name.replace(".yaml", "").replace(".yml", "") for path in files)
+    written = read_files(files, problems)
+    filled = fill_placeholders(
+        {**written.values, **overrides},
+        {"config_name": name, **_plain_defaults()},
+        lambda key: _place((key,), Translated(), written, overrides),
+        problems,
+    )
+    settings = _translate(filled, overrides, written, problems)
+
+    def where(at: KeyPath) -> str:
+        return _place(at, settings, written, overrides)
+
+    known = {key: value for key, value in settings.values.items() if key in FIELDS}
+    groups = validate_groups(known, where, problems)
+    if problems:
+        raise ConfigError(_all_problems(files, problems))
+    ignored = FIELDS.keys() | RECORD_KEYS | DEAD_KEYS
+    extra = {key: value for key, value in settings.values.items() if key not in ignored}
+    origins = {key: Origin("default", key) for key in FIELDS}
+    origins |= settings.nested_origins(written) | settings.origins
+    return Config(
+        name=name,
+        paths=files,
+        **groups,  # type: ignore[arg-type]
+        extra=extra,
+        origins={key: origin for key, origin in origins.items() if key not in RECORD_KEYS},
+        notices=(
+            *_unknown_keys(extra, where),
+            *unknown_nested_keys(groups, where),
+            *_ineffective_keys(settings.values, groups),
+        ),
+    )
+
+
+def _plain_defaults() -> dict[str, Any]:
+    """Defaults that can stand inside a text."""
+    return {
+        key: field.default
+        for key, field in FIELDS.items()
+        if isinstance(field.default, str | int | float)
+    }
+
+
+def _translate(
+    filled: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    written: Written,
+    problems: list[str],
+) -> Translated:
+    """Translate what the files say, and put the overrides over it."""
+    of_files = {key: filled[key] for key in written.values if key not in overrides}
+    settings = translate(of_files, written, problems)
+    for key in overrides:
+        settings.values[key] = filled[key]
+        settings.origins[key] = Origin("override", key)
+    return settings
+
+
+def _place(
+    at: KeyPath, settings: Translated, written: Written, overrides: Mapping[str, Any]
+) -> str:
+    """Where a value stands, for a message."""
+    if at[0] in overrides:
+        return "override"
+    return str(settings.mark(at, written) or "default")
+
+
+def _all_problems(files: Sequence[Path], problems: Sequence[str]) -> str:
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return f"{count} in the config ({', '.join(map(str, files))}):\n" + "\n".join(problems)
+
+
+def _unknown_keys(extra: Mapping[str, Any], where: Where) -> list[Notice]:
+    return [
+        Notice(
+            "warning",
+            f"{where((key,))}: nobody knows the key '{key}'; the nearest known key is "
+            f"'{nearest(key, [*FIELDS, *OLDER_KEYS])}'. It is kept for modules of your own",
+        )
+        for key in extra
+    ]
+
+
+def _ineffective_keys(values: Mapping[str, Any], groups: Mapping[str, Group]) -> list[Notice]:
+    """One line that names all keys that are set but have no effect."""
+    biased = groups["biased_selection"].__dict__["nn_biased_selection"]
+    selecting = biased is not None and biased.apply_biased_selection
+    candidates = [*WITHOUT_EFFECT, *(() if selecting else ONLY_BIASED_SELECTION)]
+    set_keys = [key for key in candidates if values.get(key) is not None]
+    set_keys += sorted(DEAD_KEYS & values.keys())
+    if not set_keys:
+        return []
+    return [Notice("info", f"accepted, without effect: {', '.join(set_keys)}")]

@@ -1,0 +1,105 @@
+"""Filling `{key}` in string values from the other keys of the config."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dnn_reco.config.validate import nearest
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_TUTORIAL = "insert_DNN_HOME"
+_PATH_KEYS = (
+    "log_path",
+    "data_cache_dir",
+    "trafo_model_path",
+    "model_checkpoint_path",
+    "training_data_file",
+    "validation_data_file",
+    "test_data_file",
+    "trafo_data_file",
+)
+
+
+@dataclass
+class _Filler:
+    """Fills values on demand, so that the order of keys does not matter."""
+
+    written: Mapping[str, Any]
+    constants: Mapping[str, Any]
+    where: Callable[[str], str]
+    problems: list[str]
+    filled: dict[str, Any] = field(default_factory=dict)
+    open_keys: list[str] = field(default_factory=list)
+
+    def value(self, key: str) -> Any:
+        """Value of a written key with all its placeholders filled."""
+        if key not in self.filled:
+            self.open_keys.append(key)
+            self.filled[key] = self._fill(key, self.written[key])
+            self.open_keys.pop()
+        return self.filled[key]
+
+    def _fill(self, key: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._fill(key, entry) if isinstance(entry, str) else entry for entry in value]
+        if not isinstance(value, str):
+            return value
+        text = _PLACEHOLDER.sub(lambda match: self._replacement(key, match), value)
+        # Lines continued with a backslash often leave blanks around the slashes of a path.
+        return re.sub(r"\s*/\s*", "/", text).strip() if key in _PATH_KEYS else text
+
+    def _replacement(self, key: str, match: re.Match[str]) -> str:
+        name = match[1].strip()
+        problem = None
+        if name == _TUTORIAL:
+            pass  # told once for the whole file set, with the command that mends it
+        elif name in self.open_keys:
+            problem = f"fills itself: {' -> '.join([*self.open_keys, name])}"
+        elif name in self.written:
+            value = self.value(name)
+            if value is not None and not isinstance(value, list | dict):
+                return str(value)
+            problem = f"the key '{name}' holds {value!r}, which cannot stand inside a text"
+        elif name in self.constants:
+            return str(self.constants[name])
+        else:
+            known = [*self.written, *self.constants]
+            problem = f"no key of that name is set; the nearest is '{nearest(name, known)}'"
+        if problem:
+            self.problems.append(
+                f"{self.where(key)}: the placeholder '{match[0]}' of '{key}' cannot be filled: "
+                f"{problem}"
+            )
+        return match[0]
+
+
+def fill_placeholders(
+    written: Mapping[str, Any],
+    constants: Mapping[str, Any],
+    where: Callable[[str], str],
+    problems: list[str],
+) -> dict[str, Any]:
+    """Fill `{key}` in all string values, also inside lists of strings.
+
+    Parameters
+    ----------
+    written
+        Values of all keys, as written by the user.
+    constants
+        What else may be named: `config_name` and the plain defaults of keys that are not written.
+    where
+        Says in which file and line a key stands.
+    problems
+        Placeholders that cannot be filled are appended here, and stay as they are.
+    """
+    filler = _Filler(written, constants, where, problems)
+    filled = {key: filler.value(key) for key in written}
+    left_over = [key for key, value in filled.items() if "{" + _TUTORIAL + "}" in str(value)]
+    if left_over:
+        problems.append(
+            f"{where(left_over[0])}: the text '{{{_TUTORIAL}}}' is still to be replaced by your "
+            f"folder (in {', '.join(left_over)}). Run once:\n"
+            f"    sed -i -e 's,{{{_TUTORIAL}}},'\"$DNN_HOME\"',g' <config file>"
+        )
+    return filled

@@ -1,0 +1,56 @@
+"""The config as users' label, misc and filter functions see it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dnn_reco.config.validate import nearest
+
+
+class PluginConfig(Mapping[str, Any]):
+    """Read-only mapping of all settings, under their newer and their older names.
+
+    It remembers which keys were asked for, so that whoever keeps the result of a function knows on
+    which settings it depends.
+
+    `np_float_precision` is always float64: times are made relative to the event's time offset only
+    after the functions have run, and float32 cannot hold absolute times to the nanosecond.
+
+    Parameters
+    ----------
+    values
+        Value of each key.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        import numpy as np  # only now: reading a config shall not wait for numpy
+
+        self._values: dict[str, Any] = {**values, "np_float_precision": np.float64}
+        self._keys_read: set[str] = set()
+
+    @property
+    def keys_read(self) -> frozenset[str]:
+        """The keys that were asked for until now, whether they are set or not."""
+        return frozenset(self._keys_read)
+
+    def fresh(self) -> "PluginConfig":
+        """The same settings, of which nothing has been read yet."""
+        return PluginConfig(self._values)
+
+    def __getitem__(self, key: str) -> Any:
+        self._keys_read.add(key)
+        if key not in self._values:
+            raise KeyError(
+                f"the config key '{key}' is not set; the nearest that is set is "
+                f"'{nearest(str(key), self._values)}'"
+            )
+        return self._values[key]
+
+    def __contains__(self, key: object) -> bool:
+        self._keys_read.add(str(key))
+        return key in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)

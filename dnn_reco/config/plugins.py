@@ -1,0 +1,93 @@
+"""From dotted names in a config to the functions and classes they mean."""
+
+import hashlib
+import inspect
+import pkgutil
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from dnn_reco.config.validate import nearest
+from dnn_reco.errors import ConfigError
+
+
+def resolve(dotted_name: str, key: str) -> Any:
+    """Import what a dotted name means.
+
+    Parameters
+    ----------
+    dotted_name
+        `package.module.name`; nested names (`…Class.method`) are allowed.
+    key
+        The config key that holds it, for messages.
+
+    Raises
+    ------
+    ConfigError
+        Naming the part that does not exist and the nearest name that does, or why its module
+        cannot be imported.
+    """
+    parts = dotted_name.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        raise ConfigError(f"'{key}' is '{dotted_name}': not a dotted name (package.module.name)")
+    found: Any = _import(parts[0], dotted_name, key)
+    for depth, part in enumerate(parts[1:], start=1):
+        before = ".".join(parts[:depth])
+        if hasattr(found, part):
+            found = getattr(found, part)
+        elif _is_package(found) and find_spec(f"{before}.{part}"):
+            found = _import(f"{before}.{part}", dotted_name, key)
+        else:
+            raise ConfigError(
+                f"'{key}' is '{dotted_name}', but '{before}' has no '{part}'"
+                f"{_did_you_mean(found, part)}"
+            )
+    return found
+
+
+def _import(module: str, dotted_name: str, key: str) -> ModuleType:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name == module:
+            raise ConfigError(
+                f"'{key}' is '{dotted_name}', but no module '{module}' can be imported: is it "
+                "installed, or on PYTHONPATH?"
+            ) from error
+        raise ConfigError(
+            f"'{key}' is '{dotted_name}', whose module '{module}' needs '{error.name}', which is "
+            "not installed"
+        ) from error
+    except Exception as error:  # whatever a user's module does when it is imported
+        raise ConfigError(
+            f"'{key}' is '{dotted_name}', whose module '{module}' cannot be imported: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _is_package(found: Any) -> bool:
+    return isinstance(found, ModuleType) and hasattr(found, "__path__")
+
+
+def _did_you_mean(found: Any, part: str) -> str:
+    names = [name for name in dir(found) if not name.startswith("_")]
+    if _is_package(found):
+        names += [module.name for module in pkgutil.iter_modules(found.__path__)]
+    return f"; the nearest name there is '{nearest(part, names)}'" if names else ""
+
+
+def source_hash(plugin: Any) -> str:
+    """SHA-256 of the source file that defines a function or class: it changes with the code.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such file.
+    """
+    module = inspect.getmodule(plugin) or inspect.getmodule(type(plugin))
+    file = inspect.getsourcefile(module) if module and hasattr(module, "__file__") else None
+    if file is None:
+        raise ConfigError(f"{plugin!r} is not defined in a Python source file")
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()

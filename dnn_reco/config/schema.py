@@ -1,0 +1,497 @@
+"""Every key of the config, in the newer spelling: its type, default, meaning and unit.
+
+The keys stand in groups, each a frozen class; the name of an attribute is the key in the YAML file.
+A key without a sensible default may be missing from the files, since each command needs only some:
+reading such an attribute raises a `ConfigError` that says what is missing and how to write it.
+"""
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
+
+from dnn_reco.config.value_types import (
+    ColumnsByTable,
+    CutsByName,
+    DomLogBins,
+    DottedName,
+    DottedNames,
+    Flag,
+    Fraction,
+    FreeSettings,
+    Keys,
+    LogBins,
+    NameByName,
+    Names,
+    NotEmptyNames,
+    NotNegativeNumber,
+    Number,
+    NumberByName,
+    Numbers,
+    OptimizerArguments,
+    PositiveNumber,
+    PositiveWholeNumber,
+    Precision,
+    ScoresByTable,
+    Settings,
+    Smoothing,
+    Text,
+    ValueByName,
+    WeightByName,
+    WholeNumber,
+    WholeNumbers,
+    allowed,
+)
+from dnn_reco.errors import ConfigError
+
+_MODULES = "dnn_reco.modules"
+
+
+def _needed(description: str, example: str) -> Any:
+    """A key without a sensible default; `example` is a line that a user could write."""
+    return Field(default=None, description=description, json_schema_extra={"example": example})
+
+
+def _of_module(description: str) -> Any:
+    """A key that one module reads if it is there: users' functions must not see it if it is not."""
+    return Field(default=None, description=description, json_schema_extra={"of_module": True})
+
+
+def _key(default: Any, description: str) -> Any:
+    return Field(default=default, description=description)
+
+
+def extra_of(field: FieldInfo, name: str) -> Any:
+    """One of the remarks that `_needed` and `_of_module` leave on a field; None if not there."""
+    extra = field.json_schema_extra
+    return extra.get(name) if isinstance(extra, dict) else None
+
+
+class Group(Keys):
+    """Keys that belong together."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    title: ClassVar[str]
+
+    @model_validator(mode="after")
+    def _leave_out_missing(self) -> "Group":
+        for name, field in type(self).model_fields.items():
+            if extra_of(field, "example") and self.__dict__[name] is None:
+                del self.__dict__[name]
+        return self
+
+    if not TYPE_CHECKING:  # a type checker shall still tell a misspelt attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """Say which key is missing, if a declared one is."""
+            field = type(self).model_fields.get(name)
+            if field is None:
+                return super().__getattr__(name)
+            raise ConfigError(missing_key(name, field))
+
+
+def missing_key(name: str, field: FieldInfo) -> str:
+    """What to tell a user who left out a key that is needed."""
+    example = extra_of(field, "example") or f"<{allowed(field)}>"
+    return (
+        f"the key '{name}' is not set: {field.description}\n"
+        f"    add a line such as    {name}: {example}"
+    )
+
+
+class General(Group):
+    """Name of the run, input pipeline, random numbers, and where logs go."""
+
+    title = "General"
+    unique_name: Text = _needed("Name of the model; often part of its paths.", "my_first_model")
+    float_precision: Precision = _key("float32", "Precision of the network's numbers.")
+    num_jobs: PositiveWholeNumber = _key(1, "Number of processes that read data files.")
+    batch_size: PositiveWholeNumber = _key(32, "Number of events in a batch.")
+    log_path: Text = _needed(
+        "Folder of the TensorBoard logs (`train` and `val` below it).", "../logs/{unique_name}"
+    )
+    seed: WholeNumber | None = _key(
+        None, "Seed of all random numbers; empty: `model_kwargs.random_seed`, else 42."
+    )
+    data_cache_dir: Text | None = _key(
+        None,
+        "Folder of the event store; empty: `event_store` next to the folder of `trafo_model_path`.",
+    )
+    shuffle_window_files: WholeNumber = _key(
+        0, "Shuffle events within windows of so many files; 0: over all files."
+    )
+    file_capacity: PositiveWholeNumber | None = _key(
+        None, "Once the length of a queue of files; without effect."
+    )
+    batch_capacity: PositiveWholeNumber | None = _key(
+        None, "Once the length of a queue of batches; without effect."
+    )
+    num_add_files: WholeNumber | None = _key(
+        None, "Biased selection chooses from the events of 1 + so many files at a time."
+    )
+    num_repetitions: PositiveWholeNumber | None = _key(
+        None, "How often biased selection offers each event of such a pool."
+    )
+
+
+class DataFiles(Group):
+    """Glob patterns of the input files."""
+
+    title = "Data files"
+    training_data_file: NotEmptyNames = _needed(
+        "Glob patterns of the files to train on.", "['/data/training/*.hdf5']"
+    )
+    validation_data_file: NotEmptyNames = _needed(
+        "Glob patterns of the files to validate on.", "['/data/validation/*.hdf5']"
+    )
+    test_data_file: NotEmptyNames = _needed(
+        "Glob patterns of the files kept for tests.", "['/data/test/*.hdf5']"
+    )
+    trafo_data_file: NotEmptyNames = _needed(
+        "Glob patterns of the files that the transformation model is made from.",
+        "['/data/training/*.hdf5']",
+    )
+
+
+class DataHandler(Group):
+    """Tables of the input files and the functions that load labels, misc data and filters."""
+
+    title = "Data handler"
+    data_handler_bin_values_name: Text = _key(
+        "dnn_data_bin_values", "Table of the bin values of the DOMs."
+    )
+    data_handler_bin_indices_name: Text = _key(
+        "dnn_data_bin_indices", "Table of the bin numbers of the DOMs."
+    )
+    data_handler_time_offset_name: Text = _key(
+        "dnn_data_global_time_offset", "Table of the time offset [ns]; it defines the events."
+    )
+    data_handler_num_bins: PositiveWholeNumber = _needed(
+        "Number of input features (bins) of a DOM.", "9"
+    )
+    DOM_init_values: Numbers = _key(
+        (0.0,), "What a bin that is not listed in the file holds: one number, or one a bin."
+    )
+    data_handler_nan_fill_value: Number | None = _key(
+        None, "Replaces labels and misc data that are not finite; empty: drop the event."
+    )
+    data_handler_label_class: DottedName = _key(
+        f"{_MODULES}.data.labels.default_labels.simple_label_loader", "Function that loads labels."
+    )
+    data_handler_misc_class: DottedName = _key(
+        f"{_MODULES}.data.misc.default_misc.general_misc_loader", "Function that loads misc data."
+    )
+    data_handler_filter_class: DottedName = _key(
+        f"{_MODULES}.data.filter.default_filter.general_filter", "Function that selects events."
+    )
+    data_handler_label_key: Text | None = _key(None, "Table of the labels.")
+    data_handler_relative_time_keys: Names = _key(
+        (), "Labels and misc data [ns] that are made relative to the event's time offset."
+    )
+    data_handler_relative_time_key_pattern: Text | None = _key(
+        "time", "The same for all whose lower-case name contains this text; empty: none."
+    )
+    data_handler_num_splits: PositiveWholeNumber | None = _key(
+        None, "Once the number of parts of a file in a queue; without effect."
+    )
+    data_handler_max_events_per_file: PositiveWholeNumber | None = _key(
+        None, "Once the number of events of a file in a queue; without effect."
+    )
+    data_handler_max_file_chunk_size: PositiveWholeNumber | None = _key(
+        None, "Once the number of events put into a queue together; without effect."
+    )
+
+
+class Misc(Group):
+    """Further values of each event, for filters and event weights."""
+
+    title = "Misc data"
+    misc_load_dict: ColumnsByTable = _key(
+        {}, "Columns to load from each table; their names become `<table>_<column>`."
+    )
+    misc_fill_values: NumberByName = _key(
+        {}, "Values for `<table>_<column>` where a file does not have it."
+    )
+
+
+class Filter(Group):
+    """Selection of events by their misc data; an event must pass all of it."""
+
+    title = "Filter"
+    filter_equal: ValueByName = _key({}, "Keep events whose misc value equals this.")
+    filter_greater_than: NumberByName = _key({}, "Keep events whose misc value is greater.")
+    filter_less_than: NumberByName = _key({}, "Keep events whose misc value is less.")
+    filter_apply_on_pdg_encodings: WholeNumbers | None = _key(
+        None, "Filter only events of these primary particles (PDG codes); others pass."
+    )
+
+
+class Labels(Group):
+    """Which labels are trained and how they are prepared."""
+
+    title = "Labels"
+    label_weight_initialization: NotNegativeNumber = _key(
+        0.0, "Weight in the loss of labels that `label_weight_dict` does not name; 0: not trained."
+    )
+    label_weight_dict: WeightByName = _key({}, "Weight in the loss of single labels.")
+    label_particle_keys: NameByName = _key(
+        {}, "Labels that fill the output particle: energy, time, length, dir_x … pos_z."
+    )
+    label_update_weights: Flag = _key(
+        True, "Adapt the weights during training by how well each label is learned."
+    )
+    label_scale_tukey: Flag = _key(False, "Update the scale of the Tukey loss during training.")
+    label_zenith_key: Text | None = _key(None, "Label that holds the zenith [rad].")
+    label_azimuth_key: Text | None = _key(None, "Label that holds the azimuth [rad].")
+    label_dir_x_key: Text | None = _key(None, "Label that holds x of the direction vector.")
+    label_dir_y_key: Text | None = _key(None, "Label that holds y of the direction vector.")
+    label_dir_z_key: Text | None = _key(None, "Label that holds z of the direction vector.")
+    label_add_dir_vec: Flag = _key(
+        False, "Add labels direction_x, _y, _z, computed from zenith and azimuth."
+    )
+    label_position_at_rel_time: Number | None = _key(
+        None, "Add labels rel_pos_x, _y, _z: position at this time [ns] after the time offset."
+    )
+    label_pid_keys: Names = _key((), "Labels that are probabilities, for classification.")
+    label_pid_smooth_labels: Smoothing | None = _key(
+        None, "Smoothing s of those labels y: y (1 - s) + s / 2."
+    )
+    label_nan_fill_value: NumberByName | None = _key(
+        None, "Values for single labels where they are not finite."
+    )
+    label_keys_to_load: Names | None = _of_module(
+        "Columns of the label table to use, in this order; empty: all."
+    )
+    labels_muon_scattering_defs: CutsByName | None = _of_module(
+        "Labels of the muon-scattering loader: 1 where all named labels reach their cuts."
+    )
+    labels_starting_cascades_lengths: Numbers | None = _of_module(
+        "Longest lengths [m] for the labels of starting cascades."
+    )
+    labels_starting_cascades_distances: Numbers | None = _of_module(
+        "Distances [m] to the detector's hull for the labels of starting cascades."
+    )
+    labels_biased_selection_filter_keys: Names | None = _of_module(
+        "Filters that become labels of the biased MuonGun loader."
+    )
+    labels_biased_selection_dnn_label_names: ScoresByTable | None = _of_module(
+        "Stored predictions, and cuts on them, that become labels of that loader."
+    )
+
+
+class EventWeights(Group):
+    """Weight of each event in the loss."""
+
+    title = "Event weights"
+    event_weight_class: DottedName | None = _key(
+        None, "Function that gives each event its weight; empty: all weigh the same."
+    )
+    event_weights_corsika_keys: Names | None = _of_module("Misc weights of CORSIKA to add up.")
+    event_weights_muongun_keys: Names | None = _of_module("Misc weights of MuonGun to add up.")
+    event_weights_nugen_keys: Names | None = _of_module("Misc weights of NuGen to add up.")
+    event_weights_num_corsika_files: PositiveNumber | None = _of_module("Number of CORSIKA files.")
+    event_weights_num_muongun_files: PositiveNumber | None = _of_module("Number of MuonGun files.")
+    event_weights_num_nugen_files: PositiveNumber | None = _of_module("Number of NuGen files.")
+    event_weights_nugen_astro_weight: Text | None = _of_module("Misc weight, astrophysical flux.")
+    event_weights_nugen_conv_weight: Text | None = _of_module("Misc weight, conventional flux.")
+    nersc_gnn_weight_num_nugen_files: PositiveNumber | None = _of_module("Number of NuGen files.")
+    nersc_gnn_weight_num_corsika_files: PositiveNumber | None = _of_module(
+        "Number of CORSIKA files."
+    )
+
+
+class BiasedSelectionSettings(Settings):
+    """Which events are interesting, and how many of them to train on."""
+
+    apply_biased_selection: Flag = _key(True, "Switches the selection on.")
+    biased_fraction: Fraction = _key(0.1, "Fraction of interesting events in the sample.")
+    reload_frequency: PositiveWholeNumber | None = _key(
+        100, "Selections after which the predicting network takes the current weights."
+    )
+    max_size: PositiveWholeNumber = _key(32, "Batch size of its predictions.")
+    max_imbalance: WholeNumber = _key(100, "How many events random ones may run ahead.")
+    label_greater: NumberByName = _key({}, "Interesting if the label is greater.")
+    label_less: NumberByName = _key({}, "Interesting if the label is less.")
+    label_equal: NumberByName = _key({}, "Interesting if the label is equal.")
+    label_unequal: NumberByName = _key({}, "Interesting if the label is not equal.")
+    true_minus_pred_greater: NumberByName = _key({}, "… if true - predicted is greater.")
+    true_minus_pred_less: NumberByName = _key({}, "… if true - predicted is less.")
+    true_minus_pred_trafo_greater: NumberByName = _key({}, "The same, transformed: greater.")
+    true_minus_pred_trafo_less: NumberByName = _key({}, "The same, transformed: less.")
+    cut_abs_diff: NumberByName = _key({}, "… if |true - predicted| is at least this.")
+    cut_abs_diff_trafo: NumberByName = _key({}, "The same, transformed.")
+    cut_unc_weighted_diff_trafo: NumberByName = _key(
+        {}, "The same, transformed and divided by the predicted uncertainty."
+    )
+    GPU_device_count: WholeNumber | None = _key(
+        None, "Once the number of GPUs for it; without effect."
+    )
+    tf_parallelism_threads: WholeNumber | None = _key(
+        None, "Once the number of its threads; without effect."
+    )
+
+
+class BiasedSelection(Group):
+    """Training on a sample that is rich in interesting events."""
+
+    title = "Biased selection"
+    nn_biased_selection: BiasedSelectionSettings | None = _key(
+        None, "Which events are interesting, and their share; empty: train on all alike."
+    )
+
+
+class Training(Group):
+    """How long to train, and what happens on the way."""
+
+    title = "Training"
+    num_training_iterations: PositiveWholeNumber = _needed(
+        "Number of training iterations (batches) in all.", "1000000"
+    )
+    validation_frequency: PositiveWholeNumber = _key(100, "Iterations between validations.")
+    save_frequency: PositiveWholeNumber = _key(500, "Iterations between checkpoints.")
+    evaluation_class: DottedName | None = _key(
+        None, "Function called at each validation; empty: none."
+    )
+
+
+class Trafo(Group):
+    """The data transformation model."""
+
+    title = "Transformation model"
+    trafo_num_jobs: PositiveWholeNumber = _key(1, "Number of processes that read its files.")
+    trafo_num_batches: PositiveWholeNumber = _needed(
+        "Number of batches of `batch_size` events that it is made from.", "100"
+    )
+    trafo_model_path: Text = _needed(
+        "File of the transformation model.", "'../data/trafo_models/my_trafo_model.npy'"
+    )
+    trafo_normalize_dom_data: Flag = _key(True, "Bring inputs to mean 0 and deviation 1.")
+    trafo_normalize_label_data: Flag = _key(True, "Bring labels to mean 0 and deviation 1.")
+    trafo_normalize_misc_data: Flag = _key(False, "Bring misc data to mean 0 and deviation 1.")
+    trafo_log_dom_bins: DomLogBins = _key(False, "Take ln(1 + x) of inputs, before all else.")
+    trafo_log_label_bins: LogBins = _key(False, "Take ln(1 + x) of labels.")
+    trafo_log_misc_bins: LogBins = _key(False, "Take ln(1 + x) of misc data.")
+    trafo_treat_doms_equally: Flag = _key(True, "One mean and deviation for all DOMs of an array.")
+    trafo_norm_constant: NotNegativeNumber = _key(
+        1e-6, "Constant added to the deviation before dividing by it."
+    )
+
+
+class CheckpointManagerSettings(Settings):
+    """How checkpoints are kept."""
+
+    max_to_keep: PositiveWholeNumber | None = _key(3, "Number of checkpoints; empty: keep all.")
+
+
+class OptimizerSettings(Settings):
+    """One optimizer: its loss, and the variables that it adjusts."""
+
+    optimizer: Text = _key("Adam", "Name of the optimizer (Adam, AdamW, SGD …).")
+    optimizer_settings: OptimizerArguments = _key(
+        {}, "Its arguments; `learning_rate` is a number or a schedule."
+    )
+    vars: NotEmptyNames = _key(("pred", "unc"), "Parts of the network: `pred`, `unc`, or a list.")
+    loss_class: DottedNames = Field(description="Loss function, or a list of which the sum counts.")
+    l1_regularization: NotNegativeNumber = _key(0.0, "Strength of Σ|v| over the variables v.")
+    l2_regularization: NotNegativeNumber = _key(0.0, "Strength of Σv² over the variables v.")
+    clip_gradients_value: PositiveNumber | None = _key(
+        None, "Greatest global norm of the gradients; empty: no limit."
+    )
+    remove_nan_gradients: Flag = _key(False, "Set gradients that are not finite to 0.")
+
+
+class Model(Group):
+    """The network, its checkpoints and its optimizers."""
+
+    title = "Model"
+    model_class: DottedName = _needed(
+        "Class or function that makes the network.",
+        f"{_MODULES}.models.general_IC86_cnn.GeneralIC86CNN",
+    )
+    model_kwargs: FreeSettings = _key({}, "Its arguments.")
+    model_checkpoint_path: Text = _needed(
+        "Folder of the checkpoints.", '"../checkpoints/{unique_name}/model"'
+    )
+    model_checkpoint_manager_kwargs: CheckpointManagerSettings = _key(
+        CheckpointManagerSettings(), "How checkpoints are kept."
+    )
+    model_restore_model: Flag = _key(
+        True, "Go on from the latest checkpoint; false: begin anew, and rename what is there."
+    )
+    model_save_model: Flag = _key(True, "Save checkpoints.")
+    model_optimizer_dict: dict[str, OptimizerSettings] = _needed(
+        "Optimizers by a name of your choice; all of them run in each step.",
+        "{Adam: {loss_class: dnn_reco.modules.loss.default_loss.gaussian_likelihood}}",
+    )
+
+
+GROUPS: dict[str, type[Group]] = {
+    "general": General,
+    "data_files": DataFiles,
+    "data_handler": DataHandler,
+    "misc": Misc,
+    "filter": Filter,
+    "labels": Labels,
+    "event_weights": EventWeights,
+    "biased_selection": BiasedSelection,
+    "training": Training,
+    "trafo": Trafo,
+    "model": Model,
+}
+
+FIELDS: dict[str, FieldInfo] = {
+    key: field for group in GROUPS.values() for key, field in group.model_fields.items()
+}
+
+WITHOUT_EFFECT = (
+    "file_capacity",
+    "batch_capacity",
+    "data_handler_num_splits",
+    "data_handler_max_events_per_file",
+    "data_handler_max_file_chunk_size",
+)
+ONLY_BIASED_SELECTION = ("num_add_files", "num_repetitions")
+
+# Keys of former generations that had stopped doing anything.
+DEAD_KEYS = frozenset(
+    {
+        "dom_response_shape",
+        "hypothesis_smearing",
+        "keep_global_count",
+        "trafo_load_model",
+        "trafo_save_model",
+    }
+)
+# What a record of a training adds to its config: not settings.
+RECORD_KEYS = frozenset(
+    {
+        "config_name",
+        "dnn_reco_version",
+        "git_origin",
+        "git_sha",
+        "git_short_sha",
+        "git_uncommited_changes",
+        "np_float_precision",
+        "pip_installed_packages",
+        "tf_float_precision",
+    }
+)
+
+TRAFO_KEYS = (
+    "trafo_data_file",
+    "trafo_num_batches",
+    "trafo_model_path",
+    "data_handler_num_bins",
+)
+TRAINING_KEYS = (
+    "unique_name",
+    "training_data_file",
+    "validation_data_file",
+    "data_handler_num_bins",
+    "trafo_model_path",
+    "num_training_iterations",
+    "log_path",
+    "model_class",
+    "model_checkpoint_path",
+    "model_optimizer_dict",
+)

@@ -1,0 +1,198 @@
+"""Reading YAML files with line numbers, and merging several of them.
+
+Everything that is said to a user later (errors, `config show`) needs to know in which file and line
+a value stands, also deep inside a mapping. The files are therefore composed to YAML nodes, which
+carry their position, and only plain values are constructed from them: nothing in a file can make
+this code run anything.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError, StringMark, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+
+from dnn_reco.errors import ConfigError
+
+KeyPath: TypeAlias = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place in a file: its path as the user gave it, and the line (counted from 1)."""
+
+    path: Path
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the value of a key comes from.
+
+    Attributes
+    ----------
+    kind
+        `file`, `override` (command line) or `default`.
+    key
+        The key as it was written (the older spelling, if that was used).
+    path, line
+        The file and its line, for values from a file.
+    """
+
+    kind: Literal["file", "default", "override"]
+    key: str
+    path: Path | None = None
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}" if self.kind == "file" else self.kind
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something a user should know about the config that is not an error."""
+
+    level: Literal["warning", "info"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """The keys of all files together, as written: values, and where each one stands.
+
+    Attributes
+    ----------
+    values
+        Value of each top-level key.
+    marks
+        Place of each key, at every depth, by its path of keys and list positions.
+    """
+
+    values: dict[str, Any]
+    marks: dict[KeyPath, Mark]
+
+
+def read_files(paths: Sequence[Path], problems: list[str]) -> Written:
+    """Read and merge YAML files; what is wrong with them is appended to `problems`.
+
+    A key that is defined twice keeps its first value, so that reading can go on and all that is
+    wrong is told at once.
+
+    Raises
+    ------
+    ConfigError
+        If a file cannot be read as YAML mapping at all.
+    """
+    merged = Written({}, {})
+    unreadable: list[str] = []
+    for path in paths:
+        try:
+            written = _read_file(path, problems)
+        except ConfigError as error:
+            unreadable.append(str(error))
+            continue
+        repeated = merged.values.keys() & written.values.keys()
+        problems += [
+            f"{written.marks[key,]}: the key '{key}' is already defined in {merged.marks[key,]}: "
+            "each key belongs in one file only"
+            for key in written.values
+            if key in repeated
+        ]
+        for key in written.values.keys() - repeated:
+            merged.marks.update({at: m for at, m in written.marks.items() if at[0] == key})
+        merged.values.update({k: v for k, v in written.values.items() if k not in repeated})
+    if unreadable:
+        raise ConfigError("\n".join(unreadable + problems))
+    return merged
+
+
+def _read_file(path: Path, problems: list[str]) -> Written:
+    """Read one YAML file, which must hold a mapping."""
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"the config file '{path}' does not exist (working directory: '{Path.cwd()}')"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the config file '{path}' cannot be read: {error}") from error
+    except YAMLError as error:
+        raise ConfigError(_syntax_error(path, error)) from error
+    if root is None:
+        raise ConfigError(f"the config file '{path}' is empty: it must hold lines of 'key: value'")
+    if not isinstance(root, MappingNode):
+        raise ConfigError(
+            f"the config file '{path}' holds a {_kind(root)}, but must hold lines of 'key: value'"
+        )
+    constructor = yaml.constructor
+    constructor.allow_duplicate_keys = True  # told in our own words, with both lines
+    marks, repeated = _positions(root, path)
+    problems += repeated
+    return Written(_construct(constructor, root, path), marks)
+
+
+def _construct(constructor: SafeConstructor, root: MappingNode, path: Path) -> dict[str, Any]:
+    """Plain values of all nodes."""
+    try:
+        values: dict[Any, Any] = constructor.construct_document(root)
+    except MarkedYAMLError as error:
+        raise ConfigError(_syntax_error(path, error)) from error
+    strange = [key for key in values if not isinstance(key, str)]
+    if strange:
+        raise ConfigError(f"the config file '{path}' has the key {strange[0]!r}, which is no name")
+    return values
+
+
+def _syntax_error(path: Path, error: YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if not isinstance(error, MarkedYAMLError) or mark is None:
+        return f"the config file '{path}' is not YAML: {error}"
+    text = ", ".join(part for part in (error.context, error.problem) if part)
+    return f"{path}:{mark.line + 1}: not valid YAML at column {mark.column + 1}: {text}"
+
+
+def _kind(node: Node) -> str:
+    return "list" if isinstance(node, SequenceNode) else "single value"
+
+
+def _positions(root: Node, path: Path) -> tuple[dict[KeyPath, Mark], list[str]]:
+    """Place of every key below `root`, and a message for every key that stands there twice."""
+    marks: dict[KeyPath, Mark] = {}
+    repeated: dict[KeyPath, str] = {}
+    for key_path, mark in _walk(root, ()):
+        here = Mark(path, mark.line + 1)
+        first = marks.setdefault(key_path, here)
+        inside_repeated = any(key_path[:depth] in repeated for depth in range(len(key_path)))
+        if first is not here and not inside_repeated:
+            name = ".".join(map(str, key_path))
+            repeated[key_path] = f"{here}: the key '{name}' is already defined in line {first.line}"
+    return marks, list(repeated.values())
+
+
+def _walk(node: Node, at: KeyPath) -> Iterator[tuple[KeyPath, StringMark]]:
+    if isinstance(node, MappingNode):
+        for key, value in node.value:
+            below = (*at, str(key.value))
+            yield below, key.start_mark
+            yield from _walk(value, below)
+    elif isinstance(node, SequenceNode):
+        for position, value in enumerate(node.value):
+            below = (*at, position)
+            yield below, value.start_mark
+            yield from _walk(value, below)
+
+
+def mark_of(marks: Mapping[KeyPath, Mark], at: KeyPath) -> Mark | None:
+    """Place of the deepest key on the way to `at` that is known."""
+    for depth in range(len(at), 0, -1):
+        if at[:depth] in marks:
+            return marks[at[:depth]]
+    return None

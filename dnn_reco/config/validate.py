@@ -1,0 +1,159 @@
+"""From plain values to typed groups; every wrong value becomes one message for the user."""
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from dnn_reco.config.older import KEEP_PROBABILITIES
+from dnn_reco.config.schema import FIELDS, GROUPS, Group
+from dnn_reco.config.sources import KeyPath, Notice
+from dnn_reco.config.value_types import Settings, allowed, nested_settings
+
+Where = Callable[[KeyPath], str]
+
+
+def validate_groups(
+    values: Mapping[str, Any], where: Where, problems: list[str]
+) -> dict[str, Group]:
+    """Make the typed groups; what is wrong is appended to `problems`.
+
+    Parameters
+    ----------
+    values
+        Values of known keys, in the newer spelling.
+    where
+        Says in which file and line a value stands.
+    """
+    groups: dict[str, Group] = {}
+    for name, group in GROUPS.items():
+        given = {key: values[key] for key in group.model_fields if key in values}
+        try:
+            groups[name] = group.model_validate(given)
+        except ValidationError as error:
+            messages = [_message(details, given, where) for details in error.errors()]
+            problems += dict.fromkeys(messages)  # a union tells one mistake several times
+    problems += _inconsistent(values, where)
+    return groups
+
+
+def _message(details: ErrorDetails, given: Mapping[str, Any], where: Where) -> str:
+    """One message: where, which key, what was given, what is allowed."""
+    at, value = _deepest_value(details["loc"], given)
+    name = ".".join(map(str, at))
+    if details["type"] == "missing":
+        return f"{where(at)}: '{name}' lacks the key '{details['loc'][-1]}'"
+    message = f"{where(at)}: '{name}' is {value!r} ({_kind(value)}); "
+    if details["type"] == "value_error":
+        message += details["msg"].removeprefix("Value error, ")
+    else:
+        message += _allowed_at(at)
+    needs_quotes = details["type"] == "string_type" and isinstance(value, int | float)
+    return message + ("; write text that looks like a number in quotes" if needs_quotes else "")
+
+
+def _deepest_value(at: KeyPath, given: Any) -> tuple[KeyPath, Any]:
+    """Follow an error's location as far as the values go (unions add steps of their own)."""
+    depth, value = 0, given
+    for step in at:
+        in_list = isinstance(value, list | tuple) and isinstance(step, int) and step < len(value)
+        if not in_list and not (isinstance(value, Mapping) and step in value):
+            break
+        value = value[step]
+        depth += 1
+    return at[:depth], value
+
+
+def _allowed_at(at: KeyPath) -> str:
+    """What is allowed at a key path: the text of the deepest field on the way."""
+    field = FIELDS[str(at[0])]
+    owner, text = str(at[0]), allowed(field)
+    for step in at[1:]:
+        nested = nested_settings(field)
+        if nested and step in nested.model_fields:
+            field = nested.model_fields[str(step)]
+            owner, text = str(step), allowed(field)
+    inside = "" if owner == at[-1] else f"'{owner}' is "
+    return f"allowed: {inside}{text}"
+
+
+def _kind(value: Any) -> str:
+    kinds = {
+        bool: "true/false",
+        int: "number",
+        float: "number",
+        str: "text",
+        list: "list",
+        tuple: "list",
+        dict: "mapping",
+        type(None): "empty",
+    }
+    return kinds.get(type(value), type(value).__name__)
+
+
+def _inconsistent(values: Mapping[str, Any], where: Where) -> list[str]:
+    """Problems between keys, and inside `model_kwargs`, that no single field can tell."""
+    problems = []
+    num_bins = values.get("data_handler_num_bins")
+    for key, others in (("trafo_log_dom_bins", ()), ("DOM_init_values", (1,))):
+        count = _count(values.get(key))
+        if isinstance(num_bins, int) and count not in (None, num_bins, *others):
+            problems.append(
+                f"{where((key,))}: '{key}' has {count} entries, but 'data_handler_num_bins' "
+                f"({where(('data_handler_num_bins',))}) is {num_bins}"
+            )
+    kwargs = values.get("model_kwargs")
+    for key in KEEP_PROBABILITIES:
+        probability = kwargs.get(key) if isinstance(kwargs, dict) else None
+        if probability is None:
+            continue
+        if isinstance(probability, bool | str | list | dict) or not 0 < probability <= 1:
+            problems.append(
+                f"{where(('model_kwargs', key))}: 'model_kwargs.{key}' is {probability!r} "
+                f"({_kind(probability)}); allowed: a number > 0 and <= 1"
+            )
+    seed = kwargs.get("random_seed") if isinstance(kwargs, dict) else None
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
+        problems.append(
+            f"{where(('model_kwargs', 'random_seed'))}: 'model_kwargs.random_seed' is {seed!r} "
+            f"({_kind(seed)}); allowed: a whole number >= 0"
+        )
+    return problems
+
+
+def _count(value: Any) -> int | None:
+    """Number of entries of a nested list; None for anything else."""
+    if not isinstance(value, list | tuple):
+        return None
+    return sum(_count(entry) or 1 for entry in value)
+
+
+def unknown_nested_keys(groups: Mapping[str, Group], where: Where) -> list[Notice]:
+    """Warnings for keys inside mappings of the config that nobody knows."""
+    notices = []
+    for group in groups.values():
+        for key, value in group.__dict__.items():
+            members = value if isinstance(value, dict) else {}
+            nested: list[tuple[KeyPath, Settings]] = [
+                ((key, *at), settings)
+                for at, settings in [((), value), *(((name,), m) for name, m in members.items())]
+                if isinstance(settings, Settings)
+            ]
+            for at, settings in nested:
+                for extra in settings.model_extra or {}:
+                    near = nearest(extra, type(settings).model_fields)
+                    notices.append(
+                        Notice(
+                            "warning",
+                            f"{where((*at, extra))}: nobody knows the key '{extra}' in "
+                            f"'{'.'.join(map(str, at))}'; the nearest known key is '{near}'",
+                        )
+                    )
+    return notices
+
+
+def nearest(name: str, known: Mapping[str, Any] | list[str]) -> str:
+    """The known name most like `name`."""
+    return get_close_matches(name, list(known), n=1, cutoff=0.0)[0]

@@ -1,0 +1,199 @@
+"""Types of config values: what is accepted, and how that is said to a user.
+
+Each type carries an `Allowed` text, used alike in error messages and in the reference page.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a value may be, in words."""
+
+    text: str
+
+
+class Keys(BaseModel):
+    """Keys and their values; an empty value counts as not given, unless the key may be empty."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {
+            key: value
+            for key, value in values.items()
+            if value is not None
+            or key not in cls.model_fields
+            or may_be_empty(cls.model_fields[key])
+        }
+
+
+class Settings(Keys):
+    """A mapping inside the config. Keys that nobody knows are kept, and warned about."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+
+
+class ScheduleSettings(Settings):
+    """A learning-rate schedule: the name of its class and the settings of that class."""
+
+    full_class_string: Annotated[str, Allowed("a dotted name")]
+    settings: Annotated[dict[str, Any], Allowed("a mapping of settings")] = {}
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _dotted(value: str) -> str:
+    parts = value.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        raise ValueError(f"allowed: {_DOTTED_NAME}")
+    return value
+
+
+def _flat_numbers(value: Any) -> Any:
+    """Flatten nested lists, as in `[[[[[0., 1.]]]]]`."""
+    if not isinstance(value, list | tuple):
+        return (value,)
+    return tuple(number for entry in value for number in _flat_numbers(entry))
+
+
+def _log_bins(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    entries: Any = value.values() if isinstance(value, dict) else value
+    if isinstance(value, list | tuple | dict) and all(isinstance(flag, bool) for flag in entries):
+        return tuple(value) if isinstance(value, list) else value
+    raise ValueError(f"allowed: {_LOG_BINS}")
+
+
+def _dom_log_bins(value: Any) -> Any:
+    if isinstance(value, dict):
+        raise ValueError(f"allowed: {_DOM_LOG_BINS}")
+    return _log_bins(value)
+
+
+def _columns(value: Any) -> Any:
+    """Columns to load from each table: one name or a list of names."""
+    for columns in value.values() if isinstance(value, dict) else [None]:
+        names = columns if isinstance(columns, list | tuple) else [columns]
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError(f"allowed: {_COLUMNS}")
+    return value
+
+
+def _optimizer_settings(value: Any) -> Any:
+    """Check the learning rate, and make a schedule of it if it is one."""
+    if not isinstance(value, dict) or "learning_rate" not in value:
+        return value
+    rate = value["learning_rate"]
+    if isinstance(rate, ScheduleSettings):
+        return value
+    if isinstance(rate, dict) and isinstance(rate.get("full_class_string"), str):
+        return {**value, "learning_rate": ScheduleSettings.model_validate(rate)}
+    if isinstance(rate, int | float) and not isinstance(rate, bool) and rate > 0:
+        return value
+    raise ValueError(
+        f"its learning_rate is {rate!r}; allowed: a number > 0 or a schedule, that is a mapping "
+        "with 'full_class_string' and 'settings'"
+    )
+
+
+_DOTTED_NAME = "a dotted name (package.module.name)"
+_LOG_BINS = "true, false, a list of true/false, or a mapping name: true/false"
+_DOM_LOG_BINS = "true, false, or a list of true/false, one for each bin"
+_COLUMNS = "a mapping table: column, or table: [columns]"
+_NUMBER_BY_NAME = "a mapping name: number"
+
+Text = Annotated[str, Field(min_length=1), Allowed("text")]
+DottedName = Annotated[
+    str,
+    AfterValidator(_dotted),
+    Allowed(_DOTTED_NAME),
+]
+Flag = Annotated[bool, Allowed("true or false")]
+Number = Annotated[float, Field(allow_inf_nan=False), Allowed("a number")]
+PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False), Allowed("a number > 0")]
+NotNegativeNumber = Annotated[float, Field(ge=0, allow_inf_nan=False), Allowed("a number >= 0")]
+Fraction = Annotated[float, Field(gt=0, le=1), Allowed("a number > 0 and <= 1")]
+Smoothing = Annotated[float, Field(ge=0, le=1), Allowed("a number from 0 to 1")]
+WholeNumber = Annotated[int, Field(ge=0), Allowed("a whole number >= 0")]
+PositiveWholeNumber = Annotated[int, Field(gt=0), Allowed("a whole number > 0")]
+Precision = Annotated[Literal["float32", "float64"], Allowed("float32 or float64")]
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_list), Allowed("a name, or a list of names")]
+NotEmptyNames = Annotated[Names, Field(min_length=1)]
+DottedNames = Annotated[
+    tuple[DottedName, ...],
+    BeforeValidator(_as_list),
+    Field(min_length=1),
+    Allowed("a dotted name (package.module.name), or a list of them"),
+]
+Numbers = Annotated[
+    tuple[float, ...],
+    BeforeValidator(_flat_numbers),
+    Field(min_length=1),
+    Allowed("a number, or a (nested) list of numbers"),
+]
+WholeNumbers = Annotated[tuple[int, ...], Allowed("a list of whole numbers")]
+DomLogBins = Annotated[
+    bool | tuple[bool, ...], BeforeValidator(_dom_log_bins), Allowed(_DOM_LOG_BINS)
+]
+LogBins = Annotated[
+    bool | tuple[bool, ...] | dict[str, bool], BeforeValidator(_log_bins), Allowed(_LOG_BINS)
+]
+NumberByName = Annotated[dict[str, float], Allowed(_NUMBER_BY_NAME)]
+WeightByName = Annotated[dict[str, NotNegativeNumber], Allowed("a mapping name: number >= 0")]
+NameByName = Annotated[dict[str, str], Allowed("a mapping name: name")]
+ValueByName = Annotated[dict[str, bool | float | str], Allowed("a mapping name: value")]
+CutsByName = Annotated[
+    dict[str, dict[str, float]], Allowed("a mapping name: {label: lowest value}")
+]
+ScoresByTable = Annotated[
+    dict[str, list[tuple[str, float]]], Allowed("a mapping table: [[column, cut], ...]")
+]
+ColumnsByTable = Annotated[
+    dict[str, str | tuple[str, ...]], BeforeValidator(_columns), Allowed(_COLUMNS)
+]
+FreeSettings = Annotated[dict[str, Any], Allowed("a mapping of settings")]
+OptimizerArguments = Annotated[
+    dict[str, Any],
+    BeforeValidator(_optimizer_settings),
+    Allowed("a mapping of settings, with 'learning_rate' a number or a schedule"),
+]
+
+
+def allowed(field: FieldInfo) -> str:
+    """What the value of a field may be, in words."""
+    texts = [entry.text for entry in field.metadata if isinstance(entry, Allowed)]
+    members = get_args(field.annotation)
+    if not texts:  # an optional type keeps the text inside the union
+        texts = [
+            entry.text
+            for member in members
+            for entry in getattr(member, "__metadata__", ())
+            if isinstance(entry, Allowed)
+        ]
+    if not texts:
+        return "a mapping of settings"
+    return texts[0] + ("; or empty" if may_be_empty(field) else "")
+
+
+def may_be_empty(field: FieldInfo) -> bool:
+    """Whether a field accepts None."""
+    return type(None) in get_args(field.annotation)
+
+
+def nested_settings(field: FieldInfo) -> type[Settings] | None:
+    """The settings class of a field that holds a mapping, or a mapping of mappings, of one."""
+    candidates = [field.annotation, *get_args(field.annotation)]
+    for candidate in candidates:
+        if isinstance(candidate, type) and issubclass(candidate, Settings):
+            return candidate
+    return None

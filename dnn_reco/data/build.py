@@ -1,0 +1,223 @@
+"""Opening a data set: finding its files, and building what the event store lacks of them."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import multiprocessing
+import os
+import signal
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dnn_reco.data.event_set import EventSet
+from dnn_reco.data.records import ColumnNames
+from dnn_reco.data.store import EventStore, Shard, free_space, shard_size
+from dnn_reco.errors import DataError, DnnRecoError
+
+# Below this size of the source files starting worker processes costs more than it saves.
+_WORTH_WORKERS = 30e6
+
+# So many unusable files in a row, from the first on, mean that the config is wrong, not the files.
+_TRIES = 3
+
+_log = logging.getLogger(__name__)
+
+
+def find_files(patterns: Sequence[str], key: str) -> list[Path]:
+    """Files that match the glob patterns of a config key, each once, in sorted order.
+
+    Raises
+    ------
+    DataError
+        If there is no such file.
+    """
+    files = sorted({Path(name) for pattern in patterns for name in glob.glob(pattern)})  # noqa: PTH207
+    if not files:
+        listed = "".join(f"\n  {pattern}" for pattern in patterns)
+        raise DataError(
+            f"no file matches {key}:{listed or ' (the list is empty)'}\n"
+            f"Relative paths count from the working directory '{Path.cwd()}'."
+        )
+    return files
+
+
+def available_cpus() -> int:
+    """Number of CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one source file: its shard, or the reason why there is none."""
+
+    source: Path
+    shard: Shard | None
+    error: str
+
+
+def open_events(
+    store: EventStore,
+    sources: Sequence[Path],
+    num_jobs: int,
+    enough: int | None = None,
+) -> EventSet:
+    """The events of the files, from the store; what it lacks is built with a progress bar.
+
+    Parameters
+    ----------
+    store
+        The store with the settings to see it with.
+    sources
+        HDF5 files, in the order in which their events are numbered.
+    num_jobs
+        Number of worker processes at most.
+    enough
+        Stop after the first files that together have so many events.
+
+    Raises
+    ------
+    DataError
+        If no file can be used or no event is left.
+    """
+    failures: list[Outcome] = []
+    first = _first_usable(store, sources)
+    names = first.names
+    shards: list[Shard] = []
+    num_events = 0
+    for outcome in _outcomes(store, sources, names, num_jobs, first):
+        if outcome.shard is None:
+            failures.append(outcome)
+        else:
+            shards.append(outcome.shard)
+            num_events += outcome.shard.num_events
+        if enough is not None and num_events >= enough:
+            break
+    _summarise(shards, failures)
+    if num_events == 0:
+        raise DataError(_no_events_left(shards))
+    return EventSet(store, shards)
+
+
+def _first_usable(store: EventStore, sources: Sequence[Path]) -> Shard:
+    """The shard of the first file that can be read: it defines the columns for all others."""
+    errors: list[str] = []
+    for source in sources[:_TRIES]:
+        try:
+            return store.find(source) or store.build(source)
+        except DnnRecoError as error:
+            errors.append(str(error))
+    if len(errors) == 1:
+        raise DataError(errors[0])
+    raise DataError(
+        "\n".join([f"none of the first {len(errors)} data files can be used:", *errors])
+    )
+
+
+def _outcomes(
+    store: EventStore,
+    sources: Sequence[Path],
+    names: ColumnNames,
+    num_jobs: int,
+    first: Shard,
+) -> Generator[Outcome]:
+    """Outcomes of all files in their order; what the store lacks is built when its turn comes."""
+    found = {source: store.find(source, names) for source in sources}
+    missing = [source for source, shard in found.items() if shard is None]
+    built = _build_parallel(store, missing, names, num_jobs, first)
+    try:
+        for source, shard in found.items():
+            yield Outcome(source, shard, "") if shard is not None else next(built)
+    finally:
+        built.close()
+
+
+def _build_parallel(
+    store: EventStore,
+    sources: Sequence[Path],
+    names: ColumnNames,
+    num_jobs: int,
+    first: Shard,
+) -> Generator[Outcome]:
+    """Build shards, in worker processes where that pays; a few files ahead of what is asked for."""
+    size = sum(source.stat().st_size for source in sources)
+    expected = size * shard_size(first) / max(1, first.source.stat().st_size)
+    _log.info(
+        f"Building the event store '{store.folder}' from {len(sources)} file(s): up to "
+        f"{expected / 1e6:,.0f} MB, {free_space(store.folder) / 1e9:,.1f} GB are free."
+    )
+    workers = 1 if size < _WORTH_WORKERS else min(num_jobs, len(sources), available_cpus())
+    build = partial(_build_one, store, names)
+    outcomes = map(build, sources) if workers == 1 else _in_workers(build, sources, workers)
+    yield from tqdm(
+        outcomes, total=len(sources), desc="Event store", unit="file", leave=False, disable=None
+    )
+
+
+def _in_workers(
+    build: Callable[[Path], Outcome], sources: Iterable[Path], workers: int
+) -> Generator[Outcome]:
+    context = multiprocessing.get_context("spawn")  # a fork would copy the threads of torch
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt)
+    waiting: deque[Future[Outcome]] = deque()
+    try:
+        for source in sources:
+            waiting.append(pool.submit(build, source))
+            if len(waiting) >= 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            "a worker process that builds the event store was killed, most likely for want of "
+            "memory: try again with fewer num_jobs; what is built is kept"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ignore_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process
+
+
+def _build_one(store: EventStore, names: ColumnNames, source: Path) -> Outcome:
+    try:
+        return Outcome(source, store.build(source, names), "")
+    except DnnRecoError as error:
+        return Outcome(source, None, str(error))
+
+
+def _summarise(shards: Sequence[Shard], failures: Sequence[Outcome]) -> None:
+    """One line each for what was left out, and each unusable file by name."""
+    dropped: Counter[str] = Counter()
+    skipped: Counter[str] = Counter()
+    for shard in shards:
+        dropped.update(shard.dropped)
+        skipped.update(shard.skipped)
+    total = sum(shard.num_events_in_file for shard in shards)
+    reasons = [f"{count} {reason}" for reason, count in dropped.items() if count]
+    if reasons:
+        _log.info(f"Left out {sum(dropped.values())} of {total} events: {', '.join(reasons)}.")
+    rows = [f"{count} {what}" for what, count in skipped.items() if count]
+    if rows:
+        _log.info(f"Left out in the input tables: {', '.join(rows)}.")
+    for failure in failures:
+        _log.warning("Left out a file: %s", failure.error)
+
+
+def _no_events_left(shards: Sequence[Shard]) -> str:
+    dropped: Counter[str] = Counter()
+    for shard in shards:
+        dropped.update(shard.dropped)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
+    return (
+        f"no event is left of {len(shards)} file(s): {reasons or 'the files hold none'}. Check the "
+        "filter_* keys, data_handler_label_key and data_handler_nan_fill_value."
+    )

@@ -1,0 +1,174 @@
+"""Reading events from the store, by number and in any order.
+
+Events are read with plain file reads of just their bytes, straight into the arrays of the batch:
+the memory in use does not depend on how many events there are.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnn_reco.data.records import ColumnNames, record_dtype
+from dnn_reco.data.store import EventStore, Shard
+from dnn_reco.errors import DataError
+
+# Clusters often allow a process no more than 1024.
+_MAX_OPEN_FILES = 600
+
+
+@dataclass(frozen=True)
+class Events:
+    """Some events, hits first.
+
+    Attributes
+    ----------
+    offsets
+        Hits of event i are rows offsets[i] … offsets[i + 1] - 1 [n + 1].
+    dom, features
+        DOM index [k] and input features [k, F] of each hit.
+    labels, misc
+        Labels [n, L] and misc data [n, M], times relative to the time offset.
+    time_offset
+        Time offset of each event [n], ns.
+    ids
+        Event ids [n], structured.
+    """
+
+    offsets: NDArray[np.int64]
+    dom: NDArray[np.uint16]
+    features: NDArray[np.floating]
+    labels: NDArray[np.floating]
+    misc: NDArray[np.floating]
+    time_offset: NDArray[np.float64]
+    ids: NDArray[np.void]
+
+
+class EventSet:
+    """The events of a list of shards, numbered through: a data set that is read by event number.
+
+    Attributes
+    ----------
+    shards
+        Where the events lie.
+    names
+        Names of labels and misc values.
+    """
+
+    def __init__(self, store: EventStore, shards: Sequence[Shard]) -> None:
+        self.shards = tuple(shard for shard in shards if shard.num_events > 0)
+        if not self.shards:
+            raise DataError("no events are left to read")
+        self.names: ColumnNames = self.shards[0].names
+        self.events_per_shard = np.array([shard.num_events for shard in self.shards])
+        self._ends = np.cumsum(self.events_per_shard)
+        self._record_dtype = record_dtype(self.names, store.records.dtype)
+        self._feature_dtype = np.dtype(store.hits.dtype)
+        self._num_bins = store.hits.num_bins
+        self._files = _OpenFiles(self.shards)
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def close(self) -> None:
+        """Close all files; reading opens them again."""
+        with self._lock:
+            self._files.close()
+
+    def read(self, numbers: NDArray[np.integer]) -> Events:
+        """Read events by number (0 … len - 1), in the order asked for.
+
+        Raises
+        ------
+        DataError
+            If the store was changed or damaged.
+        """
+        shards = np.searchsorted(self._ends, numbers, side="right")
+        rows = numbers - (self._ends[shards] - self.events_per_shard[shards])
+        records = np.empty(len(rows), dtype=self._record_dtype)
+        with self._lock:
+            self._fill(records, "records", shards, rows, np.arange(len(rows) + 1))
+            offsets = np.concatenate([[0], np.cumsum(records["stop"] - records["start"])])
+            dom = np.empty(offsets[-1], dtype=np.uint16)
+            features = np.empty((offsets[-1], self._num_bins), dtype=self._feature_dtype)
+            self._fill(dom, "dom", shards, records["start"], offsets)
+            self._fill(features, "features", shards, records["start"], offsets)
+        return Events(
+            offsets,
+            dom,
+            features,
+            np.ascontiguousarray(records["labels"]),
+            np.ascontiguousarray(records["misc"]),
+            np.ascontiguousarray(records["time_offset"]),
+            records["id"],
+        )
+
+    def _fill(
+        self,
+        array: NDArray[Any],
+        kind: str,
+        shards: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        offsets: NDArray[np.int64],
+    ) -> None:
+        """Fill rows offsets[i] … offsets[i + 1] of `array` from row starts[i] of shard i's file."""
+        if array.size == 0:
+            return
+        view = memoryview(array.view(np.uint8).reshape(-1).data)
+        row_size = len(view) // len(array)
+        begins = (offsets * row_size).tolist()
+        positions = (starts * row_size).tolist()
+        for i in np.argsort(shards, kind="stable").tolist():
+            begin, end = begins[i], begins[i + 1]
+            if end > begin:
+                file = self._files.descriptor(int(shards[i]), kind)
+                if os.preadv(file, [view[begin:end]], positions[i]) != end - begin:
+                    raise DataError(
+                        "a file of the event store is shorter than it should be: delete the "
+                        f"store's folder '{self.shards[shards[i]].hits_folder.parent.parent}' and "
+                        "start again"
+                    )
+
+
+class _OpenFiles:
+    """The files of the shards read last, kept open."""
+
+    def __init__(self, shards: Sequence[Shard]) -> None:
+        self._shards = shards
+        self._open: OrderedDict[tuple[int, str], int] = OrderedDict()
+
+    def descriptor(self, shard: int, kind: str) -> int:
+        """Open file of a shard: its "records", "dom" or "features"."""
+        file = self._open.get((shard, kind))
+        if file is None:
+            file = self._add(shard, kind)
+        else:
+            self._open.move_to_end((shard, kind))
+        return file
+
+    def _add(self, number: int, kind: str) -> int:
+        if len(self._open) >= _MAX_OPEN_FILES:
+            os.close(self._open.popitem(last=False)[1])
+        shard = self._shards[number]
+        path = shard.records_file if kind == "records" else shard.hits_folder / f"{kind}.bin"
+        try:
+            file = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise DataError(
+                f"the event store lost a part of '{shard.source}' ('{path}'): was it deleted while "
+                "in use? Start again to rebuild it"
+            ) from error
+        self._open[number, kind] = file
+        return file
+
+    def close(self) -> None:
+        while self._open:
+            os.close(self._open.popitem()[1])

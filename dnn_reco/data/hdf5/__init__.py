@@ -1,0 +1,39 @@
+"""Event files: the one place that reads and writes HDF5.
+
+IceCube's table writer books one compound table per frame object, with the same five id columns in
+each. Two kinds matter here: *per-event* tables (labels, time offsets, event header; one row an
+event) and *per-DOM maps* (many rows an event, one for each item of a DOM's list). The table of
+time offsets defines the events of a file and their order.
+"""
+
+from dnn_reco.data.hdf5.events import FileEvents, InputTables, read_events
+from dnn_reco.data.hdf5.tables import (
+    EVENT_ID,
+    count_events,
+    list_tables,
+    read_columns,
+    read_joined,
+    read_table,
+)
+from dnn_reco.data.hdf5.writer import (
+    DomMap,
+    dom_maps,
+    write_event_file,
+    write_input_tables,
+)
+
+__all__ = [
+    "EVENT_ID",
+    "DomMap",
+    "FileEvents",
+    "InputTables",
+    "count_events",
+    "dom_maps",
+    "list_tables",
+    "read_columns",
+    "read_events",
+    "read_joined",
+    "read_table",
+    "write_event_file",
+    "write_input_tables",
+]

@@ -1,0 +1,384 @@
+"""From the tables of an event file to hits: which DOMs of which event have which features."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from dnn_reco.data.hdf5.columns import (
+    NO_OBJECT,
+    SURFACE_TANK,
+    UNKNOWN_DOM,
+    DomRows,
+    read_dom_rows,
+)
+from dnn_reco.data.hdf5.tables import (
+    HEADER_COLUMNS,
+    ID_COLUMNS,
+    INDEX_GROUP,
+    Rows,
+    describe,
+    event_ids,
+    find_table,
+    match_ids,
+    open_file,
+    read_rows,
+    require_columns,
+)
+from dnn_reco.detector.geometry import NUM_DOMS
+from dnn_reco.errors import ConfigError, DataError
+
+_NUM_SAMPLES = 8
+_SAMPLE_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class InputTables:
+    """Names of the three tables that hold the inputs of the network.
+
+    Attributes
+    ----------
+    values, indices
+        Per-DOM maps: row k says that bin `item(indices)` of a DOM has the value `item(values)`.
+    time_offset
+        One row an event; defines the events of the file and their order.
+    """
+
+    values: str = "dnn_data_bin_values"
+    indices: str = "dnn_data_bin_indices"
+    time_offset: str = "dnn_data_global_time_offset"
+
+
+@dataclass(frozen=True)
+class FileEvents:
+    """All n events of one file as k hits: the DOMs with data.
+
+    Attributes
+    ----------
+    ids
+        Event ids [n], of type EVENT_ID.
+    time_offset
+        Time that the input times of an event are relative to [n], float64, ns.
+    exists
+        [n] False where the file holds no time offset for the event, so that it cannot be used.
+    offsets
+        [n + 1] int64; the hits of event i are `offsets[i]:offsets[i + 1]`.
+    dom
+        DOM index of each hit [k], uint16, ascending inside an event.
+    features
+        Values of the F bins of each hit [k, F].
+    skipped
+        What was left out: kind of rows -> how many.
+    """
+
+    ids: Rows
+    time_offset: NDArray[np.float64]
+    exists: NDArray[np.bool_]
+    offsets: NDArray[np.int64]
+    dom: NDArray[np.uint16]
+    features: NDArray[np.floating]
+    skipped: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Which event the rows of a table belong to: consecutive runs of rows of one event each.
+
+    Attributes
+    ----------
+    start
+        First row of each run [r], ascending, the first one 0.
+    event
+        Number of the event of each run [r]; -1 where it is none of the file's events.
+    num_rows
+        Number of rows of the table.
+    """
+
+    start: NDArray[np.int64]
+    event: NDArray[np.int64]
+    num_rows: int
+
+    def event_of_rows(self) -> NDArray[np.int32]:
+        lengths = np.diff(self.start, append=self.num_rows)
+        return np.repeat(self.event.astype(np.int32), lengths)
+
+
+def read_events(
+    path: str | PathLike[str],
+    tables: InputTables,
+    num_bins: int,
+    init_values: ArrayLike = 0.0,
+    dtype: DTypeLike = np.float32,
+    threads: int = 1,
+) -> FileEvents:
+    """Read all events of a file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    tables
+        Names of its tables.
+    num_bins
+        Number of bins F of a DOM (`data_handler_num_bins`).
+    init_values
+        Value of bins that are not listed: one number, or one for each bin (`DOM_init_values`).
+    dtype
+        float32 or float64.
+    threads
+        Number of threads that inflate and decode.
+
+    Notes
+    -----
+    If a DOM lists a bin twice, the last one counts. Values that are not finite are kept.
+
+    Raises
+    ------
+    ConfigError
+        `init_values` has the wrong length.
+    DataError
+        The file or a table is missing or damaged, the tables of values and indices do not run in
+        parallel, or a bin number is larger than `num_bins` allows.
+    """
+    init = _init_values(init_values, num_bins, dtype)
+    with open_file(path) as file:
+        offsets_table, values, indices = _find_tables(file, tables)
+        events = read_rows(offsets_table)
+        ids = event_ids(events)
+        runs = _runs_by_index(file, values, ids)
+        rows = read_dom_rows(values, dtype, with_ids=runs is None, threads=threads)
+        if rows.ids is not None:
+            runs = _runs_by_id(rows.ids, ids, describe(offsets_table))
+        assert runs is not None
+        bins = _bins(values, indices, rows, runs, num_bins, threads)
+    skipped = _count_skipped(rows, runs, bins)
+    offsets, dom, features = _hits(rows, runs, bins, init, len(ids))
+    return FileEvents(
+        ids=ids,
+        time_offset=events["value"].astype(np.float64),
+        exists=events["exists"] != 0,
+        offsets=offsets,
+        dom=dom,
+        features=features,
+        skipped=skipped,
+    )
+
+
+def _find_tables(
+    file: h5py.File, tables: InputTables
+) -> tuple[h5py.Dataset, h5py.Dataset, h5py.Dataset]:
+    """The tables of time offsets, values and indices."""
+    time_offset = find_table(file, tables.time_offset, "data_handler_time_offset_name")
+    values = find_table(file, tables.values, "data_handler_bin_values_name")
+    indices = find_table(file, tables.indices, "data_handler_bin_indices_name")
+    require_columns(time_offset, (*HEADER_COLUMNS, "value"))
+    for table in (values, indices):
+        require_columns(table, (*HEADER_COLUMNS, "string", "om", "vector_index", "item"))
+    if len(values) != len(indices):
+        raise DataError(
+            f"{describe(values)} has {len(values)} rows, but '{tables.indices}' has "
+            f"{len(indices)}: the two must run in parallel. The file is incomplete or mixed up"
+        )
+    return time_offset, values, indices
+
+
+def _init_values(init_values: ArrayLike, num_bins: int, dtype: DTypeLike) -> NDArray[np.floating]:
+    init = np.asarray(init_values, dtype=dtype)
+    if init.shape not in ((), (1,), (num_bins,)):
+        raise ConfigError(
+            f"DOM_init_values must be one number or one for each of the {num_bins} bins "
+            f"(data_handler_num_bins), but has shape {list(init.shape)}"
+        )
+    return np.broadcast_to(init, (num_bins,))
+
+
+# --------------------------------------------------------------------------------------------------
+# Rows of which event
+# --------------------------------------------------------------------------------------------------
+def _runs_by_index(file: h5py.File, values: h5py.Dataset, ids: Rows) -> _Runs | None:
+    """Runs from the index table; None if there is none, or one that does not fit the events.
+
+    Tools that merge or cut files leave no or a stale index behind: it is used only if it lists the
+    same events and its ranges cover the table without gap or overlap.
+    """
+    index = file.get(f"{INDEX_GROUP}/{values.name.lstrip('/')}")
+    if not isinstance(index, h5py.Dataset) or len(index) != len(ids):
+        return None
+    # SubEventStream is always 0 in index tables.
+    columns = ID_COLUMNS[:3]
+    rows = read_rows(index)
+    if not {*columns, "start", "stop"} <= set(rows.dtype.names or ()):
+        return None
+    if not all(np.array_equal(rows[name], ids[name]) for name in columns):
+        return None
+    start, stop = rows["start"].astype(np.int64), rows["stop"].astype(np.int64)
+    event = np.flatnonzero(start != stop)
+    edges = np.append(start[event], len(values))
+    covers = edges[0] == 0 and np.array_equal(edges[1:], stop[event]) and (np.diff(edges) > 0).all()
+    return _Runs(start[event], event, len(values)) if covers else None
+
+
+def _runs_by_id(row_ids: Rows, ids: Rows, place: str) -> _Runs:
+    """Runs of rows with equal event ids."""
+    is_start = np.ones(len(row_ids), dtype=bool)
+    is_start[1:] = False
+    for name in ID_COLUMNS:
+        is_start[1:] |= row_ids[name][1:] != row_ids[name][:-1]
+    start = np.flatnonzero(is_start)
+    return _Runs(start, match_ids(row_ids[start], ids, place), len(row_ids))
+
+
+# --------------------------------------------------------------------------------------------------
+# Which bin
+# --------------------------------------------------------------------------------------------------
+def _bins(
+    values: h5py.Dataset,
+    indices: h5py.Dataset,
+    rows: DomRows,
+    runs: _Runs,
+    num_bins: int,
+    threads: int,
+) -> NDArray[np.int32] | None:
+    """Bin of each row; None if all rows simply list bins 0 … F-1 of one DOM after the other.
+
+    In that case the table of indices says nothing new, and only samples of it are read. Formats
+    list the bins of a DOM in ascending order and without repetition, so a list of F bins out of F
+    can only be 0 … F-1. A format with more bins than `num_bins`, all of whose DOMs happen to have
+    exactly F bins filled, shows in the samples; for F = 1, where this could really happen, the
+    indices are always read.
+    """
+    if (
+        num_bins > 1
+        and _lists_all_bins(rows, runs, num_bins)
+        and all(_sample_is_regular(values, indices, start) for start in _sample_starts(len(values)))
+    ):
+        return None
+    other = read_dom_rows(indices, np.int32, with_ids=False, threads=threads)
+    differs = (other.dom != rows.dom) | (other.vector_index != rows.vector_index)
+    if differs.any():
+        raise _not_parallel(values, indices, int(np.flatnonzero(differs)[0]))
+    bins: NDArray[np.int32] = other.item  # type: ignore[assignment]
+    ours = rows.dom >= 0
+    largest = int(bins.max(where=ours, initial=-1))
+    if largest >= num_bins:
+        raise DataError(
+            f"{describe(indices)} lists bin {largest}, but data_handler_num_bins is {num_bins}: it "
+            f"must be at least {largest + 1} for this file, and fit the data format of the tables"
+        )
+    return bins
+
+
+def _lists_all_bins(rows: DomRows, runs: _Runs, num_bins: int) -> bool:
+    """Whether every DOM of every event lists F items."""
+    if len(rows) == 0 or len(rows) % num_bins or (runs.start % num_bins).any():
+        return False
+    dom = rows.dom.reshape(-1, num_bins)
+    index = rows.vector_index.reshape(-1, num_bins)
+    return bool((index == np.arange(num_bins)).all() and (dom == dom[:, :1]).all())
+
+
+def _sample_starts(num_rows: int) -> Sequence[int]:
+    """Where samples of a table start: at the first row, before the last, and evenly between."""
+    last = max(0, num_rows - _SAMPLE_ROWS)
+    return sorted(set(np.linspace(0, last, _NUM_SAMPLES).astype(int).tolist()))
+
+
+def _sample_is_regular(values: h5py.Dataset, indices: h5py.Dataset, start: int) -> bool:
+    """Compare some rows of the two tables; True if the bins there are the list positions."""
+    ours = read_rows(values, start, start + _SAMPLE_ROWS)
+    other = read_rows(indices, start, start + _SAMPLE_ROWS)
+    for name in (*ID_COLUMNS, "string", "om", "vector_index"):
+        differs = ours[name] != other[name]
+        if differs.any():
+            raise _not_parallel(values, indices, start + int(np.flatnonzero(differs)[0]))
+    return bool((other["item"] == other["vector_index"]).all())
+
+
+def _not_parallel(values: h5py.Dataset, indices: h5py.Dataset, row: int) -> DataError:
+    def tell(table: h5py.Dataset) -> str:
+        (content,) = read_rows(table, row, row + 1)
+        return ", ".join(f"{name} {content[name]}" for name in ("Event", "string", "om"))
+
+    return DataError(
+        f"{describe(values)} and '{indices.name.lstrip('/')}' do not run in parallel: row {row} "
+        f"is {tell(values)} in the first, {tell(indices)} in the second. The file is mixed up"
+    )
+
+
+# --------------------------------------------------------------------------------------------------
+# Hits
+# --------------------------------------------------------------------------------------------------
+def _count_skipped(rows: DomRows, runs: _Runs, bins: NDArray[np.int32] | None) -> dict[str, int]:
+    lengths = np.diff(runs.start, append=runs.num_rows)
+    counts = {
+        "rows of surface tanks": np.count_nonzero(rows.dom == SURFACE_TANK),
+        "rows of unknown DOMs": np.count_nonzero(rows.dom == UNKNOWN_DOM),
+        "rows without object": np.count_nonzero(rows.dom == NO_OBJECT),
+        "rows of negative bins": 0
+        if bins is None
+        else np.count_nonzero((bins < 0) & (rows.dom >= 0)),
+        "rows of events not in the time-offset table": int(lengths[runs.event < 0].sum()),
+    }
+    return {kind: int(count) for kind, count in counts.items() if count}
+
+
+def _hits(
+    rows: DomRows,
+    runs: _Runs,
+    bins: NDArray[np.int32] | None,
+    init: NDArray[np.floating],
+    num_events: int,
+) -> tuple[NDArray[np.int64], NDArray[np.uint16], NDArray[np.floating]]:
+    """Offsets [n + 1], DOMs [k] and features [k, F] of the hits."""
+    F = len(init)
+    event = runs.event_of_rows()
+    hits = None
+    if bins is None:
+        hits = _hits_of_full_lists(rows, event, F)
+        bins = np.tile(np.arange(F, dtype=np.int32), len(rows) // F) if hits is None else None
+    if hits is None:
+        assert bins is not None
+        hits = _hits_of_rows(rows, event, bins, init)
+    event_and_dom, features = hits
+    event_of_hit, dom = np.divmod(event_and_dom, NUM_DOMS)
+    offsets = np.searchsorted(event_of_hit, np.arange(num_events + 1)).astype(np.int64)
+    return offsets, dom.astype(np.uint16), features
+
+
+def _hits_of_full_lists(
+    rows: DomRows, event: NDArray[np.int32], num_bins: int
+) -> tuple[NDArray[np.int64], NDArray[np.floating]] | None:
+    """Hits where each DOM has F rows; None if DOMs are out of order or occur twice in an event."""
+    dom, event = rows.dom[::num_bins], event[::num_bins]
+    keep = (dom >= 0) & (event >= 0)
+    event_and_dom = (event.astype(np.int64) * NUM_DOMS + dom)[keep]
+    if (np.diff(event_and_dom) <= 0).any():
+        return None
+    features = rows.item.reshape(-1, num_bins)
+    return event_and_dom, features if keep.all() else features[keep]  # type: ignore[return-value]
+
+
+def _hits_of_rows(
+    rows: DomRows,
+    event: NDArray[np.int32],
+    bins: NDArray[np.int32],
+    init: NDArray[np.floating],
+) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
+    """Hits from rows in any order: one scatter of the listed bins onto the initial values."""
+    keep = (rows.dom >= 0) & (event >= 0) & (bins >= 0)
+    event_and_dom = (event.astype(np.int64) * NUM_DOMS + rows.dom)[keep]
+    bins, item = bins[keep], rows.item[keep]
+    if (np.diff(event_and_dom) < 0).any():
+        # Stable, so that of two rows of one bin the later one stays the later.
+        order = np.argsort(event_and_dom, kind="stable")
+        event_and_dom, bins, item = event_and_dom[order], bins[order], item[order]
+    is_first = np.ones(len(event_and_dom), dtype=bool)
+    is_first[1:] = np.diff(event_and_dom) != 0
+    hit = np.cumsum(is_first) - 1
+    event_and_dom = event_and_dom[is_first]
+    features = np.tile(init, (len(event_and_dom), 1))
+    features[hit, bins] = item
+    return event_and_dom, features

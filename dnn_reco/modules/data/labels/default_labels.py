@@ -1,0 +1,137 @@
+"""Label loaders: from an event file to the quantities that the network learns.
+
+A label loader is a function ``loader(input_data, config, label_names=None, *args, **kwargs)`` that
+returns the labels [n, L], one row for each row of the time-offset table, and their L names. With
+`label_names` it returns just these, in this order.
+"""
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from dnn_reco.data.hdf5 import read_columns
+from dnn_reco.errors import ConfigError, DataError
+
+SPEED_OF_LIGHT = 0.299792458  # m / ns
+
+DIRECTION_NAMES = ("direction_x", "direction_y", "direction_z")
+POSITION_NAMES = ("rel_pos_x", "rel_pos_y", "rel_pos_z")
+_VERTEX_NAMES = ("VertexX", "VertexY", "VertexZ")
+_ID_NAMES = ("Run", "Event", "SubEvent", "SubEventStream", "exists")
+
+Values = np.ma.MaskedArray[Any, np.dtype[np.float64]]
+
+
+def simple_label_loader(
+    input_data: str | PathLike[str],
+    config: Mapping[str, Any],
+    label_names: Sequence[str] | None = None,
+    *args: object,
+    **kwargs: object,
+) -> tuple[Values, list[str]]:
+    """Load the columns of one table as labels.
+
+    Parameters
+    ----------
+    input_data
+        The event file.
+    config
+        Uses `data_handler_label_key` (the table), `data_handler_time_offset_name`,
+        `label_keys_to_load` (columns to load; default all, in file order), and
+
+        - `label_add_dir_vec`: adds ``direction_{x,y,z}``, the unit vector of the direction of
+          motion, from `label_zenith_key` and `label_azimuth_key` (which point to the source);
+        - `label_position_at_rel_time` [ns]: adds ``rel_pos_{x,y,z}`` [m], where a particle that
+          passes the vertex at ``VertexTime`` with the speed of light in the direction
+          `label_dir_{x,y,z}_key` is that long after the event's time offset.
+    label_names
+        Names of the labels to return; default: the columns, then the added ones.
+
+    Returns
+    -------
+    labels
+        [n, L] float64; masked where the file holds no labels for the event.
+    label_names
+        The L names.
+
+    Raises
+    ------
+    ConfigError
+        A key is missing in the configuration.
+    DataError
+        A table or column is missing in the file.
+    """
+    table: str = _setting(config, "data_handler_label_key")
+    events: str = _setting(config, "data_handler_time_offset_name")
+    data, names = read_columns(input_data, table, None, events, "data_handler_label_key")
+    labels: dict[str, Values] = {name: data[:, i] for i, name in enumerate(names)}
+
+    added: tuple[str, ...] = ()
+    if config.get("label_add_dir_vec"):
+        labels.update(zip(DIRECTION_NAMES, _direction(labels, config, input_data), strict=True))
+        added += DIRECTION_NAMES
+    if config.get("label_position_at_rel_time") is not None:
+        offset, _ = read_columns(input_data, events, ["value"], events)
+        position = _position_at_time(labels, config, offset[:, 0], input_data)
+        labels.update(zip(POSITION_NAMES, position, strict=True))
+        added += POSITION_NAMES
+
+    if label_names is None:
+        ignored = {*_ID_NAMES, *added}
+        chosen = config.get("label_keys_to_load") or names
+        label_names = [name for name in chosen if name not in ignored] + list(added)
+    columns = [_label(labels, name, table, input_data) for name in label_names]
+    stacked = np.ma.stack(columns, axis=1) if columns else np.ma.masked_array(data[:, :0])
+    return stacked, list(label_names)
+
+
+def _setting(config: Mapping[str, Any], key: str) -> Any:
+    if config.get(key) is None:
+        raise ConfigError(f"the label loader needs the key '{key}' in the configuration")
+    return config[key]
+
+
+def _label(
+    labels: Mapping[str, Values], name: str, table: str, input_data: str | PathLike[str]
+) -> Values:
+    if name not in labels:
+        raise DataError(
+            f"there is no label '{name}': table '{table}' of '{input_data}' has the columns "
+            f"{', '.join(labels)}"
+        )
+    return labels[name]
+
+
+def _direction(
+    labels: Mapping[str, Values], config: Mapping[str, Any], input_data: str | PathLike[str]
+) -> tuple[Values, Values, Values]:
+    """Unit vector along the motion, which is away from the source."""
+    table = config["data_handler_label_key"]
+    zenith, azimuth = (
+        _label(labels, _setting(config, key), table, input_data)
+        for key in ("label_zenith_key", "label_azimuth_key")
+    )
+    sine = np.ma.sin(zenith)
+    return -sine * np.ma.cos(azimuth), -sine * np.ma.sin(azimuth), -np.ma.cos(zenith)
+
+
+def _position_at_time(
+    labels: Mapping[str, Values],
+    config: Mapping[str, Any],
+    time_offset: Values,
+    input_data: str | PathLike[str],
+) -> list[Values]:
+    """Where a particle on the track of the event is at a time relative to the time offset."""
+    table = config["data_handler_label_key"]
+    direction = [
+        _label(labels, _setting(config, f"label_dir_{axis}_key"), table, input_data)
+        for axis in "xyz"
+    ]
+    *vertex, vertex_time = (
+        _label(labels, name, table, input_data) for name in (*_VERTEX_NAMES, "VertexTime")
+    )
+    time = time_offset + config["label_position_at_rel_time"]
+    length = SPEED_OF_LIGHT * (time - vertex_time)
+    return [start + length * along for start, along in zip(vertex, direction, strict=True)]

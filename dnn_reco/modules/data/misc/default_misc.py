@@ -1,0 +1,143 @@
+"""Misc loaders: per-event values beside the labels, for filters, weights and the network.
+
+A misc loader is a function ``loader(input_data, config, misc_names=None, *args, **kwargs)`` that
+returns the values [n, M], one row for each row of the time-offset table, and their M names; None
+and no names if there are none. With `misc_names` it returns just these, in this order.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnn_reco.data.hdf5 import count_events, list_tables, read_joined
+from dnn_reco.errors import ConfigError, DataError
+
+
+def dummy_misc_loader(
+    input_data: str | PathLike[str],
+    config: Mapping[str, Any],
+    misc_names: Sequence[str] | None = None,
+    *args: object,
+    **kwargs: object,
+) -> tuple[None, list[str]]:
+    """Load nothing."""
+    return None, []
+
+
+def general_misc_loader(
+    input_data: str | PathLike[str],
+    config: Mapping[str, Any],
+    misc_names: Sequence[str] | None = None,
+    *args: object,
+    **kwargs: object,
+) -> tuple[NDArray[np.float64] | None, list[str]]:
+    """Load columns of any per-event tables.
+
+    In tables of trigger filter results a column is a pair (condition, prescale), of which the
+    second is used. Names there end in the year (``CascadeFilter_13``): a column is found also by
+    a part of its name.
+
+    Parameters
+    ----------
+    input_data
+        The event file.
+    config
+        Uses `misc_load_dict` (table -> column, or list of columns), `misc_fill_values` (name of a
+        misc value -> what it is in files that lack it) and `data_handler_time_offset_name`.
+    misc_names
+        Names of the values to return; default: all, sorted.
+
+    Returns
+    -------
+    values
+        [n, M] float64, NaN where the file has no object for the event; None if M is 0.
+    misc_names
+        The M names, ``<table>_<column>``.
+
+    Raises
+    ------
+    ConfigError
+        A name in `misc_names` that `misc_load_dict` does not give.
+    DataError
+        A table or column that is missing in the file and has no fill value.
+    """
+    source = _sources(config.get("misc_load_dict") or {})
+    names = sorted(source) if misc_names is None else list(misc_names)
+    if not names:
+        return None, []
+    unknown = [name for name in names if name not in source]
+    if unknown:
+        raise ConfigError(
+            f"misc_load_dict does not give {', '.join(map(repr, unknown))}; it gives: "
+            f"{', '.join(sorted(source)) or 'nothing'}"
+        )
+    events = config["data_handler_time_offset_name"]
+    fill_values: Mapping[str, float] = config.get("misc_fill_values") or {}
+    tables = set(list_tables(input_data))
+    values = np.full((count_events(input_data, events), len(names)), np.nan)
+    for table in dict.fromkeys(source[name][0] for name in names):
+        here = [i for i, name in enumerate(names) if source[name][0] == table]
+        if table not in tables and all(names[i] in fill_values for i in here):
+            values[:, here] = [fill_values[names[i]] for i in here]
+            continue
+        rows, row_of_event = read_joined(input_data, table, events, "misc_load_dict")
+        is_there = row_of_event >= 0
+        for i in here:
+            column = _find_column(rows.dtype, source[names[i]][1], table, input_data)
+            if column is not None:
+                values[is_there, i] = _numbers(rows[column])[row_of_event[is_there]]
+            elif names[i] in fill_values:
+                values[:, i] = fill_values[names[i]]
+            else:
+                raise _missing_column(rows.dtype, *source[names[i]], input_data)
+    return values, names
+
+
+def _sources(load: Mapping[str, str | Sequence[str]]) -> dict[str, tuple[str, str]]:
+    """Misc name -> (table, column)."""
+    return {
+        f"{table}_{column}": (table, column)
+        for table, columns in load.items()
+        for column in ([columns] if isinstance(columns, str) else columns)
+    }
+
+
+def _find_column(
+    dtype: np.dtype[np.void], wanted: str, table: str, input_data: str | PathLike[str]
+) -> str | None:
+    """The column meant by `wanted`; None if there is none.
+
+    Among columns of pairs a part of the name is enough. The full name goes before the name up to
+    the year, and that before any other part.
+    """
+    names = dtype.names or ()
+    if wanted in names:
+        return wanted
+    pairs = [name for name in names if dtype[name].shape == (2,) and wanted in name]
+    up_to_year = [name for name in pairs if re.fullmatch(re.escape(wanted) + r"_\d+", name)]
+    found = up_to_year or pairs
+    if len(found) > 1:
+        raise DataError(
+            f"'{wanted}' of misc_load_dict fits several columns of table '{table}' of "
+            f"'{input_data}': {', '.join(found)}. Give more of the name"
+        )
+    return found[0] if found else None
+
+
+def _missing_column(
+    dtype: np.dtype[np.void], table: str, column: str, input_data: str | PathLike[str]
+) -> DataError:
+    return DataError(
+        f"misc_load_dict asks for column '{column}', which table '{table}' of '{input_data}' does "
+        f"not have. Its columns: {', '.join(dtype.names or ())}. For files without it, give "
+        f"misc_fill_values a value for '{table}_{column}'"
+    )
+
+
+def _numbers(column: NDArray[Any]) -> NDArray[np.float64]:
+    """Plain columns as they are, of pairs (condition, prescale) the second."""
+    return (column[:, 1] if column.ndim == 2 else column).astype(np.float64)

@@ -1,0 +1,56 @@
+"""What losses compare: residuals, and which labels take part."""
+
+from dataclasses import fields, replace
+
+import torch
+from torch import Tensor
+
+from dnn_reco.modules.loss.interface import Truth
+from dnn_reco.nn.interface import Prediction
+
+
+def residual_trafo(prediction_trafo: Tensor, truth_trafo: Tensor, period: Tensor) -> Tensor:
+    """Predicted minus true labels in the transformed space, [B, L].
+
+    Parameters
+    ----------
+    prediction_trafo, truth_trafo
+        Transformed labels [B, L].
+    period
+        Period of each label in transformed units [L], inf where there is none. Residuals beyond
+        half a period are brought to the other side by one period.
+    """
+    residual = prediction_trafo - truth_trafo
+    period = period.to(residual.dtype)
+    periodic = torch.where(residual.abs() > period / 2, period, 0)
+    return residual - torch.copysign(periodic, residual)
+
+
+def mask_untrained(
+    prediction: Prediction, truth: Truth, trained: Tensor
+) -> tuple[Prediction, Truth]:
+    """Replace whatever untrained labels hold by constants.
+
+    Losses of these labels are finite then, and their gradients 0, even where a prediction or a
+    true label is not a number.
+
+    Parameters
+    ----------
+    trained
+        Whether each label has a weight [L], bool.
+    """
+    replaced = {
+        tensor.name: torch.where(
+            trained,
+            getattr(prediction, tensor.name),
+            1 if tensor.name in ("uncertainty", "uncertainty_trafo") else 0,
+        )
+        for tensor in fields(prediction)
+    }
+    return (
+        replace(prediction, **replaced),
+        Truth(
+            labels=torch.where(trained, truth.labels, 0),
+            labels_trafo=torch.where(trained, truth.labels_trafo, 0),
+        ),
+    )

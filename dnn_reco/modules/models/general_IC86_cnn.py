@@ -1,0 +1,275 @@
+"""The convolutional network of IceCube-86.
+
+Three branches of convolutions (main array, upper and lower DeepCore) are flattened and joined;
+dense layers predict the labels from them, further dense layers the uncertainties.
+"""
+# ruff: noqa: N999 (configs name this module so)
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dnn_reco.detector.grid import DEEPCORE_SHAPE, MAIN_SHAPE, NUM_UPPER_DEEPCORE_DOMS
+from dnn_reco.errors import ModelError
+from dnn_reco.nn.densify import Densify
+from dnn_reco.nn.direction import DirectionSettings
+from dnn_reco.nn.interface import Hits, NetworkSpec, Prediction
+from dnn_reco.nn.label_head import LabelHead
+from dnn_reco.nn.layers import ConvLayers, FCLayers
+from dnn_reco.nn.settings import parse_conv_settings, parse_fc_settings
+
+_DEFAULT_SEED = 42
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def _elu_plus_one(u: Tensor) -> Tensor:
+    return functional.elu(u) + 1
+
+
+_UNCERTAINTY_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "abs": torch.abs,
+    "elu": _elu_plus_one,
+    "softplus": functional.softplus,
+}
+_LAYER_BLOCKS = (
+    "conv_upper_deepcore_settings",
+    "conv_lower_deepcore_settings",
+    "conv_ic78_settings",
+    "fc_settings",
+    "fc_unc_settings",
+)
+
+
+@dataclass(frozen=True)
+class CNNSettings:
+    """The `model_kwargs` of :class:`GeneralIC86CNN`.
+
+    Attributes
+    ----------
+    conv_upper_deepcore_settings, conv_lower_deepcore_settings, conv_ic78_settings
+        Layers of the three branches (see :mod:`dnn_reco.nn.settings`).
+    fc_settings, fc_unc_settings
+        Dense layers of labels and uncertainties; the last size is replaced by the number of labels.
+    min_uncertainty_values
+        Added to each transformed uncertainty; one number, or one for each label.
+    max_uncertainty_values
+        Transformed uncertainties above are set to this value; one number, or one for each label.
+    uncertainty_activation
+        What makes uncertainties positive: `elu` (elu(u) + 1), `abs` or `softplus`.
+    add_prediction_to_unc_input
+        Give the (detached) transformed prediction to the uncertainty layers, too.
+    detach_uncertainty_input
+        Keep gradients of the uncertainty from reaching the convolutions.
+    enforce_direction_norm, legacy_direction_norm, dir_z_independent, limit_dir_vec
+        See :class:`dnn_reco.nn.direction.DirectionSettings`.
+    keep_prob_dom, keep_prob_conv, keep_prob_flat, keep_prob_fc
+        Probabilities, in training, that dropout keeps a DOM, a value of a convolutional layer, of
+        the flattened layer, of a dense layer (layers: where `use_dropout_list` says so).
+    random_seed
+        Seed of the initial weights.
+    is_training
+        Start in training mode.
+    dtype
+        `float32` or `float64`.
+    verbose
+        Accepted, without effect.
+    """
+
+    conv_upper_deepcore_settings: Mapping[str, Any] = field(default_factory=dict)
+    conv_lower_deepcore_settings: Mapping[str, Any] = field(default_factory=dict)
+    conv_ic78_settings: Mapping[str, Any] = field(default_factory=dict)
+    fc_settings: Mapping[str, Any] = field(default_factory=dict)
+    fc_unc_settings: Mapping[str, Any] = field(default_factory=dict)
+    min_uncertainty_values: float | Sequence[float] = 1e-6
+    max_uncertainty_values: float | Sequence[float] | None = None
+    uncertainty_activation: str = "elu"
+    add_prediction_to_unc_input: bool = False
+    detach_uncertainty_input: bool = False
+    enforce_direction_norm: bool = True
+    legacy_direction_norm: bool = False
+    dir_z_independent: bool = False
+    limit_dir_vec: float | None = None
+    keep_prob_dom: float = 1.0
+    keep_prob_conv: float = 1.0
+    keep_prob_flat: float = 1.0
+    keep_prob_fc: float = 1.0
+    random_seed: int | None = _DEFAULT_SEED
+    is_training: bool = True
+    dtype: str = "float32"
+    verbose: bool = True
+
+    @classmethod
+    def from_kwargs(cls, model_kwargs: Mapping[str, Any]) -> "CNNSettings":
+        """Check and take over the `model_kwargs` of a config.
+
+        Raises
+        ------
+        ModelError
+            If a setting is unknown, missing, or has a wrong value.
+        """
+        known = [setting.name for setting in fields(cls)]
+        for name in model_kwargs:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(known)}."
+                raise ModelError(f"model_kwargs: unknown setting '{name}'. {hint}")
+        for name in _LAYER_BLOCKS:
+            if not isinstance(model_kwargs.get(name), Mapping):
+                raise ModelError(f"model_kwargs: '{name}' with the settings of layers is missing.")
+        settings = cls(**model_kwargs)
+        settings._check_values()
+        return settings
+
+    def _check_values(self) -> None:
+        for name in ("keep_prob_dom", "keep_prob_conv", "keep_prob_flat", "keep_prob_fc"):
+            probability = getattr(self, name)
+            if not isinstance(probability, int | float) or not 0 < probability <= 1:
+                raise ModelError(
+                    f"model_kwargs.{name}: {probability!r} is not a probability above 0, up to 1."
+                )
+        for name, allowed in (
+            ("dtype", _DTYPES),
+            ("uncertainty_activation", _UNCERTAINTY_ACTIVATIONS),
+        ):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ModelError(
+                    f"model_kwargs.{name}: {value!r} is not supported. "
+                    f"Use one of: {', '.join(allowed)}."
+                )
+        if self.dir_z_independent and self.enforce_direction_norm:
+            limit = self.limit_dir_vec
+            if limit is None or not abs(limit - 1) < 0.1:
+                raise ModelError(
+                    f"model_kwargs.dir_z_independent keeps the z component as it is, so "
+                    f"limit_dir_vec must limit it to about 1 (0.9 … 1.1); it is {limit!r}."
+                )
+
+
+class GeneralIC86CNN(nn.Module):
+    """Convolutions over the main array and DeepCore, dense layers for labels and uncertainties.
+
+    Parameters
+    ----------
+    spec
+        What the network must know about the data.
+    model_kwargs
+        See :class:`CNNSettings`.
+
+    Raises
+    ------
+    ModelError
+        If a setting is unknown, wrong, or not supported yet.
+    """
+
+    _min_uncertainty: Tensor
+    _max_uncertainty: Tensor | None
+
+    def __init__(self, spec: NetworkSpec, **model_kwargs: Any) -> None:
+        super().__init__()
+        settings = CNNSettings.from_kwargs(model_kwargs)
+        self.settings = settings
+        seed = _DEFAULT_SEED if settings.random_seed is None else settings.random_seed
+        generator = torch.Generator().manual_seed(seed)
+        dtype = _DTYPES[settings.dtype]
+
+        def branch(name: str, channels: int, shape: Sequence[int]) -> ConvLayers:
+            layers = parse_conv_settings(name, getattr(settings, name), len(shape))
+            return ConvLayers(
+                name, layers, channels, shape, settings.keep_prob_conv, generator, dtype
+            )
+
+        def dense(name: str, num_inputs: int) -> FCLayers:
+            layers = parse_fc_settings(name, getattr(settings, name), len(spec.label_names))
+            return FCLayers(layers, num_inputs, settings.keep_prob_fc, generator, dtype)
+
+        num_strings, num_doms = DEEPCORE_SHAPE
+        num_upper = NUM_UPPER_DEEPCORE_DOMS
+        channels = num_strings * spec.num_bins
+        self.densify = Densify(spec, settings.keep_prob_dom, dtype)
+        self.upper = branch("conv_upper_deepcore_settings", channels, (1, num_upper))
+        self.lower = branch("conv_lower_deepcore_settings", channels, (1, num_doms - num_upper))
+        self.ic78 = branch("conv_ic78_settings", spec.num_bins, MAIN_SHAPE)
+        num_flat = self.ic78.num_outputs + self.upper.num_outputs + self.lower.num_outputs
+        self.fc = dense("fc_settings", num_flat)
+        num_added = len(spec.label_names) if settings.add_prediction_to_unc_input else 0
+        self.fc_unc = dense("fc_unc_settings", num_flat + num_added)
+        self.label_head = LabelHead(
+            spec,
+            DirectionSettings(
+                enforce_norm=settings.enforce_direction_norm,
+                legacy_norm=settings.legacy_direction_norm,
+                z_independent=settings.dir_z_independent,
+                limit=settings.limit_dir_vec,
+            ),
+        )
+        self._register_limit("min_uncertainty", settings.min_uncertainty_values, dtype, spec)
+        self._register_limit("max_uncertainty", settings.max_uncertainty_values, dtype, spec)
+        self.train(settings.is_training)
+
+    def _register_limit(
+        self,
+        name: str,
+        values: float | Sequence[float] | None,
+        dtype: torch.dtype,
+        spec: NetworkSpec,
+    ) -> None:
+        limit = None if values is None else torch.tensor(values, dtype=dtype)
+        if limit is not None and limit.numel() not in (1, len(spec.label_names)):
+            raise ModelError(
+                f"model_kwargs.{name}_values has {limit.numel()} values: give one number, or one "
+                f"for each of the {len(spec.label_names)} labels."
+            )
+        self.register_buffer(f"_{name}", limit, persistent=False)
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Trainable parameters of the prediction (`pred`) and the uncertainty (`unc`)."""
+        unc = list(self.fc_unc.parameters())
+        pred = [
+            parameter
+            for part in (self.upper, self.lower, self.ic78, self.fc)
+            for parameter in part.parameters()
+        ]
+        return {"pred": pred, "unc": unc}
+
+    def forward(self, hits: Hits) -> Prediction:
+        """Predict labels and uncertainties of a batch of events."""
+        flat = self._flat_features(hits)
+        labels_trafo, labels, logits = self.label_head(self.fc(flat))
+        uncertainty_trafo = self._uncertainty(flat, labels_trafo)
+        return Prediction(
+            labels_trafo=labels_trafo,
+            uncertainty_trafo=uncertainty_trafo,
+            labels=labels,
+            uncertainty=self.label_head.transform.unscale_uncertainty(uncertainty_trafo),
+            logits=logits,
+        )
+
+    def _flat_features(self, hits: Hits) -> Tensor:
+        """Outputs of the three branches [B, features], channels last."""
+        main, deepcore = self.densify(hits)
+        # [B, string, om, bin] -> [B, channel = (bin, string), 1, om]
+        deepcore = deepcore.permute(0, 2, 3, 1).flatten(2).permute(0, 2, 1).unsqueeze(2)
+        num_upper = NUM_UPPER_DEEPCORE_DOMS
+        branches = (
+            self.ic78(main.permute(0, 4, 1, 2, 3)),
+            self.upper(deepcore[..., :num_upper]),
+            self.lower(deepcore[..., num_upper:]),
+        )
+        flat = torch.cat([x.movedim(1, -1).flatten(1) for x in branches], dim=1)
+        return functional.dropout(flat, 1 - self.settings.keep_prob_flat, self.training)
+
+    def _uncertainty(self, flat: Tensor, labels_trafo: Tensor) -> Tensor:
+        inputs = flat.detach() if self.settings.detach_uncertainty_input else flat
+        if self.settings.add_prediction_to_unc_input:
+            inputs = torch.cat([labels_trafo.detach(), inputs], dim=1)
+        positive = _UNCERTAINTY_ACTIVATIONS[self.settings.uncertainty_activation]
+        uncertainty = positive(self.fc_unc(inputs)) + self._min_uncertainty
+        if self._max_uncertainty is None:
+            return uncertainty
+        return torch.minimum(uncertainty, self._max_uncertainty)

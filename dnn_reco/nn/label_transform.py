@@ -1,0 +1,68 @@
+"""The transformation of labels and their uncertainties, on the device.
+
+All of it is computed in float64 and given back in the type of the input, as labels with logarithm
+span many orders of magnitude.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from dnn_reco.transform import TransformationModel
+
+_MAX_EXPONENT = 60.0
+# The logarithm ends at -1; labels at or below count as just above.
+_MIN_LOG_ARGUMENT = -1 + 1e-6
+
+
+class LabelTransform(nn.Module):
+    """Transform labels [..., L] to the normalised space and back.
+
+    Parameters
+    ----------
+    transformation
+        Settings and moments of the labels.
+    """
+
+    _log: Tensor
+    _mean: Tensor
+    _scale: Tensor
+
+    def __init__(self, transformation: TransformationModel) -> None:
+        super().__init__()
+        settings = transformation.settings
+        mean = torch.tensor(transformation.label_mean, dtype=torch.float64)
+        scale = torch.tensor(transformation.label_std, dtype=torch.float64) + settings.norm_constant
+        if not settings.normalize_label_data:
+            mean, scale = torch.zeros_like(mean), torch.ones_like(scale)
+        self.register_buffer("_log", torch.tensor(settings.log_label_bins), persistent=False)
+        self.register_buffer("_mean", mean, persistent=False)
+        self.register_buffer("_scale", scale, persistent=False)
+
+    def forward(self, labels: Tensor) -> Tensor:
+        """Transform labels in physical units."""
+        values = labels.double()
+        logs = torch.log1p(torch.where(self._log, values, 0).clamp(min=_MIN_LOG_ARGUMENT))
+        values = torch.where(self._log, logs, values)
+        return ((values - self._mean) / self._scale).to(labels.dtype)
+
+    def inverse(self, labels_trafo: Tensor) -> Tensor:
+        """Labels in physical units; exponents are limited to ±60."""
+        values = labels_trafo.double() * self._scale + self._mean
+        exponents = torch.where(self._log, values, 0).clamp(-_MAX_EXPONENT, _MAX_EXPONENT)
+        return torch.where(self._log, torch.expm1(exponents), values).to(labels_trafo.dtype)
+
+    def scale_uncertainty(self, uncertainty: Tensor) -> Tensor:
+        """Transform uncertainties: the scale alone (with logarithm: those of ln(1 + x))."""
+        return (uncertainty.double() / self._scale).to(uncertainty.dtype)
+
+    def unscale_uncertainty(self, uncertainty_trafo: Tensor) -> Tensor:
+        """Uncertainties in physical units; for labels with logarithm that of ln(1 + x)."""
+        return (uncertainty_trafo.double() * self._scale).to(uncertainty_trafo.dtype)
+
+    def azimuth_period(self, label_names: tuple[str, ...], azimuth_key: str | None) -> Tensor:
+        """2π in transformed units for each label whose name contains the azimuth's, else inf."""
+        is_azimuth = [azimuth_key is not None and azimuth_key in name for name in label_names]
+        mask = torch.tensor(is_azimuth, device=self._scale.device)
+        return torch.where(mask, 2 * math.pi / self._scale, torch.inf)

@@ -1,0 +1,176 @@
+"""Checkpoints: all that training needs to go on exactly where it stopped.
+
+A checkpoint is a folder ``checkpoint-<iterations>`` with ``state.safetensors`` (weights, optimizer
+state, label weights) and ``state.json`` (iterations, training steps, label names). It is written
+under a temporary name, flushed to the disk and renamed: whatever kills the program, the last whole
+checkpoint stays.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dnn_reco.errors import ModelError
+from dnn_reco.files import temporary_beside
+
+_FORMAT = "dnn_reco checkpoint 1"
+_NAME = re.compile(r"checkpoint-(\d{8,})")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far training has come.
+
+    Attributes
+    ----------
+    iterations
+        Number of iterations done, over all training steps.
+    training_steps
+        Iterations done in each training step (call of the program) so far.
+    label_names
+        Labels of the network, in order.
+    transformation
+        Digest of the transformation model that the network was trained with.
+    seed
+        Seed of the run.
+    """
+
+    iterations: int
+    training_steps: tuple[int, ...]
+    label_names: tuple[str, ...]
+    transformation: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint as read: progress and tensors by name."""
+
+    path: Path
+    progress: Progress
+    tensors: Mapping[str, Tensor]
+
+    def section(self, name: str) -> dict[str, Tensor]:
+        """The tensors whose names begin with `name` and a slash, without that."""
+        start = f"{name}/"
+        return {k[len(start) :]: v for k, v in self.tensors.items() if k.startswith(start)}
+
+
+def save_checkpoint(
+    folder: Path, progress: Progress, tensors: Mapping[str, Tensor], max_to_keep: int
+) -> Path:
+    """Write a checkpoint, then remove the oldest ones but `max_to_keep`.
+
+    Returns the folder of the checkpoint.
+    """
+    path = folder / f"checkpoint-{progress.iterations:08d}"
+    if not path.exists():
+        with temporary_beside(path) as temporary:
+            part = temporary / path.name
+            part.mkdir()
+            on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+            save_file(on_cpu, part / "state.safetensors", metadata={"format": _FORMAT})
+            description = {"format": _FORMAT, **asdict(progress)}
+            (part / "state.json").write_text(json.dumps(description, indent=1))
+            for file in part.iterdir():
+                _flush(file)
+            part.rename(path)
+        _flush(folder)
+    for old in _checkpoints(folder)[:-max_to_keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return path
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Whole checkpoints in a folder, oldest first."""
+    found = [
+        (int(match[1]), path)
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if (match := _NAME.fullmatch(path.name)) and (path / "state.json").is_file()
+    ]
+    return [path for _, path in sorted(found)]
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is a checkpoint to go on from."""
+    return bool(_checkpoints(folder))
+
+
+def load_latest(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint of a folder, None if there is none.
+
+    Raises
+    ------
+    ModelError
+        If it is damaged.
+    """
+    checkpoints = _checkpoints(folder)
+    if not checkpoints:
+        return None
+    path = checkpoints[-1]
+    try:
+        description = json.loads((path / "state.json").read_text())
+        if description.pop("format", None) != _FORMAT:
+            raise ModelError(f"'{path}' is not a checkpoint of this version of the package")
+        progress = Progress(
+            iterations=int(description["iterations"]),
+            training_steps=tuple(int(n) for n in description["training_steps"]),
+            label_names=tuple(str(n) for n in description["label_names"]),
+            transformation=str(description["transformation"]),
+            seed=int(description["seed"]),
+        )
+        tensors = load_file(path / "state.safetensors")
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ModelError(
+            f"the checkpoint '{path}' is damaged ({error}): remove that folder to go on from the "
+            "one before it"
+        ) from error
+    return Checkpoint(path, progress, tensors)
+
+
+def optimizer_tensors(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """State of an optimizer by parameter name and kind, such as ``fc.0.weight/exp_avg``."""
+    return {
+        f"{name}/{kind}": torch.as_tensor(value)
+        for name, parameter in parameters.items()
+        for kind, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer,
+    parameters: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+) -> None:
+    """Give an optimizer back the state that :func:`optimizer_tensors` took."""
+    state = optimizer.state_dict()
+    by_parameter: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        name, kind = key.rsplit("/", 1)
+        by_parameter.setdefault(name, {})[kind] = tensor
+    numbers = {name: number for number, name in enumerate(parameters)}
+    state["state"] = {
+        numbers[name]: kinds for name, kinds in by_parameter.items() if name in numbers
+    }
+    optimizer.load_state_dict(state)

@@ -1,0 +1,88 @@
+"""Weights of the labels in the loss, and how they follow the progress of training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+# Median absolute deviation of a standard normal distribution: where the Tukey scale starts.
+NORMAL_MAD = 0.67449
+_TUKEY_DECAY = 0.001
+
+
+class LabelWeights:
+    """Weight of each label, drawn towards labels that are learnt already (`label_update_weights`).
+
+    A label that is predicted with root mean square residual r (transformed) gets the weight w / r,
+    at least w, where w is its weight in the config; half of each change is taken at a time.
+
+    Attributes
+    ----------
+    initial
+        Weights of the config [L].
+    current
+        Weights that multiply the loss [L].
+    trained
+        Which labels take part in training at all: those of weight > 0 in the config [L].
+    tukey_scale
+        Running median absolute residual of each label [L] (`label_scale_tukey`).
+    """
+
+    def __init__(self, initial: Tensor, update: bool, scale_tukey: bool) -> None:
+        self.initial = initial
+        self.current = initial.clone()
+        self.trained = initial > 0
+        self.tukey_scale = torch.full_like(initial, NORMAL_MAD)
+        self._update = update
+        self._scale_tukey = scale_tukey
+        self._sum = torch.zeros_like(initial)
+        self._count = torch.zeros((), dtype=torch.int64, device=initial.device)
+
+    def collect(self, residual_trafo: Tensor) -> None:
+        """Take note of the transformed residuals [B, L] of one training batch."""
+        residual = residual_trafo.detach()
+        if self._update:
+            mean_square = (residual**2).mean(dim=0)
+            self._sum += torch.where(self.trained, mean_square, 1.0)
+            self._count += 1
+        if self._scale_tukey:
+            median = residual.abs().median(dim=0).values
+            median = torch.where(self.trained, median, NORMAL_MAD)
+            self.tukey_scale += _TUKEY_DECAY * (median - self.tukey_scale)
+
+    def update(self) -> None:
+        """Draw the weights half-way to where the residuals since the last update put them."""
+        if not self._update:
+            return
+        rmse = torch.sqrt(self._sum / self._count.clamp(min=1) + 1e-6)
+        target = (1.0 / (rmse + 1e-3)).clamp(min=1.0) * self.initial
+        self.current = 0.5 * self.current + 0.5 * target
+        self._sum.zero_()
+        self._count.zero_()
+
+    def state(self) -> dict[str, Tensor]:
+        """All that changes during training, for a checkpoint."""
+        return {
+            "current": self.current,
+            "tukey_scale": self.tukey_scale,
+            "sum": self._sum,
+            "count": self._count,
+        }
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take over a state from a checkpoint; labels not trained before start at their weight."""
+        device = self.initial.device
+        current = state["current"].to(device)
+        self.current = torch.where(self.trained & (current > 0), current, self.initial)
+        self.tukey_scale = state["tukey_scale"].to(device)
+        self._sum = state["sum"].to(device)
+        self._count = state["count"].to(device)
+
+
+def initial_label_weights(
+    names: Sequence[str], weights: Mapping[str, float], default: float
+) -> list[float]:
+    """Weight of each label by name, `default` for those not listed."""
+    return [float(weights.get(name, default)) for name in names]

@@ -1,0 +1,242 @@
+"""What training tells: the print-out at each validation, TensorBoard, and the progress bar."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from dnn_reco.modules.loss.interface import Truth
+from dnn_reco.nn.interface import Prediction
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well a batch is predicted; arrays by label [L].
+
+    Attributes
+    ----------
+    losses
+        Weighted loss of each optimizer, without and with penalties.
+    rmse
+        Root mean square of the transformed residual.
+    pull
+        Standard deviation of residual / uncertainty: 1 if uncertainties are right.
+    bias
+        Mean of the transformed residual.
+    mean
+        Mean of the true label, physical units.
+    predicted, true, uncertainty
+        Labels and uncertainty of all events [B, L], physical units, for histograms.
+    """
+
+    losses: Mapping[str, tuple[float, float]]
+    rmse: np.ndarray
+    pull: np.ndarray
+    bias: np.ndarray
+    mean: np.ndarray
+    predicted: np.ndarray
+    true: np.ndarray
+    uncertainty: np.ndarray
+
+
+def score(
+    losses: Mapping[str, tuple[Tensor, Tensor]],
+    prediction: Prediction,
+    truth: Truth,
+    residual_trafo: Tensor,
+) -> Scores:
+    """Scores of a batch from what the network and the losses said."""
+    pull = residual_trafo / prediction.uncertainty_trafo
+    return Scores(
+        {name: (float(loss), float(total)) for name, (loss, total) in losses.items()},
+        _numpy(residual_trafo.square().mean(dim=0).sqrt()),
+        _numpy(pull.std(dim=0, correction=0)),
+        _numpy(residual_trafo.mean(dim=0)),
+        _numpy(truth.labels.double().mean(dim=0)),
+        _numpy(prediction.labels),
+        _numpy(truth.labels),
+        _numpy(prediction.uncertainty),
+    )
+
+
+def _numpy(values: Tensor) -> np.ndarray:
+    return values.detach().double().cpu().numpy()
+
+
+def trained_labels(names: Sequence[str], trained: np.ndarray) -> list[tuple[str, int]]:
+    """Name and column of the labels that are trained, sorted by name."""
+    return sorted((name, i) for i, name in enumerate(names) if trained[i])
+
+
+def format_validation(
+    iteration: int,
+    seconds: float,
+    seconds_per_step: float,
+    label_names: Sequence[str],
+    trained: np.ndarray,
+    weights: np.ndarray,
+    train: Scores,
+    validation: Scores,
+) -> str:
+    """The print-out of a validation, in the form of the reference: trained labels only, sorted."""
+    lines = [
+        f"Step: {iteration:08d}, Runtime: {seconds:2.1f}s, Per-Step: {seconds_per_step:2.3f}s, "
+        f"Benchmark: {weights.sum():3.3f}"
+    ]
+    for title, scores in (("[Train]", train), ("[Validation]", validation)):
+        losses = " ".join(
+            f"loss_sum_{name}: {loss:2.3f} loss_sum_total_{name}: {total:2.3f}"
+            for name, (loss, total) in scores.losses.items()
+        )
+        lines.append(f"\t{title:<12} {losses}")
+    for name, i in trained_labels(label_names, trained):
+        lines.append(
+            f"\tweight: {weights[i]:2.3f}, "
+            f"train: {train.rmse[i]:2.3f} [{train.pull[i]:1.2f}],"
+            f"val: {validation.rmse[i]:2.3f} [{validation.pull[i]:1.2f}] "
+            f"[{name}, mean: {train.mean[i]:2.3f} {validation.mean[i]:2.3f}]"
+        )
+    return "\n".join(lines)
+
+
+class TensorBoard:
+    """Scalars and label histograms in ``<log_path>/train`` and ``<log_path>/val``.
+
+    Parameters
+    ----------
+    log_path
+        Folder of the logs.
+    first_iteration
+        What an earlier, interrupted run wrote from here on is dropped from the curves.
+    """
+
+    def __init__(self, log_path: Path, first_iteration: int) -> None:
+        from torch.utils.tensorboard.writer import SummaryWriter  # slow, and only needed here
+
+        self._writers: dict[str, SummaryWriter] = {
+            name: SummaryWriter(str(log_path / name), purge_step=first_iteration)
+            for name in ("train", "val")
+        }
+
+    def write(
+        self,
+        iteration: int,
+        label_names: Sequence[str],
+        trained: np.ndarray,
+        weights: np.ndarray,
+        scores: Mapping[str, Scores],
+        extra: Mapping[str, float],
+    ) -> None:
+        """Write one validation: losses, and for each trained label its scores and histograms.
+
+        Parameters
+        ----------
+        scores
+            By "train" and "val".
+        extra
+            Further scalars of the run, such as learning rates and throughput.
+        """
+        for name, writer in self._writers.items():
+            for optimizer, (loss, total) in scores[name].losses.items():
+                writer.add_scalar(f"loss/{optimizer}", loss, iteration)
+                writer.add_scalar(f"loss_with_penalties/{optimizer}", total, iteration)
+            for label, i in trained_labels(label_names, trained):
+                self._write_label(writer, iteration, label, scores[name], i)
+            writer.flush()
+        for tag, value in extra.items():
+            self._writers["train"].add_scalar(tag, value, iteration)
+        for label, i in trained_labels(label_names, trained):
+            self._writers["train"].add_scalar(f"label_weight/{label}", weights[i], iteration)
+
+    def _write_label(
+        self, writer: SummaryWriter, iteration: int, name: str, scores: Scores, i: int
+    ) -> None:
+        for tag, values in (("rmse", scores.rmse), ("pull", scores.pull), ("bias", scores.bias)):
+            writer.add_scalar(f"{tag}/{name}", float(values[i]), iteration)
+        for tag, rows in (
+            ("predicted", scores.predicted),
+            ("true", scores.true),
+            ("uncertainty", scores.uncertainty),
+        ):
+            finite = rows[np.isfinite(rows[:, i]), i]
+            if finite.size:
+                writer.add_histogram(f"{name}/{tag}", finite, iteration)
+
+    def close(self) -> None:
+        """Write out and close the files."""
+        for writer in self._writers.values():
+            writer.close()
+
+
+class ProgressBar:
+    """Iterations done, events a second, and the share of time spent waiting for data.
+
+    Parameters
+    ----------
+    first, last
+        Iterations done at the start and wanted in the end.
+    batch_size
+        Events of an iteration.
+    """
+
+    def __init__(self, first: int, last: int, batch_size: int) -> None:
+        self._first = first
+        self._batch_size = batch_size
+        self._start = time.perf_counter()
+        self._bar = tqdm(
+            total=last,
+            initial=first,
+            desc="Training",
+            unit="step",
+            dynamic_ncols=True,
+            leave=False,
+            disable=None,
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self._start
+
+    def update(self, iterations: int, seconds_waited: float) -> None:
+        """Show that so many iterations are done and so long was waited for data."""
+        self._bar.update(iterations - self._bar.n)
+        if self._bar.disable:
+            return
+        done = iterations - self._first
+        self._bar.set_postfix_str(
+            f"{done * self._batch_size / self.seconds:,.0f} events/s, "
+            f"{seconds_waited / self.seconds:.1%} waiting for data",
+            refresh=False,
+        )
+
+    def print(self, text: str) -> None:
+        """Print text above the bar."""
+        tqdm.write(text)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._bar.close()
+
+
+def seconds_per_step(seconds: float, iterations: int) -> float:
+    """Mean duration of an iteration."""
+    return seconds / max(1, iterations)
+
+
+def device_name(device: torch.device) -> str:
+    """Name of a device for people."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)} ({device})"
+    return f"CPU, {torch.get_num_threads()} thread(s)"

@@ -1,0 +1,145 @@
+"""What is minimised: optimizers, each with its own loss and its own parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dnn_reco.errors import ConfigError
+from dnn_reco.modules.loss.interface import LossContext, Truth
+from dnn_reco.nn.interface import Prediction
+
+Loss = Callable[[Prediction, Truth, LossContext], Tensor]
+
+_OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "Adam": torch.optim.Adam,
+    "AdamW": torch.optim.AdamW,
+    "SGD": torch.optim.SGD,
+}
+# The reference's default, where PyTorch has 1e-8.
+_DEFAULTS: dict[str, dict[str, Any]] = {"Adam": {"eps": 1e-7}, "AdamW": {"eps": 1e-7}}
+_SPELLINGS = {"learning_rate": "lr", "epsilon": "eps"}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One optimizer of `model_optimizer_dict`.
+
+    Attributes
+    ----------
+    name
+        Its name in the config.
+    optimizer
+        The optimizer, over `parameters`.
+    parameters
+        What it changes, by name.
+    losses
+        Loss functions, summed.
+    l1, l2
+        Strengths of the penalties Σ|v| and Σv² over the parameters.
+    clip
+        Global norm to which the gradient is clipped; None leaves it as it is.
+    remove_nan
+        Whether gradient entries that are not finite become 0.
+    """
+
+    name: str
+    optimizer: torch.optim.Optimizer
+    parameters: Mapping[str, nn.Parameter]
+    losses: tuple[Loss, ...]
+    l1: float
+    l2: float
+    clip: float | None
+    remove_nan: bool
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def loss(
+        self, prediction: Prediction, truth: Truth, context: LossContext, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Weighted loss of the trained labels, without and with the penalties (two scalars).
+
+        `prediction` and `truth` must be finite in labels of weight 0 as well
+        (:func:`dnn_reco.modules.loss.residual.mask_untrained`).
+        """
+        per_label = sum((loss(prediction, truth, context) for loss in self.losses), torch.zeros(()))
+        weighted = (weights * per_label).sum()
+        total = weighted
+        values = list(self.parameters.values())
+        if self.l1:
+            total = total + self.l1 * sum((v.abs().sum() for v in values), torch.zeros(()))
+        if self.l2:
+            total = total + self.l2 * sum((v.square().sum() for v in values), torch.zeros(()))
+        return weighted, total
+
+    def gradient(self, total: Tensor, keep_graph: bool) -> tuple[Tensor | None, ...]:
+        """Gradient of the loss with respect to the parameters; None where it does not depend."""
+        return torch.autograd.grad(
+            total, list(self.parameters.values()), retain_graph=keep_graph, allow_unused=True
+        )
+
+    def step(self, gradient: Sequence[Tensor | None]) -> Tensor:
+        """Change the parameters; returns the global norm of the gradient before clipping."""
+        parameters = list(self.parameters.values())
+        for parameter, part in zip(parameters, gradient, strict=True):
+            parameter.grad = (
+                part if part is None or not self.remove_nan else part.nan_to_num(0, 0, 0)
+            )
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.clip, norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm
+
+
+def make_optimizer(
+    key: str, optimizer: str, settings: Mapping[str, Any], parameters: Sequence[nn.Parameter]
+) -> torch.optim.Optimizer:
+    """An optimizer by the reference's or PyTorch's name.
+
+    Parameters
+    ----------
+    key
+        Where it stands in the config, for messages.
+    optimizer
+        "Adam", "AdamW" or "SGD".
+    settings
+        Its settings, in the spelling of Keras (`learning_rate`, `beta_1`, `epsilon`) or PyTorch.
+    parameters
+        What it changes.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such optimizer or setting.
+    """
+    if optimizer not in _OPTIMIZERS:
+        raise ConfigError(
+            f"{key}: there is no optimizer '{optimizer}'; there are {', '.join(_OPTIMIZERS)}"
+        )
+    arguments = dict(_DEFAULTS.get(optimizer, {}))
+    betas = [settings.get("beta_1", 0.9), settings.get("beta_2", 0.999)]
+    for name, value in settings.items():
+        if name in ("beta_1", "beta_2"):
+            arguments["betas"] = tuple(betas)
+        else:
+            arguments[_SPELLINGS.get(name, name)] = value
+    if not isinstance(arguments.get("lr", 0.001), int | float):
+        raise ConfigError(
+            f"{key}: learning-rate schedules are not supported yet; give learning_rate a number"
+        )
+    arguments.setdefault("lr", 0.001)
+    try:
+        return _OPTIMIZERS[optimizer](parameters, **arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{key}: {optimizer} does not take these optimizer_settings {dict(settings)}: {error}"
+        ) from error

@@ -1,0 +1,112 @@
+"""The record of a training: which configuration, software and machine made which iterations.
+
+Beside the checkpoints lie ``training_steps.yaml`` (iterations of each training step, that is: of
+each call of the program) and ``config_training_NNNN.yaml`` (what that call was made with).
+"""
+
+from __future__ import annotations
+
+import io
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+import dnn_reco
+from dnn_reco.files import write_atomically
+
+_RECORDS = re.compile(r"training_steps\.yaml|config_training_\d{4,}\.yaml")
+
+
+def software_record() -> dict[str, Any]:
+    """Versions, git revision and machine of this process, as plain values."""
+    return {
+        "dnn_reco_version": dnn_reco.__version__,
+        **_git_record(Path(dnn_reco.__file__).resolve().parent),
+        "python_version": platform.python_version(),
+        "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "pip_installed_packages": [
+            list(pair) for pair in sorted({(d.name, d.version) for d in metadata.distributions()})
+        ],
+    }
+
+
+def _git_record(folder: Path) -> dict[str, Any]:
+    """Revision, origin and uncommitted changes of the code, "unknown" outside of a checkout."""
+
+    def git(*arguments: str) -> str:
+        try:
+            result = subprocess.run(
+                ["git", "-C", str(folder), *arguments],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=True,
+            )
+        except (OSError, subprocess.SubprocessError):
+            return ""
+        return result.stdout.strip()
+
+    # an installed copy may lie inside a repository that is none of ours
+    sha = git("rev-parse", "HEAD") if git("ls-files", "__init__.py") else ""
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
+    return {
+        "git_sha": sha or "unknown",
+        "git_short_sha": sha[:7] or "unknown",
+        "git_origin": git("remote", "get-url", "origin") or "unknown",
+        "git_uncommited_changes": bool(changed) if sha else "unknown",
+        "git_changed_files": changed.splitlines(),
+    }
+
+
+def record_text(title: str, config_yaml: str) -> str:
+    """A record as YAML: a title, the whole configuration, and the software that it ran with."""
+    text = io.StringIO()
+    YAML(typ="safe", pure=True).dump(software_record(), text)
+    return f"# {title}\n{config_yaml.rstrip()}\n\n# What it ran with.\n{text.getvalue()}"
+
+
+def write_config_record(folder: Path, training_step: int, text: str) -> None:
+    """Write the record of a training step to ``config_training_NNNN.yaml``."""
+    write_atomically(folder / f"config_training_{training_step:04d}.yaml", text.encode())
+
+
+def write_training_steps(folder: Path, iterations: Sequence[int]) -> None:
+    """Write ``training_steps.yaml``: iterations of each training step."""
+    content = "".join(f"{step}: {count}\n" for step, count in enumerate(iterations))
+    write_atomically(folder / "training_steps.yaml", content.encode())
+
+
+def retire(checkpoints: Path, log_path: Path) -> Path | None:
+    """Move an old model out of the way: checkpoints and records, and the logs.
+
+    They go to ``<parent>_old_NNNN`` and ``<log_path>_old_NNNN``, with the same first free number.
+
+    Returns the new folder of the checkpoints' parent, None if there was nothing to move.
+    """
+    if not checkpoints.exists() and not log_path.exists():
+        return None
+    parent = checkpoints.parent
+    number = 0
+    while _retired(parent, number).exists() or _retired(log_path, number).exists():
+        number += 1
+    target = _retired(parent, number)
+    records = [p for p in parent.glob("*.yaml") if _RECORDS.fullmatch(p.name)]
+    for path in [checkpoints, *records]:
+        if path.exists():
+            target.mkdir(parents=True, exist_ok=True)
+            path.rename(target / path.name)
+    if log_path.exists():
+        log_path.rename(_retired(log_path, number))
+    return target
+
+
+def _retired(folder: Path, number: int) -> Path:
+    return folder.with_name(f"{folder.name}_old_{number:04d}")

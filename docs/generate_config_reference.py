@@ -1,0 +1,69 @@
+"""Write docs/reference/config.md from the schema: python docs/generate_config_reference.py."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic.fields import FieldInfo
+
+from dnn_reco.config.older import older_spelling
+from dnn_reco.config.schema import DEAD_KEYS, GROUPS, extra_of
+from dnn_reco.config.value_types import allowed, nested_settings
+
+PAGE = Path(__file__).parent / "reference" / "config.md"
+
+_HEAD = """\
+# Keys of the config
+
+<!-- Made by docs/generate_config_reference.py; do not edit. -->
+
+A config is one YAML file or several: a key may stand in one of them only. `{key}` inside a text is
+replaced by the value of that key; `{config_name}` is the name of the file (of several: joined by
+`__`). Relative paths are relative to the folder from which a command is run. `dnn-reco config show
+FILE` prints the complete config and where each value came from; `dnn-reco config check FILE` tells
+what is wrong with it.
+
+Keys in the older spelling are accepted and translated. A key with the default *needed* has to be
+set for the commands that use it. A key that nobody knows is kept for modules of your own, with a
+warning.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    lines = [_HEAD]
+    for group in GROUPS.values():
+        lines += [f"## {group.title}", "", group.__doc__ or "", "", *_table(group.model_fields)]
+        for key, field in group.model_fields.items():
+            nested = nested_settings(field)
+            if nested:
+                entry = "Keys of each entry of" if "dict" in key else "Keys of"
+                lines += [f"### {entry} `{key}`", "", *_table(nested.model_fields)]
+    dead = ", ".join(f"`{key}`" for key in sorted(DEAD_KEYS))
+    lines += ["## Accepted, without any effect", "", f"{dead}."]
+    return "\n".join(lines) + "\n"
+
+
+def _table(fields: dict[str, FieldInfo]) -> Iterator[str]:
+    yield "| key | allowed | default | meaning | older spelling |"
+    yield "| --- | --- | --- | --- | --- |"
+    for key, field in fields.items():
+        older = ", ".join(f"`{name}`" for name in older_spelling(key).split(", ") if name)
+        cells = (f"`{key}`", allowed(field), _default(field), field.description or "", older)
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    yield ""
+
+
+def _default(field: FieldInfo) -> str:
+    if extra_of(field, "example") or field.is_required():
+        return "*needed*"
+    if field.default is None:
+        return "empty"
+    if nested_settings(field):
+        return "see below"
+    return f"`{json.dumps(field.default)}`"
+
+
+if __name__ == "__main__":
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,341 @@
+"""Reading, merging, placeholders, and what is said when that fails."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dnn_reco import ConfigError
+from dnn_reco.config import ScheduleSettings, load_config
+
+WriteConfig = Callable[..., Path]
+
+
+def message(*paths: Path, **overrides: object) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(paths, overrides)
+    return str(caught.value)
+
+
+def test_production_style_is_read_wholly(production_style: Path) -> None:
+    config = load_config([production_style])
+
+    assert config.name == "production_style"
+    assert config.data_files.training_data_file == (
+        "/data/sim/NuGen/low/*/*.hdf5",
+        "/data/sim/NuGen/p1=0.3_p2=0.0/*.hdf5",
+    )
+    assert config.data_files.validation_data_file == ("/data/sim/NuGen/val/*.hdf5",)
+    assert config.data_files.trafo_data_file == ("/data/sim/cascade_classifier/*.hdf5",)
+    assert config.general.log_path == (
+        "../logs/cascade_classifier/general_IC86_models__general_model_IC86_opt4"
+    )
+    assert config.model.model_checkpoint_path == (
+        "../checkpoints/nn_model/general_IC86_models__general_model_IC86_opt4/"
+        "cascade_classifier/model"
+    )
+    assert config.data_handler.DOM_init_values == (0.0, -0.02, 0.5)
+    assert config.misc.misc_load_dict == {
+        "Tag": "value",
+        "FilterMask": ("MuonFilter", "CascadeFilter"),
+    }
+    selection = config.biased_selection.nn_biased_selection
+    assert selection is not None
+    assert selection.label_equal == {"p_neutrino": 1.0}
+    assert (selection.max_size, selection.max_imbalance) == (32, 100)
+    assert config.labels.labels_muon_scattering_defs == {
+        "p_b300": {"length_before": 300.0, "rel_loss": 0.9}
+    }
+    assert config.event_weights.event_weights_num_corsika_files == 2e9
+    assert config.training.evaluation_class is None
+    assert [notice.text for notice in config.notices] == [
+        "accepted, without effect: file_capacity, batch_capacity, data_handler_num_splits, "
+        "keep_global_count"
+    ]
+    assert config.extra == {}
+
+
+def test_learning_rate_schedule_becomes_settings(production_style: Path) -> None:
+    optimizer = load_config([production_style]).optimizers["Warm"]
+    rate = optimizer.optimizer_settings["learning_rate"]
+    assert isinstance(rate, ScheduleSettings)
+    assert rate.full_class_string == "dnn_reco.utils.learning_rate.MultiLearningRateScheduler"
+    assert rate.settings["boundaries"] == [1000]
+    assert optimizer.vars == ("unc", "pred")
+    assert optimizer.l2_regularization == 1e-5
+    assert optimizer.clip_gradients_value is None
+
+
+def test_record_of_the_reference_is_read(golden_network: Path) -> None:
+    config = load_config([golden_network / "tf_checkpoint" / "config_training_0000.yaml"])
+    assert config.training.num_training_iterations == 301
+    assert config.model.model_checkpoint_manager_kwargs.max_to_keep == 3
+    assert config.model.model_kwargs["conv_ic78_settings"]["pooling_type_list"][1] == "avg"
+    assert config.labels.label_nan_fill_value == {"EnergyVisible": 0.0, "VertexTime": 0.0}
+    assert config.extra == {}
+    assert {notice.level for notice in config.notices} == {"info"}
+
+
+def test_files_are_merged(write: WriteConfig) -> None:
+    first = write("unique_name: a\nlog_path: '../logs/{config_name}/{batch_size}'\n", "one.yaml")
+    second = write("batch_size: 8\n", "two.yaml")
+    config = load_config([first, second])
+    assert config.name == "one__two"
+    assert config.general.log_path == "../logs/one__two/8"
+    assert config.origins["batch_size"].path == second
+    assert config.origins["log_path"].line == 2
+    assert config.origins["num_jobs"].kind == "default"
+
+
+def test_key_in_two_files(write: WriteConfig) -> None:
+    first = write("unique_name: a\nbatch_size: 8\n", "one.yaml")
+    second = write("# a comment\nbatch_size: 9\n", "two.yaml")
+    text = message(first, second)
+    assert f"{second}:2: the key 'batch_size' is already defined in {first}:2" in text
+
+
+def test_key_twice_in_one_file_also_deep_inside(write: WriteConfig) -> None:
+    path = write("batch_size: 8\nmisc_load_dict:\n  A: x\n  B: y\n  A: z\nbatch_size: 9\n")
+    text = message(path)
+    assert f"{path}:6: the key 'batch_size' is already defined in line 1" in text
+    assert f"{path}:5: the key 'misc_load_dict.A' is already defined in line 3" in text
+
+
+def test_overrides_replace_and_reach_placeholders(write: WriteConfig) -> None:
+    path = write("unique_name: a\nlog_path: '../logs/{unique_name}'\nmodel_kwargs: {x: 1}\n")
+    config = load_config([path], {"unique_name": "b", "seed": 5})
+    assert config.general.log_path == "../logs/b"
+    assert config.origins["unique_name"].kind == "override"
+    assert config.seed == 5
+    assert "nearest is 'batch_size'" in message(path, batch_sise=3)
+    assert "override: 'batch_size' is 0" in message(path, batch_size=0)
+
+
+def test_override_wins_over_the_older_spelling(write: WriteConfig) -> None:
+    path = write("model_file: general_IC86_models\nmodel_name: general_model_IC86\n")
+    config = load_config([path], {"model_class": "my.network.Net"})
+    assert config.model.model_class == "my.network.Net"
+    assert config.origins["model_class"].kind == "override"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '"../logs/\\\n    {unique_name}/\\\n    end"',
+        '"../logs/\\\n    {unique_name} / \\\n    end"',
+        '"../logs/\n    {unique_name}/\n    end"',
+    ],
+)
+def test_blanks_of_continued_lines_leave_no_trace(write: WriteConfig, value: str) -> None:
+    path = write(f"unique_name: net\nlog_path: {value}\n")
+    assert load_config([path]).general.log_path == "../logs/net/end"
+
+
+def test_placeholder_of_a_placeholder(write: WriteConfig) -> None:
+    path = write("log_path: '{unique_name}/x'\nunique_name: '{stem}_1'\nstem: mine\n")
+    assert load_config([path]).general.log_path == "mine_1/x"
+
+
+def test_placeholders_that_cannot_be_filled(write: WriteConfig) -> None:
+    path = write(
+        "unique_name: a\nlog_path: '{uniqe_name}'\ntrafo_model_path: '{model_kwargs}'\n"
+        "model_kwargs: {x: 1}\nmodel_checkpoint_path: '{mine}'\nmine: '{model_checkpoint_path}'\n"
+    )
+    text = message(path)
+    assert f"{path}:2: the placeholder '{{uniqe_name}}' of 'log_path'" in text
+    assert "the nearest is 'unique_name'" in text
+    assert "'model_kwargs' holds {'x': 1}, which cannot stand inside a text" in text
+    assert "fills itself: model_checkpoint_path -> mine -> model_checkpoint_path" in text
+
+
+def test_tutorial_placeholder_names_the_command(write: WriteConfig) -> None:
+    text = message(write("unique_name: a\ntest_data_file: ['{insert_DNN_HOME}/*.hdf5']\n"))
+    assert "config.yaml:2" in text
+    assert "sed -i -e 's,{insert_DNN_HOME},'\"$DNN_HOME\"',g'" in text
+
+
+def test_files_that_are_no_config(write: WriteConfig, tmp_path: Path) -> None:
+    assert "does not exist" in message(tmp_path / "absent.yaml")
+    assert "is empty" in message(write("# only a comment\n"))
+    assert "holds a list" in message(write("- a\n- b\n"))
+    assert "holds a single value" in message(write("text\n"))
+    assert "no config file is given" in message()
+    broken = write("batch_size: 8\nmisc_load_dict: {A: [x\nunique_name: b\n")
+    assert f"{broken}:3: not valid YAML at column" in message(broken)
+    tagged = write("unique_name: !!python/object/apply:os.getcwd []\n")
+    assert f"{tagged}:1: not valid YAML at column" in message(tagged)
+
+
+def test_all_problems_are_told_at_once(write: WriteConfig) -> None:
+    path = write(
+        "batch_size: many\nsave_frequency: -5\nlabel_weight_dict: {Energy: heavy}\n"
+        "log_path: '{nothing}'\nfloat_precision: float16\n"
+    )
+    text = message(path)
+    assert text.startswith(f"5 problems in the config ({path})")
+    assert f"{path}:1: 'batch_size' is 'many' (text); allowed: a whole number > 0" in text
+    assert f"{path}:2: 'save_frequency' is -5 (number); allowed: a whole number > 0" in text
+    assert (
+        f"{path}:3: 'label_weight_dict.Energy' is 'heavy' (text); "
+        "allowed: 'label_weight_dict' is a mapping name: number >= 0"
+    ) in text
+    assert f"{path}:5: 'float_precision' is 'float16' (text); allowed: float32 or float64" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("unique_name: 2024", "write text that looks like a number in quotes"),
+        ("training_data_file: []", "allowed: a name, or a list of names"),
+        ("trafo_log_dom_bins: {a: true}", "allowed: true, false, or a list of true/false"),
+        ("trafo_log_label_bins: [1, 2]", "allowed: true, false, a list of true/false, or a map"),
+        ("misc_load_dict: {Labels: 3}", "allowed: a mapping table: column"),
+        ("filter_equal: {a: [1]}", "'filter_equal.a' is [1] (list)"),
+        ("nn_biased_selection: {biased_fraction: 0}", "allowed: a number > 0 and <= 1"),
+        ("label_pid_smooth_labels: 1.5", "allowed: a number from 0 to 1; or empty"),
+        ("model_class: GeneralIC86CNN", "allowed: a dotted name (package.module.name)"),
+        ("event_weights_nugen_keys: 3", "allowed: a name, or a list of names; or empty"),
+        ("label_update_weights: perhaps", "allowed: true or false"),
+        ("DOM_init_values: [[0., x]]", "'DOM_init_values' is [[0.0, 'x']]"),
+        ("model_kwargs: {keep_prob_dom: 1.2}", "allowed: a number > 0 and <= 1"),
+        ("keep_probability_list: [0.0]", "'model_kwargs.keep_prob_dom' is 0.0"),
+        ("tf_random_seed: lucky", "'model_kwargs.random_seed' is 'lucky' (text)"),
+        ("keep_probability_list: 0.9", "a list of up to four probabilities"),
+        ("model_kwargs: 7", "'model_kwargs' is 7 (number); allowed: a mapping of settings"),
+        ("model_optimizer_dict: {A: {}}", "'model_optimizer_dict.A' lacks the key 'loss_class'"),
+        ("model_optimizer_dict: [A]", "allowed: a mapping"),
+        ("model_optimizer_dict: {A: 3}", "'model_optimizer_dict.A' is 3"),
+        (
+            "model_optimizer_dict: {A: {loss_class: a.b, l2_regularization: -1}}",
+            "'model_optimizer_dict.A.l2_regularization' is -1 (number); allowed: a number >= 0",
+        ),
+        (
+            "model_optimizer_dict: {A: {loss_class: a.b, optimizer_settings: {learning_rate: 0}}}",
+            "its learning_rate is 0; allowed: a number > 0 or a schedule",
+        ),
+    ],
+)
+def test_wrong_values(write: WriteConfig, line: str, expected: str) -> None:
+    path = write(line + "\n")
+    text = message(path)
+    assert expected in text
+    assert text.startswith("1 problem in the config")
+    assert f"{path}:1: " in text
+
+
+def test_entries_must_fit_the_number_of_bins(write: WriteConfig) -> None:
+    path = write(
+        "data_handler_num_bins: 3\ntrafo_log_dom_bins: [true]\nDOM_init_values: [0., 1.]\n"
+    )
+    text = message(path)
+    assert f"{path}:2: 'trafo_log_dom_bins' has 1 entries" in text
+    assert f"{path}:3: 'DOM_init_values' has 2 entries" in text
+    assert f"'data_handler_num_bins' ({path}:1) is 3" in text
+
+
+def test_numbers_in_quotes_are_fine(write: WriteConfig) -> None:
+    config = load_config([write("batch_size: '64'\nlabel_add_dir_vec: 'true'\n")])
+    assert config.general.batch_size == 64
+    assert config.labels.label_add_dir_vec is True
+
+
+def test_empty_values_mean_not_set(write: WriteConfig) -> None:
+    config = load_config(
+        [
+            write(
+                "save_frequency:\ntrafo_model_path:\ndata_handler_relative_time_key_pattern:\n"
+                "model_checkpoint_manager_kwargs: {max_to_keep: }\n"
+            )
+        ]
+    )
+    assert config.training.save_frequency == 500
+    assert config.data_handler.data_handler_relative_time_key_pattern is None
+    assert config.model.model_checkpoint_manager_kwargs.max_to_keep is None
+    with pytest.raises(ConfigError, match="'trafo_model_path' is not set"):
+        config.require("trafo_model_path")
+
+
+def test_missing_keys_are_told_when_they_are_needed(write: WriteConfig) -> None:
+    path = write("training_data_file: '*.hdf5'\n")
+    config = load_config([path])
+    config.require("training_data_file", "batch_size")
+    with pytest.raises(ConfigError, match="'data_handler_label_key' is not set: Table of the la"):
+        config.require("data_handler_label_key")
+    with pytest.raises(ConfigError) as caught:
+        config.require("trafo_model_path", "unique_name", "training_data_file")
+    text = str(caught.value)
+    assert str(path) in text
+    assert "'trafo_model_path' is not set: File of the transformation model." in text
+    assert "trafo_model_path: '../data/trafo_models/my_trafo_model.npy'" in text
+    assert "unique_name: my_first_model" in text
+    assert "training_data_file" not in text
+    with pytest.raises(ConfigError, match="'model_class' is not set"):
+        _ = config.model.model_class
+
+
+def test_settings_cannot_be_changed(write: WriteConfig) -> None:
+    config = load_config([write("batch_size: 8\n")])
+    with pytest.raises(ValueError, match="frozen"):
+        config.general.batch_size = 9  # type: ignore[misc]
+
+
+def test_unknown_keys_are_kept_with_a_warning(write: WriteConfig) -> None:
+    path = write(
+        "batch_sise: 8\nmy_own: {a: [1, 2]}\n"
+        "nn_biased_selection: {biased_fracton: 0.2}\n"
+        "model_optimizer_dict:\n  A: {loss_class: a.b, l2_regularisation: 1.0}\n"
+    )
+    config = load_config([path])
+    assert config.extra == {"batch_sise": 8, "my_own": {"a": [1, 2]}}
+    warnings = [notice.text for notice in config.notices if notice.level == "warning"]
+    assert len(warnings) == 4
+    assert f"{path}:1: nobody knows the key 'batch_sise'" in warnings[0]
+    assert "nearest known key is 'batch_size'" in warnings[0]
+    assert f"{path}:3: nobody knows the key 'biased_fracton'" in warnings[2]
+    assert "nearest known key is 'biased_fraction'" in warnings[2]
+    assert f"{path}:5: nobody knows the key 'l2_regularisation'" in warnings[3]
+
+
+def test_pool_keys_have_an_effect_only_with_biased_selection(write: WriteConfig) -> None:
+    text = "num_add_files: 2\nnum_repetitions: 3\n"
+    (notice,) = load_config([write(text)]).notices
+    assert notice.text == "accepted, without effect: num_add_files, num_repetitions"
+    assert not load_config([write(text + "nn_biased_selection: {biased_fraction: 0.5}\n")]).notices
+
+
+@pytest.mark.parametrize(
+    ("text", "seed"),
+    [
+        ("batch_size: 1", 42),
+        ("tf_random_seed: 3", 3),
+        ("model_kwargs: {random_seed: 4}", 4),
+        ("seed: 0\nmodel_kwargs: {random_seed: 4}", 0),
+    ],
+)
+def test_seed(write: WriteConfig, text: str, seed: int) -> None:
+    assert load_config([write(text + "\n")]).seed == seed
+
+
+def test_event_store_lies_next_to_the_transformation_models(write: WriteConfig) -> None:
+    path = write("trafo_model_path: '../data/trafo_models/a.npy'\n")
+    assert load_config([path]).event_store == Path("../data/event_store")
+    config = load_config([path], {"data_cache_dir": Path("/scratch/x")})
+    assert config.event_store == Path("/scratch/x")
+
+
+def assert_survives_yaml(path: Path, write: WriteConfig) -> None:
+    config = load_config([path])
+    again = load_config([write(config.to_yaml(), "again.yaml")])
+    assert again.values() == config.values()
+    assert again.to_yaml() == config.to_yaml()
+    assert [notice for notice in again.notices if notice.level == "warning"] == []
+
+
+def test_complete_yaml_loads_to_the_same_settings(
+    production_style: Path, write: WriteConfig
+) -> None:
+    assert_survives_yaml(production_style, write)
+
+
+def test_complete_yaml_of_a_record(golden_network: Path, write: WriteConfig) -> None:
+    assert_survives_yaml(golden_network / "tf_checkpoint" / "config_training_0000.yaml", write)

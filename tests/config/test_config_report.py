@@ -1,0 +1,191 @@
+"""`config show`, `config check`, the tutorial's files and the reference page."""
+
+import json
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from dnn_reco import ConfigError
+from dnn_reco.config import TRAINING_KEYS, check_config, load_config, show_config
+from dnn_reco.config.schema import FIELDS
+
+WriteConfig = Callable[..., Path]
+REPOSITORY = Path(__file__).resolve().parents[2]
+TUTORIAL = REPOSITORY / "configs" / "tutorial"
+
+
+def row(text: str, key: str) -> list[str]:
+    """Value and origin that `config show` prints for a key."""
+    (line,) = [line for line in text.splitlines() if line.startswith(f"{key}:")]
+    value, _, origin = line.removeprefix(f"{key}:").rpartition("#")
+    return [value.strip(), origin.strip()]
+
+
+def test_show_tells_every_key_and_where_it_comes_from(production_style: Path) -> None:
+    text = show_config(load_config([production_style], {"batch_size": 16, "seed": 1}))
+    assert text.startswith(f"# production_style: {production_style}\n")
+    assert row(text, "batch_size") == ["16", "override"]
+    assert row(text, "save_frequency") == ["500", "default"]
+    assert row(text, "unique_name") == ['"cascade_classifier"', "production_style.yaml:5"]
+    assert row(text, "model_kwargs.random_seed")[1].endswith("(tf_random_seed)")
+    assert row(text, "model_kwargs.conv_ic78_settings.method_list") == [
+        '"hex_convolution"',
+        "default",
+    ]
+    assert row(text, "model_optimizer_dict.Warm.vars")[0] == '["unc", "pred"]'
+    for key in FIELDS:
+        assert f"\n{key}:" in text or f"\n{key}." in text
+
+
+def test_show_of_nearly_empty_config(write: WriteConfig) -> None:
+    text = show_config(load_config([write("batch_size: 16\nmine: [1]\n")]))
+    assert row(text, "trafo_model_path") == ["", "not set"]
+    assert row(text, "mine") == ["[1]", "config.yaml:2"]
+    assert "# Unknown keys" in text
+
+
+def test_check_finds_plugins_files_and_missing_keys(write: WriteConfig, tmp_path: Path) -> None:
+    (tmp_path / "a.hdf5").write_bytes(b"x" * 2_000_000)
+    (tmp_path / "b.hdf5").write_bytes(b"x" * 500_000)
+    path = write(
+        f"training_data_file: ['{tmp_path}/*.hdf5', '{tmp_path}/a*']\n"
+        f"validation_data_file: '{tmp_path}/none*.hdf5'\n"
+        "evaluation_class: dnn_reco.detector.grid.main_aray\n"
+        "data_handler_label_class: dnn_reco.detector.grid.main_array\n"
+        "nobody_knows: 1\n"
+    )
+    report = check_config(load_config([path]))
+    assert not report.ok
+    assert "training_data_file: 2 files, 2.5 MB" in report.text
+    assert f"validation_data_file: no file matches '{tmp_path}/none*.hdf5'" in report.text
+    assert "'dnn_reco.detector.grid' has no 'main_aray'" in report.text
+    assert "ok       data_handler_label_class: dnn_reco.detector.grid.main_array" in report.text
+    assert "the key 'model_optimizer_dict' is not set" in report.text
+    assert "nobody knows the key 'nobody_knows'" in report.text
+
+
+def test_check_of_a_complete_config(write: WriteConfig, tmp_path: Path) -> None:
+    (tmp_path / "a.hdf5").touch()
+    plugin = "dnn_reco.detector.grid.main_array"
+    path = write(
+        "unique_name: a\nlog_path: l\ntrafo_model_path: t\nmodel_checkpoint_path: m\n"
+        f"training_data_file: '{tmp_path}/*.hdf5'\nvalidation_data_file: '{tmp_path}/*.hdf5'\n"
+        "data_handler_num_bins: 9\nnum_training_iterations: 5\n"
+        f"model_class: {plugin}\nmodel_optimizer_dict: {{A: {{loss_class: {plugin}}}}}\n"
+        f"data_handler_label_class: {plugin}\ndata_handler_misc_class: {plugin}\n"
+        f"data_handler_filter_class: {plugin}\n"
+    )
+    report = check_config(load_config([path]))
+    assert report.ok
+    assert report.text.endswith("config: ready for training")
+
+
+@pytest.fixture
+def tutorial(write: WriteConfig) -> Callable[[str], Path]:
+    """A tutorial config after the sed command of the tutorial."""
+
+    def after_sed(name: str) -> Path:
+        text = (TUTORIAL / name).read_text(encoding="utf-8")
+        return write(text.replace("{insert_DNN_HOME}", "/some/folder"), name)
+
+    return after_sed
+
+
+def test_tutorial_configs_give_the_same_training(tutorial: Callable[[str], Path]) -> None:
+    older = load_config([tutorial("getting_started.yaml")])
+    newer = load_config([tutorial("getting_started_v2.yaml")])
+    assert newer.general.unique_name == "getting_started_v2"
+    renamed = json.dumps(newer.values()).replace("getting_started_v2", "getting_started")
+    assert json.loads(renamed) == older.values()
+    assert older.seed == newer.seed == 42
+    for config in (older, newer):
+        config.require(*TRAINING_KEYS, "trafo_data_file", "trafo_num_batches", "test_data_file")
+        assert [notice.level for notice in config.notices] == ["info"]
+
+
+def test_tutorial_is_the_page_s_network(tutorial: Callable[[str], Path]) -> None:
+    config = load_config([tutorial("getting_started.yaml")])
+    kwargs = config.model.model_kwargs
+    assert config.model.model_class.endswith("general_IC86_models.general_model_IC86")
+    layers = {
+        name: kwargs[f"conv_{name}_settings"]["num_filters_list"]
+        for name in ("upper_deepcore", "lower_deepcore", "ic78")
+    }
+    assert layers == {"upper_deepcore": [10] * 4, "lower_deepcore": [10] * 8, "ic78": [10] * 8}
+    assert len(kwargs["conv_ic78_settings"]["filter_size_list"]) == 8
+    assert kwargs["fc_settings"]["fc_sizes"] == kwargs["fc_unc_settings"]["fc_sizes"] == [50, -1]
+    assert kwargs["fc_unc_settings"]["activation_list"] == ["elu", "abs"]
+    assert kwargs["keep_prob_dom"] == 0.95
+    assert config.general.batch_size == 32
+    assert config.labels.label_weight_dict == {"EnergyVisible": 1.0, "PrimaryEnergy": 0.1}
+    assert config.labels.label_weight_initialization == 0
+    assert config.trafo.trafo_log_label_bins == {"EnergyVisible": True, "PrimaryEnergy": True}
+    assert config.trafo.trafo_log_dom_bins == (True,) * 3 + (False,) * 6
+    assert config.trafo.trafo_num_batches == 100
+    assert config.trafo.trafo_model_path == (
+        "../data/trafo_models/dnn_reco_11883_tutorial_trafo_model.npy"
+    )
+    (optimizer,) = config.optimizers.values()
+    assert optimizer.optimizer == "Adam"
+    assert optimizer.optimizer_settings == {"learning_rate": 0.001}
+    assert optimizer.clip_gradients_value == 1.0
+    assert optimizer.loss_class == ("dnn_reco.modules.loss.default_loss.gaussian_likelihood",)
+    train, validation = (
+        f"/some/folder/training_data/datasets/11883/{part}/*.hdf5"
+        for part in ("00000-00999", "01000-01999")
+    )
+    files = config.data_files
+    assert files.training_data_file == files.trafo_data_file == (train,)
+    assert files.validation_data_file == files.test_data_file == (validation,)
+
+
+def test_tutorial_pooling_is_that_of_the_golden_network(
+    tutorial: Callable[[str], Path], golden_network: Path
+) -> None:
+    golden = load_config([golden_network / "tf_checkpoint" / "config_training_0000.yaml"])
+    config = load_config([tutorial("getting_started_v2.yaml")])
+    for branch in ("upper_deepcore", "lower_deepcore", "ic78"):
+        ours = config.model.model_kwargs[f"conv_{branch}_settings"]
+        theirs = golden.model.model_kwargs[f"conv_{branch}_settings"]
+        differing = {key for key in ours.keys() | theirs.keys() if ours[key] != theirs[key]}
+        assert differing == {"num_filters_list"}
+
+
+@pytest.mark.parametrize("name", ["getting_started.yaml", "getting_started_v2.yaml"])
+def test_tutorial_file_explains_itself(name: str) -> None:
+    with pytest.raises(ConfigError, match="sed -i"):
+        load_config([TUTORIAL / name])
+    lines = (TUTORIAL / name).read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("# Run it")
+    for before, line in pairwise(lines):
+        if line and line[0].isalpha():
+            assert before.startswith("#"), f"no comment above: {line}"
+
+
+def test_reference_page_is_up_to_date() -> None:
+    generator = runpy.run_path(str(REPOSITORY / "docs" / "generate_config_reference.py"))
+    committed = (REPOSITORY / "docs" / "reference" / "config.md").read_text(encoding="utf-8")
+    assert generator["page"]() == committed, "run: python docs/generate_config_reference.py"
+
+
+def test_every_key_is_described() -> None:
+    for key, field in FIELDS.items():
+        assert field.description, key
+        assert "\n" not in field.description
+
+
+def test_loading_needs_no_heavy_library(production_style: Path) -> None:
+    program = (
+        "import sys; from dnn_reco.config import load_config, show_config; "
+        f"show_config(load_config([{str(production_style)!r}])); "
+        "print(sorted({'torch', 'h5py', 'numpy', 'pandas', 'matplotlib'} & sys.modules.keys()))"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+    assert output.strip() == "[]"

@@ -1,0 +1,67 @@
+"""The order of events: permutations, epochs, windows, independence of streams."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dnn_reco.data.sampling import EventOrder, permute, stream_key
+
+
+@given(size=st.integers(1, 3000), key=st.integers(0, 2**64 - 1))
+@settings(max_examples=60, deadline=None)
+def test_permute_is_a_permutation(size: int, key: int) -> None:
+    assert np.array_equal(np.sort(permute(np.arange(size), size, key)), np.arange(size))
+
+
+def test_permute_of_a_part_is_the_part_of_the_permutation() -> None:
+    whole = permute(np.arange(10_000), 10_000, 5)
+    part = np.array([17, 9_999, 0, 4_711])
+    assert np.array_equal(permute(part, 10_000, 5), whole[part])
+
+
+def test_permutations_look_random() -> None:
+    """Neighbours part, and over many keys each place is taken by each event equally often."""
+    order = permute(np.arange(50_000), 50_000, 1)
+    assert abs(np.corrcoef(order[:-1], order[1:])[0, 1]) < 0.02
+    assert abs(np.corrcoef(np.arange(50_000), order)[0, 1]) < 0.02
+    counts = np.zeros((10, 10))
+    for key in range(3000):
+        counts[np.arange(10), permute(np.arange(10), 10, stream_key(key))] += 1
+    chi_square = ((counts - 300) ** 2 / 300).sum()
+    assert chi_square < 81 + 5 * np.sqrt(2 * 81)  # 81 degrees of freedom, five sigma
+
+
+@pytest.mark.parametrize("window", [0, 1, 3, 100])
+def test_every_epoch_holds_every_event_once(window: int) -> None:
+    order = EventOrder(
+        np.array([5, 0, 11, 3, 1, 0, 7, 8]), seed=3, stream="training", window=window
+    )
+    assert order.num_events == 35
+    drawn = np.concatenate([order.batch(number, 10) for number in range(7)])
+    first, second = drawn[:35], drawn[35:]
+    assert np.array_equal(np.sort(first), np.arange(35))
+    assert np.array_equal(np.sort(second), np.arange(35))
+    assert not np.array_equal(first, second)
+
+
+def test_a_window_reads_only_its_shards() -> None:
+    order = EventOrder(np.full(20, 100), seed=1, stream="training", window=4)
+    for number in range(5):
+        shards = np.unique(order.batch(number, 400) // 100)
+        assert len(shards) == 4
+
+
+def test_batches_depend_on_seed_stream_and_number_only() -> None:
+    counts = np.array([100, 200])
+    order = EventOrder(counts, seed=1, stream="training")
+    again = EventOrder(counts, seed=1, stream="training")
+    assert np.array_equal(order.batch(7, 32), again.batch(7, 32))
+    for other in (EventOrder(counts, 2, "training"), EventOrder(counts, 1, "validation")):
+        assert not np.array_equal(order.batch(7, 32), other.batch(7, 32))
+
+
+def test_fewer_events_than_a_batch_fill_it_by_repetition() -> None:
+    batch = EventOrder(np.array([3]), seed=1, stream="training").batch(0, 8)
+    assert len(batch) == 8
+    assert set(batch) == {0, 1, 2}

@@ -1,0 +1,223 @@
+"""The transformation model against a float64 reference written out here, and the golden one."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from dnn_reco.detector.grid import CELL_HAS_DOM, DOM_CELL, NUM_CELLS, NUM_MAIN_CELLS
+from dnn_reco.errors import DataError, ModelError
+from dnn_reco.transform import (
+    TransformationModel,
+    TransformFit,
+    TransformSettings,
+    check_settings,
+    load_transformation,
+    save_transformation,
+)
+
+SETTINGS = TransformSettings(
+    label_names=("energy", "zenith", "constant"),
+    misc_names=("weight",),
+    log_dom_bins=(True, False),
+    log_label_bins=(True, False, False),
+    log_misc_bins=(False,),
+    normalize_dom_data=True,
+    normalize_label_data=True,
+    normalize_misc_data=False,
+    treat_doms_equally=False,
+    norm_constant=1e-4,
+)
+
+
+def with_changes(settings: TransformSettings, **changes: object) -> TransformSettings:
+    from dataclasses import replace
+
+    return replace(settings, **changes)
+
+
+def random_events(num_events: int, seed: int = 1) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Event number, DOM index, features [k, 2] of hits, labels [n, 3] of events."""
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, 400, num_events)
+    event = np.repeat(np.arange(num_events), counts)
+    dom = np.concatenate([np.sort(rng.choice(5160, count, replace=False)) for count in counts])
+    # times with a large offset and a small spread: what cancels in a careless variance
+    features = np.stack([rng.gamma(0.5, 20, len(dom)), 9.5e3 + rng.normal(size=len(dom))], axis=1)
+    labels = np.stack(
+        [
+            10 ** rng.uniform(2, 6, num_events),
+            rng.uniform(0, np.pi, num_events),
+            np.full(num_events, 7.1),
+        ],
+        axis=1,
+    )
+    return event, dom, features.astype(np.float32), labels.astype(np.float32)
+
+
+def dense(event: NDArray, dom: NDArray, features: NDArray, num_events: int) -> NDArray:
+    cells = np.zeros((num_events, NUM_CELLS, features.shape[1]))
+    cells[event, DOM_CELL[dom]] = features
+    return cells
+
+
+def fit(settings: TransformSettings, events: tuple, block: int) -> TransformationModel:
+    event, dom, features, labels = events
+    result = TransformFit(settings, np.zeros(2))
+    for start in range(0, len(labels), block):
+        in_block = (event >= start) & (event < start + block)
+        rows = labels[start : start + block]
+        result.add(dom[in_block], features[in_block], rows, np.ones((len(rows), 1)))
+    assert result.num_events == len(labels)
+    return result.result()
+
+
+@pytest.mark.parametrize("block", [1, 7, 64])
+def test_moments_per_dom_equal_a_dense_float64_reference(block: int) -> None:
+    events = random_events(64)
+    model = fit(SETTINGS, events, block)
+    cells = dense(*events[:3], 64)
+    cells[..., 0] = np.log1p(cells[..., 0])
+    std = cells.std(axis=0)
+    std[std == 0] = 1.0
+    np.testing.assert_allclose(model.dom_mean, cells.mean(axis=0), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(model.dom_std, std, rtol=1e-9)
+    labels = events[3].astype(np.float64)
+    labels[:, 0] = np.log1p(labels[:, 0])
+    np.testing.assert_allclose(model.label_mean, labels.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(model.label_std[:2], labels[:, :2].std(axis=0), rtol=1e-9)
+    assert model.label_std[2] == 1.0  # a constant column is not blown up by rounding
+
+
+def test_treating_doms_equally_averages_means_and_stds_over_the_doms_of_each_part() -> None:
+    events = random_events(50)
+    model = fit(with_changes(SETTINGS, treat_doms_equally=True), events, 16)
+    cells = dense(*events[:3], 50)
+    cells[..., 0] = np.log1p(cells[..., 0])
+    mean, std = cells.mean(axis=0), cells.std(axis=0)
+    std[std == 0] = 1.0
+    main = CELL_HAS_DOM & (np.arange(NUM_CELLS) < NUM_MAIN_CELLS)
+    deepcore = np.arange(NUM_CELLS) >= NUM_MAIN_CELLS
+    for part in (main, deepcore):
+        np.testing.assert_allclose(
+            model.dom_mean[part], np.tile(mean[part].mean(0), (part.sum(), 1))
+        )
+        np.testing.assert_allclose(model.dom_std[part], np.tile(std[part].mean(0), (part.sum(), 1)))
+    assert (model.dom_mean[~CELL_HAS_DOM] == 0).all()
+    assert (model.dom_std[~CELL_HAS_DOM] == 1).all()
+
+
+def test_a_dom_hit_equally_in_every_event_has_standard_deviation_one() -> None:
+    result = TransformFit(with_changes(SETTINGS, log_dom_bins=(False, False)), np.zeros(2))
+    for _ in range(3):
+        result.add(np.array([17]), np.array([[0.1, 1e4 + 0.1]]), np.ones((1, 3)), np.ones((1, 1)))
+    assert (result.result().dom_std[DOM_CELL[17]] == 1.0).all()
+
+
+def test_bins_that_are_not_listed_count_with_their_initial_value() -> None:
+    result = TransformFit(SETTINGS, np.array([np.e - 1, 5.0]))
+    result.add(np.array([3]), np.array([[0.0, 2.0]]), np.ones((4, 3)), np.ones((4, 1)))
+    model = result.result()
+    np.testing.assert_allclose(model.dom_mean[DOM_CELL[3]], [0.75, (3 * 5 + 2) / 4])
+    np.testing.assert_allclose(model.dom_mean[DOM_CELL[4]], [1.0, 5.0])
+
+
+def test_non_finite_misc_values_do_not_spoil_the_moments() -> None:
+    result = TransformFit(SETTINGS, np.zeros(2))
+    empty = np.zeros((0, 2))
+    result.add(np.array([], int), empty, np.ones((3, 3)), np.array([[1.0], [np.nan], [3.0]]))
+    model = result.result()
+    assert model.misc_mean == pytest.approx([2.0])
+    assert model.misc_std == pytest.approx([1.0])
+
+
+def test_logarithm_of_values_below_minus_one_names_the_column() -> None:
+    result = TransformFit(SETTINGS, np.zeros(2))
+    with pytest.raises(DataError, match=r"'energy'.*-2.*trafo_log_label_bins"):
+        result.add(np.array([1]), np.ones((1, 2)), np.array([[-2.0, 0, 0]]), np.ones((1, 1)))
+
+
+def test_saved_model_is_read_back_exactly_and_holds_no_pickle(tmp_path: Path) -> None:
+    model = fit(SETTINGS, random_events(10), 10)
+    path = tmp_path / "folder" / "trafo_model.npy"
+    save_transformation(model, path)
+    again = load_transformation(path)
+    assert again.settings == model.settings
+    for name in ("dom_mean", "dom_std", "label_mean", "label_std", "misc_mean", "misc_std"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(model, name))
+    assert [p.name for p in path.parent.iterdir()] == ["trafo_model.npy"]
+    with pytest.raises(ValueError, match=r"pickle|magic"):
+        np.load(path, allow_pickle=False)
+
+
+def test_missing_damaged_and_foreign_files_are_explained(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"create_trafo_model\.py"):
+        load_transformation(tmp_path / "absent.npy")
+    pickled = tmp_path / "pickled.npy"
+    np.save(pickled, np.array({"mean": 1}, dtype=object), allow_pickle=True)
+    with pytest.raises(ModelError, match="pickle"):
+        load_transformation(pickled)
+    path = tmp_path / "model.npy"
+    save_transformation(fit(SETTINGS, random_events(5), 5), path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-100])
+    with pytest.raises(ModelError, match=r"model\.npy"):
+        load_transformation(path)
+    path.write_bytes(content.replace(b"norm_constant", b"norm_konstant"))
+    with pytest.raises(ModelError, match="damaged"):
+        load_transformation(path)
+
+
+def test_differing_settings_are_each_named(tmp_path: Path) -> None:
+    model = fit(SETTINGS, random_events(5), 5)
+    wanted = with_changes(
+        SETTINGS, norm_constant=1e-6, log_label_bins=(True, True, False), misc_names=("other",)
+    )
+    with pytest.raises(ModelError) as error:
+        check_settings(model, wanted, tmp_path / "trafo.npy")
+    message = str(error.value)
+    assert "norm_constant: 0.0001 in the model, 1e-06 in the config" in message
+    assert "log_label_bins" in message
+    assert "misc_names" in message
+    assert "treat_doms_equally" not in message
+    check_settings(model, SETTINGS, tmp_path / "trafo.npy")
+
+
+def test_moments_of_the_real_events_equal_the_golden_model_inputs(golden_network: Path) -> None:
+    """Means and stds of the 32 real events, against float64 moments of the golden dense arrays."""
+    golden = np.load(golden_network / "data_numu_medium_inputs9.npz")
+    meta = json.loads((golden_network / "data_meta.json").read_text())
+    names = tuple(meta["label_names"])
+    settings = TransformSettings(
+        label_names=names,
+        misc_names=tuple(meta["misc_names"]),
+        log_dom_bins=(True,) * 3 + (False,) * 6,
+        log_label_bins=tuple(name in ("EnergyVisible", "PrimaryEnergy") for name in names),
+        log_misc_bins=(False,),
+        normalize_dom_data=True,
+        normalize_label_data=True,
+        normalize_misc_data=False,
+        treat_doms_equally=False,
+        norm_constant=1e-4,
+    )
+    cells = np.concatenate(
+        [golden["x_ic78"].reshape(32, -1, 9), golden["x_deepcore"].reshape(32, -1, 9)], axis=1
+    )
+    event, cell = np.nonzero(cells.any(axis=2))
+    dom_of_cell = np.full(NUM_CELLS, -1)
+    dom_of_cell[DOM_CELL] = np.arange(5160)
+    result = TransformFit(settings, np.zeros(9))
+    result.add(dom_of_cell[cell], cells[event, cell], golden["labels"], golden["misc"])
+    model = result.result()
+    reference = cells.astype(np.float64)
+    reference[..., :3] = np.log1p(reference[..., :3])
+    std = reference.std(axis=0)
+    std[std == 0] = 1
+    np.testing.assert_allclose(model.dom_mean, reference.mean(axis=0), rtol=1e-6, atol=1e-10)
+    np.testing.assert_allclose(model.dom_std, std, rtol=1e-6)
+    labels = golden["labels"].astype(np.float64)
+    log = np.array(settings.log_label_bins)
+    labels[:, log] = np.log1p(labels[:, log])
+    np.testing.assert_allclose(model.label_mean, labels.mean(axis=0), rtol=1e-6, atol=1e-9)
