@@ -70,9 +70,7 @@ def hits(folder: Path, events: Iterable[int] = range(32)) -> Hits:
     deepcore = data["x_deepcore"][chosen].reshape(len(chosen), NUM_CELLS - NUM_MAIN_CELLS, -1)
     doms = np.concatenate([main, deepcore], axis=1)[:, DOM_CELL]
     event, dom = np.nonzero(doms.any(axis=-1))
-    return Hits(
-        len(chosen), torch.tensor(event), torch.tensor(dom), torch.tensor(doms[event, dom])
-    )
+    return Hits(len(chosen), torch.tensor(event), torch.tensor(dom), torch.tensor(doms[event, dom]))
 
 
 def model_kwargs(folder: Path, name: str) -> dict[str, Any]:
@@ -95,8 +93,10 @@ def our_parameters(arrays: dict[str, NDArray[np.float32]]) -> dict[str, torch.Te
     return ours | {name: torch.stack(cells) for name, cells in hexagons.items()}
 
 
-def model(folder: Path, name: str, **changes: Any) -> GeneralIC86CNN:
+def model(
+    folder: Path, name: str, trafo: str = "trafo_inputs9_5files", **changes: Any
+) -> GeneralIC86CNN:
     """A golden network with its weights, in inference mode."""
-    network = GeneralIC86CNN(spec(folder), **{**model_kwargs(folder, name), **changes})
+    network = GeneralIC86CNN(spec(folder, trafo), **{**model_kwargs(folder, name), **changes})
     network.load_state_dict(our_parameters(dict(np.load(folder / f"model_{name}_weights.npz"))))
     return network.eval()

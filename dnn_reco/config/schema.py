@@ -465,14 +465,18 @@ DEAD_KEYS = frozenset(
 # What a record of a training adds to its config: not settings.
 RECORD_KEYS = frozenset(
     {
+        "command",
         "config_name",
         "dnn_reco_version",
+        "git_changed_files",
         "git_origin",
         "git_sha",
         "git_short_sha",
         "git_uncommited_changes",
         "np_float_precision",
+        "machine",
         "pip_installed_packages",
+        "python_version",
         "tf_float_precision",
     }
 )

@@ -185,6 +185,8 @@ class Training:
                 if asked_to_stop():
                     break
             if self.progress.iterations > first:
+                if received := asked_to_stop():
+                    _log.info("%s: saving.", received.name)
                 self._save(record)
             return asked_to_stop()
 
@@ -355,7 +357,6 @@ def stop_on_signals() -> Iterator[Callable[[], signal.Signals | None]]:
         received.append(signal.Signals(number))
         for each in numbers:
             signal.signal(each, before[each])
-        _log.info("%s: finishing this iteration, then saving.", received[0].name)
 
     for number in numbers:
         signal.signal(number, handle)

@@ -1,0 +1,132 @@
+"""A whole training on a small scale: data files, a config, and a network of a few weights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from event_files import random_events, write_events
+from ruamel.yaml import YAML
+
+from dnn_reco.config import Config, load_config
+
+BRANCH = {
+    "num_filters_list": [2, 2],
+    "pooling_type_list": [False, "avg"],
+    "pooling_strides_list": [1, 1, 4, 1],
+    "pooling_ksize_list": [1, 1, 4, 1],
+    "use_dropout_list": True,
+    "padding_list": "SAME",
+    "strides_list": [1, 1, 1, 1],
+    "use_batch_normalisation_list": False,
+    "activation_list": "elu",
+    "use_residual_list": True,
+}
+MODEL_KWARGS = {
+    "keep_prob_dom": 0.9,
+    "keep_prob_fc": 0.9,
+    "conv_upper_deepcore_settings": {
+        **BRANCH,
+        "filter_size_list": [[1, 3], [1, 3]],
+        "method_list": "convolution",
+    },
+    "conv_lower_deepcore_settings": {
+        **BRANCH,
+        "filter_size_list": [[1, 3], [1, 3]],
+        "method_list": "convolution",
+    },
+    "conv_ic78_settings": {
+        **BRANCH,
+        "filter_size_list": [[2, 0, 3], [2, 0, 3]],
+        "pooling_strides_list": [1, 2, 2, 8, 1],
+        "pooling_ksize_list": [1, 2, 2, 8, 1],
+        "strides_list": [1, 1, 1, 1, 1],
+        "method_list": "hex_convolution",
+    },
+    "fc_settings": {
+        "fc_sizes": [8, -1],
+        "use_dropout_list": [True, False],
+        "activation_list": ["elu", ""],
+        "use_batch_normalisation_list": False,
+        "use_residual_list": [False, True],
+    },
+    "fc_unc_settings": {
+        "fc_sizes": [8, -1],
+        "use_dropout_list": [True, False],
+        "activation_list": ["elu", ""],
+        "use_batch_normalisation_list": False,
+        "use_residual_list": False,
+    },
+}
+
+
+@dataclass(frozen=True)
+class SmallRun:
+    """A folder with data and a config that trains in seconds."""
+
+    folder: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.folder / "small.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints" / "small" / "model"
+
+    @property
+    def records(self) -> Path:
+        return self.checkpoints.parent
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs" / "small"
+
+    def config(self, **overrides: object) -> Config:
+        return load_config([self.config_file], overrides)
+
+
+def make_small_run(folder: Path, num_events: int = 60, **changes: object) -> SmallRun:
+    """Write two training files, a validation file and a config; `changes` replace config keys."""
+    run = SmallRun(folder)
+    for name, seed in (("train_0", 0), ("train_1", 1), ("validation", 2)):
+        write_events(folder / f"{name}.hdf5", random_events(seed, num_events, num_bins=3, run=seed))
+    training, validation = [str(folder / "train_*.hdf5")], [str(folder / "validation.hdf5")]
+    settings = {
+        "unique_name": "small",
+        "training_data_file": training,
+        "trafo_data_file": training,
+        "validation_data_file": validation,
+        "test_data_file": validation,
+        "batch_size": 8,
+        "log_path": str(run.logs),
+        "data_handler_num_bins": 3,
+        "data_handler_label_key": "LabelsDeepLearning",
+        "label_weight_dict": {"EnergyVisible": 1.0, "PrimaryAzimuth": 0.5},
+        "label_azimuth_key": "PrimaryAzimuth",
+        "label_zenith_key": "PrimaryZenith",
+        "label_dir_x_key": "PrimaryDirectionX",
+        "label_dir_y_key": "PrimaryDirectionY",
+        "label_dir_z_key": "PrimaryDirectionZ",
+        "label_pid_keys": ["p_starting"],
+        "trafo_num_batches": 10,
+        "trafo_model_path": str(folder / "trafo" / "models" / "small.npy"),
+        "trafo_log_dom_bins": [True, False, False],
+        "trafo_log_label_bins": {"EnergyVisible": True, "PrimaryEnergy": True},
+        "num_training_iterations": 60,
+        "validation_frequency": 20,
+        "save_frequency": 30,
+        "model_class": "dnn_reco.modules.models.general_IC86_cnn.GeneralIC86CNN",
+        "model_kwargs": MODEL_KWARGS,
+        "model_checkpoint_path": str(run.checkpoints),
+        "model_optimizer_dict": {
+            "adam": {
+                "optimizer": "Adam",
+                "optimizer_settings": {"learning_rate": 0.01},
+                "loss_class": "dnn_reco.modules.loss.default_loss.gaussian_likelihood",
+                "clip_gradients_value": 1.0,
+            }
+        },
+        **changes,
+    }
+    with run.config_file.open("w") as file:
+        YAML(typ="safe", pure=True).dump(settings, file)
+    return run

@@ -1,0 +1,61 @@
+"""Label weights against the golden run, and their rules."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dnn_reco.training.label_weights import NORMAL_MAD, LabelWeights
+
+
+def test_five_golden_steps(golden_network: Path) -> None:
+    golden = np.load(golden_network / "train_label_weights_5steps.npz")
+    weights = LabelWeights(torch.tensor(golden["label_weights"][0]), update=True, scale_tukey=False)
+    for step in range(5):
+        # one event with the mean squared residuals of the golden batch
+        weights.collect(torch.tensor(golden["mse"][step]).sqrt()[None])
+        weights.update()
+        np.testing.assert_allclose(weights.current, golden["label_weights"][step + 1], rtol=1e-6)
+
+
+def test_the_mean_of_several_batches_counts() -> None:
+    weights = LabelWeights(torch.tensor([2.0, 0.0]), update=True, scale_tukey=False)
+    weights.collect(torch.tensor([[0.1, 5.0], [0.3, 5.0]]))
+    weights.collect(torch.tensor([[0.5, 5.0], [0.5, 5.0]]))
+    weights.update()
+    rmse = np.sqrt(np.mean([0.1**2, 0.3**2, 0.5**2, 0.5**2]) + 1e-6)
+    target = 2.0 / (rmse + 1e-3)
+    np.testing.assert_allclose(weights.current, [0.5 * 2 + 0.5 * target, 0.0], rtol=1e-6)
+
+
+def test_hard_labels_keep_their_weight_and_untrained_labels_stay_at_zero() -> None:
+    weights = LabelWeights(torch.tensor([1.0, 0.0]), update=True, scale_tukey=False)
+    weights.collect(torch.tensor([[3.0, float("nan")]]))
+    weights.update()
+    assert weights.current.tolist() == [1.0, 0.0]
+
+
+def test_no_update_unless_asked_for() -> None:
+    weights = LabelWeights(torch.tensor([1.0]), update=False, scale_tukey=False)
+    weights.collect(torch.tensor([[0.01]]))
+    weights.update()
+    assert weights.current.tolist() == [1.0]
+
+
+def test_tukey_scale_follows_the_median_residual_slowly() -> None:
+    weights = LabelWeights(torch.tensor([1.0, 0.0]), update=False, scale_tukey=True)
+    weights.collect(torch.tensor([[1.0, 9.0], [-2.0, 9.0], [3.0, 9.0]]))
+    expected = NORMAL_MAD * 0.999 + 0.001 * 2.0
+    np.testing.assert_allclose(weights.tukey_scale, [expected, NORMAL_MAD], rtol=1e-6)
+
+
+def test_state_goes_on_where_it_was() -> None:
+    first = LabelWeights(torch.tensor([1.0, 0.5]), update=True, scale_tukey=True)
+    second = LabelWeights(torch.tensor([1.0, 0.5]), update=True, scale_tukey=True)
+    first.collect(torch.tensor([[0.1, 0.2]]))
+    second.restore({name: value.clone() for name, value in first.state().items()})
+    for weights in (first, second):
+        weights.collect(torch.tensor([[0.3, 0.1]]))
+        weights.update()
+    assert torch.equal(first.current, second.current)
+    assert torch.equal(first.tukey_scale, second.tukey_scale)

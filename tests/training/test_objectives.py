@@ -1,0 +1,113 @@
+"""Losses, penalties, clipping and optimizers."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dnn_reco.errors import ConfigError
+from dnn_reco.modules.loss.interface import LossContext, Truth
+from dnn_reco.nn.interface import LabelKeys, Prediction
+from dnn_reco.training.objectives import Objective, make_optimizer
+
+
+def make_objective(parameter: torch.nn.Parameter, **changes: object) -> Objective:
+    settings: dict[str, object] = {
+        "name": "test",
+        "optimizer": torch.optim.SGD([parameter], lr=1.0),
+        "parameters": {"weight": parameter},
+        "losses": (squared,),
+        "l1": 0.0,
+        "l2": 0.0,
+        "clip": None,
+        "remove_nan": False,
+    }
+    return Objective(**(settings | changes))  # type: ignore[arg-type]
+
+
+def squared(prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
+    return ((prediction.labels_trafo - truth.labels_trafo) ** 2).mean(dim=0)
+
+
+def absolute(prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
+    return (prediction.labels_trafo - truth.labels_trafo).abs().mean(dim=0)
+
+
+def arguments(values: Tensor) -> tuple[Prediction, Truth, LossContext]:
+    zeros = torch.zeros_like(values)
+    prediction = Prediction(values, zeros + 1, values, zeros + 1, zeros)
+    context = LossContext(("a", "b"), LabelKeys(), values, None, torch.ones(2))
+    return prediction, Truth(zeros, zeros), context
+
+
+def test_losses_of_a_list_are_summed_and_weighted_by_label() -> None:
+    weight = torch.nn.Parameter(torch.tensor([1.0, -3.0]))
+    objective = make_objective(weight, losses=(squared, absolute))
+    values = weight.expand(2, 2)
+    loss, total = objective.loss(*arguments(values), torch.tensor([0.5, 2.0]))
+    assert loss.item() == pytest.approx(0.5 * (1 + 1) + 2.0 * (9 + 3))
+    assert total.item() == loss.item()
+
+
+def test_penalties_are_multiplied_by_their_strength() -> None:
+    weight = torch.nn.Parameter(torch.tensor([1.0, -3.0]))
+    objective = make_objective(weight, l1=0.1, l2=0.01)
+    loss, total = objective.loss(*arguments(weight.expand(2, 2)), torch.ones(2))
+    assert (total - loss).item() == pytest.approx(0.1 * 4 + 0.01 * 10, rel=1e-5)
+
+
+def test_gradient_is_clipped_to_its_global_norm() -> None:
+    weight = torch.nn.Parameter(torch.tensor([3.0, -4.0]))
+    objective = make_objective(weight, clip=1.0)
+    norm = objective.step([torch.tensor([6.0, 8.0])])
+    assert norm.item() == pytest.approx(10.0)
+    np.testing.assert_allclose(weight.detach(), [3.0 - 0.6, -4.0 - 0.8], rtol=1e-5)
+
+
+def test_a_small_gradient_is_not_clipped() -> None:
+    weight = torch.nn.Parameter(torch.zeros(2))
+    make_objective(weight, clip=1.0).step([torch.tensor([0.3, 0.4])])
+    np.testing.assert_allclose(weight.detach(), [-0.3, -0.4], rtol=1e-6)
+
+
+def test_gradients_that_are_no_numbers_are_removed_on_request() -> None:
+    weight = torch.nn.Parameter(torch.zeros(3))
+    bad = torch.tensor([1.0, float("nan"), float("inf")])
+    make_objective(weight, remove_nan=True).step([bad])
+    assert weight.detach().tolist() == [-1.0, 0.0, 0.0]
+
+
+def test_an_objective_changes_its_own_parameters_only() -> None:
+    mine, other = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    objective = make_objective(mine)
+    values = (mine * other).expand(2, 2)
+    _, total = objective.loss(*arguments(values), torch.ones(2))
+    objective.step(objective.gradient(total, keep_graph=False))
+    assert mine.detach().tolist() != [1.0, 1.0]
+    assert other.detach().tolist() == [1.0, 1.0]
+    assert other.grad is None
+
+
+def test_adam_takes_keras_spelling_and_has_its_epsilon() -> None:
+    parameters = [torch.nn.Parameter(torch.ones(1))]
+    adam = make_optimizer("key", "Adam", {"learning_rate": 0.01, "beta_1": 0.8}, parameters)
+    assert adam.param_groups[0]["lr"] == 0.01
+    assert adam.param_groups[0]["betas"] == (0.8, 0.999)
+    assert adam.param_groups[0]["eps"] == 1e-7
+    adam = make_optimizer("key", "Adam", {"lr": 0.1, "epsilon": 1e-3, "amsgrad": True}, parameters)
+    assert adam.param_groups[0]["eps"] == 1e-3
+    assert adam.param_groups[0]["amsgrad"]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "settings", "message"),
+    [
+        ("Adamm", {}, "no optimizer 'Adamm'.*Adam, AdamW, SGD"),
+        ("Adam", {"learning_rat": 1}, "learning_rat"),
+        ("Adam", {"learning_rate": -1.0}, "learning rate"),
+        ("Adam", {"learning_rate": {"full_class_string": "x"}}, "schedules are not supported"),
+    ],
+)
+def test_wrong_optimizers_are_named(optimizer: str, settings: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_optimizer("my_key", optimizer, settings, [torch.nn.Parameter(torch.ones(1))])
