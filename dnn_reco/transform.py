@@ -140,9 +140,8 @@ class TransformFit:
             settings.log_dom_bins,
             [f"bin {i}" for i in range(settings.num_bins)],
         )[0]
-        self._doms = Moments(
-            np.broadcast_to(self._background, (NUM_DOMS, settings.num_bins)).copy()
-        )
+        # [F, 5160]: each bin is one row, and sums over hits run through one row at a time
+        self._doms = Moments(np.repeat(self._background[:, None], NUM_DOMS, axis=1))
         self._num_events = 0
         self._labels: Moments | None = None
         self._misc: Moments | None = None
@@ -180,13 +179,14 @@ class TransformFit:
         for column, use_log in enumerate(settings.log_dom_bins):
             values = features[:, column].astype(np.float64)
             if use_log:
-                values = _log(values, f"input bin {column}")
-            values -= self._background[column]
+                _log(values, f"input bin {column}")
+            if self._background[column] != 0.0:
+                values -= self._background[column]
             total[column] = np.bincount(index, weights=values, minlength=NUM_DOMS)
             values *= values
             squares[column] = np.bincount(index, weights=values, minlength=NUM_DOMS)
         self._num_events += len(labels)
-        self._doms.add(len(labels), total.T, squares.T)
+        self._doms.add(len(labels), total, squares)
         self._labels = _add_rows(
             self._labels, _log_columns(labels, settings.log_label_bins, settings.label_names)
         )
@@ -204,9 +204,8 @@ class TransformFit:
         """
         if self._labels is None or self._misc is None or self.num_events == 0:
             raise DataError("a transformation model cannot be fitted to 0 events")
-        dom_mean, dom_std = _cells_from_doms(
-            *self._doms.mean_and_std(), self.settings.treat_doms_equally
-        )
+        mean, std = self._doms.mean_and_std()
+        dom_mean, dom_std = _cells_from_doms(mean.T, std.T, self.settings.treat_doms_equally)
         return TransformationModel(
             self.settings,
             dom_mean,
@@ -228,15 +227,17 @@ def _add_rows(moments: Moments | None, rows: NDArray[np.float64]) -> Moments | N
     return moments
 
 
-def _log(values: NDArray[np.float64], name: str) -> NDArray[np.float64]:
-    smallest = np.nanmin(values, initial=0.0)
-    if smallest <= -1.0:
+def _log(values: NDArray[np.float64], name: str) -> None:
+    """Replace values x by ln(1 + x)."""
+    values += 1.0
+    smallest = values.min(initial=1.0)
+    if smallest <= 0.0:
         raise DataError(
             f"the logarithm ln(1 + x) is asked for {name}, which holds values down to "
-            f"{smallest:g}: switch its log flag off (trafo_log_dom_bins, trafo_log_label_bins, "
-            "trafo_log_misc_bins) or drop such events with a filter"
+            f"{smallest - 1.0:g}: switch its log flag off (trafo_log_dom_bins, "
+            "trafo_log_label_bins, trafo_log_misc_bins) or drop such events with a filter"
         )
-    return np.log(1.0 + values)
+    np.log(values, out=values)
 
 
 def _log_columns(
@@ -246,7 +247,7 @@ def _log_columns(
     result = rows.astype(np.float64)
     for column, (use_log, name) in enumerate(zip(log_columns, names, strict=True)):
         if use_log:
-            result[:, column] = _log(result[:, column], f"'{name}'")
+            _log(result[:, column], f"'{name}'")
     return result
 
 

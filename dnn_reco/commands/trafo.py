@@ -28,7 +28,7 @@ from dnn_reco.transform import (
 _log = logging.getLogger(__name__)
 
 # Events that the fit takes in at once: few enough to stay in the processor's cache.
-_BLOCK = 128
+_BLOCK = 256
 
 _KEEP_IT = (
     "A network trained with it fits no other: choose another trafo_model_path, or replace the file "

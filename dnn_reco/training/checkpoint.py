@@ -75,7 +75,8 @@ def save_checkpoint(
     Returns the folder of the checkpoint.
     """
     path = folder / f"checkpoint-{progress.iterations:08d}"
-    if not path.exists():
+    if path not in _checkpoints(folder):
+        shutil.rmtree(path, ignore_errors=True)  # what is not whole
         with temporary_beside(path) as temporary:
             part = temporary / path.name
             part.mkdir()

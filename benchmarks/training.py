@@ -1,0 +1,70 @@
+"""`train` as a user runs it: start-up to the end of the first step, events per second, memory.
+
+    python benchmarks/training.py --source '/data/*.hdf5' [--device cuda] [--batch_size 1024]
+
+The tutorial's network with 5 kernels a layer, batch 32. The event store is there already when the
+clock starts, as in every call but the first.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from made_up_run import make_run
+
+
+def run(config_file: Path, *arguments: str) -> tuple[str, float, float]:
+    """Output, wall seconds and peak memory [MiB] of a command."""
+    command = [sys.executable, "-m", "dnn_reco", *arguments, str(config_file)]
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    output = process.stdout.read()
+    process.stdout.close()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(output)
+    return output, time.perf_counter() - start, usage.ru_maxrss / 1024
+
+
+def steady_rate(output: str, batch_size: int) -> float:
+    """Events per second between the first and the last validation."""
+    steps = re.findall(r"Step: (\d+), Runtime: ([\d.]+)s", output)
+    (first, start), (last, end) = steps[0], steps[-1]
+    return (int(last) - int(first)) * batch_size / (float(end) - float(start))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--source", help="glob of HDF5 files to read")
+    parser.add_argument("--iterations", type=int, default=301)
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--filters", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    changes = {
+        "trafo_num_batches": 20,
+        "batch_size": options.batch_size,
+        "model_save_model": False,
+        "validation_frequency": 100,
+    }
+    with tempfile.TemporaryDirectory() as name:
+        config_file = make_run(Path(name), options.source, options.filters, **changes)
+        run(config_file, "trafo")
+        device = f"--device={options.device}"
+        run(config_file, "train", device, "--iterations=1")
+        _, seconds, _ = run(config_file, "train", device, "--iterations=1")
+        print(f"start of `train` to the end of its first step, and out: {seconds:.1f} s")
+        output, _, peak = run(config_file, "train", device, f"--iterations={options.iterations}")
+        rate = steady_rate(output, options.batch_size)
+        print(f"training, batch {options.batch_size}: {rate:,.0f} events/s, peak {peak:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
