@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 import click
@@ -46,7 +45,7 @@ _cache_dir = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group()
 @click.version_option(__version__, "-V", "--version", prog_name="dnn-reco")
 def cli() -> None:
     """Train deep networks on IceCube events.
@@ -224,7 +223,10 @@ def _start(
     overrides: dict[str, Any] | None = None,
 ) -> Any:
     """Set up messages and threads, load the config, and tell what there is to tell of it."""
-    if num_threads:  # read by the numerical libraries when they are imported
+    # Read by the numerical libraries when they are imported. Threads that wait must not keep their
+    # CPU busy: where other programs run besides, that makes a step many times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if num_threads:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ[name] = str(num_threads)
     logging.basicConfig(format="%(message)s", handlers=[_TerminalHandler()], force=True)
@@ -250,12 +252,16 @@ class _TerminalHandler(logging.Handler):
         tqdm.write(text, file=sys.stderr)
 
 
-def run_safely(command: Callable[[], Any]) -> NoReturn:
+def run_safely(command: click.Command) -> NoReturn:
     """Run a command; a mistake of the user ends in one message and exit code 1, no traceback."""
     try:
-        command()
+        command(help_option_names=["-h", "--help"])
     except DnnRecoError as error:
         click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:  # such as: no such folder, not allowed, disk full
+        logging.getLogger(__name__).debug("It happened here:", exc_info=True)
+        click.echo(f"Error: the system says: {error}", err=True)
         sys.exit(1)
     sys.exit(0)
 

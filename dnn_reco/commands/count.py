@@ -50,11 +50,10 @@ def run_count(config: Config, num_jobs: int, apply_filters: bool, cache_dir: str
         config.data_handler.data_handler_time_offset_name,
         num_jobs,
     )
-    for path, count in counts.items():
-        if count.error:
-            ok = False
-            _log.warning("Not counted: '%s': %s", path, count.error)
+    _tell_of_failures(counts)
+    ok = ok and not any(count.error for count in counts.values())
     passing = _count_passing(config, files, num_jobs, cache_dir) if apply_filters else {}
+    ok = ok and all(passing.values())
     click.echo("\n===============================")
     click.echo("= Completed Counting Events:  =")
     click.echo("===============================")
@@ -86,6 +85,18 @@ def _count_files(paths: list[Path], table: str, num_jobs: int) -> Mapping[Path, 
         return dict(zip(paths, results, strict=True))
 
 
+def _tell_of_failures(counts: Mapping[Path, Count]) -> None:
+    """List the files that could not be counted, under each reason once."""
+    failures: dict[str, list[Path]] = {}
+    for path, count in counts.items():
+        if count.error:
+            reason = count.error.replace(f"'{path}'", "the file")
+            failures.setdefault(reason, []).append(path)
+    for reason, paths in failures.items():
+        listed = "".join(f"\n  {path}" for path in paths)
+        _log.warning("%d file(s) not counted: %s%s", len(paths), reason, listed)
+
+
 def _count_passing(
     config: Config, files: Mapping[str, list[Path]], num_jobs: int, cache_dir: str | None
 ) -> dict[str, int]:
@@ -95,4 +106,11 @@ def _count_passing(
     config.require("data_handler_num_bins")
     store = event_store(config, cache_dir)
     workers = min(num_jobs, available_cpus())
-    return {key: len(open_events(store, paths, workers)) for key, paths in files.items() if paths}
+    passing: dict[tuple[Path, ...], int] = {}  # two keys often list the same files
+    for paths in dict.fromkeys(tuple(paths) for paths in files.values() if paths):
+        try:
+            passing[paths] = len(open_events(store, paths, workers))
+        except DataError as error:
+            _log.warning("%s", error)
+            passing[paths] = 0
+    return {key: passing[tuple(paths)] for key, paths in files.items() if paths}

@@ -58,7 +58,8 @@ def run_trafo(config: Config, num_threads: int, cache_dir: str | None, overwrite
     )
     if present not in (None, model.digest):
         raise ModelError(f"'{path}' is there already, made from other events. {_KEEP_IT}")
-    save_transformation(model, path)
+    if present is None:  # else it is the same, and may be in use
+        save_transformation(model, path)
     record = path.with_name(f"config_trafo__{path.stem}.yaml")
     title = "Configuration of a transformation model, complete with defaults."
     write_atomically(record, record_text(title, config.to_yaml()).encode())

@@ -105,7 +105,7 @@ class PrefetchedBatches:
         self._events, self._order, self._batch_size = events, order, batch_size
         self._first = first
         self._pin = pin
-        self._ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=depth)
+        self._ready: queue.Queue[Batch | Exception] = queue.Queue(maxsize=depth)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read_ahead, name="batches", daemon=True)
 
@@ -122,11 +122,11 @@ class PrefetchedBatches:
                 continue
 
     def __iter__(self) -> Iterator[Batch]:
-        while True:
+        while not self._stop.is_set():
             start = time.perf_counter()
             batch = self._ready.get()
             self.seconds_waited += time.perf_counter() - start
-            if isinstance(batch, BaseException):
+            if isinstance(batch, Exception):
                 raise batch
             yield batch
 

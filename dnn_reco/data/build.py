@@ -7,10 +7,12 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,8 +21,8 @@ from tqdm import tqdm
 
 from dnn_reco.data.event_set import EventSet
 from dnn_reco.data.records import ColumnNames
-from dnn_reco.data.store import EventStore, Shard, free_space, shard_size
-from dnn_reco.errors import DataError, DnnRecoError
+from dnn_reco.data.store import EventStore, Shard, StoreError, free_space, shard_size
+from dnn_reco.errors import DataError
 
 # Below this size of the source files starting worker processes costs more than it saves.
 _WORTH_WORKERS = 30e6
@@ -39,7 +41,8 @@ def find_files(patterns: Sequence[str], key: str) -> list[Path]:
     DataError
         If there is no such file.
     """
-    files = sorted({Path(name) for pattern in patterns for name in glob.glob(pattern)})  # noqa: PTH207
+    names = {name for pattern in patterns for name in _matches(pattern)}
+    files = sorted({os.path.abspath(name): Path(name) for name in sorted(names)}.values())  # noqa: PTH100
     if not files:
         listed = "".join(f"\n  {pattern}" for pattern in patterns)
         raise DataError(
@@ -47,6 +50,11 @@ def find_files(patterns: Sequence[str], key: str) -> list[Path]:
             f"Relative paths count from the working directory '{Path.cwd()}'."
         )
     return files
+
+
+def _matches(pattern: str) -> list[str]:
+    """Names that match; a name with brackets in it matches itself."""
+    return [pattern] if os.path.exists(pattern) else glob.glob(pattern)  # noqa: PTH110, PTH207
 
 
 def available_cpus() -> int:
@@ -84,22 +92,25 @@ def open_events(
 
     Raises
     ------
+    ConfigError
+        If a setting that a user's function needs is missing.
     DataError
-        If no file can be used or no event is left.
+        If no file can be used, no event is left, or the store cannot be written.
     """
     failures: list[Outcome] = []
     first = _first_usable(store, sources)
     names = first.names
     shards: list[Shard] = []
     num_events = 0
-    for outcome in _outcomes(store, sources, names, num_jobs, first):
-        if outcome.shard is None:
-            failures.append(outcome)
-        else:
-            shards.append(outcome.shard)
-            num_events += outcome.shard.num_events
-        if enough is not None and num_events >= enough:
-            break
+    with closing(_outcomes(store, sources, names, num_jobs, first)) as outcomes:
+        for outcome in outcomes:
+            if outcome.shard is None:
+                failures.append(outcome)
+            else:
+                shards.append(outcome.shard)
+                num_events += outcome.shard.num_events
+            if enough is not None and num_events >= enough:
+                break
     _summarise(shards, failures)
     if num_events == 0:
         raise DataError(_no_events_left(shards))
@@ -112,10 +123,14 @@ def _first_usable(store: EventStore, sources: Sequence[Path]) -> Shard:
     for source in sources[:_TRIES]:
         try:
             return store.find(source) or store.build(source)
-        except DnnRecoError as error:
+        except StoreError:
+            raise
+        except DataError as error:
             errors.append(str(error))
-    if len(errors) == 1:
-        raise DataError(errors[0])
+    kinds = {error.replace(str(source), "") for error, source in zip(errors, sources, strict=False)}
+    if len(kinds) == 1:
+        others = f"\n(The next {len(errors) - 1} of the {len(sources)} files are no better.)"
+        raise DataError(errors[0] + (others if len(errors) > 1 else ""))
     raise DataError(
         "\n".join([f"none of the first {len(errors)} data files can be used:", *errors])
     )
@@ -129,7 +144,9 @@ def _outcomes(
     first: Shard,
 ) -> Generator[Outcome]:
     """Outcomes of all files in their order; what the store lacks is built when its turn comes."""
-    found = {source: store.find(source, names) for source in sources}
+    found = {
+        source: first if source == first.source else store.find(source, names) for source in sources
+    }
     missing = [source for source, shard in found.items() if shard is None]
     built = _build_parallel(store, missing, names, num_jobs, first)
     try:
@@ -147,25 +164,30 @@ def _build_parallel(
     first: Shard,
 ) -> Generator[Outcome]:
     """Build shards, in worker processes where that pays; a few files ahead of what is asked for."""
-    size = sum(source.stat().st_size for source in sources)
-    expected = size * shard_size(first) / max(1, first.source.stat().st_size)
+    size = sum(_file_size(source) for source in sources)
+    expected = size * shard_size(first) / max(1, _file_size(first.source))
     _log.info(
         f"Building the event store '{store.folder}' from {len(sources)} file(s): up to "
         f"{expected / 1e6:,.0f} MB, {free_space(store.folder) / 1e9:,.1f} GB are free."
     )
     workers = 1 if size < _WORTH_WORKERS else min(num_jobs, len(sources), available_cpus())
     build = partial(_build_one, store, names)
-    outcomes = map(build, sources) if workers == 1 else _in_workers(build, sources, workers)
-    yield from tqdm(
-        outcomes, total=len(sources), desc="Event store", unit="file", leave=False, disable=None
-    )
+    inline = (build(source) for source in sources)
+    with closing(inline if workers <= 1 else _in_workers(build, sources, workers)) as outcomes:
+        yield from tqdm(
+            outcomes, total=len(sources), desc="Event store", unit="file", leave=False, disable=None
+        )
+
+
+def _file_size(source: Path) -> int:
+    return source.stat().st_size if source.is_file() else 0
 
 
 def _in_workers(
     build: Callable[[Path], Outcome], sources: Iterable[Path], workers: int
 ) -> Generator[Outcome]:
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads of torch
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker)
     waiting: deque[Future[Outcome]] = deque()
     try:
         for source in sources:
@@ -183,14 +205,25 @@ def _in_workers(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _ignore_interrupt() -> None:
+def _prepare_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Leave when the main process is gone: it may be killed without having ended its workers."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _build_one(store: EventStore, names: ColumnNames, source: Path) -> Outcome:
     try:
         return Outcome(source, store.build(source, names), "")
-    except DnnRecoError as error:
+    except StoreError:
+        raise
+    except DataError as error:
         return Outcome(source, None, str(error))
 
 

@@ -7,10 +7,12 @@ the memory in use does not depend on how many events there are.
 from __future__ import annotations
 
 import os
+import resource
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,10 @@ from dnn_reco.data.records import ColumnNames, record_dtype
 from dnn_reco.data.store import EventStore, Shard
 from dnn_reco.errors import DataError
 
-# Clusters often allow a process no more than 1024.
-_MAX_OPEN_FILES = 600
+# Part of the files that the process may open (on clusters often 1024): training and validation have
+# a set each, and others need some, too.
+_SHARE_OF_OPEN_FILES = 1 / 4
+_MAX_OPEN_FILES = 3000
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class EventSet:
         self._record_dtype = record_dtype(self.names, store.records.dtype)
         self._feature_dtype = np.dtype(store.hits.dtype)
         self._num_bins = store.hits.num_bins
-        self._files = _OpenFiles(self.shards)
+        self._files = _OpenFiles(self.shards, max_open_files())
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -90,7 +94,12 @@ class EventSet:
         ------
         DataError
             If the store was changed or damaged.
+        IndexError
+            If there is no event of a number.
         """
+        numbers = np.asarray(numbers)
+        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(self):
+            raise IndexError(f"events are numbered 0 … {len(self) - 1}")
         shards = np.searchsorted(self._ends, numbers, side="right")
         rows = numbers - (self._ends[shards] - self.events_per_shard[shards])
         records = np.empty(len(rows), dtype=self._record_dtype)
@@ -126,24 +135,43 @@ class EventSet:
         row_size = len(view) // len(array)
         begins = (offsets * row_size).tolist()
         positions = (starts * row_size).tolist()
+        shard = -1
         for i in np.argsort(shards, kind="stable").tolist():
             begin, end = begins[i], begins[i + 1]
             if end > begin:
-                file = self._files.descriptor(int(shards[i]), kind)
+                if shards[i] != shard:
+                    shard = int(shards[i])
+                    file = self._files.descriptor(shard, kind)
                 if os.preadv(file, [view[begin:end]], positions[i]) != end - begin:
                     raise DataError(
-                        "a file of the event store is shorter than it should be: delete the "
-                        f"store's folder '{self.shards[shards[i]].hits_folder.parent.parent}' and "
-                        "start again"
+                        f"'{_path(self.shards[shard], kind)}' of the event store is shorter than "
+                        "it should be: delete the store's folder "
+                        f"'{self.shards[shard].hits_folder.parent.parent}' and start again"
                     )
 
 
-class _OpenFiles:
-    """The files of the shards read last, kept open."""
+def max_open_files() -> int:
+    """How many files a set of events keeps open at most."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed == resource.RLIM_INFINITY:
+        return _MAX_OPEN_FILES
+    return max(1, min(_MAX_OPEN_FILES, int(allowed * _SHARE_OF_OPEN_FILES)))
 
-    def __init__(self, shards: Sequence[Shard]) -> None:
+
+def _path(shard: Shard, kind: str) -> Path:
+    return shard.records_file if kind == "records" else shard.hits_folder / f"{kind}.bin"
+
+
+class _OpenFiles:
+    """The files of the shards read last, kept open; closed with the object."""
+
+    def __init__(self, shards: Sequence[Shard], limit: int) -> None:
         self._shards = shards
+        self._limit = limit
         self._open: OrderedDict[tuple[int, str], int] = OrderedDict()
+
+    def __del__(self) -> None:
+        self.close()
 
     def descriptor(self, shard: int, kind: str) -> int:
         """Open file of a shard: its "records", "dom" or "features"."""
@@ -155,16 +183,20 @@ class _OpenFiles:
         return file
 
     def _add(self, number: int, kind: str) -> int:
-        if len(self._open) >= _MAX_OPEN_FILES:
+        if len(self._open) >= self._limit:
             os.close(self._open.popitem(last=False)[1])
         shard = self._shards[number]
-        path = shard.records_file if kind == "records" else shard.hits_folder / f"{kind}.bin"
+        path = _path(shard, kind)
         try:
             file = os.open(path, os.O_RDONLY)
-        except OSError as error:
+        except FileNotFoundError as error:
             raise DataError(
                 f"the event store lost a part of '{shard.source}' ('{path}'): was it deleted while "
                 "in use? Start again to rebuild it"
+            ) from error
+        except OSError as error:
+            raise DataError(
+                f"'{path}' of the event store cannot be opened: {error.strerror}"
             ) from error
         self._open[number, kind] = file
         return file

@@ -7,18 +7,21 @@ applied, and where the event's hits lie.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
 from dnn_reco.config import PluginConfig, resolve
 from dnn_reco.data.hdf5 import EVENT_ID
 from dnn_reco.detector import grid
-from dnn_reco.errors import DataError
+from dnn_reco.errors import DataError, DnnRecoError
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def load_records(
     """Labels and misc data of one file, filtered and prepared for training.
 
     The order is that of the reference: fill values of labels, smoothing, filter, relative times
-    (all in float64), and last the dropping of events that are not finite.
+    (all in float64), and last the dropping of events that are not finite in the records' type.
 
     Parameters
     ----------
@@ -147,7 +150,7 @@ def load_records(
     Raises
     ------
     DataError
-        If a user's function returns something that does not fit the file's events.
+        If a user's function fails, or returns something that does not fit the file's events.
     """
     table = events.table
     loaded, label_names = _load_columns("label", settings.label_class, path, config, names, table)
@@ -161,25 +164,26 @@ def load_records(
     labels = smooth_labels(labels, label_names, settings.pid_keys, settings.pid_smoothing)
     passes = _apply_filter(path, events, settings, config, found, labels, misc)
 
-    for columns, column_names in ((labels, label_names), (misc, misc_names)):
-        is_time = relative_time_columns(column_names, settings)
-        columns[:, is_time] -= table["time_offset"][:, None]
-    if settings.nan_fill_value is not None:
-        labels[~np.isfinite(labels)] = settings.nan_fill_value
-        misc[~np.isfinite(misc)] = settings.nan_fill_value
-
+    final_labels = _finish(labels, label_names, table["time_offset"], settings)
+    final_misc = _finish(misc, misc_names, table["time_offset"], settings)
     reasons = {
         "without object (exists = 0)": ~(table["exists"] & has_labels),
         "rejected by the filter": ~passes,
         "with non-finite inputs": ~table["finite"],
-        "with non-finite labels": ~np.isfinite(labels).all(axis=1),
+        "with non-finite labels": ~np.isfinite(final_labels).all(axis=1),
     }
     used = np.ones(len(table), dtype=bool)
     dropped = {}
     for reason, bad in reasons.items():
         dropped[reason] = int((used & bad).sum())
         used &= ~bad
-    return Records(found, _fill_records(table, used, labels, misc, found, settings), dropped)
+    records = np.zeros(int(used.sum()), dtype=record_dtype(found, settings.dtype))
+    records["row"] = np.flatnonzero(used)
+    for column in ("id", "start", "stop", "time_offset"):
+        records[column] = table[column][used]
+    records["labels"] = final_labels[used]
+    records["misc"] = final_misc[used]
+    return Records(found, records, dropped)
 
 
 def fill_labels(
@@ -207,6 +211,22 @@ def smooth_labels(
     return np.where(is_pid, labels * (1.0 - smoothing) + 0.5 * smoothing, labels)
 
 
+def _finish(
+    columns: NDArray[np.float64],
+    names: Sequence[str],
+    time_offset: NDArray[np.float64],
+    settings: RecordSettings,
+) -> NDArray[np.floating]:
+    """Columns [n, C] as they stand in the records: relative times, type, fill value."""
+    is_time = relative_time_columns(names, settings)
+    with np.errstate(over="ignore", invalid="ignore"):
+        relative = np.where(is_time, columns - time_offset[:, None], columns)
+        result: NDArray[np.floating] = relative.astype(settings.dtype)  # too large becomes inf
+    if settings.nan_fill_value is not None:
+        result[~np.isfinite(result)] = settings.nan_fill_value
+    return result
+
+
 def relative_time_columns(names: Sequence[str], settings: RecordSettings) -> NDArray[np.bool_]:
     """Which columns hold absolute times that become relative to the event's time offset."""
     pattern = settings.relative_time_pattern
@@ -228,23 +248,29 @@ def _load_columns(
     table: NDArray[np.void],
 ) -> tuple[np.ma.MaskedArray[Any, Any], list[str]]:
     """Run a user's label or misc loader, and check that what it returns fits the file."""
-    loader = resolve(dotted_name, f"data_handler_{kind}_class")
+    key = f"data_handler_{kind}_class"
     wanted = None if names is None else list(names.labels if kind == "label" else names.misc)
-    columns, found = loader(str(path), config, wanted)
-    found = [str(name) for name in found]
-    if columns is None:
-        columns = np.empty((len(table), 0))
-    columns = np.ma.array(columns, dtype=np.float64)
+    result = _call(dotted_name, key, path, str(path), config, wanted)
+    try:
+        columns, found = result
+        found = [str(name) for name in found]
+        columns = np.empty((len(table), 0)) if columns is None else columns
+        columns = np.ma.array(columns, dtype=np.float64, copy=True)  # a loader may keep its own
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{dotted_name} ({key}) must return an array of numbers and a list of names, but for "
+            f"'{path}' it did not: {error}"
+        ) from error
     if columns.shape != (len(table), len(found)):
         raise DataError(
-            f"{dotted_name} (data_handler_{kind}_class) returned an array of shape {columns.shape} "
-            f"with {len(found)} names for '{path}', which has {len(table)} events: it must return "
-            f"one row an event of the time-offset table and one column a name"
+            f"{dotted_name} ({key}) returned an array of shape {columns.shape} with {len(found)} "
+            f"names for '{path}', which has {len(table)} events: it must return one row for each "
+            "row of the time-offset table and one column for each name"
         )
     if wanted is not None and found != wanted:
         raise DataError(
-            f"{dotted_name} (data_handler_{kind}_class) found {found} in '{path}', but the files "
-            f"before had {wanted}: all files must offer the same {kind} columns"
+            f"{dotted_name} ({key}) found {found} in '{path}', but the files before had {wanted}: "
+            f"all files must offer the same {kind} columns"
         )
     return columns, found
 
@@ -258,41 +284,43 @@ def _apply_filter(
     labels: NDArray[np.float64],
     misc: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
-    choose = resolve(settings.filter_class, "data_handler_filter_class")
-    mask = choose(
+    key = "data_handler_filter_class"
+    cells = cache(lambda: dense_cells(events))
+    mask = _call(
+        settings.filter_class,
+        key,
+        path,
         DataHandlerView(names),
         str(path),
         config,
-        LazyCells(events, grid.main_array),
-        LazyCells(events, grid.deepcore),
+        LazyCells(events, cells, grid.main_array),
+        LazyCells(events, cells, grid.deepcore),
         labels,
-        misc,
+        misc if names.misc else None,
         events.table["time_offset"][:, None],
     )
     mask = np.asarray(mask, dtype=bool)
     if mask.shape != (len(labels),):
         raise DataError(
-            f"{settings.filter_class} (data_handler_filter_class) returned a mask of shape "
-            f"{mask.shape} for the {len(labels)} events of '{path}'"
+            f"{settings.filter_class} ({key}) returned a mask of shape {mask.shape} for the "
+            f"{len(labels)} events of '{path}': it must return one truth value for each"
         )
     return mask
 
 
-def _fill_records(
-    table: NDArray[np.void],
-    used: NDArray[np.bool_],
-    labels: NDArray[np.float64],
-    misc: NDArray[np.float64],
-    names: ColumnNames,
-    settings: RecordSettings,
-) -> NDArray[np.void]:
-    records = np.zeros(int(used.sum()), dtype=record_dtype(names, settings.dtype))
-    records["row"] = np.flatnonzero(used)
-    for column in ("id", "start", "stop", "time_offset"):
-        records[column] = table[column][used]
-    records["labels"] = labels[used]
-    records["misc"] = misc[used]
-    return records
+def _call(dotted_name: str, key: str, path: Path, *arguments: object) -> Any:
+    """Call a user's function; whatever goes wrong in it is told with its place."""
+    function = resolve(dotted_name, key)
+    try:
+        return function(*arguments)
+    except (DnnRecoError, MemoryError):
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)[1:]
+        place = f" (line {frames[0].lineno} of '{frames[0].filename}')" if frames else ""
+        raise DataError(
+            f"{dotted_name} ({key}) failed for '{path}': {type(error).__name__}: {error}{place}"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -330,16 +358,31 @@ class DataHandlerView:
         return self.misc_name_dict[key]
 
 
-class LazyCells:
+class LazyCells(NDArrayOperatorsMixin):
     """Dense input tensor of all events of a file, made only when a filter touches it.
 
     Most filters never look at the inputs, which are a quarter of a megabyte an event when dense.
+    Whatever can be done with an array can be done with it.
+
+    Parameters
+    ----------
+    events
+        The events.
+    cells
+        Gives their inputs in all cells [n, 6480, F].
+    part
+        Takes the wanted part out of the cells.
     """
 
-    def __init__(self, events: ShardEvents, part: Any) -> None:
+    def __init__(
+        self,
+        events: ShardEvents,
+        cells: Callable[[], NDArray[np.floating]],
+        part: Callable[[NDArray[Any]], NDArray[Any]],
+    ) -> None:
         self._events = events
+        self._cells = cells
         self._part = part
-        self._dense: NDArray[np.floating] | None = None
 
     def __len__(self) -> int:
         return len(self._events.table)
@@ -347,11 +390,18 @@ class LazyCells:
     def __getitem__(self, index: Any) -> Any:
         return self.__array__()[index]
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.__array__(), name)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        if self._dense is None:
-            self._dense = self._part(dense_cells(self._events))
-        dense = np.asarray(self._dense, dtype=dtype)
+        dense = np.asarray(self._part(self._cells()), dtype=dtype)
         return dense.copy() if copy else dense
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        arrays = [np.asarray(value) if isinstance(value, LazyCells) else value for value in inputs]
+        return getattr(ufunc, method)(*arrays, **kwargs)
 
     @property
     def shape(self) -> tuple[int, ...]:

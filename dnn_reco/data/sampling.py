@@ -8,12 +8,13 @@ however many events there are.
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-_ROUNDS = 6
+_ROUNDS = 10
 
 
 def stream_key(seed: int, *names: str | int) -> int:
@@ -25,8 +26,10 @@ def stream_key(seed: int, *names: str | int) -> int:
 def permute(positions: NDArray[np.integer], size: int, key: int) -> NDArray[np.int64]:
     """Places of `positions` under a pseudo-random permutation of 0 … size - 1.
 
-    A balanced Feistel network (Luby & Rackoff 1988) permutes the next power of four; values that
-    fall outside are permuted again until they are inside (cycle walking, Black & Rogaway 2002).
+    A Feistel network (Luby & Rackoff 1988) permutes the cells of a nearly square table that has a
+    few more cells than there are numbers: row and column are shifted in turn by a random function
+    of each other. Numbers that leave the range are permuted again until they are inside (Black &
+    Rogaway 2002: generalized Feistel network, cycle walking).
 
     Parameters
     ----------
@@ -37,26 +40,26 @@ def permute(positions: NDArray[np.integer], size: int, key: int) -> NDArray[np.i
     key
         Which of the permutations to use, 64 bits.
     """
-    half_bits = max(1, ((size - 1).bit_length() + 1) // 2)
-    mask = np.uint64((1 << half_bits) - 1)
-    shift = np.uint64(half_bits)
-    round_keys = [np.uint64(stream_key(key, number)) for number in range(_ROUNDS)]
+    num_rows = math.isqrt(max(size - 1, 0)) + 1
+    rows, columns = np.uint64(num_rows), np.uint64(-(-size // num_rows))
+    keys = [np.uint64(stream_key(key, number)) for number in range(_ROUNDS)]
     values = np.array(positions, dtype=np.uint64)
     outside = np.ones(values.shape, dtype=bool)
     while outside.any():
-        left, right = values[outside] >> shift, values[outside] & mask
-        for round_key in round_keys:
-            left, right = right, left ^ (_mix(right ^ round_key) & mask)
-        values[outside] = (left << shift) | right
-        outside = values >= size
+        row, column = np.divmod(values[outside], columns)
+        for row_key, column_key in zip(keys[::2], keys[1::2], strict=True):
+            row = (row + _mix(column ^ row_key)) % rows
+            column = (column + _mix(row ^ column_key)) % columns
+        values[outside] = row * columns + column
+        outside = values >= np.uint64(size)
     return values.astype(np.int64)
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Finaliser of SplitMix64 (Steele, Lea & Flood 2014): every bit moves every other."""
+    """Finaliser of SplitMix64 (Steele, Lea & Flood 2014): every bit moves every other; 63 bits."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    return (values ^ (values >> np.uint64(31))) >> np.uint64(1)  # room for a sum with another
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,22 @@ A store is a folder that may be deleted at any time; it is made again from the f
 ``hits-<settings>/<shard>/``
     what the input tables say: ``dom.bin`` (uint16) and ``features.bin`` of all hits, one after the
     other, ``events.npy`` (which hits belong to which event) and ``shard.json``.
-``records-<settings>/<shard>.bin`` and ``.json``
+``records-<settings>/<shard>/<config>.bin`` and ``.json``
     labels and misc data of the events that are used (see :mod:`dnn_reco.data.records`), keyed by
-    the functions that loaded them, their source, and the config keys that they read.
+    the functions that loaded them, their source, and the values of the config keys that they read.
 
-Everything is written under a temporary name and renamed, so that a store in use, a second process
-and an interruption never see half of a shard.
+Everything is written under a temporary name and renamed, and nothing is ever replaced by something
+else, so that a store in use, a second process and an interruption never see half of a shard.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +43,13 @@ from dnn_reco.errors import DataError
 from dnn_reco.files import temporary_beside, write_atomically
 
 # To be raised whenever the content or the layout of a store changes.
-_VERSION = 1
+_VERSION = 2
+
+_MAX_STEM = 100  # file systems allow 255 bytes a name, and more is added to it
+
+
+class StoreError(DataError):
+    """The store itself cannot be written or is damaged: no fault of the source file."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +109,17 @@ class EventStore:
 
     def find(self, source: Path, names: ColumnNames | None = None) -> Shard | None:
         """The shard of a source file if the store has it whole and up to date."""
-        description = self._read_description(self._records_file(source, names), source)
-        if description is None or not (self._hits_folder(source) / "shard.json").is_file():
+        try:
+            place = self._place(source, names)
+        except DataError:
+            return None  # the file is gone; building it will say so
+        if not (place.hits / "shard.json").is_file():
             return None
-        return self._shard(source, names, description)
+        for file in _descriptions(place.records):
+            description = _read_description(file)
+            if description and self._is_up_to_date(description["config_read"]):
+                return _shard(source, place.hits, file.with_suffix(".bin"), description)
+        return None
 
     def build(self, source: Path, names: ColumnNames | None = None) -> Shard:
         """Make the shard of a source file, or what is missing of it.
@@ -118,37 +133,33 @@ class EventStore:
 
         Raises
         ------
+        ConfigError
+            If a setting that a user's function needs is missing.
         DataError
-            If the file cannot be used or the disk is full.
+            If the file cannot be used.
+        StoreError
+            If the store is damaged, or its disk full or read-only.
         """
-        try:
-            return self._build(source, names)
-        except OSError as error:
-            raise DataError(
-                f"the event store '{self.folder}' cannot take '{source}': "
-                f"{error.strerror or error} ({free_space(self.folder) / 1e9:.1f} GB are free "
-                "there): make room, or choose another folder with --cache-dir or the key "
-                "data_cache_dir"
-            ) from error
-
-    def _build(self, source: Path, names: ColumnNames | None) -> Shard:
-        hits_folder = self._hits_folder(source)
-        if not (hits_folder / "shard.json").is_file():
-            self._write_hits(source, hits_folder)
-        events = _read_shard_events(hits_folder, self.hits)
+        place = self._place(source, names)
+        if not (place.hits / "shard.json").is_file():
+            self._write_hits(source, place.hits)
+        events, skipped = _read_shard_events(place.hits, self.hits)
         config = self.config.fresh()
         records = load_records(source, events, self.records, config, names)
+        config_read = {key: self._config_digest(key) for key in sorted(config.keys_read)}
         description = {
             "names": asdict(records.names),
             "num_events": len(records.rows),
             "num_events_in_file": len(events.table),
             "dropped": dict(records.dropped),
-            "config_read": {key: _digest(config.get(key)) for key in sorted(config.keys_read)},
+            "skipped": skipped,
+            "config_read": config_read,
         }
-        records_file = self._records_file(source, names)
-        write_atomically(records_file, records.rows.tobytes())
-        write_atomically(records_file.with_suffix(".json"), json.dumps(description).encode())
-        return self._shard(source, names, description)
+        records_file = place.records / f"{_digest(config_read)}.bin"
+        with self._writing(source):
+            write_atomically(records_file, records.rows.tobytes())
+            write_atomically(records_file.with_suffix(".json"), json.dumps(description).encode())
+        return _shard(source, place.hits, records_file, description)
 
     def _write_hits(self, source: Path, folder: Path) -> None:
         hits = self.hits
@@ -156,55 +167,48 @@ class EventStore:
             source, hits.tables, hits.num_bins, np.array(hits.init_values), np.dtype(hits.dtype)
         )
         table = np.zeros(len(events.ids), dtype=EVENT_TABLE)
-        table["id"], table["time_offset"], table["exists"] = (
-            events.ids,
-            events.time_offset,
-            events.exists & np.isfinite(events.time_offset),
-        )
+        table["id"], table["time_offset"] = events.ids, events.time_offset
+        table["exists"] = events.exists & np.isfinite(events.time_offset)
         table["start"], table["stop"] = events.offsets[:-1], events.offsets[1:]
         table["finite"] = True
         bad_hits = np.flatnonzero(~np.isfinite(events.features).all(axis=1))
         table["finite"][np.searchsorted(events.offsets, bad_hits, side="right") - 1] = False
-        with temporary_beside(folder) as temporary:
+        with self._writing(source), temporary_beside(folder) as temporary:
             part = temporary / folder.name
             part.mkdir()
             events.dom.tofile(part / "dom.bin")
             events.features.tofile(part / "features.bin")
             np.save(part / "events.npy", table)
             description = {"source": str(source), "skipped": dict(events.skipped)}
-            (part / "shard.json").write_text(json.dumps(description))
-            try:
-                part.rename(folder)
-            except OSError:
-                if not (folder / "shard.json").is_file():  # else another process was faster
-                    raise
+            (part / "shard.json").write_text(json.dumps(description), encoding="utf-8")
+            _sync(part)
+            _move_into_place(part, folder)
 
-    def _shard(
-        self, source: Path, names: ColumnNames | None, description: Mapping[str, Any]
-    ) -> Shard:
-        hits_folder = self._hits_folder(source)
-        found = ColumnNames(**{k: tuple(v) for k, v in description["names"].items()})
-        return Shard(
-            source,
-            hits_folder,
-            self._records_file(source, names),
-            description["num_events"],
-            found,
-            description["num_events_in_file"],
-            description["dropped"],
-            json.loads((hits_folder / "shard.json").read_text())["skipped"],
-        )
-
-    def _read_description(self, records_file: Path, source: Path) -> dict[str, Any] | None:
-        """What stands beside the records, unless a config key that shaped them has changed."""
+    @contextmanager
+    def _writing(self, source: Path) -> Iterator[None]:
         try:
-            description = json.loads(records_file.with_suffix(".json").read_text())
-        except FileNotFoundError:
-            return None
-        for key, digest in description["config_read"].items():
-            if _digest(self.config.get(key)) != digest:
-                return None
-        return dict(description)
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"the event store '{self.folder}' cannot take '{source}': "
+                f"{error.strerror or error} ({free_space(self.folder) / 1e9:.1f} GB are free "
+                "there): make room, or choose another folder with --cache-dir or the key "
+                "data_cache_dir"
+            ) from error
+
+    def _is_up_to_date(self, config_read: Mapping[str, str]) -> bool:
+        return all(self._config_digest(key) == digest for key, digest in config_read.items())
+
+    def _config_digest(self, key: str) -> str:
+        """Digest of a config value, or of its absence; kept, as it is asked for by each file."""
+        if key not in self._config_digests:
+            value = [self.config[key]] if key in self.config else []
+            self._config_digests[key] = _digest(value)
+        return self._config_digests[key]
+
+    @cached_property
+    def _config_digests(self) -> dict[str, str]:
+        return {}
 
     @cached_property
     def _plugin_sources(self) -> list[str]:
@@ -218,13 +222,61 @@ class EventStore:
             source_hash(resolve(name, f"data_handler_{kind}_class")) for kind, name in names.items()
         ]
 
-    def _hits_folder(self, source: Path) -> Path:
-        return self.folder / f"hits-{_digest([_VERSION, asdict(self.hits)])}" / _shard_name(source)
+    @cached_property
+    def _hits_key(self) -> str:
+        return _digest([_VERSION, asdict(self.hits)])
 
-    def _records_file(self, source: Path, names: ColumnNames | None) -> Path:
-        columns = None if names is None else asdict(names)
-        key = [_VERSION, asdict(self.hits), asdict(self.records), self._plugin_sources, columns]
-        return self.folder / f"records-{_digest(key)}" / f"{_shard_name(source)}.bin"
+    @cached_property
+    def _records_key(self) -> str:
+        return _digest([self._hits_key, asdict(self.records), self._plugin_sources])
+
+    def _place(self, source: Path, names: ColumnNames | None) -> _Place:
+        shard = _shard_name(source)
+        records_key = _digest([self._records_key, names and asdict(names)])
+        return _Place(
+            hits=self.folder / f"hits-{self._hits_key}" / shard,
+            records=self.folder / f"records-{records_key}" / shard,
+        )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Folders of a shard: its hits, and its records under all settings of the config."""
+
+    hits: Path
+    records: Path
+
+
+def _shard(
+    source: Path, hits_folder: Path, records_file: Path, description: Mapping[str, Any]
+) -> Shard:
+    names = description["names"]
+    return Shard(
+        source,
+        hits_folder,
+        records_file,
+        description["num_events"],
+        ColumnNames(tuple(names["labels"]), tuple(names["misc"])),
+        description["num_events_in_file"],
+        description["dropped"],
+        description["skipped"],
+    )
+
+
+def _descriptions(folder: Path) -> list[Path]:
+    try:
+        return sorted(file for file in folder.iterdir() if file.suffix == ".json")
+    except FileNotFoundError:
+        return []
+
+
+def _read_description(file: Path) -> dict[str, Any] | None:
+    """What stands beside records; None if it is damaged: the records are then made again."""
+    try:
+        description: dict[str, Any] = json.loads(file.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return description
 
 
 def _digest(value: object) -> str:
@@ -234,24 +286,51 @@ def _digest(value: object) -> str:
 
 def _shard_name(source: Path) -> str:
     """Name of the shard of a file, another one as soon as the file is another."""
-    status = source.stat()
-    return f"{source.stem}-{_digest([str(source.resolve()), status.st_size, status.st_mtime_ns])}"
+    try:
+        status = source.stat()
+    except OSError as error:
+        raise DataError(f"'{source}' cannot be read: {error.strerror}") from error
+    key = [os.path.realpath(source), status.st_size, status.st_mtime_ns]
+    return f"{source.stem[:_MAX_STEM]}-{_digest(key)}"
 
 
-def _read_shard_events(folder: Path, hits: HitsSettings) -> ShardEvents:
-    table = np.load(folder / "events.npy", allow_pickle=False)
-    num_hits = int(table["stop"][-1]) if len(table) else 0
-    dom = _map(folder / "dom.bin", np.dtype(np.uint16), (num_hits,))
-    features = _map(folder / "features.bin", np.dtype(hits.dtype), (num_hits, hits.num_bins))
-    return ShardEvents(table, dom, features, np.array(hits.init_values))
+def _sync(folder: Path) -> None:
+    """Bring the files of a folder to the disk, so that a power cut leaves them whole."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _move_into_place(part: Path, folder: Path) -> None:
+    """Rename a complete shard to its place, unless another process was faster."""
+    if folder.exists() and not (folder / "shard.json").is_file():
+        shutil.rmtree(folder)  # somebody has deleted a part of it
+    try:
+        part.rename(folder)
+    except OSError:
+        if not (folder / "shard.json").is_file():
+            raise
+
+
+def _read_shard_events(folder: Path, hits: HitsSettings) -> tuple[ShardEvents, dict[str, int]]:
+    """The hits of a shard, and what was left out of them."""
+    try:
+        skipped = json.loads((folder / "shard.json").read_bytes())["skipped"]
+        table = np.load(folder / "events.npy", allow_pickle=False)
+        num_hits = int(table["stop"][-1]) if len(table) else 0
+        dom = _map(folder / "dom.bin", np.dtype(np.uint16), (num_hits,))
+        features = _map(folder / "features.bin", np.dtype(hits.dtype), (num_hits, hits.num_bins))
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise StoreError(
+            f"the event store is damaged ({error}): delete the folder '{folder}' and start again"
+        ) from error
+    return ShardEvents(table, dom, features, np.array(hits.init_values)), skipped
 
 
 def _map(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    expected = int(np.prod(shape)) * dtype.itemsize
-    if path.stat().st_size != expected:
-        raise DataError(
-            f"'{path}' of the event store is damaged: delete the folder '{path.parent}'"
-        )
+    size, expected = path.stat().st_size, int(np.prod(shape)) * dtype.itemsize
+    if size != expected:
+        raise ValueError(f"'{path.name}' has {size} bytes, not {expected}")
     if expected == 0:
         return np.empty(shape, dtype=dtype)
     return np.memmap(path, dtype=dtype, mode="r", shape=shape)

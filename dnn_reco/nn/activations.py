@@ -1,7 +1,7 @@
 """Activation functions by the names that configs use, those of TensorFlow first.
 
-All act element by element. `''` is the identity. Functions with trainable parameters (`prelu`,
-`pelu`, `pgaussian`) are not built yet and are refused.
+All act element by element, and may overwrite their argument. `''` is the identity. Functions
+with trainable parameters (`prelu`, `pelu`, `pgaussian`) are not built yet and are refused.
 """
 
 import difflib
@@ -18,6 +18,11 @@ Activation = Callable[[Tensor], Tensor]
 
 def _identity(x: Tensor) -> Tensor:
     return x
+
+
+def _elu(x: Tensor) -> Tensor:
+    # in place, the backward pass needs no exponential
+    return functional.elu(x, inplace=True)
 
 
 def _leaky_relu(x: Tensor) -> Tensor:
@@ -53,7 +58,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "abs": torch.abs,
     "centeredRelu": _centered_relu,
     "cos": torch.cos,
-    "elu": functional.elu,
+    "elu": _elu,
     "exp": torch.exp,
     "gaussian": _gaussian,
     "gelu": functional.gelu,

@@ -15,6 +15,7 @@ from dnn_reco.detector.grid import (
     DOM_CELL,
     MAIN_SHAPE,
     NUM_CELLS,
+    NUM_DEEPCORE_CELLS,
     NUM_MAIN_CELLS,
 )
 from dnn_reco.nn.interface import Hits, NetworkSpec
@@ -38,7 +39,8 @@ class Densify(nn.Module):
     _log: Tensor
     _mean: Tensor
     _scale: Tensor
-    _background: Tensor
+    _main_background: Tensor
+    _deepcore_background: Tensor
 
     def __init__(self, spec: NetworkSpec, keep_prob_dom: float, dtype: torch.dtype) -> None:
         super().__init__()
@@ -57,27 +59,37 @@ class Densify(nn.Module):
         # by DOM, so that one look-up finds them
         constant("_mean", mean[DOM_CELL], dtype)
         constant("_scale", scale[DOM_CELL], dtype)
-        constant("_background", background, dtype)
+        main, deepcore = background[:NUM_MAIN_CELLS], background[NUM_MAIN_CELLS:]
+        constant("_main_background", main.reshape(*MAIN_SHAPE, -1), dtype)
+        constant("_deepcore_background", deepcore.reshape(*DEEPCORE_SHAPE, -1), dtype)
 
     def forward(self, hits: Hits) -> tuple[Tensor, Tensor]:
         """Transformed main array [B, 10, 10, 60, F] and DeepCore [B, 8, 60, F]."""
-        features = hits.features.to(self._background.dtype)
+        features = hits.features.to(self._main_background.dtype)
         # log1p of a column without log flag may not be a number: take it of 0 there
         logs = torch.log1p(torch.where(self._log, features, 0))
         values = torch.where(self._log, logs, features)
         values = (values - self._mean[hits.dom]) / self._scale[hits.dom]
-        cells = self._background.repeat(hits.num_events, 1)
-        cells.index_copy_(0, hits.event * NUM_CELLS + self._cell[hits.dom], values)
-        cells = self._drop_doms(cells.view(hits.num_events, NUM_CELLS, -1))
-        main = cells[:, :NUM_MAIN_CELLS].view(hits.num_events, *MAIN_SHAPE, -1)
-        deepcore = cells[:, NUM_MAIN_CELLS:].view(hits.num_events, *DEEPCORE_SHAPE, -1)
+        # one buffer: first the main arrays of all events, then DeepCore of all events
+        B, num_bins = hits.num_events, values.shape[1]
+        cells = values.new_empty(B * NUM_CELLS, num_bins)
+        main = cells[: B * NUM_MAIN_CELLS].view(B, *MAIN_SHAPE, num_bins)
+        deepcore = cells[B * NUM_MAIN_CELLS :].view(B, *DEEPCORE_SHAPE, num_bins)
+        main.copy_(self._main_background)
+        deepcore.copy_(self._deepcore_background)
+        cell = self._cell[hits.dom]
+        row = torch.where(
+            cell < NUM_MAIN_CELLS,
+            cell + hits.event * NUM_MAIN_CELLS,
+            cell + hits.event * NUM_DEEPCORE_CELLS + (B - 1) * NUM_MAIN_CELLS,
+        )
+        self._drop_doms(cells.index_copy_(0, row, values))
         return main, deepcore
 
-    def _drop_doms(self, cells: Tensor) -> Tensor:
-        if not self.training or self.keep_prob_dom == 1:
-            return cells
-        kept = functional.dropout(cells.new_ones(*cells.shape[:2], 1), 1 - self.keep_prob_dom)
-        return cells.mul_(kept)
+    def _drop_doms(self, cells: Tensor) -> None:
+        if self.training and self.keep_prob_dom < 1:
+            ones = cells.new_ones(len(cells), 1)
+            cells.mul_(functional.dropout(ones, 1 - self.keep_prob_dom))
 
 
 def _mean_and_scale(spec: NetworkSpec) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -5,8 +5,7 @@ inputs n, bias, division by √2, activation, residual addition, pooling, dropou
 biases start from a normal distribution of width 1 cut at two standard deviations; dividing by √n
 and √2 at run time, not in the weights, keeps the outputs at the scale of the inputs.
 
-Convolutions take and give [B, channels, x, y(, z)]; they are fastest where the channel axis lies
-last in memory.
+Convolutions take and give [B, x, y(, z), channels].
 """
 
 import math
@@ -17,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dnn_reco.errors import ModelError
+from dnn_reco.nn.convolution import convolve
 from dnn_reco.nn.hexconv import flat_cells, square_kernel
-from dnn_reco.nn.padding import output_length, pad_widths
+from dnn_reco.nn.padding import output_length, pad_argument, pad_widths
 from dnn_reco.nn.pooling import Pooling
 from dnn_reco.nn.settings import ConvSettings, FCSettings
 
@@ -99,47 +99,45 @@ class ConvLayer(nn.Module):
         axes = list(zip(shape, kernel, s.strides, s.dilation, strict=True))
         self.output_shape = tuple(output_length(*axis, s.padding) for axis in axes)
         widths = [pad_widths(*axis, s.padding) for axis in axes]
-        self._padding = tuple(before for before, _ in widths)
-        self._extra_pad: list[int] | None = None
-        if any(before != after for before, after in widths):
-            self._extra_pad = [width for pair in reversed(widths) for width in pair]
-            self._padding = (0,) * len(widths)
+        symmetric = all(before == after for before, after in widths)
+        self._padding = [before if symmetric else 0 for before, _ in widths]
+        self._extra_padding = None if symmetric else pad_argument(widths)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the layer to [B, channels in, *shape]."""
-        y = self.settings.activation(self._convolve(x))
+        """Apply the layer to [B, *shape, channels in]."""
+        y = self.settings.activation(self._convolve(x)).movedim(1, -1)
         if self.residual_scale is not None:
             y = self._add_residual(x, y, self.residual_scale)
         if self.pooling is not None:
             y = self.pooling(y)
-        return functional.dropout(y, self.drop_prob, self.training)
+        return functional.dropout(y, self.drop_prob) if self.training else y
 
     def _convolve(self, x: Tensor) -> Tensor:
-        weight = self.weight * self._scale
+        kernel = self.weight * self._scale
         if self.settings.method == "hex_convolution":
-            weight = square_kernel(weight, self._cells, self.settings.filter_size[0])
-        num_dims = weight.dim() - 2
-        kernel = weight.permute(-1, -2, *range(num_dims))
-        if self._extra_pad is not None:
-            x = functional.pad(x, self._extra_pad)
-        convolution = functional.conv3d if num_dims == 3 else functional.conv2d
-        return convolution(
-            x,
-            kernel,
-            self.bias * math.sqrt(0.5),
-            stride=self.settings.strides,
-            padding=self._padding,
-            dilation=self.settings.dilation,
+            kernel = square_kernel(kernel, self._cells, self.settings.filter_size[0])
+        if self._extra_padding is not None:
+            x = functional.pad(x, self._extra_padding)
+        bias = self.bias * math.sqrt(0.5)
+        return convolve(
+            x, kernel, bias, self.settings.strides, self._padding, self.settings.dilation
         )
 
     def _add_residual(self, x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
-        channels = self.settings.num_filters
-        steps = (slice(None, None, stride) for stride in self.settings.strides)
-        x = x[(slice(None), slice(channels), *steps)]
-        missing = channels - x.shape[1]
-        if missing > 0:
-            x = functional.pad(x, [0, 0] * (x.dim() - 2) + [0, missing])
-        return torch.addcmul(x, y, scale.view(-1, *[1] * (x.dim() - 2)))
+        if max(self.settings.strides) > 1:
+            x = x[(slice(None), *(slice(None, None, stride) for stride in self.settings.strides))]
+        x = _with_channels(x, y.shape[-1])
+        # Seen as one axis, the last spatial axis and the channels make long vectors: fast on CPUs.
+        scales = scale.expand(y.shape[-2:]).flatten()
+        return (y.flatten(-2) * scales).add_(x.flatten(-2)).view(y.shape)
+
+
+def _with_channels(x: Tensor, channels: int) -> Tensor:
+    """The first channels of x, zeros where it has fewer."""
+    missing = channels - x.shape[-1]
+    if missing == 0:
+        return x
+    return functional.pad(x, [0, missing]) if missing > 0 else x[..., :channels]
 
 
 class ConvLayers(nn.Sequential):
@@ -208,10 +206,9 @@ class FCLayer(nn.Module):
         y = torch.addmm(self.bias * math.sqrt(0.5), x, self.weight * self._scale)
         y = self.settings.activation(y)
         if self.residual_scale is not None:
-            size = self.settings.size
-            shortcut = functional.pad(x[:, :size], [0, max(size - x.shape[1], 0)])
+            shortcut = _with_channels(x, self.settings.size)
             y = torch.addcmul(shortcut, y, self.residual_scale)
-        return functional.dropout(y, self.drop_prob, self.training)
+        return functional.dropout(y, self.drop_prob) if self.training else y
 
 
 class FCLayers(nn.Sequential):

@@ -1,6 +1,7 @@
 """SAME padding: as much padding as makes the output ceil(input / stride) long."""
 
 import math
+from collections.abc import Sequence
 
 
 def output_length(length: int, kernel: int, stride: int, dilation: int, padding: str) -> int:
@@ -19,3 +20,11 @@ def pad_widths(
     outputs = math.ceil(length / stride)
     total = max((outputs - 1) * stride + (kernel - 1) * dilation + 1 - length, 0)
     return total // 2, total - total // 2
+
+
+def pad_argument(widths: Sequence[tuple[int, int]]) -> list[int]:
+    """What `torch.nn.functional.pad` wants for (before, after) of each spatial axis.
+
+    Its list begins with the last axis, here that of the channels.
+    """
+    return [0, 0, *(width for before_after in reversed(widths) for width in before_after)]

@@ -72,7 +72,9 @@ def test_values_and_gradients_equal_golden_ones(golden_network, golden, name, su
 def test_pull_of_the_azimuth_keeps_the_sign_of_the_residual(golden_network):
     prediction, truth, context = golden_inputs(golden_network, None)
     loss = default_loss.pull_distribution_scale(prediction, truth, context)
-    assert loss[context.label_names.index("PrimaryAzimuth")].item() == pytest.approx(0.703, abs=5e-4)
+    assert loss[context.label_names.index("PrimaryAzimuth")].item() == pytest.approx(
+        0.703, abs=5e-4
+    )
 
 
 def test_residual_of_periodic_labels_is_the_short_way_round_with_its_sign():

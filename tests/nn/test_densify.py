@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from dnn_reco.detector.grid import CELL_HAS_DOM, NUM_CELLS, NUM_MAIN_CELLS
+from dnn_reco.detector.grid import CELL_HAS_DOM, DOM_CELL, NUM_CELLS
 from dnn_reco.nn.densify import Densify
 from dnn_reco.nn.interface import Hits
 
@@ -18,8 +18,6 @@ def test_transformed_inputs_equal_golden_arrays(golden_network):
 
 def slow_transform(spec, event_hits):
     """One event, cell by cell."""
-    from dnn_reco.detector.grid import DOM_CELL
-
     trafo = spec.transformation
     values = np.tile(spec.dom_init_values, (NUM_CELLS, 1))
     for dom, features in event_hits:
@@ -73,7 +71,8 @@ def test_main_array_comes_before_deepcore(small_spec):
     hits = Hits(1, torch.tensor([0]), torch.tensor([78 * 60]), torch.tensor([[9.0, 9.0]]))
     densify = Densify(small_spec, 1.0, torch.float32)
     main, deepcore = densify(hits)
-    background = densify._background
-    assert torch.equal(main.reshape(-1, 2), background[:NUM_MAIN_CELLS])
-    changed = (deepcore.reshape(-1, 2) != background[NUM_MAIN_CELLS:]).any(dim=1)
-    assert changed.nonzero().tolist() == [[0]]
+    empty = torch.zeros(0, dtype=torch.int64)
+    background, deepcore_background = densify(Hits(1, empty, empty, torch.zeros(0, 2)))
+    assert torch.equal(main, background)
+    changed = (deepcore != deepcore_background).any(dim=-1)
+    assert changed.nonzero().tolist() == [[0, 0, 0]]

@@ -18,7 +18,7 @@ def layer_outputs(network, hits):
 
     def record(key):
         def hook(module, inputs, output):
-            outputs[key] = output.movedim(1, -1) if output.dim() > 2 else output
+            outputs[key] = output
 
         return hook
 
@@ -28,7 +28,7 @@ def layer_outputs(network, hits):
     network.fc.register_forward_pre_hook(lambda _, x: outputs.__setitem__("act/flat", x[0]))
     for branch in ("upper", "lower"):
         getattr(network, branch).register_forward_pre_hook(
-            lambda _, x, key=f"pre/{branch}": outputs.__setitem__(key, x[0].movedim(1, -1))
+            lambda _, x, key=f"pre/{branch}": outputs.__setitem__(key, x[0])
         )
     with torch.inference_mode():
         prediction = network(hits)

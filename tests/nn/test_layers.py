@@ -44,7 +44,7 @@ def test_same_pooling(kind, window, strides):
     x = np.random.default_rng(1).normal(size=(5, 4, 7)) - 3
     settings = PoolingSettings(kind, window, strides, "SAME")
     pooling = Pooling(settings, x.shape, torch.float64)
-    result = pooling(torch.tensor(x)[None, None])[0, 0]
+    result = pooling(torch.tensor(x)[None, ..., None])[0, ..., 0]
     np.testing.assert_allclose(result, slow_pool(x, window, strides, kind))
     assert tuple(result.shape) == pooling.output_shape
 
@@ -108,7 +108,7 @@ def test_convolution(method, strides, dilation, padding):
     bias = layers[0].bias.detach().numpy()
     expected = slow_convolution(x, taps, num_inputs, bias, shape, strides, dilation, padding)
     with torch.inference_mode():
-        result = layers(torch.tensor(x)[None].movedim(-1, 1))[0].movedim(0, -1)
+        result = layers(torch.tensor(x)[None])[0]
     np.testing.assert_allclose(result, expected, rtol=1e-10, atol=1e-10)
     assert layers.num_outputs == expected.size
 
@@ -125,18 +125,18 @@ def test_residual_adds_the_first_channels_of_the_input(channels, filters):
     layers = build(options, channels, (2, 4, 3))
     layer = layers[0]
     torch.nn.init.normal_(layer.residual_scale)
-    x = torch.randn(1, channels, 2, 4, 3, dtype=torch.float64)
+    x = torch.randn(1, 2, 4, 3, channels, dtype=torch.float64)
     with torch.inference_mode():
         result = layers(x)
-        product = torch.einsum("bcxyz,cf->bfxyz", x[..., ::2, :], layer.weight[0, 0, 0])
-        y = ((product / math.sqrt(channels) + layer.bias.view(-1, 1, 1, 1)) / math.sqrt(2)).tanh()
-        expected = layer.residual_scale.view(-1, 1, 1, 1) * y
+        product = x[:, :, ::2] @ layer.weight[0, 0, 0]
+        y = ((product / math.sqrt(channels) + layer.bias) / math.sqrt(2)).tanh()
+        expected = layer.residual_scale * y
         shared = min(channels, filters)
-        expected[:, :shared] += x[:, :shared, :, ::2]
+        expected[..., :shared] += x[:, :, ::2, :, :shared]
     torch.testing.assert_close(result, expected)
 
 
-def golden_layer(golden_network, name, branch, layer, changes=()):
+def golden_layer(golden_network, name, branch, layer):
     """One layer of a golden network and its input and output activations, channels last."""
     options = network_golden.model_kwargs(golden_network, name)[f"conv_{branch}_settings"]
     short = {"upper_deepcore": "upper", "ic78": "ic78"}[branch]
@@ -149,11 +149,11 @@ def golden_layer(golden_network, name, branch, layer, changes=()):
         key: [value[layer]] if isinstance(value, list) and len(value) > layer else value
         for key, value in options.items()
     }
-    x = torch.tensor(outputs[f"act/{short}/{layer - 1}"]).movedim(-1, 1)
-    layers = build({**single, **dict(changes)}, x.shape[1], tuple(x.shape[2:])).float()
+    x = torch.tensor(outputs[f"act/{short}/{layer - 1}"])
+    layers = build(single, x.shape[-1], tuple(x.shape[1:-1])).float()
     layers.load_state_dict({k.removeprefix("x."): v for k, v in parameters.items()})
     with torch.inference_mode():
-        return layers(x).movedim(1, -1).numpy(), outputs[f"act/{short}/{layer}"]
+        return layers(x).numpy(), outputs[f"act/{short}/{layer}"]
 
 
 @pytest.mark.parametrize(

@@ -251,17 +251,17 @@ class GeneralIC86CNN(nn.Module):
         )
 
     def _flat_features(self, hits: Hits) -> Tensor:
-        """Outputs of the three branches [B, features], channels last."""
+        """Outputs of the three branches [B, features]."""
         main, deepcore = self.densify(hits)
-        # [B, string, om, bin] -> [B, channel = (bin, string), 1, om]
-        deepcore = deepcore.permute(0, 2, 3, 1).flatten(2).permute(0, 2, 1).unsqueeze(2)
+        # [B, string, om, bin] -> [B, 1, om, channel], channel = (bin, string)
+        deepcore = deepcore.permute(0, 2, 3, 1).flatten(2).unsqueeze(1)
         num_upper = NUM_UPPER_DEEPCORE_DOMS
         branches = (
-            self.ic78(main.permute(0, 4, 1, 2, 3)),
-            self.upper(deepcore[..., :num_upper]),
-            self.lower(deepcore[..., num_upper:]),
+            self.ic78(main),
+            self.upper(deepcore[:, :, :num_upper]),
+            self.lower(deepcore[:, :, num_upper:]),
         )
-        flat = torch.cat([x.movedim(1, -1).flatten(1) for x in branches], dim=1)
+        flat = torch.cat([branch.flatten(1) for branch in branches], dim=1)
         return functional.dropout(flat, 1 - self.settings.keep_prob_flat, self.training)
 
     def _uncertainty(self, flat: Tensor, labels_trafo: Tensor) -> Tensor:

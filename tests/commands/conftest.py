@@ -1,0 +1,56 @@
+"""Data and workspaces for the tests of the commands."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from event_files import random_events, write_events
+from workspace import NUM_TRAINING, NUM_VALIDATION, Workspace, complete
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Event files in the folders of the tutorial: three for training, one for validation."""
+    folder = tmp_path_factory.mktemp("training_data")
+    dataset = folder / "datasets" / "11883"
+    (dataset / "00000-00999").mkdir(parents=True)
+    (dataset / "01000-01999").mkdir()
+    for number, size in enumerate(NUM_TRAINING):
+        path = dataset / "00000-00999" / f"events_{number:06d}.hdf5"
+        write_events(path, complete(random_events(number, size, run=number)))
+    path = dataset / "01000-01999" / "events_001000.hdf5"
+    write_events(path, complete(random_events(1000, NUM_VALIDATION, run=1000)))
+    return folder
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A fresh workspace, which is the working directory."""
+    workspace = Workspace(tmp_path / "home", data)
+    workspace.create()
+    monkeypatch.chdir(workspace.directory)
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def trained_folder(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+    """A workspace in which one iteration was trained; to be copied."""
+    workspace = Workspace(tmp_path_factory.mktemp("trained") / "home", data)
+    workspace.create()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(workspace.directory)
+        for command in ("trafo", "train"):
+            result = workspace.run(command)
+            assert result.exit_code == 0, result.err
+    return workspace.folder
+
+
+@pytest.fixture
+def trained(
+    trained_folder: Path, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> Workspace:
+    """A workspace of its own in which one iteration was trained."""
+    shutil.copytree(trained_folder, tmp_path / "trained")
+    workspace = Workspace(tmp_path / "trained", data)
+    monkeypatch.chdir(workspace.directory)
+    return workspace

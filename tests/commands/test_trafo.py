@@ -1,0 +1,147 @@
+"""`trafo`: the transformation model, its record, and all that can be wrong before it."""
+
+import math
+from pathlib import Path
+
+import pytest
+from workspace import NUM_TRAINING, Workspace
+
+from dnn_reco.config import load_config
+
+MODEL = "../data/trafo_models/dnn_reco_11883_tutorial_trafo_model.npy"
+SAVED = (
+    "\n=======================================\n"
+    "= Successfully saved trafo model to:  =\n"
+    "=======================================\n"
+    f"'{MODEL}'\n\n"
+)
+TRAINING = sum(NUM_TRAINING)
+
+
+def test_ends_with_the_path_as_it_stands_in_the_config(workspace: Workspace) -> None:
+    result = workspace.run("trafo")
+    assert result.exit_code == 0
+    assert result.out == SAVED
+    assert Path(MODEL).is_file()
+
+
+def test_record_beside_it_is_the_config_used(workspace: Workspace) -> None:
+    workspace.run("trafo")
+    path = workspace.trafo_model.with_name(f"config_trafo__{workspace.trafo_model.stem}.yaml")
+    record, config = load_config([path]), load_config([workspace.config])
+    assert record.values() == config.values()
+    assert "pip_installed_packages" in path.read_text()
+
+
+def test_made_again_it_is_left_as_it_is(workspace: Workspace) -> None:
+    workspace.run("trafo")
+    before = workspace.trafo_model.read_bytes()
+    result = workspace.run("trafo")
+    assert (result.exit_code, result.out) == (0, SAVED)
+    assert workspace.trafo_model.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("trafo_norm_constant", "0.1", "with other settings"),
+        ("trafo_num_batches", "2", "made from other events"),
+    ],
+)
+def test_another_model_is_replaced_only_when_asked(
+    workspace: Workspace, key: str, value: str, reason: str
+) -> None:
+    workspace.run("trafo")
+    before = workspace.trafo_model.read_bytes()
+    workspace.set(key, value)
+    message = workspace.error("trafo")
+    assert f"'{MODEL}' is there already" in message
+    assert reason in message
+    assert "--overwrite" in message
+    assert workspace.trafo_model.read_bytes() == before
+    result = workspace.run("trafo", "--overwrite")
+    assert (result.exit_code, result.out) == (0, SAVED)
+    assert workspace.trafo_model.read_bytes() != before
+
+
+def test_too_many_batches_tells_how_many_would_work(workspace: Workspace) -> None:
+    workspace.set("trafo_num_batches", "100")
+    workspace.set("batch_size", "30")
+    batches = math.ceil(TRAINING / 30)  # a last partial batch counts
+    message = workspace.error("trafo")
+    assert "trafo_num_batches is 100" in message
+    assert f"the {TRAINING} events" in message
+    assert f"set trafo_num_batches to {batches} or less" in message
+    assert not workspace.trafo_model.exists()
+    workspace.set("trafo_num_batches", str(batches))
+    assert workspace.run("trafo").exit_code == 0
+
+
+def test_only_its_own_list_matters(workspace: Workspace) -> None:
+    workspace.edit(r"^(training_data_file:)\n.*$", r"\1 'nowhere/*.hdf5'")
+    workspace.edit(r"^(validation_data_file:)\n.*$", "")
+    assert workspace.run("trafo").out == SAVED
+
+
+def test_no_files(workspace: Workspace) -> None:
+    workspace.edit(r"^(trafo_data_file:)\n.*$", r"\1 'nowhere/*.hdf5'")
+    message = workspace.error("trafo")
+    assert "no file matches trafo_data_file:\n  nowhere/*.hdf5\n" in message
+    assert f"working directory '{workspace.directory}'" in message
+
+
+@pytest.mark.parametrize(
+    ("key", "table", "near"),
+    [
+        ("data_handler_bin_values_name", "dnn_data_bin_value", "dnn_data_bin_values"),
+        ("data_handler_bin_indices_name", "dnn_data_indices", "dnn_data_bin_indices"),
+        ("data_handler_time_offset_name", "dnn_data_offset", "dnn_data_global_time_offset"),
+        ("data_handler_label_key", "LabelsDeepLerning", "LabelsDeepLearning"),
+    ],
+)
+def test_wrong_table_name_lists_the_tables(
+    workspace: Workspace, key: str, table: str, near: str
+) -> None:
+    workspace.set(key, table)
+    message = workspace.error("trafo")
+    assert f"no table '{table}' (given by '{key}')" in message
+    assert f"Did you mean '{near}'?" in message
+    assert "LabelsDeepLearning, MCPrimary, dnn_data_bin_indices, dnn_data_bin_values" in message
+
+
+def test_missing_column_lists_the_columns(workspace: Workspace) -> None:
+    workspace.set("LabelsDeepLearning", "LengthOfTrack")
+    message = workspace.error("trafo")
+    assert "misc_load_dict asks for column 'LengthOfTrack'" in message
+    assert "LengthInDetector" in message
+
+
+def test_filter_on_a_value_that_is_not_loaded(workspace: Workspace) -> None:
+    workspace.set("filter_equal", "{LabelsDeepLearning_p_starting: 1}")
+    message = workspace.error("trafo")
+    assert "'filter_equal' needs the misc value 'LabelsDeepLearning_p_starting'" in message
+    assert "LabelsDeepLearning_LengthInDetector" in message
+    assert "misc_load_dict" in message
+
+
+def test_misspelt_label_gets_a_warning(workspace: Workspace) -> None:
+    workspace.edit(r"^  EnergyVisible: true", "  EnergyVisble: true")
+    result = workspace.run("trafo")
+    assert result.exit_code == 0
+    assert "WARNING: trafo_log_label_bins names 'EnergyVisble'" in result.err
+    assert "'EnergyVisible' meant?" in result.err
+
+
+def test_folder_that_cannot_be_written(workspace: Workspace) -> None:
+    (workspace.folder / "taken").touch()
+    workspace.set("trafo_model_path", "../taken/model.npy")
+    message = workspace.error("trafo", "--cache_dir", "../store")
+    assert "../taken" in message
+
+
+def test_event_store_goes_where_it_is_told(workspace: Workspace) -> None:
+    result = workspace.run("trafo", "--cache-dir", "../my store")
+    assert result.exit_code == 0
+    assert "'../my store'" in result.err
+    assert list((workspace.folder / "my store").iterdir())
+    assert not (workspace.folder / "data" / "event_store").exists()

@@ -1,0 +1,169 @@
+"""`train`: what it says where it cannot train, each in one message."""
+
+from pathlib import Path
+
+import pytest
+from workspace import NUM_TRAINING, NUM_VALIDATION, Workspace
+
+KEPT_LABELS = [
+    "EnergyVisible",
+    "PrimaryEnergy",
+    "PrimaryZenith",
+    "PrimaryAzimuth",
+    "PrimaryDirectionX",
+    "PrimaryDirectionY",
+    "PrimaryDirectionZ",
+]
+
+
+def test_without_a_transformation_model(workspace: Workspace) -> None:
+    message = workspace.error("train")
+    assert "there is no transformation model '../data/trafo_models/" in message
+    assert "create_trafo_model.py" in message
+    assert "dnn-reco trafo" in message
+    assert not (workspace.folder / "data").exists()  # told before any data are read
+
+
+def test_with_a_file_that_is_no_transformation_model(trained: Workspace) -> None:
+    trained.trafo_model.write_text("hello")
+    assert str(trained.trafo_model.name) in trained.error("train")
+
+
+def test_transformation_model_made_with_other_settings(trained: Workspace) -> None:
+    trained.set("trafo_norm_constant", "0.5")
+    trained.set("trafo_treat_doms_equally", "false")
+    trained.edit(r"^  PrimaryEnergy: true", "  PrimaryEnergy: false")
+    message = trained.error("train")
+    assert "does not fit the config" in message
+    assert "norm_constant: 0.0001 in the model, 0.5 in the config" in message
+    assert "treat_doms_equally: True in the model, False in the config" in message
+    assert "log_label_bins" in message
+    assert "normalize" not in message  # those agree
+
+
+def test_checkpoint_of_a_model_with_other_labels(trained: Workspace) -> None:
+    trained.append(f"label_keys_to_load: {KEPT_LABELS}")
+    trained.set("trafo_model_path", "../data/trafo_models/few_labels.npy")
+    assert trained.run("trafo").exit_code == 0
+    message = trained.error("train", "--iterations", "2")
+    assert "checkpoint-00000001' was trained with other labels" in message
+    assert "'VertexX'" in message
+    assert "'EnergyVisible'" not in message
+    assert "unique_name" in message
+    assert "model_restore_model: False" in message
+
+
+def test_checkpoint_of_another_network(trained: Workspace) -> None:
+    trained.edit(r"fc_sizes: \[50, -1\](?=(.*\n)+fc_unc_settings)", "fc_sizes: [40, -1]")
+    message = trained.error("train", "--iterations", "2")
+    assert "is of another network" in message
+    assert "unique_name" in message
+
+
+def test_transformation_model_made_anew_after_training(trained: Workspace) -> None:
+    trained.set("trafo_num_batches", "2")
+    assert trained.run("trafo", "--overwrite").exit_code == 0
+    message = trained.error("train", "--iterations", "2")
+    assert "another transformation model" in message
+
+
+def test_nothing_to_do(trained: Workspace) -> None:
+    result = trained.run("train")
+    assert result.exit_code == 0
+    assert "Nothing to do: 1 iterations are done, num_training_iterations is 1." in result.err
+    assert result.out == ""
+
+
+def test_tells_what_it_trains_on(trained: Workspace) -> None:
+    result = trained.run("train", "--iterations", "2", "--device", "cpu")
+    assert result.exit_code == 0
+    for line in (
+        f"training_data_file: {sum(NUM_TRAINING)} events in {len(NUM_TRAINING)} file(s).",
+        f"validation_data_file: {NUM_VALIDATION} events in 1 file(s).",
+        "trainable weights, on CPU, 1 thread(s).",
+        "(training step 1).",
+        "Training is done: 2 iterations, saved in '../checkpoints/",
+    ):
+        assert line in result.err
+
+
+def test_log_level_error_leaves_the_validations_alone(trained: Workspace) -> None:
+    trained.set("validation_frequency", "1")
+    result = trained.run("train", "--iterations", "2", "--log_level", "ERROR")
+    assert result.err == ""
+    assert result.out.startswith("Step: 00000001, ")
+
+
+def test_weight_for_a_label_that_is_not_there(trained: Workspace) -> None:
+    trained.edit(r"^  EnergyVisible: 1.0", "  EnergyVisble: 1.0")
+    message = trained.error("train", "--iterations", "2")
+    assert "label_weight_dict: the data have no label 'EnergyVisble'" in message
+    assert "the nearest is 'EnergyVisible'" in message
+
+
+def test_no_label_to_train(trained: Workspace) -> None:
+    trained.edit(r"^  EnergyVisible: 1.0", "  EnergyVisible: 0.0")
+    trained.edit(r"^  PrimaryEnergy: 0.1", "  PrimaryEnergy: 0.0")
+    message = trained.error("train", "--iterations", "2")
+    assert "no label has a weight above 0" in message
+    assert "PrimaryZenith" in message
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_device_that_is_not_there(trained: Workspace, device: str) -> None:
+    message = trained.error("train", "--device", device)
+    assert f"the device '{device}' cannot be used" in message
+    assert "--device" in message
+
+
+@pytest.mark.parametrize("key", ["training_data_file", "validation_data_file"])
+def test_no_files(trained: Workspace, key: str) -> None:
+    trained.edit(rf"^({key}:)\n.*$", r"\1 '../nowhere/*.hdf5'")
+    message = trained.error("train", "--iterations", "2")
+    assert f"no file matches {key}:\n  ../nowhere/*.hdf5\n" in message
+
+
+def test_biased_selection_is_refused_unless_switched_off(trained: Workspace) -> None:
+    trained.append("nn_biased_selection: {biased_fraction: 0.5}")
+    message = trained.error("train", "--iterations", "2")
+    assert "nn_biased_selection is not supported yet" in message
+    assert "apply_biased_selection: False" in message
+    trained.set("nn_biased_selection", "{biased_fraction: 0.5, apply_biased_selection: False}")
+    assert trained.run("train", "--iterations", "2").exit_code == 0
+
+
+def test_learning_rate_schedule_is_refused(trained: Workspace) -> None:
+    trained.set(
+        "optimizer_settings",
+        "{learning_rate: {full_class_string: "
+        "tensorflow.keras.optimizers.schedules.ExponentialDecay, settings: {decay_rate: 0.9}}}",
+    )
+    message = trained.error("train", "--iterations", "2")
+    assert "model_optimizer_dict.gaussian" in message
+    assert "schedules are not supported yet" in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("optimizer", "Adams", ["no optimizer 'Adams'", "Adam, AdamW, SGD"]),
+        ("loss_name", "gaussian_likelyhood", ["gaussian_likelyhood", "'gaussian_likelihood'"]),
+        ("vars", "[pred, uncertainty]", ["uncertainty", "'pred', 'unc'"]),
+        ("optimizer_settings", "{learnrate: 0.1}", ["learnrate"]),
+    ],
+)
+def test_mistakes_in_an_optimizer(
+    trained: Workspace, key: str, value: str, words: list[str]
+) -> None:
+    trained.edit(rf"^    {key}:.*$", f"    {key}: {value}")
+    message = trained.error("train", "--iterations", "2")
+    assert "model_optimizer_dict.gaussian" in message
+    for word in words:
+        assert word in message
+
+
+def test_folder_that_cannot_be_written(trained: Workspace) -> None:
+    Path("../taken").touch()
+    trained.edit(r'^log_path: "../logs', 'log_path: "../taken')
+    message = trained.error("train", "--iterations", "2")
+    assert "../taken" in message

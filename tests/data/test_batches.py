@@ -1,0 +1,127 @@
+"""Batches read ahead are those of the stream; the reading thread ends when it is done with."""
+
+import shutil
+import threading
+import time
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from event_files import random_events, write_events
+from make_store import assert_is_event, make_store, read_all
+
+from dnn_reco.data import batches
+from dnn_reco.data.batches import Batch, PrefetchedBatches, as_batch, read_batch
+from dnn_reco.data.build import open_events
+from dnn_reco.data.event_set import EventSet
+from dnn_reco.data.sampling import EventOrder
+from dnn_reco.errors import DataError
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> EventSet:
+    sources = [
+        write_events(tmp_path / f"{i}.hdf5", random_events(i, 20, run=i, empty_fraction=0.1))
+        for i in range(2)
+    ]
+    return open_events(make_store(tmp_path / "store"), sources, 1)
+
+
+@pytest.fixture
+def order(events: EventSet) -> EventOrder:
+    return EventOrder(events.events_per_shard, seed=1, stream="training")
+
+
+def assert_same_batch(one: Batch, other: Batch) -> None:
+    assert one.hits.num_events == other.hits.num_events
+    for name in ("event", "dom", "features"):
+        assert torch.equal(getattr(one.hits, name), getattr(other.hits, name))
+    assert torch.equal(one.labels, other.labels)
+    assert torch.equal(one.misc, other.misc)
+
+
+def reading_threads() -> int:
+    return sum(thread.name == "batches" for thread in threading.enumerate())
+
+
+def test_a_batch_holds_the_events_of_the_order(events: EventSet, order: EventOrder) -> None:
+    files = [random_events(i, 20, run=i, empty_fraction=0.1) for i in range(2)]
+    numbers = order.batch(3, 16)
+    read = events.read(numbers)
+    batch = read_batch(events, order, 3, 16)
+    assert_same_batch(batch, as_batch(read))
+    for position, number in enumerate(numbers):
+        assert_is_event(read, position, files[number // 20], number % 20)
+        of_event = batch.hits.event == position
+        hits = slice(read.offsets[position], read.offsets[position + 1])
+        assert batch.hits.dom[of_event].tolist() == read.dom[hits].tolist()
+        assert batch.hits.features[of_event].tolist() == read.features[hits].tolist()
+    assert batch.hits.num_events == 16
+    assert batch.hits.event.dtype == batch.hits.dom.dtype == torch.int64
+    assert batch.labels.dtype == batch.hits.features.dtype == torch.float32
+    np.testing.assert_array_equal(batch.labels, read.labels)
+
+
+def test_batches_read_ahead_are_those_of_the_stream(events: EventSet, order: EventOrder) -> None:
+    with PrefetchedBatches(events, order, 7, first=5, depth=3) as stream:
+        for number, batch in enumerate(islice(stream, 12), start=5):
+            assert_same_batch(batch, read_batch(events, order, number, 7))
+
+
+def test_the_same_events_may_be_read_elsewhere_meanwhile(
+    events: EventSet, order: EventOrder
+) -> None:
+    whole = read_all(events)
+    with PrefetchedBatches(events, order, 7, first=0) as stream:
+        for _ in islice(stream, 30):
+            np.testing.assert_array_equal(read_all(events).features, whole.features)
+
+
+def test_the_thread_ends_with_the_block(events: EventSet, order: EventOrder) -> None:
+    before = reading_threads()
+    with PrefetchedBatches(events, order, 7, first=0, depth=2) as stream:
+        next(iter(stream))
+        assert reading_threads() == before + 1
+    assert reading_threads() == before
+    assert list(stream) == []  # and whoever goes on reading does not wait for ever
+    with pytest.raises(KeyboardInterrupt), PrefetchedBatches(events, order, 7, first=0):
+        raise KeyboardInterrupt
+    assert reading_threads() == before
+
+
+def test_what_goes_wrong_while_reading_reaches_the_consumer(
+    tmp_path: Path, events: EventSet, order: EventOrder
+) -> None:
+    before = reading_threads()
+    shutil.rmtree(tmp_path / "store")
+    with (
+        pytest.raises(DataError, match="lost a part"),
+        PrefetchedBatches(events, order, 7, first=0) as stream,
+    ):
+        next(iter(stream))
+    assert reading_threads() == before
+
+
+def test_only_waiting_counts_as_waiting(
+    events: EventSet, order: EventOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_read = threading.Event()
+
+    def slow_read(*arguments: object) -> Batch:
+        may_read.wait()
+        return read_batch(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(batches, "read_batch", slow_read)
+    with PrefetchedBatches(events, order, 7, first=0, depth=4) as stream:
+        timer = threading.Timer(0.5, may_read.set)
+        timer.start()
+        taking = iter(stream)
+        next(taking)
+        waited = stream.seconds_waited
+        assert waited >= 0.4
+        time.sleep(0.5)  # the consumer computes, the thread reads on
+        next(taking)
+        assert stream.seconds_waited - waited < 0.4
+        timer.join()
