@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: test check demo clean
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

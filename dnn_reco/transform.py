@@ -338,6 +338,16 @@ def _checked_model(
     return model
 
 
+def settings_differences(model: TransformationModel, wanted: TransformSettings) -> list[str]:
+    """One line for each setting in which a model differs from what is wanted."""
+    differences = []
+    for field in fields(TransformSettings):
+        found, asked = getattr(model.settings, field.name), getattr(wanted, field.name)
+        if found != asked:
+            differences.append(f"  {field.name}: {_difference(found, asked)}")
+    return differences
+
+
 def check_settings(model: TransformationModel, wanted: TransformSettings, path: Path) -> None:
     """Check that a loaded model was made with the settings that the config asks for.
 
@@ -346,11 +356,7 @@ def check_settings(model: TransformationModel, wanted: TransformSettings, path: 
     ModelError
         Naming each setting that differs.
     """
-    differences = []
-    for field in fields(TransformSettings):
-        found, asked = getattr(model.settings, field.name), getattr(wanted, field.name)
-        if found != asked:
-            differences.append(f"  {field.name}: {_difference(found, asked)}")
+    differences = settings_differences(model, wanted)
     if differences:
         raise ModelError(
             f"the transformation model '{path}' does not fit the config:\n"

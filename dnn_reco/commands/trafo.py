@@ -23,6 +23,7 @@ from dnn_reco.transform import (
     TransformSettings,
     load_transformation,
     save_transformation,
+    settings_differences,
 )
 
 _log = logging.getLogger(__name__)
@@ -128,6 +129,8 @@ def _refuse_other(path: Path, settings: TransformSettings, overwrite: bool) -> s
     if overwrite or not path.exists():
         return None
     model = load_transformation(path)
-    if model.settings != settings:
-        raise ModelError(f"'{path}' is there already, with other settings. {_KEEP_IT}")
+    differences = settings_differences(model, settings)
+    if differences:
+        listed = "\n".join(differences)
+        raise ModelError(f"'{path}' is there already, with other settings:\n{listed}\n{_KEEP_IT}")
     return model.digest

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 
@@ -20,6 +21,7 @@ from dnn_reco.config import TRAINING_KEYS, Config, OptimizerSettings, resolve
 from dnn_reco.data.build import available_cpus, find_files, open_events
 from dnn_reco.data.event_set import EventSet
 from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.files import temporary_beside
 from dnn_reco.nn.interface import LabelKeys, Network, NetworkSpec
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.training.checkpoint import Checkpoint, Progress, load_latest
@@ -33,7 +35,7 @@ from dnn_reco.training.run_record import (
     write_config_record,
     write_training_steps,
 )
-from dnn_reco.transform import TransformationModel, check_settings, load_transformation
+from dnn_reco.transform import check_settings, load_transformation
 
 _log = logging.getLogger(__name__)
 
@@ -53,17 +55,32 @@ def run_train(
     torch_device = _choose_device(device)
     if num_threads:
         torch.set_num_threads(num_threads)
-    transformation = load_transformation(Path(config.trafo.trafo_model_path))
+    path = Path(config.trafo.trafo_model_path)
+    transformation = load_transformation(path)
+    # first what a mistake in the config breaks at once, then what may take long
+    spec = NetworkSpec(transformation, init_values_array(config), _label_keys(config))
+    network = _make_network(config, spec, torch_device)
+    objectives = _make_objectives(config, network)
     training_events, validation_events = _open_data(config, num_threads, cache_dir)
-    check_settings(
-        transformation,
-        transform_settings(config, training_events.names),
-        Path(config.trafo.trafo_model_path),
-    )
+    check_settings(transformation, transform_settings(config, training_events.names), path)
+    weights = label_weights(config, spec.label_names)
     plan = _make_plan(config)
     checkpoint = _find_checkpoint(config)
-    training = _make_training(
-        config, transformation, training_events, validation_events, plan, torch_device
+    training = Training(
+        network,
+        LabelTransform(transformation).to(torch_device),
+        spec.label_keys,
+        spec.label_names,
+        objectives,
+        LabelWeights(
+            torch.tensor(weights, dtype=_dtype(config), device=torch_device),
+            config.labels.label_update_weights,
+            config.labels.label_scale_tukey,
+        ),
+        training_events,
+        validation_events,
+        transformation.digest,
+        plan,
     )
     if checkpoint is not None:
         training.restore(checkpoint)
@@ -74,6 +91,9 @@ def run_train(
             plan.num_iterations,
         )
         return 0
+    if plan.checkpoints is not None:
+        with temporary_beside(plan.checkpoints / "probe"):
+            pass  # a folder that cannot be written to shall show now, not at the first checkpoint
     _announce(training, checkpoint, torch_device)
     received = training.run(_recorder(config, len(training.progress.training_steps)))
     return _farewell(training, received, checkpoint_exit_code)
@@ -105,8 +125,8 @@ def _choose_device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
-            f"the device '{name}' cannot be used ({str(error).splitlines()[0]}): choose another "
-            "with --device, such as cpu"
+            f"the device '{name}' cannot be used ({shorten(str(error), 70)}): choose another with "
+            "--device, such as cpu, cuda or cuda:1"
         ) from error
     return device
 
@@ -167,40 +187,9 @@ def _find_checkpoint(config: Config) -> Checkpoint | None:
     return None
 
 
-def _make_training(
-    config: Config,
-    transformation: TransformationModel,
-    training_events: EventSet,
-    validation_events: EventSet,
-    plan: TrainingPlan,
-    device: torch.device,
-) -> Training:
-    """Network, optimizers and label weights, brought together on the device."""
-    dtype = getattr(torch, config.general.float_precision)
-    names = transformation.settings.label_names
-    keys = _label_keys(config)
-    network = _make_network(
-        config, NetworkSpec(transformation, init_values_array(config), keys), device
-    )
-    weights = torch.tensor(label_weights(config, names), dtype=dtype, device=device)
-    groups = network.parameter_groups()
-    parameter_names = {parameter: name for name, parameter in network.named_parameters()}
-    objectives = [
-        _make_objective(name, settings, groups, parameter_names)
-        for name, settings in config.optimizers.items()
-    ]
-    return Training(
-        network,
-        LabelTransform(transformation).to(device),
-        keys,
-        names,
-        objectives,
-        LabelWeights(weights, config.labels.label_update_weights, config.labels.label_scale_tukey),
-        training_events,
-        validation_events,
-        transformation.digest,
-        plan,
-    )
+def _dtype(config: Config) -> torch.dtype:
+    dtype: torch.dtype = getattr(torch, config.general.float_precision)
+    return dtype
 
 
 def _label_keys(config: Config) -> LabelKeys:
@@ -225,6 +214,16 @@ def _make_network(config: Config, spec: NetworkSpec, device: torch.device) -> Ne
     network: Network = resolve(config.model.model_class, "model_class")(spec, **kwargs)
     network.to(device)
     return network
+
+
+def _make_objectives(config: Config, network: Network) -> list[Objective]:
+    """The optimizers of `model_optimizer_dict`, each over its part of the network."""
+    groups = network.parameter_groups()
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    return [
+        _make_objective(name, settings, groups, names)
+        for name, settings in config.optimizers.items()
+    ]
 
 
 def _make_objective(

@@ -45,6 +45,12 @@ class PluginConfig(Mapping[str, Any]):
             )
         return self._values[key]
 
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key, `default` if it is not set."""
+        if key in self:  # no search for a nearest name in vain
+            return self[key]
+        return default
+
     def __contains__(self, key: object) -> bool:
         self._keys_read.add(str(key))
         return key in self._values
