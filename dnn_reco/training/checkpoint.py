@@ -111,11 +111,6 @@ def _checkpoints(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
-def has_checkpoint(folder: Path) -> bool:
-    """Whether there is a checkpoint to go on from."""
-    return bool(_checkpoints(folder))
-
-
 def load_latest(folder: Path) -> Checkpoint | None:
     """The newest checkpoint of a folder, None if there is none.
 

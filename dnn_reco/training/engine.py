@@ -40,7 +40,6 @@ from dnn_reco.training.monitor import (
     TensorBoard,
     format_validation,
     score,
-    seconds_per_step,
 )
 from dnn_reco.training.objectives import Objective
 
@@ -270,7 +269,7 @@ class Training:
         text = format_validation(
             iteration,
             bar.seconds,
-            seconds_per_step(bar.seconds, done),
+            bar.seconds / done,
             self.label_names,
             trained,
             weights,

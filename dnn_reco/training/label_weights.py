@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -79,10 +79,3 @@ class LabelWeights:
         self.tukey_scale = state["tukey_scale"].to(device)
         self._sum = state["sum"].to(device)
         self._count = state["count"].to(device)
-
-
-def initial_label_weights(
-    names: Sequence[str], weights: Mapping[str, float], default: float
-) -> list[float]:
-    """Weight of each label by name, `default` for those not listed."""
-    return [float(weights.get(name, default)) for name in names]

@@ -230,11 +230,6 @@ class ProgressBar:
         self._bar.close()
 
 
-def seconds_per_step(seconds: float, iterations: int) -> float:
-    """Mean duration of an iteration."""
-    return seconds / max(1, iterations)
-
-
 def device_name(device: torch.device) -> str:
     """Name of a device for people."""
     if device.type == "cuda":

@@ -8,7 +8,6 @@ import torch
 from dnn_reco.errors import ModelError
 from dnn_reco.training.checkpoint import (
     Progress,
-    has_checkpoint,
     load_latest,
     optimizer_tensors,
     restore_optimizer,
@@ -52,7 +51,7 @@ def test_an_unfinished_checkpoint_is_not_used(tmp_path: Path) -> None:
 
 def test_no_checkpoint_at_all(tmp_path: Path) -> None:
     assert load_latest(tmp_path / "absent") is None
-    assert not has_checkpoint(tmp_path)
+    assert load_latest(tmp_path) is None
 
 
 @pytest.mark.parametrize("file", ["state.safetensors", "state.json"])
