@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dnn_reco.commands.memory import keep_freed_memory
 from dnn_reco.detector.geometry import NUM_DOMS
 from dnn_reco.detector.grid import CELL_HAS_DOM, NUM_CELLS
 from dnn_reco.modules.loss.default_loss import gaussian_likelihood
@@ -109,7 +110,7 @@ def events_per_second(step: Callable[[], object], num_events: int, seconds: floa
 
 
 def training_step(network: GeneralIC86CNN, hits: Hits) -> Callable[[], object]:
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, eps=1e-7)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, eps=1e-7, fused=True)
     truth = torch.randn(hits.num_events, NUM_LABELS)
     names = tuple(f"label_{i}" for i in range(NUM_LABELS))
 
@@ -132,6 +133,7 @@ def main() -> None:
     parser.add_argument("--filters", type=int, default=5, help="kernels a layer")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     rng = np.random.default_rng(1)
     network = GeneralIC86CNN(network_spec(rng), **tutorial_kwargs(options.filters))
     num_weights = sum(p.numel() for p in network.parameters())

@@ -11,6 +11,7 @@ from textwrap import shorten
 
 import torch
 
+from dnn_reco.commands.memory import keep_freed_memory
 from dnn_reco.commands.settings import (
     event_store,
     init_values_array,
@@ -55,6 +56,7 @@ def run_train(
     torch_device = _choose_device(device)
     if num_threads:
         torch.set_num_threads(num_threads)
+    keep_freed_memory()
     path = Path(config.trafo.trafo_model_path)
     transformation = load_transformation(path)
     # first what a mistake in the config breaks at once, then what may take long
