@@ -129,7 +129,8 @@ def _check_data_files(config: Config) -> Iterator[tuple[bool, str]]:
         files = sorted({file for pattern in patterns for file in glob(pattern)})  # noqa: PTH207
         if files:
             size = sum(Path(file).stat().st_size for file in files)
-            yield True, f"{key}: {len(files)} files, {size / 1e6:.1f} MB"
+            plural = "s" if len(files) > 1 else ""
+            yield True, f"{key}: {len(files)} file{plural}, {size / 1e6:.1f} MB"
         if patterns and not files:
             yield False, f"{key}: no file matches {', '.join(map(repr, patterns))}"
 

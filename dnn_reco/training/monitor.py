@@ -37,7 +37,8 @@ class Scores:
     mean
         Mean of the true label, physical units.
     predicted, true, uncertainty
-        Labels and uncertainty of all events [B, L], physical units, for histograms.
+        Transformed labels and uncertainty of all events [B, L], for histograms (in physical units
+        those of energies would be one bar).
     """
 
     losses: Mapping[str, tuple[float, float]]
@@ -64,9 +65,9 @@ def score(
         _numpy(pull.std(dim=0, correction=0)),
         _numpy(residual_trafo.mean(dim=0)),
         _numpy(truth.labels.double().mean(dim=0)),
-        _numpy(prediction.labels),
-        _numpy(truth.labels),
-        _numpy(prediction.uncertainty),
+        _numpy(prediction.labels_trafo),
+        _numpy(truth.labels_trafo),
+        _numpy(prediction.uncertainty_trafo),
     )
 
 
