@@ -97,7 +97,7 @@ def count_command(
     """
     config = _start(config_files, log_level, num_threads)
     from dnn_reco.commands.count import run_count
-    from dnn_reco.data.build import available_cpus
+    from dnn_reco.workers import available_cpus
 
     jobs = n_jobs or num_threads or available_cpus()
     sys.exit(run_count(config, min(jobs, num_threads or jobs), apply_filters, cache_dir))

@@ -12,9 +12,10 @@ import click
 from tqdm import tqdm
 
 from dnn_reco.config import Config
-from dnn_reco.data.build import available_cpus, find_files, open_events
+from dnn_reco.data.build import find_files, open_events
 from dnn_reco.data.hdf5 import count_events
 from dnn_reco.errors import DataError, DnnRecoError
+from dnn_reco.workers import available_cpus
 
 _log = logging.getLogger(__name__)
 

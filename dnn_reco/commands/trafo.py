@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from dnn_reco.commands.settings import event_store, init_values_array, transform_settings
 from dnn_reco.config import TRAFO_KEYS, Config
-from dnn_reco.data.build import available_cpus, find_files, open_events
+from dnn_reco.data.build import find_files, open_events
 from dnn_reco.data.event_set import EventSet
 from dnn_reco.data.sampling import EventOrder
 from dnn_reco.errors import DataError, ModelError
@@ -25,6 +25,7 @@ from dnn_reco.transform import (
     save_transformation,
     settings_differences,
 )
+from dnn_reco.workers import available_cpus
 
 _log = logging.getLogger(__name__)
 

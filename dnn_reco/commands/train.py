@@ -7,23 +7,18 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from textwrap import shorten
 
 import torch
 
 from dnn_reco.commands.memory import keep_freed_memory
-from dnn_reco.commands.settings import (
-    event_store,
-    init_values_array,
-    label_weights,
-    transform_settings,
-)
+from dnn_reco.commands.network import choose_device, float_type, make_network, network_spec
+from dnn_reco.commands.settings import event_store, label_weights, transform_settings
 from dnn_reco.config import TRAINING_KEYS, Config, OptimizerSettings, resolve
-from dnn_reco.data.build import available_cpus, find_files, open_events
+from dnn_reco.data.build import find_files, open_events
 from dnn_reco.data.event_set import EventSet
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import temporary_beside
-from dnn_reco.nn.interface import LabelKeys, Network, NetworkSpec
+from dnn_reco.nn.interface import Network
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.training.checkpoint import Checkpoint, Progress, load_latest
 from dnn_reco.training.engine import Training, TrainingPlan
@@ -37,6 +32,7 @@ from dnn_reco.training.run_record import (
     write_training_steps,
 )
 from dnn_reco.transform import check_settings, load_transformation
+from dnn_reco.workers import available_cpus
 
 _log = logging.getLogger(__name__)
 
@@ -53,15 +49,15 @@ def run_train(
     """Train until the planned iterations are done or a signal comes; returns the exit code."""
     config.require(*TRAINING_KEYS)
     _refuse_unsupported(config)
-    torch_device = _choose_device(device)
+    torch_device = choose_device(device)
     if num_threads:
         torch.set_num_threads(num_threads)
     keep_freed_memory()
     path = Path(config.trafo.trafo_model_path)
     transformation = load_transformation(path)
     # first what a mistake in the config breaks at once, then what may take long
-    spec = NetworkSpec(transformation, init_values_array(config), _label_keys(config))
-    network = _make_network(config, spec, torch_device)
+    spec = network_spec(config, transformation)
+    network = make_network(config, spec, torch_device)
     objectives = _make_objectives(config, network)
     training_events, validation_events = _open_data(config, num_threads, cache_dir)
     check_settings(transformation, transform_settings(config, training_events.names), path)
@@ -75,7 +71,7 @@ def run_train(
         spec.label_names,
         objectives,
         LabelWeights(
-            torch.tensor(weights, dtype=_dtype(config), device=torch_device),
+            torch.tensor(weights, dtype=float_type(config), device=torch_device),
             config.labels.label_update_weights,
             config.labels.label_scale_tukey,
         ),
@@ -117,20 +113,6 @@ def _refuse_unsupported(config: Config) -> None:
                 else f"leave {key} empty"
             )
             raise ConfigError(f"{key} is not supported yet: {switch_off} to train without it")
-
-
-def _choose_device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"the device '{name}' cannot be used ({shorten(str(error), 70)}): choose another with "
-            "--device, such as cpu, cuda or cuda:1"
-        ) from error
-    return device
 
 
 def _open_data(
@@ -187,35 +169,6 @@ def _find_checkpoint(config: Config) -> Checkpoint | None:
     if moved is not None:
         _log.info("model_restore_model is False: the old model was moved to '%s'.", moved)
     return None
-
-
-def _dtype(config: Config) -> torch.dtype:
-    dtype: torch.dtype = getattr(torch, config.general.float_precision)
-    return dtype
-
-
-def _label_keys(config: Config) -> LabelKeys:
-    labels = config.labels
-    return LabelKeys(
-        zenith=labels.label_zenith_key,
-        azimuth=labels.label_azimuth_key,
-        dir_x=labels.label_dir_x_key,
-        dir_y=labels.label_dir_y_key,
-        dir_z=labels.label_dir_z_key,
-        pid=tuple(labels.label_pid_keys),
-    )
-
-
-def _make_network(config: Config, spec: NetworkSpec, device: torch.device) -> Network:
-    """The network that `model_class` names, with the run's seed unless it has one of its own."""
-    kwargs = {
-        "random_seed": config.seed,
-        "dtype": config.general.float_precision,
-        **config.model.model_kwargs,
-    }
-    network: Network = resolve(config.model.model_class, "model_class")(spec, **kwargs)
-    network.to(device)
-    return network
 
 
 def _make_objectives(config: Config, network: Network) -> list[Objective]:

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import glob
 import logging
-import multiprocessing
 import os
-import signal
-import threading
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +18,7 @@ from dnn_reco.data.event_set import EventSet
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.data.store import EventStore, Shard, StoreError, free_space, shard_size
 from dnn_reco.errors import DataError
+from dnn_reco.workers import available_cpus, in_workers
 
 # Below this size of the source files starting worker processes costs more than it saves.
 _WORTH_WORKERS = 30e6
@@ -55,11 +51,6 @@ def find_files(patterns: Sequence[str], key: str) -> list[Path]:
 def _matches(pattern: str) -> list[str]:
     """Names that match; a name with brackets in it matches itself."""
     return [pattern] if os.path.exists(pattern) else glob.glob(pattern)  # noqa: PTH110, PTH207
-
-
-def available_cpus() -> int:
-    """Number of CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -172,8 +163,8 @@ def _build_parallel(
     )
     workers = 1 if size < _WORTH_WORKERS else min(num_jobs, len(sources), available_cpus())
     build = partial(_build_one, store, names)
-    inline = (build(source) for source in sources)
-    with closing(inline if workers <= 1 else _in_workers(build, sources, workers)) as outcomes:
+    advice = "try again with fewer num_jobs; the part of the event store that is built is kept"
+    with closing(in_workers(build, sources, workers, advice)) as outcomes:
         yield from tqdm(
             outcomes, total=len(sources), desc="Event store", unit="file", leave=False, disable=None
         )
@@ -181,41 +172,6 @@ def _build_parallel(
 
 def _file_size(source: Path) -> int:
     return source.stat().st_size if source.is_file() else 0
-
-
-def _in_workers(
-    build: Callable[[Path], Outcome], sources: Iterable[Path], workers: int
-) -> Generator[Outcome]:
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads of torch
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker)
-    waiting: deque[Future[Outcome]] = deque()
-    try:
-        for source in sources:
-            waiting.append(pool.submit(build, source))
-            if len(waiting) >= 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a worker process that builds the event store was killed, most likely for want of "
-            "memory: try again with fewer num_jobs; what is built is kept"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _prepare_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Leave when the main process is gone: it may be killed without having ended its workers."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _build_one(store: EventStore, names: ColumnNames, source: Path) -> Outcome:
