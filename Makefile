@@ -25,7 +25,7 @@ demo: $(INSTALLED)
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --editable ".[dev,pandas]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,pandas,parquet]"
 	touch $@
 
 clean:
