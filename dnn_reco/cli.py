@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any, Literal, NoReturn
 
 import click
 
@@ -57,6 +58,11 @@ def cli() -> None:
       dnn-reco trafo  getting_started.yaml
       dnn-reco train  getting_started.yaml
       tensorboard --logdir ../logs
+
+    Without IceCube's files, make events of your own first:
+
+    \b
+      dnn-reco simulate --events 20000 --out ../training_data --layout tutorial
     """
 
 
@@ -179,6 +185,97 @@ def train_command(
     sys.exit(run_train(config, device, num_threads, cache_dir, checkpoint_exit_code))
 
 
+@cli.command("simulate")
+@click.argument("preset", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--events", type=click.IntRange(min=1), default=1000, show_default=True, help="Events in all."
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder of the event files.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["flat", "tutorial"]),
+    default="flat",
+    show_default=True,
+    help="How files are laid out: all in one folder, or as the tutorial's config expects them.",
+)
+@click.option(
+    "--flavor",
+    type=click.Choice(["nue", "numu", "nutau", "mixed", "muon"]),
+    help="Neutrino flavor; mixed: all three alike; muon: single muons from above [mixed].",
+)
+@click.option(
+    "--energy",
+    type=float,
+    nargs=2,
+    metavar="LOW HIGH",
+    help="Lowest and highest energy in GeV [100 1e6].",
+)
+@click.option("--spectrum", type=float, help="Spectral index gamma of E^-gamma [1.5].")
+@click.option(
+    "--zenith", type=float, nargs=2, metavar="LOW HIGH", help="Zenith angles in degrees [0 180]."
+)
+@click.option(
+    "--format",
+    "data_format",
+    help="DOM features: pulse_summmary_clipped (9), reduced_summary_statistics_data (3), "
+    "charge_bins, … [pulse_summmary_clipped].",
+)
+@click.option("--time_bins", "--time-bins", help="Edges in ns of charge_bins, such as 0,500,1000.")
+@click.option(
+    "--files", type=click.IntRange(min=1), help="Number of files [500 events in each file]."
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Same seed, same events [1].")
+@click.option("--keep_pulses", "--keep-pulses", is_flag=True, help="Write pulses, too (Parquet).")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(min=1), help="Files to make at the same time [all CPUs]."
+)
+@_log_level
+def simulate_command(
+    preset: Path | None,
+    events: int,
+    out: Path,
+    layout: Literal["flat", "tutorial"],
+    files: int | None,
+    jobs: int | None,
+    spectrum: float | None,
+    time_bins: str | None,
+    keep_pulses: bool,
+    log_level: str,
+    **overrides: Any,
+) -> NoReturn:
+    """Simulate events of one's own, with the labels and inputs of IceCube's files.
+
+    What to simulate is told by options or by a YAML file, PRESET (see configs/simulation); options
+    win. Events that do not trigger the detector are not written, and not counted. Ctrl-C keeps the
+    finished files, and the same command goes on from there.
+
+    \b
+    Examples:
+      dnn-reco simulate --events 20000 --out $DNN_HOME/training_data --layout tutorial
+      dnn-reco simulate configs/simulation/cascades.yaml --events 5000 --out cascades
+      dnn-reco simulate --flavor numu --energy 1000 100000 --spectrum 2 --out tracks --keep-pulses
+    """
+    _show_messages(log_level)
+    from dnn_reco.commands.simulate import run_simulate
+    from dnn_reco.simulation.settings import load_settings
+    from dnn_reco.workers import available_cpus
+
+    overrides |= {
+        "spectral_index": spectrum,
+        "time_bins": time_bins.split(",") if time_bins else None,
+        "events_per_file": -(-events // files) if files else None,
+        "keep_pulses": keep_pulses or None,
+    }
+    given = {key: value for key, value in overrides.items() if value is not None}
+    settings = load_settings(preset, given)
+    sys.exit(run_simulate(settings, out, events, layout, jobs or available_cpus()))
+
+
 @cli.group("config")
 def config_group() -> None:
     """Show or check a configuration."""
@@ -230,8 +327,7 @@ def _start(
     if num_threads:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ[name] = str(num_threads)
-    logging.basicConfig(format="%(message)s", handlers=[_TerminalHandler()], force=True)
-    logging.getLogger("dnn_reco").setLevel(log_level.upper())
+    _show_messages(log_level)
     from dnn_reco.config import load_config
 
     config = load_config(config_files, overrides)
@@ -239,6 +335,11 @@ def _start(
     for notice in config.notices:
         log.log(getattr(logging, notice.level.upper()), "%s", notice.text)
     return config
+
+
+def _show_messages(log_level: str) -> None:
+    logging.basicConfig(format="%(message)s", handlers=[_TerminalHandler()], force=True)
+    logging.getLogger("dnn_reco").setLevel(log_level.upper())
 
 
 class _TerminalHandler(logging.Handler):

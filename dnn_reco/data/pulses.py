@@ -61,3 +61,9 @@ def join(parts: Sequence[Pulses]) -> Pulses:
         np.concatenate([part.charge for part in parts]),
         np.concatenate([part.flags for part in parts]),
     )
+
+
+def no_pulses() -> Pulses:
+    """No event at all."""
+    whole, real = np.zeros(0, dtype=np.int64), np.zeros(0)
+    return Pulses(0, whole, whole, real, real, np.zeros(0, dtype=np.uint8))

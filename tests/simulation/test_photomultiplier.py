@@ -32,9 +32,9 @@ def hits(number: int, settings: PhotomultiplierSettings, weight: float = 1.0) ->
 
 def density(charge: np.ndarray) -> np.ndarray:
     """Exponential plus Gaussian, whose few negative values are folded over."""
-    s, q, mean, width = 0.27, charge, 1.015, 0.309
+    s, q, mean, width = 0.28, charge, 1.015, 0.306
     bell = np.exp(-0.5 * ((q - mean) / width) ** 2) + np.exp(-0.5 * ((q + mean) / width) ** 2)
-    return s / 0.585 * np.exp(-q / 0.585) + (1 - s) * bell / (width * np.sqrt(2 * np.pi))
+    return s / 0.64 * np.exp(-q / 0.64) + (1 - s) * bell / (width * np.sqrt(2 * np.pi))
 
 
 class TestCharge:

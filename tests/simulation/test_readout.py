@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnn_reco.data.pulses import ATWD, FADC, LOCAL_COINCIDENCE
@@ -61,6 +61,7 @@ def slow_windows(group: np.ndarray, time: np.ndarray, window: np.ndarray) -> lis
     return first
 
 
+@settings(deadline=None)
 @given(hit_lists, st.integers(1, 5))
 def test_first_of_each_window(rows: list[tuple[int, int, float]], seed: int) -> None:
     hits = make_hits(rows)
@@ -70,6 +71,7 @@ def test_first_of_each_window(rows: list[tuple[int, int, float]], seed: int) -> 
     assert result.tolist() == slow_windows(group, hits.time, window)
 
 
+@settings(deadline=None)
 @given(hit_lists, st.integers(1, 5))
 def test_merging(rows: list[tuple[int, int, float]], seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -95,6 +97,7 @@ def test_merging(rows: list[tuple[int, int, float]], seed: int) -> None:
     assert merged.charge.sum() == pytest.approx(hits.charge.sum())
 
 
+@settings(deadline=None)
 @given(hit_lists)
 def test_local_coincidence(rows: list[tuple[int, int, float]]) -> None:
     hits = make_hits(rows)
@@ -112,6 +115,7 @@ def test_local_coincidence(rows: list[tuple[int, int, float]]) -> None:
     assert local_coincidence(channel, hits.time, SETTINGS).tolist() == expected
 
 
+@settings(deadline=None)
 @given(hit_lists)
 def test_flags_of_launches_fit_the_launches(rows: list[tuple[int, int, float]]) -> None:
     hits = make_hits(rows)
@@ -149,10 +153,11 @@ class TestLaunches:
 
     def test_a_neighbour_that_is_blind_does_not_coincide(self) -> None:
         # The neighbour launches at 0 and is busy with its readout at 3000.
-        hits = on_string((10, 0.0), (11, 0.0), (10, 3000.0), (12, 3000.0))
+        hits = on_string((10, 0.0), (11, 0.0), (10, 3000.0), (12, 3000.0), (12, 5500.0))
         launches = find_launches(hits, SETTINGS)
-        assert launches.time.tolist() == [0.0, 0.0, 3000.0]
-        assert launches.coincident.tolist() == [True, True, False]
+        # Hence the launch at 3000 is isolated, and the DOM ready again at 5450.
+        assert launches.time.tolist() == [0.0, 0.0, 3000.0, 5500.0]
+        assert launches.coincident.tolist() == [True, True, False, False]
 
     def test_discriminator(self) -> None:
         hits = on_string((10, 0.0), (10, 50.0))
@@ -226,9 +231,10 @@ def test_saturation() -> None:
 launch_lists = st.lists(st.tuples(st.integers(0, 3), times), max_size=120)
 
 
+@settings(deadline=None)
 @given(launch_lists, st.integers(1, 8))
 def test_trigger(rows: list[tuple[int, float]], multiplicity: int) -> None:
-    settings = TriggerSettings(multiplicity=multiplicity, window=2000.0)
+    trigger = TriggerSettings(multiplicity=multiplicity, window=2000.0)
     expected = []
     for event in range(4):
         time = sorted(t for e, t in rows if e == event)
@@ -240,5 +246,5 @@ def test_trigger(rows: list[tuple[int, float]], multiplicity: int) -> None:
         if windows:
             expected.append((event, windows[0][0], windows[-1][1]))
     event = np.array([e for e, _ in rows], dtype=np.int64)
-    found = multiplicity_trigger(event, np.array([t for _, t in rows], dtype=float), settings)
+    found = multiplicity_trigger(event, np.array([t for _, t in rows], dtype=float), trigger)
     assert list(zip(found.event, found.start, found.stop, strict=True)) == expected

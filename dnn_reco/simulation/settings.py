@@ -1,0 +1,129 @@
+"""What a simulated data set is made of: the keys of a simulation's YAML file."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from dnn_reco.config.sources import read_files
+from dnn_reco.config.validate import nearest
+from dnn_reco.data.features import DomFeatures, dom_features
+from dnn_reco.data.pulses import Pulses, no_pulses
+from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.files import write_atomically
+from dnn_reco.simulation.particles import ParticleSettings
+
+RECORD = "simulation.json"
+"""Name of the file in a data set's folder that tells how it was made."""
+
+MAX_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class SimulationSettings(ParticleSettings):
+    """Everything that decides what the events of a data set are.
+
+    Attributes
+    ----------
+    data_format
+        Format of the DOM features: see `dnn_reco.data.features.dom_features`.
+    time_bins
+        Edges in ns of formats with a charge histogram.
+    time_quantiles
+        Fractions of the charge of `charge_weighted_time_quantiles`.
+    events_per_file
+        Events of a file.
+    keep_pulses
+        Write the pulses, too, as a Parquet file beside each event file.
+    seed
+        Seed of everything random. File k of a data set depends on the seed and k alone.
+    """
+
+    data_format: str = "pulse_summmary_clipped"
+    time_bins: tuple[float, ...] | None = None
+    time_quantiles: tuple[float, ...] | None = None
+    events_per_file: int = 500
+    keep_pulses: bool = False
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.events_per_file < 1:
+            raise ConfigError(f"events_per_file is {self.events_per_file}: give at least 1")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ConfigError(f"the seed is {self.seed}: give a number from 0 to {MAX_SEED}")
+        self.features(no_pulses())  # refuses formats that do not exist, or lack a setting
+
+    def features(self, pulses: Pulses) -> DomFeatures:
+        """The DOM features of pulses in the format of these settings."""
+        return dom_features(
+            pulses,
+            self.data_format,
+            time_bins=self.time_bins,
+            time_quantiles=self.time_quantiles,
+        )
+
+
+def load_settings(path: Path | None, overrides: Mapping[str, Any]) -> SimulationSettings:
+    """Settings of a YAML file, or the defaults, with some of them replaced.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, or a key or value is unknown or wrong.
+    """
+    problems: list[str] = []
+    written = read_files([path] if path else [], problems)
+    known = [field.name for field in fields(SimulationSettings)]
+    for key in written.values:
+        if key not in known:
+            problems.append(
+                f"{written.marks[key,]}: there is no setting '{key}'; "
+                f"the nearest is '{nearest(key, known)}'"
+            )
+    if problems:
+        raise ConfigError("\n".join(problems))
+    try:
+        return TypeAdapter(SimulationSettings).validate_python({**written.values, **overrides})
+    except ValidationError as error:
+        lines = []
+        for details in error.errors():
+            key = str(details["loc"][0])
+            from_file = key in written.values and key not in overrides
+            where = f"{written.marks[key,]}: " if from_file else ""
+            lines.append(f"{where}'{key}' is {details['input']!r}: {details['msg']}")
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from error
+
+
+def claim_folder(folder: Path, settings: SimulationSettings) -> None:
+    """Note in a folder how its events are made, so that other events never mix with them.
+
+    Raises
+    ------
+    DataError
+        If the folder holds events that were made otherwise.
+    """
+    path = folder / RECORD
+    wanted = json.loads(json.dumps(asdict(settings)))
+    if not path.exists():
+        write_atomically(path, json.dumps(wanted, indent=2).encode() + b"\n")
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        differences = [
+            f"{key} is {found.get(key)} there, {wanted.get(key)} now"
+            for key in {**found, **wanted}
+            if found.get(key) != wanted.get(key)
+        ]
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"'{path}' cannot be read ({error}): simulate to another folder, or remove this one"
+        ) from error
+    if differences:
+        raise DataError(
+            f"'{folder}' holds events that were simulated otherwise: {'; '.join(differences)}. "
+            "Give the same settings to go on there, or another folder"
+        )
