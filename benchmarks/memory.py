@@ -51,7 +51,8 @@ def read(config_file: Path, store: Path, iterations: int) -> None:
     from dnn_reco.commands.settings import event_store
     from dnn_reco.config import load_config
     from dnn_reco.data.batches import read_batch
-    from dnn_reco.data.build import find_files, open_events
+    from dnn_reco.data.build import open_events
+from dnn_reco.files import find_files
     from dnn_reco.data.sampling import EventOrder
 
     config = load_config([config_file])

@@ -1,10 +1,37 @@
-"""Files that are either whole or not there."""
+"""Finding files, and writing files that are either whole or not there."""
 
+import glob
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from dnn_reco.errors import DataError
+
+
+def find_files(patterns: Sequence[str], key: str) -> list[Path]:
+    """Files that match the glob patterns of a config key, each once, in sorted order.
+
+    Raises
+    ------
+    DataError
+        If there is no such file.
+    """
+    names = {name for pattern in patterns for name in _matches(pattern)}
+    files = sorted({os.path.abspath(name): Path(name) for name in sorted(names)}.values())  # noqa: PTH100
+    if not files:
+        listed = "".join(f"\n  {pattern}" for pattern in patterns)
+        raise DataError(
+            f"no file matches {key}:{listed or ' (the list is empty)'}\n"
+            f"Relative paths count from the working directory '{Path.cwd()}'."
+        )
+    return files
+
+
+def _matches(pattern: str) -> list[str]:
+    """Names that match; a name with brackets in it matches itself."""
+    return [pattern] if os.path.exists(pattern) else glob.glob(pattern)  # noqa: PTH110, PTH207
 
 
 @contextmanager

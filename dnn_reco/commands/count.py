@@ -12,9 +12,9 @@ import click
 from tqdm import tqdm
 
 from dnn_reco.config import Config
-from dnn_reco.data.build import find_files, open_events
 from dnn_reco.data.hdf5 import count_events
 from dnn_reco.errors import DataError, DnnRecoError
+from dnn_reco.files import find_files
 from dnn_reco.workers import available_cpus
 
 _log = logging.getLogger(__name__)
@@ -103,6 +103,7 @@ def _count_passing(
 ) -> dict[str, int]:
     """Events that filters and checks leave, for each list with files."""
     from dnn_reco.commands.settings import event_store
+    from dnn_reco.data.build import open_events
 
     config.require("data_handler_num_bins")
     store = event_store(config, cache_dir)

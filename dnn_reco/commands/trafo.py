@@ -11,11 +11,11 @@ from tqdm import tqdm
 
 from dnn_reco.commands.settings import event_store, init_values_array, transform_settings
 from dnn_reco.config import TRAFO_KEYS, Config
-from dnn_reco.data.build import find_files, open_events
+from dnn_reco.data.build import open_events
 from dnn_reco.data.event_set import EventSet
 from dnn_reco.data.sampling import EventOrder
 from dnn_reco.errors import DataError, ModelError
-from dnn_reco.files import write_atomically
+from dnn_reco.files import find_files, write_atomically
 from dnn_reco.training.run_record import record_text
 from dnn_reco.transform import (
     TransformationModel,

@@ -14,10 +14,10 @@ from dnn_reco.commands.memory import keep_freed_memory
 from dnn_reco.commands.network import choose_device, float_type, make_network, network_spec
 from dnn_reco.commands.settings import event_store, label_weights, transform_settings
 from dnn_reco.config import TRAINING_KEYS, Config, OptimizerSettings, resolve
-from dnn_reco.data.build import find_files, open_events
+from dnn_reco.data.build import open_events
 from dnn_reco.data.event_set import EventSet
 from dnn_reco.errors import ConfigError, DataError
-from dnn_reco.files import temporary_beside
+from dnn_reco.files import find_files, temporary_beside
 from dnn_reco.nn.interface import Network
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.training.checkpoint import Checkpoint, Progress, load_latest

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import glob
 import logging
-import os
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -27,30 +25,6 @@ _WORTH_WORKERS = 30e6
 _TRIES = 3
 
 _log = logging.getLogger(__name__)
-
-
-def find_files(patterns: Sequence[str], key: str) -> list[Path]:
-    """Files that match the glob patterns of a config key, each once, in sorted order.
-
-    Raises
-    ------
-    DataError
-        If there is no such file.
-    """
-    names = {name for pattern in patterns for name in _matches(pattern)}
-    files = sorted({os.path.abspath(name): Path(name) for name in sorted(names)}.values())  # noqa: PTH100
-    if not files:
-        listed = "".join(f"\n  {pattern}" for pattern in patterns)
-        raise DataError(
-            f"no file matches {key}:{listed or ' (the list is empty)'}\n"
-            f"Relative paths count from the working directory '{Path.cwd()}'."
-        )
-    return files
-
-
-def _matches(pattern: str) -> list[str]:
-    """Names that match; a name with brackets in it matches itself."""
-    return [pattern] if os.path.exists(pattern) else glob.glob(pattern)  # noqa: PTH110, PTH207
 
 
 @dataclass(frozen=True)

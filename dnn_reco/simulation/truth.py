@@ -55,10 +55,7 @@ class Truth(Interactions):
 
 
 def simulate_particles(
-    settings: ParticleSettings,
-    num_events: int,
-    rng: np.random.Generator,
-    bin_length: float = 10.0,
+    settings: ParticleSettings, num_events: int, rng: np.random.Generator
 ) -> tuple[Truth, LightSources]:
     """Generate events and follow their particles.
 
@@ -70,8 +67,6 @@ def simulate_particles(
         How many events n.
     rng
         Source of all randomness: equal generators give equal events.
-    bin_length
-        Length in m of the pieces of a track, each of which has its own sources.
 
     Returns
     -------
@@ -79,7 +74,23 @@ def simulate_particles(
         The n events, whose interactions happen at time 0, and their light within `REACH` of the
         detector. An event may have no light at all.
     """
-    interactions = generate(settings, num_events, rng)
+    return follow(generate(settings, num_events, rng), rng)
+
+
+def follow(
+    interactions: Interactions, rng: np.random.Generator, bin_length: float = 10.0
+) -> tuple[Truth, LightSources]:
+    """Follow the particles of given interactions: truth and light, as `simulate_particles`.
+
+    Parameters
+    ----------
+    interactions
+        The events.
+    rng
+        Source of all randomness.
+    bin_length
+        Length in m of the pieces of a track, each of which has its own sources.
+    """
     event = np.flatnonzero(interactions.muon_energy > 0)
     tracks = _muon_tracks(interactions.select(event), bin_length, rng)
     truth = _truth(interactions, event, tracks)

@@ -15,8 +15,9 @@ from event_files import random_events, write_events
 from make_store import CONFIG, assert_same, make_store, read_all
 
 from dnn_reco.data import build
-from dnn_reco.data.build import find_files, open_events
+from dnn_reco.data.build import open_events
 from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.files import find_files
 
 
 def write_many(tmp_path: Path, count: int) -> list[Path]:
