@@ -52,8 +52,8 @@ def read(config_file: Path, store: Path, iterations: int) -> None:
     from dnn_reco.config import load_config
     from dnn_reco.data.batches import read_batch
     from dnn_reco.data.build import open_events
-from dnn_reco.files import find_files
     from dnn_reco.data.sampling import EventOrder
+    from dnn_reco.files import find_files
 
     config = load_config([config_file])
     files = find_files(config.data_files.training_data_file, "training_data_file")
