@@ -21,6 +21,10 @@ TRACK_PER_GEV = 5.321
 """Length in m, at 0.910 g/cm3, of bare track that gives as much light as an electromagnetic shower
 of 1 GeV (same source)."""
 
+MIN_SINGLE_LOSS = 5.0
+"""Sum of the losses in a piece of track, in GeV, from which on they are a shower of their own: as
+much light as the bare track of 27 m."""
+
 SLICES = 5
 """Number of sources of a long shower, each with the same share of its light."""
 
@@ -165,9 +169,10 @@ def muon_sources(
 ) -> list[LightSources]:
     """Bare track and losses of muons in each of their bins.
 
-    The single losses of a bin and the light of all that stays below 0.5 GeV make one shower
-    somewhere in the bin. The latter adds 0.1880 + 0.0206 ln(E/GeV) of its length to a track (Rädel
-    and Wiebusch, Astropart. Phys. 38 (2012) 53). All losses count as electromagnetic.
+    All that stays below 0.5 GeV adds 0.1880 + 0.0206 ln(E/GeV) of its length to a track (Rädel and
+    Wiebusch, Astropart. Phys. 38 (2012) 53). The single losses of a bin make one shower somewhere
+    in it; weak ones, below `MIN_SINGLE_LOSS`, are spread along the track. All losses count as
+    electromagnetic.
 
     Parameters
     ----------
@@ -184,7 +189,9 @@ def muon_sources(
     begin = tracks.first[muon] + number * tracks.bin_length
     log_energy = np.log(np.maximum(tracks.energy[muon, number], 1.0))
     soft = flown * (0.1880 + 0.0206 * log_energy) / TRACK_PER_GEV
-    depth = np.where(stochastic > soft, shower_depth(stochastic, False, 0.5), 0.0)
-    place = begin + rng.random(muon.size) * flown + depth
-    bare = flights.sources(muon, begin, 0.0, flown)
-    return [bare, flights.sources(muon, place, soft + stochastic, 0.0)]
+    is_weak = stochastic < MIN_SINGLE_LOSS
+    along = flights.sources(muon, begin, soft + np.where(is_weak, stochastic, 0.0), flown)
+    strong = np.flatnonzero(~is_weak)
+    place = begin[strong] + rng.random(strong.size) * flown[strong]
+    place += shower_depth(stochastic[strong], False, 0.5)
+    return [along, flights.sources(muon[strong], place, stochastic[strong], 0.0)]

@@ -23,10 +23,11 @@ class LightSources:
     direction
         Unit vectors of flight [s, 3].
     energy
-        Electromagnetic-equivalent energy [s] of a shower in GeV; 0 for bare track.
+        Electromagnetic-equivalent energy [s] of showers in GeV.
     length
-        Length [s] in m of a stretch of bare track that starts at `position`; 0 for a shower, which
-        is so short that all its light comes from `position` (long showers are several sources).
+        Length [s] in m of a stretch of bare track that starts at `position`, with the showers
+        spread evenly along it; 0 for a single shower, which is so short that all its light comes
+        from `position` (long showers are several sources).
     """
 
     num_events: int
@@ -36,6 +37,18 @@ class LightSources:
     direction: NDArray[np.float64]
     energy: NDArray[np.float64]
     length: NDArray[np.float64]
+
+    def part(self, which: slice) -> "LightSources":
+        """Some of the sources, of as many events."""
+        return LightSources(
+            self.num_events,
+            self.event[which],
+            self.position[which],
+            self.time[which],
+            self.direction[which],
+            self.energy[which],
+            self.length[which],
+        )
 
 
 @dataclass(frozen=True)

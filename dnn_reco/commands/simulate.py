@@ -1,0 +1,66 @@
+"""`simulate`: make events of one's own."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dnn_reco.simulation.dataset import Layout, PlannedFile, is_written, plan_files, write_file
+from dnn_reco.simulation.settings import SimulationSettings, claim_folder
+from dnn_reco.workers import in_workers
+
+_log = logging.getLogger(__name__)
+
+_ADVICE = "try again with fewer --jobs; finished files are kept"
+
+
+def run_simulate(
+    settings: SimulationSettings, folder: Path, num_events: int, layout: Layout, num_jobs: int
+) -> int:
+    """Write all files of a data set that are not there yet; returns the exit code.
+
+    Ctrl-C leaves the finished files; the same call goes on with the others.
+    """
+    files = plan_files(folder, num_events, settings.events_per_file, layout)
+    claim_folder(folder, settings)
+    missing = [file for file in files if not is_written(file)]
+    there = sum(file.num_events for file in files) - sum(file.num_events for file in missing)
+    if there:
+        _log.info("%d of %d files are there already.", len(files) - len(missing), len(files))
+    started = time.perf_counter()
+    try:
+        made = _write_all(settings, missing, num_events, there, min(num_jobs, len(missing)))
+    except KeyboardInterrupt:
+        _log.info("Stopped. Finished files are kept; the same command goes on from there.")
+        return 130
+    seconds = time.perf_counter() - started
+    rate = f" ({made} in {seconds:.0f} s, {made / seconds:.0f} events/s)" if made else ""
+    print(f"{num_events} events in {len(files)} files in '{folder}'{rate}.")
+    return 0
+
+
+def _write_all(
+    settings: SimulationSettings,
+    files: list[PlannedFile],
+    num_events: int,
+    there: int,
+    num_jobs: int,
+) -> int:
+    """Write the files, in worker processes if there is more than one job; returns the events."""
+    with tqdm(
+        total=num_events, initial=there, desc="Simulating", unit="event", leave=False, disable=None
+    ) as bar:
+        if num_jobs <= 1:
+            for file in files:
+                write_file(settings, file, bar.update)
+        else:
+            work = partial(write_file, settings)
+            with closing(in_workers(work, files, num_jobs, _ADVICE)) as results:
+                for file, _ in zip(files, results, strict=True):
+                    bar.update(file.num_events)
+    return sum(file.num_events for file in files)

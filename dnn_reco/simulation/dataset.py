@@ -1,0 +1,200 @@
+"""Files of simulated events: from settings to event files that a training reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from dnn_reco.data.hdf5 import EVENT_ID, InputTables, count_events, write_input_tables
+from dnn_reco.data.pulses import Pulses, join
+from dnn_reco.detector.geometry import string_and_om
+from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.files import temporary_beside
+from dnn_reco.simulation.detector import icecube86
+from dnn_reco.simulation.labels import labels
+from dnn_reco.simulation.light import sample_photoelectrons
+from dnn_reco.simulation.response import ResponseSettings, detect
+from dnn_reco.simulation.settings import SimulationSettings
+from dnn_reco.simulation.truth import Truth, simulate_particles
+
+Layout = Literal["flat", "tutorial"]
+
+FILES_PER_FOLDER = 1000
+_TUTORIAL = Path("datasets/11883")
+_TRAINING, _VALIDATION = _TUTORIAL / "00000-00999", _TUTORIAL / "01000-01999"
+_VALIDATION_SHARE = 100  # one file in so many
+
+# Events to generate at once: enough for vectors to pay, few enough for little memory.
+_BLOCK = 100
+# A block in which no event triggers tells nothing; so many in a row tell that none ever will.
+_PATIENCE = 50
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    """A file of the data set: its number, which with the seed decides its events."""
+
+    path: Path
+    number: int
+    num_events: int
+
+
+def plan_files(
+    folder: Path, num_events: int, events_per_file: int, layout: Layout
+) -> list[PlannedFile]:
+    """The files of a data set.
+
+    Parameters
+    ----------
+    folder
+        Where the data set lies.
+    num_events
+        Events in all files together.
+    events_per_file
+        Events of each file; the last one of its folder holds the rest.
+    layout
+        `flat`: all files in the folder. `tutorial`: in the folders that the tutorial's config
+        names, one file in a hundred (at least one) in the folder of the validation files.
+
+    Raises
+    ------
+    ConfigError
+        More files than the folders of the layout are meant for.
+    """
+    num_files = -(-num_events // events_per_file)
+    if layout == "flat":
+        return _files(folder, 0, num_events, events_per_file)
+    if num_events < 2:
+        raise ConfigError("the layout 'tutorial' needs two events at least: one to validate with")
+    num_validation = max(1, num_files // _VALIDATION_SHARE)
+    validation_events = min(num_validation * events_per_file, num_events // 2)
+    training_events = num_events - validation_events
+    if training_events > FILES_PER_FOLDER * events_per_file:
+        raise ConfigError(
+            f"{num_events} events with {events_per_file} in a file are more than the "
+            f"{FILES_PER_FOLDER} training files of the layout 'tutorial': write at least "
+            f"{-(-training_events // FILES_PER_FOLDER)} events to a file"
+        )
+    training = _files(folder / _TRAINING, 0, training_events, events_per_file)
+    validation = _files(folder / _VALIDATION, FILES_PER_FOLDER, validation_events, events_per_file)
+    return training + validation
+
+
+def _files(folder: Path, first: int, num_events: int, events_per_file: int) -> list[PlannedFile]:
+    return [
+        PlannedFile(
+            folder / f"simulation_{first + i:08d}.hdf5",
+            first + i,
+            min(events_per_file, num_events - i * events_per_file),
+        )
+        for i in range(-(-num_events // events_per_file))
+    ]
+
+
+def write_file(
+    settings: SimulationSettings, file: PlannedFile, report: Callable[[int], None] | None = None
+) -> None:
+    """Simulate the events of a file and write it; it appears when it is complete.
+
+    Parameters
+    ----------
+    settings
+        What to simulate.
+    file
+        Which file.
+    report
+        Told the number of events after each block of them.
+
+    Raises
+    ------
+    DataError
+        If next to no event triggers the detector.
+    """
+    truths, parts = [], []
+    for truth, pulses in _triggered(settings, file, report):
+        truths.append(labels(truth))
+        parts.append(pulses)
+    pulses = join(parts).first(file.num_events)
+    ids = np.zeros(file.num_events, dtype=EVENT_ID)
+    ids["Run"], ids["Event"] = file.number, np.arange(file.num_events)
+    if settings.keep_pulses:
+        _write_pulses(file.path.with_suffix(".parquet"), pulses)
+    features = settings.features(pulses)
+    write_input_tables(
+        file.path,
+        ids,
+        features.time_offset,
+        features.offsets,
+        features.dom,
+        features.features,
+        sparse=features.sparse,
+        tables={
+            "LabelsDeepLearning": {
+                name: np.concatenate([part[name] for part in truths])[: file.num_events]
+                for name in truths[0]
+            }
+        },
+    )
+
+
+def is_written(file: PlannedFile) -> bool:
+    """Whether the file is there with all its events; a readable one with fewer is not."""
+    return file.path.exists() and count_events(file.path, InputTables().time_offset) == (
+        file.num_events
+    )
+
+
+def _triggered(
+    settings: SimulationSettings, file: PlannedFile, report: Callable[[int], None] | None
+) -> Iterator[tuple[Truth, Pulses]]:
+    """Blocks of events that triggered the detector, until there are enough for the file."""
+    rng = np.random.default_rng([settings.seed, file.number])
+    detector = icecube86()
+    missing, blocks_in_vain = file.num_events, 0
+    while missing > 0:
+        truth, sources = simulate_particles(settings, _BLOCK, rng)
+        photoelectrons = sample_photoelectrons(sources, detector.efficiency, rng)
+        detected = detect(photoelectrons, detector, ResponseSettings(), rng)
+        found = min(len(detected.triggered), missing)
+        blocks_in_vain = 0 if found else blocks_in_vain + 1
+        if blocks_in_vain == _PATIENCE:
+            raise DataError(
+                f"none of {_PATIENCE * _BLOCK} events in a row triggered the detector: give higher "
+                "energies, or a smaller margin"
+            )
+        if found:
+            kept = truth.select(detected.triggered)
+            yield kept.shifted(detected.time_shift), detected.pulses
+            missing -= found
+            if report is not None:
+                report(found)
+
+
+def _write_pulses(path: Path, pulses: Pulses) -> None:
+    """One row a pulse: event, string, om, time [ns], charge [PE], flags."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise ConfigError(
+            "keep_pulses needs the package pyarrow: pip install 'dnn_reco[parquet]'"
+        ) from error
+    string, om = string_and_om(pulses.dom)
+    table = pa.table(
+        {
+            "event": pulses.event.astype(np.int32),
+            "string": string.astype(np.int8),
+            "om": om.astype(np.int8),
+            "time": pulses.time,
+            "charge": pulses.charge.astype(np.float32),
+            "flags": pulses.flags,
+        }
+    )
+    with temporary_beside(path) as folder:
+        part = folder / path.name
+        pq.write_table(table, part, compression="zstd")
+        part.replace(path)

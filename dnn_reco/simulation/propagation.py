@@ -1,0 +1,188 @@
+"""How much light reaches a DOM, and when: formulas for showers in scattering, absorbing ice.
+
+The functions take the library of their arrays as first argument, numpy or torch: the simulation
+evaluates them, the calibration differentiates them with respect to the constants.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from math import pi
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnn_reco.simulation.losses import TRACK_PER_GEV
+
+LIGHT_SPEED = 0.299792458
+GROUP_INDEX = 1.356
+"""Group index of the ice around 400 nm, where most detected photons are."""
+
+CHERENKOV_COSINE = 1 / 1.3195
+"""Cosine of the Cherenkov angle, 40.7 degrees: phase index 1.3195 around 400 nm (Price and
+Woschnagg, Astropart. Phys. 15 (2001) 97)."""
+
+PHOTONS_PER_METRE = 33_000.0
+"""Cherenkov photons of 300 to 600 nm per metre of bare track (formula of Frank and Tamm)."""
+
+PHOTONS_PER_GEV = PHOTONS_PER_METRE * TRACK_PER_GEV
+
+DELAY_POWER = 2.0
+"""The gamma variate of the delay is raised to this power. It is 1 in the function of Pandel; the
+light of the reference simulation rises more steeply and has a longer tail."""
+
+_MIN_SCATTERING_NUMBER = 0.03  # keeps the shape of the delays above 0
+
+
+@dataclass(frozen=True)
+class LightConstants:
+    """Constants of the formulas, fitted by `dnn_reco.simulation.calibration` (`light.json`).
+
+    u = d/λ_e is the distance in effective scattering lengths, θ the angle between the direction of
+    the shower and that from it to the DOM, η the one between the upward vertical and the latter.
+
+    Attributes
+    ----------
+    effective_area
+        Area of a DOM in m² times its efficiency, averaged over angles and 300 to 600 nm.
+    direct_range
+        Light that is hardly scattered is the share exp(-u/direct_range).
+    forward_far, forward_near, forward_offset
+        Scattered light goes as exp(A cos θ), A = far + near/(offset + u).
+    acceptance_far, acceptance_near
+        Photomultipliers look down: they see exp(G cos η), G = far + near/(1 + u).
+    delay_shape, delay_shape_power, delay_shape_ice, delay_shape_angle
+        Shape of the gamma distribution of delays: delay_shape · u^power (4λ_e/λ_a)^ice
+        exp(angle cos θ/(1 + u)).
+    delay_scale, delay_scale_absorption, delay_scale_scattering
+        Scale in ns of the delays: delay_scale (λ_a/100 m)^absorption (λ_e/25 m)^scattering.
+    """
+
+    effective_area: Any
+    direct_range: Any
+    forward_far: Any
+    forward_near: Any
+    forward_offset: Any
+    acceptance_far: Any
+    acceptance_near: Any
+    delay_shape: Any
+    delay_shape_power: Any
+    delay_shape_ice: Any
+    delay_shape_angle: Any
+    delay_scale: Any
+    delay_scale_absorption: Any
+    delay_scale_scattering: Any
+
+
+@cache
+def fitted_constants() -> LightConstants:
+    """The constants of `light.json`, fitted to a photon-tracking simulation."""
+    file = resources.files("dnn_reco.simulation").joinpath("light.json")
+    return LightConstants(**json.loads(file.read_text(encoding="utf-8")))
+
+
+def shower_emission(cos_emission: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Light of a shower by direction [n], relative to its mean over all directions.
+
+    4.27033 exp(-6.02527 |cos θ - cos θ_c|^0.29887) - 0.00103, in arbitrary units: the distribution
+    for electrons in Rädel and Wiebusch, Astropart. Phys. 44 (2013) 102. It stands for bare track
+    too, whose light is more sharply peaked only within a few metres.
+    """
+    grid = (np.arange(200_000) + 0.5) / 100_000 - 1
+    light = [
+        4.27033 * np.exp(-6.02527 * np.abs(cosine - CHERENKOV_COSINE) ** 0.29887) - 0.00103
+        for cosine in (np.asarray(cos_emission, dtype=np.float64), grid)
+    ]
+    return np.asarray(light[0] / light[1].mean())
+
+
+def bulk_light(xp: Any, distance: Any, scattering: Any, absorption: Any) -> Any:
+    """Photons per area [n] in 1/m² at a distance from a source that emits one into all directions.
+
+    exp(-d/λ_p) / (4π λ_c d tanh(d/λ_c)) with λ_p = (λ_a λ_e/3)^½, λ_c = λ_e/3 exp(λ_e/λ_a):
+    1/(4πd²) close by and diffusion, exp(-d/λ_p)/d, far away (Ackermann et al., J. Geophys. Res. 111
+    (2006) D13203), joined as for tracks in Abbasi et al., NIM A 703 (2013) 190.
+
+    Parameters
+    ----------
+    xp
+        The library of the arrays: numpy or torch.
+    distance
+        Distances [n] in m.
+    scattering, absorption
+        Mean 1/λ_e and 1/λ_a [n] in 1/m on the way.
+    """
+    diffusion = xp.exp(absorption / scattering) / (3 * scattering)
+    decay = xp.exp(-distance * xp.sqrt(3 * scattering * absorption))
+    return decay / (4 * pi * diffusion * distance * xp.tanh(distance / diffusion))
+
+
+def photoelectrons_per_gev(
+    xp: Any,
+    constants: LightConstants,
+    distance: Any,
+    cos_emission: Any,
+    cos_arrival: Any,
+    emission: Any,
+    scattering: Any,
+    absorption: Any,
+) -> Any:
+    """Expected photo-electrons [n] of a shower of 1 GeV in a DOM of relative efficiency 1.
+
+    Parameters
+    ----------
+    xp
+        The library of the arrays: numpy or torch.
+    constants
+        The fitted constants.
+    distance
+        Distances [n] in m from source to DOM.
+    cos_emission
+        cos θ [n] of the angle between the direction of the shower and the one to the DOM.
+    cos_arrival
+        cos η [n] of the angle between the upward vertical and the direction to the DOM.
+    emission
+        `shower_emission` [n] at cos θ.
+    scattering, absorption
+        Mean 1/λ_e and 1/λ_a [n] in 1/m on the way.
+    """
+    c = constants
+    u = distance * scattering
+    direct = xp.exp(-u / c.direct_range)
+    forward = _exponential(
+        xp, c.forward_far + c.forward_near / (c.forward_offset + u), cos_emission
+    )
+    angular = direct * emission + (1 - direct) * forward
+    acceptance = _exponential(xp, c.acceptance_far + c.acceptance_near / (1 + u), cos_arrival)
+    bulk = bulk_light(xp, distance, scattering, absorption)
+    return PHOTONS_PER_GEV * c.effective_area * bulk * angular * acceptance
+
+
+def _exponential(xp: Any, slope: Any, cosine: Any) -> Any:
+    """exp(slope · cosine), normalised to a mean of 1 over all directions."""
+    return xp.exp(slope * cosine) * slope / xp.sinh(slope)
+
+
+def delay_distribution(
+    xp: Any,
+    constants: LightConstants,
+    distance: Any,
+    cos_emission: Any,
+    scattering: Any,
+    absorption: Any,
+) -> tuple[Any, Any]:
+    """Shape [n] and scale [n] in ns of the delays after the way in a straight line.
+
+    A delay is scale · g^`DELAY_POWER`, g from the gamma distribution of this shape: the function of
+    Pandel (Ahrens et al., NIM A 524 (2004) 169), raised to a power. Parameters as in
+    `photoelectrons_per_gev`.
+    """
+    c = constants
+    u = distance * scattering
+    shape = c.delay_shape * (u + _MIN_SCATTERING_NUMBER) ** c.delay_shape_power
+    shape = shape * (4 * absorption / scattering) ** c.delay_shape_ice
+    shape = shape * xp.exp(c.delay_shape_angle * cos_emission / (1 + u))
+    scale = c.delay_scale * (100 * absorption) ** -c.delay_scale_absorption
+    return shape, scale * (25 * scattering) ** -c.delay_scale_scattering

@@ -1,0 +1,212 @@
+"""Data sets of simulated events: files, layouts, going on, and what is in them."""
+
+import re
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from dnn_reco.cli import cli
+from dnn_reco.data.features import dom_features
+from dnn_reco.data.hdf5 import InputTables, read_events
+from dnn_reco.data.pulses import Pulses
+from dnn_reco.detector.geometry import dom_index, dom_positions
+from dnn_reco.errors import ConfigError, DataError, DnnRecoError
+from dnn_reco.simulation.dataset import PlannedFile, plan_files, write_file
+from dnn_reco.simulation.settings import SimulationSettings, claim_folder, load_settings
+
+PRESETS = sorted((Path(__file__).parents[2] / "configs/simulation").glob("*.yaml"))
+BRIGHT = SimulationSettings(energy=(1e4, 1e5), margin=0, events_per_file=8)
+
+
+def simulate(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, ["simulate", "-j", "1", *map(str, arguments)])
+
+
+def tables(path: Path) -> dict[str, np.ndarray]:
+    with h5py.File(path) as file:
+        return {name: table[:] for name, table in file.items() if isinstance(table, h5py.Dataset)}
+
+
+class TestPlan:
+    def test_flat(self, tmp_path: Path) -> None:
+        files = plan_files(tmp_path, 25, 10, "flat")
+        assert [file.num_events for file in files] == [10, 10, 5]
+        assert [file.number for file in files] == [0, 1, 2]
+        assert {file.path.parent for file in files} == {tmp_path}
+
+    @pytest.mark.parametrize(
+        ("events", "per_file", "training", "validation"),
+        [(20_000, 100, 198, 2), (1000, 500, 1, 1), (7, 500, 1, 1), (20_000, 500, 39, 1)],
+    )
+    def test_tutorial(
+        self, tmp_path: Path, events: int, per_file: int, training: int, validation: int
+    ) -> None:
+        files = plan_files(tmp_path, events, per_file, "tutorial")
+        folders = [file.path.parent.name for file in files]
+        assert sum(file.num_events for file in files) == events
+        assert folders.count("00000-00999") == training
+        assert folders.count("01000-01999") == validation
+        assert all(1 <= file.num_events <= per_file for file in files)
+        assert len({file.number for file in files}) == len(files)
+        assert all((file.number >= 1000) == ("01000" in str(file.path)) for file in files)
+
+    def test_a_larger_data_set_has_the_files_of_the_smaller_one(self, tmp_path: Path) -> None:
+        small = {f.path: f for f in plan_files(tmp_path, 3000, 10, "tutorial")}
+        large = {f.path: f for f in plan_files(tmp_path, 9000, 10, "tutorial")}
+        assert all(large[path] == file for path, file in small.items())
+
+    def test_too_many_files_for_the_tutorial(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"at least 20 events to a file"):
+            plan_files(tmp_path, 20_000, 10, "tutorial")
+
+
+class TestFiles:
+    def test_same_seed_same_events_and_each_file_its_own(self, tmp_path: Path) -> None:
+        files = [
+            PlannedFile(tmp_path / f"{i}.hdf5", number, 8) for i, number in enumerate([3, 3, 4])
+        ]
+        for file in files:
+            write_file(BRIGHT, file)
+        first, again, other = (tables(file.path) for file in files)
+        for name in first:
+            np.testing.assert_array_equal(first[name], again[name])
+        assert not np.array_equal(
+            first["LabelsDeepLearning"]["PrimaryEnergy"],
+            other["LabelsDeepLearning"]["PrimaryEnergy"],
+        )
+
+    def test_a_short_file_begins_like_a_long_one(self, tmp_path: Path) -> None:
+        short, long = PlannedFile(tmp_path / "a", 1, 3), PlannedFile(tmp_path / "b", 1, 8)
+        write_file(BRIGHT, short)
+        write_file(BRIGHT, long)
+        name = "LabelsDeepLearning"
+        np.testing.assert_array_equal(tables(short.path)[name], tables(long.path)[name][:3])
+
+    def test_pulses_give_the_features(self, tmp_path: Path) -> None:
+        parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
+        settings = load_settings(None, {"energy": (1e4, 1e5), "margin": 0, "keep_pulses": True})
+        write_file(settings, PlannedFile(tmp_path / "events.hdf5", 0, 8))
+        table = parquet.read_table(tmp_path / "events.parquet")
+        rows = {name: table[name].to_numpy() for name in table.column_names}
+        pulses = Pulses(
+            8,
+            rows["event"],
+            dom_index(rows["string"], rows["om"]),
+            rows["time"],
+            rows["charge"].astype(np.float64),
+            rows["flags"],
+        )
+        expected = dom_features(pulses)
+        found = read_events(tmp_path / "events.hdf5", InputTables(), 9)
+        np.testing.assert_array_equal(found.offsets, expected.offsets)
+        np.testing.assert_array_equal(found.dom, expected.dom)
+        np.testing.assert_allclose(found.features, expected.features, rtol=1e-5, atol=1e-3)
+        np.testing.assert_array_equal(found.time_offset, expected.time_offset)
+
+    def test_labels_fit_the_light(self, tmp_path: Path) -> None:
+        """Light lies around the vertex and after its time, more of it at higher energies."""
+        settings = load_settings(None, {"flavor": "nue", "energy": (1e4, 1e6), "margin": 0})
+        file = PlannedFile(tmp_path / "events.hdf5", 0, 40)
+        write_file(settings, file)
+        events = read_events(file.path, InputTables(), 9)
+        labels = tables(file.path)["LabelsDeepLearning"]
+        charge = np.add.reduceat(events.features[:, 0], events.offsets[:-1])
+        correlation = np.corrcoef(np.log(labels["EnergyVisible"]), np.log(charge))[0, 1]
+        assert correlation > 0.6
+        brightest = [
+            events.dom[start + np.argmax(events.features[start:stop, 0])]
+            for start, stop in zip(events.offsets[:-1], events.offsets[1:], strict=True)
+        ]
+        vertex = np.stack([labels["VertexX"], labels["VertexY"], labels["VertexZ"]], axis=1)
+        distance = np.linalg.norm(dom_positions()[brightest] - vertex, axis=1)
+        assert np.median(distance) < 60
+        first = np.minimum.reduceat(events.features[:, 4], events.offsets[:-1]) + events.time_offset
+        assert np.median(first - labels["VertexTime"]) < 500
+
+    @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+    def test_presets(self, preset: Path, tmp_path: Path) -> None:
+        settings = load_settings(preset, {})
+        write_file(settings, PlannedFile(tmp_path / "events.hdf5", 0, 3))
+        labels = tables(tmp_path / "events.hdf5")["LabelsDeepLearning"]
+        low, high = settings.energy
+        assert ((labels["PrimaryEnergy"] >= low) & (labels["PrimaryEnergy"] <= high)).all()
+        command = preset.read_text(encoding="utf-8").splitlines()[0]
+        assert command.startswith(f"# dnn-reco simulate configs/simulation/{preset.name} ")
+
+    def test_nothing_triggers(self, tmp_path: Path) -> None:
+        dark = SimulationSettings(flavor="nue", energy=(1, 2), margin=300)
+        with pytest.raises(DataError, match=r"none of \d+ events in a row triggered"):
+            write_file(dark, PlannedFile(tmp_path / "events.hdf5", 0, 5))
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestCommand:
+    ARGUMENTS = ("--energy", "1e4", "1e5", "--files", "3", "--events", "9")
+
+    def test_tutorial_layout_and_going_on(self, tmp_path: Path) -> None:
+        arguments = (*self.ARGUMENTS, "--out", tmp_path, "--layout", "tutorial")
+        result = simulate(*arguments)
+        assert result.exit_code == 0, result.output
+        files = sorted(tmp_path.glob("datasets/11883/*/*.hdf5"))
+        assert [file.parent.name for file in files] == ["00000-00999"] * 2 + ["01000-01999"]
+        assert re.search(r"9 events in 3 files", result.output)
+
+        before = {file: (file.stat().st_mtime_ns, tables(file)) for file in files}
+        files[0].unlink()
+        assert simulate(*arguments).exit_code == 0
+        for file, (modified, content) in before.items():
+            for name, table in tables(file).items():
+                np.testing.assert_array_equal(table, content[name])
+            assert (file.stat().st_mtime_ns == modified) == (file != files[0])
+
+    def test_more_events_replace_the_file_that_was_short(self, tmp_path: Path) -> None:
+        arguments = ("--energy", "1e4", "1e5", "--out", tmp_path)
+        settings = load_settings(None, {"energy": (1e4, 1e5)})
+        claim_folder(tmp_path, settings)
+        assert simulate(*arguments, "--events", "3").exit_code == 0
+        assert simulate(*arguments, "--events", "5").exit_code == 0
+        (file,) = tmp_path.glob("*.hdf5")
+        assert len(tables(file)["LabelsDeepLearning"]) == 5
+
+    def test_workers_write_the_same(self, tmp_path: Path) -> None:
+        assert simulate(*self.ARGUMENTS, "--out", tmp_path / "one").exit_code == 0
+        assert simulate(*self.ARGUMENTS, "--out", tmp_path / "two", "-j", "2").exit_code == 0
+        for file in (tmp_path / "one").glob("*.hdf5"):
+            other = tables(tmp_path / "two" / file.name)
+            for name, table in tables(file).items():
+                np.testing.assert_array_equal(table, other[name])
+
+    def test_other_settings_in_the_same_folder(self, tmp_path: Path) -> None:
+        assert simulate(*self.ARGUMENTS, "--out", tmp_path).exit_code == 0
+        error = simulate(*self.ARGUMENTS, "--out", tmp_path, "--seed", "2").exception
+        assert isinstance(error, DataError)
+        assert re.search(r"otherwise: seed is 1 there, 2 now", str(error))
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("flavour: nue", r":1: there is no setting 'flavour'; the nearest is 'flavor'"),
+            ("flavor: nux", r"'flavor' is 'nux'.*'nutau'"),
+            ("\nenergy: 5", r":2: 'energy' is 5"),
+            ("energy: [10, 1]", r"two rising numbers"),
+            ("time_bins: [a]", r":1: 'time_bins' is 'a'"),
+            ("[1, 2]", r"must hold lines of 'key: value'"),
+            ("events_per_file: 0", r"give at least 1"),
+        ],
+    )
+    def test_mistakes_in_a_preset(self, text: str, message: str, tmp_path: Path) -> None:
+        preset = tmp_path / "preset.yaml"
+        preset.write_text(text)
+        error = simulate(preset, "--out", tmp_path / "out").exception
+        assert isinstance(error, DnnRecoError)
+        assert re.search(message, str(error))
+        assert not (tmp_path / "out").exists()
+
+    def test_unknown_format_is_told_before_anything_is_simulated(self, tmp_path: Path) -> None:
+        error = simulate("--out", tmp_path / "out", "--format", "nine").exception
+        assert isinstance(error, ConfigError)
+        assert "unknown data format 'nine'" in str(error)
+        assert not (tmp_path / "out").exists()
