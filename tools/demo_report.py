@@ -1,0 +1,265 @@
+"""What the network of `make demo` has learnt, beside what one could say without it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from dnn_reco.commands.network import network_spec, trained_network
+from dnn_reco.commands.settings import event_store
+from dnn_reco.config import Config, load_config
+from dnn_reco.data.build import open_events
+from dnn_reco.data.event_set import EventSet
+from dnn_reco.detector.geometry import dom_positions
+from dnn_reco.files import find_files
+from dnn_reco.inference.predict import predict
+from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.transform import load_transformation
+
+Numbers = NDArray[np.float64]
+
+ENERGY = "EnergyVisible"
+DIRECTION = ("PrimaryDirectionX", "PrimaryDirectionY", "PrimaryDirectionZ")
+CHARGE, FIRST_TIME = 0, 3  # of the nine features of a DOM
+
+INK, NETWORK, SIMPLE = "#222222", "#0b6fa4", "#d98a29"
+
+
+@dataclass(frozen=True)
+class Results:
+    """Held-out events.
+
+    Attributes
+    ----------
+    true_energy, energy, simple_energy
+        log10(E / GeV) [n]: true, by the network, and by the total charge.
+    pull
+        Residual of the network's energy over its uncertainty [n].
+    angle
+        Angle [n] in degrees between the true direction and that of a line fit.
+    """
+
+    true_energy: Numbers
+    energy: Numbers
+    simple_energy: Numbers
+    pull: Numbers
+    angle: Numbers
+
+
+def evaluate(config_file: Path) -> Results:
+    """Apply the trained network and the simple estimators to the test files of a config."""
+    config = load_config([config_file])
+    training, test = _events(config, "training_data_file"), _events(config, "test_data_file")
+    transformation = load_transformation(Path(config.trafo.trafo_model_path))
+    keys = network_spec(config, transformation).label_keys
+    network = trained_network(config, torch.device("cpu"))
+    said = predict(network, LabelTransform(transformation), keys.azimuth, test)
+    names = list(test.names.labels)
+    energy, direction = names.index(ENERGY), [names.index(name) for name in DIRECTION]
+    return Results(
+        true_energy=_log_energy(said.true[:, energy]),
+        energy=_log_energy(said.labels[:, energy]),
+        simple_energy=energy_from_charge(training, test, energy),
+        pull=said.pull[:, energy],
+        angle=opening_angle(line_fit(test), said.true[:, direction]),
+    )
+
+
+def _events(config: Config, key: str) -> EventSet:
+    files = find_files(getattr(config.data_files, key), key)
+    return open_events(event_store(config, None), files, 1)
+
+
+def _log_energy(energy: Numbers) -> Numbers:
+    return np.asarray(np.log10(np.maximum(energy, 1.0)))
+
+
+def energy_from_charge(training: EventSet, test: EventSet, label: int) -> Numbers:
+    """log10 of the energy [n] that events of a total charge have on average.
+
+    A polynomial in the logarithm of the charge, fitted to the training events.
+    """
+    known = training.read(np.arange(len(training)))
+    energy = _log_energy(known.labels[:, label].astype(np.float64))
+    coefficients = np.polyfit(_log_charge(training), energy, 3)
+    return np.asarray(np.polyval(coefficients, _log_charge(test)))
+
+
+def _log_charge(events: EventSet) -> Numbers:
+    read = events.read(np.arange(len(events)))
+    total = np.add.reduceat(read.features[:, CHARGE].astype(np.float64), read.offsets[:-1])
+    return np.log10(np.maximum(total, 1.0))
+
+
+def line_fit(events: EventSet) -> Numbers:
+    """Direction of flight [n, 3] of the straight line that fits first times best.
+
+    A plane wave of light or a track moves as r = r0 + v t; least squares over the hit DOMs,
+    weighted with their charge, give v = cov(r, t) / var(t).
+    """
+    read = events.read(np.arange(len(events)))
+    start = read.offsets[:-1]
+    weight = read.features[:, CHARGE].astype(np.float64)
+    time = read.features[:, FIRST_TIME].astype(np.float64)
+    position = dom_positions()[read.dom.astype(np.int64)]
+    total = np.add.reduceat(weight, start)
+    counts = np.diff(read.offsets)
+
+    def minus_mean(values: Numbers) -> Numbers:
+        return values - np.repeat(np.add.reduceat(weight * values, start) / total, counts)
+
+    delay = minus_mean(time)
+    moments = [
+        np.add.reduceat(weight * delay * minus_mean(position[:, axis]), start) for axis in range(3)
+    ]
+    return np.stack(moments, axis=1)
+
+
+def opening_angle(direction: Numbers, true: Numbers) -> Numbers:
+    """Angle [n] in degrees between two directions [n, 3] of any length."""
+    lengths = np.linalg.norm(direction, axis=1) * np.linalg.norm(true, axis=1)
+    cosine = (direction * true).sum(axis=1) / np.maximum(lengths, 1e-12)
+    return np.asarray(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+
+
+def error(results: Results, estimate: Numbers, low: float, high: float) -> tuple[float, int]:
+    """Error of log10 E that 68 % of a band's events stay below, and the number of its events."""
+    chosen = (results.true_energy >= low) & (results.true_energy < high)
+    residual = np.abs(estimate - results.true_energy)[chosen]
+    return float(np.quantile(residual, 0.68)), int(chosen.sum())
+
+
+def table(results: Results) -> str:
+    """The figures of merit as text."""
+    bands = _energy_bands(results.true_energy)
+    lines = [
+        "  log10(E/GeV)   events    error of log10 E (68 % of the events)",
+        "                              network      total charge",
+    ]
+    for low, high in [*bands, (bands[0][0], bands[-1][1])]:
+        network, num_events = error(results, results.energy, low, high)
+        simple, _ = error(results, results.simple_energy, low, high)
+        lines.append(
+            f"  {low:4.1f} … {high:4.1f}    {num_events:6d}   {network:10.2f}  {simple:16.2f}"
+        )
+    lines += [
+        "",
+        f"  Pull of the energy: mean {results.pull.mean():.2f}, width {_width(results.pull):.2f} "
+        "(0 and 1 if its uncertainties are right)",
+        f"  Direction: a line fit misses by {np.median(results.angle):.0f}° in the median (90°: chance).",
+        "  The tutorial's network does not try: for showers that takes hours of training.",
+    ]
+    return "\n".join(lines)
+
+
+def _width(pull: Numbers) -> float:
+    """Half the width of the central 68 %."""
+    low, high = np.quantile(pull, [0.16, 0.84])
+    return float(high - low) / 2
+
+
+def _energy_bands(energy: Numbers, least: int = 40) -> list[tuple[float, float]]:
+    """Half decades with at least so many events."""
+    edges = np.arange(np.floor(2 * energy.min()), np.ceil(2 * energy.max()) + 1) / 2
+    counts, _ = np.histogram(energy, edges)
+    return [
+        (float(low), float(high))
+        for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
+        if count >= least
+    ]
+
+
+def draw(results: Results, path: Path) -> None:
+    """The picture: energies, their resolution, pulls and directions."""
+    figure = Figure(figsize=(11, 8.6), layout="constrained")
+    axes = figure.subplots(2, 2)
+    figure.suptitle(
+        f"{len(results.energy)} held-out events: the network, and what simple estimators say",
+        fontsize=14,
+        color=INK,
+    )
+    _draw_energies(axes[0, 0], results)
+    _draw_resolution(axes[0, 1], results)
+    _draw_pulls(axes[1, 0], results)
+    _draw_angles(axes[1, 1], results)
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def _draw_energies(axis: Axes, results: Results) -> None:
+    limits = results.true_energy.min() - 0.2, results.true_energy.max() + 0.2
+    axis.plot(limits, limits, color=INK, lw=1)
+    for values, color, name in (
+        (results.simple_energy, SIMPLE, "total charge"),
+        (results.energy, NETWORK, "network"),
+    ):
+        axis.plot(results.true_energy, values, ".", ms=4, alpha=0.5, color=color, label=name)
+    axis.set(
+        xlabel="true log$_{10}$(E / GeV)",
+        ylabel="reconstructed log$_{10}$(E / GeV)",
+        xlim=limits,
+        ylim=limits,
+        title="Visible energy",
+    )
+
+
+def _draw_resolution(axis: Axes, results: Results) -> None:
+    bands = _energy_bands(results.true_energy)
+    centers = [(low + high) / 2 for low, high in bands]
+    for estimate, color, name in (
+        (results.simple_energy, SIMPLE, "total charge"),
+        (results.energy, NETWORK, "network"),
+    ):
+        errors = [error(results, estimate, *band) for band in bands]
+        bars = [value / np.sqrt(num_events) for value, num_events in errors]
+        axis.errorbar(
+            centers, [value for value, _ in errors], bars, fmt="o-", color=color, label=name
+        )
+    axis.set(
+        xlabel="true log$_{10}$(E / GeV)",
+        ylabel="error of log$_{10}$ E (68 % of the events)",
+        title="Energy resolution: smaller is better",
+        ylim=(0, None),
+    )
+
+
+def _draw_pulls(axis: Axes, results: Results) -> None:
+    edges = [x / 5 for x in range(-20, 21)]
+    pulls = np.linspace(-4, 4, 161)
+    width = _width(results.pull)
+    axis.hist(
+        results.pull.clip(-4, 4),
+        edges,
+        density=True,
+        color=NETWORK,
+        alpha=0.6,
+        label=f"network, width {width:.2f}",
+    )
+    normal = np.exp(-(pulls**2) / 2) / np.sqrt(2 * np.pi)
+    axis.plot(pulls, normal, color=INK, label="perfect: width 1")
+    axis.set(
+        xlabel="(reconstructed - true) / predicted uncertainty",
+        ylabel="events per unit",
+        title="Are the energy's uncertainties right?",
+    )
+
+
+def _draw_angles(axis: Axes, results: Results) -> None:
+    angle = np.sort(results.angle)
+    share = np.arange(1, len(angle) + 1) / len(angle)
+    axis.plot(angle, share, color=SIMPLE, label="line fit")
+    grid = np.linspace(0, 180, 181)
+    axis.plot(grid, (1 - np.cos(np.radians(grid))) / 2, color=INK, lw=1, label="chance")
+    axis.set(
+        xlabel="angle between true and reconstructed direction [degrees]",
+        ylabel="share of events below",
+        title="Direction of showers: what simple means know",
+        xlim=(0, 180),
+        ylim=(0, 1),
+    )
