@@ -361,7 +361,7 @@ def test_agrees_with_the_photon_tracking_simulation(shared_data: Path) -> None:
     folder = shared_data / "ppc"
     if not folder.is_dir():
         pytest.skip(f"no photon-tracking simulation in '{folder}'")
-    rows = agreement(compare(folder, num_showers=800, num_tracks=600))
+    rows = agreement(compare(folder, num_showers=3000, num_tracks=800))
     assert len(rows) == 11
     for row in rows:
         assert row.median_deviation < 0.3, row

@@ -1,7 +1,7 @@
 """The tables of `CALIBRATION.json` beside the same figures from our simulation."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ DEPTHS = {
     "all": (-500.0, 500.0),
 }
 _NEAREST, _FARTHEST = 20.0, 250.0  # m, the range in which the tables must agree
+_OUTERMOST = 260.0  # m, the upper edge of the last bin in it
 _STANDARD_STRINGS = 78
 
 
@@ -177,8 +178,11 @@ def _shower_distance(tables: dict[str, Any], showers: pd.DataFrame, light: Light
     residual = light.time[seen] - time[event] - flight
     hit_angle = _angle(vertex[event], direction[event], dom)
 
-    pair = np.arange(len(showers)).repeat(standard.sum())
-    pair_dom = np.tile(np.flatnonzero(standard), len(showers))
+    everything = np.arange(NUM_DOMS)
+    pair, pair_dom = _pairs(
+        len(showers),
+        lambda i: standard & (distance_from_point(vertex[i], everything)[0] < _OUTERMOST),
+    )
     pair_distance, _ = distance_from_point(vertex[pair], pair_dom)
     pair_angle = _angle(vertex[pair], direction[pair], pair_dom)
     energy = columns(showers, "EnergyVisible")[:, 0] / 1e3
@@ -219,20 +223,18 @@ def _track_distance(tables: dict[str, Any], tracks: pd.DataFrame, light: Light) 
     end = begin + columns(tracks, "LengthInDetector")[:, 0]
     standard = standard_doms()
 
-    def geometry(
-        event: NDArray[np.int64], dom: NDArray[np.int64]
-    ) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
-        distance, along, delay = distance_from_line(start[event], direction[event], dom)
-        inside = (along > begin[event]) & (along < end[event]) & standard[dom]
-        return inside, distance, delay
+    def beside(event: int) -> NDArray[np.bool_]:
+        everything = np.arange(NUM_DOMS)
+        distance, along, _ = distance_from_line(start[event], direction[event], everything)
+        inside = (along > begin[event]) & (along < end[event]) & (distance < _OUTERMOST)
+        return np.asarray(inside & standard)
 
-    inside, distance, delay = geometry(light.event, light.dom)
-    event, dom = light.event[inside], light.dom[inside]
-    distance, charge = distance[inside], light.charge[inside]
-    residual = light.time[inside] - time[event] - delay[inside]
-    pair = np.arange(len(tracks)).repeat(NUM_DOMS)
-    pair_inside, pair_distance, _ = geometry(pair, np.tile(np.arange(NUM_DOMS), len(tracks)))
-    pair, pair_distance = pair[pair_inside], pair_distance[pair_inside]
+    pair, pair_dom = _pairs(len(tracks), beside)
+    pair_distance, _, _ = distance_from_line(start[pair], direction[pair], pair_dom)
+    seen = np.isin(light.event * NUM_DOMS + light.dom, pair * NUM_DOMS + pair_dom)
+    event, dom, charge = light.event[seen], light.dom[seen], light.charge[seen]
+    distance, _, delay = distance_from_line(start[event], direction[event], dom)
+    residual = light.time[seen] - time[event] - delay
 
     energy = columns(tracks, "E_entry")[:, 0] / 1e3
     entries = []
@@ -248,6 +250,14 @@ def _track_distance(tables: dict[str, Any], tracks: pd.DataFrame, light: Light) 
     for row, near, _ in _bins(tables["muon"], distance, pair_distance):
         entries += _time_entries("tracks", "all", row, row, near, residual, charge, first)
     return entries
+
+
+def _pairs(
+    num_events: int, near: Callable[[int], NDArray[np.bool_]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Event [m] and DOM index [m] of all pairs; `near` tells an event's mask [5160] of DOMs."""
+    doms = [np.flatnonzero(near(event)) for event in range(num_events)]
+    return np.repeat(np.arange(num_events), [len(dom) for dom in doms]), np.concatenate(doms)
 
 
 def _bins(
