@@ -150,7 +150,8 @@ def table(results: Results) -> str:
         "",
         f"  Pull of the energy: mean {results.pull.mean():.2f}, width {_width(results.pull):.2f} "
         "(0 and 1 if its uncertainties are right)",
-        f"  Direction: a line fit misses by {np.median(results.angle):.0f}° in the median (90°: chance).",
+        f"  Direction: a line fit misses by {np.median(results.angle):.0f}° in the median, where "
+        "chance misses by 90°.",
         "  The tutorial's network does not try: for showers that takes hours of training.",
     ]
     return "\n".join(lines)
