@@ -20,9 +20,9 @@ CONFIG = HOME / "configs/training/getting_started.yaml"
 PICTURE = HOME / "report.png"
 
 EVENTS = 8000
-# First large steps, then small ones: learning rate, and iterations in all. Small batches make more
-# of them in the same time.
-STAGES = ((0.006, 3600), (0.0006, 4601))
+# First large steps, then ever smaller ones: learning rate, and iterations in all. Small batches make
+# more of them in the same time.
+STAGES = ((0.006, 3000), (0.0006, 3700), (0.0001, 4001))
 BATCH_SIZE = 16
 
 
