@@ -20,8 +20,8 @@ CONFIG = HOME / "configs/training/getting_started.yaml"
 PICTURE = HOME / "report.png"
 
 EVENTS = 8000
-# First large steps, then ever smaller ones: learning rate, and iterations in all. Small batches make
-# more of them in the same time.
+# Learning rate, and iterations in all: first large steps, then ever smaller ones. Small batches
+# make more of them in the same time.
 STAGES = ((0.006, 3000), (0.0006, 3700), (0.0001, 4001))
 BATCH_SIZE = 16
 
