@@ -7,12 +7,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from dnn_reco.simulation.light import sample_photoelectrons
 from numpy.typing import NDArray
 
 from dnn_reco.data.features import dom_features
 from dnn_reco.data.hdf5 import InputTables, read_events
 from dnn_reco.simulation.detector import icecube86
+from dnn_reco.simulation.light import sample_photoelectrons
 from dnn_reco.simulation.particles import CHARGED_CURRENT, Interactions, direction_of
 from dnn_reco.simulation.response import ResponseSettings, detect
 from dnn_reco.simulation.truth import follow
