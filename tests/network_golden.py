@@ -74,23 +74,42 @@ def hits(folder: Path, events: Iterable[int] = range(32)) -> Hits:
 
 
 def model_kwargs(folder: Path, name: str) -> dict[str, Any]:
-    return json.loads((folder / f"model_{name}_meta.json").read_text())["model_kwargs"]
+    """Settings of a golden network, with what makes ours repeat the reference's errors."""
+    kwargs = json.loads((folder / f"model_{name}_meta.json").read_text())["model_kwargs"]
+    kwargs["legacy_direction_norm"] = True
+    kwargs["conv_ic78_settings"]["legacy_rotation"] = True
+    return kwargs
 
 
 def our_parameters(arrays: dict[str, NDArray[np.float32]]) -> dict[str, torch.Tensor]:
     """Weights or gradients by golden key, as ours: `ic78/0/hexcell_a_b` become one tensor."""
+    names = {
+        "weights": "weight",
+        "biases": "bias",
+        "local_kernel_0": "weight",
+        "act_slope_weight": "act.slope_weight",
+    }
+    names |= {f"bn_{kind}": f"bn.{kind}" for kind in ("scale", "beta", "pop_mean", "pop_var")}
     ours: dict[str, torch.Tensor] = {}
-    hexagons: dict[str, list[torch.Tensor]] = {}
+    parts: dict[str, list[torch.Tensor]] = {}
     for key in sorted(arrays):
         branch, layer, kind = key.split("/")
+        of_convolution = kind in ("weights", "biases") or kind.startswith(("hex", "rot", "local"))
+        place = f"{branch}.{layer}."
+        place += "convolution." if of_convolution and not branch.startswith("fc") else ""
         tensor = torch.tensor(arrays[key])
         if kind.startswith("hexcell_"):
             # sorted keys are row-major in the cells (a, b)
-            hexagons.setdefault(f"{branch}.{layer}.weight", []).append(tensor)
+            parts.setdefault(f"{place}weight", []).append(tensor)
+        elif kind.startswith("rotvar_"):
+            parts.setdefault(f"{place}spatial", []).append(tensor)
         elif kind != "kernel_assembled":
-            name = {"weights": "weight", "biases": "bias"}.get(kind, kind)
-            ours[f"{branch}.{layer}.{name}"] = tensor
-    return ours | {name: torch.stack(cells) for name, cells in hexagons.items()}
+            ours[place + names.get(kind, kind)] = tensor
+    for name, tensors in parts.items():
+        if name.endswith("spatial"):
+            ours[name.replace("spatial", "in_out")] = tensors.pop()
+        ours[name] = torch.stack(tensors)
+    return ours
 
 
 def model(

@@ -1,14 +1,14 @@
 """Activation functions by the names that configs use, those of TensorFlow first.
 
-All act element by element, and may overwrite their argument. `''` is the identity. Functions
-with trainable parameters (`prelu`, `pelu`, `pgaussian`) are not built yet and are refused.
+All act element by element, and may overwrite their argument. `''` is the identity. Some have
+trainable weights, one for each position and channel.
 """
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from dnn_reco.errors import ModelError
@@ -82,11 +82,75 @@ ACTIVATIONS: dict[str, Activation] = {
     "tanh": torch.tanh,
 }
 
-_PARAMETRISED = ("pelu", "pgaussian", "prelu")
+
+MakeWeights = Callable[[float], nn.Parameter]
+"""Makes initial weights [*positions, C] of the given standard deviation around 0."""
 
 
-def find_activation(name: object, where: str) -> Activation:
-    """The activation function of a name.
+class _Trainable(nn.Module):
+    """An activation function with weights [*positions, C], for inputs [B, C, *positions]."""
+
+    def __init__(self, names: Sequence[str], make_weights: MakeWeights, std: float) -> None:
+        super().__init__()
+        self._names = tuple(names)
+        for name in names:
+            self.register_parameter(name, make_weights(std))
+
+    def _weights(self) -> list[Tensor]:
+        """The weights as [C, *positions]."""
+        return [self.get_parameter(name).movedim(-1, 0) for name in self._names]
+
+
+class PReLU(_Trainable):
+    """x, below zero x (w + 1)."""
+
+    def __init__(self, make_weights: MakeWeights) -> None:
+        super().__init__(["slope_weight"], make_weights, std=1.0)  # as the reference
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to [B, C, *positions]."""
+        (weight,) = self._weights()
+        return torch.where(x < 0, x * (weight + 1), x)
+
+
+class PELU(_Trainable):
+    """x a / b, below zero a (e^(x / b) - 1), with a = w_a + 1 and b = w_b + 1."""
+
+    def __init__(self, make_weights: MakeWeights) -> None:
+        # b must stay clear of 0
+        super().__init__(["a_weight", "b_weight"], make_weights, std=0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to [B, C, *positions]."""
+        a, b = (weight + 1 for weight in self._weights())
+        ratio = x / b
+        # exponentials of large numbers would spoil the gradient, although they are not used
+        return a * torch.where(x < 0, torch.expm1(torch.where(x < 0, ratio, 0)), ratio)
+
+
+class PGaussian(_Trainable):
+    """e^(-((x - μ) / s)² / 2) / s, with s = w_s + 1."""
+
+    def __init__(self, make_weights: MakeWeights) -> None:
+        # s must stay clear of 0
+        super().__init__(["sigma_weight", "mu"], make_weights, std=0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to [B, C, *positions]."""
+        weight, mu = self._weights()
+        sigma = weight + 1
+        return torch.exp(-((x - mu) / sigma).square() / 2) / sigma
+
+
+_TRAINABLE: dict[str, Callable[[MakeWeights], nn.Module]] = {
+    "pelu": PELU,
+    "pgaussian": PGaussian,
+    "prelu": PReLU,
+}
+
+
+def check_activation(name: object, where: str) -> str:
+    """The name of an activation function, if there is one of that name.
 
     Parameters
     ----------
@@ -98,19 +162,20 @@ def find_activation(name: object, where: str) -> Activation:
     Raises
     ------
     ModelError
-        If the name is unknown, or names a function that is not supported yet.
+        If the name is unknown.
     """
-    if isinstance(name, str) and name in ACTIVATIONS:
-        return ACTIVATIONS[name]
-    if name in _PARAMETRISED:
-        raise ModelError(
-            f"{where}: activation '{name}' has trainable parameters, which are not supported yet. "
-            f"Supported: {_listed(ACTIVATIONS)}."
-        )
-    close = difflib.get_close_matches(str(name), ACTIVATIONS, n=1)
+    known = sorted({**ACTIVATIONS, **_TRAINABLE})
+    if isinstance(name, str) and name in known:
+        return name
+    close = difflib.get_close_matches(str(name), known, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    raise ModelError(f"{where}: no activation {name!r}.{hint} Supported: {_listed(ACTIVATIONS)}.")
+    listed = ", ".join(f"'{each}'" for each in known)
+    raise ModelError(f"{where}: no activation {name!r}.{hint} Supported: {listed}.")
 
 
-def _listed(names: dict[str, Activation]) -> str:
-    return ", ".join(f"'{name}'" for name in sorted(names))
+def make_activation(name: str, make_weights: MakeWeights) -> Activation:
+    """The activation function of a name (as `check_activation` gives it).
+
+    One with weights is a module that holds them, for inputs [B, C, *positions].
+    """
+    return _TRAINABLE[name](make_weights) if name in _TRAINABLE else ACTIVATIONS[name]

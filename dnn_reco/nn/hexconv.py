@@ -1,34 +1,56 @@
 """Hexagonal kernels: convolutions over the triangular grid on which the strings stand.
 
-In axial coordinates (a, b) the cells within s - 1 steps of a cell form a hexagon. Inside the
-square of 2s - 1 by 2s - 1 cells around it, those are the cells with s - 1 <= a + b <= 3s - 3,
-counted from the square's corner; its two other corners are no neighbours and carry no weight.
+In axial coordinates (a, b) the cells within s - 1 steps of a cell form a hexagon of size s. A
+kernel is a square of cells around it; cells of the square that do not belong to it carry no weight.
+
+A kernel may have an orientation o, 0 < o < s: then six cells of the ring around the hexagon belong
+to it, too, its tips. o tells where in the ring, and so by how much the kernel is tilted.
+
+Kernels that are rotated share their weights between R angles, 360°/R apart. The cells around the
+middle form rings, ring k with 6k cells; a rotation moves the weights along each ring, between two
+cells where the angle does not lead from cell to cell.
 """
+
+import math
 
 import torch
 from torch import Tensor
 
+Cell = tuple[int, int]
 
-def hexagon_cells(size: int) -> list[tuple[int, int]]:
-    """Cells (a, b) of a hexagon of the given size in its square, row by row.
+
+def kernel_width(size: int, orientation: int) -> int:
+    """Cells along each side of the square around a kernel."""
+    return 2 * size - 1 if orientation == 0 else 2 * size + 1
+
+
+def kernel_cells(size: int, orientation: int) -> list[Cell]:
+    """Cells (a, b) of a kernel in its square, row by row.
 
     Parameters
     ----------
     size
         1 for a single cell, 2 for a cell and its six neighbours, …
+    orientation
+        0: a hexagon; 1 … size - 1: a hexagon with tips.
     """
-    width = 2 * size - 1
-    return [(a, b) for a in range(width) for b in range(width) if size - 1 <= a + b <= 3 * size - 3]
+    s, o = size, orientation
+    middle = kernel_width(s, o) // 2
+    steps = range(-middle, middle + 1)
+    cells = {(a, b) for a in steps for b in steps if max(abs(a), abs(b), abs(a + b)) < s}
+    if o > 0:
+        cells |= {(s - o, -s), (-o, o - s), (-s, o), (o - s, s), (o, s - o), (s, -o)}
+    return sorted((a + middle, b + middle) for a, b in cells)
 
 
-def flat_cells(size: int) -> Tensor:
-    """Row-major index of each hexagon cell in its square [cells], int64."""
-    width = 2 * size - 1
-    return torch.tensor([a * width + b for a, b in hexagon_cells(size)])
+def flat_cells(size: int, orientation: int) -> Tensor:
+    """Row-major index of each cell of a kernel in its square [cells], int64."""
+    width = kernel_width(size, orientation)
+    return torch.tensor([a * width + b for a, b in kernel_cells(size, orientation)])
 
 
-def square_kernel(weight: Tensor, cells: Tensor, size: int) -> Tensor:
-    """Place the weights of the hexagon's cells in the square kernel, 0 elsewhere.
+def square_kernel(weight: Tensor, cells: Tensor, width: int) -> Tensor:
+    """Place the weights of a kernel's cells in its square, 0 elsewhere.
 
     Parameters
     ----------
@@ -36,14 +58,106 @@ def square_kernel(weight: Tensor, cells: Tensor, size: int) -> Tensor:
         Weights [cells, z, channels in, channels out].
     cells
         Result of `flat_cells`.
-    size
-        Size of the hexagon.
+    width
+        Result of `kernel_width`.
 
     Returns
     -------
     Tensor
         Kernel [a, b, z, channels in, channels out].
     """
-    width = 2 * size - 1
     kernel = weight.new_zeros((width * width, *weight.shape[1:]))
     return kernel.index_copy(0, cells, weight).reshape(width, width, *weight.shape[1:])
+
+
+def ring(radius: int) -> list[Cell]:
+    """The 6 · radius cells at `radius` steps around (0, 0), in the order of the reference.
+
+    It begins at the corner (-radius, radius); the second ring begins one cell later. Ring 0 is the
+    middle itself.
+    """
+    if radius == 0:
+        return [(0, 0)]
+    a, b = -radius, radius
+    cells = []
+    for step_a, step_b in ((1, 0), (1, -1), (0, -1), (-1, 0), (-1, 1), (0, 1)):
+        for _ in range(radius):
+            cells.append((a, b))
+            a, b = a + step_a, b + step_b
+    return cells[1:] + cells[:1] if radius == 2 else cells
+
+
+def rotations(size: int, orientation: int, num_rotations: int, legacy: bool) -> Tensor:
+    """Where the weights of a rotated kernel go, for each rotation.
+
+    Parameters
+    ----------
+    size, orientation
+        As in `kernel_cells`; the tips are the cells `orientation`, `orientation + size`, … of their
+        ring.
+    num_rotations
+        Number R of rotations, 360° / R apart.
+    legacy
+        Repeat an error of the reference: with size 2 and orientation 0 one of the six neighbours
+        gets the weight of the one before.
+
+    Returns
+    -------
+    Tensor
+        Share [R, cells of the square, weights] of each weight in each cell, row-major in the cells.
+        Weights are counted from the middle outwards, along each ring.
+    """
+    width = kernel_width(size, orientation)
+    middle = width // 2
+    rings = _ring_weights(size, orientation)
+    count = 1 + max(weight for weights in rings for weight in weights if weight is not None)
+    shares = torch.zeros(num_rotations, width, width, count, dtype=torch.float64)
+    for rotation in range(num_rotations):
+        for radius, weights in enumerate(rings):
+            steps, rest = divmod(rotation * len(weights), num_rotations)
+            beyond = rest / num_rotations  # of the way to the next cell
+            for place, (a, b) in enumerate(ring(radius)):
+                for behind, share in ((steps, 1 - beyond), (steps + 1, beyond)):
+                    weight = weights[(place - behind) % len(weights)]
+                    if weight is not None:
+                        shares[rotation, a + middle, b + middle, weight] += share
+    if legacy and (size, orientation) == (2, 0):
+        (a, b), (a_before, b_before) = ring(1)[4], ring(1)[3]
+        shares[:, a + 1, b + 1] = shares[:, a_before + 1, b_before + 1]
+    return shares.flatten(1, 2)
+
+
+def _ring_weights(size: int, orientation: int) -> list[list[int | None]]:
+    """Number of the weight at each place of each ring, None where tips leave a gap."""
+    rings: list[list[int | None]] = []
+    count = 0
+    for radius in range(size + (orientation > 0)):
+        weights: list[int | None] = []
+        for place in range(max(1, 6 * radius)):
+            has_weight = radius < size or place % size == orientation
+            weights.append(count if has_weight else None)
+            count += has_weight
+        rings.append(weights)
+    return rings
+
+
+def rotated_kernel(shares: Tensor, spatial: Tensor, in_out: Tensor) -> Tensor:
+    """Kernels of all rotations side by side.
+
+    Parameters
+    ----------
+    shares
+        Result of `rotations` [R, cells, weights].
+    spatial
+        Weights in space [weights, z].
+    in_out
+        Weights from channel to channel of each rotation [R, channels in, channels out].
+
+    Returns
+    -------
+    Tensor
+        Kernel [a, b, z, channels in, R · channels out], the channels of one rotation together.
+    """
+    width = math.isqrt(shares.shape[1])
+    kernels = torch.einsum("rkz,rio->kziro", shares @ spatial, in_out)
+    return kernels.reshape(width, width, len(spatial[0]), in_out.shape[1], -1)

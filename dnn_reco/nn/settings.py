@@ -14,28 +14,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from dnn_reco.errors import ModelError
-from dnn_reco.nn.activations import Activation, find_activation
+from dnn_reco.nn.activations import check_activation
 
-_METHODS = ("convolution", "hex_convolution")
+_METHODS = ("convolution", "hex_convolution", "locally_connected")
 _PADDINGS = ("SAME", "VALID")
 _POOLINGS = ("avg", "max", "max_avg")
 
-# Options of the config whose other values are not supported yet, with the one value that is. The
+# Options of the config whose other values are not supported, with the one value that is. The
 # reference lists take `None` for "none", too.
 _FIXED_OPTIONS: dict[str, Any] = {
-    "use_batch_normalisation_list": False,
     "repair_std_deviation_list": True,
     "weights_list": None,
     "biases_list": None,
 }
 _FIXED_CONV_OPTIONS: dict[str, Any] = {**_FIXED_OPTIONS, "trafo_list": None}
-_FIXED_HEX_OPTIONS: dict[str, Any] = {
-    "hex_num_rotations_list": 1,
-    "hex_azimuth_list": None,
-    "hex_zero_out_list": False,
-    "legacy_rotation": False,
-}
-_FIXED_FC_OPTIONS: dict[str, Any] = {**_FIXED_OPTIONS, "max_out_size_list": None}
+_FIXED_HEX_OPTIONS: dict[str, Any] = {"hex_azimuth_list": None}
 
 
 @dataclass(frozen=True)
@@ -52,8 +45,9 @@ class PoolingSettings:
 class ConvSettings:
     """One convolutional layer; sizes along the spatial axes.
 
-    For `hex_convolution`, `filter_size` is (size s, orientation o, length along z), s = 1 being
-    one cell, s = 2 a cell with its six neighbours, and so on.
+    For `hex_convolution`, `filter_size` is (size s, orientation o, length along z), see
+    :mod:`dnn_reco.nn.hexconv`; with `num_rotations` above 1 the kernels are rotated by as many
+    angles, each with `num_filters` output channels. `zero_out` sets cells without a string to 0.
     """
 
     method: str
@@ -62,20 +56,40 @@ class ConvSettings:
     strides: tuple[int, ...]
     dilation: tuple[int, ...]
     padding: str
-    activation: Activation
+    activation: str
     pooling: PoolingSettings | None
+    use_batch_norm: bool
     use_residual: bool
     use_dropout: bool
+    num_rotations: int
+    zero_out: bool
+    legacy_rotation: bool
+
+    @property
+    def num_channels(self) -> int:
+        """Number of output channels."""
+        return self.num_filters * self.num_rotations
 
 
 @dataclass(frozen=True)
 class FCSettings:
-    """One dense layer."""
+    """One dense layer.
+
+    With `max_out_size` m the outputs are the maxima of groups of m of the `size` nodes: nodes
+    j, j + size / m, j + 2 size / m, … make up output j.
+    """
 
     size: int
-    activation: Activation
+    activation: str
+    use_batch_norm: bool
     use_residual: bool
     use_dropout: bool
+    max_out_size: int | None
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of outputs."""
+        return self.size // (self.max_out_size or 1)
 
 
 class _Block:
@@ -133,13 +147,23 @@ class _Block:
                 )
         return values
 
-    def activations(self) -> list[Activation]:
-        """Activation function of each layer."""
+    def activations(self) -> list[str]:
+        """Name of the activation function of each layer."""
         names = self.values("activation_list", "elu")
         return [
-            find_activation(name, self.where("activation_list", layer))
+            check_activation(name, self.where("activation_list", layer))
             for layer, name in enumerate(names)
         ]
+
+    def counts(self, option: str) -> list[int | None]:
+        """The option's value for each layer, a whole number of at least 1; None where absent."""
+        values = self.values(option, None)
+        for layer, value in enumerate(values):
+            if value is not None and not _is_whole(value, minimum=1):
+                raise ModelError(
+                    f"{self.where(option, layer)}: {value!r} is not a whole number of at least 1."
+                )
+        return values
 
     def lengths(self, option: str, default: list[int], num_dims: int) -> list[tuple[int, ...]]:
         """The option's value for each layer: `num_dims` whole numbers, at least 1."""
@@ -161,13 +185,13 @@ class _Block:
         return [value[1:-1] for value in values]
 
     def refuse_unsupported(self, fixed: Mapping[str, Any], layers: Sequence[int]) -> None:
-        """Raise if an option that cannot be chosen yet is set to anything but its default."""
+        """Raise if an option that cannot be chosen is set to anything but its default."""
         for option, only in fixed.items():
             values = self.values(option, only)
             for layer in layers:
                 if values[layer] is not None and values[layer] != only:
                     raise ModelError(
-                        f"{self.where(option, layer)}: {values[layer]!r} is not supported yet, "
+                        f"{self.where(option, layer)}: {values[layer]!r} is not supported, "
                         f"only {only!r} is."
                     )
 
@@ -197,7 +221,7 @@ def parse_conv_settings(
     Raises
     ------
     ModelError
-        If an option is unknown, has a wrong value, or is not supported yet.
+        If an option is unknown, has a wrong value, or is not supported.
     """
     num_filters = _layer_sizes(name, options, "num_filters_list")
     block = _Block(name, options, len(num_filters))
@@ -210,18 +234,22 @@ def parse_conv_settings(
     activations = block.activations()
     residuals = block.flags("use_residual_list")
     dropouts = block.flags("use_dropout_list")
+    norms = block.flags("use_batch_normalisation_list")
     pooling = _pooling_settings(block, windows)
     filters = _filter_sizes(block, methods, num_dims)
-    for layer, (padding, residual) in enumerate(zip(paddings, residuals, strict=True)):
-        if padding == "VALID" and residual:
-            raise ModelError(
-                f"{block.where('padding_list', layer)}: 'VALID' makes the output smaller than the "
-                f"input, so that use_residual_list cannot be true there."
-            )
+    rotations = block.counts("hex_num_rotations_list")
+    zero_outs = block.flags("hex_zero_out_list")
+    legacy = block.flags("legacy_rotation")
+    is_hex = [method == "hex_convolution" for method in methods]
     block.refuse_unsupported(_FIXED_CONV_OPTIONS, range(block.num_layers))
-    hexagonal = [i for i, method in enumerate(methods) if method == "hex_convolution"]
-    block.refuse_unsupported(_FIXED_HEX_OPTIONS, hexagonal)
+    block.refuse_unsupported(_FIXED_HEX_OPTIONS, [i for i, value in enumerate(is_hex) if value])
     block.refuse_unknown()
+    for layer, method in enumerate(methods):
+        if method == "locally_connected" and max(dilations[layer]) > 1:
+            raise ModelError(
+                f"{block.where('dilation_rate_list', layer)}: 'locally_connected' layers have no "
+                f"dilation: set it to 1."
+            )
     return tuple(
         ConvSettings(
             method=methods[i],
@@ -232,8 +260,12 @@ def parse_conv_settings(
             padding=paddings[i],
             activation=activations[i],
             pooling=pooling[i],
+            use_batch_norm=norms[i],
             use_residual=residuals[i],
             use_dropout=dropouts[i],
+            num_rotations=(rotations[i] or 1) if is_hex[i] else 1,
+            zero_out=zero_outs[i] and is_hex[i],
+            legacy_rotation=legacy[i],
         )
         for i in range(block.num_layers)
     )
@@ -247,18 +279,31 @@ def parse_fc_settings(
     Raises
     ------
     ModelError
-        If an option is unknown, has a wrong value, or is not supported yet.
+        If an option is unknown, has a wrong value, or is not supported.
     """
     sizes = _layer_sizes(name, options, "fc_sizes", last=num_outputs)
     block = _Block(name, options, len(sizes))
     block.values("fc_sizes", None)
     activations = block.activations()
+    norms = block.flags("use_batch_normalisation_list")
     residuals = block.flags("use_residual_list")
     dropouts = block.flags("use_dropout_list")
-    block.refuse_unsupported(_FIXED_FC_OPTIONS, range(block.num_layers))
+    max_outs = block.counts("max_out_size_list")
+    block.refuse_unsupported(_FIXED_OPTIONS, range(block.num_layers))
     block.refuse_unknown()
+    for layer, (size, max_out) in enumerate(zip(sizes, max_outs, strict=True)):
+        where = block.where("max_out_size_list", layer)
+        if max_out is not None and size % max_out != 0:
+            raise ModelError(
+                f"{where}: the {size} nodes cannot be divided into groups of {max_out}: choose a "
+                f"divisor of {size}."
+            )
+        if max_out not in (None, 1) and layer == len(sizes) - 1:
+            raise ModelError(
+                f"{where}: the last layer has one node for each label; set it to null there."
+            )
     return tuple(
-        FCSettings(sizes[i], activations[i], residuals[i], dropouts[i])
+        FCSettings(sizes[i], activations[i], norms[i], residuals[i], dropouts[i], max_outs[i])
         for i in range(block.num_layers)
     )
 
@@ -305,7 +350,7 @@ def _filter_sizes(block: _Block, methods: list[str], num_dims: int) -> list[tupl
     sizes = []
     for layer, (method, value) in enumerate(zip(methods, values, strict=True)):
         where = block.where(option, layer)
-        if method == "convolution":
+        if method != "hex_convolution":
             sizes.append(_whole_numbers(value, num_dims, where))
             continue
         if num_dims != 3:
@@ -316,10 +361,10 @@ def _filter_sizes(block: _Block, methods: list[str], num_dims: int) -> list[tupl
         size = _whole_numbers(value, num_dims, where, minimum=0)
         if size[0] < 1 or size[2] < 1:
             raise ModelError(f"{where}: size and z length of {list(size)} must be at least 1.")
-        if size[1] != 0:
+        if size[1] >= size[0]:
             raise ModelError(
-                f"{where}: tilted hexagonal kernels (second entry of {list(size)}) are not "
-                f"supported yet, only [size, 0, z length] is."
+                f"{where}: the orientation (second entry of {list(size)}) must be less than the "
+                f"size (first entry)."
             )
         sizes.append(size)
     return sizes

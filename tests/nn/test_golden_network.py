@@ -35,9 +35,9 @@ def layer_outputs(network, hits):
     return outputs, prediction
 
 
-@pytest.mark.parametrize("name", ["base", "base_strong", "dirnorm"])
+@pytest.mark.parametrize("name", ["base", "base_strong", "dirnorm", "mixed", "tilted10"])
 def test_every_layer_and_the_prediction(golden_network, name):
-    network = network_golden.model(golden_network, name, legacy_direction_norm=True)
+    network = network_golden.model(golden_network, name)
     outputs, prediction = layer_outputs(network, network_golden.hits(golden_network))
     golden = np.load(golden_network / f"model_{name}_outputs.npz")
     layers = [key for key in golden.files if key.startswith(("act/", "pre/"))]

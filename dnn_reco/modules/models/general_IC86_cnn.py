@@ -16,11 +16,12 @@ from torch.nn import functional
 
 from dnn_reco.detector.grid import DEEPCORE_SHAPE, MAIN_SHAPE, NUM_UPPER_DEEPCORE_DOMS
 from dnn_reco.errors import ModelError
+from dnn_reco.nn.conv_layers import ConvLayers
 from dnn_reco.nn.densify import Densify
 from dnn_reco.nn.direction import DirectionSettings
+from dnn_reco.nn.fc_layers import FCLayers
 from dnn_reco.nn.interface import Hits, NetworkSpec, Prediction
 from dnn_reco.nn.label_head import LabelHead
-from dnn_reco.nn.layers import ConvLayers, FCLayers
 from dnn_reco.nn.settings import parse_conv_settings, parse_fc_settings
 
 _DEFAULT_SEED = 42

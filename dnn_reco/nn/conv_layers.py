@@ -1,0 +1,132 @@
+"""Convolutional layers, as the `conv_*_settings` blocks of a config describe them.
+
+Order within a layer: convolution with bias (:mod:`dnn_reco.nn.kernels`), batch normalisation,
+activation, residual addition, pooling, dropout. Layers take and give [B, x, y(, z), channels].
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dnn_reco.errors import ModelError
+from dnn_reco.nn.activations import make_activation
+from dnn_reco.nn.batch_norm import BatchNorm
+from dnn_reco.nn.kernels import LayerInput, check_not_empty, make_convolution
+from dnn_reco.nn.pooling import Pooling
+from dnn_reco.nn.settings import ConvSettings
+from dnn_reco.nn.weights import residual_scales, with_channels
+
+
+class ConvLayer(nn.Module):
+    """One convolutional layer.
+
+    Parameters
+    ----------
+    settings
+        What the layer does.
+    given
+        Its place in the network.
+    keep_prob
+        Probability that dropout keeps a value, in training.
+
+    Attributes
+    ----------
+    output_shape
+        Lengths of the spatial axes of the output.
+
+    Raises
+    ------
+    ModelError
+        If nothing is left of the input, or it cannot be added to the output.
+    """
+
+    output_shape: tuple[int, ...]
+
+    def __init__(self, settings: ConvSettings, given: LayerInput, keep_prob: float) -> None:
+        super().__init__()
+        self.settings = settings
+        self.drop_prob = 1 - keep_prob if settings.use_dropout else 0.0
+        self.convolution = make_convolution(settings, given)
+        self.output_shape = self.convolution.output_shape
+        shape = (*self.output_shape, settings.num_channels)
+        self.bn = BatchNorm(shape, given.dtype) if settings.use_batch_norm else None
+        self.act = make_activation(settings.activation, lambda std: given.weights(shape, std))
+        self.residual_scale: nn.Parameter | None = None
+        if settings.use_residual:
+            self._check_residual(given)
+            self.residual_scale = residual_scales(
+                settings.num_channels, given.generator, given.dtype
+            )
+        self.pooling: Pooling | None = None
+        if settings.pooling is not None:
+            self.pooling = Pooling(settings.pooling, self.output_shape, given.dtype)
+            self.output_shape = self.pooling.output_shape
+            check_not_empty(self.output_shape, given)
+
+    def _check_residual(self, given: LayerInput) -> None:
+        steps = zip(given.shape, self.settings.strides, strict=True)
+        if self.output_shape != tuple(math.ceil(length / stride) for length, stride in steps):
+            raise ModelError(
+                f"{given.where}: padding_list is 'VALID', so that the output of shape "
+                f"{list(self.output_shape)} is smaller than the input of shape "
+                f"{list(given.shape)}, and use_residual_list cannot be true there."
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer to [B, *shape, channels in]."""
+        y = self.convolution(x)
+        if self.bn is not None:
+            y = self.bn(y)
+        y = self.act(y).movedim(1, -1)
+        if self.residual_scale is not None:
+            y = self._add_residual(x, y, self.residual_scale)
+        if self.pooling is not None:
+            y = self.pooling(y)
+        return functional.dropout(y, self.drop_prob) if self.training else y
+
+    def _add_residual(self, x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+        if max(self.settings.strides) > 1:
+            x = x[(slice(None), *(slice(None, None, stride) for stride in self.settings.strides))]
+        x = with_channels(x, y.shape[-1])
+        # Seen as one axis, the last spatial axis and the channels make long vectors: fast on CPUs.
+        scales = scale.expand(y.shape[-2:]).flatten()
+        return (y.flatten(-2) * scales).add_(x.flatten(-2)).view(y.shape)
+
+
+class ConvLayers(nn.Sequential):
+    """Convolutional layers one after the other.
+
+    Attributes
+    ----------
+    num_outputs
+        Number of output values of an event.
+
+    Raises
+    ------
+    ModelError
+        If a layer does not fit its input.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Sequence[ConvSettings],
+        in_channels: int,
+        shape: Sequence[int],
+        keep_prob: float,
+        generator: torch.Generator,
+        dtype: torch.dtype,
+    ) -> None:
+        layers = []
+        shape = tuple(shape)
+        for number, layer_settings in enumerate(settings, start=1):
+            where = f"{name}, layer {number} of {len(settings)}"
+            given = LayerInput(where, in_channels, shape, generator, dtype)
+            layer = ConvLayer(layer_settings, given, keep_prob)
+            layers.append(layer)
+            in_channels, shape = layer_settings.num_channels, layer.output_shape
+        super().__init__(*layers)
+        self.num_outputs = in_channels * math.prod(shape)

@@ -1,0 +1,257 @@
+"""Convolutions with their weights: plain, hexagonal, rotated, and locally connected.
+
+Each takes [B, x, y(, z), channels in] and gives [B, channels out, x, y(, z)]: the convolution
+divided by the square root of the number of inputs n, plus bias, divided by √2. All weights and
+biases start from a normal distribution of width 1 cut at two standard deviations; dividing by √n
+and √2 at run time, not in the weights, keeps the outputs at the scale of the inputs.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dnn_reco.detector.grid import MAIN_SHAPE, STRING_CELL
+from dnn_reco.errors import ModelError
+from dnn_reco.nn.convolution import convolve
+from dnn_reco.nn.hexconv import (
+    flat_cells,
+    kernel_cells,
+    kernel_width,
+    rotated_kernel,
+    rotations,
+    square_kernel,
+)
+from dnn_reco.nn.padding import output_length, pad_argument, pad_widths
+from dnn_reco.nn.settings import ConvSettings
+from dnn_reco.nn.weights import initial_weights
+
+_HALF = math.sqrt(0.5)
+
+
+@dataclass(frozen=True)
+class LayerInput:
+    """What a layer must know of its place in the network.
+
+    Attributes
+    ----------
+    where
+        Settings block and number of the layer, for messages.
+    channels, shape
+        Channels and lengths of the spatial axes of the input.
+    generator, dtype
+        Where initial weights come from, and their type.
+    """
+
+    where: str
+    channels: int
+    shape: tuple[int, ...]
+    generator: torch.Generator
+    dtype: torch.dtype
+
+    def weights(self, shape: Sequence[int], std: float = 1.0) -> nn.Parameter:
+        """Initial weights."""
+        return initial_weights(shape, self.generator, self.dtype, std)
+
+
+class Convolution(nn.Module):
+    """What all of them share: strides, dilation, padding, and the shape of the output.
+
+    Parameters
+    ----------
+    settings
+        What the layer does.
+    given
+        Its place in the network.
+    kernel
+        Lengths of the kernel along the spatial axes.
+
+    Raises
+    ------
+    ModelError
+        If nothing is left of the input.
+    """
+
+    def __init__(self, settings: ConvSettings, given: LayerInput, kernel: Sequence[int]) -> None:
+        super().__init__()
+        self.settings = settings
+        axes = list(zip(given.shape, kernel, settings.strides, settings.dilation, strict=True))
+        self.output_shape = tuple(output_length(*axis, settings.padding) for axis in axes)
+        check_not_empty(self.output_shape, given)
+        widths = [pad_widths(*axis, settings.padding) for axis in axes]
+        symmetric = all(before == after for before, after in widths)
+        self._padding = [before if symmetric else 0 for before, _ in widths]
+        self._extra_padding = None if symmetric else pad_argument(widths)
+
+    def _convolve(self, x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+        """Convolution with a kernel [x, y(, z), channels in, channels out] for all positions."""
+        if self._extra_padding is not None:
+            x = functional.pad(x, self._extra_padding)
+        return convolve(
+            x, kernel, bias, self.settings.strides, self._padding, self.settings.dilation
+        )
+
+
+def check_not_empty(shape: Sequence[int], given: LayerInput) -> None:
+    """Refuse layers whose output is empty."""
+    if min(shape) < 1:
+        raise ModelError(
+            f"{given.where}: nothing is left of its input of shape {list(given.shape)}: use "
+            f"padding 'SAME' or a smaller kernel or window."
+        )
+
+
+class PlainConvolution(Convolution):
+    """A kernel [x, y(, z)] that moves over the input."""
+
+    def __init__(self, settings: ConvSettings, given: LayerInput) -> None:
+        kernel = settings.filter_size
+        super().__init__(settings, given, kernel)
+        self._scale = _HALF / math.sqrt(math.prod(kernel) * given.channels)
+        self.weight = given.weights((*kernel, given.channels, settings.num_channels))
+        self.bias = given.weights((settings.num_channels,))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to [B, x, y(, z), channels in]."""
+        return self._convolve(x, self.weight * self._scale, self.bias * _HALF)
+
+
+class HexagonalConvolution(Convolution):
+    """A hexagonal kernel that moves over the main array; children make it from their weights.
+
+    With `zero_out`, cells where no string stands get no more than the bias.
+
+    Raises
+    ------
+    ModelError
+        If it is not known in which cells strings stand.
+    """
+
+    _no_string: Tensor | None
+
+    def __init__(self, settings: ConvSettings, given: LayerInput) -> None:
+        size, orientation, length = settings.filter_size
+        self._width = kernel_width(size, orientation)
+        super().__init__(settings, given, (self._width, self._width, length))
+        # The reference counts the cells plus (not times) the length along z, and leaves out tips;
+        # kept, since it sets the scale of what trained weights mean.
+        self._scale = _HALF / math.sqrt((len(flat_cells(size, 0)) + length) * given.channels)
+        mask = _cells_without_string(self.output_shape[:2], given) if settings.zero_out else None
+        self.register_buffer("_no_string", mask, persistent=False)
+
+    @abstractmethod
+    def _kernel(self) -> Tensor:
+        """The kernel [a, b, z, channels in, channels out], not yet scaled."""
+
+    bias: nn.Parameter
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to [B, a, b, z, channels in]."""
+        bias = self.bias * _HALF
+        y = self._convolve(x, self._kernel() * self._scale, bias)
+        if self._no_string is None:
+            return y
+        return torch.where(self._no_string, bias[:, None, None, None], y)
+
+
+class FixedHexagon(HexagonalConvolution):
+    """A hexagonal kernel with a weight for each of its cells [cells, z, channels in, out]."""
+
+    _cells: Tensor
+
+    def __init__(self, settings: ConvSettings, given: LayerInput) -> None:
+        super().__init__(settings, given)
+        size, orientation, length = settings.filter_size
+        cells = flat_cells(size, orientation)
+        self.register_buffer("_cells", cells, persistent=False)
+        self.weight = given.weights((len(cells), length, given.channels, settings.num_channels))
+        self.bias = given.weights((settings.num_channels,))
+
+    def _kernel(self) -> Tensor:
+        return square_kernel(self.weight, self._cells, self._width)
+
+
+class RotatedHexagon(HexagonalConvolution):
+    """A hexagonal kernel in several rotations: each has output channels of its own.
+
+    All share their weights in space [weights, z] (see :func:`dnn_reco.nn.hexconv.rotations`), which
+    are multiplied by weights from channel to channel [rotations, channels in, out].
+    """
+
+    _shares: Tensor
+
+    def __init__(self, settings: ConvSettings, given: LayerInput) -> None:
+        super().__init__(settings, given)
+        size, orientation, length = settings.filter_size
+        count = settings.num_rotations
+        shares = rotations(size, orientation, count, settings.legacy_rotation)
+        self.register_buffer("_shares", shares.to(given.dtype), persistent=False)
+        self.spatial = given.weights((shares.shape[-1], length))
+        self.in_out = given.weights((count, given.channels, settings.num_filters))
+        self.bias = given.weights((settings.num_channels,))
+
+    def _kernel(self) -> Tensor:
+        return rotated_kernel(self._shares, self.spatial, self.in_out)
+
+
+class LocalConvolution(Convolution):
+    """A kernel and a bias of its own at each position, [positions, inputs, channels out]."""
+
+    def __init__(self, settings: ConvSettings, given: LayerInput) -> None:
+        kernel = settings.filter_size
+        super().__init__(settings, given, kernel)
+        num_inputs = math.prod(kernel) * given.channels
+        channels = settings.num_channels
+        self._scale = _HALF / math.sqrt(num_inputs)
+        self.weight = given.weights((math.prod(self.output_shape), num_inputs, channels))
+        self.bias = given.weights((*self.output_shape, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to [B, x, y(, z), channels in]."""
+        if self._extra_padding is not None:
+            x = functional.pad(x, self._extra_padding)
+        elif any(self._padding):
+            x = functional.pad(x, pad_argument([(width, width) for width in self._padding]))
+        axes = enumerate(
+            zip(self.settings.filter_size, self.settings.strides, strict=True), start=1
+        )
+        for axis, (length, stride) in axes:
+            x = x.unfold(axis, length, stride)
+        # [B, positions …, C, kernel …] -> [B, positions, kernel · C]
+        num_axes = len(self.output_shape)
+        patches = x.movedim(num_axes + 1, -1).flatten(num_axes + 1).flatten(1, num_axes)
+        y = torch.einsum("bpi,pio->bpo", patches, self.weight * self._scale)
+        return (y.view(-1, *self.bias.shape) + self.bias * _HALF).movedim(-1, 1)
+
+
+def make_convolution(settings: ConvSettings, given: LayerInput) -> Convolution:
+    """The convolution that the settings describe."""
+    if settings.method == "locally_connected":
+        return LocalConvolution(settings, given)
+    if settings.method == "convolution":
+        return PlainConvolution(settings, given)
+    return (FixedHexagon if settings.num_rotations == 1 else RotatedHexagon)(settings, given)
+
+
+def _cells_without_string(shape: Sequence[int], given: LayerInput) -> Tensor:
+    """Mask [a, b, 1] of the cells without a string.
+
+    On the full grid they are known. A smaller square grid with a middle is taken for a hexagon.
+    """
+    has_string = torch.zeros(*shape, 1, dtype=torch.bool)
+    if tuple(shape) == MAIN_SHAPE[:2]:
+        cells = [(int(a), int(b)) for a, b in STRING_CELL]
+    elif shape[0] == shape[1] and shape[0] % 2 == 1:
+        cells = kernel_cells((shape[0] + 1) // 2, 0)
+    else:
+        raise ModelError(
+            f"{given.where}: hex_zero_out_list needs a grid of {list(MAIN_SHAPE[:2])} strings, or "
+            f"an odd square, but the output of this layer has {list(shape)}: switch it off there."
+        )
+    for cell in cells:
+        has_string[cell] = True
+    return ~has_string
