@@ -169,8 +169,17 @@ def test_creating_a_network_leaves_the_global_random_state_alone():
 
 def test_names_of_parameters():
     names = set(GeneralIC86CNN(network_spec(), **KWARGS).state_dict())
-    assert {"ic78.0.weight", "upper.1.bias", "lower.0.residual_scale", "fc_unc.1.weight"} <= names
-    assert all(name.split(".")[2] in ("weight", "bias", "residual_scale") for name in names)
+    convolution = {"convolution.weight", "convolution.bias", "residual_scale"}
+    assert names == {
+        f"{branch}.{layer}.{name}"
+        for branches, kinds in (
+            (("upper", "lower", "ic78"), convolution),
+            (("fc", "fc_unc"), {"weight", "bias"}),
+        )
+        for branch in branches
+        for layer in range(2)
+        for name in kinds
+    }
 
 
 def test_dropout_acts_in_training_only():
