@@ -60,10 +60,15 @@ def _git_record(folder: Path) -> dict[str, Any]:
     return {
         "git_sha": sha or "unknown",
         "git_short_sha": sha[:7] or "unknown",
-        "git_origin": git("remote", "get-url", "origin") or "unknown",
+        "git_origin": _without_password(git("remote", "get-url", "origin")) or "unknown",
         "git_uncommited_changes": bool(changed) if sha else "unknown",
         "git_changed_files": changed.splitlines(),
     }
+
+
+def _without_password(url: str) -> str:
+    """A URL without the user name and password that it may hold: records are shared."""
+    return re.sub(r"(?<=://)[^/@]*@", "", url)
 
 
 def record_text(title: str, config_yaml: str) -> str:
