@@ -52,6 +52,7 @@ def network_spec(config: Config, transformation: TransformationModel) -> Network
         dir_y=labels.label_dir_y_key,
         dir_z=labels.label_dir_z_key,
         pid=tuple(labels.label_pid_keys),
+        particle=dict(labels.label_particle_keys),
     )
     return NetworkSpec(transformation, init_values_array(config), keys)
 

@@ -133,16 +133,19 @@ def label_weights(config: Config, names: Sequence[str]) -> list[float]:
                 f"label_weight_dict: the data have no label '{name}'"
                 f"{f'; the nearest is {near[0]!r}' if near else ''}. There are: {', '.join(names)}"
             )
-    weights = [
-        float(labels.label_weight_dict.get(name, labels.label_weight_initialization))
-        for name in names
-    ]
+    weights = [label_weight(config, name) for name in names]
     if not any(weights):
         raise ConfigError(
             "no label has a weight above 0, so there is nothing to train: name labels in "
             f"label_weight_dict. There are: {', '.join(names)}"
         )
     return weights
+
+
+def label_weight(config: Config, name: str) -> float:
+    """Weight in the loss of one label."""
+    labels = config.labels
+    return float(labels.label_weight_dict.get(name, labels.label_weight_initialization))
 
 
 def init_values_array(config: Config) -> np.ndarray:

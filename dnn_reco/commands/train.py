@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from dnn_reco.commands.memory import keep_freed_memory
 from dnn_reco.commands.network import choose_device, float_type, make_network, network_spec
-from dnn_reco.commands.settings import event_store, label_weights, transform_settings
+from dnn_reco.commands.settings import event_store, label_weight, label_weights, transform_settings
 from dnn_reco.config import TRAINING_KEYS, Config, OptimizerSettings, resolve
 from dnn_reco.data.build import open_events
 from dnn_reco.data.event_set import EventSet
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import find_files, temporary_beside
-from dnn_reco.nn.interface import Network
+from dnn_reco.modules.loss.special_labels import check_special_labels
+from dnn_reco.nn.interface import Network, NetworkSpec
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.training.checkpoint import Checkpoint, Progress, load_latest
 from dnn_reco.training.engine import Training, TrainingPlan
@@ -59,6 +60,7 @@ def run_train(
     spec = network_spec(config, transformation)
     network = make_network(config, spec, torch_device)
     objectives = _make_objectives(config, network)
+    _check_losses(config, objectives, spec)
     training_events, validation_events = _open_data(config, num_threads, cache_dir)
     check_settings(transformation, transform_settings(config, training_events.names), path)
     weights = label_weights(config, spec.label_names)
@@ -209,6 +211,16 @@ def _make_objective(
         clip=settings.clip_gradients_value,
         remove_nan=settings.remove_nan_gradients,
     )
+
+
+def _check_losses(config: Config, objectives: Sequence[Objective], spec: NetworkSpec) -> None:
+    """Check that each loss finds the labels that it looks for, and that these are trained."""
+    trained = {name for name in spec.label_names if label_weight(config, name) > 0}
+    for objective in objectives:
+        classes = config.optimizers[objective.name].loss_class
+        for loss, name in zip(objective.losses, classes, strict=True):
+            message_name = f"model_optimizer_dict.{objective.name}.loss_class '{name}'"
+            check_special_labels(loss, message_name, spec.label_keys, spec.label_names, trained)
 
 
 def _recorder(config: Config, training_step: int) -> Callable[[Progress], None]:

@@ -235,12 +235,12 @@ class Labels(Group):
     )
     label_weight_dict: WeightByName = _key({}, "Weight in the loss of single labels.")
     label_particle_keys: NameByName = _key(
-        {}, "Labels that fill the output particle: energy, time, length, dir_x … pos_z."
+        {}, "Labels of the output particle and of track losses: energy, time, dir_x … pos_z."
     )
     label_update_weights: Flag = _key(
         True, "Adapt the weights during training by how well each label is learned."
     )
-    label_scale_tukey: Flag = _key(False, "Update the scale of the Tukey loss during training.")
+    label_scale_tukey: Flag = _key(False, "Update the scale of Tukey and Huber losses.")
     label_zenith_key: Text | None = _key(None, "Label that holds the zenith [rad].")
     label_azimuth_key: Text | None = _key(None, "Label that holds the azimuth [rad].")
     label_dir_x_key: Text | None = _key(None, "Label that holds x of the direction vector.")

@@ -47,10 +47,39 @@ def shape_direction(vector: Tensor, settings: DirectionSettings) -> Tensor:
         wanted_square = (1 - z.detach().square()).clamp(1e-3, 1)
         square = xy.square().sum(dim=1, keepdim=True) / wanted_square
         return torch.cat([xy / square.clamp(min=_TINY).sqrt(), z], dim=1)
-    square = vector.square().sum(dim=1, keepdim=True)
     if settings.legacy_norm:
-        return vector / square.clamp(1e-6, 1).sqrt()
-    return vector / square.clamp(min=_TINY).sqrt()
+        return vector / vector.square().sum(dim=1, keepdim=True).clamp(1e-6, 1).sqrt()
+    return unit_vector(vector)
+
+
+def unit_vector(vector: Tensor) -> Tensor:
+    """Vectors [B, 3] divided by their length; those shorter than 1e-6 stay shorter than 1."""
+    return vector / vector.square().sum(dim=1, keepdim=True).clamp(min=_TINY).sqrt()
+
+
+def hypotenuse(x: Tensor, y: Tensor) -> Tensor:
+    """√(x² + y²), with gradient 0 where both are 0."""
+    square = x.square() + y.square()
+    positive = square > 0
+    return torch.where(positive, torch.where(positive, square, 1).sqrt(), 0)
+
+
+def angle_between(zenith: Tensor, azimuth: Tensor, zenith_2: Tensor, azimuth_2: Tensor) -> Tensor:
+    """Angle ψ between pairs of directions [B], in radian, from 0 to π.
+
+    sin(ψ/2) and cos(ψ/2) are hypotenuses of products of half angles, which is exact for directions
+    that are almost equal or almost opposite. At 0 and π, where ψ has a kink, its gradient is 0.
+
+    Parameters
+    ----------
+    zenith, azimuth, zenith_2, azimuth_2
+        Angles of both directions [B], in radian.
+    """
+    half_turn = (azimuth - azimuth_2) / 2
+    half_sum, half_difference = (zenith + zenith_2) / 2, (zenith - zenith_2) / 2
+    sine = hypotenuse(half_turn.cos() * half_difference.sin(), half_turn.sin() * half_sum.sin())
+    cosine = hypotenuse(half_turn.cos() * half_difference.cos(), half_turn.sin() * half_sum.cos())
+    return 2 * torch.atan2(sine, cosine)
 
 
 def zenith_and_azimuth(vector: Tensor) -> tuple[Tensor, Tensor]:

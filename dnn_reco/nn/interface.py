@@ -6,7 +6,7 @@ A model named by a config is any callable ``model(spec, **model_kwargs) -> Netwo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,7 +51,17 @@ class Hits:
 
 @dataclass(frozen=True)
 class LabelKeys:
-    """Names of the labels that networks and losses treat in a special way (None: there is none)."""
+    """Names of the labels that networks and losses treat in a special way (None: there is none).
+
+    Attributes
+    ----------
+    zenith, azimuth, dir_x, dir_y, dir_z
+        The label that `label_zenith_key`, … names.
+    pid
+        The classification labels (`label_pid_keys`).
+    particle
+        Labels by the part they have in the reconstructed particle (`label_particle_keys`).
+    """
 
     zenith: str | None = None
     azimuth: str | None = None
@@ -59,6 +69,15 @@ class LabelKeys:
     dir_y: str | None = None
     dir_z: str | None = None
     pid: tuple[str, ...] = ()
+    particle: Mapping[str, str] = field(default_factory=dict)
+
+    def named_by(self, config_key: str) -> str | None:
+        """The label that `label_zenith_key`, …, `label_particle_keys.pos_x`, … names, if any."""
+        group, _, part = config_key.partition(".")
+        if group == "label_particle_keys":
+            return self.particle.get(part)
+        name: str | None = getattr(self, group.removeprefix("label_").removesuffix("_key"))
+        return name
 
 
 @dataclass(frozen=True)

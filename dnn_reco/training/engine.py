@@ -24,6 +24,7 @@ from dnn_reco.data.sampling import EventOrder, stream_key
 from dnn_reco.errors import ModelError
 from dnn_reco.modules.loss.interface import LossContext, Truth
 from dnn_reco.modules.loss.residual import mask_untrained, residual_trafo
+from dnn_reco.modules.loss.special_labels import true_label_names
 from dnn_reco.nn.interface import LabelKeys, Network, Prediction
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.training.checkpoint import (
@@ -144,6 +145,11 @@ class Training:
         self.validation_events = validation_events
         self.plan = plan
         self.device = label_weights.initial.device
+        losses = [loss for objective in self.objectives for loss in objective.losses]
+        needed = true_label_names(losses, label_keys)
+        self._true_needed = torch.tensor(
+            [name in needed for name in self.label_names], device=self.device
+        )
         self.progress = Progress(0, (), self.label_names, transformation, plan.seed)
 
     def run(self, record: Callable[[Progress], None]) -> signal.Signals | None:
@@ -208,11 +214,13 @@ class Training:
         """Predict a batch, and set prediction and truth side by side.
 
         Labels of weight 0 are blanked here, before any loss: nothing that the network says of them
-        can reach the loss or its gradient.
+        can reach the loss or its gradient. (Only the true values stay that a loss asks for.)
         """
         prediction = self.network(batch.hits)
         truth = Truth(batch.labels, self.label_transform(batch.labels))
-        prediction, truth = mask_untrained(prediction, truth, self.label_weights.trained)
+        prediction, truth = mask_untrained(
+            prediction, truth, self.label_weights.trained, self._true_needed
+        )
         context = LossContext(
             self.label_names,
             self.label_keys,

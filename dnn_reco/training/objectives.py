@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from dnn_reco.errors import ConfigError
-from dnn_reco.modules.loss.interface import LossContext, Truth
+from dnn_reco.modules.loss.interface import Loss, LossContext, Truth
 from dnn_reco.nn.interface import Prediction
-
-Loss = Callable[[Prediction, Truth, LossContext], Tensor]
 
 _OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "Adam": torch.optim.Adam,

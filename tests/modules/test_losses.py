@@ -1,17 +1,42 @@
+"""What holds for all losses: the reference's numbers, event weights, labels not trained."""
+
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import network_golden
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from loss_inputs import KEYS, LABELS, all_losses, evaluate, random_events
 
 from dnn_reco.modules.loss import default_loss
 from dnn_reco.modules.loss.interface import LossContext, Truth
 from dnn_reco.modules.loss.residual import mask_untrained, residual_trafo
-from dnn_reco.nn.interface import LabelKeys, Prediction
+from dnn_reco.nn.interface import Prediction
 from dnn_reco.nn.label_transform import LabelTransform
 
-LOSSES = ["abs", "gaussian_likelihood", "mse", "pull_distribution_scale", "tukey", "weighted_mse"]
+LOSSES = all_losses()
+OF_THE_REFERENCE = [
+    "default_loss.abs",
+    "default_loss.gaussian_likelihood",
+    "default_loss.mse",
+    "default_loss.mse_and_cross_entropy",
+    "default_loss.mse_and_weighted_cross_entropy",
+    "default_loss.opening_angle",
+    "default_loss.opening_angle_raleigh",
+    "default_loss.pull_distribution_scale",
+    "default_loss.tukey",
+    "default_loss.weighted_mse",
+    "track_loss.track_pos_gaussian",
+    "track_loss.track_pos_mse",
+]
+WITHOUT_WEIGHTED_GOLDEN = {  # there these fail on a shape
+    *("default_loss.opening_angle", "default_loss.opening_angle_raleigh"),
+    *("track_loss.track_pos_gaussian", "track_loss.track_pos_mse"),
+}
 # median absolute deviation of a normal distribution, where the running median starts
 INITIAL_TUKEY_SCALE = 0.67449
 
@@ -22,23 +47,37 @@ def golden(golden_network):
 
 
 def golden_inputs(golden_network, event_weights):
-    """Prediction (with gradients), truth and context of the golden losses."""
+    """Prediction (with gradients), truth and context of the golden losses.
+
+    As in the golden gradients, labels in physical units come from the transformed ones, and logits
+    stand by themselves.
+    """
     outputs = np.load(golden_network / "model_base_strong_outputs.npz")
+    spec = network_golden.spec(golden_network)
+    transform, names = LabelTransform(spec.transformation), spec.label_names
+    labels_trafo = torch.tensor(outputs["y_pred_trafo"], requires_grad=True)
+    uncertainty_trafo = torch.tensor(outputs["y_unc_pred_trafo"], requires_grad=True)
+    logits = torch.zeros(labels_trafo.shape)
+    for name in spec.label_keys.pid:
+        logits[:, names.index(name)] = torch.tensor(outputs[f"logit/{name}"])
     prediction = Prediction(
-        labels_trafo=torch.tensor(outputs["y_pred_trafo"], requires_grad=True),
-        uncertainty_trafo=torch.tensor(outputs["y_unc_pred_trafo"], requires_grad=True),
-        labels=torch.tensor(outputs["y_pred"]),
-        uncertainty=torch.tensor(outputs["y_unc"]),
-        logits=torch.zeros(outputs["y_pred"].shape),
+        labels_trafo=labels_trafo,
+        uncertainty_trafo=uncertainty_trafo,
+        labels=transform.inverse(labels_trafo),
+        uncertainty=transform.unscale_uncertainty(uncertainty_trafo),
+        logits=logits,
     )
     truth = Truth(torch.tensor(outputs["y_true"]), torch.tensor(outputs["y_true_trafo"]))
-    transformation = network_golden.transformation(golden_network)
-    names = transformation.settings.label_names
-    period = LabelTransform(transformation).azimuth_period(names, "PrimaryAzimuth")
+    particle = {
+        **{f"pos_{axis}": f"Vertex{axis.upper()}" for axis in "xyz"},
+        **{f"dir_{axis}": f"PrimaryDirection{axis.upper()}" for axis in "xyz"},
+        "time": "VertexTime",
+    }
+    period = transform.azimuth_period(names, "PrimaryAzimuth")
     context = LossContext(
         label_names=names,
-        label_keys=network_golden.LABEL_KEYS,
-        residual_trafo=residual_trafo(prediction.labels_trafo, truth.labels_trafo, period),
+        label_keys=replace(spec.label_keys, particle=particle),
+        residual_trafo=residual_trafo(labels_trafo, truth.labels_trafo, period),
         event_weights=event_weights,
         tukey_scale=torch.full((len(names),), INITIAL_TUKEY_SCALE),
     )
@@ -46,27 +85,38 @@ def golden_inputs(golden_network, event_weights):
 
 
 @pytest.mark.parametrize("suffix", ["", "__weighted"])
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", OF_THE_REFERENCE)
 def test_values_and_gradients_equal_golden_ones(golden_network, golden, name, suffix):
+    key = name.partition(".")[2] + suffix
+    if suffix and name in WITHOUT_WEIGHTED_GOLDEN:
+        assert key not in golden.files
+        return
     event_weights = torch.tensor(golden["event_weights"]) if suffix else None
     prediction, truth, context = golden_inputs(golden_network, event_weights)
-    loss = getattr(default_loss, name)(prediction, truth, context)
-    expected = golden[name + suffix]
+    loss = LOSSES[name](prediction, truth, context)
     keep = np.ones(35, dtype=bool)
-    if name == "pull_distribution_scale":
+    if name == "default_loss.pull_distribution_scale":
         # there the residual of the azimuth has lost its sign
         keep[context.label_names.index("PrimaryAzimuth")] = False
-    np.testing.assert_allclose(loss.detach().numpy()[keep], expected[keep], rtol=2e-5, atol=1e-5)
+    np.testing.assert_allclose(loss.detach().numpy()[keep], golden[key][keep], rtol=1e-5)
 
     (loss * torch.tensor(golden["label_weights"])).sum().backward()
     for kind, tensor in (("pred", prediction.labels_trafo), ("unc", prediction.uncertainty_trafo)):
-        expected = golden[f"grad_{kind}/{name}{suffix}"]
-        if expected.shape == (1,):
+        expected = golden[f"grad_{kind}/{key}"]
+        if expected.shape == (1,):  # the loss does not depend on this input
             assert tensor.grad is None
         else:
-            np.testing.assert_allclose(
-                tensor.grad.numpy()[:, keep], expected[:, keep], rtol=2e-4, atol=1e-5
-            )
+            difference = np.abs(tensor.grad.numpy() - expected).max(axis=0)
+            assert (difference <= 1e-5 * np.abs(expected).max(axis=0))[keep].all()
+
+
+def test_golden_numbers_cover_every_loss_of_the_reference(golden):
+    values = {key for key in golden.files if f"grad_pred/{key}" in golden.files}
+    assert {key for key in values if "__" not in key} == {
+        name.partition(".")[2] for name in OF_THE_REFERENCE
+    }
+    independent = [k for k in golden.files if k.startswith("grad_") and golden[k].shape == (1,)]
+    assert len(independent) == 10
 
 
 def test_pull_of_the_azimuth_keeps_the_sign_of_the_residual(golden_network):
@@ -86,41 +136,103 @@ def test_residual_of_periodic_labels_is_the_short_way_round_with_its_sign():
 
 
 @pytest.mark.parametrize("name", LOSSES)
+def test_azimuth_beyond_its_period_is_the_same_azimuth(name):
+    events = random_events(9)
+    azimuth = LABELS.index("azimuth")
+    expected = evaluate(LOSSES[name], events)
+    turns = torch.where(events.true[:, azimuth] > 3, 1.0, -1.0).double()
+    events.predicted[:, azimuth] += 2 * math.pi * turns
+    turned = evaluate(LOSSES[name], events)
+    torch.testing.assert_close(turned.loss, expected.loss)
+    torch.testing.assert_close(turned.predicted, expected.predicted)
+
+
+@pytest.mark.parametrize("name", LOSSES)
 def test_untrained_labels_yield_no_nan_whatever_they_hold(name):
-    bad = torch.tensor([math.nan, math.inf, 0.0, -math.inf])
-    raw = torch.randn(4, 3, requires_grad=True)
-    poison = torch.ones(4, 3)
-    poison[:, 1] = bad
-    values = raw * poison
-    prediction = Prediction(values, values, values, values, values)
-    truth = Truth(values.detach(), torch.zeros(4, 3) * poison)
-    trained = torch.tensor([True, False, True])
+    """Energy has no special meaning, and of two classes one may be trained alone."""
+    loss, untrained = LOSSES[name], ["energy", "p_starting"]
+    events = random_events(4).to(torch.float32)
+    raw = events.predicted.requires_grad_()
+    poison, trained = torch.ones(4, len(LABELS)), torch.ones(len(LABELS), dtype=torch.bool)
+    for label in untrained:
+        poison[:, LABELS.index(label)] = torch.tensor([math.nan, math.inf, 0.0, -math.inf])
+        trained[LABELS.index(label)] = False
+    said = raw * poison
+    prediction = Prediction(said, said.abs(), said, said.abs(), said)
+    truth = Truth(events.true * poison, events.true * poison)
     prediction, truth = mask_untrained(prediction, truth, trained)
-    residual = residual_trafo(
-        prediction.labels_trafo, truth.labels_trafo, torch.tensor([math.inf, 6.0, 6.0])
-    )
-    context = LossContext(("a", "b", "c"), LabelKeys(), residual, None, torch.ones(3))
-    loss = getattr(default_loss, name)(prediction, truth, context)
-    assert torch.isfinite(loss).all()
-    (gradient,) = torch.autograd.grad(loss.sum(), values)
+    residual = prediction.labels_trafo - truth.labels_trafo
+    context = LossContext(LABELS, KEYS, residual, None, torch.ones(len(LABELS)))
+    values = loss(prediction, truth, context)
+    assert torch.isfinite(values).all()
+    (gradient,) = torch.autograd.grad(values.sum(), said)
     assert torch.isfinite(gradient).all()
-    assert (gradient[:, 1] == 0).all()
+    assert (gradient[:, ~trained] == 0).all()
+    assert (gradient[:, trained] != 0).any()
 
 
-def test_event_weights_act_as_repeated_events():
-    torch.manual_seed(1)
-    labels, sigma = torch.randn(3, 2), torch.rand(3, 2) + 0.1
-    repeats = torch.tensor([1, 4, 2])
+def test_true_values_that_a_loss_needs_are_kept_of_untrained_labels():
+    numbers = torch.tensor([[1.0, 2.0, 3.0]])
+    prediction = Prediction(numbers, numbers, numbers, numbers, numbers)
+    masked, truth = mask_untrained(
+        prediction,
+        Truth(numbers, numbers),
+        torch.tensor([True, False, False]),
+        torch.tensor([False, True, False]),
+    )
+    assert truth.labels.tolist() == [[1.0, 2.0, 0.0]]
+    assert truth.labels_trafo.tolist() == [[1.0, 0.0, 0.0]]
+    assert masked.labels.tolist() == [[1.0, 0.0, 0.0]]
 
-    def loss(labels, sigma, weights, name):
-        prediction = Prediction(labels, sigma, labels, sigma, labels)
-        truth = Truth(torch.zeros_like(labels), torch.zeros_like(labels))
-        context = LossContext(("a", "b"), LabelKeys(), labels, weights, torch.ones(2))
-        return getattr(default_loss, name)(prediction, truth, context)
 
-    for name in ("abs", "gaussian_likelihood", "mse", "tukey", "weighted_mse"):
-        weighted = loss(labels, sigma, repeats[:, None].float(), name)
-        repeated = loss(
-            labels.repeat_interleave(repeats, 0), sigma.repeat_interleave(repeats, 0), None, name
-        )
-        torch.testing.assert_close(weighted, repeated)
+# Var(d / σ) knows no event weights; the signal below an event has another order when repeated.
+REPEATABLE = sorted(
+    LOSSES.keys()
+    - {"default_loss.pull_distribution_scale", "default_loss.mse_and_weighted_cross_entropy"}
+)
+
+
+@pytest.mark.parametrize("name", REPEATABLE)
+def test_event_weights_act_as_repeated_events(name):
+    events = random_events(5)
+    repeats = torch.tensor([1, 4, 2, 1, 3])
+    weighted = evaluate(LOSSES[name], events, repeats[:, None].double())
+    numbers = torch.arange(5).repeat_interleave(repeats)
+    repeated = evaluate(LOSSES[name], events.take(numbers))
+    torch.testing.assert_close(weighted.loss, repeated.loss)
+    for part in ("predicted", "sigma", "logits"):
+        summed = torch.zeros_like(events.true).index_add(0, numbers, getattr(repeated, part))
+        torch.testing.assert_close(getattr(weighted, part), summed)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES.keys() - {"default_loss.pull_distribution_scale"}))
+@settings(max_examples=20, deadline=None)
+@given(
+    weights=st.lists(st.sampled_from([0.0, 1e-12, 0.5, 3.0, 1e12]), min_size=2, max_size=6),
+    factor=st.sampled_from([1e-3, 1e5]),
+)
+def test_an_event_of_weight_0_is_as_good_as_absent_and_only_ratios_of_weights_count(
+    name, weights, factor
+):
+    loss, events = LOSSES[name], random_events(len(weights), seed=3)
+    column = torch.tensor(weights, dtype=torch.float64)[:, None]
+    result = evaluate(loss, events, column)
+    kept = torch.nonzero(column[:, 0]).flatten()
+    if len(kept) == 0:
+        assert (result.loss == 0).all()
+        assert (result.predicted == 0).all()
+        return
+    others = evaluate(loss, events.take(kept), column[kept])
+    torch.testing.assert_close(result.loss, others.loss)
+    torch.testing.assert_close(result.predicted[kept], others.predicted)
+    if name != "default_loss.mse_and_weighted_cross_entropy":  # has an absolute 1e-6 in it
+        scaled = evaluate(loss, events, factor * column)
+        torch.testing.assert_close(scaled.loss, result.loss)
+
+
+def test_the_page_of_losses_tells_of_each():
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "losses.md").read_text()
+    for name in LOSSES:
+        module, _, function = name.partition(".")
+        assert f"`{function}`" in page, name
+        assert f"`{module}`" in page, name

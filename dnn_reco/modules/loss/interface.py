@@ -2,14 +2,23 @@
 
 A loss is a plain function ``loss(prediction, truth, context) -> Tensor [L]``: one value for each
 label, averaged over the events of the batch. A list of losses is summed; the label weights multiply
-the result afterwards.
+the result afterwards. A loss that looks for labels by their meaning says so with
+:func:`dnn_reco.modules.loss.special_labels.uses_labels`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from torch import Tensor
 
-from dnn_reco.nn.interface import LabelKeys
+from dnn_reco.nn.interface import LabelKeys, Prediction
+
+# Smaller uncertainties count as this where a loss takes their logarithm or divides by them.
+MIN_UNCERTAINTY = 1e-6
+# Standard deviation over median absolute deviation of a normal distribution
+_MAD_TO_STD = 1.4826
+_MIN_SCALE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -44,3 +53,11 @@ class LossContext:
     residual_trafo: Tensor
     event_weights: Tensor | None
     tukey_scale: Tensor
+
+    @property
+    def residual_scale(self) -> Tensor:
+        """Standard deviation [L] of normally distributed residuals with that median, above 0."""
+        return _MAD_TO_STD * self.tukey_scale.clamp(min=_MIN_SCALE)
+
+
+Loss: TypeAlias = Callable[[Prediction, Truth, LossContext], Tensor]

@@ -27,7 +27,7 @@ def residual_trafo(prediction_trafo: Tensor, truth_trafo: Tensor, period: Tensor
 
 
 def mask_untrained(
-    prediction: Prediction, truth: Truth, trained: Tensor
+    prediction: Prediction, truth: Truth, trained: Tensor, true_needed: Tensor | None = None
 ) -> tuple[Prediction, Truth]:
     """Replace whatever untrained labels hold by constants.
 
@@ -38,7 +38,11 @@ def mask_untrained(
     ----------
     trained
         Whether each label has a weight [L], bool.
+    true_needed
+        Whether the true value of each label is kept in physical units though it is not trained
+        [L], bool: losses of other labels need it. None: of no label.
     """
+    kept = trained if true_needed is None else trained | true_needed
     replaced = {
         tensor.name: torch.where(
             trained,
@@ -50,7 +54,7 @@ def mask_untrained(
     return (
         replace(prediction, **replaced),
         Truth(
-            labels=torch.where(trained, truth.labels, 0),
+            labels=torch.where(kept, truth.labels, 0),
             labels_trafo=torch.where(trained, truth.labels_trafo, 0),
         ),
     )

@@ -1,0 +1,70 @@
+"""A likelihood of directions on the sphere."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from dnn_reco.modules.loss.interface import MIN_UNCERTAINTY, LossContext, Truth
+from dnn_reco.modules.loss.reduction import at_labels, weighted_mean
+from dnn_reco.modules.loss.special_labels import columns, label_indices, uses_labels
+from dnn_reco.nn.direction import unit_vector
+from dnn_reco.nn.interface import Prediction
+
+_VECTOR = ("label_dir_x_key", "label_dir_y_key", "label_dir_z_key")
+# Below this concentration the logarithm of the norm is a series.
+_SMALL = 0.3
+# Expansion of ln(sinh κ / κ) in κ², without the constant, which is 0
+_SERIES = (
+    1 / 6,
+    -1 / 180,
+    1 / 2835,
+    -1 / 37800,
+    1 / 467775,
+    -691 / 3831077250,
+    2 / 127702575,
+    -3617 / 2605132530000,
+)
+
+
+@uses_labels(predicted=_VECTOR)
+def von_mises_fisher(prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
+    """⟨-2 ln p⟩ of the von Mises-Fisher distribution around the predicted direction.
+
+    p = κ / (4π sinh κ) exp(κ cos ψ) is the density on the sphere (per steradian) of the true
+    direction, at the angle ψ from the predicted one. The uncertainties σ of the three components
+    (physical units) give its concentration κ = 2 / (σx² + σy² + σz²): for small angles the squared
+    components of the deviation then have these squares as their expectation, together.
+
+    A third of it stands at each of the three labels, so that with equal label weights they count
+    as one likelihood, to be added to those of other labels; 0 at others. Vectors are normalised.
+    """
+    indices = label_indices(_VECTOR, context)
+    predicted = unit_vector(columns(prediction.labels, indices))
+    true = unit_vector(columns(truth.labels, indices))
+    sigma = columns(prediction.uncertainty, indices).clamp(min=MIN_UNCERTAINTY)
+    kappa = 2 / sigma.square().sum(dim=1, keepdim=True)
+    # = 1 - cos ψ, exact for small angles
+    deviation = (predicted - true).square().sum(dim=1, keepdim=True) / 2
+    terms = 2 * (kappa * deviation - log_norm(kappa))
+    third = weighted_mean(terms, context.event_weights).squeeze() / 3
+    return at_labels(dict.fromkeys(indices, third), len(context.label_names))
+
+
+def log_norm(kappa: Tensor) -> Tensor:
+    """Logarithm of the factor C in the von Mises-Fisher density p = C exp(κ (cos ψ - 1)).
+
+    C = κ exp(κ) / (4π sinh κ) = κ / (2π (1 - exp(-2κ))); with κ not taken out of the exponential it
+    would have to be subtracted again, which loses all digits for large κ. Values and gradients are
+    exact to rounding for any κ > 0.
+    """
+    small, large = kappa.clamp(max=_SMALL), kappa.clamp(min=_SMALL)
+    square = small.square()
+    series = torch.zeros_like(square)
+    for coefficient in reversed(_SERIES):
+        series = (series + coefficient) * square
+    return torch.where(
+        kappa < _SMALL,
+        small - series - math.log(4 * math.pi),
+        large.log() - torch.log1p(-torch.exp(-2 * large)) - math.log(2 * math.pi),
+    )

@@ -1,0 +1,143 @@
+"""Labels that a loss looks for by their meaning: direction, position, classification.
+
+Which label is the zenith, say, the config tells (`label_zenith_key`). Whether a loss finds all that
+it looks for is checked before any event is read.
+"""
+
+import difflib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dnn_reco.errors import ConfigError
+from dnn_reco.modules.loss.interface import Loss, LossContext
+from dnn_reco.nn.interface import LabelKeys
+
+
+@dataclass(frozen=True)
+class SpecialLabels:
+    """What a loss looks for.
+
+    Attributes
+    ----------
+    predicted
+        Config keys of the labels whose predictions it combines: all of them must be trained, since
+        predictions of other labels are blanked.
+    true
+        Config keys of the labels whose true values it needs, trained or not.
+    only_classes
+        Whether it acts on classification labels alone: one of them must be trained.
+    """
+
+    predicted: tuple[str, ...] = ()
+    true: tuple[str, ...] = ()
+    only_classes: bool = False
+
+
+def uses_labels(
+    *, predicted: tuple[str, ...] = (), true: tuple[str, ...] = (), only_classes: bool = False
+) -> Callable[[Loss], Loss]:
+    """Decorate a loss with what it looks for (see :class:`SpecialLabels`)."""
+
+    def decorate(loss: Loss) -> Loss:
+        loss.special_labels = SpecialLabels(  # type: ignore[attr-defined]
+            predicted, true, only_classes
+        )
+        return loss
+
+    return decorate
+
+
+def special_labels(loss: Loss) -> SpecialLabels:
+    """What a loss looks for; nothing if it is not decorated."""
+    found: SpecialLabels = getattr(loss, "special_labels", SpecialLabels())
+    return found
+
+
+def label_index(config_key: str, keys: LabelKeys, names: Sequence[str]) -> int:
+    """Position among the labels of the one that a config key names.
+
+    Raises
+    ------
+    ConfigError
+        If the key is not set, or names no label.
+    """
+    name = keys.named_by(config_key)
+    if name is None:
+        raise ConfigError(f"'{config_key}' is not set: name a label there ({', '.join(names)})")
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f" (is '{near[0]}' meant?)" if near else ""
+        raise ConfigError(
+            f"'{config_key}' names '{name}', which is not among the labels{hint}: "
+            f"{', '.join(names)}"
+        )
+    return names.index(name)
+
+
+def label_indices(config_keys: Sequence[str], context: LossContext) -> list[int]:
+    """Positions among the labels of those that config keys name."""
+    return [label_index(key, context.label_keys, context.label_names) for key in config_keys]
+
+
+def columns(values: Tensor, indices: Sequence[int]) -> Tensor:
+    """Some columns [B, K] of the values [B, L] of all labels."""
+    return torch.stack([values[:, index] for index in indices], dim=1)
+
+
+def where_class(context: LossContext, values: Tensor, others: Tensor) -> Tensor:
+    """Take `values` for classification labels, `others` for the rest; all [L]."""
+    is_class = [name in context.label_keys.pid for name in context.label_names]
+    rows = zip(is_class, values.unbind(), others.unbind(), strict=True)
+    return torch.stack([value if chosen else other for chosen, value, other in rows])
+
+
+def check_special_labels(
+    loss: Loss, name: str, keys: LabelKeys, names: Sequence[str], trained: Collection[str]
+) -> None:
+    """Check that a loss will find what it looks for.
+
+    Parameters
+    ----------
+    loss
+        The loss function.
+    name
+        What to call it in messages.
+    keys
+        Names of special labels.
+    names
+        Names of all labels.
+    trained
+        Names of those with a weight above 0.
+
+    Raises
+    ------
+    ConfigError
+        Naming the config key to set, or the label to give a weight.
+    """
+    wanted = special_labels(loss)
+    try:
+        for key in wanted.true:
+            label_index(key, keys, names)
+        for key in wanted.predicted:
+            label = names[label_index(key, keys, names)]
+            if label not in trained:
+                raise ConfigError(
+                    f"the label '{label}' ('{key}') has weight 0, but {', '.join(wanted.predicted)}"
+                    " are trained together: give each a weight above 0 in label_weight_dict"
+                )
+    except ConfigError as error:
+        raise ConfigError(f"{name} cannot be used: {error}") from error
+    if wanted.only_classes and not set(keys.pid) & set(trained):
+        raise ConfigError(
+            f"{name} trains classification labels alone, but no label of 'label_pid_keys' has a "
+            "weight above 0: name such labels there and in label_weight_dict, or use another loss"
+        )
+
+
+def true_label_names(losses: Collection[Loss], keys: LabelKeys) -> set[str]:
+    """Names of the labels whose true values losses need, trained or not."""
+    named = {keys.named_by(key) for loss in losses for key in special_labels(loss).true}
+    return {name for name in named if name is not None}
