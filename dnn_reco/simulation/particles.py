@@ -46,7 +46,8 @@ class ParticleSettings:
         (Gandhi et al., Phys. Rev. D 58 (1998) 093009).
     margin
         Interactions are spread evenly over the detector and this distance around it, in m, at most
-        300. Muons from outside are aimed at the same volume.
+        300; if negative, over what is as far inside of its surface, at most 150. Muons from outside
+        are aimed at the same volume.
     through_going
         Share of the muon neutrinos' charged-current interactions that happen outside of that
         volume, at any distance up to the mean range of their muon, which flies into it.
@@ -78,12 +79,16 @@ class ParticleSettings:
                 f"The zenith angles to simulate are {low:g} to {high:g} degrees; give two rising "
                 "numbers between 0 (from above) and 180 (from below)."
             )
-        for name, largest in (("nc_fraction", 1.0), ("through_going", 1.0), ("margin", REACH)):
+        for name, smallest, largest in (
+            ("nc_fraction", 0.0, 1.0),
+            ("through_going", 0.0, 1.0),
+            ("margin", -150.0, REACH),
+        ):
             value = getattr(self, name)
-            if not 0 <= value <= largest:
+            if not smallest <= value <= largest:
                 raise ConfigError(
-                    f"'{name}' of the simulation is {value:g}; give a number between 0 and "
-                    f"{largest:g}."
+                    f"'{name}' of the simulation is {value:g}; give a number between "
+                    f"{smallest:g} and {largest:g}."
                 )
 
 

@@ -83,6 +83,12 @@ def test_vertices_fill_the_volume_evenly() -> None:
     assert inner.contains(events.vertex).mean() == pytest.approx(expected, abs=0.01)
 
 
+def test_negative_margin_keeps_vertices_away_from_the_surface() -> None:
+    events = some(5000, flavor="nue", margin=-60.0)
+    depth = detector_hull().depth(events.vertex)
+    assert 60 <= depth.min() < 62
+
+
 def test_through_going_muons_come_from_outside_and_aim_at_the_detector() -> None:
     events = some(flavor="numu", through_going=0.5, margin=100.0, energy=(1e3, 1e6))
     volume = detector_hull().extended(100)
@@ -174,6 +180,7 @@ def test_light_matches_the_truth() -> None:
         ({"nc_fraction": 1.5}, "'nc_fraction'"),
         ({"through_going": -0.1}, "'through_going'"),
         ({"margin": 400.0}, "'margin'"),
+        ({"margin": -200.0}, "'margin'"),
     ],
 )
 def test_settings_that_make_no_sense(settings: dict[str, object], named: str) -> None:
