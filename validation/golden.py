@@ -145,9 +145,7 @@ class GoldenFolder:
         """True labels of the input data [n, L]."""
         return torch.tensor(self.arrays(self.data)["labels"])
 
-    def network(
-        self, name: str, legacy: bool, transformation: str | None = None
-    ) -> GeneralIC86CNN:
+    def network(self, name: str, legacy: bool, transformation: str | None = None) -> GeneralIC86CNN:
         """A network of ``model_<name>_*`` with its weights, in inference mode.
 
         Parameters

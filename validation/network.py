@@ -58,7 +58,11 @@ class Comparison:
 
 
 def compare(
-    what: str, ours: Tensor | NDArray[Any], golden: NDArray[Any], allowed: float, axis: int | None = None
+    what: str,
+    ours: Tensor | NDArray[Any],
+    golden: NDArray[Any],
+    allowed: float,
+    axis: int | None = None,
 ) -> Comparison:
     """Compare two arrays of one shape; with `axis`, each column along the others on its own scale."""
     ours = ours.detach().numpy() if isinstance(ours, Tensor) else np.asarray(ours)
@@ -125,7 +129,11 @@ def golden_prediction(folder: GoldenFolder, golden: Arrays) -> Prediction:
             column = folder.label_names.index(key.removeprefix("logit/"))
             logits[:, column] = torch.tensor(golden[key])
     return Prediction(
-        labels_trafo, uncertainty_trafo, labels, transform.unscale_uncertainty(uncertainty_trafo), logits
+        labels_trafo,
+        uncertainty_trafo,
+        labels,
+        transform.unscale_uncertainty(uncertainty_trafo),
+        logits,
     )
 
 
@@ -147,9 +155,7 @@ def check_losses(folder: GoldenFolder, name: str) -> Iterator[Comparison]:
                 prediction, truth, torch.tensor(golden["event_weights"]) if suffix else None
             )
             values = function(prediction, truth, context)
-            yield compare(
-                loss + suffix, values[keep], golden[loss + suffix][keep], LOSSES
-            )
+            yield compare(loss + suffix, values[keep], golden[loss + suffix][keep], LOSSES)
             (values * label_weights).sum().backward()
             for kind, tensor in (
                 ("pred", prediction.labels_trafo),

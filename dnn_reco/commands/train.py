@@ -16,6 +16,7 @@ from dnn_reco.commands.settings import event_store, label_weight, label_weights,
 from dnn_reco.config import TRAINING_KEYS, Config, OptimizerSettings, resolve
 from dnn_reco.data.build import open_events
 from dnn_reco.data.event_set import EventSet
+from dnn_reco.data.records import ColumnNames
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import find_files, temporary_beside
 from dnn_reco.modules.loss.special_labels import check_special_labels
@@ -23,9 +24,11 @@ from dnn_reco.nn.interface import Network, NetworkSpec
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.training.checkpoint import Checkpoint, Progress, load_latest
 from dnn_reco.training.engine import Training, TrainingPlan
+from dnn_reco.training.evaluation import EvaluationHook
+from dnn_reco.training.event_weights import EventWeights
 from dnn_reco.training.label_weights import LabelWeights
 from dnn_reco.training.monitor import device_name
-from dnn_reco.training.objectives import Objective, make_optimizer
+from dnn_reco.training.objectives import Objective, learning_rate_schedule, make_optimizer
 from dnn_reco.training.run_record import (
     record_text,
     retire,
@@ -61,6 +64,7 @@ def run_train(
     network = make_network(config, spec, torch_device)
     objectives = _make_objectives(config, network)
     _check_losses(config, objectives, spec)
+    event_weights, evaluation = _user_functions(config, spec)
     training_events, validation_events = _open_data(config, num_threads, cache_dir)
     check_settings(transformation, transform_settings(config, training_events.names), path)
     weights = label_weights(config, spec.label_names)
@@ -81,6 +85,8 @@ def run_train(
         validation_events,
         transformation.digest,
         plan,
+        event_weights,
+        evaluation,
     )
     if checkpoint is not None:
         training.restore(checkpoint)
@@ -101,20 +107,27 @@ def run_train(
 
 def _refuse_unsupported(config: Config) -> None:
     """Name keys whose effect is not there yet: they must never be ignored."""
-    unsupported = {
-        "event_weight_class": config.event_weights.event_weight_class is not None,
-        "evaluation_class": config.training.evaluation_class is not None,
-        "nn_biased_selection": config.biased_selection.nn_biased_selection is not None
-        and config.biased_selection.nn_biased_selection.apply_biased_selection,
-    }
-    for key, used in unsupported.items():
-        if used:
-            switch_off = (
-                "set nn_biased_selection.apply_biased_selection: False"
-                if key == "nn_biased_selection"
-                else f"leave {key} empty"
-            )
-            raise ConfigError(f"{key} is not supported yet: {switch_off} to train without it")
+    selection = config.biased_selection.nn_biased_selection
+    if selection is not None and selection.apply_biased_selection:
+        raise ConfigError(
+            "nn_biased_selection is not supported yet: set "
+            "nn_biased_selection.apply_biased_selection: False to train without it"
+        )
+
+
+def _user_functions(
+    config: Config, spec: NetworkSpec
+) -> tuple[EventWeights | None, EvaluationHook | None]:
+    """What `event_weight_class` and `evaluation_class` ask for."""
+    columns = ColumnNames(spec.label_names, spec.transformation.settings.misc_names)
+    event_weights = evaluation = None
+    if name := config.event_weights.event_weight_class:
+        function = resolve(name, "event_weight_class")
+        event_weights = EventWeights(function, name, config.plugin_view(), columns)
+    if name := config.training.evaluation_class:
+        function = resolve(name, "evaluation_class")
+        evaluation = EvaluationHook(function, name, config.plugin_view(), columns, spec.label_keys)
+    return event_weights, evaluation
 
 
 def _open_data(
@@ -210,6 +223,7 @@ def _make_objective(
         l2=settings.l2_regularization,
         clip=settings.clip_gradients_value,
         remove_nan=settings.remove_nan_gradients,
+        schedule=learning_rate_schedule(key, settings.optimizer_settings),
     )
 
 

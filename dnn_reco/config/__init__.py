@@ -1,8 +1,8 @@
 """The config: YAML files become typed, validated settings once, at the border of the program."""
 
 from dnn_reco.config.load import load_config
-from dnn_reco.config.plugin_config import PluginConfig
-from dnn_reco.config.plugins import resolve, source_hash
+from dnn_reco.config.plugin_config import PluginConfig, needed_setting
+from dnn_reco.config.plugins import call_plugin, resolve, source_hash
 from dnn_reco.config.report import CheckReport, check_config, show_config
 from dnn_reco.config.schema import (
     TRAFO_KEYS,
@@ -25,8 +25,10 @@ __all__ = [
     "Origin",
     "PluginConfig",
     "ScheduleSettings",
+    "call_plugin",
     "check_config",
     "load_config",
+    "needed_setting",
     "resolve",
     "show_config",
     "source_hash",

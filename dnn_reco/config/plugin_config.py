@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dnn_reco.config.validate import nearest
+from dnn_reco.errors import ConfigError
 
 
 class PluginConfig(Mapping[str, Any]):
@@ -60,3 +61,26 @@ class PluginConfig(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+
+def needed_setting(config: Mapping[str, Any], key: str, who: str) -> Any:
+    """The value of a key that a function cannot do without.
+
+    Parameters
+    ----------
+    config
+        The settings.
+    key
+        The key.
+    who
+        Who needs it, for the message.
+
+    Raises
+    ------
+    ConfigError
+        If the key is not set.
+    """
+    value = config.get(key)
+    if value is None:
+        raise ConfigError(f"{who} needs the key '{key}' in the configuration")
+    return value

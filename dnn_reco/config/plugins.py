@@ -3,6 +3,8 @@
 import hashlib
 import inspect
 import pkgutil
+import traceback
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from dnn_reco.config.validate import nearest
-from dnn_reco.errors import ConfigError
+from dnn_reco.errors import ConfigError, DataError, DnnRecoError
 
 
 def resolve(dotted_name: str, key: str) -> Any:
@@ -91,3 +93,36 @@ def source_hash(plugin: Any) -> str:
     if file is None:
         raise ConfigError(f"{plugin!r} is not defined in a Python source file")
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def call_plugin(
+    function: Callable[..., Any], name: str, key: str, occasion: str, *arguments: object
+) -> Any:
+    """Call a user's function; whatever goes wrong in it is told with its place.
+
+    Parameters
+    ----------
+    function
+        The function.
+    name, key
+        Its name, and the config key that gave it.
+    occasion
+        What it is called for, such as "for 'events.hdf5'".
+    arguments
+        What it is called with.
+
+    Raises
+    ------
+    DataError
+        If it raises something that is not an error of ours.
+    """
+    try:
+        return function(*arguments)
+    except (DnnRecoError, MemoryError):
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)[1:]
+        place = f" (line {frames[0].lineno} of '{frames[0].filename}')" if frames else ""
+        raise DataError(
+            f"{name} ({key}) failed {occasion}: {type(error).__name__}: {error}{place}"
+        ) from error

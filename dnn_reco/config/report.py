@@ -10,7 +10,7 @@ from typing import Any
 from dnn_reco.config.plugins import resolve
 from dnn_reco.config.schema import GROUPS, TRAINING_KEYS
 from dnn_reco.config.settings import Config
-from dnn_reco.errors import ConfigError
+from dnn_reco.errors import ConfigError, DnnRecoError
 
 _CLASS_KEYS = (
     "data_handler_label_class",
@@ -96,7 +96,12 @@ def _origin(config: Config, name: str) -> str:
 
 def check_config(config: Config) -> CheckReport:
     """Check plug-ins, data files and the keys that a training needs; list the notices."""
-    checks = [*_check_plugins(config), *_check_data_files(config), *_check_needed(config)]
+    checks = [
+        *_check_plugins(config),
+        *_check_schedules(config),
+        *_check_data_files(config),
+        *_check_needed(config),
+    ]
     lines = [f"{'ok     ' if ok else 'PROBLEM'}  {text}" for ok, text in checks]
     lines += [f"{notice.level:<7}  {notice.text}" for notice in config.notices]
     count = sum(not ok for ok, _ in checks)
@@ -120,6 +125,21 @@ def _check_plugins(config: Config) -> Iterator[tuple[bool, str]]:
                 yield False, str(error)
             else:
                 yield True, f"{key}: {dotted_name}"
+
+
+def _check_schedules(config: Config) -> Iterator[tuple[bool, str]]:
+    from dnn_reco.utils.learning_rate import make_schedule  # it needs this package
+
+    for name, optimizer in config.values().get("model_optimizer_dict", {}).items():
+        key = f"model_optimizer_dict.{name}.optimizer_settings.learning_rate"
+        rate = optimizer["optimizer_settings"].get("learning_rate")
+        if isinstance(rate, dict):
+            try:
+                make_schedule(key, rate)
+            except DnnRecoError as error:
+                yield False, str(error)
+            else:
+                yield True, f"{key}: {rate['full_class_string']}"
 
 
 def _check_data_files(config: Config) -> Iterator[tuple[bool, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,9 @@ from torch import Tensor
 from dnn_reco.data.event_set import Events, EventSet
 from dnn_reco.data.sampling import EventOrder
 from dnn_reco.nn.interface import Hits
+
+# Gives the weight of each event [B, 1].
+Weigh = Callable[[Events], Tensor]
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,14 @@ class Batch:
         Hit DOMs, untransformed.
     labels, misc
         Labels [B, L] and misc data [B, M], untransformed.
+    event_weights
+        Weight of each event in the loss [B, 1]; None where all weigh the same.
     """
 
     hits: Hits
     labels: Tensor
     misc: Tensor
+    event_weights: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device; from pinned memory without waiting."""
@@ -39,6 +45,9 @@ class Batch:
             self.hits.to(device, non_blocking=True),
             self.labels.to(device, non_blocking=True),
             self.misc.to(device, non_blocking=True),
+            None
+            if self.event_weights is None
+            else self.event_weights.to(device, non_blocking=True),
         )
 
     def pinned(self) -> Batch:
@@ -53,11 +62,12 @@ class Batch:
             ),
             self.labels.pin_memory(),
             self.misc.pin_memory(),
+            None if self.event_weights is None else self.event_weights.pin_memory(),
         )
 
 
-def as_batch(events: Events) -> Batch:
-    """Tensors of events as read from the store."""
+def as_batch(events: Events, weigh: Weigh | None = None) -> Batch:
+    """Tensors of events as read from the store, with their weights if `weigh` gives any."""
     num_events = len(events.labels)
     counts = np.diff(events.offsets)
     hits = Hits(
@@ -66,12 +76,23 @@ def as_batch(events: Events) -> Batch:
         torch.from_numpy(events.dom.astype(np.int64)),
         torch.from_numpy(events.features),
     )
-    return Batch(hits, torch.from_numpy(events.labels), torch.from_numpy(events.misc))
+    return Batch(
+        hits,
+        torch.from_numpy(events.labels),
+        torch.from_numpy(events.misc),
+        None if weigh is None else weigh(events),
+    )
 
 
-def read_batch(events: EventSet, order: EventOrder, number: int, batch_size: int) -> Batch:
+def read_batch(
+    events: EventSet,
+    order: EventOrder,
+    number: int,
+    batch_size: int,
+    weigh: Weigh | None = None,
+) -> Batch:
     """Batch `number` of a stream: the same for the same arguments, whenever it is asked for."""
-    return as_batch(events.read(order.batch(number, batch_size)))
+    return as_batch(events.read(order.batch(number, batch_size)), weigh)
 
 
 class PrefetchedBatches:
@@ -90,6 +111,8 @@ class PrefetchedBatches:
         Whether to place batches in pinned memory, for a GPU.
     depth
         How many batches to read ahead.
+    weigh
+        Gives the weights of the events; None: all weigh the same.
     """
 
     def __init__(
@@ -100,11 +123,13 @@ class PrefetchedBatches:
         first: int,
         pin: bool = False,
         depth: int = 8,
+        weigh: Weigh | None = None,
     ) -> None:
         self.seconds_waited = 0.0
         self._events, self._order, self._batch_size = events, order, batch_size
         self._first = first
         self._pin = pin
+        self._weigh = weigh
         self._ready: queue.Queue[Batch | Exception] = queue.Queue(maxsize=depth)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read_ahead, name="batches", daemon=True)
@@ -134,7 +159,7 @@ class PrefetchedBatches:
         number = self._first
         while not self._stop.is_set():
             try:
-                batch = read_batch(self._events, self._order, number, self._batch_size)
+                batch = read_batch(self._events, self._order, number, self._batch_size, self._weigh)
                 self._ready.put(batch.pinned() if self._pin else batch)
             except Exception as error:  # handed to the consumer, who raises it
                 self._ready.put(error)

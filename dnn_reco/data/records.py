@@ -7,7 +7,6 @@ applied, and where the event's hits lie.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,10 +17,10 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
-from dnn_reco.config import PluginConfig, resolve
+from dnn_reco.config import PluginConfig, call_plugin, resolve
 from dnn_reco.data.hdf5 import EVENT_ID
 from dnn_reco.detector import grid
-from dnn_reco.errors import DataError, DnnRecoError
+from dnn_reco.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -309,18 +308,8 @@ def _apply_filter(
 
 
 def _call(dotted_name: str, key: str, path: Path, *arguments: object) -> Any:
-    """Call a user's function; whatever goes wrong in it is told with its place."""
-    function = resolve(dotted_name, key)
-    try:
-        return function(*arguments)
-    except (DnnRecoError, MemoryError):
-        raise
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)[1:]
-        place = f" (line {frames[0].lineno} of '{frames[0].filename}')" if frames else ""
-        raise DataError(
-            f"{dotted_name} ({key}) failed for '{path}': {type(error).__name__}: {error}{place}"
-        ) from error
+    """Call a user's function for a file."""
+    return call_plugin(resolve(dotted_name, key), dotted_name, key, f"for '{path}'", *arguments)
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ from types import FrameType
 import torch
 from torch import Tensor
 
-from dnn_reco.data.batches import Batch, PrefetchedBatches, read_batch
+from dnn_reco.data.batches import Batch, PrefetchedBatches, Weigh, read_batch
 from dnn_reco.data.event_set import EventSet
 from dnn_reco.data.sampling import EventOrder, stream_key
 from dnn_reco.errors import ModelError
+from dnn_reco.modules.evaluation.interface import PredictedBatch
 from dnn_reco.modules.loss.interface import LossContext, Truth
 from dnn_reco.modules.loss.residual import mask_untrained, residual_trafo
 from dnn_reco.modules.loss.special_labels import true_label_names
@@ -34,6 +35,7 @@ from dnn_reco.training.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
+from dnn_reco.training.evaluation import EvaluationHook
 from dnn_reco.training.label_weights import LabelWeights
 from dnn_reco.training.monitor import (
     ProgressBar,
@@ -89,8 +91,19 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class Judged:
-    """A batch with what the network says of it, ready for losses and scores."""
+    """A batch with what the network says of it, ready for losses and scores.
 
+    Attributes
+    ----------
+    predicted
+        The batch, and all that the network says of it.
+    prediction, truth
+        Prediction and truth of the trained labels, the others blanked.
+    context
+        What else losses may need.
+    """
+
+    predicted: PredictedBatch
     prediction: Prediction
     truth: Truth
     context: LossContext
@@ -119,6 +132,10 @@ class Training:
         Digest of the transformation model.
     plan
         How to train.
+    event_weights
+        Gives the weights of the events; None: all weigh the same.
+    evaluation
+        Called at each validation; None: nothing is.
     """
 
     def __init__(
@@ -133,6 +150,8 @@ class Training:
         validation_events: EventSet,
         transformation: str,
         plan: TrainingPlan,
+        event_weights: Weigh | None = None,
+        evaluation: EvaluationHook | None = None,
     ) -> None:
         self.network = network
         self.label_transform = label_transform
@@ -144,6 +163,8 @@ class Training:
         self.training_events = training_events
         self.validation_events = validation_events
         self.plan = plan
+        self.event_weights = event_weights
+        self.evaluation = evaluation
         self.device = label_weights.initial.device
         losses = [loss for objective in self.objectives for loss in objective.losses]
         needed = true_label_names(losses, label_keys)
@@ -170,7 +191,12 @@ class Training:
         with (
             stop_on_signals() as asked_to_stop,
             PrefetchedBatches(
-                self.training_events, order, plan.batch_size, first, self.device.type == "cuda"
+                self.training_events,
+                order,
+                plan.batch_size,
+                first,
+                pin=self.device.type == "cuda",
+                weigh=self.event_weights,
             ) as batches,
             closing(TensorBoard(plan.log_path, first)) as tensorboard,
             closing(ProgressBar(first, plan.num_iterations, plan.batch_size)) as bar,
@@ -206,6 +232,8 @@ class Training:
             objective.name: objective.gradient(losses[objective.name][1], objective.name != last)
             for objective in self.objectives
         }
+        for objective in self.objectives:
+            objective.set_learning_rate(iteration)
         norms = {o.name: o.step(gradients[o.name]) for o in self.objectives}
         self.label_weights.collect(judged.context.residual_trafo)
         return norms
@@ -216,19 +244,19 @@ class Training:
         Labels of weight 0 are blanked here, before any loss: nothing that the network says of them
         can reach the loss or its gradient. (Only the true values stay that a loss asks for.)
         """
-        prediction = self.network(batch.hits)
+        predicted = PredictedBatch(batch, self.network(batch.hits))
         truth = Truth(batch.labels, self.label_transform(batch.labels))
         prediction, truth = mask_untrained(
-            prediction, truth, self.label_weights.trained, self._true_needed
+            predicted.prediction, truth, self.label_weights.trained, self._true_needed
         )
         context = LossContext(
             self.label_names,
             self.label_keys,
             residual_trafo(prediction.labels_trafo, truth.labels_trafo, self.azimuth_period),
-            None,
+            batch.event_weights,
             self.label_weights.tukey_scale,
         )
-        return Judged(prediction, truth, context)
+        return Judged(predicted, prediction, truth, context)
 
     def _losses(self, judged: Judged) -> dict[str, tuple[Tensor, Tensor]]:
         """Loss of each optimizer, without and with its penalties."""
@@ -240,10 +268,15 @@ class Training:
         }
 
     @torch.no_grad()
-    def _score(self, batch: Batch) -> Scores:
-        """Scores of a batch in inference mode: no dropout, and nothing in the network changes."""
+    def _judge_unseen(self, events: EventSet, stream: str, number: int) -> Judged:
+        """Predict a batch in inference mode: no dropout, and nothing in the network changes."""
         self.network.eval()
-        judged = self._judge(batch.to(self.device))
+        order = self._order(events, stream)
+        batch = read_batch(events, order, number, self.plan.batch_size, self.event_weights)
+        return self._judge(batch.to(self.device))
+
+    @torch.no_grad()
+    def _score(self, judged: Judged) -> Scores:
         return score(
             self._losses(judged), judged.prediction, judged.truth, judged.context.residual_trafo
         )
@@ -262,15 +295,11 @@ class Training:
         the run.
         """
         number = iteration // self.plan.validation_frequency
-        scores = {
-            name: self._score(
-                read_batch(events, self._order(events, stream), number, self.plan.batch_size)
-            )
-            for name, stream, events in (
-                ("train", "training print-out", self.training_events),
-                ("val", "validation", self.validation_events),
-            )
+        judged = {
+            "train": self._judge_unseen(self.training_events, "training print-out", number),
+            "val": self._judge_unseen(self.validation_events, "validation", number),
         }
+        scores = {name: self._score(batch) for name, batch in judged.items()}
         weights = self.label_weights.current.cpu().numpy()
         trained = self.label_weights.trained.cpu().numpy()
         done = self.progress.training_steps[-1]
@@ -289,9 +318,12 @@ class Training:
             "events_per_second": done * self.plan.batch_size / bar.seconds,
             "share_of_time_waiting_for_data": seconds_waited / bar.seconds,
             **{f"gradient_norm/{name}": float(norm) for name, norm in norms.items()},
-            **{f"learning_rate/{o.name}": o.learning_rate for o in self.objectives},
+            **{f"learning_rate/{o.name}": o.learning_rate(iteration) for o in self.objectives},
         }
         tensorboard.write(iteration, self.label_names, trained, weights, scores, extra)
+        if self.evaluation is not None:
+            predicted = (judged["train"].predicted, judged["val"].predicted)
+            self.evaluation(iteration, *predicted, bar.print, tensorboard.add_scalar)
 
     def _order(self, events: EventSet, stream: str) -> EventOrder:
         return EventOrder(events.events_per_shard, self.plan.seed, stream, self.plan.shuffle_window)

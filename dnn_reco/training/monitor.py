@@ -160,6 +160,10 @@ class TensorBoard:
         for label, i in trained_labels(label_names, trained):
             self._writers["train"].add_scalar(f"label_weight/{label}", weights[i], iteration)
 
+    def add_scalar(self, batch: str, tag: str, value: float, iteration: int) -> None:
+        """Write one scalar to the logs of a batch, "train" or "val"."""
+        self._writers[batch].add_scalar(tag, value, iteration)
+
     def _write_label(
         self, writer: SummaryWriter, iteration: int, name: str, scores: Scores, i: int
     ) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dnn_reco.errors import ConfigError
 from dnn_reco.modules.loss.interface import Loss, LossContext, Truth
 from dnn_reco.nn.interface import Prediction
+from dnn_reco.utils.learning_rate import ConstantRate, Schedule, make_schedule, rate_at
 
 _OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "Adam": torch.optim.Adam,
@@ -21,6 +22,8 @@ _OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 # The reference's default, where PyTorch has 1e-8.
 _DEFAULTS: dict[str, dict[str, Any]] = {"Adam": {"eps": 1e-7}, "AdamW": {"eps": 1e-7}}
 _SPELLINGS = {"learning_rate": "lr", "epsilon": "eps"}
+_DEFAULT_LEARNING_RATE = 0.001
+_RATE_KEY = "optimizer_settings.learning_rate"
 # Ways to compute the same step, of which PyTorch takes one; all parameters at once is the fastest.
 _IMPLEMENTATIONS = {"foreach", "fused", "differentiable"}
 
@@ -45,6 +48,8 @@ class Objective:
         Global norm to which the gradient is clipped; None leaves it as it is.
     remove_nan
         Whether gradient entries that are not finite become 0.
+    schedule
+        Learning rate by iteration, which counts from 0.
     """
 
     name: str
@@ -55,11 +60,20 @@ class Objective:
     l2: float
     clip: float | None
     remove_nan: bool
+    schedule: Schedule
 
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate of the next step."""
-        return float(self.optimizer.param_groups[0]["lr"])
+    def learning_rate(self, iteration: int) -> float:
+        """The learning rate of an iteration: the same whatever happened before it."""
+        return rate_at(f"model_optimizer_dict.{self.name}.{_RATE_KEY}", self.schedule, iteration)
+
+    def set_learning_rate(self, iteration: int) -> None:
+        """Prepare the optimizer for the step of an iteration."""
+        rate = self.learning_rate(iteration)
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
     def loss(
         self, prediction: Prediction, truth: Truth, context: LossContext, weights: Tensor
@@ -100,6 +114,27 @@ class Objective:
         return norm
 
 
+def learning_rate_schedule(key: str, settings: Mapping[str, Any]) -> Schedule:
+    """The learning rate by iteration that the settings of an optimizer ask for.
+
+    Parameters
+    ----------
+    key
+        Where the optimizer stands in the config, for messages.
+    settings
+        Its settings: the learning rate is a number, or a schedule.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such schedule, or it does not take its settings.
+    """
+    rate = settings.get("learning_rate", settings.get("lr", _DEFAULT_LEARNING_RATE))
+    if isinstance(rate, int | float):
+        return ConstantRate(rate)
+    return make_schedule(f"{key}.{_RATE_KEY}", rate)
+
+
 def make_optimizer(
     key: str, optimizer: str, settings: Mapping[str, Any], parameters: Sequence[nn.Parameter]
 ) -> torch.optim.Optimizer:
@@ -132,11 +167,8 @@ def make_optimizer(
             arguments["betas"] = tuple(betas)
         else:
             arguments[_SPELLINGS.get(name, name)] = value
-    if not isinstance(arguments.get("lr", 0.001), int | float):
-        raise ConfigError(
-            f"{key}: learning-rate schedules are not supported yet; give learning_rate a number"
-        )
-    arguments.setdefault("lr", 0.001)
+    schedule = learning_rate_schedule(key, settings)
+    arguments["lr"] = rate_at(f"{key}.{_RATE_KEY}", schedule, 0)
     if not _IMPLEMENTATIONS & arguments.keys():
         arguments["fused"] = True
     try:

@@ -132,15 +132,62 @@ def test_biased_selection_is_refused_unless_switched_off(trained: Workspace) -> 
     assert trained.run("train", "--iterations", "2").exit_code == 0
 
 
-def test_learning_rate_schedule_is_refused(trained: Workspace) -> None:
-    trained.set(
-        "optimizer_settings",
-        "{learning_rate: {full_class_string: "
-        "tensorflow.keras.optimizers.schedules.ExponentialDecay, settings: {decay_rate: 0.9}}}",
-    )
+def test_mistake_in_a_learning_rate_schedule(trained: Workspace) -> None:
+    schedule = "tensorflow.keras.optimizers.schedules.ExponentialDecay"
+    rate = f"{{full_class_string: {schedule}, settings: {{decay_rate: 0.9}}}}"
+    trained.set("optimizer_settings", f"{{learning_rate: {rate}}}")
+    path = "model_optimizer_dict.gaussian.optimizer_settings.learning_rate.settings"
+    for message in (
+        trained.error("train", "--iterations", "2"),
+        trained.run("config check").out,
+    ):
+        assert f"{path}: '{schedule}' does not take these settings" in message
+        assert "initial_learning_rate, decay_steps, decay_rate, staircase" in message
+
+
+def test_event_weights_from_misc_values_that_are_not_loaded(trained: Workspace) -> None:
+    trained.append("event_weight_file: event_weights\nevent_weight_name: event_selection_weight")
+    trained.append("event_weights_nugen_keys: [weights_flux]\nevent_weights_num_nugen_files: 10")
     message = trained.error("train", "--iterations", "2")
-    assert "model_optimizer_dict.gaussian" in message
-    assert "schedules are not supported yet" in message
+    assert "needs the misc value 'weights_flux', which is not loaded" in message
+    assert "misc_load_dict" in message
+
+
+def test_functions_and_schedules_of_the_reference_in_its_older_spelling(
+    workspace: Workspace,
+) -> None:
+    """Labels by cuts, event weights, opening angles and a schedule in one training."""
+    workspace.set("data_handler_label_file", "muon_scattering_labels")
+    workspace.set("data_handler_label_name", "muon_scattering")
+    workspace.set("evaluation_file", "default_evaluation")
+    workspace.set("evaluation_name", "eval_direction")
+    workspace.set("validation_frequency", "1")
+    workspace.edit(r"^(label_weight_dict:)$", r"\1\n  p_bright: 1.0")
+    workspace.edit(r"^(label_pid_keys:)$", r"\1\n  - p_bright")
+    workspace.edit(r"^(misc_load_dict:)$", r"\1\n  MCPrimary: energy")
+    workspace.append("labels_muon_scattering_defs: {p_bright: {EnergyVisible: 300}}")
+    workspace.append("event_weight_file: event_weights\nevent_weight_name: event_selection_weight")
+    workspace.append("event_weights_nugen_keys: MCPrimary_energy\nevent_weights_num_nugen_files: 5")
+    schedule = "tf.keras.optimizers.schedules.CosineDecay"
+    settings = "{initial_learning_rate: 0.001, decay_steps: 100}"
+    workspace.set(
+        "optimizer_settings",
+        f"{{learning_rate: {{full_class_string: {schedule}, settings: {settings}}}}}",
+    )
+    assert workspace.run("trafo").exit_code == 0
+    result = workspace.run("train", "--iterations", "2")
+    assert result.exit_code == 0, result.err
+    assert result.out.count("p_bright, mean: ") == 2
+    assert result.out.count("\t[Validation] Opening Angle: mean ") == 4  # angles and vectors
+    assert workspace.run("train", "--iterations", "3").exit_code == 0
+
+
+@pytest.mark.parametrize("key", ["event_weight_class", "evaluation_class"])
+def test_misspelt_function(trained: Workspace, key: str) -> None:
+    trained.append(f"{key}: dnn_reco.modules.evaluation.default_evaluation.eval_directions")
+    message = trained.error("train", "--iterations", "2")
+    assert f"'{key}' is" in message
+    assert "the nearest name there is 'eval_direction'" in message
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from dnn_reco.errors import ConfigError
 from dnn_reco.modules.loss.interface import LossContext, Truth
 from dnn_reco.nn.interface import LabelKeys, Prediction
 from dnn_reco.training.objectives import Objective, make_optimizer
+from dnn_reco.utils.learning_rate import ConstantRate, PiecewiseConstantDecay
 
 
 def make_objective(parameter: torch.nn.Parameter, **changes: object) -> Objective:
@@ -21,6 +22,7 @@ def make_objective(parameter: torch.nn.Parameter, **changes: object) -> Objectiv
         "l2": 0.0,
         "clip": None,
         "remove_nan": False,
+        "schedule": ConstantRate(1.0),
     }
     return Objective(**(settings | changes))  # type: ignore[arg-type]
 
@@ -88,6 +90,36 @@ def test_an_objective_changes_its_own_parameters_only() -> None:
     assert other.grad is None
 
 
+def test_the_learning_rate_follows_the_schedule() -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    schedule = PiecewiseConstantDecay([0, 1], [1.0, 0.1, 0.01])
+    objective = make_objective(weight, schedule=schedule)
+    for iteration in range(4):
+        objective.set_learning_rate(iteration)
+        objective.step([torch.ones(1)])
+    assert weight.item() == pytest.approx(-(1.0 + 0.1 + 0.01 + 0.01))
+    assert [objective.learning_rate(i) for i in (0, 1, 5)] == [1.0, 0.1, 0.01]
+
+
+def test_a_learning_rate_that_is_a_tensor_is_changed_in_place() -> None:
+    """Captured graphs of a GPU read it from where it lies."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    rate = torch.tensor(1.0)
+    optimizer = torch.optim.Adam([weight], lr=rate, capturable=False, foreach=False)
+    objective = make_objective(weight, optimizer=optimizer, schedule=ConstantRate(0.25))
+    objective.set_learning_rate(3)
+    assert optimizer.param_groups[0]["lr"] is rate
+    assert rate.item() == 0.25
+
+
+def test_an_optimizer_starts_with_the_first_rate_of_its_schedule() -> None:
+    name = "tensorflow.keras.optimizers.schedules.PolynomialDecay"
+    rate = {"full_class_string": name, "settings": {"initial_learning_rate": 0.3, "decay_steps": 7}}
+    parameters = [torch.nn.Parameter(torch.ones(1))]
+    adam = make_optimizer("key", "Adam", {"learning_rate": rate}, parameters)
+    assert adam.param_groups[0]["lr"] == 0.3
+
+
 def test_adam_takes_keras_spelling_and_has_its_epsilon() -> None:
     parameters = [torch.nn.Parameter(torch.ones(1))]
     adam = make_optimizer("key", "Adam", {"learning_rate": 0.01, "beta_1": 0.8}, parameters)
@@ -105,7 +137,7 @@ def test_adam_takes_keras_spelling_and_has_its_epsilon() -> None:
         ("Adamm", {}, "no optimizer 'Adamm'.*Adam, AdamW, SGD"),
         ("Adam", {"learning_rat": 1}, "learning_rat"),
         ("Adam", {"learning_rate": -1.0}, "learning rate"),
-        ("Adam", {"learning_rate": {"full_class_string": "x"}}, "schedules are not supported"),
+        ("Adam", {"learning_rate": {"full_class_string": "x"}}, "optimizer_settings.learning_rate"),
     ],
 )
 def test_wrong_optimizers_are_named(optimizer: str, settings: dict, message: str) -> None:

@@ -11,17 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from dnn_reco.config import needed_setting
 from dnn_reco.data.hdf5 import read_columns
-from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.errors import DataError
 
 SPEED_OF_LIGHT = 0.299792458  # m / ns
 
 DIRECTION_NAMES = ("direction_x", "direction_y", "direction_z")
 POSITION_NAMES = ("rel_pos_x", "rel_pos_y", "rel_pos_z")
 _VERTEX_NAMES = ("VertexX", "VertexY", "VertexZ")
+_LOADER = "the label loader"
 _ID_NAMES = ("Run", "Event", "SubEvent", "SubEventStream", "exists")
 
-Values = np.ma.MaskedArray[Any, np.dtype[np.float64]]
+# Numbers or truth values, masked where there are none.
+Values = np.ma.MaskedArray[Any, np.dtype[Any]]
 
 
 def simple_label_loader(
@@ -63,18 +66,19 @@ def simple_label_loader(
     DataError
         A table or column is missing in the file.
     """
-    table: str = _setting(config, "data_handler_label_key")
-    events: str = _setting(config, "data_handler_time_offset_name")
+    table: str = needed_setting(config, "data_handler_label_key", _LOADER)
+    events: str = needed_setting(config, "data_handler_time_offset_name", _LOADER)
+    place = f"table '{table}' of '{input_data}'"
     data, names = read_columns(input_data, table, None, events, "data_handler_label_key")
     labels: dict[str, Values] = {name: data[:, i] for i, name in enumerate(names)}
 
     added: tuple[str, ...] = ()
     if config.get("label_add_dir_vec"):
-        labels.update(zip(DIRECTION_NAMES, _direction(labels, config, input_data), strict=True))
+        labels.update(zip(DIRECTION_NAMES, _direction(labels, config, place), strict=True))
         added += DIRECTION_NAMES
     if config.get("label_position_at_rel_time") is not None:
         offset, _ = read_columns(input_data, events, ["value"], events)
-        position = _position_at_time(labels, config, offset[:, 0], input_data)
+        position = _position_at_time(labels, config, offset[:, 0], place)
         labels.update(zip(POSITION_NAMES, position, strict=True))
         added += POSITION_NAMES
 
@@ -82,35 +86,54 @@ def simple_label_loader(
         ignored = {*_ID_NAMES, *added}
         chosen = config.get("label_keys_to_load") or names
         label_names = [name for name in chosen if name not in ignored] + list(added)
-    columns = [_label(labels, name, table, input_data) for name in label_names]
-    stacked = np.ma.stack(columns, axis=1) if columns else np.ma.masked_array(data[:, :0])
-    return stacked, list(label_names)
+    if not label_names:
+        return np.ma.masked_array(data[:, :0]), []
+    return stack_labels(labels, label_names, place)
 
 
-def _setting(config: Mapping[str, Any], key: str) -> Any:
-    if config.get(key) is None:
-        raise ConfigError(f"the label loader needs the key '{key}' in the configuration")
-    return config[key]
+def stack_labels(
+    labels: Mapping[str, Values], names: Sequence[str], place: str
+) -> tuple[Values, list[str]]:
+    """Labels by name, as a loader returns them.
+
+    Parameters
+    ----------
+    labels
+        The labels [n], masked where there is none for an event.
+    names
+        Names of those wanted, in order.
+    place
+        Where they come from, for messages.
+
+    Returns
+    -------
+    labels
+        [n, L].
+    names
+        The L names.
+
+    Raises
+    ------
+    DataError
+        If there is no label of a name.
+    """
+    columns = [get_label(labels, name, place) for name in names]
+    return np.ma.array(np.ma.stack(columns, axis=1), dtype=np.float64), list(names)
 
 
-def _label(
-    labels: Mapping[str, Values], name: str, table: str, input_data: str | PathLike[str]
-) -> Values:
+def get_label(labels: Mapping[str, Values], name: str, place: str) -> Values:
+    """One label [n]; DataError if there is none of this name."""
     if name not in labels:
-        raise DataError(
-            f"there is no label '{name}': table '{table}' of '{input_data}' has the columns "
-            f"{', '.join(labels)}"
-        )
+        raise DataError(f"there is no label '{name}' in {place}; there are {', '.join(labels)}")
     return labels[name]
 
 
 def _direction(
-    labels: Mapping[str, Values], config: Mapping[str, Any], input_data: str | PathLike[str]
+    labels: Mapping[str, Values], config: Mapping[str, Any], place: str
 ) -> tuple[Values, Values, Values]:
     """Unit vector along the motion, which is away from the source."""
-    table = config["data_handler_label_key"]
     zenith, azimuth = (
-        _label(labels, _setting(config, key), table, input_data)
+        get_label(labels, needed_setting(config, key, _LOADER), place)
         for key in ("label_zenith_key", "label_azimuth_key")
     )
     sine = np.ma.sin(zenith)
@@ -118,19 +141,15 @@ def _direction(
 
 
 def _position_at_time(
-    labels: Mapping[str, Values],
-    config: Mapping[str, Any],
-    time_offset: Values,
-    input_data: str | PathLike[str],
+    labels: Mapping[str, Values], config: Mapping[str, Any], time_offset: Values, place: str
 ) -> list[Values]:
     """Where a particle on the track of the event is at a time relative to the time offset."""
-    table = config["data_handler_label_key"]
     direction = [
-        _label(labels, _setting(config, f"label_dir_{axis}_key"), table, input_data)
+        get_label(labels, needed_setting(config, f"label_dir_{axis}_key", _LOADER), place)
         for axis in "xyz"
     ]
     *vertex, vertex_time = (
-        _label(labels, name, table, input_data) for name in (*_VERTEX_NAMES, "VertexTime")
+        get_label(labels, name, place) for name in (*_VERTEX_NAMES, "VertexTime")
     )
     time = time_offset + config["label_position_at_rel_time"]
     length = SPEED_OF_LIGHT * (time - vertex_time)

@@ -87,9 +87,10 @@ def general_misc_loader(
         rows, row_of_event = read_joined(input_data, table, events, "misc_load_dict")
         is_there = row_of_event >= 0
         for i in here:
-            column = _find_column(rows.dtype, source[names[i]][1], table, input_data)
+            place = f"table '{table}' of '{input_data}'"
+            column = find_column(rows.dtype, source[names[i]][1], place, "misc_load_dict")
             if column is not None:
-                values[is_there, i] = _numbers(rows[column])[row_of_event[is_there]]
+                values[is_there, i] = as_numbers(rows[column])[row_of_event[is_there]]
             elif names[i] in fill_values:
                 values[:, i] = fill_values[names[i]]
             else:
@@ -106,13 +107,25 @@ def _sources(load: Mapping[str, str | Sequence[str]]) -> dict[str, tuple[str, st
     }
 
 
-def _find_column(
-    dtype: np.dtype[np.void], wanted: str, table: str, input_data: str | PathLike[str]
-) -> str | None:
+def find_column(dtype: np.dtype[np.void], wanted: str, place: str, key: str) -> str | None:
     """The column meant by `wanted`; None if there is none.
 
     Among columns of pairs a part of the name is enough. The full name goes before the name up to
     the year, and that before any other part.
+
+    Parameters
+    ----------
+    dtype
+        Type of the rows of a table.
+    wanted
+        Name, or part of the name.
+    place, key
+        The table and the config key that gave the name, for messages.
+
+    Raises
+    ------
+    DataError
+        If several columns are meant.
     """
     names = dtype.names or ()
     if wanted in names:
@@ -122,8 +135,8 @@ def _find_column(
     found = up_to_year or pairs
     if len(found) > 1:
         raise DataError(
-            f"'{wanted}' of misc_load_dict fits several columns of table '{table}' of "
-            f"'{input_data}': {', '.join(found)}. Give more of the name"
+            f"'{wanted}' of {key} fits several columns of {place}: {', '.join(found)}. Give more "
+            "of the name"
         )
     return found[0] if found else None
 
@@ -138,6 +151,6 @@ def _missing_column(
     )
 
 
-def _numbers(column: NDArray[Any]) -> NDArray[np.float64]:
+def as_numbers(column: NDArray[Any]) -> NDArray[np.float64]:
     """Plain columns as they are, of pairs (condition, prescale) the second."""
     return (column[:, 1] if column.ndim == 2 else column).astype(np.float64)

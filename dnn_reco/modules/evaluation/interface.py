@@ -1,0 +1,59 @@
+"""What an evaluation function sees.
+
+An evaluation function is ``evaluate(train, val, context) -> None``: called at each validation,
+after its print-out, with one batch of training and one of validation events, it may print lines and
+write scalars to TensorBoard. It has no part in the training.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dnn_reco.data.batches import Batch
+from dnn_reco.nn.interface import LabelKeys, Prediction
+
+
+@dataclass(frozen=True)
+class PredictedBatch:
+    """Events and what the network says of them, trained labels or not.
+
+    Attributes
+    ----------
+    batch
+        Hits, true labels [B, L], misc data [B, M] and weights of B events.
+    prediction
+        Predicted labels and uncertainties [B, L], in physical units and transformed.
+    """
+
+    batch: Batch
+    prediction: Prediction
+
+
+@dataclass(frozen=True)
+class EvaluationContext:
+    """What evaluation functions may need besides the batches.
+
+    Attributes
+    ----------
+    iteration
+        Number of the iteration, from 0.
+    label_names, misc_names
+        Names of the columns of labels and misc data.
+    label_keys
+        Names of special labels.
+    config
+        The configuration.
+    print_line
+        Prints a line below the validation.
+    add_scalar
+        ``add_scalar(batch, tag, value)`` writes a scalar to TensorBoard; `batch` is "train" or
+        "val".
+    """
+
+    iteration: int
+    label_names: tuple[str, ...]
+    misc_names: tuple[str, ...]
+    label_keys: LabelKeys
+    config: Mapping[str, Any]
+    print_line: Callable[[str], None]
+    add_scalar: Callable[[str, str, float], None]

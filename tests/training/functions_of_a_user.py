@@ -1,0 +1,62 @@
+"""Event weights, losses and evaluations as users write them."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+seen: dict[str, Any] = {}
+
+
+def energy_as_weight(truth, misc, config) -> Tensor:
+    """The label EnergyVisible, which travels with its event."""
+    seen.update(config=config, labels=truth.names, misc=misc.names)
+    return truth["EnergyVisible"][:, None]
+
+
+def loss_that_checks_weights(prediction, truth, context) -> Tensor:
+    """Mean square; fails unless each event has its own energy as its weight."""
+    column = context.label_names.index("EnergyVisible")
+    weights = context.event_weights
+    assert torch.equal(weights, truth.labels[:, column, None])
+    return (context.residual_trafo.square() * weights).sum(dim=0) / weights.sum()
+
+
+def same_weights(truth, misc, config) -> Tensor:
+    return torch.full((len(misc), 1), 2.5)
+
+
+def no_weights(truth, misc, config) -> Tensor:
+    return torch.zeros(len(misc), 1)
+
+
+def flat_weights(truth, misc, config) -> Tensor:
+    return torch.ones(len(misc))
+
+
+def numbers(truth, misc, config) -> list[float]:
+    return [1.0] * len(misc)
+
+
+def negative_weight(truth, misc, config) -> Tensor:
+    return torch.where(torch.arange(len(misc)) == 2, -3.0, 1.0)[:, None]
+
+
+def infinite_weight(truth, misc, config) -> Tensor:
+    return torch.where(torch.arange(len(misc)) == 1, math.inf, 1.0)[:, None]
+
+
+def broken_weight(truth, misc, config) -> Tensor:
+    raise ZeroDivisionError("no files")
+
+
+def note_evaluation(train, val, context) -> None:
+    """Keep what an evaluation is given."""
+    seen.setdefault("evaluations", []).append((train, val, context))
+    torch.rand(7)  # whatever a user does with random numbers
+    context.print_line(f"evaluated iteration {context.iteration}")
+
+
+def broken_evaluation(train, val, context) -> None:
+    raise ValueError("no direction")
