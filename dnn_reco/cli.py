@@ -185,6 +185,55 @@ def train_command(
     sys.exit(run_train(config, device, num_threads, cache_dir, checkpoint_exit_code))
 
 
+@cli.command("import")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Model folder to write.",
+)
+@click.option(
+    "--trafo",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Transformation model, a file of the TensorFlow version [trafo_model.npy in FOLDER].",
+)
+@click.option(
+    "--config",
+    "config_files",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Config of the training; once for each of its files [the last config_training_NNNN.yaml "
+    "in FOLDER or above].",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a model folder that is there.")
+@_log_level
+def import_command(
+    folder: Path,
+    output: Path,
+    trafo: Path | None,
+    config_files: tuple[Path, ...],
+    overwrite: bool,
+    log_level: str,
+) -> None:
+    """Import a model that the TensorFlow version of this package trained.
+
+    FOLDER is a model that it exported, or a folder of its checkpoints (newer generation). The model
+    folder that comes out gives the same predictions. TensorFlow is not needed, and nothing that the
+    files name is run.
+
+    \b
+    Examples:
+      dnn-reco import exported_models/my_model -o models/my_model
+      dnn-reco import checkpoints/my_model/model -o models/my_model --trafo my_trafo_model.npy
+    """
+    _show_messages(log_level)
+    from dnn_reco.commands.import_model import run_import
+
+    run_import(folder, output, trafo, config_files, overwrite)
+
+
 @cli.command("simulate")
 @click.argument("preset", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option(

@@ -307,8 +307,8 @@ def load_transformation(path: Path) -> TransformationModel:
     except (SafetensorError, OSError) as error:
         raise ModelError(
             f"'{path}' is not a transformation model of this package ({error}). A file made by the "
-            "TensorFlow version is a pickle and is not read: make the model again with "
-            "create_trafo_model.py"
+            "TensorFlow version is a pickle and is not read here: make the model again with "
+            "create_trafo_model.py, or import it with its trained network (dnn-reco import)"
         ) from error
     if header.get("format") != _FORMAT:
         raise ModelError(f"'{path}' is not a transformation model but {header.get('format')!r}")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dnn_reco.detector.grid import DEEPCORE_SHAPE, DOM_CELL, NUM_CELLS, NUM_MAIN_CELLS
 from dnn_reco.inference.reference_weights import our_parameters
@@ -41,6 +42,9 @@ LABEL_KEYS = LabelKeys(
     },
 )
 """The golden files do not say which labels are special; these are the collaboration's names."""
+
+
+BRANCHES = ("upper", "lower", "ic78", "fc", "fc_unc")
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ class GoldenFolder:
         return self.read_transformation().settings.label_names
 
     def loss_context(
-        self, prediction: Prediction, truth: Truth, event_weights: torch.Tensor | None
+        self, prediction: Prediction, truth: Truth, event_weights: Tensor | None
     ) -> LossContext:
         """What losses may need besides prediction and truth, at the start of a training."""
         spec = self.spec()
@@ -141,7 +145,7 @@ class GoldenFolder:
             tukey_scale=torch.full((len(names),), NORMAL_MAD),
         )
 
-    def labels(self) -> torch.Tensor:
+    def labels(self) -> Tensor:
         """True labels of the input data [n, L]."""
         return torch.tensor(self.arrays(self.data)["labels"])
 
@@ -165,11 +169,27 @@ class GoldenFolder:
         return network.eval()
 
 
-def parameters(arrays: Arrays) -> dict[str, torch.Tensor]:
+def parameters(arrays: Arrays) -> dict[str, Tensor]:
     """Our parameters from golden weights or gradients, without what is derived from them."""
     return our_parameters(
         {key: array for key, array in arrays.items() if not key.endswith("/kernel_assembled")}
     )
+
+
+def layer_outputs(network: GeneralIC86CNN, hits: Hits) -> tuple[dict[str, Tensor], Prediction]:
+    """Outputs of all layers by golden key, channels last, and the prediction."""
+    outputs: dict[str, Tensor] = {}
+    for branch in BRANCHES:
+        for i, layer in enumerate(getattr(network, branch)):
+            layer.register_forward_hook(
+                lambda _, __, output, key=f"act/{branch}/{i}": outputs.__setitem__(key, output)
+            )
+    inputs = {"act/flat": network.fc, "pre/upper": network.upper, "pre/lower": network.lower}
+    for key, part in inputs.items():
+        part.register_forward_pre_hook(lambda _, x, key=key: outputs.__setitem__(key, x[0]))
+    with torch.inference_mode():
+        prediction = network(hits)
+    return outputs, prediction
 
 
 def open_folder(path: Path, data: str | None, transformation: str | None) -> GoldenFolder:

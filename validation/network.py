@@ -12,24 +12,27 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
-from golden import LABEL_KEYS, Arrays, GoldenFolder, open_folder, parameters
+from golden import LABEL_KEYS, Arrays, GoldenFolder, layer_outputs, open_folder, parameters
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dnn_reco.commands.import_model import run_import
 from dnn_reco.errors import DnnRecoError
+from dnn_reco.inference.model_folder import load_model_folder
 from dnn_reco.modules.loss import default_loss, track_loss
 from dnn_reco.modules.loss.interface import Truth
 from dnn_reco.modules.loss.residual import mask_untrained
-from dnn_reco.modules.models.general_IC86_cnn import GeneralIC86CNN
 from dnn_reco.nn.densify import Densify
-from dnn_reco.nn.interface import Hits, Prediction
+from dnn_reco.nn.interface import Prediction
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.training.label_weights import LabelWeights
 
@@ -37,7 +40,6 @@ LAYERS = OUTPUTS = GRADIENTS = 2e-5
 LOSSES = TRANSFORMATION = 1e-5
 """Largest deviations, as shares of the largest value of each array."""
 
-BRANCHES = ("upper", "lower", "ic78", "fc", "fc_unc")
 LOSS_MODULES = (default_loss, track_loss)
 KEEPS_SIGN = "pull_distribution_scale"
 """The loss in which the sign of the azimuth's residual counts, which the reference loses."""
@@ -64,29 +66,13 @@ def compare(
     allowed: float,
     axis: int | None = None,
 ) -> Comparison:
-    """Compare two arrays of one shape; with `axis`, each column along the others on its own scale."""
+    """Compare two arrays of one shape; with `axis` 0, each column on its own scale."""
     ours = ours.detach().numpy() if isinstance(ours, Tensor) else np.asarray(ours)
     if ours.shape != golden.shape:
         return Comparison(f"{what}: shapes {ours.shape}, {golden.shape}", np.inf, allowed)
     difference = np.abs(ours.astype(np.float64) - golden).max(axis=axis)
     scale = np.maximum(np.abs(golden.astype(np.float64)).max(axis=axis), 1e-6)
     return Comparison(what, float(np.max(difference / scale)), allowed)
-
-
-def layer_outputs(network: GeneralIC86CNN, hits: Hits) -> tuple[dict[str, Tensor], Prediction]:
-    """Outputs of all layers by golden key, channels last, and the prediction."""
-    outputs: dict[str, Tensor] = {}
-    for branch in BRANCHES:
-        for i, layer in enumerate(getattr(network, branch)):
-            layer.register_forward_hook(
-                lambda _, __, output, key=f"act/{branch}/{i}": outputs.__setitem__(key, output)
-            )
-    inputs = {"act/flat": network.fc, "pre/upper": network.upper, "pre/lower": network.lower}
-    for key, part in inputs.items():
-        part.register_forward_pre_hook(lambda _, x, key=key: outputs.__setitem__(key, x[0]))
-    with torch.inference_mode():
-        prediction = network(hits)
-    return outputs, prediction
 
 
 def check_model(folder: GoldenFolder, name: str, legacy: bool) -> Iterator[Comparison]:
@@ -223,12 +209,10 @@ def check_label_weights(folder: GoldenFolder, name: str) -> Iterator[Comparison]
 
 def check_import(folder: GoldenFolder) -> Iterator[Comparison]:
     """A checkpoint, imported as a user does it, and its predictions."""
-    from dnn_reco.commands.import_model import run_import
-    from dnn_reco.inference.model_folder import load_model_folder
-
     with TemporaryDirectory() as place:
         target = Path(place) / "model"
-        run_import(folder.path / "tf_checkpoint", target)
+        with redirect_stdout(StringIO()):
+            run_import(folder.path / "tf_checkpoint", target, None, (), overwrite=False)
         model = load_model_folder(target, torch.device("cpu"))
         with torch.inference_mode():
             prediction = model.network(folder.hits())

@@ -1,4 +1,4 @@
-"""The network that a config describes, new or trained."""
+"""The device and the trained network of a command."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from textwrap import shorten
 
 import torch
 
-from dnn_reco.commands.settings import init_values_array
-from dnn_reco.config import Config, resolve
+from dnn_reco.config import Config
 from dnn_reco.errors import ConfigError, ModelError
-from dnn_reco.nn.interface import LabelKeys, Network, NetworkSpec
+from dnn_reco.nn.from_config import make_network, network_spec
+from dnn_reco.nn.interface import Network
 from dnn_reco.training.checkpoint import load_latest
-from dnn_reco.transform import TransformationModel, load_transformation
+from dnn_reco.transform import load_transformation
 
 
 def choose_device(name: str) -> torch.device:
@@ -34,39 +34,6 @@ def choose_device(name: str) -> torch.device:
             "--device, such as cpu, cuda or cuda:1"
         ) from error
     return device
-
-
-def float_type(config: Config) -> torch.dtype:
-    """The type of weights and labels."""
-    dtype: torch.dtype = getattr(torch, config.general.float_precision)
-    return dtype
-
-
-def network_spec(config: Config, transformation: TransformationModel) -> NetworkSpec:
-    """What the network must know of the data."""
-    labels = config.labels
-    keys = LabelKeys(
-        zenith=labels.label_zenith_key,
-        azimuth=labels.label_azimuth_key,
-        dir_x=labels.label_dir_x_key,
-        dir_y=labels.label_dir_y_key,
-        dir_z=labels.label_dir_z_key,
-        pid=tuple(labels.label_pid_keys),
-        particle=dict(labels.label_particle_keys),
-    )
-    return NetworkSpec(transformation, init_values_array(config), keys)
-
-
-def make_network(config: Config, spec: NetworkSpec, device: torch.device) -> Network:
-    """The network that `model_class` names, with the run's seed unless it has one of its own."""
-    kwargs = {
-        "random_seed": config.seed,
-        "dtype": config.general.float_precision,
-        **config.model.model_kwargs,
-    }
-    network: Network = resolve(config.model.model_class, "model_class")(spec, **kwargs)
-    network.to(device)
-    return network
 
 
 def trained_network(config: Config, device: torch.device) -> Network:

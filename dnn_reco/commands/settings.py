@@ -7,8 +7,6 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from dnn_reco.config import Config
 from dnn_reco.data.hdf5 import InputTables
 from dnn_reco.data.records import ColumnNames, RecordSettings
@@ -29,7 +27,7 @@ def event_store(config: Config, cache_dir: str | None) -> EventStore:
             handler.data_handler_time_offset_name,
         ),
         handler.data_handler_num_bins,
-        dom_init_values(config),
+        config.dom_init_values,
         config.general.float_precision,
     )
     labels = config.labels
@@ -47,26 +45,6 @@ def event_store(config: Config, cache_dir: str | None) -> EventStore:
     )
     folder = Path(cache_dir) if cache_dir else config.event_store
     return EventStore(folder, hits, records, config.plugin_view())
-
-
-def dom_init_values(config: Config) -> tuple[float, ...]:
-    """What an unlisted bin holds: one value a bin.
-
-    Raises
-    ------
-    ConfigError
-        If there are neither one nor `data_handler_num_bins` values.
-    """
-    values = tuple(config.data_handler.DOM_init_values)
-    num_bins = config.data_handler.data_handler_num_bins
-    if len(values) == 1:
-        return values * num_bins
-    if len(values) != num_bins:
-        raise ConfigError(
-            f"DOM_init_values holds {len(values)} numbers, but data_handler_num_bins is {num_bins}:"
-            " give one number, or one for each bin"
-        )
-    return values
 
 
 def transform_settings(config: Config, names: ColumnNames) -> TransformSettings:
@@ -146,8 +124,3 @@ def label_weight(config: Config, name: str) -> float:
     """Weight in the loss of one label."""
     labels = config.labels
     return float(labels.label_weight_dict.get(name, labels.label_weight_initialization))
-
-
-def init_values_array(config: Config) -> np.ndarray:
-    """`DOM_init_values` as an array [F]."""
-    return np.array(dom_init_values(config), dtype=np.float64)

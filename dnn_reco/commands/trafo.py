@@ -9,7 +9,7 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from dnn_reco.commands.settings import event_store, init_values_array, transform_settings
+from dnn_reco.commands.settings import event_store, transform_settings
 from dnn_reco.config import TRAFO_KEYS, Config
 from dnn_reco.data.build import open_events
 from dnn_reco.data.event_set import EventSet
@@ -56,7 +56,11 @@ def run_trafo(config: Config, num_threads: int, cache_dir: str | None, overwrite
     settings = transform_settings(config, events.names)
     present = _refuse_other(path, settings, overwrite)
     model = fit_transformation(
-        events, settings, init_values_array(config), batch_size * num_batches, config.seed
+        events,
+        settings,
+        np.array(config.dom_init_values),
+        batch_size * num_batches,
+        config.seed,
     )
     if present not in (None, model.digest):
         raise ModelError(f"'{path}' is there already, made from other events. {_KEEP_IT}")

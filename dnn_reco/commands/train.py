@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from dnn_reco.commands.memory import keep_freed_memory
-from dnn_reco.commands.network import choose_device, float_type, make_network, network_spec
+from dnn_reco.commands.network import choose_device
 from dnn_reco.commands.settings import event_store, label_weight, label_weights, transform_settings
 from dnn_reco.config import TRAINING_KEYS, Config, OptimizerSettings, resolve
 from dnn_reco.data.build import open_events
@@ -20,6 +20,7 @@ from dnn_reco.data.records import ColumnNames
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import find_files, temporary_beside
 from dnn_reco.modules.loss.special_labels import check_special_labels
+from dnn_reco.nn.from_config import float_type, make_network, network_spec
 from dnn_reco.nn.interface import Network, NetworkSpec
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.training.checkpoint import Checkpoint, Progress, load_latest

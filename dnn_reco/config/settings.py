@@ -88,6 +88,26 @@ training, trafo, model
         return DEFAULT_SEED if random_seed is None else int(random_seed)
 
     @property
+    def dom_init_values(self) -> tuple[float, ...]:
+        """What an unlisted bin holds (`DOM_init_values`): one value a bin.
+
+        Raises
+        ------
+        ConfigError
+            If there are neither one nor `data_handler_num_bins` values.
+        """
+        values = self.data_handler.DOM_init_values
+        num_bins = self.data_handler.data_handler_num_bins
+        if len(values) == 1:
+            return values * num_bins
+        if len(values) != num_bins:
+            raise ConfigError(
+                f"DOM_init_values holds {len(values)} numbers, but data_handler_num_bins is "
+                f"{num_bins}: give one number, or one for each bin"
+            )
+        return values
+
+    @property
     def event_store(self) -> Path:
         """Folder of the event store.
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_run import SmallRun, make_small_run
 
-from dnn_reco.commands.network import network_spec, trained_network
+from dnn_reco.commands.network import trained_network
 from dnn_reco.commands.settings import event_store
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
@@ -16,6 +16,7 @@ from dnn_reco.data.build import open_events
 from dnn_reco.errors import ModelError
 from dnn_reco.files import find_files
 from dnn_reco.inference.predict import predict
+from dnn_reco.nn.from_config import network_spec
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.training.checkpoint import load_latest
 from dnn_reco.transform import load_transformation

@@ -61,8 +61,67 @@ DENSE = {
     "use_residual_list": [True, True, False],
     "max_out_size_list": [3, None, None],
 }
+LOSSES = "dnn_reco.modules.loss."
+SCHEDULES = "tensorflow.keras.optimizers.schedules."
+RATES = {
+    "full_class_string": "dnn_reco.utils.learning_rate.MultiLearningRateScheduler",
+    "settings": {
+        "boundaries": [3],
+        "scheduler_settings": [
+            {
+                "full_class_string": f"{SCHEDULES}PolynomialDecay",
+                "settings": {
+                    "initial_learning_rate": 1e-3,
+                    "decay_steps": 3,
+                    "end_learning_rate": 1e-2,
+                },
+            },
+            {
+                "full_class_string": f"{SCHEDULES}ExponentialDecay",
+                "settings": {
+                    "initial_learning_rate": 1e-2,
+                    "decay_steps": 5,
+                    "decay_rate": 0.5,
+                },
+            },
+        ],
+    },
+}
+PENALTIES = {
+    "l1_regularization": 1e-6,
+    "l2_regularization": 1e-5,
+    "clip_gradients_value": 1.0,
+    "remove_nan_gradients": True,
+}
+COMMON = {
+    "label_weight_initialization": 0.1,
+    "label_scale_tukey": True,
+    "label_pid_smooth_labels": 0.1,
+    "label_particle_keys": {
+        **{f"pos_{axis}": f"Vertex{axis.upper()}" for axis in "xyz"},
+        **{f"dir_{axis}": f"PrimaryDirection{axis.upper()}" for axis in "xyz"},
+        "time": "VertexTime",
+    },
+}
 KEEP = {"keep_prob_dom": 0.9, "keep_prob_conv": 0.95, "keep_prob_flat": 0.9, "keep_prob_fc": 0.8}
 NEWER = {
+    **COMMON,
+    "model_optimizer_dict": {
+        "prediction": {
+            "optimizer": "AdamW",
+            "optimizer_settings": {"learning_rate": RATES, "beta_1": 0.8, "weight_decay": 0.01},
+            "vars": "pred",
+            "loss_class": [f"{LOSSES}default_loss.tukey", f"{LOSSES}track_loss.track_pos_mse"],
+            **PENALTIES,
+        },
+        "uncertainty": {
+            "optimizer": "SGD",
+            "optimizer_settings": {"learning_rate": 1e-4, "momentum": 0.9, "nesterov": True},
+            "vars": ["unc"],
+            "loss_class": f"{LOSSES}default_loss.gaussian_likelihood",
+            **PENALTIES,
+        },
+    },
     "model_class": "dnn_reco.modules.models.general_IC86_cnn.GeneralIC86CNN",
     "model_kwargs": {
         **KEEP,
@@ -83,6 +142,21 @@ NEWER = {
     },
 }
 OLDER = {
+    **COMMON,
+    "model_optimizer_dict": {
+        "both": {
+            "optimizer": "AdamOptimizer",
+            "optimizer_settings": {"learning_rate": RATES, "epsilon": 1e-6, "amsgrad": True},
+            "vars": ["unc", "pred"],
+            "loss_file": ["default_loss", "default_loss", "track_loss"],
+            "loss_name": [
+                "mse_and_weighted_cross_entropy",
+                "opening_angle",
+                "track_pos_gaussian",
+            ],
+            **PENALTIES,
+        },
+    },
     "model_class": None,
     "model_kwargs": None,
     "model_file": "general_IC86_models",

@@ -1,0 +1,227 @@
+"""Model folders: everything needed to apply a trained network, in one place.
+
+A model folder holds the weights and the transformation model (safetensors), the complete config
+with the versions of the software that wrote it (``config.yaml``), records of the training where
+there are any, and ``manifest.json``: names of labels and misc data, and the checksum of each file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from dnn_reco.config import Config, load_config
+from dnn_reco.errors import ModelError
+from dnn_reco.files import temporary_beside
+from dnn_reco.nn.from_config import make_network, network_spec
+from dnn_reco.nn.interface import Network, NetworkSpec
+from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.training.run_record import record_text
+from dnn_reco.transform import TransformationModel, load_transformation, save_transformation
+
+WEIGHTS_FILE = "weights.safetensors"
+TRANSFORMATION_FILE = "trafo_model.safetensors"
+CONFIG_FILE = "config.yaml"
+MANIFEST_FILE = "manifest.json"
+
+_FORMAT = "dnn_reco model 1"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to be applied.
+
+    Attributes
+    ----------
+    path
+        Its folder.
+    config
+        The config that it was trained with.
+    spec
+        What the network knows of the data: transformation, names, special labels.
+    network
+        The network with its weights, in evaluation mode.
+    label_transform
+        Transformation of its labels, on the same device.
+    """
+
+    path: Path
+    config: Config
+    spec: NetworkSpec
+    network: Network
+    label_transform: LabelTransform
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the labels that it predicts, in order."""
+        return self.spec.label_names
+
+    @property
+    def misc_names(self) -> tuple[str, ...]:
+        """Names of the misc data that it was trained with."""
+        return self.spec.transformation.settings.misc_names
+
+
+def write_model_folder(
+    path: Path,
+    weights: Mapping[str, Tensor],
+    transformation: TransformationModel,
+    config: Config,
+    origin: str,
+    records: Sequence[Path] = (),
+    overwrite: bool = False,
+) -> None:
+    """Write a model folder; it appears at once and whole.
+
+    Parameters
+    ----------
+    path
+        The folder to be.
+    weights
+        State of the network, by parameter name.
+    transformation, config
+        What belongs to it.
+    origin
+        Where the model comes from, for the manifest.
+    records
+        Files to copy into the folder: records of the training, data settings.
+    overwrite
+        Replace a model folder that is there.
+
+    Raises
+    ------
+    ModelError
+        If there is something at `path` that may not be replaced.
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100 (links stay links)
+    _refuse_existing(path, overwrite)
+    with temporary_beside(path) as temporary:
+        part = temporary / path.name
+        part.mkdir()
+        on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        (part / WEIGHTS_FILE).write_bytes(save(on_cpu, metadata={"format": _FORMAT}))
+        save_transformation(transformation, part / TRANSFORMATION_FILE)
+        title = "Configuration of a model, complete with defaults."
+        (part / CONFIG_FILE).write_text(record_text(title, config.to_yaml()), encoding="utf-8")
+        for record in records:
+            shutil.copyfile(record, part / record.name)
+        manifest = {
+            "format": _FORMAT,
+            "origin": origin,
+            "label_names": transformation.settings.label_names,
+            "misc_names": transformation.settings.misc_names,
+            "files": {
+                file.relative_to(part).as_posix(): _sha256(file)
+                for file in sorted(part.rglob("*"))
+                if file.is_file()
+            },
+        }
+        (part / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        if path.exists():
+            path.rename(temporary / "replaced")
+        part.rename(path)
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not (path / MANIFEST_FILE).is_file():
+        raise ModelError(
+            f"'{path}' is there already, and is no model folder: it is never replaced. Choose "
+            "another name"
+        )
+    if not overwrite:
+        raise ModelError(
+            f"the model folder '{path}' is there already: choose another name, or replace it with "
+            "--overwrite"
+        )
+
+
+def load_model_folder(path: Path, device: torch.device) -> LoadedModel:
+    """Load a model to apply it.
+
+    Parameters
+    ----------
+    path
+        The model folder.
+    device
+        Where to put the network.
+
+    Raises
+    ------
+    ModelError
+        If it is no model folder, or a file in it is missing, changed, or does not fit the others.
+    """
+    _check_files(path)
+    config = load_config([path / CONFIG_FILE])
+    spec = network_spec(config, load_transformation(path / TRANSFORMATION_FILE))
+    network = make_network(config, spec, device)
+    try:
+        network.load_state_dict(load_file(path / WEIGHTS_FILE))
+    except (SafetensorError, RuntimeError) as error:
+        raise ModelError(
+            f"the weights in '{path / WEIGHTS_FILE}' are not those of the network that "
+            f"'{CONFIG_FILE}' beside it describes: {error}"
+        ) from error
+    network.eval()
+    transform = LabelTransform(spec.transformation).to(device)
+    return LoadedModel(path, config, spec, network, transform)
+
+
+def _check_files(path: Path) -> None:
+    """Check that all files of the folder are there, as they were written."""
+    files = _listed_files(path)
+    for needed in (WEIGHTS_FILE, TRANSFORMATION_FILE, CONFIG_FILE):
+        if needed not in files:
+            raise ModelError(f"'{path / MANIFEST_FILE}' is damaged: it does not list '{needed}'")
+    for name, checksum in files.items():
+        file = path / name
+        if not file.is_file():
+            raise ModelError(f"the model folder '{path}' is not whole: '{name}' is missing")
+        if _sha256(file) != checksum:
+            raise ModelError(
+                f"'{file}' was changed since the model was written (its checksum differs from "
+                f"'{MANIFEST_FILE}'): copy or export the model again"
+            )
+
+
+def _listed_files(path: Path) -> dict[str, str]:
+    """Checksum of each file that the manifest lists."""
+    manifest_file = path / MANIFEST_FILE
+    if not manifest_file.is_file():
+        raise ModelError(
+            f"'{path}' is no model folder: there is no '{MANIFEST_FILE}' in it"
+            if path.is_dir()
+            else f"there is no model folder '{path}'"
+        )
+    try:
+        manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
+        written_as, files = manifest["format"], dict(manifest["files"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"'{manifest_file}' is damaged: {error!r}") from error
+    if written_as != _FORMAT:
+        raise ModelError(
+            f"'{path}' is not a model folder of this version of the package, but {written_as!r}"
+        )
+    for name in files:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise ModelError(f"'{manifest_file}' is damaged: it lists '{name}'")
+    return files
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

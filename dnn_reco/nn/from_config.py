@@ -1,0 +1,43 @@
+"""The network that a config describes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from dnn_reco.config import Config, resolve
+from dnn_reco.nn.interface import LabelKeys, Network, NetworkSpec
+from dnn_reco.transform import TransformationModel
+
+
+def float_type(config: Config) -> torch.dtype:
+    """The type of weights and labels."""
+    dtype: torch.dtype = getattr(torch, config.general.float_precision)
+    return dtype
+
+
+def network_spec(config: Config, transformation: TransformationModel) -> NetworkSpec:
+    """What the network must know of the data."""
+    labels = config.labels
+    keys = LabelKeys(
+        zenith=labels.label_zenith_key,
+        azimuth=labels.label_azimuth_key,
+        dir_x=labels.label_dir_x_key,
+        dir_y=labels.label_dir_y_key,
+        dir_z=labels.label_dir_z_key,
+        pid=tuple(labels.label_pid_keys),
+        particle=dict(labels.label_particle_keys),
+    )
+    return NetworkSpec(transformation, np.array(config.dom_init_values), keys)
+
+
+def make_network(config: Config, spec: NetworkSpec, device: torch.device) -> Network:
+    """The network that `model_class` names, with the run's seed unless it has one of its own."""
+    kwargs = {
+        "random_seed": config.seed,
+        "dtype": config.general.float_precision,
+        **config.model.model_kwargs,
+    }
+    network: Network = resolve(config.model.model_class, "model_class")(spec, **kwargs)
+    network.to(device)
+    return network

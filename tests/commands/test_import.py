@@ -1,0 +1,112 @@
+"""`dnn-reco import`: a model of the TensorFlow version becomes a model folder."""
+
+import re
+from pathlib import Path
+
+import pytest
+import reference_files
+import torch
+from small_reference_model import (
+    SETTINGS,
+    SmallReferenceModel,
+    make_small_reference_model,
+    some_hits,
+)
+from workspace import invoke
+
+from dnn_reco.inference.model_folder import load_model_folder
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> SmallReferenceModel:
+    return make_small_reference_model(tmp_path / "exported")
+
+
+def told(*arguments: str | Path) -> str:
+    """The one message of an import that failed."""
+    result = invoke("import", *arguments)
+    assert result.exit_code == 1
+    assert result.out == ""
+    assert result.err.count("Error: ") == 1
+    assert "Traceback" not in result.err
+    return result.err
+
+
+def test_what_it_says_and_writes(model: SmallReferenceModel, tmp_path: Path) -> None:
+    output = tmp_path / "models" / "small"
+    result = invoke("import", model.folder, "-o", output)
+    assert result.exit_code == 0, result.err
+    assert result.err == ""
+    num_weights = sum(parameter.numel() for parameter in model.network.parameters())
+    assert result.out.splitlines() == [
+        f"Checkpoint:     {model.folder / 'ckpt-300'}, 300 iterations",
+        f"Config:         {model.folder / 'config_training_0000.yaml'}",
+        f"Transformation: {model.folder / 'trafo_model.npy'}",
+        f"Network:        {num_weights:,} weights, 3 inputs of a DOM, 7 labels",
+        "Switched on:    model_kwargs.legacy_direction_norm: direction vectors longer than 1 keep "
+        "their length, as they do there",
+        f"Written to '{output}'",
+    ]
+    loaded = load_model_folder(output, torch.device("cpu"))
+    with torch.no_grad():
+        assert torch.equal(loaded.network(some_hits()).labels, model.predict().labels)
+
+
+def test_output_that_is_there(model: SmallReferenceModel, tmp_path: Path) -> None:
+    output = tmp_path / "small"
+    assert invoke("import", model.folder, "-o", output).exit_code == 0
+    assert "replace it with --overwrite" in told(model.folder, "-o", output)
+    assert invoke("import", model.folder, "-o", output, "--overwrite").exit_code == 0
+    assert "it is never replaced" in told(model.folder, "-o", model.folder, "--overwrite")
+
+
+def test_parts_from_elsewhere(model: SmallReferenceModel, tmp_path: Path) -> None:
+    trafo, config = tmp_path / "trafo.npy", tmp_path / "config.yaml"
+    (model.folder / "trafo_model.npy").rename(trafo)
+    assert "name it with --trafo" in told(model.folder, "-o", tmp_path / "small")
+    (model.folder / "config_training_0000.yaml").rename(config)
+    missing = told(model.folder, "-o", tmp_path / "small", "--trafo", trafo)
+    assert "name the config of the training with --config" in missing
+    parts = ("--trafo", trafo, "--config", config)
+    result = invoke("import", model.folder, "-o", tmp_path / "small", *parts)
+    assert result.exit_code == 0, result.err
+    assert f"Config:         {config}\n" in result.out
+
+
+def test_no_folder_and_no_checkpoint(tmp_path: Path) -> None:
+    assert "there is no folder" in told(tmp_path / "nowhere", "-o", tmp_path / "small")
+    (tmp_path / "empty").mkdir()
+    assert "no TensorFlow checkpoint" in told(tmp_path / "empty", "-o", tmp_path / "small")
+    assert not (tmp_path / "small").exists()
+
+
+def test_transformation_model_of_another_config(model: SmallReferenceModel, tmp_path: Path) -> None:
+    settings = {**SETTINGS, "trafo_norm_constant": 0.1, "trafo_log_label_bins": {"zenith": True}}
+    reference_files.write_config(model.folder / "config_training_0000.yaml", settings)
+    message = told(model.folder, "-o", tmp_path / "small")
+    assert "norm_constant: 0.0001 in the model, 0.1 in the config" in message
+    assert "log_label_bins: " in message
+    assert "Name those of this training with --trafo and --config." in message
+
+
+def test_damaged_checkpoint(model: SmallReferenceModel, tmp_path: Path) -> None:
+    file = model.folder / "ckpt-300.data-00000-of-00001"
+    content = bytearray(file.read_bytes())
+    content[100] ^= 1
+    file.write_bytes(content)
+    assert "checksum is wrong" in told(model.folder, "-o", tmp_path / "small")
+    file.unlink()
+    assert f"the file '{file}' is missing" in told(model.folder, "-o", tmp_path / "small")
+
+
+def test_help_shows_how() -> None:
+    result = invoke("import", "--help")
+    assert result.exit_code == 0
+    assert re.search(r"Examples:\n.*dnn-reco import \S+ -o \S+", result.out)
+
+
+@pytest.mark.parametrize("arguments", [["import"], ["import", "folder"]])
+def test_wrong_usage(arguments: list[str]) -> None:
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert result.err.startswith("Usage: ")

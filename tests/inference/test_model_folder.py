@@ -1,0 +1,160 @@
+"""Model folders: whole or not there, checked on loading."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from small_reference_model import (
+    LABELS,
+    SmallReferenceModel,
+    make_small_reference_model,
+    some_hits,
+)
+
+from dnn_reco.errors import ModelError
+from dnn_reco.inference.imports import ImportedModel, import_reference
+from dnn_reco.inference.model_folder import load_model_folder, write_model_folder
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> SmallReferenceModel:
+    return make_small_reference_model(tmp_path_factory.mktemp("reference") / "exported")
+
+
+@pytest.fixture(scope="module")
+def imported(reference: SmallReferenceModel) -> ImportedModel:
+    return import_reference(reference.folder)
+
+
+@pytest.fixture
+def folder(imported: ImportedModel, tmp_path: Path) -> Path:
+    write(imported, tmp_path / "models" / "small")
+    return tmp_path / "models" / "small"
+
+
+def write(imported: ImportedModel, path: Path, overwrite: bool = False) -> None:
+    parts = (imported.weights, imported.transformation, imported.config)
+    write_model_folder(path, *parts, "a test", imported.records, overwrite)
+
+
+def test_what_is_loaded(folder: Path, reference: SmallReferenceModel) -> None:
+    model = load_model_folder(folder, CPU)
+    assert model.label_names == LABELS
+    assert model.misc_names == ("table_m",)
+    assert model.config.model.model_kwargs["legacy_direction_norm"] is True
+    assert model.spec.label_keys.pid == ("p_track",)
+    assert model.spec.dom_init_values.tolist() == [0.5, 0.5, 0.5]
+    with torch.no_grad():
+        found, again = model.network(some_hits()), model.network(some_hits())
+    assert torch.equal(found.labels, again.labels), "dropout is on"
+    assert torch.equal(found.labels, reference.predict().labels)
+    trafo = model.label_transform(found.labels)
+    assert torch.allclose(trafo, found.labels_trafo, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_in_the_folder(folder: Path, reference: SmallReferenceModel) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["origin"] == "a test"
+    assert manifest["label_names"] == list(LABELS)
+    present = {file.name for file in folder.iterdir()} - {"manifest.json"}
+    assert set(manifest["files"]) == present
+    assert {"config_training_0000.yaml", "training_steps.yaml"} < present
+    for name in ("config_training_0000.yaml", "training_steps.yaml"):
+        assert (folder / name).read_bytes() == (reference.folder / name).read_bytes()
+    assert re.search(r"^dnn_reco_version: \S", (folder / "config.yaml").read_text(), re.MULTILINE)
+    assert [path.name for path in folder.parent.iterdir()] == ["small"], "something is left over"
+    for file in folder.iterdir():
+        assert file.stat().st_mode & 0o777 == (folder / "config.yaml").stat().st_mode & 0o777
+
+
+def test_a_moved_folder_is_the_same(folder: Path, tmp_path: Path) -> None:
+    folder.rename(tmp_path / "moved")
+    assert load_model_folder(tmp_path / "moved", CPU).label_names == LABELS
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "config.yaml", "training_steps.yaml"])
+def test_changed_and_missing_files(folder: Path, name: str) -> None:
+    content = bytearray((folder / name).read_bytes())
+    content[-1] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(ModelError, match=re.escape(f"'{folder / name}' was changed")):
+        load_model_folder(folder, CPU)
+    (folder / name).unlink()
+    with pytest.raises(ModelError, match=f"not whole: '{name}' is missing"):
+        load_model_folder(folder, CPU)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "dnn_reco model 99"}, "but 'dnn_reco model 99'"),
+        ({"files": {}}, "it does not list 'weights.safetensors'"),
+        ({"files": {"../x": "0"}}, "it lists '../x'"),
+        ({"files": {"/etc/passwd": "0"}}, "it lists '/etc/passwd'"),
+        ({"files": 5}, "is damaged"),
+    ],
+)
+def test_damaged_manifest(folder: Path, change: dict[str, object], message: str) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ModelError, match=re.escape(message)):
+        load_model_folder(folder, CPU)
+    path.write_text("{")
+    with pytest.raises(ModelError, match="is damaged"):
+        load_model_folder(folder, CPU)
+    path.unlink()
+    with pytest.raises(ModelError, match="is no model folder"):
+        load_model_folder(folder, CPU)
+
+
+def test_weights_of_another_network(imported: ImportedModel, tmp_path: Path) -> None:
+    weights = {**imported.weights, "fc.0.bias": torch.zeros(3)}
+    parts = (weights, imported.transformation, imported.config)
+    write_model_folder(tmp_path / "model", *parts, "a test")
+    with pytest.raises(ModelError, match=r"are not those of the network(.|\n)*fc.0.bias"):
+        load_model_folder(tmp_path / "model", CPU)
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="there is no model folder"):
+        load_model_folder(tmp_path / "nowhere", CPU)
+
+
+def test_a_model_is_replaced_only_when_asked(imported: ImportedModel, folder: Path) -> None:
+    weights = folder / "weights.safetensors"
+    before = weights.read_bytes()
+    save_file({**load_file(weights), "fc.0.bias": torch.zeros(8)}, weights)
+    with pytest.raises(ModelError, match="--overwrite"):
+        write(imported, folder)
+    assert weights.read_bytes() != before
+    write(imported, folder, overwrite=True)
+    assert weights.read_bytes() == before
+    load_model_folder(folder, CPU)
+    assert [path.name for path in folder.parent.iterdir()] == ["small"], "something is left over"
+
+
+def test_nothing_else_is_ever_replaced(imported: ImportedModel, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    write(imported, tmp_path / "data")  # an empty folder is as good as none
+    (tmp_path / "data" / "manifest.json").unlink()
+    with pytest.raises(ModelError, match="no model folder: it is never replaced"):
+        write(imported, tmp_path / "data", overwrite=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelError, match="no model folder: it is never replaced"):
+        write(imported, tmp_path / "file", overwrite=True)
+
+
+def test_a_failed_write_leaves_nothing(
+    imported: ImportedModel, folder: Path, tmp_path: Path
+) -> None:
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    parts = (imported.weights, imported.transformation, imported.config)
+    with pytest.raises(FileNotFoundError):
+        write_model_folder(folder, *parts, "a test", [tmp_path / "missing"], overwrite=True)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == ["small"]
