@@ -21,45 +21,30 @@ from dnn_reco.nn import kernels
 from dnn_reco.nn.conv_layers import ConvLayers
 from dnn_reco.nn.settings import parse_conv_settings
 
-Way = Callable[[Tensor, Tensor, Tensor, Sequence[int], Sequence[int], Sequence[int]], Tensor]
+Way = Callable[..., Tensor]
+"""From x, kernel, bias, strides, padding and dilation, as `dnn_reco.nn.convolution.convolve`."""
 
 
 def square_kernel_channels_last(
-    x: Tensor,
-    kernel: Tensor,
-    bias: Tensor,
-    strides: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
+    x: Tensor, kernel: Tensor, bias: Tensor, *steps: Sequence[int]
 ) -> Tensor:
     """conv3d with zeros in the corners, on tensors with the channels last."""
     weight = kernel.permute(4, 3, 0, 1, 2)
-    return functional.conv3d(x.movedim(-1, 1), weight, bias, strides, padding, dilation)
+    return functional.conv3d(x.movedim(-1, 1), weight, bias, *steps)
 
 
 def square_kernel_channels_first(
-    x: Tensor,
-    kernel: Tensor,
-    bias: Tensor,
-    strides: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
+    x: Tensor, kernel: Tensor, bias: Tensor, *steps: Sequence[int]
 ) -> Tensor:
     """The same, on contiguous tensors with the channels first."""
     weight = kernel.permute(4, 3, 0, 1, 2).contiguous()
     x = x.movedim(-1, 1).contiguous()
-    return functional.conv3d(x, weight, bias, strides, padding, dilation)
+    return functional.conv3d(x, weight, bias, *steps)
 
 
-def folded_planes(
-    x: Tensor,
-    kernel: Tensor,
-    bias: Tensor,
-    strides: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-) -> Tensor:
+def folded_planes(x: Tensor, kernel: Tensor, bias: Tensor, *steps: Sequence[int]) -> Tensor:
     """conv2d over (b, z), the planes of the kernel along a as output channels, added shifted."""
+    _, padding, _ = steps
     rows = x.flatten(0, 1).movedim(-1, 1)
     stacked = kernel.permute(0, 4, 3, 1, 2).flatten(0, 1)
     planes = functional.conv2d(rows, stacked, padding=padding[1:]).movedim(1, -1)
@@ -70,15 +55,9 @@ def folded_planes(
     return (y + bias).movedim(-1, 1)
 
 
-def gather_and_multiply(
-    x: Tensor,
-    kernel: Tensor,
-    bias: Tensor,
-    strides: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-) -> Tensor:
+def gather_and_multiply(x: Tensor, kernel: Tensor, bias: Tensor, *steps: Sequence[int]) -> Tensor:
     """Neighbours side by side, and one product of matrices; corners of the square left out."""
+    _, padding, _ = steps
     cells = kernel.detach().abs().amax(dim=(2, 3, 4)).nonzero().tolist()
     widths = [width for pad in (0, *reversed(padding)) for width in (pad, pad)]
     padded = functional.pad(x, widths)
