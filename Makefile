@@ -1,6 +1,6 @@
 # make test    the test suite, in a virtual environment of its own
 # make check   formatting, lint and types
-# make demo    the tutorial on a few small files that are made on the spot
+# make demo    simulate events, train a network on them, and see that it works
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0

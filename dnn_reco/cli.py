@@ -180,9 +180,11 @@ def train_command(
     """
     overrides = {} if iterations is None else {"num_training_iterations": iterations}
     config = _start(config_files, log_level, num_threads, overrides)
-    from dnn_reco.commands.train import run_train
+    from dnn_reco.commands.train import run_stages
+    from dnn_reco.config import load_stages
 
-    sys.exit(run_train(config, device, num_threads, cache_dir, checkpoint_exit_code))
+    stages = load_stages(config_files, overrides) if config.training.training_stages else (config,)
+    sys.exit(run_stages(stages, device, num_threads, cache_dir, checkpoint_exit_code))
 
 
 @cli.command("import")
@@ -355,11 +357,15 @@ def config_check_command(config_files: tuple[str, ...]) -> NoReturn:
     Example:
       dnn-reco config check getting_started.yaml
     """
-    from dnn_reco.config import check_config, load_config
+    from dnn_reco.config import check_config, load_stages
 
-    report = check_config(load_config(config_files))
-    click.echo(report.text)
-    sys.exit(0 if report.ok else 1)
+    stages = load_stages(config_files)
+    reports = [check_config(config) for config in stages]
+    for number, report in enumerate(reports, start=1):
+        if len(reports) > 1:
+            click.echo(f"{'' if number == 1 else chr(10)}Stage {number} of {len(reports)}")
+        click.echo(report.text)
+    sys.exit(0 if all(report.ok for report in reports) else 1)
 
 
 def _start(

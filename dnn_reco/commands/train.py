@@ -44,6 +44,37 @@ _log = logging.getLogger(__name__)
 _KEEP_ALL = 10**9
 
 
+def run_stages(
+    stages: Sequence[Config],
+    device: str,
+    num_threads: int,
+    cache_dir: str | None,
+    checkpoint_exit_code: int | None,
+) -> int:
+    """Train stage after stage, each as a call of its own would; returns the exit code.
+
+    Parameters
+    ----------
+    stages
+        The config of each stage, with the iterations until its end.
+    """
+    for config in stages:  # mistakes in later stages shall show now
+        config.require(*TRAINING_KEYS)
+        _refuse_unsupported(config)
+    restore = stages[0].model.model_restore_model
+    for number, config in enumerate(stages, start=1):
+        if len(stages) > 1:
+            done = restore and number < len(stages) and _is_done(config)
+            _log.info("Stage %d of %d%s.", number, len(stages), " is done" if done else "")
+            if done:
+                continue
+        training, received = _train(config, device, num_threads, cache_dir, restore)
+        if received is not None:
+            break
+        restore = True  # later stages go on with what this one left
+    return _farewell(training, received, checkpoint_exit_code)
+
+
 def run_train(
     config: Config,
     device: str,
@@ -52,8 +83,19 @@ def run_train(
     checkpoint_exit_code: int | None,
 ) -> int:
     """Train until the planned iterations are done or a signal comes; returns the exit code."""
-    config.require(*TRAINING_KEYS)
-    _refuse_unsupported(config)
+    return run_stages([config], device, num_threads, cache_dir, checkpoint_exit_code)
+
+
+def _train(
+    config: Config, device: str, num_threads: int, cache_dir: str | None, restore: bool
+) -> tuple[Training, signal.Signals | None]:
+    """Train one stage; returns the training, and the signal that ended it early.
+
+    Parameters
+    ----------
+    restore
+        Whether to go on from the latest checkpoint.
+    """
     torch_device = choose_device(device)
     if num_threads:
         torch.set_num_threads(num_threads)
@@ -70,7 +112,7 @@ def run_train(
     check_settings(transformation, transform_settings(config, training_events.names), path)
     weights = label_weights(config, spec.label_names)
     plan = _make_plan(config)
-    checkpoint = _find_checkpoint(config)
+    checkpoint = _find_checkpoint(config, restore)
     training = Training(
         network,
         LabelTransform(transformation).to(torch_device),
@@ -97,13 +139,12 @@ def run_train(
             training.progress.iterations,
             plan.num_iterations,
         )
-        return 0
+        return training, None
     if plan.checkpoints is not None:
         with temporary_beside(plan.checkpoints / "probe"):
             pass  # a folder that cannot be written to shall show now, not at the first checkpoint
     _announce(training, checkpoint, torch_device)
-    received = training.run(_recorder(config, len(training.progress.training_steps)))
-    return _farewell(training, received, checkpoint_exit_code)
+    return training, training.run(_recorder(config, len(training.progress.training_steps)))
 
 
 def _refuse_unsupported(config: Config) -> None:
@@ -176,10 +217,17 @@ def _make_plan(config: Config) -> TrainingPlan:
     )
 
 
-def _find_checkpoint(config: Config) -> Checkpoint | None:
+def _is_done(config: Config) -> bool:
+    """Whether the iterations until the end of a stage are done."""
+    checkpoint = load_latest(Path(config.model.model_checkpoint_path))
+    wanted = config.training.num_training_iterations
+    return checkpoint is not None and checkpoint.progress.iterations >= wanted
+
+
+def _find_checkpoint(config: Config, restore: bool) -> Checkpoint | None:
     """The checkpoint to go on from; an old model is moved away where the config asks to begin."""
     folder = Path(config.model.model_checkpoint_path)
-    if config.model.model_restore_model:
+    if restore:
         return load_latest(folder)
     moved = retire(folder, Path(config.general.log_path)) if config.model.model_save_model else None
     if moved is not None:

@@ -1,6 +1,6 @@
 """The config: YAML files become typed, validated settings once, at the border of the program."""
 
-from dnn_reco.config.load import load_config
+from dnn_reco.config.load import load_config, load_stages
 from dnn_reco.config.plugin_config import PluginConfig, needed_setting
 from dnn_reco.config.plugins import call_plugin, resolve, source_hash
 from dnn_reco.config.report import CheckReport, check_config, show_config
@@ -28,6 +28,7 @@ __all__ = [
     "call_plugin",
     "check_config",
     "load_config",
+    "load_stages",
     "needed_setting",
     "resolve",
     "show_config",

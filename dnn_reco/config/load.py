@@ -16,11 +16,47 @@ from dnn_reco.config.schema import (
 )
 from dnn_reco.config.settings import Config
 from dnn_reco.config.sources import KeyPath, Notice, Origin, Written, read_files
+from dnn_reco.config.stages import ITERATIONS, STAGES, wrong_stages
 from dnn_reco.config.validate import Where, nearest, unknown_nested_keys, validate_groups
 from dnn_reco.errors import ConfigError
 
 
-def load_config(paths: Sequence[str | Path], overrides: Mapping[str, Any] | None = None) -> Config:
+def load_stages(
+    paths: Sequence[str | Path], overrides: Mapping[str, Any] | None = None
+) -> tuple[Config, ...]:
+    """Load config files as one config for each of their `training_stages`.
+
+    In each the keys of its stage replace those of the files, and `num_training_iterations` counts
+    the iterations until its end. Without stages it is the one config of the files.
+
+    Parameters
+    ----------
+    paths, overrides
+        As for :func:`load_config`; iterations among the overrides cut the stages short.
+
+    Raises
+    ------
+    ConfigError
+        Naming everything that is wrong with the files, with file and line.
+    """
+    whole = load_config(paths, overrides)
+    stages = whole.training.training_stages
+    if not stages:
+        return (whole,)
+    configs: list[Config] = []
+    end = 0
+    for number, stage in enumerate(stages):
+        end += stage[ITERATIONS]
+        iterations = min(end, (overrides or {}).get(ITERATIONS, end))
+        configs.append(load_config(paths, {**(overrides or {}), ITERATIONS: iterations}, number))
+    return tuple(configs)
+
+
+def load_config(
+    paths: Sequence[str | Path],
+    overrides: Mapping[str, Any] | None = None,
+    stage: int | None = None,
+) -> Config:
     """Load one or several config files as one config.
 
     Parameters
@@ -29,6 +65,8 @@ def load_config(paths: Sequence[str | Path], overrides: Mapping[str, Any] | None
         YAML files, older or newer spelling; no key may stand in two of them.
     overrides
         Values (newer spelling) that replace those of the files, from the command line.
+    stage
+        Number of a training stage whose keys replace those of the files.
 
     Raises
     ------
@@ -49,6 +87,13 @@ def load_config(paths: Sequence[str | Path], overrides: Mapping[str, Any] | None
     ]
     name = "__".join(path.name.replace(".yaml", "").replace(".yml", "") for path in files)
     written = read_files(files, problems)
+    if stage is not None:
+        written = written.with_entry(STAGES, stage)
+    elif written.values.get(STAGES):
+        problems += wrong_stages(written)
+        if not problems:
+            iterations = sum(entry[ITERATIONS] for entry in written.values[STAGES])
+            overrides = {ITERATIONS: iterations, **overrides}
     filled = fill_placeholders(
         {**written.values, **overrides},
         {"config_name": name, **_plain_defaults()},

@@ -35,6 +35,7 @@ from dnn_reco.config.value_types import (
     ScoresByTable,
     Settings,
     Smoothing,
+    Stages,
     Text,
     ValueByName,
     WeightByName,
@@ -346,6 +347,9 @@ class Training(Group):
     title = "Training"
     num_training_iterations: PositiveWholeNumber = _needed(
         "Number of training iterations (batches) in all.", "1000000"
+    )
+    training_stages: Stages = _key(
+        (), "Parts of the training: the iterations of each, and the keys that are other in it."
     )
     validation_frequency: PositiveWholeNumber = _key(100, "Iterations between validations.")
     save_frequency: PositiveWholeNumber = _key(500, "Iterations between checkpoints.")

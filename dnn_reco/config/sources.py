@@ -78,6 +78,15 @@ class Written:
     values: dict[str, Any]
     marks: dict[KeyPath, Mark]
 
+    def with_entry(self, key: str, number: int) -> "Written":
+        """What is left if one entry of the list at `key`, a mapping, replaces top-level keys."""
+        entry = self.values[key][number]
+        replaced = {key, *entry}
+        values = {k: v for k, v in self.values.items() if k not in replaced}
+        marks = {at: mark for at, mark in self.marks.items() if at[0] not in replaced}
+        inside = {at[2:]: mark for at, mark in self.marks.items() if at[:2] == (key, number)}
+        return Written(values | entry, marks | {at: mark for at, mark in inside.items() if at})
+
 
 def read_files(paths: Sequence[Path], problems: list[str]) -> Written:
     """Read and merge YAML files; what is wrong with them is appended to `problems`.

@@ -161,6 +161,10 @@ ScoresByTable = Annotated[
 ColumnsByTable = Annotated[
     dict[str, str | tuple[str, ...]], BeforeValidator(_columns), Allowed(_COLUMNS)
 ]
+Stages = Annotated[
+    tuple[dict[str, Any], ...],
+    Allowed("a list of mappings, each with num_training_iterations and the keys to change"),
+]
 FreeSettings = Annotated[dict[str, Any], Allowed("a mapping of settings")]
 OptimizerArguments = Annotated[
     dict[str, Any],

@@ -1,0 +1,55 @@
+"""Training stages: parts of a training with settings of their own (`training_stages`)."""
+
+from typing import Any
+
+from dnn_reco.config.older import CLASSES
+from dnn_reco.config.schema import DataFiles, DataHandler, Filter, Misc, Trafo
+from dnn_reco.config.sources import Written, mark_of
+
+STAGES = "training_stages"
+ITERATIONS = "num_training_iterations"
+
+# What is the same for the whole training.
+_NOT_IN_STAGES = {
+    *(key for group in (DataFiles, DataHandler, Misc, Filter, Trafo) for key in group.model_fields),
+    *("unique_name", "log_path", "data_cache_dir", "float_precision", "seed"),
+    *("model_class", CLASSES["model_class"].file, CLASSES["model_class"].name),
+    *("model_checkpoint_path", "model_restore_model", "model_save_model", STAGES),
+}
+
+
+def wrong_stages(written: Written) -> list[str]:
+    """What is wrong with the stages of a config, with file and line."""
+    stages = written.values[STAGES]
+    where = mark_of(written.marks, (STAGES,))
+    if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
+        return [
+            f"{where}: '{STAGES}' is no list of mappings; give one mapping a stage, with "
+            f"'{ITERATIONS}' and the keys that are other than outside of it"
+        ]
+    problems = []
+    if written.values.get(ITERATIONS) is not None:
+        problems.append(
+            f"{mark_of(written.marks, (ITERATIONS,))}: '{ITERATIONS}' stands outside of '{STAGES}' "
+            f"({where}), too: with stages, give it in each of them alone"
+        )
+    for number, stage in enumerate(stages):
+        problems += _wrong_stage(written, number, stage)
+    return problems
+
+
+def _wrong_stage(written: Written, number: int, stage: dict[str, Any]) -> list[str]:
+    where = mark_of(written.marks, (STAGES, number))
+    iterations = stage.get(ITERATIONS)
+    problems = [
+        f"{mark_of(written.marks, (STAGES, number, key))}: '{key}' cannot change between "
+        f"'{STAGES}': it belongs to the whole training"
+        for key in stage
+        if key in _NOT_IN_STAGES
+    ]
+    if not isinstance(iterations, int) or isinstance(iterations, bool) or iterations < 1:
+        problems.append(
+            f"{where}: stage {number + 1} of '{STAGES}' needs '{ITERATIONS}', the number of its "
+            f"iterations: a whole number > 0, not {iterations!r}"
+        )
+    return problems

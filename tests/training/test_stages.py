@@ -1,0 +1,145 @@
+"""Training stages: what editing the config between calls gives, wherever they are stopped."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_run import SmallRun, make_small_run
+
+from dnn_reco.commands.trafo import run_trafo
+from dnn_reco.commands.train import run_stages, run_train
+from dnn_reco.config import load_config, load_stages
+from dnn_reco.errors import ConfigError
+from dnn_reco.training.checkpoint import load_latest
+
+LOSSES = "dnn_reco.modules.loss.default_loss"
+
+
+def optimizer(loss: str, rate: float, name: str = "adam") -> dict[str, Any]:
+    return {
+        name: {
+            "optimizer": "Adam",
+            "optimizer_settings": {"learning_rate": rate},
+            "loss_class": f"{LOSSES}.{loss}",
+        }
+    }
+
+
+FIRST = {"num_training_iterations": 4, "model_optimizer_dict": optimizer("mse", 0.01)}
+SECOND = {
+    "num_training_iterations": 5,
+    "model_optimizer_dict": optimizer("gaussian_likelihood", 0.001),
+    "label_weight_dict": {"EnergyVisible": 2.0},
+}
+THIRD = {
+    "num_training_iterations": 3,
+    "model_optimizer_dict": {
+        "last": {
+            "optimizer": "AdamOptimizer",
+            "optimizer_settings": {"learning_rate": 0.001},
+            "loss_file": "default_loss",
+            "loss_name": "pull_distribution_scale",
+            "vars": "unc",
+        }
+    },
+    "batch_size": 4,
+}
+STAGES = {"training_stages": [FIRST, SECOND, THIRD], "num_training_iterations": None}
+
+
+def prepared(folder: Path, **changes: Any) -> SmallRun:
+    folder.mkdir()
+    run = make_small_run(folder, **changes)
+    run_trafo(load_config([run.config_file]), 1, None, overwrite=False)
+    return run
+
+
+def train_stages(run: SmallRun, **overrides: Any) -> None:
+    assert run_stages(load_stages([run.config_file], overrides), "cpu", 1, None, None) == 0
+
+
+def state(run: SmallRun) -> dict[str, torch.Tensor]:
+    checkpoint = load_latest(run.checkpoints)
+    assert checkpoint is not None
+    return load_file(checkpoint.path / "state.safetensors")
+
+
+def assert_same_state(first: SmallRun, second: SmallRun) -> None:
+    states = state(first), state(second)
+    assert states[0].keys() == states[1].keys()
+    for name, tensor in states[0].items():
+        assert torch.equal(tensor, states[1][name]), name
+
+
+def test_stages_are_edited_configs_and_calls(tmp_path: Path) -> None:
+    staged = prepared(tmp_path / "staged", **STAGES)
+    train_stages(staged)
+    edited = prepared(tmp_path / "edited")
+    for stage, end in ((FIRST, 4), (SECOND, 9), (THIRD, 12)):
+        make_small_run(edited.folder, **{**stage, "num_training_iterations": end})
+        run_train(load_config([edited.config_file]), "cpu", 1, None, None)
+    assert_same_state(staged, edited)
+    for run in (staged, edited):
+        steps = (run.records / "training_steps.yaml").read_text()
+        assert steps == "0: 4\n1: 5\n2: 3\n"
+    for number in range(3):
+        name = f"config_training_{number:04d}.yaml"
+        settings = [load_config([run.records / name]).values() for run in (staged, edited)]
+        differing = {key for key in settings[0] if settings[0][key] != settings[1].get(key)}
+        assert all(str(staged.folder) in str(settings[0][key]) for key in differing)
+
+
+@pytest.mark.parametrize("stops", [(2,), (4,), (6, 10), (1, 9)])
+def test_stopping_anywhere_changes_nothing(tmp_path: Path, stops: tuple[int, ...]) -> None:
+    whole = prepared(tmp_path / "whole", **STAGES)
+    train_stages(whole)
+    stopped = prepared(tmp_path / "stopped", **STAGES)
+    for iterations in stops:
+        train_stages(stopped, num_training_iterations=iterations)
+        checkpoint = load_latest(stopped.checkpoints)
+        assert checkpoint is not None and checkpoint.progress.iterations == iterations
+    train_stages(stopped)
+    assert_same_state(whole, stopped)
+
+
+def test_beginning_anew_moves_the_old_model_away_once(tmp_path: Path) -> None:
+    run = prepared(tmp_path / "run", **STAGES, model_restore_model=False)
+    train_stages(run)
+    first = state(run)
+    train_stages(run)
+    assert all(torch.equal(first[name], tensor) for name, tensor in state(run).items())
+    assert len(list(run.records.parent.glob("*_old_*"))) == 1
+
+
+def test_a_config_without_stages_is_one_stage(tmp_path: Path) -> None:
+    run = make_small_run(tmp_path)
+    (config,) = load_stages([run.config_file])
+    assert config.training.num_training_iterations == 60
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"num_training_iterations": 7}, ["'num_training_iterations'", "outside"]),
+        ({"training_stages": {"a": 1}}, ["'training_stages'", "list of mappings"]),
+        ({"training_stages": [{"batch_size": 3}]}, ["stage 1", "'num_training_iterations'"]),
+        (
+            {"training_stages": [FIRST, {**SECOND, "trafo_num_batches": 3}]},
+            ["'trafo_num_batches'", "whole training"],
+        ),
+        (
+            {"training_stages": [FIRST, {**SECOND, "batch_size": -1}]},
+            ["'batch_size' is -1", "whole number > 0"],
+        ),
+    ],
+)
+def test_mistakes_are_told_with_their_line(
+    tmp_path: Path, changes: dict[str, Any], parts: list[str]
+) -> None:
+    run = make_small_run(tmp_path, **{**STAGES, **changes})
+    with pytest.raises(ConfigError) as error:
+        load_stages([run.config_file])
+    for part in [f"{run.config_file}:", *parts]:
+        assert part in str(error.value)
