@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from dnn_reco.nn.whole_batch import mean_and_variance
+
 _EPSILON = 1e-6
 _SHARE_OF_BATCH = 0.01
 
@@ -35,7 +37,7 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise [B, C, *positions]."""
         if self.training:
-            variance, mean = torch.var_mean(x, dim=0, correction=0)
+            mean, variance = mean_and_variance(x)
             with torch.no_grad():
                 self.pop_mean.lerp_(mean.movedim(0, -1), _SHARE_OF_BATCH)
                 self.pop_var.lerp_(variance.movedim(0, -1), _SHARE_OF_BATCH)

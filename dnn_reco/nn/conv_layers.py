@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.activations import make_activation
@@ -18,6 +17,7 @@ from dnn_reco.nn.kernels import LayerInput, check_not_empty, make_convolution
 from dnn_reco.nn.pooling import Pooling
 from dnn_reco.nn.settings import ConvSettings
 from dnn_reco.nn.weights import residual_scales, with_channels
+from dnn_reco.nn.whole_batch import dropout
 
 
 class ConvLayer(nn.Module):
@@ -85,7 +85,7 @@ class ConvLayer(nn.Module):
             y = self._add_residual(x, y, self.residual_scale)
         if self.pooling is not None:
             y = self.pooling(y)
-        return functional.dropout(y, self.drop_prob) if self.training else y
+        return dropout(y, self.drop_prob) if self.training else y
 
     def _add_residual(self, x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
         if max(self.settings.strides) > 1:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from dnn_reco.detector.grid import (
     DEEPCORE_SHAPE,
@@ -19,6 +18,7 @@ from dnn_reco.detector.grid import (
     NUM_MAIN_CELLS,
 )
 from dnn_reco.nn.interface import Hits, NetworkSpec
+from dnn_reco.nn.whole_batch import keep_mask
 
 
 class Densify(nn.Module):
@@ -83,13 +83,15 @@ class Densify(nn.Module):
             cell + hits.event * NUM_MAIN_CELLS,
             cell + hits.event * NUM_DEEPCORE_CELLS + (B - 1) * NUM_MAIN_CELLS,
         )
-        self._drop_doms(cells.index_copy_(0, row, values))
+        cells.index_copy_(0, row, values)
+        if self.training and self.keep_prob_dom < 1:
+            self._drop_doms(main, deepcore)
         return main, deepcore
 
-    def _drop_doms(self, cells: Tensor) -> None:
-        if self.training and self.keep_prob_dom < 1:
-            ones = cells.new_ones(len(cells), 1)
-            cells.mul_(functional.dropout(ones, 1 - self.keep_prob_dom))
+    def _drop_doms(self, main: Tensor, deepcore: Tensor) -> None:
+        keep = keep_mask(main.new_empty(len(main), NUM_CELLS), self.keep_prob_dom)
+        main.mul_(keep[:, :NUM_MAIN_CELLS].view(*main.shape[:-1], 1))
+        deepcore.mul_(keep[:, NUM_MAIN_CELLS:].view(*deepcore.shape[:-1], 1))
 
 
 def _mean_and_scale(spec: NetworkSpec) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

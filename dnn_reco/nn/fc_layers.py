@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from dnn_reco.nn.activations import make_activation
 from dnn_reco.nn.batch_norm import BatchNorm
 from dnn_reco.nn.settings import FCSettings
 from dnn_reco.nn.weights import initial_weights, residual_scales, with_channels
+from dnn_reco.nn.whole_batch import dropout
 
 
 class FCLayer(nn.Module):
@@ -54,7 +54,7 @@ class FCLayer(nn.Module):
             y = y.view(len(y), self.settings.max_out_size, -1).amax(dim=1)
         if self.residual_scale is not None:
             y = torch.addcmul(self._shortcut(x), y, self.residual_scale)
-        return functional.dropout(y, self.drop_prob) if self.training else y
+        return dropout(y, self.drop_prob) if self.training else y
 
     def _shortcut(self, x: Tensor) -> Tensor:
         num_outputs = self.settings.num_outputs

@@ -23,6 +23,7 @@ from dnn_reco.nn.fc_layers import FCLayers
 from dnn_reco.nn.interface import Hits, NetworkSpec, Prediction
 from dnn_reco.nn.label_head import LabelHead
 from dnn_reco.nn.settings import parse_conv_settings, parse_fc_settings
+from dnn_reco.nn.whole_batch import dropout
 
 _DEFAULT_SEED = 42
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -263,7 +264,7 @@ class GeneralIC86CNN(nn.Module):
             self.lower(deepcore[:, :, num_upper:]),
         )
         flat = torch.cat([branch.flatten(1) for branch in branches], dim=1)
-        return functional.dropout(flat, 1 - self.settings.keep_prob_flat, self.training)
+        return dropout(flat, 1 - self.settings.keep_prob_flat) if self.training else flat
 
     def _uncertainty(self, flat: Tensor, labels_trafo: Tensor) -> Tensor:
         inputs = flat.detach() if self.settings.detach_uncertainty_input else flat

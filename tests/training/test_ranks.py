@@ -1,0 +1,39 @@
+"""Several processes, started by torchrun, give what one process gives."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).with_name("ranks_script.py")
+
+
+def launch(num_ranks: int, folder: Path) -> list[dict[str, torch.Tensor]]:
+    folder.mkdir()
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    subprocess.run(
+        [*command, f"--nproc_per_node={num_ranks}", str(SCRIPT), str(folder)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=True,
+        capture_output=True,
+    )
+    return [torch.load(folder / f"rank_{rank}.pt", weights_only=True) for rank in range(num_ranks)]
+
+
+@pytest.mark.parametrize("num_ranks", [2, 3])
+def test_ranks_together_equal_one_process(tmp_path: Path, num_ranks: int) -> None:
+    (alone,) = launch(1, tmp_path / "alone")
+    together = launch(num_ranks, tmp_path / "together")
+    for result in together:
+        for name in ("whole", "loss", "x", "scale", "beta", "pop_mean"):
+            torch.testing.assert_close(result[name], alone[name], msg=name)
+        assert result["any"] is True
+        assert result["none"] is False
+        assert result["last"] is None
+    assert [result["found_done"] for result in together] == [False, *[True] * (num_ranks - 1)]
+    # bit for bit the same in all of them, or they would drift apart
+    for name in ("whole", "scale", "beta", "pop_mean"):
+        assert all(torch.equal(result[name], together[0][name]) for result in together)
