@@ -23,7 +23,7 @@ from dnn_reco.modules.loss.special_labels import check_special_labels
 from dnn_reco.nn.from_config import float_type, make_network, network_spec
 from dnn_reco.nn.interface import Network, NetworkSpec
 from dnn_reco.nn.label_transform import LabelTransform
-from dnn_reco.training.checkpoint import Checkpoint, Progress, load_latest
+from dnn_reco.training.checkpoint import KEEP_ALL, Checkpoint, Progress, load_latest
 from dnn_reco.training.engine import Training, TrainingPlan
 from dnn_reco.training.evaluation import EvaluationHook
 from dnn_reco.training.event_weights import EventWeights
@@ -36,12 +36,11 @@ from dnn_reco.training.run_record import (
     write_config_record,
     write_training_steps,
 )
+from dnn_reco.training.validation_set import ValidationSet, read_validation_set
 from dnn_reco.transform import check_settings, load_transformation
 from dnn_reco.workers import available_cpus
 
 _log = logging.getLogger(__name__)
-
-_KEEP_ALL = 10**9
 
 
 def run_train(
@@ -70,6 +69,7 @@ def run_train(
     check_settings(transformation, transform_settings(config, training_events.names), path)
     weights = label_weights(config, spec.label_names)
     plan = _make_plan(config)
+    validation_set = _validation_set(config, validation_events, event_weights)
     checkpoint = _find_checkpoint(config)
     training = Training(
         network,
@@ -88,6 +88,7 @@ def run_train(
         plan,
         event_weights,
         evaluation,
+        validation_set,
     )
     if checkpoint is not None:
         training.restore(checkpoint)
@@ -97,6 +98,9 @@ def run_train(
             training.progress.iterations,
             plan.num_iterations,
         )
+        return 0
+    if training.out_of_patience:
+        _log.info("Nothing to do: %s", _out_of_patience(training))
         return 0
     if plan.checkpoints is not None:
         with temporary_beside(plan.checkpoints / "probe"):
@@ -171,9 +175,21 @@ def _make_plan(config: Config) -> TrainingPlan:
         checkpoints=Path(config.model.model_checkpoint_path)
         if config.model.model_save_model
         else None,
-        max_to_keep=manager.max_to_keep or _KEEP_ALL,
+        max_to_keep=manager.max_to_keep or KEEP_ALL,
         log_path=Path(config.general.log_path),
+        validation_set_frequency=config.training.validation_set_frequency
+        or config.training.save_frequency,
+        patience=config.training.early_stopping_patience,
     )
+
+
+def _validation_set(
+    config: Config, events: EventSet, event_weights: EventWeights | None
+) -> ValidationSet | None:
+    num_events = config.training.validation_events
+    if not num_events:
+        return None
+    return read_validation_set(events, num_events, config.general.batch_size, event_weights)
 
 
 def _find_checkpoint(config: Config) -> Checkpoint | None:
@@ -274,6 +290,8 @@ def _farewell(
     done = training.progress.iterations
     folder = training.plan.checkpoints
     saved = f"saved in '{folder}'" if folder else "nothing is saved (model_save_model is False)"
+    if training.out_of_patience:
+        _log.info("%s", _out_of_patience(training))
     if received is None:
         _log.info("Training is done: %d iterations, %s.", done, saved)
         return 0
@@ -281,3 +299,13 @@ def _farewell(
     if received is signal.SIGINT:
         return 0
     return 128 + signal.SIGTERM if checkpoint_exit_code is None else checkpoint_exit_code
+
+
+def _out_of_patience(training: Training) -> str:
+    """Why training ends before the planned number of iterations."""
+    best = training.progress.best
+    assert best is not None
+    return (
+        f"the last {best.evaluations_since} evaluations of the validation set brought no better "
+        f"loss than the one after {best.iterations} iterations (early_stopping_patience)."
+    )
