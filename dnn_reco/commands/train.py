@@ -23,7 +23,7 @@ from dnn_reco.modules.loss.special_labels import check_special_labels
 from dnn_reco.nn.from_config import float_type, make_network, network_spec
 from dnn_reco.nn.interface import Network, NetworkSpec
 from dnn_reco.nn.label_transform import LabelTransform
-from dnn_reco.training.checkpoint import Checkpoint, Progress, load_latest
+from dnn_reco.training.checkpoint import KEEP_ALL, Checkpoint, Progress, load_latest
 from dnn_reco.training.engine import Training, TrainingPlan
 from dnn_reco.training.evaluation import EvaluationHook
 from dnn_reco.training.event_weights import EventWeights
@@ -36,12 +36,11 @@ from dnn_reco.training.run_record import (
     write_config_record,
     write_training_steps,
 )
+from dnn_reco.training.validation_set import ValidationSet, read_validation_set
 from dnn_reco.transform import check_settings, load_transformation
 from dnn_reco.workers import available_cpus
 
 _log = logging.getLogger(__name__)
-
-_KEEP_ALL = 10**9
 
 
 def run_stages(
@@ -69,7 +68,7 @@ def run_stages(
             if done:
                 continue
         training, received = _train(config, device, num_threads, cache_dir, restore)
-        if received is not None:
+        if received is not None or training.out_of_patience:
             break
         restore = True  # later stages go on with what this one left
     return _farewell(training, received, checkpoint_exit_code)
@@ -112,6 +111,7 @@ def _train(
     check_settings(transformation, transform_settings(config, training_events.names), path)
     weights = label_weights(config, spec.label_names)
     plan = _make_plan(config)
+    validation_set = _validation_set(config, validation_events, event_weights)
     checkpoint = _find_checkpoint(config, restore)
     training = Training(
         network,
@@ -130,6 +130,7 @@ def _train(
         plan,
         event_weights,
         evaluation,
+        validation_set,
     )
     if checkpoint is not None:
         training.restore(checkpoint)
@@ -139,6 +140,9 @@ def _train(
             training.progress.iterations,
             plan.num_iterations,
         )
+        return training, None
+    if training.out_of_patience:
+        _log.info("Nothing to do: %s", _out_of_patience(training))
         return training, None
     if plan.checkpoints is not None:
         with temporary_beside(plan.checkpoints / "probe"):
@@ -212,8 +216,11 @@ def _make_plan(config: Config) -> TrainingPlan:
         checkpoints=Path(config.model.model_checkpoint_path)
         if config.model.model_save_model
         else None,
-        max_to_keep=manager.max_to_keep or _KEEP_ALL,
+        max_to_keep=manager.max_to_keep or KEEP_ALL,
         log_path=Path(config.general.log_path),
+        validation_set_frequency=config.training.validation_set_frequency
+        or config.training.save_frequency,
+        patience=config.training.early_stopping_patience,
     )
 
 
@@ -222,6 +229,15 @@ def _is_done(config: Config) -> bool:
     checkpoint = load_latest(Path(config.model.model_checkpoint_path))
     wanted = config.training.num_training_iterations
     return checkpoint is not None and checkpoint.progress.iterations >= wanted
+
+
+def _validation_set(
+    config: Config, events: EventSet, event_weights: EventWeights | None
+) -> ValidationSet | None:
+    num_events = config.training.validation_events
+    if not num_events:
+        return None
+    return read_validation_set(events, num_events, config.general.batch_size, event_weights)
 
 
 def _find_checkpoint(config: Config, restore: bool) -> Checkpoint | None:
@@ -322,6 +338,8 @@ def _farewell(
     done = training.progress.iterations
     folder = training.plan.checkpoints
     saved = f"saved in '{folder}'" if folder else "nothing is saved (model_save_model is False)"
+    if training.out_of_patience:
+        _log.info("%s", _out_of_patience(training))
     if received is None:
         _log.info("Training is done: %d iterations, %s.", done, saved)
         return 0
@@ -329,3 +347,13 @@ def _farewell(
     if received is signal.SIGINT:
         return 0
     return 128 + signal.SIGTERM if checkpoint_exit_code is None else checkpoint_exit_code
+
+
+def _out_of_patience(training: Training) -> str:
+    """Why training ends before the planned number of iterations."""
+    best = training.progress.best
+    assert best is not None
+    return (
+        f"the last {best.evaluations_since} evaluations of the validation set brought no better "
+        f"loss than the one after {best.iterations} iterations (early_stopping_patience)."
+    )

@@ -356,6 +356,15 @@ class Training(Group):
     evaluation_class: DottedName | None = _key(
         None, "Function called at each validation; empty: none."
     )
+    validation_events: WholeNumber = _key(
+        1000, "Events of the validation set, always the same; fewer if there are fewer; 0: no set."
+    )
+    validation_set_frequency: PositiveWholeNumber | None = _key(
+        None, "Iterations between evaluations of the validation set; empty: `save_frequency`."
+    )
+    early_stopping_patience: PositiveWholeNumber | None = _key(
+        None, "Evaluations of that set without a smaller loss that end training; empty: none do."
+    )
 
 
 class Trafo(Group):

@@ -104,6 +104,12 @@ def _inconsistent(values: Mapping[str, Any], where: Where) -> list[str]:
                 f"{where((key,))}: '{key}' has {count} entries, but 'data_handler_num_bins' "
                 f"({where(('data_handler_num_bins',))}) is {num_bins}"
             )
+    patience = values.get("early_stopping_patience")
+    if patience is not None and values.get("validation_events") == 0:
+        problems.append(
+            f"{where(('early_stopping_patience',))}: 'early_stopping_patience' needs a validation "
+            f"set, but 'validation_events' ({where(('validation_events',))}) is 0"
+        )
     kwargs = values.get("model_kwargs")
     for key in KEEP_PROBABILITIES:
         probability = kwargs.get(key) if isinstance(kwargs, dict) else None

@@ -40,6 +40,11 @@ class LabelTransform(nn.Module):
         self.register_buffer("_mean", mean, persistent=False)
         self.register_buffer("_scale", scale, persistent=False)
 
+    @property
+    def has_log(self) -> tuple[bool, ...]:
+        """Whether each of the L labels is transformed with logarithm."""
+        return tuple(self._log.tolist())
+
     def forward(self, labels: Tensor) -> Tensor:
         """Transform labels in physical units."""
         values = labels.double()

@@ -4,6 +4,9 @@ A checkpoint is a folder ``checkpoint-<iterations>`` with ``state.safetensors`` 
 state, label weights) and ``state.json`` (iterations, training steps, label names). It is written
 under a temporary name, flushed to the disk and renamed: whatever kills the program, the last whole
 checkpoint stays.
+
+The subfolder ``best`` holds, in the same form, the checkpoint with the smallest loss on the
+validation set. (Between two checkpoints there can be two: the last is the best.)
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,7 +26,10 @@ from torch import Tensor
 
 from dnn_reco.errors import ModelError
 from dnn_reco.files import temporary_beside
+from dnn_reco.training.best import BestSoFar
 
+BEST = "best"  # the subfolder
+KEEP_ALL = 10**9  # as `max_to_keep`
 _FORMAT = "dnn_reco checkpoint 1"
 _NAME = re.compile(r"checkpoint-(\d{8,})")
 
@@ -44,6 +50,8 @@ class Progress:
         Digest of the transformation model that the network was trained with.
     seed
         Seed of the run.
+    best
+        The best evaluation of the validation set so far; None: there is no such set.
     """
 
     iterations: int
@@ -51,6 +59,7 @@ class Progress:
     label_names: tuple[str, ...]
     transformation: str
     seed: int
+    best: BestSoFar | None = None
 
 
 @dataclass(frozen=True)
@@ -89,8 +98,21 @@ def save_checkpoint(
             part.rename(path)
         _flush(folder)
     for old in _checkpoints(folder)[:-max_to_keep]:
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(old)
     return path
+
+
+def remove_checkpoints(folder: Path, unwanted: Callable[[int], bool]) -> None:
+    """Remove the checkpoints of a folder whose number of iterations is unwanted."""
+    for path in _checkpoints(folder):
+        if unwanted(_iterations(path)):
+            _remove(path)
+
+
+def _remove(checkpoint: Path) -> None:
+    """Remove a checkpoint; from the first moment on it does not count as whole any more."""
+    (checkpoint / "state.json").unlink(missing_ok=True)
+    shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:
@@ -104,11 +126,16 @@ def _flush(path: Path) -> None:
 def _checkpoints(folder: Path) -> list[Path]:
     """Whole checkpoints in a folder, oldest first."""
     found = [
-        (int(match[1]), path)
+        path
         for path in (folder.iterdir() if folder.is_dir() else ())
-        if (match := _NAME.fullmatch(path.name)) and (path / "state.json").is_file()
+        if _NAME.fullmatch(path.name) and (path / "state.json").is_file()
     ]
-    return [path for _, path in sorted(found)]
+    return sorted(found, key=_iterations)
+
+
+def _iterations(checkpoint: Path) -> int:
+    """The number of iterations that stands in the name of a checkpoint."""
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def load_latest(folder: Path) -> Checkpoint | None:
@@ -133,6 +160,7 @@ def load_latest(folder: Path) -> Checkpoint | None:
             label_names=tuple(str(n) for n in description["label_names"]),
             transformation=str(description["transformation"]),
             seed=int(description["seed"]),
+            best=BestSoFar.read(description.get("best")),
         )
         tensors = load_file(path / "state.safetensors")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:

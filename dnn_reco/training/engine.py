@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,23 +28,36 @@ from dnn_reco.modules.loss.residual import mask_untrained, residual_trafo
 from dnn_reco.modules.loss.special_labels import true_label_names
 from dnn_reco.nn.interface import LabelKeys, Network, Prediction
 from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.training.best import BestSoFar
 from dnn_reco.training.checkpoint import (
+    BEST,
+    KEEP_ALL,
     Checkpoint,
     Progress,
     optimizer_tensors,
+    remove_checkpoints,
     restore_optimizer,
     save_checkpoint,
 )
 from dnn_reco.training.evaluation import EvaluationHook
 from dnn_reco.training.label_weights import LabelWeights
 from dnn_reco.training.monitor import (
-    ProgressBar,
     Scores,
-    TensorBoard,
     format_validation,
+    memory_in_use,
     score,
+    trained_labels,
 )
 from dnn_reco.training.objectives import Objective
+from dnn_reco.training.reports import Reports, RunState, batch_section, format_set, set_section
+from dnn_reco.training.signals import stop_on_signals
+from dnn_reco.training.validation_set import (
+    Outcome,
+    ValidationSet,
+    join,
+    measure,
+    measure_digest,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +89,10 @@ class TrainingPlan:
         Number of checkpoints kept.
     log_path
         Folder of the TensorBoard logs.
+    validation_set_frequency
+        Iterations between two evaluations of the validation set.
+    patience
+        Evaluations without a better loss after which training ends; None: it does not.
     """
 
     num_iterations: int
@@ -87,6 +104,8 @@ class TrainingPlan:
     checkpoints: Path | None
     max_to_keep: int
     log_path: Path
+    validation_set_frequency: int
+    patience: int | None
 
 
 @dataclass(frozen=True)
@@ -136,6 +155,8 @@ class Training:
         Gives the weights of the events; None: all weigh the same.
     evaluation
         Called at each validation; None: nothing is.
+    validation_set
+        Events to evaluate now and then, always the same; None: there are none.
     """
 
     def __init__(
@@ -152,6 +173,7 @@ class Training:
         plan: TrainingPlan,
         event_weights: Weigh | None = None,
         evaluation: EvaluationHook | None = None,
+        validation_set: ValidationSet | None = None,
     ) -> None:
         self.network = network
         self.label_transform = label_transform
@@ -165,13 +187,26 @@ class Training:
         self.plan = plan
         self.event_weights = event_weights
         self.evaluation = evaluation
+        self.validation_set = validation_set
         self.device = label_weights.initial.device
         losses = [loss for objective in self.objectives for loss in objective.losses]
         needed = true_label_names(losses, label_keys)
         self._true_needed = torch.tensor(
             [name in needed for name in self.label_names], device=self.device
         )
-        self.progress = Progress(0, (), self.label_names, transformation, plan.seed)
+        best = None
+        if validation_set is not None:
+            initial = label_weights.initial
+            best = BestSoFar(measure_digest(validation_set.digest, self.objectives, initial))
+        self.progress = Progress(0, (), self.label_names, transformation, plan.seed, best)
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether the loss on the validation set has not become better for too long."""
+        best, patience = self.progress.best, self.plan.patience
+        if best is None or patience is None:
+            return False
+        return best.evaluations_since >= patience
 
     def run(self, record: Callable[[Progress], None]) -> signal.Signals | None:
         """Train until the planned number of iterations is done or a signal asks to stop.
@@ -187,6 +222,8 @@ class Training:
             The signal (SIGINT or SIGTERM) that ended training early.
         """
         plan, first = self.plan, self.progress.iterations
+        if plan.checkpoints is not None:  # what an interrupted run found later is found again
+            remove_checkpoints(plan.checkpoints / BEST, lambda iterations: iterations > first)
         order = self._order(self.training_events, "training")
         with (
             stop_on_signals() as asked_to_stop,
@@ -198,8 +235,15 @@ class Training:
                 pin=self.device.type == "cuda",
                 weigh=self.event_weights,
             ) as batches,
-            closing(TensorBoard(plan.log_path, first)) as tensorboard,
-            closing(ProgressBar(first, plan.num_iterations, plan.batch_size)) as bar,
+            closing(
+                Reports(
+                    plan.log_path,
+                    first,
+                    plan.num_iterations,
+                    plan.batch_size,
+                    write_metrics=plan.checkpoints is not None,
+                )
+            ) as reports,
         ):
             earlier_steps = self.progress.training_steps
             for iteration, batch in zip(range(first, plan.num_iterations), batches, strict=False):
@@ -207,13 +251,19 @@ class Training:
                 done = iteration + 1
                 steps = (*earlier_steps, done - first)
                 self.progress = replace(self.progress, iterations=done, training_steps=steps)
+                found: dict[str, Any] = {}
                 if iteration % plan.validation_frequency == 0:
                     self.label_weights.update()
-                    self._validate(iteration, bar, tensorboard, norms, batches.seconds_waited)
+                    found |= self._validate(iteration, reports)
+                if done % plan.validation_set_frequency == 0 or done == plan.num_iterations:
+                    found |= self._evaluate_set(iteration, reports)
+                if found:
+                    state = self._state(iteration, norms, reports.bar.seconds, batches)
+                    reports.finish(iteration, found, state)
                 if done % plan.save_frequency == 0:
                     self._save(record)
-                bar.update(done, batches.seconds_waited)
-                if asked_to_stop():
+                reports.bar.update(done, batches.seconds_waited)
+                if asked_to_stop() or self.out_of_patience:
                     break
             if self.progress.iterations > first:
                 if received := asked_to_stop():
@@ -277,22 +327,21 @@ class Training:
 
     @torch.no_grad()
     def _score(self, judged: Judged) -> Scores:
+        outcome = (judged.prediction, judged.truth, judged.context)
+        label_loss = torch.stack([o.label_losses(*outcome) for o in self.objectives]).sum(dim=0)
         return score(
-            self._losses(judged), judged.prediction, judged.truth, judged.context.residual_trafo
+            self._losses(judged),
+            label_loss,
+            judged.prediction,
+            judged.truth,
+            judged.context.residual_trafo,
         )
 
-    def _validate(
-        self,
-        iteration: int,
-        bar: ProgressBar,
-        tensorboard: TensorBoard,
-        norms: Mapping[str, Tensor],
-        seconds_waited: float,
-    ) -> None:
+    def _validate(self, iteration: int, reports: Reports) -> dict[str, Any]:
         """Score a fresh batch of training and of validation events; print and log.
 
         Both batches come from streams of their own, so that validating more often does not change
-        the run.
+        the run. Returns sections for `metrics.jsonl`.
         """
         number = iteration // self.plan.validation_frequency
         judged = {
@@ -302,42 +351,91 @@ class Training:
         scores = {name: self._score(batch) for name, batch in judged.items()}
         weights = self.label_weights.current.cpu().numpy()
         trained = self.label_weights.trained.cpu().numpy()
-        done = self.progress.training_steps[-1]
+        seconds = reports.bar.seconds
         text = format_validation(
             iteration,
-            bar.seconds,
-            bar.seconds / done,
+            seconds,
+            seconds / self.progress.training_steps[-1],
             self.label_names,
             trained,
             weights,
             scores["train"],
             scores["val"],
         )
-        bar.print(text)
-        extra = {
-            "events_per_second": done * self.plan.batch_size / bar.seconds,
-            "share_of_time_waiting_for_data": seconds_waited / bar.seconds,
-            **{f"gradient_norm/{name}": float(norm) for name, norm in norms.items()},
-            **{f"learning_rate/{o.name}": o.learning_rate(iteration) for o in self.objectives},
-        }
-        tensorboard.write(iteration, self.label_names, trained, weights, scores, extra)
+        reports.bar.print(text)
+        reports.tensorboard.write(iteration, self.label_names, trained, scores)
         if self.evaluation is not None:
             predicted = (judged["train"].predicted, judged["val"].predicted)
-            self.evaluation(iteration, *predicted, bar.print, tensorboard.add_scalar)
+            add_scalar = reports.tensorboard.add_scalar
+            self.evaluation(iteration, *predicted, reports.bar.print, add_scalar)
+        return {
+            name: batch_section(batch, self.label_names, trained) for name, batch in scores.items()
+        }
+
+    @torch.no_grad()
+    def _evaluate_set(self, iteration: int, reports: Reports) -> dict[str, Any]:
+        """Score the validation set, if there is one; tell, and save the network if it is the best.
+
+        Returns sections for `metrics.jsonl`.
+        """
+        best = self.progress.best
+        if self.validation_set is None or best is None:
+            return {}
+        self.network.eval()
+        judged = (self._judge(batch.to(self.device)) for batch in self.validation_set.batches)
+        outcome = join([Outcome(j.prediction, j.truth, j.context) for j in judged])
+        weights = self.label_weights.initial
+        scores = measure(outcome, self.objectives, weights, self.label_keys)
+        best = best.after(float(scores.loss.value), iteration + 1)
+        self.progress = replace(self.progress, best=best)
+        folder = self.plan.checkpoints
+        if folder is not None and best.iterations == iteration + 1:
+            save_checkpoint(folder / BEST, self.progress, self._tensors(), KEEP_ALL)
+        _log.info("%s", format_set(iteration + 1, scores, best))
+        reports.write_set(iteration, scores, weights.tolist(), self.label_transform.has_log)
+        return {"validation_set": set_section(scores)}
+
+    def _state(
+        self,
+        iteration: int,
+        norms: Mapping[str, Tensor],
+        seconds: float,
+        batches: PrefetchedBatches,
+    ) -> RunState:
+        """How the run stands after an iteration."""
+        weights = self.label_weights.current.tolist()
+        trained = trained_labels(self.label_names, self.label_weights.trained.cpu().numpy())
+        num_events = self.progress.training_steps[-1] * self.plan.batch_size
+        return RunState(
+            label_weights={name: weights[i] for name, i in trained},
+            learning_rates={o.name: o.learning_rate(iteration) for o in self.objectives},
+            gradient_norms={name: float(norm) for name, norm in norms.items()},
+            events_per_second=num_events / seconds,
+            share_waiting=batches.seconds_waited / seconds,
+            seconds=seconds,
+            memory=memory_in_use(self.device),
+        )
 
     def _order(self, events: EventSet, stream: str) -> EventOrder:
         return EventOrder(events.events_per_shard, self.plan.seed, stream, self.plan.shuffle_window)
 
     def _save(self, record: Callable[[Progress], None]) -> None:
-        if self.plan.checkpoints is None:
+        folder, best = self.plan.checkpoints, self.progress.best
+        if folder is None:
             return
+        save_checkpoint(folder, self.progress, self._tensors(), self.plan.max_to_keep)
+        if best is not None and best.loss is not None:  # only now are former ones of no use
+            remove_checkpoints(folder / BEST, lambda iterations: iterations != best.iterations)
+        record(self.progress)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """All tensors of a checkpoint, by name."""
         tensors = {f"network/{name}": p for name, p in self.network.state_dict().items()}
         tensors |= {f"label_weights/{k}": t for k, t in self.label_weights.state().items()}
         for objective in self.objectives:
             state = optimizer_tensors(objective.optimizer, objective.parameters)
             tensors |= {f"optimizer/{objective.name}/{k}": t for k, t in state.items()}
-        save_checkpoint(self.plan.checkpoints, self.progress, tensors, self.plan.max_to_keep)
-        record(self.progress)
+        return tensors
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take over all state from a checkpoint.
@@ -378,29 +476,13 @@ class Training:
                 self.plan.seed,
                 checkpoint.progress.seed,
             )
-        self.progress = replace(checkpoint.progress, seed=self.plan.seed)
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[Callable[[], signal.Signals | None]]:
-    """Turn SIGINT (Ctrl-C) and SIGTERM into a wish to stop after the iteration at hand.
-
-    Yields a function that tells which signal came, None as long as there was none. A second signal
-    stops the program at once.
-    """
-    received: list[signal.Signals] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        received.append(signal.Signals(number))
-        for each in numbers:
-            signal.signal(each, before[each])
-
-    for number in numbers:
-        signal.signal(number, handle)
-    try:
-        yield lambda: received[0] if received else None
-    finally:
-        for number in numbers:
-            signal.signal(number, before[number])
+        best = checkpoint.progress.best
+        if best and self.progress.best and best.measure != self.progress.best.measure:
+            _log.info(
+                "The validation set, its losses or label weights are others than before: the best "
+                "checkpoint is looked for anew."
+            )
+            best = None
+        self.progress = replace(
+            checkpoint.progress, seed=self.plan.seed, best=best or self.progress.best
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from dnn_reco.evaluation import metrics
 from dnn_reco.modules.loss.interface import Truth
 from dnn_reco.nn.interface import Prediction
 
@@ -39,6 +42,8 @@ class Scores:
     predicted, true, uncertainty
         Transformed labels and uncertainty of all events [B, L], for histograms (in physical units
         those of energies would be one bar).
+    label_loss
+        Loss, all optimizers together, without the label's weight.
     """
 
     losses: Mapping[str, tuple[float, float]]
@@ -49,29 +54,33 @@ class Scores:
     predicted: np.ndarray
     true: np.ndarray
     uncertainty: np.ndarray
+    label_loss: np.ndarray
 
 
 def score(
     losses: Mapping[str, tuple[Tensor, Tensor]],
+    label_loss: Tensor,
     prediction: Prediction,
     truth: Truth,
     residual_trafo: Tensor,
 ) -> Scores:
     """Scores of a batch from what the network and the losses said."""
-    pull = residual_trafo / prediction.uncertainty_trafo
+    residual, uncertainty = as_array(residual_trafo), as_array(prediction.uncertainty_trafo)
     return Scores(
         {name: (float(loss), float(total)) for name, (loss, total) in losses.items()},
-        _numpy(residual_trafo.square().mean(dim=0).sqrt()),
-        _numpy(pull.std(dim=0, correction=0)),
-        _numpy(residual_trafo.mean(dim=0)),
-        _numpy(truth.labels.double().mean(dim=0)),
-        _numpy(prediction.labels_trafo),
-        _numpy(truth.labels_trafo),
-        _numpy(prediction.uncertainty_trafo),
+        metrics.root_mean_square(residual).value,
+        metrics.standard_deviation(residual / uncertainty).value,
+        metrics.mean(residual).value,
+        metrics.mean(as_array(truth.labels)).value,
+        as_array(prediction.labels_trafo),
+        as_array(truth.labels_trafo),
+        uncertainty,
+        as_array(label_loss),
     )
 
 
-def _numpy(values: Tensor) -> np.ndarray:
+def as_array(values: Tensor) -> NDArray[np.float64]:
+    """A tensor as an array of float64."""
     return values.detach().double().cpu().numpy()
 
 
@@ -112,7 +121,9 @@ def format_validation(
 
 
 class TensorBoard:
-    """Scalars and label histograms in ``<log_path>/train`` and ``<log_path>/val``.
+    """Scalars, histograms and figures in folders of ``<log_path>``.
+
+    ``train`` and ``val`` are for the batches of the print-out, ``validation_set`` for that set.
 
     Parameters
     ----------
@@ -127,7 +138,7 @@ class TensorBoard:
 
         self._writers: dict[str, SummaryWriter] = {
             name: SummaryWriter(str(log_path / name), purge_step=first_iteration)
-            for name in ("train", "val")
+            for name in ("train", "val", "validation_set")
         }
 
     def write(
@@ -135,40 +146,41 @@ class TensorBoard:
         iteration: int,
         label_names: Sequence[str],
         trained: np.ndarray,
-        weights: np.ndarray,
         scores: Mapping[str, Scores],
-        extra: Mapping[str, float],
     ) -> None:
-        """Write one validation: losses, and for each trained label its scores and histograms.
+        """Write the batches of a print-out: losses, and scores and histograms of trained labels.
 
         Parameters
         ----------
         scores
             By "train" and "val".
-        extra
-            Further scalars of the run, such as learning rates and throughput.
         """
-        for name, writer in self._writers.items():
-            for optimizer, (loss, total) in scores[name].losses.items():
+        for name, batch in scores.items():
+            writer = self._writers[name]
+            for optimizer, (loss, total) in batch.losses.items():
                 writer.add_scalar(f"loss/{optimizer}", loss, iteration)
                 writer.add_scalar(f"loss_with_penalties/{optimizer}", total, iteration)
             for label, i in trained_labels(label_names, trained):
-                self._write_label(writer, iteration, label, scores[name], i)
-            writer.flush()
-        for tag, value in extra.items():
-            self._writers["train"].add_scalar(tag, value, iteration)
-        for label, i in trained_labels(label_names, trained):
-            self._writers["train"].add_scalar(f"label_weight/{label}", weights[i], iteration)
+                self._write_label(writer, iteration, label, batch, i)
 
-    def add_scalar(self, batch: str, tag: str, value: float, iteration: int) -> None:
-        """Write one scalar to the logs of a batch, "train" or "val"."""
-        self._writers[batch].add_scalar(tag, value, iteration)
+    def add_scalar(self, folder: str, tag: str, value: float, iteration: int) -> None:
+        """Write one scalar to the logs in a folder, such as "train" or "val"."""
+        self._writers[folder].add_scalar(tag, value, iteration)
+
+    def add_picture(self, folder: str, tag: str, pixels: NDArray[np.uint8], iteration: int) -> None:
+        """Write a picture [height, width, 3] to the logs in a folder."""
+        self._writers[folder].add_image(tag, pixels, iteration, dataformats="HWC")
+
+    def flush(self) -> None:
+        """Bring everything to the disk, for who is watching."""
+        for writer in self._writers.values():
+            writer.flush()
 
     def _write_label(
         self, writer: SummaryWriter, iteration: int, name: str, scores: Scores, i: int
     ) -> None:
-        for tag, values in (("rmse", scores.rmse), ("pull", scores.pull), ("bias", scores.bias)):
-            writer.add_scalar(f"{tag}/{name}", float(values[i]), iteration)
+        for tag in ("rmse", "pull", "bias", "label_loss"):
+            writer.add_scalar(f"{tag}/{name}", float(getattr(scores, tag)[i]), iteration)
         for tag, rows in (
             ("predicted", scores.predicted),
             ("true", scores.true),
@@ -233,6 +245,21 @@ class ProgressBar:
     def close(self) -> None:
         """Remove the bar."""
         self._bar.close()
+
+
+def memory_in_use(device: torch.device) -> dict[str, float]:
+    """Memory [MB] that this process holds, and that its tensors hold on a GPU.
+
+    The first is told by Linux alone.
+    """
+    memory = {}
+    statistics = Path("/proc/self/statm")
+    if statistics.exists():
+        resident_pages = int(statistics.read_text().split()[1])
+        memory["process"] = resident_pages * resource.getpagesize() / 1e6
+    if device.type == "cuda":
+        memory["gpu"] = torch.cuda.memory_allocated(device) / 1e6
+    return memory
 
 
 def device_name(device: torch.device) -> str:

@@ -75,16 +75,19 @@ class Objective:
             else:
                 group["lr"] = rate
 
-    def loss(
-        self, prediction: Prediction, truth: Truth, context: LossContext, weights: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Weighted loss of the trained labels, without and with the penalties (two scalars).
+    def label_losses(self, prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
+        """Loss of each label [L], without its weight.
 
         `prediction` and `truth` must be finite in labels of weight 0 as well
         (:func:`dnn_reco.modules.loss.residual.mask_untrained`).
         """
-        per_label = sum((loss(prediction, truth, context) for loss in self.losses), torch.zeros(()))
-        weighted = (weights * per_label).sum()
+        return sum((loss(prediction, truth, context) for loss in self.losses), torch.zeros(()))
+
+    def loss(
+        self, prediction: Prediction, truth: Truth, context: LossContext, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Weighted loss of the trained labels, without and with the penalties (two scalars)."""
+        weighted = (weights * self.label_losses(prediction, truth, context)).sum()
         total = weighted
         values = list(self.parameters.values())
         if self.l1:

@@ -81,7 +81,7 @@ class Ranks:
             return list(gradients)
         flat = torch.cat([gradient.flatten() for gradient in present])
         distributed.all_reduce(flat)
-        sums = iter(flat.split([gradient.numel() for gradient in present]))
+        sums = iter(torch.split(flat, [gradient.numel() for gradient in present]))
         return [None if each is None else next(sums).view_as(each) for each in gradients]
 
     def any(self, value: bool, device: torch.device) -> bool:

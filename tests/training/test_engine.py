@@ -255,7 +255,7 @@ def test_the_print_out_has_the_form_of_the_reference() -> None:
         rows = np.zeros((1, 3))
         pull, means = np.array([9.0, 0.9, 9.0]), np.array([9.0, mean, 9.0])
         losses = {"simple_mse": (loss, loss)}
-        return Scores(losses, column, pull, column, means, rows, rows, rows)
+        return Scores(losses, column, pull, column, means, rows, rows, rows, column)
 
     text = format_validation(
         100,

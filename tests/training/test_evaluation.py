@@ -1,6 +1,5 @@
 """Evaluation functions at validation."""
 
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.data.batches import Batch
 from dnn_reco.errors import ConfigError, DataError
-from dnn_reco.modules.evaluation.default_evaluation import eval_direction, opening_angle
+from dnn_reco.modules.evaluation.default_evaluation import eval_direction
 from dnn_reco.modules.evaluation.interface import EvaluationContext, PredictedBatch
 from dnn_reco.nn.interface import Hits, LabelKeys, Prediction
 from dnn_reco.training.checkpoint import load_latest
@@ -94,15 +93,6 @@ def test_one_kind_of_labels_is_enough() -> None:
     assert all("Vector" in line for line in lines)
     with pytest.raises(ConfigError, match=r"label_zenith_key.*label_dir_x_key.*energy, zenith"):
         evaluate(LabelKeys(zenith="zenith"))
-
-
-def test_opening_angle_from_tiny_to_opposite() -> None:
-    z = torch.tensor([[0.0, 0.0, 2.0]], dtype=torch.float64)
-    for angle in (0.0, 1e-9, 1e-4, 1.0, math.pi - 1e-7):
-        other = torch.tensor([[math.sin(angle), 0.0, math.cos(angle)]], dtype=torch.float64)
-        assert opening_angle(z, other).item() == pytest.approx(angle, rel=1e-6, abs=1e-15)
-    assert opening_angle(z, -z).item() == pytest.approx(math.pi)
-    assert math.isnan(opening_angle(z, 0 * z).item())
 
 
 @pytest.fixture

@@ -1,12 +1,15 @@
 """Evaluations at validation; see :mod:`.interface` for what a function gets."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dnn_reco.errors import ConfigError
+from dnn_reco.evaluation import metrics
 from dnn_reco.modules.evaluation.interface import EvaluationContext, PredictedBatch
+from dnn_reco.nn.interface import LabelKeys
 
 _TITLES = {"train": "[Train]", "val": "[Validation]"}
 
@@ -24,7 +27,7 @@ def eval_direction(train: PredictedBatch, val: PredictedBatch, context: Evaluati
     ConfigError
         If the labels have neither.
     """
-    columns = list(_direction_columns(context))
+    columns = list(direction_columns(context.label_names, context.label_keys))
     if not columns:
         raise ConfigError(
             "eval_direction needs labels of a direction: set label_zenith_key and "
@@ -34,11 +37,8 @@ def eval_direction(train: PredictedBatch, val: PredictedBatch, context: Evaluati
     for labels in columns:
         suffix, remark = ("_vector", " [Over Direction Vector]") if len(labels) == 3 else ("", "")
         for name, events in (("train", train), ("val", val)):
-            angle = opening_angle(
-                _direction(events.batch.labels[:, labels]),
-                _direction(events.prediction.labels[:, labels]),
-            ).rad2deg()
-            mean, median = float(angle.mean()), float(angle.quantile(0.5))
+            angle = opening_angle_degrees(events.batch.labels, events.prediction.labels, labels)
+            mean, median = float(angle.mean()), float(np.median(angle))
             context.print_line(
                 f"\t{_TITLES[name]:<12} Opening Angle: mean {mean:3.1f}, median {median:3.1f}"
                 f"{remark}"
@@ -47,26 +47,30 @@ def eval_direction(train: PredictedBatch, val: PredictedBatch, context: Evaluati
             context.add_scalar(name, f"opening_angle_median{suffix}", median)
 
 
-def opening_angle(first: Tensor, second: Tensor) -> Tensor:
-    """Angle [B] between vectors [B, 3] of any length, rad; NaN for a vector of length 0."""
-    first, second = (v.double() / v.double().norm(dim=1, keepdim=True) for v in (first, second))
-    # exact at small angles, where the cosine is not
-    sine = torch.linalg.cross(first, second, dim=1).norm(dim=1)
-    return torch.atan2(sine, (first * second).sum(dim=1))
-
-
-def _direction_columns(context: EvaluationContext) -> Iterator[list[int]]:
+def direction_columns(label_names: Sequence[str], keys: LabelKeys) -> Iterator[list[int]]:
     """Columns of (zenith, azimuth) and of (x, y, z), where there are such labels."""
-    keys = context.label_keys
     for names in ((keys.zenith, keys.azimuth), (keys.dir_x, keys.dir_y, keys.dir_z)):
-        if all(name in context.label_names for name in names):
-            yield [context.label_names.index(name) for name in names if name is not None]
+        if all(name in label_names for name in names):
+            yield [label_names.index(name) for name in names if name is not None]
 
 
-def _direction(labels: Tensor) -> Tensor:
+def opening_angle_degrees(
+    true: Tensor, predicted: Tensor, columns: Sequence[int]
+) -> NDArray[np.float64]:
+    """Angle [B] between directions, in degrees.
+
+    Parameters
+    ----------
+    true, predicted
+        Labels [B, L].
+    columns
+        Where (zenith, azimuth) or (x, y, z) stand among them.
+    """
+    first, second = (_vectors(labels[:, list(columns)]) for labels in (true, predicted))
+    return np.degrees(metrics.opening_angle(first, second))
+
+
+def _vectors(labels: Tensor) -> NDArray[np.float64]:
     """Vectors [B, 3] from labels that are vectors, or zenith and azimuth [B, 2]."""
-    if labels.shape[1] == 3:
-        return labels
-    zenith, azimuth = labels.double().unbind(dim=1)
-    sine = zenith.sin()
-    return torch.stack([sine * azimuth.cos(), sine * azimuth.sin(), zenith.cos()], dim=1)
+    values = labels.detach().double().cpu().numpy()
+    return values if values.shape[1] == 3 else metrics.direction(values[:, 0], values[:, 1])

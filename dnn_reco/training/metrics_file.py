@@ -1,0 +1,63 @@
+"""`metrics.jsonl`: what each validation found, one line of JSON each, for programs to read.
+
+It is read with ``pandas.read_json(path, lines=True)``, for example.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dnn_reco.files import write_atomically
+
+_KEY = "iterations_done"
+
+
+class MetricsFile:
+    """The file, from now on.
+
+    Parameters
+    ----------
+    path
+        Where it lies.
+    first
+        Iterations done already. Lines of later ones, which an interrupted run wrote, and lines
+        that are not whole are dropped: those iterations will be done again.
+    """
+
+    def __init__(self, path: Path, first: int) -> None:
+        self._path = path
+        if not path.exists():
+            return
+        lines = path.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if _is_up_to(line, first)]
+        if kept != lines:
+            write_atomically(path, b"".join(kept))
+
+    def write(self, iteration: int, sections: Mapping[str, Any]) -> None:
+        """Append the line of an iteration, which counts from 0."""
+        numbers = {"iteration": iteration, _KEY: iteration + 1}
+        line = json.dumps(_plain({**numbers, **sections}), allow_nan=False, ensure_ascii=False)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def _is_up_to(line: bytes, iterations: int) -> bool:
+    """Whether a line is whole and of an iteration up to `iterations`."""
+    try:
+        return line.endswith(b"\n") and int(json.loads(line)[_KEY]) <= iterations
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _plain(value: Any) -> Any:
+    """Numbers that JSON can hold: those that are not finite become null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, str | bool | int) or value is None:
+        return value
+    number = float(value)
+    return number if math.isfinite(number) else None

@@ -1,0 +1,33 @@
+"""Ctrl-C and SIGTERM as a wish that training listens to between two iterations."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Callable[[], signal.Signals | None]]:
+    """Turn SIGINT (Ctrl-C) and SIGTERM into a wish to stop after the iteration at hand.
+
+    Yields a function that tells which signal came, None as long as there was none. A second signal
+    stops the program at once.
+    """
+    received: list[signal.Signals] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        received.append(signal.Signals(number))
+        for each in numbers:
+            signal.signal(each, before[each])
+
+    for number in numbers:
+        signal.signal(number, handle)
+    try:
+        yield lambda: received[0] if received else None
+    finally:
+        for number in numbers:
+            signal.signal(number, before[number])

@@ -1,0 +1,275 @@
+"""The validation set: the same events each time, for figures that can be compared.
+
+Which events it holds depends on the validation files alone, not on the seed. It is read once and
+stays in memory (some 17 kB an event), so that an evaluation never waits for data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dnn_reco.data.batches import Batch, Weigh, as_batch
+from dnn_reco.data.event_set import EventSet
+from dnn_reco.data.sampling import EventOrder
+from dnn_reco.evaluation import metrics
+from dnn_reco.evaluation.metrics import Measured
+from dnn_reco.modules.evaluation.default_evaluation import direction_columns, opening_angle_degrees
+from dnn_reco.modules.loss.interface import LossContext, Truth
+from dnn_reco.nn.interface import LabelKeys, Prediction
+from dnn_reco.training.label_weights import NORMAL_MAD
+from dnn_reco.training.monitor import as_array, trained_labels
+from dnn_reco.training.objectives import Objective
+
+# Without a gradient so many batches at once need no more memory than one batch in training.
+_BATCHES_AT_ONCE = 4
+# Groups of events that are left out in turn for the errors of losses.
+_GROUPS = 20
+
+_Tensors = TypeVar("_Tensors", Prediction, Truth)
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """The events, in batches.
+
+    Attributes
+    ----------
+    batches
+        All of them, on the CPU.
+    num_events
+        How many there are.
+    digest
+        Digest of which events they are, their true labels and weights.
+    """
+
+    batches: tuple[Batch, ...]
+    num_events: int
+    digest: str
+
+
+def read_validation_set(
+    events: EventSet, num_events: int, batch_size: int, weigh: Weigh | None
+) -> ValidationSet:
+    """Choose and read a validation set.
+
+    Parameters
+    ----------
+    events
+        The validation events.
+    num_events
+        How many of them to take, at most.
+    batch_size
+        Events of a batch in training.
+    weigh
+        Gives the weights of the events; None: all weigh the same.
+    """
+    num_events = min(num_events, len(events))
+    numbers = EventOrder(events.events_per_shard, 0, "validation set").batch(0, num_events)
+    digest = hashlib.blake2b(digest_size=16)
+    batches = []
+    for start in range(0, num_events, _BATCHES_AT_ONCE * batch_size):
+        read = events.read(numbers[start : start + _BATCHES_AT_ONCE * batch_size])
+        batch = as_batch(read, weigh)
+        batches.append(batch)
+        for values in (read.ids, read.labels, batch.event_weights):
+            digest.update(b"" if values is None else np.ascontiguousarray(values).tobytes())
+    return ValidationSet(tuple(batches), num_events, digest.hexdigest())
+
+
+def measure_digest(events: str, objectives: Sequence[Objective], weights: Tensor) -> str:
+    """Digest of all that the total loss depends on besides the network.
+
+    Parameters
+    ----------
+    events
+        Digest of the validation set.
+    objectives
+        The optimizers, with their losses.
+    weights
+        Weights of the labels in the config [L].
+    """
+    losses = [f"{f.__module__}.{f.__qualname__}" for o in objectives for f in o.losses]
+    text = repr((events, losses, weights.tolist()))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What losses compare, for some events."""
+
+    prediction: Prediction
+    truth: Truth
+    context: LossContext
+
+    def of(self, chosen: Tensor) -> Outcome:
+        """The same for a part of the events, chosen by a mask [B]."""
+        weights, residual = self.context.event_weights, self.context.residual_trafo
+        return Outcome(
+            _each(self.prediction, chosen),
+            _each(self.truth, chosen),
+            replace(
+                self.context,
+                residual_trafo=residual[chosen],
+                event_weights=None if weights is None else weights[chosen],
+            ),
+        )
+
+
+def _each(values: _Tensors, chosen: Tensor) -> _Tensors:
+    return type(values)(*(getattr(values, field.name)[chosen] for field in fields(values)))
+
+
+def join(parts: Sequence[Outcome]) -> Outcome:
+    """The outcome for all events together; the Tukey scale is that of the start of a training."""
+    contexts = [part.context for part in parts]
+    weights = [c.event_weights for c in contexts if c.event_weights is not None]
+    return Outcome(
+        _concatenated([part.prediction for part in parts]),
+        _concatenated([part.truth for part in parts]),
+        replace(
+            contexts[0],
+            residual_trafo=torch.cat([context.residual_trafo for context in contexts]),
+            event_weights=torch.cat(weights) if weights else None,
+            tukey_scale=torch.full_like(contexts[0].tukey_scale, NORMAL_MAD),
+        ),
+    )
+
+
+def _concatenated(parts: Sequence[_Tensors]) -> _Tensors:
+    names = [field.name for field in fields(parts[0])]
+    return type(parts[0])(*(torch.cat([getattr(p, name) for p in parts]) for name in names))
+
+
+@dataclass(frozen=True)
+class SetScores:
+    """How well the validation set is predicted, with statistical errors.
+
+    Attributes
+    ----------
+    num_events
+        Number of events N.
+    loss
+        Sum over all optimizers of the loss, labels weighted as in the config, without penalties.
+    losses
+        The same of each optimizer.
+    label_names
+        Names of the T trained labels, sorted; of them are all that follow.
+    columns
+        Where they stand among all labels [T].
+    label_loss
+        Loss, all optimizers together, without the label's weight [T].
+    rmse, width_68
+        Root mean square of the transformed residual; half the width of its central 68 % [T].
+    bias
+        Mean of the transformed residual [T].
+    pull, pull_68
+        Standard deviation of residual / uncertainty; half the width of its central 68 % [T].
+    opening_angles
+        Mean and median opening angle [degrees] where a direction is trained: "" by zenith and
+        azimuth, "_vector" by the direction vector.
+    true, predicted
+        True and predicted labels in physical units [N, T].
+    """
+
+    num_events: int
+    loss: Measured
+    losses: Mapping[str, Measured]
+    label_names: tuple[str, ...]
+    columns: tuple[int, ...]
+    label_loss: Measured
+    rmse: Measured
+    width_68: Measured
+    bias: Measured
+    pull: Measured
+    pull_68: Measured
+    opening_angles: Mapping[str, tuple[Measured, Measured]]
+    true: NDArray[np.float64]
+    predicted: NDArray[np.float64]
+
+    def of_labels(self) -> dict[str, Measured]:
+        """All that is measured of each label [T], by name."""
+        names = ("rmse", "width_68", "bias", "pull", "pull_68", "label_loss")
+        return {name: getattr(self, name) for name in names}
+
+
+@torch.no_grad()
+def measure(
+    outcome: Outcome, objectives: Sequence[Objective], weights: Tensor, keys: LabelKeys
+) -> SetScores:
+    """Compute the scores of the validation set.
+
+    Errors of losses come from a jackknife over 20 groups of events, as a loss need not be a mean
+    over events; for all else see :mod:`dnn_reco.evaluation.metrics`. Event weights count in losses
+    alone.
+
+    Parameters
+    ----------
+    outcome
+        What the network said of all its events.
+    objectives
+        The optimizers, with their losses.
+    weights
+        Weights of the labels in the config [L].
+    keys
+        Names of special labels.
+    """
+    names = outcome.context.label_names
+    trained = trained_labels(names, weights.cpu().numpy() > 0)
+    columns = [column for _, column in trained]
+    true, predicted = outcome.truth.labels[:, columns], outcome.prediction.labels[:, columns]
+    residual = as_array(outcome.context.residual_trafo[:, columns])
+    pull = residual / as_array(outcome.prediction.uncertainty_trafo[:, columns])
+    label_losses = _label_losses(outcome, objectives)
+    losses = (label_losses * as_array(weights)).sum(axis=-1)
+    return SetScores(
+        num_events=len(residual),
+        loss=_measured(losses.sum(axis=-1)),
+        losses={o.name: _measured(losses[:, i]) for i, o in enumerate(objectives)},
+        label_names=tuple(name for name, _ in trained),
+        columns=tuple(columns),
+        label_loss=_measured(label_losses[..., columns].sum(axis=1)),
+        rmse=metrics.root_mean_square(residual),
+        width_68=metrics.central_width(residual),
+        bias=metrics.mean(residual),
+        pull=metrics.standard_deviation(pull),
+        pull_68=metrics.central_width(pull),
+        opening_angles=dict(_opening_angles(true, predicted, [name for name, _ in trained], keys)),
+        true=as_array(true),
+        predicted=as_array(predicted),
+    )
+
+
+def _label_losses(outcome: Outcome, objectives: Sequence[Objective]) -> NDArray[np.float64]:
+    """Loss of each optimizer and label: of all events, then without each group [1 + K, O, L]."""
+    num_events = len(outcome.context.residual_trafo)
+    group = torch.arange(num_events, device=outcome.context.residual_trafo.device) % _GROUPS
+    num_groups = min(_GROUPS, num_events) if num_events > 1 else 0
+    samples = [outcome, *(outcome.of(group != number) for number in range(num_groups))]
+    losses = [
+        o.label_losses(sample.prediction, sample.truth, sample.context)
+        for sample in samples
+        for o in objectives
+    ]
+    return as_array(torch.stack(losses)).reshape(len(samples), len(objectives), -1)
+
+
+def _measured(samples: NDArray[np.float64]) -> Measured:
+    """What was computed of all events and, in the next rows, without each group of them."""
+    return Measured(samples[0], metrics.jackknife_error(samples[1:]))
+
+
+def _opening_angles(
+    true: Tensor, predicted: Tensor, names: Sequence[str], keys: LabelKeys
+) -> Iterator[tuple[str, tuple[Measured, Measured]]]:
+    for columns in direction_columns(names, keys):
+        angle = opening_angle_degrees(true, predicted, columns)
+        suffix = "_vector" if len(columns) == 3 else ""
+        yield suffix, (metrics.mean(angle), metrics.quantile(angle, 0.5))
