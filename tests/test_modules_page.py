@@ -23,7 +23,6 @@ HELPERS = {
     "stack_labels",
     "as_numbers",
     "find_column",
-    "opening_angle",
 }
 
 

@@ -146,7 +146,7 @@ def test_misc_values_that_are_not_there_make_no_weight(run: SmallRun) -> None:
 
 
 def test_what_goes_wrong_while_reading_ahead_ends_the_training(run: SmallRun) -> None:
-    with pytest.raises(DataError, match="all 8 events of a batch the weight 0"):
+    with pytest.raises(DataError, match=r"all \d+ events of a batch the weight 0"):
         train(run, event_weight_class="functions_of_a_user.no_weights")
     with pytest.raises(ConfigError, match=r"'weights_astro'.*MCPrimary_energy"):
         train(run, **SELECTION | {"event_weights_nugen_keys": ["weights_astro"]})
