@@ -27,9 +27,11 @@ from dnn_reco.training.checkpoint import Checkpoint, Progress, load_latest
 from dnn_reco.training.engine import Training, TrainingPlan
 from dnn_reco.training.evaluation import EvaluationHook
 from dnn_reco.training.event_weights import EventWeights
+from dnn_reco.training.gradients import GradientCleaner, GradientMean
 from dnn_reco.training.label_weights import LabelWeights
 from dnn_reco.training.monitor import device_name
-from dnn_reco.training.objectives import Objective, learning_rate_schedule, make_optimizer
+from dnn_reco.training.objectives import Objective
+from dnn_reco.training.optimizers import choose_optimizer, ema_decay, make_optimizer
 from dnn_reco.training.run_record import (
     record_text,
     retire,
@@ -66,10 +68,10 @@ def run_train(
     objectives = _make_objectives(config, network)
     _check_losses(config, objectives, spec)
     event_weights, evaluation = _user_functions(config, spec)
+    plan = _make_plan(config)
     training_events, validation_events = _open_data(config, num_threads, cache_dir)
     check_settings(transformation, transform_settings(config, training_events.names), path)
     weights = label_weights(config, spec.label_names)
-    plan = _make_plan(config)
     checkpoint = _find_checkpoint(config)
     training = Training(
         network,
@@ -161,6 +163,7 @@ def _open_data(
 
 def _make_plan(config: Config) -> TrainingPlan:
     manager = config.model.model_checkpoint_manager_kwargs
+    settings = {name: each.optimizer_settings for name, each in config.optimizers.items()}
     return TrainingPlan(
         num_iterations=config.training.num_training_iterations,
         batch_size=config.general.batch_size,
@@ -173,6 +176,7 @@ def _make_plan(config: Config) -> TrainingPlan:
         else None,
         max_to_keep=manager.max_to_keep or _KEEP_ALL,
         log_path=Path(config.general.log_path),
+        ema_decay=ema_decay(config.training.ema_decay, settings),
     )
 
 
@@ -213,18 +217,20 @@ def _make_objective(
     parameters = {
         parameter_names[parameter]: parameter for g in settings.vars for parameter in groups[g]
     }
+    choice = choose_optimizer(key, settings.optimizer, settings.optimizer_settings)
+    values = list(parameters.values())
     return Objective(
         name=name,
-        optimizer=make_optimizer(
-            key, settings.optimizer, settings.optimizer_settings, list(parameters.values())
-        ),
+        optimizer=make_optimizer(key, choice, values),
         parameters=parameters,
         losses=tuple(resolve(loss, f"{key}.loss_class") for loss in settings.loss_class),
         l1=settings.l1_regularization,
         l2=settings.l2_regularization,
-        clip=settings.clip_gradients_value,
-        remove_nan=settings.remove_nan_gradients,
-        schedule=learning_rate_schedule(key, settings.optimizer_settings),
+        schedule=choice.schedule,
+        gradient_mean=GradientMean(parameters, settings.accumulate_steps),
+        cleaner=GradientCleaner(values[0].device) if settings.remove_nan_gradients else None,
+        clipping=choice.clipping.at_most(settings.clip_gradients_value),
+        weight_decay=choice.weight_decay,
     )
 
 

@@ -7,8 +7,9 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
+from dnn_reco.config.key_lists import TRAINING_KEYS
 from dnn_reco.config.plugins import resolve
-from dnn_reco.config.schema import GROUPS, TRAINING_KEYS
+from dnn_reco.config.schema import GROUPS
 from dnn_reco.config.settings import Config
 from dnn_reco.errors import ConfigError, DnnRecoError
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -28,12 +28,19 @@ from dnn_reco.modules.loss.residual import mask_untrained, residual_trafo
 from dnn_reco.modules.loss.special_labels import true_label_names
 from dnn_reco.nn.interface import LabelKeys, Network, Prediction
 from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.training.average import WeightAverage
 from dnn_reco.training.checkpoint import (
     Checkpoint,
     Progress,
-    optimizer_tensors,
-    restore_optimizer,
+    latest_path,
+    optimizer_kind,
     save_checkpoint,
+)
+from dnn_reco.training.divergence import (
+    DivergenceWatch,
+    NotFinite,
+    divergence_error,
+    save_batch,
 )
 from dnn_reco.training.evaluation import EvaluationHook
 from dnn_reco.training.label_weights import LabelWeights
@@ -76,6 +83,8 @@ class TrainingPlan:
         Number of checkpoints kept.
     log_path
         Folder of the TensorBoard logs.
+    ema_decay
+        See :class:`dnn_reco.training.average.WeightAverage`; None: weights are not averaged.
     """
 
     num_iterations: int
@@ -87,6 +96,7 @@ class TrainingPlan:
     checkpoints: Path | None
     max_to_keep: int
     log_path: Path
+    ema_decay: float | None = None
 
 
 @dataclass(frozen=True)
@@ -171,7 +181,10 @@ class Training:
         self._true_needed = torch.tensor(
             [name in needed for name in self.label_names], device=self.device
         )
-        self.progress = Progress(0, (), self.label_names, transformation, plan.seed)
+        self.average = None if plan.ema_decay is None else WeightAverage(network, plan.ema_decay)
+        self.watch = DivergenceWatch(network.state_dict(), self.device)
+        kinds = {o.name: optimizer_kind(o.optimizer) for o in self.objectives}
+        self.progress = Progress(0, (), self.label_names, transformation, plan.seed, kinds)
 
     def run(self, record: Callable[[Progress], None]) -> signal.Signals | None:
         """Train until the planned number of iterations is done or a signal asks to stop.
@@ -185,6 +198,11 @@ class Training:
         -------
         signal.Signals or None
             The signal (SIGINT or SIGTERM) that ended training early.
+
+        Raises
+        ------
+        TrainingError
+            If a loss, a gradient or the weights are no longer finite.
         """
         plan, first = self.plan, self.progress.iterations
         order = self._order(self.training_events, "training")
@@ -208,8 +226,11 @@ class Training:
                 steps = (*earlier_steps, done - first)
                 self.progress = replace(self.progress, iterations=done, training_steps=steps)
                 if iteration % plan.validation_frequency == 0:
+                    self._stop_if_not_finite()
                     self.label_weights.update()
-                    self._validate(iteration, bar, tensorboard, norms, batches.seconds_waited)
+                    with self.average.in_network() if self.average else nullcontext():
+                        self._validate(iteration, bar, tensorboard, norms, batches.seconds_waited)
+                    self._tell_removed(iteration, bar, tensorboard)
                 if done % plan.save_frequency == 0:
                     self._save(record)
                 bar.update(done, batches.seconds_waited)
@@ -236,6 +257,10 @@ class Training:
             objective.set_learning_rate(iteration)
         norms = {o.name: o.step(gradients[o.name]) for o in self.objectives}
         self.label_weights.collect(judged.context.residual_trafo)
+        if self.average is not None:
+            self.average.update()
+        totals = {name: total for name, (_, total) in losses.items()}
+        self._stop_if(self.watch.note(iteration, self.objectives, totals, norms))
         return norms
 
     def _judge(self, batch: Batch) -> Judged:
@@ -325,19 +350,53 @@ class Training:
             predicted = (judged["train"].predicted, judged["val"].predicted)
             self.evaluation(iteration, *predicted, bar.print, tensorboard.add_scalar)
 
+    def _tell_removed(self, iteration: int, bar: ProgressBar, tensorboard: TensorBoard) -> None:
+        """Print and log how many gradient entries `remove_nan_gradients` removed."""
+        for objective in self.objectives:
+            if objective.cleaner is not None:
+                name = objective.name
+                entries, batches = objective.cleaner.take_counts()
+                tag = f"removed_gradient_entries/{name}"
+                tensorboard.add_scalar("train", tag, entries, iteration)
+                if entries:
+                    bar.print(
+                        f"\tgradient of {name}: {entries} entries removed in {batches} batches"
+                    )
+
+    def _stop_if_not_finite(self) -> None:
+        """Make sure that all is well: before anything is shown or saved."""
+        last = self.progress.iterations - 1
+        self._stop_if(self.watch.look() or self.watch.look_at_weights(last))
+
+    def _stop_if(self, found: NotFinite | None) -> None:
+        """Stop a training that diverged, and keep the batch at which it did."""
+        if found is None:
+            return
+        plan, iteration = self.plan, found.iteration
+        order = self._order(self.training_events, "training")
+        events = self.training_events.read(order.batch(iteration, plan.batch_size))
+        folder = plan.log_path if plan.checkpoints is None else plan.checkpoints.parent
+        path = folder / f"diverged_batch_{iteration:08d}.safetensors"
+        save_batch(path, events, self.training_events.names, self.event_weights, iteration)
+        last = None if plan.checkpoints is None else latest_path(plan.checkpoints)
+        raise divergence_error(found, events, path, self.objectives, last)
+
     def _order(self, events: EventSet, stream: str) -> EventOrder:
         return EventOrder(events.events_per_shard, self.plan.seed, stream, self.plan.shuffle_window)
 
     def _save(self, record: Callable[[Progress], None]) -> None:
         if self.plan.checkpoints is None:
             return
+        self._stop_if_not_finite()
         tensors = {f"network/{name}": p for name, p in self.network.state_dict().items()}
         tensors |= {f"label_weights/{k}": t for k, t in self.label_weights.state().items()}
-        for objective in self.objectives:
-            state = optimizer_tensors(objective.optimizer, objective.parameters)
-            tensors |= {f"optimizer/{objective.name}/{k}": t for k, t in state.items()}
+        for part in self._parts_with_state():
+            tensors |= part.state()
         save_checkpoint(self.plan.checkpoints, self.progress, tensors, self.plan.max_to_keep)
         record(self.progress)
+
+    def _parts_with_state(self) -> tuple[Objective | WeightAverage, ...]:
+        return self.objectives if self.average is None else (*self.objectives, self.average)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take over all state from a checkpoint.
@@ -368,9 +427,8 @@ class Training:
                 f"{_ANOTHER_MODEL}"
             ) from error
         self.label_weights.restore(checkpoint.section("label_weights"))
-        for objective in self.objectives:
-            state = checkpoint.section(f"optimizer/{objective.name}")
-            restore_optimizer(objective.optimizer, objective.parameters, state)
+        for part in self._parts_with_state():
+            part.restore(checkpoint)
         if checkpoint.progress.seed != self.plan.seed:
             _log.warning(
                 "The seed is now %d; the checkpoint was trained with %d. Training goes on, but "
@@ -378,7 +436,9 @@ class Training:
                 self.plan.seed,
                 checkpoint.progress.seed,
             )
-        self.progress = replace(checkpoint.progress, seed=self.plan.seed)
+        self.progress = replace(
+            checkpoint.progress, seed=self.plan.seed, optimizers=self.progress.optimizers
+        )
 
 
 @contextmanager

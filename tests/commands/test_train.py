@@ -193,10 +193,12 @@ def test_misspelt_function(trained: Workspace, key: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("optimizer", "Adams", ["no optimizer 'Adams'", "Adam, AdamW, SGD"]),
+        ("optimizer", "Adams", ["no optimizer 'Adams'", "Adam, AdamW, Adamax"]),
         ("loss_name", "gaussian_likelyhood", ["gaussian_likelyhood", "'gaussian_likelihood'"]),
         ("vars", "[pred, uncertainty]", ["uncertainty", "'pred', 'unc'"]),
-        ("optimizer_settings", "{learnrate: 0.1}", ["learnrate"]),
+        ("optimizer_settings", "{learnrate: 0.1}", ["'learnrate'", "is 'learning_rate'"]),
+        ("optimizer_settings", "{beta_1: 1.5}", ["Invalid beta parameter"]),
+        ("optimizer_settings", "{beta_1: high}", ["does not take these optimizer_settings"]),
     ],
 )
 def test_mistakes_in_an_optimizer(

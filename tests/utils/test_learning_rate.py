@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dnn_reco.config import ScheduleSettings, load_config
 from dnn_reco.errors import ConfigError, DataError, DnnRecoError
-from dnn_reco.training.objectives import learning_rate_schedule
+from dnn_reco.training.optimizers import learning_rate_schedule
 from dnn_reco.utils.learning_rate import (
     CosineDecay,
     CosineDecayRestarts,
