@@ -60,10 +60,10 @@ class WeightAverage:
 
     @torch.no_grad()
     def _swap(self) -> None:
+        kept = {name: weight.clone() for name, weight in self._weights.items()}
         for name, weight in self._weights.items():
-            kept = weight.clone()
             weight.copy_(self._means[name])
-            self._means[name].copy_(kept)
+        self._means = kept
 
     def state(self) -> dict[str, Tensor]:
         """All of it, by name in a checkpoint."""

@@ -32,6 +32,11 @@ class NotFinite:
     what: str
 
 
+def looking_interval(device: torch.device) -> int:
+    """Iterations between two looks at losses: where a look waits for a GPU, it must be rare."""
+    return 1 if device.type == "cpu" else _INTERVAL_ON_A_GPU
+
+
 class DivergenceWatch:
     """Looks whether losses, gradient norms and weights are finite.
 
@@ -43,17 +48,17 @@ class DivergenceWatch:
     weights
         Weights and running statistics by name. (Those that are not finite from the start, such as
         the -inf of a mask, are none that could diverge.)
-    device
-        Where all of this is.
+    interval
+        Iterations between two looks (:func:`looking_interval`).
     """
 
-    def __init__(self, weights: Mapping[str, Tensor], device: torch.device) -> None:
+    def __init__(self, weights: Mapping[str, Tensor], interval: int) -> None:
         self._weights = {
             name: weight
             for name, weight in weights.items()
             if weight.is_floating_point() and weight.isfinite().all()
         }
-        self._interval = 1 if device.type == "cpu" else _INTERVAL_ON_A_GPU
+        self._interval = interval
         self._names: tuple[str, ...] = ()
         self._noted: list[tuple[int, Tensor]] = []
 

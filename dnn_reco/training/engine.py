@@ -40,6 +40,7 @@ from dnn_reco.training.divergence import (
     DivergenceWatch,
     NotFinite,
     divergence_error,
+    looking_interval,
     save_batch,
 )
 from dnn_reco.training.evaluation import EvaluationHook
@@ -182,7 +183,7 @@ class Training:
             [name in needed for name in self.label_names], device=self.device
         )
         self.average = None if plan.ema_decay is None else WeightAverage(network, plan.ema_decay)
-        self.watch = DivergenceWatch(network.state_dict(), self.device)
+        self.watch = DivergenceWatch(network.state_dict(), looking_interval(self.device))
         kinds = {o.name: optimizer_kind(o.optimizer) for o in self.objectives}
         self.progress = Progress(0, (), self.label_names, transformation, plan.seed, kinds)
 

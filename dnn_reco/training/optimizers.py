@@ -155,6 +155,19 @@ def choose_optimizer(key: str, optimizer: str, settings: Mapping[str, Any]) -> O
     )
 
 
+def check_optimizer(key: str, optimizer: str, settings: Mapping[str, Any]) -> str:
+    """PyTorch's name of an optimizer, once it was found to take its settings.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such optimizer or setting.
+    """
+    choice = choose_optimizer(key, optimizer, settings)
+    make_optimizer(key, choice, [nn.Parameter(torch.zeros(1, 1))])
+    return choice.kind.__name__
+
+
 def make_optimizer(
     key: str, choice: OptimizerChoice, parameters: Sequence[nn.Parameter]
 ) -> torch.optim.Optimizer:

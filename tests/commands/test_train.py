@@ -209,6 +209,19 @@ def test_mistakes_in_an_optimizer(
     assert "model_optimizer_dict.gaussian" in message
     for word in words:
         assert word in message
+    check = trained.run("config check")
+    if key != "vars":  # what there is, the network knows
+        assert check.exit_code == 1
+        assert words[0] in check.out
+
+
+def test_divergence_is_told_in_one_message(trained: Workspace) -> None:
+    trained.set("optimizer_settings", "{learning_rate: 1.0e+35}")
+    message = trained.error("train", "--iterations", "10")
+    assert "the training diverged: in iteration " in message
+    assert "The last checkpoint is kept: '../checkpoints/" in message
+    assert "checkpoint-00000001'" in message
+    assert "What helps:\n- a lower learning_rate" in message
 
 
 def test_folder_that_cannot_be_written(trained: Workspace) -> None:
