@@ -5,6 +5,13 @@ command needs it.
 """
 
 from dnn_reco._version import __version__
-from dnn_reco.errors import ConfigError, DataError, DnnRecoError, ModelError
+from dnn_reco.errors import ConfigError, DataError, DnnRecoError, ModelError, TrainingError
 
-__all__ = ["ConfigError", "DataError", "DnnRecoError", "ModelError", "__version__"]
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "DnnRecoError",
+    "ModelError",
+    "TrainingError",
+    "__version__",
+]

@@ -20,3 +20,7 @@ class DataError(DnnRecoError):
 
 class ModelError(DnnRecoError):
     """A network, transformation model or checkpoint that does not fit what is asked of it."""
+
+
+class TrainingError(DnnRecoError):
+    """A training that cannot go on as it is, such as one that diverges."""

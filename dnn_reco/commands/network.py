@@ -39,6 +39,8 @@ def choose_device(name: str) -> torch.device:
 def trained_network(config: Config, device: torch.device) -> Network:
     """The network with the weights of its newest checkpoint, ready to predict.
 
+    They are the moving average of the weights where the training had `ema_decay`.
+
     Raises
     ------
     ModelError
@@ -51,7 +53,7 @@ def trained_network(config: Config, device: torch.device) -> Network:
     transformation = load_transformation(Path(config.trafo.trafo_model_path))
     network = make_network(config, network_spec(config, transformation), device)
     try:
-        network.load_state_dict(checkpoint.section("network"))
+        network.load_state_dict(checkpoint.weights)
     except RuntimeError as error:
         raise ModelError(
             f"the checkpoint '{checkpoint.path}' is of another network: {error}"

@@ -27,9 +27,11 @@ from dnn_reco.training.checkpoint import KEEP_ALL, Checkpoint, Progress, load_la
 from dnn_reco.training.engine import Training, TrainingPlan
 from dnn_reco.training.evaluation import EvaluationHook
 from dnn_reco.training.event_weights import EventWeights
+from dnn_reco.training.gradients import GradientCleaner, GradientMean
 from dnn_reco.training.label_weights import LabelWeights
 from dnn_reco.training.monitor import device_name
-from dnn_reco.training.objectives import Objective, learning_rate_schedule, make_optimizer
+from dnn_reco.training.objectives import Objective
+from dnn_reco.training.optimizers import choose_optimizer, ema_decay, make_optimizer
 from dnn_reco.training.run_record import (
     record_text,
     retire,
@@ -107,10 +109,10 @@ def _train(
     objectives = _make_objectives(config, network)
     _check_losses(config, objectives, spec)
     event_weights, evaluation = _user_functions(config, spec)
+    plan = _make_plan(config)
     training_events, validation_events = _open_data(config, num_threads, cache_dir)
     check_settings(transformation, transform_settings(config, training_events.names), path)
     weights = label_weights(config, spec.label_names)
-    plan = _make_plan(config)
     validation_set = _validation_set(config, validation_events, event_weights)
     checkpoint = _find_checkpoint(config, restore)
     training = Training(
@@ -206,6 +208,7 @@ def _open_data(
 
 def _make_plan(config: Config) -> TrainingPlan:
     manager = config.model.model_checkpoint_manager_kwargs
+    settings = {name: each.optimizer_settings for name, each in config.optimizers.items()}
     return TrainingPlan(
         num_iterations=config.training.num_training_iterations,
         batch_size=config.general.batch_size,
@@ -221,6 +224,7 @@ def _make_plan(config: Config) -> TrainingPlan:
         validation_set_frequency=config.training.validation_set_frequency
         or config.training.save_frequency,
         patience=config.training.early_stopping_patience,
+        ema_decay=ema_decay(config.training.ema_decay, settings),
     )
 
 
@@ -277,18 +281,20 @@ def _make_objective(
     parameters = {
         parameter_names[parameter]: parameter for g in settings.vars for parameter in groups[g]
     }
+    choice = choose_optimizer(key, settings.optimizer, settings.optimizer_settings)
+    values = list(parameters.values())
     return Objective(
         name=name,
-        optimizer=make_optimizer(
-            key, settings.optimizer, settings.optimizer_settings, list(parameters.values())
-        ),
+        optimizer=make_optimizer(key, choice, values),
         parameters=parameters,
         losses=tuple(resolve(loss, f"{key}.loss_class") for loss in settings.loss_class),
         l1=settings.l1_regularization,
         l2=settings.l2_regularization,
-        clip=settings.clip_gradients_value,
-        remove_nan=settings.remove_nan_gradients,
-        schedule=learning_rate_schedule(key, settings.optimizer_settings),
+        schedule=choice.schedule,
+        gradient_mean=GradientMean(parameters, settings.accumulate_steps),
+        cleaner=GradientCleaner(values[0].device) if settings.remove_nan_gradients else None,
+        clipping=choice.clipping.at_most(settings.clip_gradients_value),
+        weight_decay=choice.weight_decay,
     )
 
 

@@ -1,15 +1,11 @@
 """The config: YAML files become typed, validated settings once, at the border of the program."""
 
+from dnn_reco.config.key_lists import TRAFO_KEYS, TRAINING_KEYS
 from dnn_reco.config.load import load_config, load_stages
 from dnn_reco.config.plugin_config import PluginConfig, needed_setting
 from dnn_reco.config.plugins import call_plugin, resolve, source_hash
 from dnn_reco.config.report import CheckReport, check_config, show_config
-from dnn_reco.config.schema import (
-    TRAFO_KEYS,
-    TRAINING_KEYS,
-    BiasedSelectionSettings,
-    OptimizerSettings,
-)
+from dnn_reco.config.schema import BiasedSelectionSettings, OptimizerSettings
 from dnn_reco.config.settings import Config
 from dnn_reco.config.sources import Notice, Origin
 from dnn_reco.config.value_types import ScheduleSettings

@@ -4,16 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dnn_reco.config.older import OLDER_KEYS, Translated, translate
-from dnn_reco.config.placeholders import fill_placeholders
-from dnn_reco.config.schema import (
+from dnn_reco.config.key_lists import (
     DEAD_KEYS,
-    FIELDS,
     ONLY_BIASED_SELECTION,
     RECORD_KEYS,
     WITHOUT_EFFECT,
-    Group,
 )
+from dnn_reco.config.older import OLDER_KEYS, Translated, translate
+from dnn_reco.config.placeholders import fill_placeholders
+from dnn_reco.config.schema import FIELDS, Group
 from dnn_reco.config.settings import Config
 from dnn_reco.config.sources import KeyPath, Notice, Origin, Written, read_files
 from dnn_reco.config.stages import ITERATIONS, STAGES, wrong_stages

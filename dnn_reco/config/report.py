@@ -7,8 +7,9 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
+from dnn_reco.config.key_lists import TRAINING_KEYS
 from dnn_reco.config.plugins import resolve
-from dnn_reco.config.schema import GROUPS, TRAINING_KEYS
+from dnn_reco.config.schema import GROUPS
 from dnn_reco.config.settings import Config
 from dnn_reco.errors import ConfigError, DnnRecoError
 
@@ -98,7 +99,7 @@ def check_config(config: Config) -> CheckReport:
     """Check plug-ins, data files and the keys that a training needs; list the notices."""
     checks = [
         *_check_plugins(config),
-        *_check_schedules(config),
+        *_check_optimizers(config),
         *_check_data_files(config),
         *_check_needed(config),
     ]
@@ -127,19 +128,27 @@ def _check_plugins(config: Config) -> Iterator[tuple[bool, str]]:
                 yield True, f"{key}: {dotted_name}"
 
 
-def _check_schedules(config: Config) -> Iterator[tuple[bool, str]]:
-    from dnn_reco.utils.learning_rate import make_schedule  # it needs this package
+def _check_optimizers(config: Config) -> Iterator[tuple[bool, str]]:
+    from dnn_reco.training.optimizers import check_optimizer, ema_decay  # it needs this package
 
-    for name, optimizer in config.values().get("model_optimizer_dict", {}).items():
-        key = f"model_optimizer_dict.{name}.optimizer_settings.learning_rate"
-        rate = optimizer["optimizer_settings"].get("learning_rate")
-        if isinstance(rate, dict):
-            try:
-                make_schedule(key, rate)
-            except DnnRecoError as error:
-                yield False, str(error)
-            else:
-                yield True, f"{key}: {rate['full_class_string']}"
+    values = config.values()
+    optimizers = values.get("model_optimizer_dict", {})
+    for name, optimizer in optimizers.items():
+        key, settings = f"model_optimizer_dict.{name}", optimizer["optimizer_settings"]
+        try:
+            kind = check_optimizer(key, optimizer["optimizer"], settings)
+        except DnnRecoError as error:
+            yield False, str(error)
+        else:
+            rate = settings.get("learning_rate")
+            schedule = f", {rate['full_class_string']}" if isinstance(rate, dict) else ""
+            yield True, f"{key}: {kind}{schedule}"
+    try:
+        ema_decay(
+            values.get("ema_decay"), {n: o["optimizer_settings"] for n, o in optimizers.items()}
+        )
+    except DnnRecoError as error:
+        yield False, str(error)
 
 
 def _check_data_files(config: Config) -> Iterator[tuple[bool, str]]:

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from dnn_reco.config.value_types import (
     ColumnsByTable,
     CutsByName,
+    Decay,
     DomLogBins,
     DottedName,
     DottedNames,
@@ -365,6 +366,11 @@ class Training(Group):
     early_stopping_patience: PositiveWholeNumber | None = _key(
         None, "Evaluations of that set without a smaller loss that end training; empty: none do."
     )
+    ema_decay: Decay | None = _key(
+        None,
+        "Decay d of a moving average of the weights, for validation and prediction, that reaches "
+        "back some 1 / (1 - d) iterations; empty: none.",
+    )
 
 
 class Trafo(Group):
@@ -399,9 +405,14 @@ class CheckpointManagerSettings(Settings):
 class OptimizerSettings(Settings):
     """One optimizer: its loss, and the variables that it adjusts."""
 
-    optimizer: Text = _key("Adam", "Name of the optimizer (Adam, AdamW, SGD …).")
+    optimizer: Text = _key(
+        "Adam", "Name of the optimizer in Keras or PyTorch (Adam, AdamW, SGD, RMSprop …)."
+    )
     optimizer_settings: OptimizerArguments = _key(
-        {}, "Its arguments; `learning_rate` is a number or a schedule."
+        {}, "Its arguments in Keras or PyTorch; `learning_rate` is a number or a schedule."
+    )
+    accumulate_steps: PositiveWholeNumber = _key(
+        1, "Iterations whose mean gradient makes one step of this optimizer."
     )
     vars: NotEmptyNames = _key(("pred", "unc"), "Parts of the network: `pred`, `unc`, or a list.")
     loss_class: DottedNames = Field(description="Loss function, or a list of which the sum counts.")
@@ -410,7 +421,9 @@ class OptimizerSettings(Settings):
     clip_gradients_value: PositiveNumber | None = _key(
         None, "Greatest global norm of the gradients; empty: no limit."
     )
-    remove_nan_gradients: Flag = _key(False, "Set gradients that are not finite to 0.")
+    remove_nan_gradients: Flag = _key(
+        False, "Set gradient entries that are not finite to 0, and count them."
+    )
 
 
 class Model(Group):
@@ -455,60 +468,3 @@ GROUPS: dict[str, type[Group]] = {
 FIELDS: dict[str, FieldInfo] = {
     key: field for group in GROUPS.values() for key, field in group.model_fields.items()
 }
-
-WITHOUT_EFFECT = (
-    "file_capacity",
-    "batch_capacity",
-    "data_handler_num_splits",
-    "data_handler_max_events_per_file",
-    "data_handler_max_file_chunk_size",
-)
-ONLY_BIASED_SELECTION = ("num_add_files", "num_repetitions")
-
-# Keys of former generations that had stopped doing anything.
-DEAD_KEYS = frozenset(
-    {
-        "dom_response_shape",
-        "hypothesis_smearing",
-        "keep_global_count",
-        "trafo_load_model",
-        "trafo_save_model",
-    }
-)
-# What a record of a training adds to its config: not settings.
-RECORD_KEYS = frozenset(
-    {
-        "command",
-        "config_name",
-        "dnn_reco_version",
-        "git_changed_files",
-        "git_origin",
-        "git_sha",
-        "git_short_sha",
-        "git_uncommited_changes",
-        "np_float_precision",
-        "machine",
-        "pip_installed_packages",
-        "python_version",
-        "tf_float_precision",
-    }
-)
-
-TRAFO_KEYS = (
-    "trafo_data_file",
-    "trafo_num_batches",
-    "trafo_model_path",
-    "data_handler_num_bins",
-)
-TRAINING_KEYS = (
-    "unique_name",
-    "training_data_file",
-    "validation_data_file",
-    "data_handler_num_bins",
-    "trafo_model_path",
-    "num_training_iterations",
-    "log_path",
-    "model_class",
-    "model_checkpoint_path",
-    "model_optimizer_dict",
-)

@@ -1,9 +1,9 @@
 """Checkpoints: all that training needs to go on exactly where it stopped.
 
-A checkpoint is a folder ``checkpoint-<iterations>`` with ``state.safetensors`` (weights, optimizer
-state, label weights) and ``state.json`` (iterations, training steps, label names). It is written
-under a temporary name, flushed to the disk and renamed: whatever kills the program, the last whole
-checkpoint stays.
+A checkpoint is a folder ``checkpoint-<iterations>`` with ``state.safetensors`` (weights and their
+moving average, optimizer state, unfinished gradients, label weights) and ``state.json``
+(iterations, training steps, label names, kinds of the optimizers). It is written under a temporary
+name, flushed to the disk and renamed: whatever kills the program, the last whole checkpoint stays.
 
 The subfolder ``best`` holds, in the same form, the checkpoint with the smallest loss on the
 validation set. (Between two checkpoints there can be two: the last is the best.)
@@ -16,7 +16,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -50,6 +50,8 @@ class Progress:
         Digest of the transformation model that the network was trained with.
     seed
         Seed of the run.
+    optimizers
+        Kind of each optimizer (:func:`optimizer_kind`) by its name.
     best
         The best evaluation of the validation set so far; None: there is no such set.
     """
@@ -59,6 +61,7 @@ class Progress:
     label_names: tuple[str, ...]
     transformation: str
     seed: int
+    optimizers: Mapping[str, str] = field(default_factory=dict)
     best: BestSoFar | None = None
 
 
@@ -74,6 +77,11 @@ class Checkpoint:
         """The tensors whose names begin with `name` and a slash, without that."""
         start = f"{name}/"
         return {k[len(start) :]: v for k, v in self.tensors.items() if k.startswith(start)}
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights to predict with: their moving average, if there is one."""
+        return self.section("average") or self.section("network")
 
 
 def save_checkpoint(
@@ -93,10 +101,12 @@ def save_checkpoint(
             save_file(on_cpu, part / "state.safetensors", metadata={"format": _FORMAT})
             description = {"format": _FORMAT, **asdict(progress)}
             (part / "state.json").write_text(json.dumps(description, indent=1))
-            for file in part.iterdir():
-                _flush(file)
+            for written in (*part.iterdir(), part):
+                _flush(written)
             part.rename(path)
         _flush(folder)
+    for rest in folder.glob(".tmp-checkpoint-*"):  # of programs that were killed here
+        shutil.rmtree(rest, ignore_errors=True)
     for old in _checkpoints(folder)[:-max_to_keep]:
         _remove(old)
     return path
@@ -138,6 +148,11 @@ def _iterations(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
+def latest_path(folder: Path) -> Path | None:
+    """Where the newest checkpoint of a folder is, None if there is none."""
+    return next(reversed(_checkpoints(folder)), None)
+
+
 def load_latest(folder: Path) -> Checkpoint | None:
     """The newest checkpoint of a folder, None if there is none.
 
@@ -146,10 +161,9 @@ def load_latest(folder: Path) -> Checkpoint | None:
     ModelError
         If it is damaged.
     """
-    checkpoints = _checkpoints(folder)
-    if not checkpoints:
+    path = latest_path(folder)
+    if path is None:
         return None
-    path = checkpoints[-1]
     try:
         description = json.loads((path / "state.json").read_text())
         if description.pop("format", None) != _FORMAT:
@@ -160,15 +174,23 @@ def load_latest(folder: Path) -> Checkpoint | None:
             label_names=tuple(str(n) for n in description["label_names"]),
             transformation=str(description["transformation"]),
             seed=int(description["seed"]),
+            optimizers={str(k): str(v) for k, v in description.get("optimizers", {}).items()},
             best=BestSoFar.read(description.get("best")),
         )
         tensors = load_file(path / "state.safetensors")
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise ModelError(
             f"the checkpoint '{path}' is damaged ({error}): remove that folder to go on from the "
             "one before it"
         ) from error
     return Checkpoint(path, progress, tensors)
+
+
+def optimizer_kind(optimizer: torch.optim.Optimizer) -> str:
+    """Its class and the settings on which depends what it keeps in mind, such as "SGD momentum"."""
+    settings = optimizer.param_groups[0]
+    switches = [name for name in ("amsgrad", "centered", "momentum") if settings.get(name)]
+    return " ".join([type(optimizer).__name__, *switches])
 
 
 def optimizer_tensors(
@@ -179,6 +201,7 @@ def optimizer_tensors(
         f"{name}/{kind}": torch.as_tensor(value)
         for name, parameter in parameters.items()
         for kind, value in optimizer.state.get(parameter, {}).items()
+        if value is not None
     }
 
 
@@ -194,7 +217,11 @@ def restore_optimizer(
         name, kind = key.rsplit("/", 1)
         by_parameter.setdefault(name, {})[kind] = tensor
     numbers = {name: number for number, name in enumerate(parameters)}
-    state["state"] = {
+    state["state"] |= {
         numbers[name]: kinds for name, kinds in by_parameter.items() if name in numbers
     }
     optimizer.load_state_dict(state)
+    for name, parameter in parameters.items():
+        kept = optimizer.state.get(parameter, {})
+        for kind, tensor in by_parameter.get(name, {}).items():  # PyTorch may have changed the type
+            kept[kind] = kept[kind].to(tensor.dtype)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,16 +28,24 @@ from dnn_reco.modules.loss.residual import mask_untrained, residual_trafo
 from dnn_reco.modules.loss.special_labels import true_label_names
 from dnn_reco.nn.interface import LabelKeys, Network, Prediction
 from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.training.average import WeightAverage
 from dnn_reco.training.best import BestSoFar
 from dnn_reco.training.checkpoint import (
     BEST,
     KEEP_ALL,
     Checkpoint,
     Progress,
-    optimizer_tensors,
+    latest_path,
+    optimizer_kind,
     remove_checkpoints,
-    restore_optimizer,
     save_checkpoint,
+)
+from dnn_reco.training.divergence import (
+    DivergenceWatch,
+    NotFinite,
+    divergence_error,
+    looking_interval,
+    save_batch,
 )
 from dnn_reco.training.evaluation import EvaluationHook
 from dnn_reco.training.label_weights import LabelWeights
@@ -93,6 +101,8 @@ class TrainingPlan:
         Iterations between two evaluations of the validation set.
     patience
         Evaluations without a better loss after which training ends; None: it does not.
+    ema_decay
+        See :class:`dnn_reco.training.average.WeightAverage`; None: weights are not averaged.
     """
 
     num_iterations: int
@@ -106,6 +116,7 @@ class TrainingPlan:
     log_path: Path
     validation_set_frequency: int
     patience: int | None
+    ema_decay: float | None = None
 
 
 @dataclass(frozen=True)
@@ -194,11 +205,16 @@ class Training:
         self._true_needed = torch.tensor(
             [name in needed for name in self.label_names], device=self.device
         )
+        self.average = None if plan.ema_decay is None else WeightAverage(network, plan.ema_decay)
+        self.watch = DivergenceWatch(network.state_dict(), looking_interval(self.device))
         best = None
         if validation_set is not None:
             initial = label_weights.initial
             best = BestSoFar(measure_digest(validation_set.digest, self.objectives, initial))
-        self.progress = Progress(0, (), self.label_names, transformation, plan.seed, best)
+        kinds = {o.name: optimizer_kind(o.optimizer) for o in self.objectives}
+        self.progress = Progress(
+            0, (), self.label_names, transformation, plan.seed, optimizers=kinds, best=best
+        )
 
     @property
     def out_of_patience(self) -> bool:
@@ -220,6 +236,11 @@ class Training:
         -------
         signal.Signals or None
             The signal (SIGINT or SIGTERM) that ended training early.
+
+        Raises
+        ------
+        TrainingError
+            If a loss, a gradient or the weights are no longer finite.
         """
         plan, first = self.plan, self.progress.iterations
         if plan.checkpoints is not None:  # what an interrupted run found later is found again
@@ -253,8 +274,10 @@ class Training:
                 self.progress = replace(self.progress, iterations=done, training_steps=steps)
                 found: dict[str, Any] = {}
                 if iteration % plan.validation_frequency == 0:
+                    self._stop_if_not_finite()
                     self.label_weights.update()
                     found |= self._validate(iteration, reports)
+                    self._tell_removed(iteration, reports)
                 if done % plan.validation_set_frequency == 0 or done == plan.num_iterations:
                     found |= self._evaluate_set(iteration, reports)
                 if found:
@@ -286,6 +309,10 @@ class Training:
             objective.set_learning_rate(iteration)
         norms = {o.name: o.step(gradients[o.name]) for o in self.objectives}
         self.label_weights.collect(judged.context.residual_trafo)
+        if self.average is not None:
+            self.average.update()
+        totals = {name: total for name, (_, total) in losses.items()}
+        self._stop_if(self.watch.note(iteration, self.objectives, totals, norms))
         return norms
 
     def _judge(self, batch: Batch) -> Judged:
@@ -337,6 +364,10 @@ class Training:
             judged.context.residual_trafo,
         )
 
+    def _averaged_weights(self) -> AbstractContextManager[None]:
+        """While this lasts, the network has the moving average of its weights, if there is one."""
+        return nullcontext() if self.average is None else self.average.in_network()
+
     def _validate(self, iteration: int, reports: Reports) -> dict[str, Any]:
         """Score a fresh batch of training and of validation events; print and log.
 
@@ -344,10 +375,11 @@ class Training:
         the run. Returns sections for `metrics.jsonl`.
         """
         number = iteration // self.plan.validation_frequency
-        judged = {
-            "train": self._judge_unseen(self.training_events, "training print-out", number),
-            "val": self._judge_unseen(self.validation_events, "validation", number),
-        }
+        with self._averaged_weights():
+            judged = {
+                "train": self._judge_unseen(self.training_events, "training print-out", number),
+                "val": self._judge_unseen(self.validation_events, "validation", number),
+            }
         scores = {name: self._score(batch) for name, batch in judged.items()}
         weights = self.label_weights.current.cpu().numpy()
         trained = self.label_weights.trained.cpu().numpy()
@@ -381,8 +413,10 @@ class Training:
         best = self.progress.best
         if self.validation_set is None or best is None:
             return {}
+        self._stop_if_not_finite()
         self.network.eval()
-        judged = (self._judge(batch.to(self.device)) for batch in self.validation_set.batches)
+        with self._averaged_weights():
+            judged = [self._judge(batch.to(self.device)) for batch in self.validation_set.batches]
         outcome = join([Outcome(j.prediction, j.truth, j.context) for j in judged])
         weights = self.label_weights.initial
         scores = measure(outcome, self.objectives, weights, self.label_keys)
@@ -416,6 +450,37 @@ class Training:
             memory=memory_in_use(self.device),
         )
 
+    def _tell_removed(self, iteration: int, reports: Reports) -> None:
+        """Print and log how many gradient entries `remove_nan_gradients` removed."""
+        for objective in self.objectives:
+            if objective.cleaner is not None:
+                name = objective.name
+                entries, batches = objective.cleaner.take_counts()
+                tag = f"removed_gradient_entries/{name}"
+                reports.tensorboard.add_scalar("train", tag, entries, iteration)
+                if entries:
+                    reports.bar.print(
+                        f"\tgradient of {name}: {entries} entries removed in {batches} batches"
+                    )
+
+    def _stop_if_not_finite(self) -> None:
+        """Make sure that all is well: before anything is shown or saved."""
+        last = self.progress.iterations - 1
+        self._stop_if(self.watch.look() or self.watch.look_at_weights(last))
+
+    def _stop_if(self, found: NotFinite | None) -> None:
+        """Stop a training that diverged, and keep the batch at which it did."""
+        if found is None:
+            return
+        plan, iteration = self.plan, found.iteration
+        order = self._order(self.training_events, "training")
+        events = self.training_events.read(order.batch(iteration, plan.batch_size))
+        folder = plan.log_path if plan.checkpoints is None else plan.checkpoints.parent
+        path = folder / f"diverged_batch_{iteration:08d}.safetensors"
+        save_batch(path, events, self.training_events.names, self.event_weights, iteration)
+        last = None if plan.checkpoints is None else latest_path(plan.checkpoints)
+        raise divergence_error(found, events, path, self.objectives, last)
+
     def _order(self, events: EventSet, stream: str) -> EventOrder:
         return EventOrder(events.events_per_shard, self.plan.seed, stream, self.plan.shuffle_window)
 
@@ -423,6 +488,7 @@ class Training:
         folder, best = self.plan.checkpoints, self.progress.best
         if folder is None:
             return
+        self._stop_if_not_finite()
         save_checkpoint(folder, self.progress, self._tensors(), self.plan.max_to_keep)
         if best is not None and best.loss is not None:  # only now are former ones of no use
             remove_checkpoints(folder / BEST, lambda iterations: iterations != best.iterations)
@@ -432,10 +498,12 @@ class Training:
         """All tensors of a checkpoint, by name."""
         tensors = {f"network/{name}": p for name, p in self.network.state_dict().items()}
         tensors |= {f"label_weights/{k}": t for k, t in self.label_weights.state().items()}
-        for objective in self.objectives:
-            state = optimizer_tensors(objective.optimizer, objective.parameters)
-            tensors |= {f"optimizer/{objective.name}/{k}": t for k, t in state.items()}
+        for part in self._parts_with_state():
+            tensors |= part.state()
         return tensors
+
+    def _parts_with_state(self) -> tuple[Objective | WeightAverage, ...]:
+        return self.objectives if self.average is None else (*self.objectives, self.average)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take over all state from a checkpoint.
@@ -466,9 +534,8 @@ class Training:
                 f"{_ANOTHER_MODEL}"
             ) from error
         self.label_weights.restore(checkpoint.section("label_weights"))
-        for objective in self.objectives:
-            state = checkpoint.section(f"optimizer/{objective.name}")
-            restore_optimizer(objective.optimizer, objective.parameters, state)
+        for part in self._parts_with_state():
+            part.restore(checkpoint)
         if checkpoint.progress.seed != self.plan.seed:
             _log.warning(
                 "The seed is now %d; the checkpoint was trained with %d. Training goes on, but "
@@ -484,5 +551,8 @@ class Training:
             )
             best = None
         self.progress = replace(
-            checkpoint.progress, seed=self.plan.seed, best=best or self.progress.best
+            checkpoint.progress,
+            seed=self.plan.seed,
+            optimizers=self.progress.optimizers,
+            best=best or self.progress.best,
         )

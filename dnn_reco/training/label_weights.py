@@ -17,6 +17,7 @@ class LabelWeights:
 
     A label that is predicted with root mean square residual r (transformed) gets the weight w / r,
     at least w, where w is its weight in the config; half of each change is taken at a time.
+    Batches in which its residuals are not finite do not count.
 
     Attributes
     ----------
@@ -38,18 +39,20 @@ class LabelWeights:
         self._update = update
         self._scale_tukey = scale_tukey
         self._sum = torch.zeros_like(initial)
-        self._count = torch.zeros((), dtype=torch.int64, device=initial.device)
+        self._count = torch.zeros_like(initial, dtype=torch.int64)
 
     def collect(self, residual_trafo: Tensor) -> None:
         """Take note of the transformed residuals [B, L] of one training batch."""
         residual = residual_trafo.detach()
         if self._update:
             mean_square = (residual**2).mean(dim=0)
-            self._sum += torch.where(self.trained, mean_square, 1.0)
-            self._count += 1
+            finite = mean_square.isfinite()
+            self._sum += torch.where(finite, torch.where(self.trained, mean_square, 1.0), 0.0)
+            self._count += finite
         if self._scale_tukey:
             median = residual.abs().median(dim=0).values
             median = torch.where(self.trained, median, NORMAL_MAD)
+            median = torch.where(median.isfinite(), median, self.tukey_scale)
             self.tukey_scale += _TUKEY_DECAY * (median - self.tukey_scale)
 
     def update(self) -> None:
@@ -58,6 +61,7 @@ class LabelWeights:
             return
         rmse = torch.sqrt(self._sum / self._count.clamp(min=1) + 1e-6)
         target = (1.0 / (rmse + 1e-3)).clamp(min=1.0) * self.initial
+        target = torch.where(self._count > 0, target, self.current)
         self.current = 0.5 * self.current + 0.5 * target
         self._sum.zero_()
         self._count.zero_()
@@ -78,4 +82,4 @@ class LabelWeights:
         self.current = torch.where(self.trained & (current > 0), current, self.initial)
         self.tukey_scale = state["tukey_scale"].to(device)
         self._sum = state["sum"].to(device)
-        self._count = state["count"].to(device)
+        self._count = state["count"].to(device).expand_as(self.initial).clone()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -12,20 +12,17 @@ from torch import Tensor, nn
 from dnn_reco.errors import ConfigError
 from dnn_reco.modules.loss.interface import Loss, LossContext, Truth
 from dnn_reco.nn.interface import Prediction
-from dnn_reco.utils.learning_rate import ConstantRate, Schedule, make_schedule, rate_at
+from dnn_reco.training.checkpoint import (
+    Checkpoint,
+    optimizer_kind,
+    optimizer_tensors,
+    restore_optimizer,
+)
+from dnn_reco.training.gradients import Clipping, Gradient, GradientCleaner, GradientMean
+from dnn_reco.training.optimizers import RATE_KEY
+from dnn_reco.utils.learning_rate import Schedule, rate_at
 
-_OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
-    "Adam": torch.optim.Adam,
-    "AdamW": torch.optim.AdamW,
-    "SGD": torch.optim.SGD,
-}
-# The reference's default, where PyTorch has 1e-8.
-_DEFAULTS: dict[str, dict[str, Any]] = {"Adam": {"eps": 1e-7}, "AdamW": {"eps": 1e-7}}
-_SPELLINGS = {"learning_rate": "lr", "epsilon": "eps"}
-_DEFAULT_LEARNING_RATE = 0.001
-_RATE_KEY = "optimizer_settings.learning_rate"
-# Ways to compute the same step, of which PyTorch takes one; all parameters at once is the fastest.
-_IMPLEMENTATIONS = {"foreach", "fused", "differentiable"}
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,12 +41,16 @@ class Objective:
         Loss functions, summed.
     l1, l2
         Strengths of the penalties Σ|v| and Σv² over the parameters.
-    clip
-        Global norm to which the gradient is clipped; None leaves it as it is.
-    remove_nan
-        Whether gradient entries that are not finite become 0.
     schedule
         Learning rate by iteration, which counts from 0.
+    gradient_mean
+        Gathers the gradients of the batches of a step.
+    cleaner
+        Removes gradient entries that are not finite; None leaves them.
+    clipping
+        Limits of the gradient of a step.
+    weight_decay
+        Each step multiplies the parameters by 1 - learning rate · this.
     """
 
     name: str
@@ -58,13 +59,15 @@ class Objective:
     losses: tuple[Loss, ...]
     l1: float
     l2: float
-    clip: float | None
-    remove_nan: bool
     schedule: Schedule
+    gradient_mean: GradientMean
+    cleaner: GradientCleaner | None = None
+    clipping: Clipping = field(default_factory=Clipping)
+    weight_decay: float = 0.0
 
     def learning_rate(self, iteration: int) -> float:
         """The learning rate of an iteration: the same whatever happened before it."""
-        return rate_at(f"model_optimizer_dict.{self.name}.{_RATE_KEY}", self.schedule, iteration)
+        return rate_at(f"model_optimizer_dict.{self.name}.{RATE_KEY}", self.schedule, iteration)
 
     def set_learning_rate(self, iteration: int) -> None:
         """Prepare the optimizer for the step of an iteration."""
@@ -96,87 +99,85 @@ class Objective:
             total = total + self.l2 * sum((v.square().sum() for v in values), torch.zeros(()))
         return weighted, total
 
-    def gradient(self, total: Tensor, keep_graph: bool) -> tuple[Tensor | None, ...]:
-        """Gradient of the loss with respect to the parameters; None where it does not depend."""
-        return torch.autograd.grad(
-            total, list(self.parameters.values()), retain_graph=keep_graph, allow_unused=True
-        )
+    def gradient(self, total: Tensor, keep_graph: bool) -> Gradient:
+        """Gradient of the loss with respect to the parameters; None where it does not depend.
 
-    def step(self, gradient: Sequence[Tensor | None]) -> Tensor:
-        """Change the parameters; returns the global norm of the gradient before clipping."""
-        parameters = list(self.parameters.values())
-        for parameter, part in zip(parameters, gradient, strict=True):
-            parameter.grad = (
-                part if part is None or not self.remove_nan else part.nan_to_num(0, 0, 0)
+        Raises
+        ------
+        ConfigError
+            If it depends on none of them.
+        """
+        gradient: Gradient = ()
+        if total.requires_grad:
+            gradient = torch.autograd.grad(
+                total, list(self.parameters.values()), retain_graph=keep_graph, allow_unused=True
             )
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if self.clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, self.clip, norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        if all(part is None for part in gradient):
+            raise ConfigError(
+                f"model_optimizer_dict.{self.name}: its loss depends on none of the weights that "
+                "it may change: choose another loss_class, or other vars"
+            )
+        return gradient
+
+    def step(self, gradient: Gradient) -> Tensor:
+        """Change the parameters, once the gradients of enough batches are gathered.
+
+        Returns
+        -------
+        Tensor
+            Global norm of the mean gradient before clipping.
+        """
+        if self.cleaner is not None:
+            gradient = self.cleaner.clean(gradient)
+        norm = self.gradient_mean.add(gradient)
+        mean = self.gradient_mean.take()
+        if mean is not None:
+            self._change_parameters(self.clipping.clip(mean, norm))
         return norm
 
+    @torch.no_grad()
+    def _change_parameters(self, gradient: Gradient) -> None:
+        for parameter, part in zip(self.parameters.values(), gradient, strict=True):
+            parameter.grad = part
+        if self.weight_decay:
+            for group in self.optimizer.param_groups:
+                decaying = [p for p in group["params"] if p.grad is not None]
+                torch._foreach_mul_(decaying, 1 - group["lr"] * self.weight_decay)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
-def learning_rate_schedule(key: str, settings: Mapping[str, Any]) -> Schedule:
-    """The learning rate by iteration that the settings of an optimizer ask for.
+    def state(self) -> dict[str, Tensor]:
+        """All that changes in training besides the parameters, by name in a checkpoint."""
+        sections = {
+            "optimizer": optimizer_tensors(self.optimizer, self.parameters),
+            "accumulated": self.gradient_mean.state(),
+            "removed": {} if self.cleaner is None else {"counts": self.cleaner.counts},
+        }
+        return {
+            f"{section}/{self.name}/{name}": tensor
+            for section, tensors in sections.items()
+            for name, tensor in tensors.items()
+        }
 
-    Parameters
-    ----------
-    key
-        Where the optimizer stands in the config, for messages.
-    settings
-        Its settings: the learning rate is a number, or a schedule.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such schedule, or it does not take its settings.
-    """
-    rate = settings.get("learning_rate", settings.get("lr", _DEFAULT_LEARNING_RATE))
-    if isinstance(rate, int | float):
-        return ConstantRate(rate)
-    return make_schedule(f"{key}.{_RATE_KEY}", rate)
-
-
-def make_optimizer(
-    key: str, optimizer: str, settings: Mapping[str, Any], parameters: Sequence[nn.Parameter]
-) -> torch.optim.Optimizer:
-    """An optimizer by the reference's or PyTorch's name.
-
-    Parameters
-    ----------
-    key
-        Where it stands in the config, for messages.
-    optimizer
-        "Adam", "AdamW" or "SGD".
-    settings
-        Its settings, in the spelling of Keras (`learning_rate`, `beta_1`, `epsilon`) or PyTorch.
-    parameters
-        What it changes.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such optimizer or setting.
-    """
-    if optimizer not in _OPTIMIZERS:
-        raise ConfigError(
-            f"{key}: there is no optimizer '{optimizer}'; there are {', '.join(_OPTIMIZERS)}"
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take over the state from a checkpoint; an optimizer of another kind begins anew."""
+        optimizer, accumulated, removed = (
+            checkpoint.section(f"{section}/{self.name}")
+            for section in ("optimizer", "accumulated", "removed")
         )
-    arguments = dict(_DEFAULTS.get(optimizer, {}))
-    betas = [settings.get("beta_1", 0.9), settings.get("beta_2", 0.999)]
-    for name, value in settings.items():
-        if name in ("beta_1", "beta_2"):
-            arguments["betas"] = tuple(betas)
+        kind = optimizer_kind(self.optimizer)
+        former = checkpoint.progress.optimizers.get(self.name, kind)
+        if former == kind:
+            restore_optimizer(self.optimizer, self.parameters, optimizer)
         else:
-            arguments[_SPELLINGS.get(name, name)] = value
-    schedule = learning_rate_schedule(key, settings)
-    arguments["lr"] = rate_at(f"{key}.{_RATE_KEY}", schedule, 0)
-    if not _IMPLEMENTATIONS & arguments.keys():
-        arguments["fused"] = True
-    try:
-        return _OPTIMIZERS[optimizer](parameters, **arguments)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"{key}: {optimizer} does not take these optimizer_settings {dict(settings)}: {error}"
-        ) from error
+            _log.warning(
+                "The optimizer '%s' is now '%s'; in the checkpoint it is '%s'. Its memory of "
+                "earlier gradients begins anew.",
+                self.name,
+                kind,
+                former,
+            )
+        device = next(iter(self.parameters.values())).device
+        self.gradient_mean.restore(accumulated, device)
+        if self.cleaner is not None and removed:
+            self.cleaner.counts.copy_(removed["counts"])

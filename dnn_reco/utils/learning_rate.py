@@ -3,8 +3,8 @@
 A config names a schedule by `full_class_string` and gives its `settings`. The schedules of Keras
 are understood by their names there (`tensorflow.keras.optimizers.schedules.CosineDecay`), with the
 same arguments and formulas (https://keras.io/api/optimizers/learning_rate_schedules), but without
-TensorFlow. Any other class or function works too, if `full_class_string(**settings)` gives
-something that turns a step into a learning rate.
+TensorFlow. `WarmUp`, `Cosine` and `OneCycle` here are our own. Any other class or function works
+too, if `full_class_string(**settings)` gives something that turns a step into a learning rate.
 
 A schedule has no state: the rate of a step is the same whatever happened before.
 """
@@ -232,6 +232,86 @@ class MultiLearningRateScheduler:
         return self.schedules[number](step - start)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class Cosine:
+    """r₁ + (r₀ - r₁) · (1 + cos(π step / n)) / 2, from r₀ = `rate` to r₁ = `final_rate`.
+
+    n = `steps`; after them the rate stays at `final_rate`.
+    """
+
+    rate: float
+    steps: float
+    final_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_arguments(self, positive=("steps",), not_negative=("rate", "final_rate"))
+
+    def __call__(self, step: int) -> float:
+        """Learning rate of a step."""
+        completed = min(step / self.steps, 1.0)
+        return self.final_rate + (self.rate - self.final_rate) * _cosine(completed)
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Up to `rate` and down to almost nothing (Smith & Topin, arXiv:1708.07120).
+
+    The first part `rise` of `steps` steps lead from `start` · `rate` up to `rate`, the others down
+    to `end` · `rate`, both along half a cosine; then it stays there.
+    """
+
+    rate: float
+    steps: float
+    rise: float = 0.3
+    start: float = 0.04
+    end: float = 4e-6
+
+    def __post_init__(self) -> None:
+        _check_arguments(self, positive=("steps",), not_negative=("rate", "start", "end"))
+        if not 0 < self.rise < 1:
+            raise ConfigError(f"rise is {self.rise!r}; allowed: a number > 0 and < 1")
+
+    def __call__(self, step: int) -> float:
+        """Learning rate of a step."""
+        top = self.rise * self.steps
+        if step < top:
+            return self.rate * (1 - (1 - self.start) * _cosine(step / top))
+        completed = min((step - top) / (self.steps - top), 1.0)
+        return self.rate * (self.end + (1 - self.end) * _cosine(completed))
+
+
+class WarmUp:
+    """Another schedule, reached slowly: step s < `steps` has (s + 1) / `steps` of its rate.
+
+    Parameters
+    ----------
+    schedule
+        A learning rate, a mapping with `full_class_string` and `settings`, or a schedule. Its steps
+        count from the start, not from the end of the warm-up.
+    steps
+        Number of steps of the warm-up, the last of which has the whole rate.
+
+    Raises
+    ------
+    ConfigError
+        If the arguments are wrong.
+    """
+
+    def __init__(self, schedule: float | Mapping[str, Any] | Schedule, steps: float) -> None:
+        _check_number("steps", steps)
+        if steps <= 0:
+            raise ConfigError(f"steps is {steps!r}; allowed: a number > 0")
+        if isinstance(schedule, int | float):
+            _check_number("schedule", schedule)
+            schedule = ConstantRate(schedule)
+        self.schedule = schedule if callable(schedule) else make_schedule("schedule", schedule)
+        self.steps = steps
+
+    def __call__(self, step: int) -> float:
+        """Learning rate of a step."""
+        return self.schedule(step) * min((step + 1) / self.steps, 1.0)
+
+
 _KERAS_SCHEDULES = {
     schedule.__name__: schedule
     for schedule in (
@@ -277,7 +357,7 @@ def make_schedule(key: str, settings: Any) -> Schedule:
     arguments = settings.get("settings") or {}
     if not isinstance(arguments, Mapping):
         raise ConfigError(f"{key}.settings is {arguments!r}; allowed: a mapping of settings")
-    if schedule_class is MultiLearningRateScheduler:
+    if schedule_class in (MultiLearningRateScheduler, WarmUp):
         arguments = _with_schedules(f"{key}.settings", arguments)
     schedule: Schedule = _construct(f"{key}.settings", name, schedule_class, arguments)
     if not callable(schedule):
@@ -327,14 +407,17 @@ def _find(key: str, name: str) -> Any:
 
 
 def _with_schedules(key: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Arguments of a scheduler of schedules, of which those are made."""
-    entries = arguments.get("scheduler_settings")
-    if not isinstance(entries, list | tuple):
-        return arguments  # the scheduler tells what is wrong
-    schedules = [
-        make_schedule(f"{key}.scheduler_settings[{i}]", entry) for i, entry in enumerate(entries)
-    ]
-    return {**arguments, "scheduler_settings": schedules}
+    """Arguments in which schedules are made; the class tells what else is wrong with them."""
+    made = dict(arguments)
+    entries, schedule = arguments.get("scheduler_settings"), arguments.get("schedule")
+    if isinstance(entries, list | tuple):
+        made["scheduler_settings"] = [
+            make_schedule(f"{key}.scheduler_settings[{i}]", entry)
+            for i, entry in enumerate(entries)
+        ]
+    if isinstance(schedule, Mapping):
+        made["schedule"] = make_schedule(f"{key}.schedule", schedule)
+    return made
 
 
 def _construct(key: str, name: str, schedule_class: Any, arguments: Mapping[str, Any]) -> Any:

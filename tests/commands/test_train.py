@@ -193,10 +193,12 @@ def test_misspelt_function(trained: Workspace, key: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("optimizer", "Adams", ["no optimizer 'Adams'", "Adam, AdamW, SGD"]),
+        ("optimizer", "Adams", ["no optimizer 'Adams'", "Adam, AdamW, Adamax"]),
         ("loss_name", "gaussian_likelyhood", ["gaussian_likelyhood", "'gaussian_likelihood'"]),
         ("vars", "[pred, uncertainty]", ["uncertainty", "'pred', 'unc'"]),
-        ("optimizer_settings", "{learnrate: 0.1}", ["learnrate"]),
+        ("optimizer_settings", "{learnrate: 0.1}", ["'learnrate'", "is 'learning_rate'"]),
+        ("optimizer_settings", "{beta_1: 1.5}", ["Invalid beta parameter"]),
+        ("optimizer_settings", "{beta_1: high}", ["does not take these optimizer_settings"]),
     ],
 )
 def test_mistakes_in_an_optimizer(
@@ -207,6 +209,19 @@ def test_mistakes_in_an_optimizer(
     assert "model_optimizer_dict.gaussian" in message
     for word in words:
         assert word in message
+    check = trained.run("config check")
+    if key != "vars":  # what there is, the network knows
+        assert check.exit_code == 1
+        assert words[0] in check.out
+
+
+def test_divergence_is_told_in_one_message(trained: Workspace) -> None:
+    trained.set("optimizer_settings", "{learning_rate: 1.0e+35}")
+    message = trained.error("train", "--iterations", "10")
+    assert "the training diverged: in iteration " in message
+    assert "The last checkpoint is kept: '../checkpoints/" in message
+    assert "checkpoint-00000001'" in message
+    assert "What helps:\n- a lower learning_rate" in message
 
 
 def test_folder_that_cannot_be_written(trained: Workspace) -> None:

@@ -60,3 +60,16 @@ def note_evaluation(train, val, context) -> None:
 
 def broken_evaluation(train, val, context) -> None:
     raise ValueError("no direction")
+
+
+def keep_what_is_seen(train, val, context) -> None:
+    seen["validated"] = val
+
+
+def steep_loss(prediction, truth, context) -> Tensor:
+    """Finite itself, but with a derivative of 1e25."""
+    return ((prediction.labels_trafo - prediction.labels_trafo.detach()) * 1e25).mean(dim=0)
+
+
+def flat_loss(prediction, truth, context) -> Tensor:
+    return prediction.labels_trafo.mean(dim=0)

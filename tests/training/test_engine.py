@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,35 +157,6 @@ def test_a_run_stopped_by_a_signal_goes_on_as_if_never_stopped(
     steps = (run.records / "training_steps.yaml").read_text()
     assert steps == f"0: {stopped_at}\n1: {60 - stopped_at}\n"
     assert (run.records / "config_training_0001.yaml").is_file()
-
-
-def test_a_run_killed_again_and_again_goes_on(
-    prepared: SmallRun, uninterrupted: tuple[SmallRun, list[str]], tmp_path: Path
-) -> None:
-    run = run_of(prepared, tmp_path)
-    text = run.config_file.read_text().replace("save_frequency: 30", "save_frequency: 1")
-    run.config_file.write_text(text)
-    rng = np.random.default_rng(0)
-    seen = 0
-    for _ in range(3):
-        process = start(run)
-        wanted = seen + int(rng.integers(1, 12))
-        while seen < wanted and process.poll() is None:  # let it come a little further
-            time.sleep(0.002)
-            checkpoint = load_latest_while_written(run)
-            seen = checkpoint or seen
-        process.kill()
-        process.communicate()
-        checkpoint_after = load_latest(run.checkpoints)
-        assert checkpoint_after is None or checkpoint_after.progress.iterations >= seen
-    train(run)
-    assert_same_state(run, uninterrupted[0])
-
-
-def load_latest_while_written(run: SmallRun) -> int:
-    """Iterations of the newest checkpoint, 0 while there is none."""
-    names = [path.name for path in run.checkpoints.glob("checkpoint-*")]
-    return max((int(name.split("-")[1]) for name in names), default=0)
 
 
 def test_a_call_that_trains_nothing_writes_nothing(

@@ -28,6 +28,18 @@ def test_the_mean_of_several_batches_counts() -> None:
     np.testing.assert_allclose(weights.current, [0.5 * 2 + 0.5 * target, 0.0], rtol=1e-6)
 
 
+def test_batches_that_are_not_finite_do_not_count() -> None:
+    """With `remove_nan_gradients` training goes on after them; the second label has only such."""
+    weights = LabelWeights(torch.tensor([2.0, 1.0]), update=True, scale_tukey=True)
+    nan, inf = float("nan"), float("inf")
+    for residual in ([[0.5, inf], [0.5, 1.0]], [[nan, nan], [0.5, 1.0]]):
+        weights.collect(torch.tensor(residual))
+    weights.update()
+    rmse = np.sqrt(0.5**2 + 1e-6)
+    np.testing.assert_allclose(weights.current, [0.5 * 2 + 0.5 * 2 / (rmse + 1e-3), 1.0], rtol=1e-6)
+    assert weights.tukey_scale.isfinite().all()
+
+
 def test_hard_labels_keep_their_weight_and_untrained_labels_stay_at_zero() -> None:
     weights = LabelWeights(torch.tensor([1.0, 0.0]), update=True, scale_tukey=False)
     weights.collect(torch.tensor([[3.0, float("nan")]]))

@@ -8,7 +8,8 @@ from torch import Tensor
 from dnn_reco.errors import ConfigError
 from dnn_reco.modules.loss.interface import LossContext, Truth
 from dnn_reco.nn.interface import LabelKeys, Prediction
-from dnn_reco.training.objectives import Objective, make_optimizer
+from dnn_reco.training.gradients import Clipping, GradientCleaner, GradientMean
+from dnn_reco.training.objectives import Objective
 from dnn_reco.utils.learning_rate import ConstantRate, PiecewiseConstantDecay
 
 
@@ -20,9 +21,8 @@ def make_objective(parameter: torch.nn.Parameter, **changes: object) -> Objectiv
         "losses": (squared,),
         "l1": 0.0,
         "l2": 0.0,
-        "clip": None,
-        "remove_nan": False,
         "schedule": ConstantRate(1.0),
+        "gradient_mean": GradientMean({"weight": parameter}),
     }
     return Objective(**(settings | changes))  # type: ignore[arg-type]
 
@@ -60,7 +60,7 @@ def test_penalties_are_multiplied_by_their_strength() -> None:
 
 def test_gradient_is_clipped_to_its_global_norm() -> None:
     weight = torch.nn.Parameter(torch.tensor([3.0, -4.0]))
-    objective = make_objective(weight, clip=1.0)
+    objective = make_objective(weight, clipping=Clipping(global_norm=1.0))
     norm = objective.step([torch.tensor([6.0, 8.0])])
     assert norm.item() == pytest.approx(10.0)
     np.testing.assert_allclose(weight.detach(), [3.0 - 0.6, -4.0 - 0.8], rtol=1e-5)
@@ -68,14 +68,15 @@ def test_gradient_is_clipped_to_its_global_norm() -> None:
 
 def test_a_small_gradient_is_not_clipped() -> None:
     weight = torch.nn.Parameter(torch.zeros(2))
-    make_objective(weight, clip=1.0).step([torch.tensor([0.3, 0.4])])
+    make_objective(weight, clipping=Clipping(global_norm=1.0)).step([torch.tensor([0.3, 0.4])])
     np.testing.assert_allclose(weight.detach(), [-0.3, -0.4], rtol=1e-6)
 
 
 def test_gradients_that_are_no_numbers_are_removed_on_request() -> None:
     weight = torch.nn.Parameter(torch.zeros(3))
     bad = torch.tensor([1.0, float("nan"), float("inf")])
-    make_objective(weight, remove_nan=True).step([bad])
+    cleaner = GradientCleaner(torch.device("cpu"))
+    make_objective(weight, cleaner=cleaner).step([bad])
     assert weight.detach().tolist() == [-1.0, 0.0, 0.0]
 
 
@@ -112,34 +113,38 @@ def test_a_learning_rate_that_is_a_tensor_is_changed_in_place() -> None:
     assert rate.item() == 0.25
 
 
-def test_an_optimizer_starts_with_the_first_rate_of_its_schedule() -> None:
-    name = "tensorflow.keras.optimizers.schedules.PolynomialDecay"
-    rate = {"full_class_string": name, "settings": {"initial_learning_rate": 0.3, "decay_steps": 7}}
-    parameters = [torch.nn.Parameter(torch.ones(1))]
-    adam = make_optimizer("key", "Adam", {"learning_rate": rate}, parameters)
-    assert adam.param_groups[0]["lr"] == 0.3
+def test_a_loss_that_depends_on_none_of_the_parameters_is_told() -> None:
+    mine, other = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    for values in (other.expand(2, 2), torch.ones(2, 2)):
+        objective = make_objective(mine)
+        _, total = objective.loss(*arguments(values), torch.ones(2))
+        with pytest.raises(ConfigError, match=r"model_optimizer_dict\.test.*other vars"):
+            objective.gradient(total, keep_graph=False)
 
 
-def test_adam_takes_keras_spelling_and_has_its_epsilon() -> None:
-    parameters = [torch.nn.Parameter(torch.ones(1))]
-    adam = make_optimizer("key", "Adam", {"learning_rate": 0.01, "beta_1": 0.8}, parameters)
-    assert adam.param_groups[0]["lr"] == 0.01
-    assert adam.param_groups[0]["betas"] == (0.8, 0.999)
-    assert adam.param_groups[0]["eps"] == 1e-7
-    adam = make_optimizer("key", "Adam", {"lr": 0.1, "epsilon": 1e-3, "amsgrad": True}, parameters)
-    assert adam.param_groups[0]["eps"] == 1e-3
-    assert adam.param_groups[0]["amsgrad"]
+@pytest.mark.parametrize("rate", [0.5, torch.tensor(0.5)])
+def test_weights_decay_apart_from_the_gradient(rate: float | Tensor) -> None:
+    """w (1 - rate · decay) - rate · g."""
+    weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimizer = torch.optim.SGD([weight], lr=rate)
+    objective = make_objective(weight, optimizer=optimizer, weight_decay=0.1)
+    objective.step([torch.tensor([1.0, 1.0])])
+    assert weight.tolist() == pytest.approx([0.95 - 0.5, -1.9 - 0.5])
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "settings", "message"),
-    [
-        ("Adamm", {}, "no optimizer 'Adamm'.*Adam, AdamW, SGD"),
-        ("Adam", {"learning_rat": 1}, "learning_rat"),
-        ("Adam", {"learning_rate": -1.0}, "learning rate"),
-        ("Adam", {"learning_rate": {"full_class_string": "x"}}, "optimizer_settings.learning_rate"),
-    ],
-)
-def test_wrong_optimizers_are_named(optimizer: str, settings: dict, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        make_optimizer("my_key", optimizer, settings, [torch.nn.Parameter(torch.ones(1))])
+def test_one_step_on_the_mean_gradient_of_several_batches() -> None:
+    """Three batches: a clipped step on their mean; the norm told is that of the mean so far."""
+    weight = torch.nn.Parameter(torch.zeros(2))
+    objective = make_objective(
+        weight,
+        gradient_mean=GradientMean({"weight": weight}, 3),
+        clipping=Clipping(global_norm=1.0),
+    )
+    norms = []
+    for gradient in ([3.0, 0.0], [0.0, 4.0], [6.0, 8.0]):
+        assert weight.tolist() == [0.0, 0.0]
+        norms.append(objective.step([torch.tensor(gradient)]).item())
+    assert norms == pytest.approx([3.0, 2.5, 5.0])
+    assert weight.tolist() == pytest.approx([-0.6, -0.8], rel=1e-5)
+    objective.step([torch.tensor([1.0, 0.0])])  # the next mean starts from nothing
+    assert weight.tolist() == pytest.approx([-0.6, -0.8], rel=1e-5)

@@ -5,26 +5,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnn_reco.config import ScheduleSettings, load_config
 from dnn_reco.errors import ConfigError, DataError, DnnRecoError
-from dnn_reco.training.objectives import learning_rate_schedule
+from dnn_reco.training.optimizers import learning_rate_schedule
 from dnn_reco.utils.learning_rate import (
+    Cosine,
     CosineDecay,
     CosineDecayRestarts,
     ExponentialDecay,
     InverseTimeDecay,
     MultiLearningRateScheduler,
+    OneCycle,
     PiecewiseConstantDecay,
     PolynomialDecay,
+    WarmUp,
     make_schedule,
     rate_at,
 )
 
 KERAS = "tensorflow.keras.optimizers.schedules"
 PRODUCTION_STYLE = Path(__file__).parents[1] / "config" / "production_style.yaml"
+
+
+OURS = "dnn_reco.utils.learning_rate"
+LINEAR = {"initial_learning_rate": 1.0, "decay_steps": 10, "end_learning_rate": 0.0}
 
 
 def schedule(name: str, prefix: str = KERAS, /, **settings: Any) -> dict[str, Any]:
@@ -128,6 +136,35 @@ def test_piecewise_constant_decay() -> None:
     rates = [steps(step) for step in (0, 100000, 100001, 110000, 110001)]
     assert rates == [1.0, 1.0, 0.5, 0.5, 0.1]
     assert PiecewiseConstantDecay([], [0.3])(7) == 0.3
+
+
+def test_cosine() -> None:
+    down = Cosine(0.1, 1000, final_rate=0.02)
+    assert [down(step) for step in (0, 500, 1000, 9999)] == pytest.approx([0.1, 0.06, 0.02, 0.02])
+    assert [Cosine(0.0, 2, 0.4)(step) for step in (0, 1, 2)] == pytest.approx([0.0, 0.2, 0.4])
+
+
+@settings(deadline=None)  # the first optimizer of a process takes long
+@given(steps=st.integers(4, 500), share=st.floats(0.1, 0.9), step=st.integers(0, 600))
+def test_one_cycle_is_that_of_pytorch(steps: int, share: float, step: int) -> None:
+    """There the last step is number total_steps - 1, and the highest rate in pct_start of them."""
+    total = steps + 1
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.3, total_steps=total, pct_start=(share * steps + 1) / total
+    )
+    for _ in range(min(step, steps)):
+        optimizer.step()
+        theirs.step()
+    ours = OneCycle(0.3, steps, rise=share)
+    assert ours(step) == pytest.approx(theirs.get_last_lr()[0], rel=1e-6)
+
+
+def test_warm_up() -> None:
+    flat = WarmUp(0.4, 4)
+    assert [flat(step) for step in (0, 1, 3, 4, 99)] == pytest.approx([0.1, 0.2, 0.4, 0.4, 0.4])
+    falling = WarmUp(schedule("PolynomialDecay", **LINEAR), 5)
+    assert [falling(step) for step in (0, 4, 5)] == pytest.approx([0.2, 0.6, 0.5])
 
 
 def test_a_boundary_belongs_to_the_earlier_schedule_and_later_ones_count_from_it() -> None:
@@ -279,6 +316,12 @@ GOOD = {"initial_learning_rate": 0.1, "decay_steps": 10}
         (schedule("PiecewiseConstantDecay", boundaries=[1, 2], values=[1, 2]), "2 boundaries"),
         (schedule("PiecewiseConstantDecay", boundaries=[2, 1], values=[1, 2, 3]), "increasing"),
         (schedule("PiecewiseConstantDecay", boundaries=5, values=[1]), "boundaries is 5.*a list"),
+        (schedule("Cosine", OURS, rate=-1, steps=4), "settings: rate is -1; allowed"),
+        (schedule("OneCycle", OURS, rate=1, steps=4, rise=1), "rise is 1; allowed"),
+        (schedule("WarmUp", OURS, schedule=1, steps=0), "settings: steps is 0; allowed"),
+        (schedule("WarmUp", OURS, schedule="fast", steps=4), "schedule is 'fast'; allowed"),
+        (schedule("WarmUp", OURS, schedule=schedule("Cosine"), steps=4),
+         r"key\.settings\.schedule\.full_class_string is .*'Cosine'"),
         (schedule("number", "schedules_of_a_user", rate=1.0), "cannot be called with a step"),
         ({"full_class_string": f"{KERAS}.CosineDecay", "settings": [1]}, "key.settings is"),
         ({"full_class_string": f"{KERAS}.CosineDecay", **GOOD}, "belong into 'settings'"),

@@ -1,0 +1,58 @@
+"""Lists of config keys: those without effect, those of records, those that a command needs."""
+
+WITHOUT_EFFECT = (
+    "file_capacity",
+    "batch_capacity",
+    "data_handler_num_splits",
+    "data_handler_max_events_per_file",
+    "data_handler_max_file_chunk_size",
+)
+ONLY_BIASED_SELECTION = ("num_add_files", "num_repetitions")
+
+# Keys of former generations that had stopped doing anything.
+DEAD_KEYS = frozenset(
+    {
+        "dom_response_shape",
+        "hypothesis_smearing",
+        "keep_global_count",
+        "trafo_load_model",
+        "trafo_save_model",
+    }
+)
+# What a record of a training adds to its config: not settings.
+RECORD_KEYS = frozenset(
+    {
+        "command",
+        "config_name",
+        "dnn_reco_version",
+        "git_changed_files",
+        "git_origin",
+        "git_sha",
+        "git_short_sha",
+        "git_uncommited_changes",
+        "np_float_precision",
+        "machine",
+        "pip_installed_packages",
+        "python_version",
+        "tf_float_precision",
+    }
+)
+
+TRAFO_KEYS = (
+    "trafo_data_file",
+    "trafo_num_batches",
+    "trafo_model_path",
+    "data_handler_num_bins",
+)
+TRAINING_KEYS = (
+    "unique_name",
+    "training_data_file",
+    "validation_data_file",
+    "data_handler_num_bins",
+    "trafo_model_path",
+    "num_training_iterations",
+    "log_path",
+    "model_class",
+    "model_checkpoint_path",
+    "model_optimizer_dict",
+)

@@ -1,0 +1,207 @@
+"""A training that diverges: to notice it, to keep the batch for study, and to say what helps."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dnn_reco.data.batches import Weigh, as_batch
+from dnn_reco.data.event_set import Events
+from dnn_reco.data.records import ColumnNames
+from dnn_reco.errors import TrainingError
+from dnn_reco.files import temporary_beside
+from dnn_reco.training.objectives import Objective
+
+_INTERVAL_ON_A_GPU = 50
+_MAX_EVENTS_NAMED = 8
+
+
+@dataclass(frozen=True)
+class NotFinite:
+    """What was found not to be finite, and in which iteration."""
+
+    iteration: int
+    what: str
+
+
+def looking_interval(device: torch.device) -> int:
+    """Iterations between two looks at losses: where a look waits for a GPU, it must be rare."""
+    return 1 if device.type == "cpu" else _INTERVAL_ON_A_GPU
+
+
+class DivergenceWatch:
+    """Looks whether losses, gradient norms and weights are finite.
+
+    Losses and norms are noted where they are, on the device; a GPU is waited for only when they are
+    read, those of some iterations together.
+
+    Parameters
+    ----------
+    weights
+        Weights and running statistics by name. (Those that are not finite from the start, such as
+        the -inf of a mask, are none that could diverge.)
+    interval
+        Iterations between two looks (:func:`looking_interval`).
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], interval: int) -> None:
+        self._weights = {
+            name: weight
+            for name, weight in weights.items()
+            if weight.is_floating_point() and weight.isfinite().all()
+        }
+        self._interval = interval
+        self._names: tuple[str, ...] = ()
+        self._noted: list[tuple[int, Tensor]] = []
+
+    def note(
+        self,
+        iteration: int,
+        objectives: Sequence[Objective],
+        losses: Mapping[str, Tensor],
+        norms: Mapping[str, Tensor],
+    ) -> NotFinite | None:
+        """Take note of an iteration; every now and then tells what is wrong.
+
+        Parameters
+        ----------
+        objectives
+            The optimizers. Where gradients are cleaned of what is not finite, a loss may be so.
+        losses, norms
+            Loss and gradient norm of each optimizer, scalars.
+        """
+        numbers = {
+            f"the loss of '{o.name}'": losses[o.name] for o in objectives if o.cleaner is None
+        }
+        numbers |= {f"the gradient norm of '{name}'": norm for name, norm in norms.items()}
+        self._names = tuple(numbers)
+        row = torch.stack([number.detach() for number in numbers.values()])
+        self._noted.append((iteration, row))
+        return self.look() if len(self._noted) == self._interval else None
+
+    def look(self) -> NotFinite | None:
+        """The first loss or norm that is not finite since the last look, if there is one."""
+        noted, self._noted = self._noted, []
+        if not noted:
+            return None
+        rows = torch.stack([row for _, row in noted]).tolist()
+        for (iteration, _), row in zip(noted, rows, strict=True):
+            named = zip(self._names, row, strict=True)
+            bad = [f"{name} is {value}" for name, value in named if not math.isfinite(value)]
+            if bad:
+                return NotFinite(iteration, " and ".join(bad))
+        return None
+
+    @torch.no_grad()
+    def look_at_weights(self, iteration: int) -> NotFinite | None:
+        """Whether the weights are finite after an iteration."""
+        flat = torch.cat([weight.reshape(-1) for weight in self._weights.values()])
+        if flat.isfinite().all():
+            return None
+        bad = [name for name, weight in self._weights.items() if not weight.isfinite().all()]
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        return NotFinite(iteration, f"the weights {', '.join(bad[:3])}{more} are not finite")
+
+
+def save_batch(
+    path: Path, events: Events, names: ColumnNames, weigh: Weigh | None, iteration: int
+) -> None:
+    """Write the events of a batch to a safetensors file.
+
+    It holds `hits/event` [k], `hits/dom` [k], `hits/features` [k, F], `labels` [B, L], `misc`
+    [B, M], `event_weights` [B, 1] (if there are any), `time_offset` [B], and the event ids `Run`,
+    `Event`, `SubEvent`, `SubEventStream` [B] each; the header names labels and misc values (JSON).
+    """
+    batch = as_batch(events, weigh)
+    tensors = {
+        "hits/event": batch.hits.event,
+        "hits/dom": batch.hits.dom,
+        "hits/features": batch.hits.features,
+        "labels": batch.labels,
+        "misc": batch.misc,
+        "time_offset": torch.from_numpy(events.time_offset),
+    }
+    if batch.event_weights is not None:
+        tensors["event_weights"] = batch.event_weights.contiguous()
+    for column in events.ids.dtype.names or ():
+        tensors[column] = torch.from_numpy(events.ids[column].astype(np.int64))
+    header = {
+        "iteration": str(iteration),
+        "label_names": json.dumps(names.labels),
+        "misc_names": json.dumps(names.misc),
+    }
+    with temporary_beside(path) as folder:
+        save_file(tensors, folder / path.name, metadata=header)
+        (folder / path.name).replace(path)
+
+
+def divergence_error(
+    found: NotFinite,
+    events: Events,
+    batch_file: Path,
+    objectives: Sequence[Objective],
+    checkpoint: Path | None,
+) -> TrainingError:
+    """What to tell the user of a training that diverged.
+
+    Parameters
+    ----------
+    found
+        What is not finite.
+    events
+        The events of that iteration.
+    batch_file
+        Where they were written.
+    objectives
+        The optimizers; only what they do not do yet is advised.
+    checkpoint
+        The last checkpoint, if there is any.
+    """
+    kept = (
+        f"The last checkpoint is kept: '{checkpoint}'. The same command would go on from it and, "
+        "with the same settings, come to the same point."
+        if checkpoint
+        else "There is no checkpoint yet."
+    )
+    return TrainingError(
+        f"the training diverged: in iteration {found.iteration} {found.what}. Nothing of this was "
+        f"saved. {kept}\n"
+        f"The batch is in '{batch_file}': {_event_numbers(events)}.\n"
+        f"What helps:\n{_advice(objectives)}"
+    )
+
+
+def _event_numbers(events: Events) -> str:
+    numbers = [f"{event['Run']}/{event['Event']}" for event in events.ids[:_MAX_EVENTS_NAMED]]
+    rest = len(events.ids) - len(numbers)
+    more = f" and {rest} more" if rest else ""
+    return f"{len(events.ids)} events (run/event {', '.join(numbers)}{more})"
+
+
+def _advice(objectives: Sequence[Objective]) -> str:
+    advice = [
+        "a lower learning_rate, or one that rises slowly: dnn_reco.utils.learning_rate.WarmUp"
+    ]
+    unclipped = [o.name for o in objectives if o.clipping.global_norm is None]
+    if unclipped:
+        advice.append(f"clip_gradients_value: 1.0 in model_optimizer_dict ({', '.join(unclipped)})")
+    uncleaned = [o.name for o in objectives if o.cleaner is None]
+    if uncleaned:
+        advice.append(
+            "remove_nan_gradients: True there, if it is only single events "
+            f"({', '.join(uncleaned)})"
+        )
+    advice += [
+        "model_kwargs.min_uncertainty_values and max_uncertainty_values, if it is the uncertainty "
+        "that runs away",
+        "a look at the events of the batch: labels or inputs far from all others",
+    ]
+    return "\n".join(f"- {line}" for line in advice)
