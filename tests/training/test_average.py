@@ -46,7 +46,8 @@ def train(run: SmallRun, **changes: Any) -> Checkpoint:
 
 
 def weights_of_all_iterations(run: SmallRun) -> list[dict[str, torch.Tensor]]:
-    states = [load_file(p / "state.safetensors") for p in sorted(run.checkpoints.iterdir())]
+    folders = sorted(run.checkpoints.glob("checkpoint-*"))
+    states = [load_file(folder / "state.safetensors") for folder in folders]
     return [
         {k.removeprefix("network/"): t for k, t in state.items() if k.startswith("network/")}
         for state in states
