@@ -60,3 +60,8 @@ def note_evaluation(train, val, context) -> None:
 
 def broken_evaluation(train, val, context) -> None:
     raise ValueError("no direction")
+
+
+def no_number(prediction, truth, context) -> Tensor:
+    """A loss with gradient 0 that is not a number."""
+    return (0 * prediction.labels_trafo).sum(dim=0) + math.nan
