@@ -345,7 +345,7 @@ def _farewell(
     folder = training.plan.checkpoints
     saved = f"saved in '{folder}'" if folder else "nothing is saved (model_save_model is False)"
     if training.out_of_patience:
-        _log.info("%s", _out_of_patience(training))
+        _log.info("Stopping early: %s", _out_of_patience(training))
     if received is None:
         _log.info("Training is done: %d iterations, %s.", done, saved)
         return 0

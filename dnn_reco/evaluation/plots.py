@@ -41,7 +41,10 @@ class LabelPoints:
 
 
 def reconstructed_against_true(labels: Sequence[LabelPoints], title: str) -> Figure:
-    """Two-dimensional histograms of predicted against true values, a panel a label."""
+    """Two-dimensional histograms of predicted against true values, a panel a label.
+
+    The colour is the logarithm of the number of events: the darker, the more.
+    """
     columns = min(len(labels), _COLUMNS)
     rows = math.ceil(len(labels) / columns)
     size = (columns * _PANEL_SIZE, rows * _PANEL_SIZE + 0.4)
@@ -76,8 +79,10 @@ def _draw(panel: Axes, label: LabelPoints) -> None:
         return
     true, predicted = label.true[shown], label.predicted[shown]
     edges = _edges(np.concatenate([true, predicted]), label.log)
-    panel.hist2d(true, predicted, bins=[edges, edges], norm=LogNorm(vmin=1), cmin=1)
-    panel.axline((edges[0], edges[0]), (edges[-1], edges[-1]), color="k", lw=0.8, ls="--")
+    panel.hist2d(
+        true, predicted, bins=[edges, edges], norm=LogNorm(vmin=0.3), cmin=1, cmap="YlGnBu"
+    )
+    panel.axline((edges[0], edges[0]), (edges[-1], edges[-1]), color="C3", lw=1, ls="--")
 
 
 def _edges(values: NDArray[np.float64], log: bool) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ METRICS_FILE = "metrics.jsonl"
 _SET = "validation_set"
 # Labels in the figure: so many of the largest weight.
 _LABELS_SHOWN = 6
-# A figure takes a third of a second, which a fast GPU should not spend after every few steps.
+# A figure takes half a second, in which a fast GPU trains on ten thousand events.
 _SECONDS_BETWEEN_FIGURES = 60.0
 
 

@@ -28,8 +28,9 @@ from dnn_reco.training.label_weights import NORMAL_MAD
 from dnn_reco.training.monitor import as_array, trained_labels
 from dnn_reco.training.objectives import Objective
 
-# Without a gradient so many batches at once need no more memory than one batch in training.
-_BATCHES_AT_ONCE = 4
+# Events predicted together, or those of a training batch if these are more: small batches leave a
+# GPU idle, larger ones than in training might not find room on it.
+_EVENTS_AT_ONCE = 128
 # Groups of events that are left out in turn for the errors of losses.
 _GROUPS = 20
 
@@ -75,8 +76,9 @@ def read_validation_set(
     numbers = EventOrder(events.events_per_shard, 0, "validation set").batch(0, num_events)
     digest = hashlib.blake2b(digest_size=16)
     batches = []
-    for start in range(0, num_events, _BATCHES_AT_ONCE * batch_size):
-        read = events.read(numbers[start : start + _BATCHES_AT_ONCE * batch_size])
+    at_once = max(batch_size, _EVENTS_AT_ONCE)
+    for start in range(0, num_events, at_once):
+        read = events.read(numbers[start : start + at_once])
         batch = as_batch(read, weigh)
         batches.append(batch)
         for values in (read.ids, read.labels, batch.event_weights):
@@ -96,7 +98,11 @@ def measure_digest(events: str, objectives: Sequence[Objective], weights: Tensor
     weights
         Weights of the labels in the config [L].
     """
-    losses = [f"{f.__module__}.{f.__qualname__}" for o in objectives for f in o.losses]
+    losses = [
+        (loss.__module__, getattr(loss, "__qualname__", type(loss).__qualname__))
+        for objective in objectives
+        for loss in objective.losses
+    ]
     text = repr((events, losses, weights.tolist()))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

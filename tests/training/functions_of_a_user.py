@@ -73,3 +73,8 @@ def steep_loss(prediction, truth, context) -> Tensor:
 
 def flat_loss(prediction, truth, context) -> Tensor:
     return prediction.labels_trafo.mean(dim=0)
+
+
+def no_number(prediction, truth, context) -> Tensor:
+    """A loss with gradient 0 that is not a number."""
+    return (0 * prediction.labels_trafo).sum(dim=0) + math.nan

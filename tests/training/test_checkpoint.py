@@ -1,15 +1,20 @@
 """Checkpoints: whole or not there, newest first, damaged ones named."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from dnn_reco.errors import ModelError
+from dnn_reco.training.best import BestSoFar
 from dnn_reco.training.checkpoint import (
+    KEEP_ALL,
     Progress,
     load_latest,
     optimizer_tensors,
+    remove_checkpoints,
     restore_optimizer,
     save_checkpoint,
 )
@@ -28,6 +33,29 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert checkpoint.progress == progress(10)
     assert torch.equal(checkpoint.section("network")["fc.weight"], tensors["network/fc.weight"])
     assert checkpoint.section("label_weights")["count"] == 7
+
+
+def test_the_best_evaluation_is_kept_and_not_asked_of_older_checkpoints(tmp_path: Path) -> None:
+    best = BestSoFar("digest").after(0.1 + 0.2, 10).after(float("nan"), 20).after(0.4, 30)
+    assert best == BestSoFar("digest", 0.30000000000000004, 10, 2)
+    path = save_checkpoint(tmp_path, replace(progress(30), best=best), {"a": torch.ones(1)}, 3)
+    checkpoint = load_latest(tmp_path)
+    assert checkpoint is not None
+    assert checkpoint.progress.best == best
+    description = json.loads((path / "state.json").read_text())
+    del description["best"]
+    (path / "state.json").write_text(json.dumps(description))
+    older = load_latest(tmp_path)
+    assert older is not None
+    assert older.progress == progress(30)
+
+
+def test_chosen_checkpoints_are_removed(tmp_path: Path) -> None:
+    for iterations in (5, 10, 20):
+        save_checkpoint(tmp_path, progress(iterations), {"a": torch.ones(1)}, KEEP_ALL)
+    remove_checkpoints(tmp_path, lambda iterations: iterations != 10)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000010"]
+    remove_checkpoints(tmp_path / "absent", lambda iterations: True)
 
 
 def test_newest_are_kept(tmp_path: Path) -> None:
