@@ -20,3 +20,7 @@ class DataError(DnnRecoError):
 
 class ModelError(DnnRecoError):
     """A network, transformation model or checkpoint that does not fit what is asked of it."""
+
+
+class ClusterError(DnnRecoError):
+    """A job that cannot be described to a batch system, or that it does not take."""

@@ -50,8 +50,7 @@ def run_train(
     config.require(*TRAINING_KEYS)
     _refuse_unsupported(config)
     torch_device = choose_device(device)
-    if num_threads:
-        torch.set_num_threads(num_threads)
+    torch.set_num_threads(num_threads or available_cpus())
     keep_freed_memory()
     path = Path(config.trafo.trafo_model_path)
     transformation = load_transformation(path)
