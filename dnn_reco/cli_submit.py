@@ -23,12 +23,12 @@ class _CommandWithTrainOptions(click.Command):
         ctx.meta["train_options"] = args[end + 1 :]
         return super().parse_args(ctx, args[:end])
 
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[-- OPTIONS OF train]"]
+
 
 @submit_group.command(
-    "train",
-    cls=_CommandWithTrainOptions,
-    options_metavar="[OPTIONS]",
-    context_settings={"show_default": True},
+    "train", cls=_CommandWithTrainOptions, context_settings={"show_default": True}
 )
 @_config_files
 @click.option(
@@ -90,7 +90,7 @@ def submit_train_command(
           --option partition=gpu --option account=icecube -- --iterations 100000
     """
     train_options = context.meta["train_options"]
-    overrides = _train_overrides(config_files, train_options)
+    overrides = _train_overrides(context.find_root(), config_files, train_options)
     config = load_and_tell(config_files, log_level, overrides)
     from dnn_reco.cluster import Resources, parse_memory, parse_time
     from dnn_reco.commands.submit import run_submit
@@ -100,10 +100,12 @@ def submit_train_command(
     run_submit(config, cluster, out, resources, env_setup, options, train_options, dry_run)
 
 
-def _train_overrides(config_files: tuple[str, ...], train_options: list[str]) -> dict[str, Any]:
+def _train_overrides(
+    root: click.Context, config_files: tuple[str, ...], train_options: list[str]
+) -> dict[str, Any]:
     """Config keys that options of `train` set; wrong options are refused here, not in the job."""
-    context = train_command.make_context("dnn-reco train", [*config_files, *train_options])
-    given = context.params
+    words = [*config_files, *train_options]
+    given = train_command.make_context("train", words, parent=root).params
     if given["config_files"] != config_files:
         raise click.UsageError("config files stand before --, options of dnn-reco train after it")
     if given["checkpoint_exit_code"] is not None:
