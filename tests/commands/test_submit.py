@@ -19,7 +19,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallRun:
     """A training that is ready to be submitted, in a folder with an unpleasant name."""
     folder = tmp_path / "it's my $HOME"
     folder.mkdir()
-    run = make_small_run(folder, num_training_iterations=300)
+    run = make_small_run(folder, num_training_iterations=150)
     run_trafo(run.config(), 1, None, overwrite=False)
     monkeypatch.chdir(folder)
     return run
@@ -72,12 +72,12 @@ def test_a_job_that_is_stopped_goes_on_when_slurm_starts_it_again(
 
     process = start(folder / "train.sh", stubs, {})
     assert process.wait(timeout=120) == 0, log()
-    assert "Training is done: 300 iterations" in log()
+    assert "Training is done: 150 iterations" in log()
     assert len(stubs.calls("scontrol")) == 1
     steps = (run.records / "training_steps.yaml").read_text().splitlines()
     first, second = (int(line.split(": ")[1]) for line in steps)
-    assert 20 < first < 300
-    assert first + second == 300
+    assert 20 < first < 150
+    assert first + second == 150
 
 
 def test_a_job_of_htcondor_saves_when_it_is_evicted(run: SmallRun, stubs: Stubs) -> None:
@@ -149,7 +149,7 @@ class TestNothingIsSubmitted:
 
     def test_with_an_incomplete_config(self, run: SmallRun) -> None:
         text = run.config_file.read_text()
-        run.config_file.write_text(text.replace("num_training_iterations: 300", ""))
+        run.config_file.write_text(text.replace("num_training_iterations: 150", ""))
         assert "num_training_iterations" in error()
 
     def test_without_data(self, run: SmallRun) -> None:
