@@ -35,7 +35,8 @@ _num_threads = click.option(
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="CPU threads and processes to use at most; 0: all that are there.",
+    help="CPU threads and processes to use at most; 0: all that the machine, the container or the "
+    "slot of the batch system grants.",
 )
 _cache_dir = click.option(
     "--cache_dir",
@@ -374,7 +375,7 @@ def _start(
     num_threads: int,
     overrides: dict[str, Any] | None = None,
 ) -> Any:
-    """Set up messages and threads, load the config, and tell what there is to tell of it."""
+    """Limit threads, set up messages, and load the config."""
     # Read by the numerical libraries when they are imported. Threads that wait for each other spin
     # for some microseconds only: spinning on makes a step many times slower where other programs
     # run besides, not spinning at all halves the speed where none do.
@@ -382,6 +383,13 @@ def _start(
     if num_threads:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ[name] = str(num_threads)
+    return load_and_tell(config_files, log_level, overrides)
+
+
+def load_and_tell(
+    config_files: tuple[str, ...], log_level: str, overrides: dict[str, Any] | None = None
+) -> Any:
+    """Set up messages, load the config, and tell what there is to tell of it."""
     _show_messages(log_level)
     from dnn_reco.config import load_config
 
@@ -425,4 +433,7 @@ def run_safely(command: click.Command) -> NoReturn:
 
 def main() -> NoReturn:
     """Entry point of `dnn-reco` and of `python -m dnn_reco`."""
+    from dnn_reco.cli_submit import submit_group
+
+    cli.add_command(submit_group)
     run_safely(cli)

@@ -24,3 +24,7 @@ class ModelError(DnnRecoError):
 
 class TrainingError(DnnRecoError):
     """A training that cannot go on as it is, such as one that diverges."""
+
+
+class ClusterError(DnnRecoError):
+    """A job that cannot be described to a batch system, or that it does not take."""

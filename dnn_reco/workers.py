@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -10,17 +11,43 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import TypeVar
 
+from dnn_reco.cgroup import CGROUP_ROOT, OWN_GROUPS, cpu_quota
 from dnn_reco.errors import DataError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def available_cpus() -> int:
-    """Number of CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+# Slurm sets the second for a job. HTCondor sets the first (among others) for a slot: manual,
+# "Environment and services for a running job".
+_CPU_VARIABLES = ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")
+
+
+def available_cpus(cgroup_root: Path = CGROUP_ROOT, own_groups: Path = OWN_GROUPS) -> int:
+    """Number of CPUs that this process may use, at least 1.
+
+    The smallest of: the CPUs that it is bound to; the quota of its container or batch slot, rounded
+    up; and what the environment variables OMP_NUM_THREADS and SLURM_CPUS_PER_TASK say.
+
+    Parameters
+    ----------
+    cgroup_root, own_groups
+        Where to find the quota: see `cpu_quota`.
+    """
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota = cpu_quota(cgroup_root, own_groups)
+    told = [_number_in(name) for name in _CPU_VARIABLES]
+    limits = [bound or 1, *told, None if quota is None else math.ceil(quota)]
+    return max(1, min(limit for limit in limits if limit is not None))
+
+
+def _number_in(variable: str) -> int | None:
+    """First number of an environment variable: OMP_NUM_THREADS may list one for each level."""
+    word = os.environ.get(variable, "").partition(",")[0].strip()
+    return int(word) if word.isdecimal() and int(word) else None
 
 
 def in_workers(

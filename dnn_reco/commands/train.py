@@ -98,8 +98,7 @@ def _train(
         Whether to go on from the latest checkpoint.
     """
     torch_device = choose_device(device)
-    if num_threads:
-        torch.set_num_threads(num_threads)
+    torch.set_num_threads(num_threads or available_cpus())
     keep_freed_memory()
     path = Path(config.trafo.trafo_model_path)
     transformation = load_transformation(path)

@@ -13,7 +13,8 @@ def stop_on_signals() -> Iterator[Callable[[], signal.Signals | None]]:
     """Turn SIGINT (Ctrl-C) and SIGTERM into a wish to stop after the iteration at hand.
 
     Yields a function that tells which signal came, None as long as there was none. A second signal
-    stops the program at once.
+    stops the program at once, but for a repeated SIGTERM: batch systems send it to the script of a
+    job as well as to its programs, and the script passes it on.
     """
     received: list[signal.Signals] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
@@ -23,6 +24,8 @@ def stop_on_signals() -> Iterator[Callable[[], signal.Signals | None]]:
         received.append(signal.Signals(number))
         for each in numbers:
             signal.signal(each, before[each])
+        if number == signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
 
     for number in numbers:
         signal.signal(number, handle)

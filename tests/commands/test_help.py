@@ -15,7 +15,10 @@ SCRIPTS = {
     "create_trafo_model.py": "Create the data transformation model",
     "train_model.py": "Train a network",
 }
-COMMANDS = [["count"], ["trafo"], ["train"], ["config", "show"], ["config", "check"]]
+COMMANDS = [
+    *[["count"], ["trafo"], ["train"], ["submit", "train"]],
+    *[["config", "show"], ["config", "check"]],
+]
 
 # Runs `dnn-reco` with each line of its arguments, then tells whether something heavy was loaded.
 PROBE = """
@@ -43,7 +46,7 @@ def test_each_command_explains_itself_with_an_example(command: list[str]) -> Non
 def test_help_of_the_whole_lists_the_commands() -> None:
     result = invoke("--help")
     assert result.exit_code == 0
-    for name in ("count", "trafo", "train", "config"):
+    for name in ("count", "trafo", "train", "submit", "config"):
         assert re.search(rf"^  {name} +\S", result.out, re.MULTILINE)
     assert invoke("--version").out == f"dnn-reco, version {dnn_reco.__version__}\n"
 

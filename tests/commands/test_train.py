@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from workspace import NUM_TRAINING, NUM_VALIDATION, Workspace
+import torch
+from workspace import NUM_TRAINING, NUM_VALIDATION, Workspace, invoke
 
 KEPT_LABELS = [
     "EnergyVisible",
@@ -85,6 +86,18 @@ def test_tells_what_it_trains_on(trained: Workspace) -> None:
         "Training is done: 2 iterations, saved in '../checkpoints/",
     ):
         assert line in result.err
+
+
+def test_without_num_threads_it_keeps_to_the_slot_of_the_batch_system(
+    trained: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    result = invoke("train", trained.config, "--iterations", "2", "--device", "cpu")
+    torch.set_num_threads(before)
+    assert "trainable weights, on CPU, 1 thread(s)." in result.err
 
 
 def test_log_level_error_leaves_the_validations_alone(trained: Workspace) -> None:

@@ -1,0 +1,17 @@
+"""Jobs for the batch systems of clusters: HTCondor and Slurm."""
+
+from dnn_reco.cluster.job import SAVED, Job, Resources, parse_memory, parse_time
+from dnn_reco.cluster.submit import CLUSTERS, LOG, job_files, submit, write_files
+
+__all__ = [
+    "CLUSTERS",
+    "LOG",
+    "SAVED",
+    "Job",
+    "Resources",
+    "job_files",
+    "parse_memory",
+    "parse_time",
+    "submit",
+    "write_files",
+]

@@ -1,0 +1,55 @@
+"""Signals that ask a training to stop: from people, and from batch systems."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from dnn_reco.training.signals import stop_on_signals
+
+
+class EndedAtOnceError(Exception):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def ends_at_once() -> Iterator[None]:
+    """Before training begins, SIGTERM ends the program: here by an exception."""
+
+    def end(number: int, frame: object) -> None:
+        raise EndedAtOnceError
+
+    before = signal.signal(signal.SIGTERM, end)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def send(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+
+
+def test_a_repeated_sigterm_leaves_time_to_save() -> None:
+    with stop_on_signals() as asked_to_stop:
+        assert asked_to_stop() is None
+        for _ in range(3):
+            send(signal.SIGTERM)
+        assert asked_to_stop() is signal.SIGTERM
+    with pytest.raises(EndedAtOnceError):  # as before
+        send(signal.SIGTERM)
+
+
+def test_ctrl_c_twice_stops_at_once() -> None:
+    with pytest.raises(KeyboardInterrupt), stop_on_signals() as asked_to_stop:
+        send(signal.SIGINT)
+        assert asked_to_stop() is signal.SIGINT
+        send(signal.SIGINT)
+
+
+def test_another_signal_stops_at_once() -> None:
+    with pytest.raises(KeyboardInterrupt), stop_on_signals():
+        send(signal.SIGTERM)
+        send(signal.SIGINT)
+    with pytest.raises(EndedAtOnceError), stop_on_signals():
+        send(signal.SIGINT)
+        send(signal.SIGTERM)
