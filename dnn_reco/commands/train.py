@@ -12,6 +12,7 @@ import torch
 
 from dnn_reco.commands.memory import keep_freed_memory
 from dnn_reco.commands.network import choose_device
+from dnn_reco.commands.selection import make_selection, selection_marks
 from dnn_reco.commands.settings import event_store, label_weight, label_weights, transform_settings
 from dnn_reco.config import TRAINING_KEYS, Config, OptimizerSettings, resolve
 from dnn_reco.data.build import open_events
@@ -53,7 +54,6 @@ def run_train(
 ) -> int:
     """Train until the planned iterations are done or a signal comes; returns the exit code."""
     config.require(*TRAINING_KEYS)
-    _refuse_unsupported(config)
     torch_device = choose_device(device)
     if num_threads:
         torch.set_num_threads(num_threads)
@@ -65,15 +65,18 @@ def run_train(
     network = make_network(config, spec, torch_device)
     objectives = _make_objectives(config, network)
     _check_losses(config, objectives, spec)
+    marks = selection_marks(config, spec)
     event_weights, evaluation = _user_functions(config, spec)
     training_events, validation_events = _open_data(config, num_threads, cache_dir)
     check_settings(transformation, transform_settings(config, training_events.names), path)
     weights = label_weights(config, spec.label_names)
     plan = _make_plan(config)
+    label_transform = LabelTransform(transformation).to(torch_device)
+    selection = make_selection(config, marks, network, label_transform, spec, training_events)
     checkpoint = _find_checkpoint(config)
     training = Training(
         network,
-        LabelTransform(transformation).to(torch_device),
+        label_transform,
         spec.label_keys,
         spec.label_names,
         objectives,
@@ -88,6 +91,7 @@ def run_train(
         plan,
         event_weights,
         evaluation,
+        selection,
     )
     if checkpoint is not None:
         training.restore(checkpoint)
@@ -104,16 +108,6 @@ def run_train(
     _announce(training, checkpoint, torch_device)
     received = training.run(_recorder(config, len(training.progress.training_steps)))
     return _farewell(training, received, checkpoint_exit_code)
-
-
-def _refuse_unsupported(config: Config) -> None:
-    """Name keys whose effect is not there yet: they must never be ignored."""
-    selection = config.biased_selection.nn_biased_selection
-    if selection is not None and selection.apply_biased_selection:
-        raise ConfigError(
-            "nn_biased_selection is not supported yet: set "
-            "nn_biased_selection.apply_biased_selection: False to train without it"
-        )
 
 
 def _user_functions(

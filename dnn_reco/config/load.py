@@ -7,6 +7,7 @@ from typing import Any
 from dnn_reco.config.older import OLDER_KEYS, Translated, translate
 from dnn_reco.config.placeholders import fill_placeholders
 from dnn_reco.config.schema import (
+    BIASED_SELECTION_WITHOUT_EFFECT,
     DEAD_KEYS,
     FIELDS,
     ONLY_BIASED_SELECTION,
@@ -138,6 +139,11 @@ def _ineffective_keys(values: Mapping[str, Any], groups: Mapping[str, Group]) ->
     candidates = [*WITHOUT_EFFECT, *(() if selecting else ONLY_BIASED_SELECTION)]
     set_keys = [key for key in candidates if values.get(key) is not None]
     set_keys += sorted(DEAD_KEYS & values.keys())
+    set_keys += [
+        f"nn_biased_selection.{key}"
+        for key in BIASED_SELECTION_WITHOUT_EFFECT
+        if getattr(biased, key, None) is not None
+    ]
     if not set_keys:
         return []
     return [Notice("info", f"accepted, without effect: {', '.join(set_keys)}")]

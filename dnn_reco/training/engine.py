@@ -2,7 +2,8 @@
 
 One iteration: take the next batch, predict it, and let each optimizer take one step on its own
 loss. Everything random in iteration i (its events, its dropout) is a function of the seed and i
-alone, so that a run which is stopped and continued equals one that was never stopped.
+alone, so that a run which is stopped and continued equals one that was never stopped. (Only biased
+selection looks at the weights as well; its state is in the checkpoint.)
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dnn_reco.data.batches import Batch, PrefetchedBatches, Weigh, read_batch
@@ -28,6 +31,7 @@ from dnn_reco.modules.loss.residual import mask_untrained, residual_trafo
 from dnn_reco.modules.loss.special_labels import true_label_names
 from dnn_reco.nn.interface import LabelKeys, Network, Prediction
 from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.training.biased_selection import BiasedSelection
 from dnn_reco.training.checkpoint import (
     Checkpoint,
     Progress,
@@ -136,6 +140,8 @@ class Training:
         Gives the weights of the events; None: all weigh the same.
     evaluation
         Called at each validation; None: nothing is.
+    selection
+        Chooses the events to train on; None: all are, in random order.
     """
 
     def __init__(
@@ -152,6 +158,7 @@ class Training:
         plan: TrainingPlan,
         event_weights: Weigh | None = None,
         evaluation: EvaluationHook | None = None,
+        selection: BiasedSelection | None = None,
     ) -> None:
         self.network = network
         self.label_transform = label_transform
@@ -165,6 +172,7 @@ class Training:
         self.plan = plan
         self.event_weights = event_weights
         self.evaluation = evaluation
+        self.selection = selection
         self.device = label_weights.initial.device
         losses = [loss for objective in self.objectives for loss in objective.losses]
         needed = true_label_names(losses, label_keys)
@@ -187,14 +195,11 @@ class Training:
             The signal (SIGINT or SIGTERM) that ended training early.
         """
         plan, first = self.plan, self.progress.iterations
-        order = self._order(self.training_events, "training")
         with (
             stop_on_signals() as asked_to_stop,
             PrefetchedBatches(
                 self.training_events,
-                order,
-                plan.batch_size,
-                first,
+                self._event_numbers(first, asked_to_stop),
                 pin=self.device.type == "cuda",
                 weigh=self.event_weights,
             ) as batches,
@@ -207,12 +212,15 @@ class Training:
                 done = iteration + 1
                 steps = (*earlier_steps, done - first)
                 self.progress = replace(self.progress, iterations=done, training_steps=steps)
+                if self.selection is not None:
+                    self.selection.batch_is_trained()
                 if iteration % plan.validation_frequency == 0:
                     self.label_weights.update()
                     self._validate(iteration, bar, tensorboard, norms, batches.seconds_waited)
                 if done % plan.save_frequency == 0:
                     self._save(record)
-                bar.update(done, batches.seconds_waited)
+                remark = "" if self.selection is None else self.selection.remark(bar.seconds)
+                bar.update(done, batches.seconds_waited, remark)
                 if asked_to_stop():
                     break
             if self.progress.iterations > first:
@@ -319,11 +327,21 @@ class Training:
             "share_of_time_waiting_for_data": seconds_waited / bar.seconds,
             **{f"gradient_norm/{name}": float(norm) for name, norm in norms.items()},
             **{f"learning_rate/{o.name}": o.learning_rate(iteration) for o in self.objectives},
+            **({} if self.selection is None else self.selection.scalars(bar.seconds)),
         }
         tensorboard.write(iteration, self.label_names, trained, weights, scores, extra)
         if self.evaluation is not None:
             predicted = (judged["train"].predicted, judged["val"].predicted)
             self.evaluation(iteration, *predicted, bar.print, tensorboard.add_scalar)
+
+    def _event_numbers(
+        self, first: int, asked_to_stop: Callable[[], object]
+    ) -> Iterator[NDArray[np.int64]]:
+        """Which events each batch holds, from iteration `first` on."""
+        if self.selection is not None:
+            return self.selection.batches(asked_to_stop)
+        order = self._order(self.training_events, "training")
+        return order.batches(first, self.plan.batch_size)
 
     def _order(self, events: EventSet, stream: str) -> EventOrder:
         return EventOrder(events.events_per_shard, self.plan.seed, stream, self.plan.shuffle_window)
@@ -336,6 +354,8 @@ class Training:
         for objective in self.objectives:
             state = optimizer_tensors(objective.optimizer, objective.parameters)
             tensors |= {f"optimizer/{objective.name}/{k}": t for k, t in state.items()}
+        if self.selection is not None:
+            tensors |= {f"biased_selection/{k}": t for k, t in self.selection.state().items()}
         save_checkpoint(self.plan.checkpoints, self.progress, tensors, self.plan.max_to_keep)
         record(self.progress)
 
@@ -371,6 +391,8 @@ class Training:
         for objective in self.objectives:
             state = checkpoint.section(f"optimizer/{objective.name}")
             restore_optimizer(objective.optimizer, objective.parameters, state)
+        if self.selection is not None:
+            self.selection.restore(checkpoint.section("biased_selection"))
         if checkpoint.progress.seed != self.plan.seed:
             _log.warning(
                 "The seed is now %d; the checkpoint was trained with %d. Training goes on, but "
