@@ -12,6 +12,7 @@ import torch
 
 from dnn_reco.commands.memory import keep_freed_memory
 from dnn_reco.commands.network import choose_device
+from dnn_reco.commands.selection import make_selection, selection_marks
 from dnn_reco.commands.settings import event_store, label_weight, label_weights, transform_settings
 from dnn_reco.config import TRAINING_KEYS, Config, OptimizerSettings, resolve
 from dnn_reco.data.build import open_events
@@ -61,7 +62,6 @@ def run_stages(
     """
     for config in stages:  # mistakes in later stages shall show now
         config.require(*TRAINING_KEYS)
-        _refuse_unsupported(config)
     restore = stages[0].model.model_restore_model
     for number, config in enumerate(stages, start=1):
         if len(stages) > 1:
@@ -107,16 +107,19 @@ def _train(
     network = make_network(config, spec, torch_device)
     objectives = _make_objectives(config, network)
     _check_losses(config, objectives, spec)
+    marks = selection_marks(config, spec)
     event_weights, evaluation = _user_functions(config, spec)
     plan = _make_plan(config)
     training_events, validation_events = _open_data(config, num_threads, cache_dir)
     check_settings(transformation, transform_settings(config, training_events.names), path)
     weights = label_weights(config, spec.label_names)
+    label_transform = LabelTransform(transformation).to(torch_device)
+    selection = make_selection(config, marks, network, label_transform, spec, training_events)
     validation_set = _validation_set(config, validation_events, event_weights)
     checkpoint = _find_checkpoint(config, restore)
     training = Training(
         network,
-        LabelTransform(transformation).to(torch_device),
+        label_transform,
         spec.label_keys,
         spec.label_names,
         objectives,
@@ -132,6 +135,7 @@ def _train(
         event_weights,
         evaluation,
         validation_set,
+        selection,
     )
     if checkpoint is not None:
         training.restore(checkpoint)
@@ -150,16 +154,6 @@ def _train(
             pass  # a folder that cannot be written to shall show now, not at the first checkpoint
     _announce(training, checkpoint, torch_device)
     return training, training.run(_recorder(config, len(training.progress.training_steps)))
-
-
-def _refuse_unsupported(config: Config) -> None:
-    """Name keys whose effect is not there yet: they must never be ignored."""
-    selection = config.biased_selection.nn_biased_selection
-    if selection is not None and selection.apply_biased_selection:
-        raise ConfigError(
-            "nn_biased_selection is not supported yet: set "
-            "nn_biased_selection.apply_biased_selection: False to train without it"
-        )
 
 
 def _user_functions(

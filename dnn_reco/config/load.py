@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dnn_reco.config.key_lists import (
+    BIASED_SELECTION_WITHOUT_EFFECT,
     DEAD_KEYS,
     ONLY_BIASED_SELECTION,
     RECORD_KEYS,
@@ -182,6 +183,11 @@ def _ineffective_keys(values: Mapping[str, Any], groups: Mapping[str, Group]) ->
     candidates = [*WITHOUT_EFFECT, *(() if selecting else ONLY_BIASED_SELECTION)]
     set_keys = [key for key in candidates if values.get(key) is not None]
     set_keys += sorted(DEAD_KEYS & values.keys())
+    set_keys += [
+        f"nn_biased_selection.{key}"
+        for key in BIASED_SELECTION_WITHOUT_EFFECT
+        if getattr(biased, key, None) is not None
+    ]
     if not set_keys:
         return []
     return [Notice("info", f"accepted, without effect: {', '.join(set_keys)}")]

@@ -129,10 +129,10 @@ class General(Group):
         None, "Once the length of a queue of batches; without effect."
     )
     num_add_files: WholeNumber | None = _key(
-        None, "Biased selection chooses from the events of 1 + so many files at a time."
+        None, "Biased selection chooses from the events of 1 + so many files at a time; empty: 0."
     )
     num_repetitions: PositiveWholeNumber | None = _key(
-        None, "How often biased selection offers each event of such a pool."
+        None, "How often each event is used that it chose from such a pool; empty: once."
     )
 
 
@@ -306,12 +306,17 @@ class BiasedSelectionSettings(Settings):
     """Which events are interesting, and how many of them to train on."""
 
     apply_biased_selection: Flag = _key(True, "Switches the selection on.")
-    biased_fraction: Fraction = _key(0.1, "Fraction of interesting events in the sample.")
+    biased_fraction: Fraction = _key(
+        0.1, "Fraction of interesting events in the sample; more where there are more."
+    )
     reload_frequency: PositiveWholeNumber | None = _key(
-        100, "Selections after which the predicting network takes the current weights."
+        100,
+        "Pools after which the predicting network takes the current weights; empty: never again.",
     )
     max_size: PositiveWholeNumber = _key(32, "Batch size of its predictions.")
-    max_imbalance: WholeNumber = _key(100, "How many events random ones may run ahead.")
+    max_imbalance: WholeNumber = _key(
+        100, "How many random events may be taken beyond that fraction, one a pool."
+    )
     label_greater: NumberByName = _key({}, "Interesting if the label is greater.")
     label_less: NumberByName = _key({}, "Interesting if the label is less.")
     label_equal: NumberByName = _key({}, "Interesting if the label is equal.")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dnn_reco.data.event_set import Events, EventSet
@@ -96,17 +98,21 @@ def read_batch(
 
 
 class PrefetchedBatches:
-    """Batches first, first + 1, … of a stream, read ahead by a thread.
+    """Batches of given events, read ahead by a thread.
 
     Iterate over it inside a ``with`` block. `seconds_waited` tells how long the consumer has
     waited for data so far.
 
+    The thread only reads. Which events come next is asked for by the consumer, always so many
+    batches ahead: whatever `numbers` does, it does in the thread of the consumer and between the
+    same two batches in every run.
+
     Parameters
     ----------
-    events, order, batch_size
-        The stream, as in :func:`read_batch`.
-    first
-        Number of the first batch.
+    events
+        The data.
+    numbers
+        Event numbers of batch after batch, asked for `depth` batches before each is taken.
     pin
         Whether to place batches in pinned memory, for a GPU.
     depth
@@ -118,21 +124,18 @@ class PrefetchedBatches:
     def __init__(
         self,
         events: EventSet,
-        order: EventOrder,
-        batch_size: int,
-        first: int,
+        numbers: Iterable[NDArray[np.integer]],
         pin: bool = False,
         depth: int = 8,
         weigh: Weigh | None = None,
     ) -> None:
         self.seconds_waited = 0.0
-        self._events, self._order, self._batch_size = events, order, batch_size
-        self._first = first
-        self._pin = pin
-        self._weigh = weigh
-        self._ready: queue.Queue[Batch | Exception] = queue.Queue(maxsize=depth)
+        self._events, self._numbers = events, iter(numbers)
+        self._pin, self._depth, self._weigh = pin, depth, weigh
+        self._wanted: queue.SimpleQueue[NDArray[np.integer] | None] = queue.SimpleQueue()
+        self._ready: queue.SimpleQueue[Batch | Exception] = queue.SimpleQueue()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._read_ahead, name="batches", daemon=True)
+        self._thread = threading.Thread(target=self._read_wanted, name="batches", daemon=True)
 
     def __enter__(self) -> PrefetchedBatches:
         self._thread.start()
@@ -140,28 +143,36 @@ class PrefetchedBatches:
 
     def __exit__(self, *exception: object) -> None:
         self._stop.set()
-        while self._thread.is_alive():  # it may be waiting for room in the queue
-            try:
-                self._ready.get(timeout=0.05)
-            except queue.Empty:
-                continue
+        self._wanted.put(None)  # it may be waiting for something to read
+        self._thread.join()
 
     def __iter__(self) -> Iterator[Batch]:
+        in_flight = self._ask_for(self._depth)
         while not self._stop.is_set():
+            in_flight += self._ask_for(1)
+            if in_flight == 0:
+                return
             start = time.perf_counter()
             batch = self._ready.get()
             self.seconds_waited += time.perf_counter() - start
+            in_flight -= 1
             if isinstance(batch, Exception):
                 raise batch
             yield batch
 
-    def _read_ahead(self) -> None:
-        number = self._first
-        while not self._stop.is_set():
+    def _ask_for(self, num_batches: int) -> int:
+        """Let the thread read the next batches; returns how many there were."""
+        asked = 0
+        for numbers in islice(self._numbers, num_batches):
+            self._wanted.put(numbers)
+            asked += 1
+        return asked
+
+    def _read_wanted(self) -> None:
+        while (numbers := self._wanted.get()) is not None and not self._stop.is_set():
             try:
-                batch = read_batch(self._events, self._order, number, self._batch_size, self._weigh)
+                batch = as_batch(self._events.read(numbers), self._weigh)
                 self._ready.put(batch.pinned() if self._pin else batch)
             except Exception as error:  # handed to the consumer, who raises it
                 self._ready.put(error)
                 return
-            number += 1

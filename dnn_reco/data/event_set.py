@@ -97,17 +97,11 @@ class EventSet:
         IndexError
             If there is no event of a number.
         """
-        numbers = np.asarray(numbers)
-        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(self):
-            raise IndexError(f"events are numbered 0 … {len(self) - 1}")
-        shards = np.searchsorted(self._ends, numbers, side="right")
-        rows = numbers - (self._ends[shards] - self.events_per_shard[shards])
-        records = np.empty(len(rows), dtype=self._record_dtype)
+        shards, records = self._read_records(numbers)
+        offsets = np.concatenate([[0], np.cumsum(records["stop"] - records["start"])])
+        dom = np.empty(offsets[-1], dtype=np.uint16)
+        features = np.empty((offsets[-1], self._num_bins), dtype=self._feature_dtype)
         with self._lock:
-            self._fill(records, "records", shards, rows, np.arange(len(rows) + 1))
-            offsets = np.concatenate([[0], np.cumsum(records["stop"] - records["start"])])
-            dom = np.empty(offsets[-1], dtype=np.uint16)
-            features = np.empty((offsets[-1], self._num_bins), dtype=self._feature_dtype)
             self._fill(dom, "dom", shards, records["start"], offsets)
             self._fill(features, "features", shards, records["start"], offsets)
         return Events(
@@ -119,6 +113,22 @@ class EventSet:
             np.ascontiguousarray(records["time_offset"]),
             records["id"],
         )
+
+    def read_labels(self, numbers: NDArray[np.integer]) -> NDArray[np.floating]:
+        """Labels [n, L] of events by number, as :meth:`read` gives them, without the hits."""
+        return np.ascontiguousarray(self._read_records(numbers)[1]["labels"])
+
+    def _read_records(self, numbers: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """Shard [n] and record [n] of events by number."""
+        numbers = np.asarray(numbers)
+        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(self):
+            raise IndexError(f"events are numbered 0 … {len(self) - 1}")
+        shards = np.searchsorted(self._ends, numbers, side="right")
+        rows = numbers - (self._ends[shards] - self.events_per_shard[shards])
+        records = np.empty(len(rows), dtype=self._record_dtype)
+        with self._lock:
+            self._fill(records, "records", shards, rows, np.arange(len(rows) + 1))
+        return shards, records
 
     def _fill(
         self,

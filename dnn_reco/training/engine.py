@@ -2,20 +2,23 @@
 
 One iteration: take the next batch, predict it, and let each optimizer take one step on its own
 loss. Everything random in iteration i (its events, its dropout) is a function of the seed and i
-alone, so that a run which is stopped and continued equals one that was never stopped.
+alone, so that a run which is stopped and continued equals one that was never stopped. (Only biased
+selection looks at the weights as well; its state is in the checkpoint.)
 """
 
 from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dnn_reco.data.batches import Batch, PrefetchedBatches, Weigh, read_batch
@@ -30,6 +33,7 @@ from dnn_reco.nn.interface import LabelKeys, Network, Prediction
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.training.average import WeightAverage
 from dnn_reco.training.best import BestSoFar
+from dnn_reco.training.biased_selection import BiasedSelection
 from dnn_reco.training.checkpoint import (
     BEST,
     KEEP_ALL,
@@ -68,6 +72,10 @@ from dnn_reco.training.validation_set import (
 )
 
 _log = logging.getLogger(__name__)
+
+# So many iterations back it is known which events they held: more than between two looks at whether
+# all is finite, and batches that are read ahead.
+_NUM_RECENT = 200
 
 _ANOTHER_MODEL = (
     "Give this config a unique_name (model_checkpoint_path) of its own, or set "
@@ -168,6 +176,8 @@ class Training:
         Called at each validation; None: nothing is.
     validation_set
         Events to evaluate now and then, always the same; None: there are none.
+    selection
+        Chooses the events to train on; None: all are, in random order.
     """
 
     def __init__(
@@ -185,6 +195,7 @@ class Training:
         event_weights: Weigh | None = None,
         evaluation: EvaluationHook | None = None,
         validation_set: ValidationSet | None = None,
+        selection: BiasedSelection | None = None,
     ) -> None:
         self.network = network
         self.label_transform = label_transform
@@ -199,6 +210,7 @@ class Training:
         self.event_weights = event_weights
         self.evaluation = evaluation
         self.validation_set = validation_set
+        self.selection = selection
         self.device = label_weights.initial.device
         losses = [loss for objective in self.objectives for loss in objective.losses]
         needed = true_label_names(losses, label_keys)
@@ -206,6 +218,7 @@ class Training:
             [name in needed for name in self.label_names], device=self.device
         )
         self.average = None if plan.ema_decay is None else WeightAverage(network, plan.ema_decay)
+        self._recent: dict[int, NDArray[np.int64]] = {}  # events of the last iterations
         self.watch = DivergenceWatch(network.state_dict(), looking_interval(self.device))
         best = None
         if validation_set is not None:
@@ -245,14 +258,11 @@ class Training:
         plan, first = self.plan, self.progress.iterations
         if plan.checkpoints is not None:  # what an interrupted run found later is found again
             remove_checkpoints(plan.checkpoints / BEST, lambda iterations: iterations > first)
-        order = self._order(self.training_events, "training")
         with (
             stop_on_signals() as asked_to_stop,
             PrefetchedBatches(
                 self.training_events,
-                order,
-                plan.batch_size,
-                first,
+                self._event_numbers(first, asked_to_stop),
                 pin=self.device.type == "cuda",
                 weigh=self.event_weights,
             ) as batches,
@@ -272,6 +282,8 @@ class Training:
                 done = iteration + 1
                 steps = (*earlier_steps, done - first)
                 self.progress = replace(self.progress, iterations=done, training_steps=steps)
+                if self.selection is not None:
+                    self.selection.batch_is_trained()
                 found: dict[str, Any] = {}
                 if iteration % plan.validation_frequency == 0:
                     self._stop_if_not_finite()
@@ -285,7 +297,10 @@ class Training:
                     reports.finish(iteration, found, state)
                 if done % plan.save_frequency == 0:
                     self._save(record)
-                reports.bar.update(done, batches.seconds_waited)
+                remark = (
+                    "" if self.selection is None else self.selection.remark(reports.bar.seconds)
+                )
+                reports.bar.update(done, batches.seconds_waited, remark)
                 if asked_to_stop() or self.out_of_patience:
                     break
             if self.progress.iterations > first:
@@ -448,6 +463,7 @@ class Training:
             share_waiting=batches.seconds_waited / seconds,
             seconds=seconds,
             memory=memory_in_use(self.device),
+            selection={} if self.selection is None else self.selection.scalars(seconds),
         )
 
     def _tell_removed(self, iteration: int, reports: Reports) -> None:
@@ -473,13 +489,27 @@ class Training:
         if found is None:
             return
         plan, iteration = self.plan, found.iteration
-        order = self._order(self.training_events, "training")
-        events = self.training_events.read(order.batch(iteration, plan.batch_size))
+        events = self.training_events.read(self._recent[iteration])
         folder = plan.log_path if plan.checkpoints is None else plan.checkpoints.parent
         path = folder / f"diverged_batch_{iteration:08d}.safetensors"
         save_batch(path, events, self.training_events.names, self.event_weights, iteration)
         last = None if plan.checkpoints is None else latest_path(plan.checkpoints)
         raise divergence_error(found, events, path, self.objectives, last)
+
+    def _event_numbers(
+        self, first: int, asked_to_stop: Callable[[], object]
+    ) -> Iterator[NDArray[np.int64]]:
+        """Which events each batch holds, from iteration `first` on."""
+        order = self._order(self.training_events, "training")
+        batches = (
+            order.batches(first, self.plan.batch_size)
+            if self.selection is None
+            else self.selection.batches(asked_to_stop)
+        )
+        for iteration, numbers in enumerate(batches, start=first):
+            self._recent[iteration] = numbers
+            self._recent.pop(iteration - _NUM_RECENT, None)
+            yield numbers
 
     def _order(self, events: EventSet, stream: str) -> EventOrder:
         return EventOrder(events.events_per_shard, self.plan.seed, stream, self.plan.shuffle_window)
@@ -500,6 +530,8 @@ class Training:
         tensors |= {f"label_weights/{k}": t for k, t in self.label_weights.state().items()}
         for part in self._parts_with_state():
             tensors |= part.state()
+        if self.selection is not None:
+            tensors |= {f"biased_selection/{k}": t for k, t in self.selection.state().items()}
         return tensors
 
     def _parts_with_state(self) -> tuple[Objective | WeightAverage, ...]:
@@ -536,6 +568,8 @@ class Training:
         self.label_weights.restore(checkpoint.section("label_weights"))
         for part in self._parts_with_state():
             part.restore(checkpoint)
+        if self.selection is not None:
+            self.selection.restore(checkpoint.section("biased_selection"))
         if checkpoint.progress.seed != self.plan.seed:
             _log.warning(
                 "The seed is now %d; the checkpoint was trained with %d. Training goes on, but "

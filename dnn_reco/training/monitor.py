@@ -226,15 +226,16 @@ class ProgressBar:
         """Seconds since the start."""
         return time.perf_counter() - self._start
 
-    def update(self, iterations: int, seconds_waited: float) -> None:
-        """Show that so many iterations are done and so long was waited for data."""
+    def update(self, iterations: int, seconds_waited: float, remark: str = "") -> None:
+        """Show that so many iterations are done and so long was waited for data, and a remark."""
         self._bar.update(iterations - self._bar.n)
         if self._bar.disable:
             return
         done = iterations - self._first
         self._bar.set_postfix_str(
             f"{done * self._batch_size / self.seconds:,.0f} events/s, "
-            f"{seconds_waited / self.seconds:.1%} waiting for data",
+            f"{seconds_waited / self.seconds:.1%} waiting for data"
+            f"{remark and f', {remark}'}",
             refresh=False,
         )
 

@@ -136,13 +136,86 @@ def test_no_files(trained: Workspace, key: str) -> None:
     assert f"no file matches {key}:\n  ../nowhere/*.hdf5\n" in message
 
 
-def test_biased_selection_is_refused_unless_switched_off(trained: Workspace) -> None:
-    trained.append("nn_biased_selection: {biased_fraction: 0.5}")
+def test_biased_selection_as_production_configs_write_it(trained: Workspace) -> None:
+    """Older spelling; marks by label and by what the network says; a third of the files a pool."""
+    trained.set("num_add_files", "0")
+    trained.set("num_repetitions", "3")
+    trained.append(
+        """'nn_biased_selection': {
+    'apply_biased_selection': True,
+    'reload_frequency': 1,
+    'biased_fraction': 0.5,
+    'label_greater': {},
+    'label_equal': {'p_starting': True},
+    'true_minus_pred_less': {},
+    'cut_abs_diff': {'EnergyVisible': 300.},
+    'cut_unc_weighted_diff_trafo': {'PrimaryEnergy': 2},
+    'tf_parallelism_threads': 4,
+}"""
+    )
+    trained.set("validation_frequency", "1")
+    result = trained.run("train", "--iterations", "8")
+    assert result.exit_code == 0, result.err
+    assert result.out.count("Step: 0000") == 7
+    for line in (
+        "Biased selection: at least 50% interesting events, from pools of 43 events that are "
+        "used 3 time(s).",
+        "takes the current weights every 1 pools, at most 4 iterations.",
+        "without effect: file_capacity, batch_capacity, nn_biased_selection.tf_parallelism_threads",
+        "Biased selection begins here",
+    ):
+        assert line in result.err
+    assert trained.run("train", "--iterations", "12").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            "{biased_fraction: 0.5, cut_abs_diff: {}}",
+            [
+                "does not say which events are interesting",
+                "label_greater",
+                "cut_unc_weighted_diff_trafo",
+                "apply_biased_selection: False",
+            ],
+        ),
+        (
+            "{label_less: {EnergyVisble: 3}}",
+            [
+                "nn_biased_selection.label_less: the data have no label 'EnergyVisble'",
+                "the nearest is 'EnergyVisible'",
+            ],
+        ),
+        (
+            "{cut_abs_diff: {EnergyVisible: 3, VertexX: 10}}",
+            ["nn_biased_selection.cut_abs_diff", "'VertexX'", "weight 0", "label_weight_dict"],
+        ),
+        (
+            "{label_equal: {p_starting: True}}\nlabel_pid_smooth_labels: 0.1",
+            ["'p_starting' is smoothed", "1 becomes 0.95", "label_greater: {p_starting: 0.5}"],
+        ),
+    ],
+)
+def test_mistakes_in_biased_selection(trained: Workspace, settings: str, words: list[str]) -> None:
+    trained.append(f"nn_biased_selection: {settings}")
     message = trained.error("train", "--iterations", "2")
-    assert "nn_biased_selection is not supported yet" in message
-    assert "apply_biased_selection: False" in message
-    trained.set("nn_biased_selection", "{biased_fraction: 0.5, apply_biased_selection: False}")
-    assert trained.run("train", "--iterations", "2").exit_code == 0
+    for word in words:
+        assert word in message
+
+
+def test_biased_selection_can_be_switched_off(trained: Workspace) -> None:
+    trained.append("nn_biased_selection: {biased_fraction: 0.5, apply_biased_selection: False}")
+    result = trained.run("train", "--iterations", "2")
+    assert result.exit_code == 0
+    assert "Biased selection" not in result.err
+
+
+def test_biased_selection_that_never_takes_new_weights_says_so(trained: Workspace) -> None:
+    trained.append("nn_biased_selection: {cut_abs_diff: {EnergyVisible: 300}, reload_frequency: }")
+    result = trained.run("train", "--iterations", "2")
+    assert result.exit_code == 0, result.err
+    assert "nn_biased_selection.reload_frequency is empty" in result.err
 
 
 def test_mistake_in_a_learning_rate_schedule(trained: Workspace) -> None:

@@ -303,6 +303,12 @@ def test_pool_keys_have_an_effect_only_with_biased_selection(write: WriteConfig)
     assert not load_config([write(text + "nn_biased_selection: {biased_fraction: 0.5}\n")]).notices
 
 
+def test_keys_of_biased_selection_that_tuned_the_reference_are_named(write: WriteConfig) -> None:
+    text = "nn_biased_selection: {label_less: {a: 1}, tf_parallelism_threads: 4}\n"
+    (notice,) = load_config([write(text)]).notices
+    assert notice.text == "accepted, without effect: nn_biased_selection.tf_parallelism_threads"
+
+
 @pytest.mark.parametrize(
     ("text", "seed"),
     [

@@ -3,6 +3,7 @@
 import shutil
 import threading
 import time
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from event_files import random_events, write_events
 from make_store import assert_is_event, make_store, read_all
+from numpy.typing import NDArray
 
 from dnn_reco.data import batches
 from dnn_reco.data.batches import Batch, PrefetchedBatches, as_batch, read_batch
@@ -65,7 +67,7 @@ def test_a_batch_holds_the_events_of_the_order(events: EventSet, order: EventOrd
 
 
 def test_batches_read_ahead_are_those_of_the_stream(events: EventSet, order: EventOrder) -> None:
-    with PrefetchedBatches(events, order, 7, first=5, depth=3) as stream:
+    with PrefetchedBatches(events, order.batches(5, 7), depth=3) as stream:
         for number, batch in enumerate(islice(stream, 12), start=5):
             assert_same_batch(batch, read_batch(events, order, number, 7))
 
@@ -74,21 +76,50 @@ def test_the_same_events_may_be_read_elsewhere_meanwhile(
     events: EventSet, order: EventOrder
 ) -> None:
     whole = read_all(events)
-    with PrefetchedBatches(events, order, 7, first=0) as stream:
+    with PrefetchedBatches(events, order.batches(0, 7)) as stream:
         for _ in islice(stream, 30):
             np.testing.assert_array_equal(read_all(events).features, whole.features)
 
 
 def test_the_thread_ends_with_the_block(events: EventSet, order: EventOrder) -> None:
     before = reading_threads()
-    with PrefetchedBatches(events, order, 7, first=0, depth=2) as stream:
+    with PrefetchedBatches(events, order.batches(0, 7), depth=2) as stream:
         next(iter(stream))
         assert reading_threads() == before + 1
     assert reading_threads() == before
     assert list(stream) == []  # and whoever goes on reading does not wait for ever
-    with pytest.raises(KeyboardInterrupt), PrefetchedBatches(events, order, 7, first=0):
+    with pytest.raises(KeyboardInterrupt), PrefetchedBatches(events, order.batches(0, 7)):
         raise KeyboardInterrupt
     assert reading_threads() == before
+
+
+def test_the_consumer_asks_for_events_a_fixed_number_of_batches_ahead(
+    events: EventSet, order: EventOrder
+) -> None:
+    """However long the thread takes: selections depend on when they happen in the training."""
+    asked = 0
+
+    def numbers() -> Iterator[NDArray[np.int64]]:
+        nonlocal asked
+        for batch in order.batches(0, 7):
+            assert threading.current_thread() is threading.main_thread()
+            asked += 1
+            yield batch
+
+    with PrefetchedBatches(events, numbers(), depth=3) as stream:
+        for taken, _ in enumerate(islice(stream, 20), start=1):
+            assert asked == taken + 3
+            time.sleep(0.002 * (taken % 3))
+
+
+def test_the_batches_end_where_the_numbers_end(events: EventSet, order: EventOrder) -> None:
+    for num_batches in (0, 1, 2, 5):
+        numbers = list(islice(order.batches(0, 7), num_batches))
+        with PrefetchedBatches(events, numbers, depth=2) as stream:
+            read = list(stream)
+        assert len(read) == num_batches
+        for number, batch in enumerate(read):
+            assert_same_batch(batch, read_batch(events, order, number, 7))
 
 
 def test_what_goes_wrong_while_reading_reaches_the_consumer(
@@ -98,7 +129,7 @@ def test_what_goes_wrong_while_reading_reaches_the_consumer(
     shutil.rmtree(tmp_path / "store")
     with (
         pytest.raises(DataError, match="lost a part"),
-        PrefetchedBatches(events, order, 7, first=0) as stream,
+        PrefetchedBatches(events, order.batches(0, 7)) as stream,
     ):
         next(iter(stream))
     assert reading_threads() == before
@@ -111,10 +142,10 @@ def test_only_waiting_counts_as_waiting(
 
     def slow_read(*arguments: object) -> Batch:
         may_read.wait()
-        return read_batch(*arguments)  # type: ignore[arg-type]
+        return as_batch(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(batches, "read_batch", slow_read)
-    with PrefetchedBatches(events, order, 7, first=0, depth=4) as stream:
+    monkeypatch.setattr(batches, "as_batch", slow_read)
+    with PrefetchedBatches(events, order.batches(0, 7), depth=4) as stream:
         timer = threading.Timer(0.5, may_read.set)
         timer.start()
         taking = iter(stream)

@@ -1,5 +1,7 @@
 """The order of events: permutations, epochs, windows, independence of streams."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -59,6 +61,15 @@ def test_batches_depend_on_seed_stream_and_number_only() -> None:
     assert np.array_equal(order.batch(7, 32), again.batch(7, 32))
     for other in (EventOrder(counts, 2, "training"), EventOrder(counts, 1, "validation")):
         assert not np.array_equal(order.batch(7, 32), other.batch(7, 32))
+
+
+@pytest.mark.parametrize(("window", "batch_size"), [(0, 32), (3, 32), (0, 5000)])
+def test_batches_one_after_the_other_are_the_batches_by_number(
+    window: int, batch_size: int
+) -> None:
+    order = EventOrder(np.full(7, 100), seed=1, stream="training", window=window)
+    for number, batch in enumerate(islice(order.batches(3, batch_size), 200), start=3):
+        assert np.array_equal(batch, order.batch(number, batch_size))
 
 
 def test_fewer_events_than_a_batch_fill_it_by_repetition() -> None:

@@ -1,0 +1,162 @@
+"""Biased selection: training on a sample that is rich in interesting events.
+
+Events are offered in pools: pool n is the next few thousand events of a shuffled order. *Marks* say
+which of them are interesting; all of those are taken, and as many random ones of the others as
+leaves the interesting ones their share. What was taken is gone through several times, each time
+shuffled anew. All here are pure functions; :mod:`dnn_reco.training.biased_selection` puts them
+together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dnn_reco.data.sampling import permute, stream_key
+
+_Compare = Callable[[Tensor, float], Tensor]
+
+_LABEL_MARKS: dict[str, _Compare] = {
+    "label_greater": torch.gt,
+    "label_less": torch.lt,
+    "label_equal": torch.eq,
+    "label_unequal": torch.ne,
+}
+_PREDICTION_MARKS: dict[str, tuple[Callable[[Residuals], Tensor], _Compare]] = {
+    "true_minus_pred_greater": (lambda r: r.physical, torch.gt),
+    "true_minus_pred_less": (lambda r: r.physical, torch.lt),
+    "true_minus_pred_trafo_greater": (lambda r: r.trafo, torch.gt),
+    "true_minus_pred_trafo_less": (lambda r: r.trafo, torch.lt),
+    "cut_abs_diff": (lambda r: r.physical.abs(), torch.ge),
+    "cut_abs_diff_trafo": (lambda r: r.trafo.abs(), torch.ge),
+    "cut_unc_weighted_diff_trafo": (lambda r: r.trafo.abs() / r.uncertainty_trafo, torch.ge),
+}
+MARKS = (*_LABEL_MARKS, *_PREDICTION_MARKS)
+"""The keys of `nn_biased_selection` that mark events."""
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """What a network gets wrong of B events; all tensors [B, L].
+
+    Attributes
+    ----------
+    physical, trafo
+        True minus predicted labels, in physical and in transformed units.
+    uncertainty_trafo
+        Predicted uncertainty, in transformed units.
+    """
+
+    physical: Tensor
+    trafo: Tensor
+    uncertainty_trafo: Tensor
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One cut that makes an event interesting.
+
+    Attributes
+    ----------
+    key
+        The key of `nn_biased_selection`, which says what is compared and how: one of `MARKS`.
+    column
+        Which of the labels is compared, 0 … L - 1.
+    value
+        What it is compared with, in the unit of what is compared.
+    """
+
+    key: str
+    column: int
+    value: float
+
+    @property
+    def needs_prediction(self) -> bool:
+        """Whether the cut is on what a network says, not on the label alone."""
+        return self.key in _PREDICTION_MARKS
+
+
+def interesting(marks: Sequence[Mark], labels: Tensor, residuals: Residuals | None) -> Tensor:
+    """Which of B events are interesting: those that any mark fits [B], bool.
+
+    Parameters
+    ----------
+    marks
+        The cuts. A comparison with what is not a number never holds (but for `label_unequal`).
+    labels
+        True labels [B, L], physical units.
+    residuals
+        What a network gets wrong; None where no mark needs it.
+    """
+    found = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
+    for mark in marks:
+        if mark.key in _LABEL_MARKS:
+            fits = _LABEL_MARKS[mark.key](labels[:, mark.column], mark.value)
+        else:
+            assert residuals is not None, f"'{mark.key}' needs a prediction"
+            quantity, compare = _PREDICTION_MARKS[mark.key]
+            fits = compare(quantity(residuals)[:, mark.column], mark.value)
+        found |= fits
+    return found
+
+
+def choose(
+    marked: NDArray[np.bool_], fraction: float, balance: float, max_imbalance: float, key: int
+) -> tuple[NDArray[np.int64], float]:
+    """Choose events of a pool so that the marked ones make up a fraction of the sample.
+
+    All marked events are taken, and random ones of the others. Where there are not enough of the
+    others, the marked events make up more than the fraction.
+
+    Parameters
+    ----------
+    marked
+        Which events of the pool are interesting [P].
+    fraction
+        Wanted share of interesting events, > 0 and <= 1.
+    balance
+        By how many the random events taken so far exceed those that the fraction asks for.
+    max_imbalance
+        One random event is taken at least, unless the balance is above this; and a shortage of
+        random events beyond it is not made up for later.
+    key
+        Which random events: 64 bits.
+
+    Returns
+    -------
+    chosen
+        Positions in the pool, marked events first.
+    balance
+        The balance from now on.
+    """
+    interesting_ones, others = np.flatnonzero(marked), np.flatnonzero(~marked)
+    wanted = len(interesting_ones) * (1 / fraction - 1)
+    at_least = int(fraction < 1 and balance <= max_imbalance)
+    number = min(max(round(wanted - balance), at_least), len(others))
+    random_ones = others[permute(np.arange(number), len(others), key)]
+    balance = max(balance + number - wanted, -max_imbalance)
+    return np.concatenate([interesting_ones, random_ones]), balance
+
+
+def repeat_shuffled(
+    numbers: NDArray[np.int64], num_repetitions: int, key: int
+) -> NDArray[np.int64]:
+    """All of `numbers`, again and again, each time in another random order."""
+    places = np.arange(len(numbers))
+    return np.concatenate(
+        [
+            numbers[permute(places, len(numbers), stream_key(key, repetition))]
+            for repetition in range(num_repetitions)
+        ]
+    )
+
+
+def pool_size(events_per_shard: NDArray[np.int64], num_files: int) -> int:
+    """Events of `num_files` files of average size, at most all there are."""
+    num_shards = len(events_per_shard)
+    return max(1, round(int(events_per_shard.sum()) * min(num_files, num_shards) / num_shards))

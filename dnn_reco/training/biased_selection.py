@@ -1,0 +1,330 @@
+"""Which events a training with biased selection sees (`nn_biased_selection`), batch after batch.
+
+All of it is a function of the seed, the data and the weights that the network had at certain
+iterations; the state below is all that a checkpoint needs to go on with the same events.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dnn_reco.data.batches import Batch, PrefetchedBatches
+from dnn_reco.data.event_set import EventSet
+from dnn_reco.data.sampling import EventOrder, stream_key
+from dnn_reco.data.selection import Mark, Residuals, choose, interesting, repeat_shuffled
+from dnn_reco.modules.loss.residual import residual_trafo
+from dnn_reco.nn.interface import Network
+from dnn_reco.nn.label_transform import LabelTransform
+
+_log = logging.getLogger(__name__)
+
+# After so many pools without a single interesting event, pools are used as they are.
+_PATIENCE = 10
+_LABELS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class SelectionPlan:
+    """How to select; see :mod:`dnn_reco.data.selection`.
+
+    Attributes
+    ----------
+    marks
+        What makes an event interesting.
+    fraction
+        Share of interesting events in the sample.
+    max_imbalance
+        See :func:`dnn_reco.data.selection.choose`.
+    pool_size
+        Events on offer at a time.
+    num_repetitions
+        How often each chosen event of a pool is used.
+    reload_frequency
+        Pools after which the predicting network takes the current weights; None: never again.
+    prediction_batch_size
+        Events predicted at once.
+    """
+
+    marks: tuple[Mark, ...]
+    fraction: float
+    max_imbalance: int
+    pool_size: int
+    num_repetitions: int
+    reload_frequency: int | None
+    prediction_batch_size: int
+
+    @property
+    def needs_predictions(self) -> bool:
+        """Whether any mark compares with what the network says."""
+        return any(mark.needs_prediction for mark in self.marks)
+
+
+class Snapshot:
+    """A network as it was at some time, beside the one in training.
+
+    Parameters
+    ----------
+    network
+        The network in training. Nothing here changes it, its mode, or any random numbers.
+    label_transform
+        Transformation of its labels.
+    azimuth_period
+        Period of each label in transformed units [L], inf where there is none.
+    """
+
+    def __init__(
+        self, network: Network, label_transform: LabelTransform, azimuth_period: Tensor
+    ) -> None:
+        self._network = network
+        self._label_transform = label_transform
+        self._period_trafo = azimuth_period
+        self._period = label_transform.unscale_uncertainty(azimuth_period)
+        self._copy = copy.deepcopy(network)
+        self._copy.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self._period.device
+
+    def refresh(self) -> None:
+        """Take over the weights that the network has now."""
+        self._copy.load_state_dict(self._network.state_dict())
+
+    @torch.no_grad()
+    def residuals(self, batch: Batch) -> Residuals:
+        """What the network of that time gets wrong; azimuth angles are compared across 2π."""
+        predicted = self._copy(batch.hits)
+        true_trafo = self._label_transform(batch.labels)
+        return Residuals(
+            -residual_trafo(predicted.labels, batch.labels, self._period),
+            -residual_trafo(predicted.labels_trafo, true_trafo, self._period_trafo),
+            predicted.uncertainty_trafo,
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """Its weights by name."""
+        return dict(self._copy.state_dict())
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take over weights that `state` gave."""
+        self._copy.load_state_dict(state)
+
+
+class BiasedSelection:
+    """Event numbers of batch after batch, chosen pool by pool.
+
+    Attributes
+    ----------
+    seconds
+        Time that choosing has taken so far.
+    interesting_share
+        Share of interesting events in the pool that was offered last.
+    balance
+        By how many the random events taken exceed those that the fraction asks for.
+
+    Parameters
+    ----------
+    plan
+        How to select.
+    events
+        The data.
+    order
+        The order in which they are offered.
+    batch_size
+        Events of a batch.
+    snapshot
+        The network that predicts; None if no mark needs a prediction.
+    """
+
+    def __init__(
+        self,
+        plan: SelectionPlan,
+        events: EventSet,
+        order: EventOrder,
+        batch_size: int,
+        snapshot: Snapshot | None,
+    ) -> None:
+        self.plan = plan
+        self.seconds = 0.0
+        self.interesting_share = 0.0
+        self.balance = 0.0
+        self._events, self._order, self._batch_size = events, order, batch_size
+        self._snapshot = snapshot
+        self._snapshot_pool = -1  # for which pool the snapshot was taken
+        self._pool = 0  # the next one
+        self._barren_pools = 0  # without an interesting event, one after the other
+        self._chosen = np.empty(0, dtype=np.int64)  # not trained yet
+        self._asked_for = 0  # how many of these are on their way already
+        self._told: set[int] = set()
+
+    def batches(
+        self, interrupted: Callable[[], object] = lambda: False
+    ) -> Iterator[NDArray[np.int64]]:
+        """Event numbers of the batches from the next one to be trained on.
+
+        They end early if `interrupted` becomes true while a pool is looked through.
+        """
+        self._asked_for = 0
+        while self._choose_enough(interrupted):
+            start = self._asked_for
+            self._asked_for += self._batch_size
+            yield self._chosen[start : self._asked_for]
+
+    def batch_is_trained(self) -> None:
+        """Take note that one more of the batches was used: a checkpoint need not hold it."""
+        self._chosen = self._chosen[self._batch_size :]
+        self._asked_for -= self._batch_size
+
+    def _choose_enough(self, interrupted: Callable[[], object]) -> bool:
+        """Go through pools until there is another batch; returns whether there is."""
+        start = time.perf_counter()
+        while len(self._chosen) < self._asked_for + self._batch_size:
+            marked = self._look_through_pool(interrupted)
+            if marked is None:
+                return False
+            self._choose_from_pool(marked)
+        self.seconds += time.perf_counter() - start
+        return True
+
+    def _offered(self) -> NDArray[np.int64]:
+        """Event numbers of the pool."""
+        return self._order.batch(self._pool, self.plan.pool_size)
+
+    def _look_through_pool(self, interrupted: Callable[[], object]) -> NDArray[np.bool_] | None:
+        """Which events of the pool are interesting; None if interrupted."""
+        offered = self._offered()
+        if self._snapshot is None:
+            parts = self._marked_by_label(_split(offered, _LABELS_AT_ONCE))
+        else:
+            self._refresh_if_due(self._snapshot)
+            batches = _split(offered, self.plan.prediction_batch_size)
+            parts = self._marked_by_prediction(self._snapshot, batches)
+        marked = []
+        for part in parts:
+            if interrupted():
+                return None
+            marked.append(part.cpu().numpy())
+        return np.concatenate(marked)
+
+    def _refresh_if_due(self, snapshot: Snapshot) -> None:
+        frequency = self.plan.reload_frequency
+        due = frequency is not None and self._pool % frequency == 0
+        if self._snapshot_pool < 0 or (due and self._snapshot_pool != self._pool):
+            snapshot.refresh()
+            self._snapshot_pool = self._pool
+
+    def _marked_by_label(self, parts: Iterable[NDArray[np.int64]]) -> Iterator[Tensor]:
+        for numbers in parts:
+            labels = torch.from_numpy(self._events.read_labels(numbers))
+            yield interesting(self.plan.marks, labels, None)
+
+    def _marked_by_prediction(
+        self, snapshot: Snapshot, parts: Iterable[NDArray[np.int64]]
+    ) -> Iterator[Tensor]:
+        on_gpu = snapshot.device.type == "cuda"
+        with PrefetchedBatches(self._events, parts, pin=on_gpu) as batches:
+            for batch in batches:
+                there = batch.to(snapshot.device)
+                yield interesting(self.plan.marks, there.labels, snapshot.residuals(there))
+
+    def _choose_from_pool(self, marked: NDArray[np.bool_]) -> None:
+        """Choose events of the pool, and go on to the next one."""
+        plan, key = self.plan, stream_key(self._order.seed, "biased selection", self._pool)
+        self.interesting_share = float(marked.mean())
+        self._barren_pools = 0 if marked.any() else self._barren_pools + 1
+        looked_through = self._barren_pools * plan.pool_size
+        if looked_through >= min(_PATIENCE * plan.pool_size, len(self._events)):
+            self._tell_once(
+                logging.WARNING,
+                "nn_biased_selection: none of the last "
+                f"{looked_through:,} events on offer is interesting, so training takes them as "
+                "they are. Check the marks; if such events are there, but rare, raise "
+                "num_add_files.",
+            )
+            chosen = np.arange(len(marked))
+        else:
+            chosen, self.balance = choose(
+                marked, plan.fraction, self.balance, plan.max_imbalance, key
+            )
+            if len(chosen) == len(marked) and self.interesting_share > plan.fraction:
+                self._tell_once(
+                    logging.INFO,
+                    f"nn_biased_selection: {self.interesting_share:.0%} of the events on offer "
+                    f"are interesting, more than the biased_fraction of {plan.fraction:.0%}: all "
+                    "events are used.",
+                )
+        again = repeat_shuffled(self._offered()[chosen], plan.num_repetitions, key)
+        self._chosen = np.concatenate([self._chosen, again])
+        self._pool += 1
+
+    def _tell_once(self, level: int, text: str) -> None:
+        if level not in self._told:
+            self._told.add(level)
+            _log.log(level, text)
+
+    def remark(self, seconds: float) -> str:
+        """How selecting goes, for the progress bar; `seconds` is the time since the start."""
+        return (
+            f"{self.interesting_share:.1%} of events interesting, "
+            f"{self.seconds / seconds:.1%} of time selecting"
+        )
+
+    def scalars(self, seconds: float) -> dict[str, float]:
+        """The same for TensorBoard."""
+        return {
+            "biased_selection/interesting_share": self.interesting_share,
+            "biased_selection/balance": self.balance,
+            "biased_selection/share_of_time": self.seconds / seconds,
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """All that the events to come depend on, for a checkpoint."""
+        state = {
+            "pool": torch.tensor(self._pool),
+            "barren_pools": torch.tensor(self._barren_pools),
+            "balance": torch.tensor(self.balance, dtype=torch.float64),
+            "chosen": torch.from_numpy(self._chosen.copy()),
+            "num_events": torch.tensor(len(self._events)),
+        }
+        if self._snapshot is not None:
+            state["snapshot_pool"] = torch.tensor(self._snapshot_pool)
+            state |= {f"snapshot/{name}": t for name, t in self._snapshot.state().items()}
+        return state
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take over a state from a checkpoint; {} if there was no biased selection then."""
+        if not state:
+            _log.info("Biased selection begins here: it is not in the checkpoint.")
+            return
+        if int(state["num_events"]) != len(self._events):
+            _log.warning(
+                "Biased selection begins anew: there are %d training events now, there were %d "
+                "when the checkpoint was written.",
+                len(self._events),
+                int(state["num_events"]),
+            )
+            return
+        self._pool = int(state["pool"])
+        self._barren_pools = int(state["barren_pools"])
+        self.balance = float(state["balance"])
+        self._chosen = state["chosen"].numpy()
+        if self._snapshot is not None and "snapshot_pool" in state:
+            self._snapshot_pool = int(state["snapshot_pool"])
+            start = "snapshot/"
+            weights = {k[len(start) :]: t for k, t in state.items() if k.startswith(start)}
+            self._snapshot.restore(weights)
+
+
+def _split(numbers: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    """Parts of so many numbers; the last one may be shorter."""
+    return (numbers[start : start + size] for start in range(0, len(numbers), size))
