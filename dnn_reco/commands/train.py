@@ -268,6 +268,8 @@ def _farewell(
     done = training.progress.iterations
     folder = training.plan.checkpoints
     saved = f"saved in '{folder}'" if folder else "nothing is saved (model_save_model is False)"
+    if done == 0:
+        saved = "so there is nothing to save yet"
     if received is None:
         _log.info("Training is done: %d iterations, %s.", done, saved)
         return 0

@@ -208,6 +208,8 @@ class Training:
         ):
             earlier_steps = self.progress.training_steps
             for iteration, batch in zip(range(first, plan.num_iterations), batches, strict=False):
+                if asked_to_stop():
+                    break
                 norms = self.take_step(iteration, batch.to(self.device))
                 done = iteration + 1
                 steps = (*earlier_steps, done - first)
@@ -221,8 +223,6 @@ class Training:
                     self._save(record)
                 remark = "" if self.selection is None else self.selection.remark(bar.seconds)
                 bar.update(done, batches.seconds_waited, remark)
-                if asked_to_stop():
-                    break
             if self.progress.iterations > first:
                 if received := asked_to_stop():
                     _log.info("%s: saving.", received.name)
