@@ -69,11 +69,11 @@ def run_stages(
             _log.info("Stage %d of %d%s.", number, len(stages), " is done" if done else "")
             if done:
                 continue
-        training, received = _train(config, device, num_threads, cache_dir, restore)
+        training, received, has_run = _train(config, device, num_threads, cache_dir, restore)
         if received is not None or training.out_of_patience:
             break
         restore = True  # later stages go on with what this one left
-    return _farewell(training, received, checkpoint_exit_code)
+    return _farewell(training, received, checkpoint_exit_code) if has_run else 0
 
 
 def run_train(
@@ -89,8 +89,8 @@ def run_train(
 
 def _train(
     config: Config, device: str, num_threads: int, cache_dir: str | None, restore: bool
-) -> tuple[Training, signal.Signals | None]:
-    """Train one stage; returns the training, and the signal that ended it early.
+) -> tuple[Training, signal.Signals | None, bool]:
+    """Train one stage; returns the training, the signal that ended it, and if there was work to do.
 
     Parameters
     ----------
@@ -145,15 +145,16 @@ def _train(
             training.progress.iterations,
             plan.num_iterations,
         )
-        return training, None
+        return training, None, False
     if training.out_of_patience:
         _log.info("Nothing to do: %s", _out_of_patience(training))
-        return training, None
+        return training, None, False
     if plan.checkpoints is not None:
         with temporary_beside(plan.checkpoints / "probe"):
             pass  # a folder that cannot be written to shall show now, not at the first checkpoint
     _announce(training, checkpoint, torch_device)
-    return training, training.run(_recorder(config, len(training.progress.training_steps)))
+    record = _recorder(config, len(training.progress.training_steps))
+    return training, training.run(record), True
 
 
 def _user_functions(
@@ -337,6 +338,8 @@ def _farewell(
     done = training.progress.iterations
     folder = training.plan.checkpoints
     saved = f"saved in '{folder}'" if folder else "nothing is saved (model_save_model is False)"
+    if done == 0:
+        saved = "so there is nothing to save yet"
     if training.out_of_patience:
         _log.info("Stopping early: %s", _out_of_patience(training))
     if received is None:

@@ -172,7 +172,9 @@ class BiasedSelection:
     ) -> Iterator[NDArray[np.int64]]:
         """Event numbers of the batches from the next one to be trained on.
 
-        They end early if `interrupted` becomes true while a pool is looked through.
+        They end early if `interrupted` becomes true while a pool is looked through. That pool is
+        then left for the next time, and none of the batches that are on their way may be trained
+        on: the weights must be the same when it is looked through again.
         """
         self._asked_for = 0
         while self._choose_enough(interrupted):
@@ -219,7 +221,7 @@ class BiasedSelection:
     def _refresh_if_due(self, snapshot: Snapshot) -> None:
         frequency = self.plan.reload_frequency
         due = frequency is not None and self._pool % frequency == 0
-        if self._snapshot_pool < 0 or (due and self._snapshot_pool != self._pool):
+        if due or self._snapshot_pool < 0:
             snapshot.refresh()
             self._snapshot_pool = self._pool
 

@@ -278,6 +278,8 @@ class Training:
         ):
             earlier_steps = self.progress.training_steps
             for iteration, batch in zip(range(first, plan.num_iterations), batches, strict=False):
+                if asked_to_stop():
+                    break
                 norms = self.take_step(iteration, batch.to(self.device))
                 done = iteration + 1
                 steps = (*earlier_steps, done - first)
@@ -301,7 +303,7 @@ class Training:
                     "" if self.selection is None else self.selection.remark(reports.bar.seconds)
                 )
                 reports.bar.update(done, batches.seconds_waited, remark)
-                if asked_to_stop() or self.out_of_patience:
+                if self.out_of_patience:
                     break
             if self.progress.iterations > first:
                 if received := asked_to_stop():

@@ -192,7 +192,7 @@ def test_several_optimizers_and_classes(prepared: SmallRun, tmp_path: Path) -> N
         label_weight_dict={"EnergyVisible": 2.0, "p_starting": 0.5, "PrimaryDirectionX": 1.0},
         model_optimizer_dict={
             "a": {"vars": "pred", "loss_class": f"{LOSS}.mse", "l2_regularization": 0.1},
-            "b": {"vars": "unc", "loss_class": f"{LOSS}.mse_and_cross_entropy"},
+            "b": {"vars": ["pred", "unc"], "loss_class": f"{LOSS}.mse_and_cross_entropy"},
         },
     )
     told = lines(run)[-1]["validation_set"]
@@ -287,7 +287,9 @@ def test_a_loss_that_is_no_number_is_never_the_best(
 ) -> None:
     run = run_of(prepared, tmp_path)
     with caplog.at_level("INFO", "dnn_reco"):
-        loss = {"a": {"loss_class": "functions_of_a_user.no_number"}}
+        # a training that removes such gradients does not stop
+        settings = {"loss_class": "functions_of_a_user.no_number", "remove_nan_gradients": True}
+        loss = {"a": settings}
         train(run, num_training_iterations=4, model_optimizer_dict=loss)
     assert "loss nan ± nan (no finite one so far)" in caplog.text
     assert losses(run) == {4: None}
