@@ -20,8 +20,8 @@ from dnn_reco.data.batches import Batch, Weigh, as_batch
 from dnn_reco.data.event_set import EventSet
 from dnn_reco.data.sampling import EventOrder
 from dnn_reco.evaluation import metrics
+from dnn_reco.evaluation.directions import direction_columns, opening_angle_degrees
 from dnn_reco.evaluation.metrics import Measured
-from dnn_reco.modules.evaluation.default_evaluation import direction_columns, opening_angle_degrees
 from dnn_reco.modules.loss.interface import LossContext, Truth
 from dnn_reco.nn.interface import LabelKeys, Prediction
 from dnn_reco.training.label_weights import NORMAL_MAD

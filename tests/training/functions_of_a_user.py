@@ -62,6 +62,11 @@ def broken_evaluation(train, val, context) -> None:
     raise ValueError("no direction")
 
 
+def breaks_later(train, val, context) -> None:
+    """Fails at every validation but the first."""
+    assert context.iteration == 0
+
+
 def no_number(prediction, truth, context) -> Tensor:
     """A loss with gradient 0 that is not a number."""
     return (0 * prediction.labels_trafo).sum(dim=0) + math.nan
