@@ -1,5 +1,8 @@
 """A whole training on a small scale: data files, a config, and a network of a few weights."""
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,3 +133,26 @@ def make_small_run(folder: Path, num_events: int = 60, **changes: object) -> Sma
     with run.config_file.open("w") as file:
         YAML(typ="safe", pure=True).dump(settings, file)
     return run
+
+
+def run_of(prepared: SmallRun, folder: Path) -> SmallRun:
+    """A run on the prepared data that writes to a folder of its own."""
+    folder.mkdir(exist_ok=True)
+    run = SmallRun(folder)
+    text = prepared.config_file.read_text()
+    for name in ("checkpoints", "logs"):
+        text = text.replace(str(prepared.folder / name), str(folder / name))
+    run.config_file.write_text(text)
+    return run
+
+
+def start(run: SmallRun, *options: str) -> subprocess.Popen[str]:
+    """A training as a process of its own."""
+    command = [sys.executable, "-m", "dnn_reco", "train", str(run.config_file), "--num_threads=1"]
+    return subprocess.Popen(
+        [*command, "--device=cpu", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )

@@ -1,4 +1,6 @@
-"""Directions among labels."""
+"""Opening angles from the labels of a network."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 

@@ -1,10 +1,7 @@
 """Training as a whole: the same run whatever interrupts it, and never a NaN."""
 
-import os
 import re
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +10,7 @@ import pytest
 import torch
 from event_files import random_events, write_events
 from safetensors.torch import load_file
-from small_run import SmallRun, make_small_run
+from small_run import SmallRun, make_small_run, run_of, start
 
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
@@ -30,29 +27,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     return run
 
 
-def run_of(prepared: SmallRun, folder: Path) -> SmallRun:
-    """A run on the prepared data that writes to a folder of its own."""
-    run = SmallRun(folder)
-    text = prepared.config_file.read_text()
-    for name in ("checkpoints", "logs"):
-        text = text.replace(str(prepared.folder / name), str(folder / name))
-    run.config_file.write_text(text)
-    return run
-
-
 def train(run: SmallRun, **overrides: object) -> int:
     return run_train(run.config(**overrides), "cpu", 1, None, None)
-
-
-def start(run: SmallRun, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "dnn_reco", "train", str(run.config_file), "--num_threads=1"]
-    return subprocess.Popen(
-        [*command, "--device=cpu", *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
 
 
 def final_state(run: SmallRun) -> dict[str, torch.Tensor]:

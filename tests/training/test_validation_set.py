@@ -1,11 +1,8 @@
 """The validation set: what is measured on it, the best checkpoint, and early stopping."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_run import MODEL_KWARGS, SmallRun, make_small_run
+from small_run import MODEL_KWARGS, SmallRun, make_small_run, run_of, start
 
 from dnn_reco.commands.network import trained_network
 from dnn_reco.commands.settings import event_store
@@ -23,7 +20,7 @@ from dnn_reco.commands.train import run_train
 from dnn_reco.config import load_config
 from dnn_reco.data.build import open_events
 from dnn_reco.data.event_set import EventSet
-from dnn_reco.errors import ConfigError
+from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.inference.predict import predict
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.training.checkpoint import Checkpoint, load_latest
@@ -52,17 +49,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
         label_weight_dict={"EnergyVisible": 1.0, "PrimaryAzimuth": 0.5, "PrimaryZenith": 0.25},
     )
     run_trafo(run.config(), 1, None, overwrite=False)
-    return run
-
-
-def run_of(prepared: SmallRun, folder: Path) -> SmallRun:
-    """A run on the prepared data that writes to a folder of its own."""
-    run = SmallRun(folder)
-    folder.mkdir(exist_ok=True)
-    text = prepared.config_file.read_text()
-    for name in ("checkpoints", "logs"):
-        text = text.replace(str(prepared.folder / name), str(folder / name))
-    run.config_file.write_text(text)
     return run
 
 
@@ -325,19 +311,29 @@ def test_a_killed_run_goes_on_with_the_same_metrics_and_best(
     assert load(run.checkpoints).progress.training_steps == (8, 16)
 
 
-@pytest.mark.parametrize("saved", [0, 8])
-def test_what_was_found_after_the_last_checkpoint_does_not_stay(
-    prepared: SmallRun, tmp_path: Path, saved: int
+def test_the_best_that_a_checkpoint_speaks_of_stays_until_the_next_one(
+    prepared: SmallRun, tmp_path: Path
 ) -> None:
-    """It goes on otherwise than before: the best of the iterations that are gone is forgotten."""
-    whole = run_of(prepared, tmp_path / "whole")
-    train(whole)
-    assert load(whole.checkpoints / "best").progress.iterations > 8
-    run = interrupted(whole, prepared, tmp_path / "other", saved)
-    train(run, num_training_iterations=saved + 2, validation_set_frequency=100)
-    assert {line["iterations_done"] for line in lines(run)} <= set(range(1, saved + 3))
-    checkpoint = load(run.checkpoints / "best")
-    assert checkpoint.progress.iterations <= saved + 2
+    """Crashed after 13 iterations, and again after 9: the last checkpoint is that after 8."""
+
+    def best_ones() -> set[str]:
+        return {path.name for path in (run.checkpoints / "best").iterdir()}
+
+    run = run_of(prepared, tmp_path)
+    crash: dict[str, Any] = {"evaluation_class": "functions_of_a_user.breaks_later"}
+    with pytest.raises(DataError, match="in iteration 13"):
+        train(run, validation_frequency=13, **crash)
+    assert min(losses(run).items(), key=lambda pair: pair[1])[0] == 12, "the test needs that"
+    assert load(run.checkpoints).progress.iterations == 8
+    assert best_ones() == {"checkpoint-00000008", "checkpoint-00000012"}
+    assert load(run.checkpoints / "best").progress.iterations == 12
+    # it may go on otherwise than before, so what came after those 8 iterations is forgotten
+    with pytest.raises(DataError, match="in iteration 9"):
+        train(run, validation_frequency=9, **crash)
+    assert best_ones() == {"checkpoint-00000008"}
+    assert max(line["iterations_done"] for line in lines(run)) == 8
+    train(run, validation_frequency=13)
+    assert best_ones() == {load(run.checkpoints / "best").path.name}
 
 
 def test_killed_while_writing_the_best_checkpoint(
@@ -362,17 +358,6 @@ def test_killed_while_writing_the_best_checkpoint(
     assert kills
     train(run)
     assert_same_run(run, trained)
-
-
-def start(run: SmallRun) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "dnn_reco", "train", str(run.config_file), "--num_threads=1"]
-    return subprocess.Popen(
-        [*command, "--device=cpu"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
 
 
 def test_a_run_that_saves_nothing_leaves_metrics_alone(
