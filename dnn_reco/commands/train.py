@@ -25,7 +25,7 @@ from dnn_reco.nn.from_config import float_type, make_network, network_spec
 from dnn_reco.nn.interface import Network, NetworkSpec
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.training.checkpoint import KEEP_ALL, Checkpoint, Progress, load_latest
-from dnn_reco.training.engine import Training, TrainingPlan
+from dnn_reco.training.engine import Training
 from dnn_reco.training.evaluation import EvaluationHook
 from dnn_reco.training.event_weights import EventWeights
 from dnn_reco.training.gradients import GradientCleaner, GradientMean
@@ -33,6 +33,7 @@ from dnn_reco.training.label_weights import LabelWeights
 from dnn_reco.training.monitor import device_name
 from dnn_reco.training.objectives import Objective
 from dnn_reco.training.optimizers import choose_optimizer, ema_decay, make_optimizer
+from dnn_reco.training.plan import TrainingPlan
 from dnn_reco.training.run_record import (
     record_text,
     retire,

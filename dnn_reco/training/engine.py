@@ -13,7 +13,6 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,6 +60,7 @@ from dnn_reco.training.monitor import (
     trained_labels,
 )
 from dnn_reco.training.objectives import Objective
+from dnn_reco.training.plan import TrainingPlan
 from dnn_reco.training.reports import Reports, RunState, batch_section, format_set, set_section
 from dnn_reco.training.signals import stop_on_signals
 from dnn_reco.training.validation_set import (
@@ -81,50 +81,6 @@ _ANOTHER_MODEL = (
     "Give this config a unique_name (model_checkpoint_path) of its own, or set "
     "model_restore_model: False to start anew"
 )
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """How long to train, and how often to validate and save.
-
-    Attributes
-    ----------
-    num_iterations
-        Iterations in all, over all calls.
-    batch_size
-        Events of an iteration.
-    validation_frequency, save_frequency
-        Iterations between two validations, between two checkpoints.
-    seed
-        Seed of everything random.
-    shuffle_window
-        See :class:`dnn_reco.data.sampling.EventOrder`.
-    checkpoints
-        Folder of the checkpoints; None saves nothing.
-    max_to_keep
-        Number of checkpoints kept.
-    log_path
-        Folder of the TensorBoard logs.
-    validation_set_frequency
-        Iterations between two evaluations of the validation set.
-    patience
-        Evaluations without a better loss after which training ends; None: it does not.
-    ema_decay
-        See :class:`dnn_reco.training.average.WeightAverage`; None: weights are not averaged.
-    """
-
-    num_iterations: int
-    batch_size: int
-    validation_frequency: int
-    save_frequency: int
-    seed: int
-    shuffle_window: int
-    checkpoints: Path | None
-    max_to_keep: int
-    log_path: Path
-    validation_set_frequency: int
-    patience: int | None
-    ema_decay: float | None = None
 
 
 @dataclass(frozen=True)
