@@ -54,6 +54,19 @@ class Events:
     time_offset: NDArray[np.float64]
     ids: NDArray[np.void]
 
+    def part(self, start: int, stop: int) -> Events:
+        """Events start … stop - 1 of these, without copying them."""
+        rows, hits = slice(start, stop), slice(self.offsets[start], self.offsets[stop])
+        return Events(
+            self.offsets[start : stop + 1] - self.offsets[start],
+            self.dom[hits],
+            self.features[hits],
+            self.labels[rows],
+            self.misc[rows],
+            self.time_offset[rows],
+            self.ids[rows],
+        )
+
 
 class EventSet:
     """The events of a list of shards, numbered through: a data set that is read by event number.

@@ -74,15 +74,16 @@ def read_validation_set(
     """
     num_events = min(num_events, len(events))
     numbers = EventOrder(events.events_per_shard, 0, "validation set").batch(0, num_events)
-    digest = hashlib.blake2b(digest_size=16)
-    batches = []
+    read = events.read(numbers)
+    weights = None if weigh is None else weigh(read)
     at_once = max(batch_size, _EVENTS_AT_ONCE)
+    batches = []
     for start in range(0, num_events, at_once):
-        read = events.read(numbers[start : start + at_once])
-        batch = as_batch(read, weigh)
-        batches.append(batch)
-        for values in (read.ids, read.labels, batch.event_weights):
-            digest.update(b"" if values is None else np.ascontiguousarray(values).tobytes())
+        stop = min(start + at_once, num_events)
+        of_part = None if weights is None else weights[start:stop]
+        batches.append(replace(as_batch(read.part(start, stop)), event_weights=of_part))
+    digest = hashlib.blake2b(read.ids.tobytes() + read.labels.tobytes(), digest_size=16)
+    digest.update(b"" if weights is None else weights.numpy().tobytes())
     return ValidationSet(tuple(batches), num_events, digest.hexdigest())
 
 

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,16 @@ def test_any_order_and_repetition(tmp_path: Path) -> None:
     for position, number in enumerate(numbers):
         file, i = places[number]
         assert_is_event(read, position, files[file], i)
+
+
+def test_a_part_of_events_equals_what_is_read_by_itself(tmp_path: Path) -> None:
+    events = open_all(tmp_path, several(3))
+    numbers = np.random.default_rng(2).permutation(len(events))
+    whole = events.read(numbers)
+    for start, stop in ((0, 24), (0, 3), (5, 17), (23, 24), (7, 7)):
+        part, alone = whole.part(start, stop), events.read(numbers[start:stop])
+        for field in fields(alone):
+            np.testing.assert_array_equal(getattr(part, field.name), getattr(alone, field.name))
 
 
 def test_no_event_asked_for(tmp_path: Path) -> None:

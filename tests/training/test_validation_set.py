@@ -168,6 +168,13 @@ def test_event_weights_count_in_the_loss_over_all_batches(
     assert lines(run)[-1]["validation_set"]["loss"] == pytest.approx(expected, rel=1e-3)
 
 
+def test_a_part_of_the_set_may_have_no_weight_at_all(prepared: SmallRun, tmp_path: Path) -> None:
+    run = run_of(prepared, tmp_path)
+    weigh = "functions_of_a_user.weight_of_the_first"
+    train(run, num_training_iterations=1, event_weight_class=weigh)
+    assert np.isfinite(lines(run)[-1]["validation_set"]["loss"])
+
+
 def test_several_optimizers_and_classes(prepared: SmallRun, tmp_path: Path) -> None:
     """The total is the sum over the optimizers; penalties and adapted weights are left out."""
     run = run_of(prepared, tmp_path)
