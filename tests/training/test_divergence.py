@@ -67,7 +67,7 @@ def assert_last_checkpoint_is_good(run: SmallRun) -> int:
     return checkpoint.progress.iterations
 
 
-@pytest.mark.parametrize("interval", [1, 4, 50])
+@pytest.mark.parametrize("interval", [1, 5, 50])
 def test_a_loss_that_is_not_finite(
     run: SmallRun, monkeypatch: pytest.MonkeyPatch, interval: int
 ) -> None:
