@@ -53,6 +53,7 @@ def main() -> None:
         "batch_size": options.batch_size,
         "model_save_model": False,
         "validation_frequency": 100,
+        "validation_events": 0,
     }
     with tempfile.TemporaryDirectory() as name:
         config_file = make_run(Path(name), options.source, options.filters, **changes)
