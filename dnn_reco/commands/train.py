@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -61,6 +62,7 @@ def run_stages(
     stages
         The config of each stage, with the iterations until its end.
     """
+    _refuse_several_processes()
     for config in stages:  # mistakes in later stages shall show now
         config.require(*TRAINING_KEYS)
     restore = stages[0].model.model_restore_model
@@ -156,6 +158,16 @@ def _train(
     _announce(training, checkpoint, torch_device)
     record = _recorder(config, len(training.progress.training_steps))
     return training, training.run(record), True
+
+
+def _refuse_several_processes() -> None:
+    """Stop where `torchrun` starts several trainings: each would write over the others' files."""
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count != "1":
+        raise ConfigError(
+            f"this training was started in {count} processes (WORLD_SIZE), which is not supported "
+            "yet: start it alone, without torchrun or with --nproc_per_node 1"
+        )
 
 
 def _user_functions(
