@@ -23,9 +23,8 @@ def stop_on_signals() -> Iterator[Callable[[], signal.Signals | None]]:
     def handle(number: int, frame: FrameType | None) -> None:
         received.append(signal.Signals(number))
         for each in numbers:
-            signal.signal(each, before[each])
-        if number == signal.SIGTERM:
-            signal.signal(number, signal.SIG_IGN)
+            if not each == number == signal.SIGTERM:  # its repetition may come at any moment
+                signal.signal(each, before[each])
 
     for number in numbers:
         signal.signal(number, handle)

@@ -39,6 +39,26 @@ def test_a_repeated_sigterm_leaves_time_to_save() -> None:
         send(signal.SIGTERM)
 
 
+def test_sigterm_may_be_repeated_at_any_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch system and job script send it microseconds apart: also while the first is handled."""
+    set_handler, is_repeating = signal.signal, False
+
+    def set_handler_and_repeat(number: signal.Signals, handler: object) -> object:
+        nonlocal is_repeating
+        before = set_handler(number, handler)  # type: ignore[arg-type]
+        if not is_repeating:
+            is_repeating = True
+            send(signal.SIGTERM)
+            is_repeating = False
+        return before
+
+    with stop_on_signals() as asked_to_stop:
+        monkeypatch.setattr(signal, "signal", set_handler_and_repeat)
+        send(signal.SIGTERM)
+        monkeypatch.undo()
+        assert asked_to_stop() is signal.SIGTERM
+
+
 def test_ctrl_c_twice_stops_at_once() -> None:
     with pytest.raises(KeyboardInterrupt), stop_on_signals() as asked_to_stop:
         send(signal.SIGINT)
