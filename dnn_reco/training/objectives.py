@@ -138,7 +138,7 @@ class Objective:
     @torch.no_grad()
     def _change_parameters(self, gradient: Gradient) -> None:
         for parameter, part in zip(self.parameters.values(), gradient, strict=True):
-            parameter.grad = part
+            parameter.grad = None if part is None else _in_layout_of(parameter, part)
         if self.weight_decay:
             for group in self.optimizer.param_groups:
                 decaying = [p for p in group["params"] if p.grad is not None]
@@ -181,3 +181,13 @@ class Objective:
         self.gradient_mean.restore(accumulated, device)
         if self.cleaner is not None and removed:
             self.cleaner.counts.copy_(removed["counts"])
+
+
+def _in_layout_of(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient, its numbers in memory in the order of those of the parameter.
+
+    Fused optimizers of PyTorch go through both as they lie in memory, without a look at strides.
+    """
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)

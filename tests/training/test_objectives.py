@@ -10,6 +10,7 @@ from dnn_reco.modules.loss.interface import LossContext, Truth
 from dnn_reco.nn.interface import LabelKeys, Prediction
 from dnn_reco.training.gradients import Clipping, GradientCleaner, GradientMean
 from dnn_reco.training.objectives import Objective
+from dnn_reco.training.optimizers import choose_optimizer, make_optimizer
 from dnn_reco.utils.learning_rate import ConstantRate, PiecewiseConstantDecay
 
 
@@ -148,3 +149,20 @@ def test_one_step_on_the_mean_gradient_of_several_batches() -> None:
     assert weight.tolist() == pytest.approx([-0.6, -0.8], rel=1e-5)
     objective.step([torch.tensor([1.0, 0.0])])  # the next mean starts from nothing
     assert weight.tolist() == pytest.approx([-0.6, -0.8], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+def test_gradients_may_lie_in_memory_in_another_order(name: str) -> None:
+    """Convolutions give gradients whose first axis runs fastest, say."""
+    gradient = torch.arange(1.0, 7.0).view(3, 2).T / 10
+    steps = []
+    for layout in (gradient, gradient.contiguous()):
+        weight = torch.nn.Parameter(torch.zeros(2, 3))
+        choice = choose_optimizer("test", name, {"learning_rate": 1.0})
+        optimizer = make_optimizer("test", choice, [weight])
+        objective = make_objective(weight, optimizer=optimizer)
+        for factor in (1, -3):
+            objective.step([layout * factor])
+        steps.append(weight.detach())
+    assert gradient.stride() != gradient.contiguous().stride()
+    assert torch.equal(*steps)
