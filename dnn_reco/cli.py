@@ -152,6 +152,14 @@ def trafo_command(
     help="Where to train: cpu, cuda, cuda:1, …; auto takes a GPU if there is one.",
 )
 @click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that share each batch, on GPUs one for each. For several machines, start the "
+    "command with torchrun instead.",
+)
+@click.option(
     "--checkpoint_exit_code",
     "--checkpoint-exit-code",
     type=click.IntRange(0, 255),
@@ -164,6 +172,7 @@ def train_command(
     config_files: tuple[str, ...],
     iterations: int | None,
     device: str,
+    processes: int,
     checkpoint_exit_code: int | None,
     cache_dir: str | None,
     log_level: str,
@@ -178,8 +187,23 @@ def train_command(
     Examples:
       CUDA_VISIBLE_DEVICES=0 dnn-reco train getting_started.yaml
       dnn-reco train getting_started.yaml --iterations 1000 --device cpu --num_threads 2
+      dnn-reco train getting_started.yaml --processes 4
+      torchrun --nnodes 2 --nproc_per_node 4 … train_model.py getting_started.yaml
     """
     overrides = {} if iterations is None else {"num_training_iterations": iterations}
+    if processes > 1 and "WORLD_SIZE" not in os.environ:
+        from dnn_reco.commands.launch import run_processes
+
+        options: dict[str, str | int | None] = {
+            "--iterations": iterations,
+            "--device": device,
+            "--checkpoint-exit-code": checkpoint_exit_code,
+            "--cache-dir": cache_dir,
+            "--log-level": log_level,
+            "--num-threads": num_threads,
+        }
+        given = [f"{name}={value}" for name, value in options.items() if value is not None]
+        sys.exit(run_processes(processes, ["train", *config_files, *given]))
     config = _start(config_files, log_level, num_threads, overrides)
     from dnn_reco.commands.train import run_stages
     from dnn_reco.config import load_stages

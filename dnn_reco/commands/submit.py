@@ -49,17 +49,16 @@ def run_submit(
     dry_run
         Print the files and do nothing.
     """
-    if resources.gpus > 1:
-        raise ClusterError("training on several GPUs is not supported yet: ask for --gpus 1")
     for config in stages:
         _check_config(config)
     config = stages[0]
     folder = (out or Path(config.model.model_checkpoint_path).parent / "jobs").absolute()
     program, setup = _environment(env_setup)
     saving = ("--checkpoint-exit-code", str(SAVED))
+    sharing = ("--processes", str(resources.gpus)) if resources.gpus > 1 else ()
     job = Job(
         name="dnn_reco_" + re.sub(r"[^\w.-]", "_", config.name, flags=re.ASCII),
-        command=(*program, "train", *map(str, config.paths), *saving, *train_options),
+        command=(*program, "train", *map(str, config.paths), *saving, *sharing, *train_options),
         directory=Path.cwd(),
         folder=Path(os.path.normpath(folder)),
         setup=setup,

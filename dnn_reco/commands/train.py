@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +34,7 @@ from dnn_reco.training.monitor import device_name
 from dnn_reco.training.objectives import Objective
 from dnn_reco.training.optimizers import choose_optimizer, ema_decay, make_optimizer
 from dnn_reco.training.plan import TrainingPlan
+from dnn_reco.training.ranks import Ranks, join_ranks
 from dnn_reco.training.run_record import (
     record_text,
     retire,
@@ -62,9 +62,22 @@ def run_stages(
     stages
         The config of each stage, with the iterations until its end.
     """
-    _refuse_several_processes()
     for config in stages:  # mistakes in later stages shall show now
         config.require(*TRAINING_KEYS)
+    with join_ranks(device) as ranks:
+        if not ranks.is_first:
+            logging.getLogger("dnn_reco").setLevel(logging.ERROR)
+        return _run_stages(stages, device, num_threads, cache_dir, checkpoint_exit_code, ranks)
+
+
+def _run_stages(
+    stages: Sequence[Config],
+    device: str,
+    num_threads: int,
+    cache_dir: str | None,
+    checkpoint_exit_code: int | None,
+    ranks: Ranks,
+) -> int:
     restore = stages[0].model.model_restore_model
     for number, config in enumerate(stages, start=1):
         if len(stages) > 1:
@@ -72,7 +85,9 @@ def run_stages(
             _log.info("Stage %d of %d%s.", number, len(stages), " is done" if done else "")
             if done:
                 continue
-        training, received, has_run = _train(config, device, num_threads, cache_dir, restore)
+        with ranks.first_goes_first():  # it builds the event store, and tells of mistakes
+            training = prepare(config, device, num_threads, cache_dir, restore, ranks)
+        received, has_run = _train(training, config)
         if received is not None or training.out_of_patience:
             break
         restore = True  # later stages go on with what this one left
@@ -90,18 +105,24 @@ def run_train(
     return run_stages([config], device, num_threads, cache_dir, checkpoint_exit_code)
 
 
-def _train(
-    config: Config, device: str, num_threads: int, cache_dir: str | None, restore: bool
-) -> tuple[Training, signal.Signals | None, bool]:
-    """Train one stage; returns the training, the signal that ended it, and if there was work to do.
+def prepare(
+    config: Config,
+    device: str,
+    num_threads: int,
+    cache_dir: str | None,
+    restore: bool,
+    ranks: Ranks,
+) -> Training:
+    """All that a stage of a training needs, with the state that it goes on from.
 
     Parameters
     ----------
     restore
         Whether to go on from the latest checkpoint.
     """
-    torch_device = choose_device(device)
-    torch.set_num_threads(num_threads or available_cpus())
+    torch_device = _device_of_rank(device, ranks)
+    threads = num_threads or available_cpus()
+    torch.set_num_threads(threads)
     keep_freed_memory()
     path = Path(config.trafo.trafo_model_path)
     transformation = load_transformation(path)
@@ -113,13 +134,18 @@ def _train(
     marks = selection_marks(config, spec)
     event_weights, evaluation = _user_functions(config, spec)
     plan = _make_plan(config)
-    training_events, validation_events = _open_data(config, num_threads, cache_dir)
+    if plan.batch_size < ranks.count:
+        raise ConfigError(
+            f"a batch_size of {plan.batch_size} cannot be shared by {ranks.count} processes: raise "
+            "it, or start fewer"
+        )
+    training_events, validation_events = _open_data(config, threads, cache_dir)
     check_settings(transformation, transform_settings(config, training_events.names), path)
     weights = label_weights(config, spec.label_names)
     label_transform = LabelTransform(transformation).to(torch_device)
     selection = make_selection(config, marks, network, label_transform, spec, training_events)
     validation_set = _validation_set(config, validation_events, event_weights)
-    checkpoint = _find_checkpoint(config, restore)
+    checkpoint = _find_checkpoint(config, restore, ranks)
     training = Training(
         network,
         label_transform,
@@ -139,35 +165,52 @@ def _train(
         evaluation,
         validation_set,
         selection,
+        ranks,
     )
     if checkpoint is not None:
         training.restore(checkpoint)
+    return training
+
+
+def _device_of_rank(name: str, ranks: Ranks) -> torch.device:
+    """The device that a user asks for; several processes on a machine take a GPU each."""
+    device = choose_device(name)
+    if device.type != "cuda" or ranks.count == 1:
+        return device
+    if name not in ("auto", "cuda"):
+        raise ConfigError(
+            f"--device {name} names one GPU for {ranks.count} processes: say cuda, which gives "
+            "each one of its own (CUDA_VISIBLE_DEVICES chooses which)"
+        )
+    if ranks.local_count > torch.cuda.device_count():
+        raise ConfigError(
+            f"{ranks.local_count} processes on this machine need a GPU each, but there are "
+            f"{torch.cuda.device_count()}: start fewer"
+        )
+    device = torch.device("cuda", ranks.local_number)
+    torch.cuda.set_device(device)
+    return device
+
+
+def _train(training: Training, config: Config) -> tuple[signal.Signals | None, bool]:
+    """Train a stage; returns the signal that ended it, and whether there was anything to do."""
+    plan = training.plan
     if training.progress.iterations >= plan.num_iterations:
         _log.info(
             "Nothing to do: %d iterations are done, num_training_iterations is %d.",
             training.progress.iterations,
             plan.num_iterations,
         )
-        return training, None, False
+        return None, False
     if training.out_of_patience:
         _log.info("Nothing to do: %s", _out_of_patience(training))
-        return training, None, False
+        return None, False
     if plan.checkpoints is not None:
         with temporary_beside(plan.checkpoints / "probe"):
             pass  # a folder that cannot be written to shall show now, not at the first checkpoint
-    _announce(training, checkpoint, torch_device)
+    _announce(training)
     record = _recorder(config, len(training.progress.training_steps))
-    return training, training.run(record), True
-
-
-def _refuse_several_processes() -> None:
-    """Stop where `torchrun` starts several trainings: each would write over the others' files."""
-    count = os.environ.get("WORLD_SIZE", "1")
-    if count != "1":
-        raise ConfigError(
-            f"this training was started in {count} processes (WORLD_SIZE), which is not supported "
-            "yet: start it alone, without torchrun or with --nproc_per_node 1"
-        )
+    return training.run(record), True
 
 
 def _user_functions(
@@ -185,12 +228,10 @@ def _user_functions(
     return event_weights, evaluation
 
 
-def _open_data(
-    config: Config, num_threads: int, cache_dir: str | None
-) -> tuple[EventSet, EventSet]:
+def _open_data(config: Config, threads: int, cache_dir: str | None) -> tuple[EventSet, EventSet]:
     """Training and validation events, from the event store."""
     store = event_store(config, cache_dir)
-    jobs = min(config.general.num_jobs, num_threads or available_cpus())
+    jobs = min(config.general.num_jobs, threads)
     sets = []
     for key in ("training_data_file", "validation_data_file"):
         files = find_files(getattr(config.data_files, key), key)
@@ -251,11 +292,13 @@ def _validation_set(
     return read_validation_set(events, num_events, config.general.batch_size, event_weights)
 
 
-def _find_checkpoint(config: Config, restore: bool) -> Checkpoint | None:
+def _find_checkpoint(config: Config, restore: bool, ranks: Ranks) -> Checkpoint | None:
     """The checkpoint to go on from; an old model is moved away where the config asks to begin."""
     folder = Path(config.model.model_checkpoint_path)
     if restore:
         return load_latest(folder)
+    if not ranks.is_first:
+        return None
     moved = retire(folder, Path(config.general.log_path)) if config.model.model_save_model else None
     if moved is not None:
         _log.info("model_restore_model is False: the old model was moved to '%s'.", moved)
@@ -329,18 +372,20 @@ def _recorder(config: Config, training_step: int) -> Callable[[Progress], None]:
     return record
 
 
-def _announce(training: Training, checkpoint: Checkpoint | None, device: torch.device) -> None:
+def _announce(training: Training) -> None:
     parameters = {id(p): p.numel() for o in training.objectives for p in o.parameters.values()}
+    count = training.ranks.count
     _log.info(
-        "Network: %s trainable weights, on %s.",
+        "Network: %s trainable weights, on %s%s.",
         f"{sum(parameters.values()):,}",
-        device_name(device),
+        device_name(training.device),
+        "" if count == 1 else f", in {count} processes",
     )
-    if checkpoint is not None:
+    if training.came_from is not None:
         _log.info(
             "Going on from '%s' (training step %d).",
-            checkpoint.path,
-            len(checkpoint.progress.training_steps),
+            training.came_from,
+            len(training.progress.training_steps),
         )
 
 

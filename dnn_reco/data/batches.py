@@ -29,7 +29,7 @@ class Batch:
     Attributes
     ----------
     hits
-        Hit DOMs, untransformed.
+        Hit DOMs, untransformed: of all events, or of those alone that this process predicts.
     labels, misc
         Labels [B, L] and misc data [B, M], untransformed.
     event_weights
@@ -68,15 +68,25 @@ class Batch:
         )
 
 
-def as_batch(events: Events, weigh: Weigh | None = None) -> Batch:
-    """Tensors of events as read from the store, with their weights if `weigh` gives any."""
-    num_events = len(events.labels)
-    counts = np.diff(events.offsets)
+def as_batch(events: Events, weigh: Weigh | None = None, own: slice = slice(None)) -> Batch:
+    """Tensors of events as read from the store.
+
+    Parameters
+    ----------
+    events
+        Events of the batch.
+    weigh
+        Gives their weights; None: all weigh the same.
+    own
+        The events whose hits the batch shall have.
+    """
+    start, stop, _ = own.indices(len(events.labels))
+    of_own = events.part(start, stop)
     hits = Hits(
-        num_events,
-        torch.from_numpy(np.repeat(np.arange(num_events), counts)),
-        torch.from_numpy(events.dom.astype(np.int64)),
-        torch.from_numpy(events.features),
+        stop - start,
+        torch.from_numpy(np.repeat(np.arange(stop - start), np.diff(of_own.offsets))),
+        torch.from_numpy(of_own.dom.astype(np.int64)),
+        torch.from_numpy(of_own.features),
     )
     return Batch(
         hits,
@@ -119,6 +129,8 @@ class PrefetchedBatches:
         How many batches to read ahead.
     weigh
         Gives the weights of the events; None: all weigh the same.
+    own
+        The events of each batch whose hits are read.
     """
 
     def __init__(
@@ -128,10 +140,11 @@ class PrefetchedBatches:
         pin: bool = False,
         depth: int = 8,
         weigh: Weigh | None = None,
+        own: slice = slice(None),
     ) -> None:
         self.seconds_waited = 0.0
         self._events, self._numbers = events, iter(numbers)
-        self._pin, self._depth, self._weigh = pin, depth, weigh
+        self._pin, self._depth, self._weigh, self._own = pin, depth, weigh, own
         self._wanted: queue.SimpleQueue[NDArray[np.integer] | None] = queue.SimpleQueue()
         self._ready: queue.SimpleQueue[Batch | Exception] = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -171,7 +184,7 @@ class PrefetchedBatches:
     def _read_wanted(self) -> None:
         while (numbers := self._wanted.get()) is not None and not self._stop.is_set():
             try:
-                batch = as_batch(self._events.read(numbers), self._weigh)
+                batch = as_batch(self._events.read(numbers, self._own), self._weigh, self._own)
                 self._ready.put(batch.pinned() if self._pin else batch)
             except Exception as error:  # handed to the consumer, who raises it
                 self._ready.put(error)

@@ -100,8 +100,15 @@ class EventSet:
         with self._lock:
             self._files.close()
 
-    def read(self, numbers: NDArray[np.integer]) -> Events:
+    def read(self, numbers: NDArray[np.integer], hits_of: slice = slice(None)) -> Events:
         """Read events by number (0 … len - 1), in the order asked for.
+
+        Parameters
+        ----------
+        numbers
+            Event numbers [n].
+        hits_of
+            Whose hits to read; the others seem to have none.
 
         Raises
         ------
@@ -111,7 +118,9 @@ class EventSet:
             If there is no event of a number.
         """
         shards, records = self._read_records(numbers)
-        offsets = np.concatenate([[0], np.cumsum(records["stop"] - records["start"])])
+        num_hits = np.zeros(len(records), dtype=np.int64)
+        num_hits[hits_of] = (records["stop"] - records["start"])[hits_of]
+        offsets = np.concatenate([[0], np.cumsum(num_hits)])
         dom = np.empty(offsets[-1], dtype=np.uint16)
         features = np.empty((offsets[-1], self._num_bins), dtype=self._feature_dtype)
         with self._lock:

@@ -9,10 +9,12 @@ selection looks at the weights as well; its state is in the checkpoint.)
 from __future__ import annotations
 
 import logging
+import math
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,15 +22,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dnn_reco.data.batches import Batch, PrefetchedBatches, Weigh, read_batch
+from dnn_reco.data.batches import Batch, PrefetchedBatches, Weigh
 from dnn_reco.data.event_set import EventSet
-from dnn_reco.data.sampling import EventOrder, stream_key
+from dnn_reco.data.sampling import stream_key
 from dnn_reco.errors import ModelError
-from dnn_reco.modules.evaluation.interface import PredictedBatch
-from dnn_reco.modules.loss.interface import LossContext, Truth
-from dnn_reco.modules.loss.residual import mask_untrained, residual_trafo
-from dnn_reco.modules.loss.special_labels import true_label_names
-from dnn_reco.nn.interface import LabelKeys, Network, Prediction
+from dnn_reco.nn.interface import LabelKeys, Network
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.training.average import WeightAverage
 from dnn_reco.training.best import BestSoFar
@@ -51,25 +49,16 @@ from dnn_reco.training.divergence import (
     save_batch,
 )
 from dnn_reco.training.evaluation import EvaluationHook
+from dnn_reco.training.judge import Judge
 from dnn_reco.training.label_weights import LabelWeights
-from dnn_reco.training.monitor import (
-    Scores,
-    format_validation,
-    memory_in_use,
-    score,
-    trained_labels,
-)
+from dnn_reco.training.monitor import memory_in_use, trained_labels
 from dnn_reco.training.objectives import Objective
 from dnn_reco.training.plan import TrainingPlan
-from dnn_reco.training.reports import Reports, RunState, batch_section, format_set, set_section
+from dnn_reco.training.ranks import Ranks
+from dnn_reco.training.reports import Reports, RunState, format_set, set_section
 from dnn_reco.training.signals import stop_on_signals
-from dnn_reco.training.validation_set import (
-    Outcome,
-    ValidationSet,
-    join,
-    measure,
-    measure_digest,
-)
+from dnn_reco.training.validation import Validation
+from dnn_reco.training.validation_set import ValidationSet, measure_digest
 
 _log = logging.getLogger(__name__)
 
@@ -81,26 +70,6 @@ _ANOTHER_MODEL = (
     "Give this config a unique_name (model_checkpoint_path) of its own, or set "
     "model_restore_model: False to start anew"
 )
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A batch with what the network says of it, ready for losses and scores.
-
-    Attributes
-    ----------
-    predicted
-        The batch, and all that the network says of it.
-    prediction, truth
-        Prediction and truth of the trained labels, the others blanked.
-    context
-        What else losses may need.
-    """
-
-    predicted: PredictedBatch
-    prediction: Prediction
-    truth: Truth
-    context: LossContext
 
 
 class Training:
@@ -134,6 +103,9 @@ class Training:
         Events to evaluate now and then, always the same; None: there are none.
     selection
         Chooses the events to train on; None: all are, in random order.
+    ranks
+        The processes that train together: all of them take the same steps, the first one alone
+        validates, tells and saves.
     """
 
     def __init__(
@@ -152,28 +124,33 @@ class Training:
         evaluation: EvaluationHook | None = None,
         validation_set: ValidationSet | None = None,
         selection: BiasedSelection | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.network = network
-        self.label_transform = label_transform
-        self.label_keys = label_keys
         self.label_names = tuple(label_names)
-        self.azimuth_period = label_transform.azimuth_period(self.label_names, label_keys.azimuth)
         self.objectives = tuple(objectives)
         self.label_weights = label_weights
         self.training_events = training_events
-        self.validation_events = validation_events
         self.plan = plan
         self.event_weights = event_weights
-        self.evaluation = evaluation
-        self.validation_set = validation_set
         self.selection = selection
+        self.ranks = ranks or Ranks()
+        self.came_from: Path | None = None  # the checkpoint
         self.device = label_weights.initial.device
-        losses = [loss for objective in self.objectives for loss in objective.losses]
-        needed = true_label_names(losses, label_keys)
-        self._true_needed = torch.tensor(
-            [name in needed for name in self.label_names], device=self.device
-        )
         self.average = None if plan.ema_decay is None else WeightAverage(network, plan.ema_decay)
+        self.judge = Judge(
+            network, label_transform, label_keys, label_names, objectives, label_weights
+        )
+        self.validation = Validation(
+            self.judge,
+            plan,
+            training_events,
+            validation_events,
+            self.average,
+            event_weights,
+            evaluation,
+            validation_set,
+        )
         self._recent: dict[int, NDArray[np.int64]] = {}  # events of the last iterations
         self.watch = DivergenceWatch(network.state_dict(), looking_interval(self.device))
         best = None
@@ -212,70 +189,79 @@ class Training:
             If a loss, a gradient or the weights are no longer finite.
         """
         plan, first = self.plan, self.progress.iterations
-        if plan.checkpoints is not None:  # what an interrupted run found later is found again
+        if plan.checkpoints is not None and self.ranks.is_first:
+            # what an interrupted run found later is found again
             remove_checkpoints(plan.checkpoints / BEST, lambda iterations: iterations > first)
+        received = None
         with (
-            stop_on_signals() as asked_to_stop,
-            PrefetchedBatches(
-                self.training_events,
-                self._event_numbers(first, asked_to_stop),
-                pin=self.device.type == "cuda",
-                weigh=self.event_weights,
-            ) as batches,
-            closing(
-                Reports(
-                    plan.log_path,
-                    first,
-                    plan.num_iterations,
-                    plan.batch_size,
-                    write_metrics=plan.checkpoints is not None,
-                )
-            ) as reports,
+            stop_on_signals(tolerate_repetition=self.ranks.count > 1) as asked_to_stop,
+            self._batches(first, asked_to_stop) as batches,
+            self._reports(first) as reports,
         ):
             earlier_steps = self.progress.training_steps
             for iteration, batch in zip(range(first, plan.num_iterations), batches, strict=False):
-                if asked_to_stop():
+                received = self.ranks.agree_on_signal(asked_to_stop())
+                if received is not None:
                     break
                 norms = self.take_step(iteration, batch.to(self.device))
                 done = iteration + 1
                 steps = (*earlier_steps, done - first)
                 self.progress = replace(self.progress, iterations=done, training_steps=steps)
-                if self.selection is not None:
+                if self.selection is not None and self.ranks.is_first:
                     self.selection.batch_is_trained()
                 found: dict[str, Any] = {}
                 if iteration % plan.validation_frequency == 0:
                     self._stop_if_not_finite()
                     self.label_weights.update()
-                    found |= self._validate(iteration, reports)
-                    self._tell_removed(iteration, reports)
+                    if reports is not None:
+                        found |= self.validation.print_out(iteration, done - first, reports)
+                        self._tell_removed(iteration, reports)
                 if done % plan.validation_set_frequency == 0 or done == plan.num_iterations:
                     found |= self._evaluate_set(iteration, reports)
-                if found:
-                    state = self._state(iteration, norms, reports.bar.seconds, batches)
-                    reports.finish(iteration, found, state)
+                if reports is not None:
+                    self._report(iteration, found, norms, batches, reports)
                 if done % plan.save_frequency == 0:
                     self._save(record)
-                remark = (
-                    "" if self.selection is None else self.selection.remark(reports.bar.seconds)
-                )
-                reports.bar.update(done, batches.seconds_waited, remark)
                 if self.out_of_patience:
                     break
+            received = received or self.ranks.agree_on_signal(asked_to_stop())
             if self.progress.iterations > first:
-                if received := asked_to_stop():
+                if received is not None:
                     _log.info("%s: saving.", received.name)
                 self._save(record)
-            return asked_to_stop()
+            return received
+
+    def _batches(self, first: int, asked_to_stop: Callable[[], object]) -> PrefetchedBatches:
+        """Batches from iteration `first` on, with the hits of those events that this rank reads."""
+        return PrefetchedBatches(
+            self.training_events,
+            self._event_numbers(first, asked_to_stop),
+            pin=self.device.type == "cuda",
+            weigh=self.event_weights,
+            own=self.ranks.part(self.plan.batch_size),
+        )
+
+    def _reports(self, first: int) -> AbstractContextManager[Reports | None]:
+        """Where to tell how training goes; the other ranks tell nothing."""
+        if not self.ranks.is_first:
+            return nullcontext()
+        plan = self.plan
+        write_metrics = plan.checkpoints is not None
+        return closing(
+            Reports(plan.log_path, first, plan.num_iterations, plan.batch_size, write_metrics)
+        )
 
     def take_step(self, iteration: int, batch: Batch) -> dict[str, Tensor]:
         """One iteration on one batch; returns the gradient norm of each optimizer."""
         self.network.train()
         torch.manual_seed(stream_key(self.plan.seed, "dropout", iteration))
-        judged = self._judge(batch)
-        losses = self._losses(judged)
+        judged = self.judge(batch, self.ranks)
+        losses = self.judge.losses(judged)
         last = self.objectives[-1].name
         gradients = {
-            objective.name: objective.gradient(losses[objective.name][1], objective.name != last)
+            objective.name: self.ranks.add_up(
+                objective.gradient(self._share(*losses[objective.name]), objective.name != last)
+            )
             for objective in self.objectives
         }
         for objective in self.objectives:
@@ -288,119 +274,53 @@ class Training:
         self._stop_if(self.watch.note(iteration, self.objectives, totals, norms))
         return norms
 
-    def _judge(self, batch: Batch) -> Judged:
-        """Predict a batch, and set prediction and truth side by side.
+    def _share(self, loss: Tensor, with_penalties: Tensor) -> Tensor:
+        """What this rank has to find the gradient of.
 
-        Labels of weight 0 are blanked here, before any loss: nothing that the network says of them
-        can reach the loss or its gradient. (Only the true values stay that a loss asks for.)
+        In the loss of a whole batch only the predictions of its own events are no constants; the
+        penalties are the same in all ranks, so that each takes a part of them.
         """
-        predicted = PredictedBatch(batch, self.network(batch.hits))
-        truth = Truth(batch.labels, self.label_transform(batch.labels))
-        prediction, truth = mask_untrained(
-            predicted.prediction, truth, self.label_weights.trained, self._true_needed
-        )
-        context = LossContext(
-            self.label_names,
-            self.label_keys,
-            residual_trafo(prediction.labels_trafo, truth.labels_trafo, self.azimuth_period),
-            batch.event_weights,
-            self.label_weights.tukey_scale,
-        )
-        return Judged(predicted, prediction, truth, context)
+        if self.ranks.count == 1:
+            return with_penalties
+        return loss + (with_penalties - loss) / self.ranks.count
 
-    def _losses(self, judged: Judged) -> dict[str, tuple[Tensor, Tensor]]:
-        """Loss of each optimizer, without and with its penalties."""
-        return {
-            objective.name: objective.loss(
-                judged.prediction, judged.truth, judged.context, self.label_weights.current
-            )
-            for objective in self.objectives
-        }
-
-    @torch.no_grad()
-    def _judge_unseen(self, events: EventSet, stream: str, number: int) -> Judged:
-        """Predict a batch in inference mode: no dropout, and nothing in the network changes."""
-        self.network.eval()
-        order = self._order(events, stream)
-        batch = read_batch(events, order, number, self.plan.batch_size, self.event_weights)
-        return self._judge(batch.to(self.device))
-
-    @torch.no_grad()
-    def _score(self, judged: Judged) -> Scores:
-        outcome = (judged.prediction, judged.truth, judged.context)
-        label_loss = torch.stack([o.label_losses(*outcome) for o in self.objectives]).sum(dim=0)
-        return score(
-            self._losses(judged),
-            label_loss,
-            judged.prediction,
-            judged.truth,
-            judged.context.residual_trafo,
-        )
-
-    def _averaged_weights(self) -> AbstractContextManager[None]:
-        """While this lasts, the network has the moving average of its weights, if there is one."""
-        return nullcontext() if self.average is None else self.average.in_network()
-
-    def _validate(self, iteration: int, reports: Reports) -> dict[str, Any]:
-        """Score a fresh batch of training and of validation events; print and log.
-
-        Both batches come from streams of their own, so that validating more often does not change
-        the run. Returns sections for `metrics.jsonl`.
-        """
-        number = iteration // self.plan.validation_frequency
-        with self._averaged_weights():
-            judged = {
-                "train": self._judge_unseen(self.training_events, "training print-out", number),
-                "val": self._judge_unseen(self.validation_events, "validation", number),
-            }
-        scores = {name: self._score(batch) for name, batch in judged.items()}
-        weights = self.label_weights.current.cpu().numpy()
-        trained = self.label_weights.trained.cpu().numpy()
-        seconds = reports.bar.seconds
-        text = format_validation(
-            iteration,
-            seconds,
-            seconds / self.progress.training_steps[-1],
-            self.label_names,
-            trained,
-            weights,
-            scores["train"],
-            scores["val"],
-        )
-        reports.bar.print(text)
-        reports.tensorboard.write(iteration, self.label_names, trained, scores)
-        if self.evaluation is not None:
-            predicted = (judged["train"].predicted, judged["val"].predicted)
-            add_scalar = reports.tensorboard.add_scalar
-            self.evaluation(iteration, *predicted, reports.bar.print, add_scalar)
-        return {
-            name: batch_section(batch, self.label_names, trained) for name, batch in scores.items()
-        }
-
-    @torch.no_grad()
-    def _evaluate_set(self, iteration: int, reports: Reports) -> dict[str, Any]:
+    def _evaluate_set(self, iteration: int, reports: Reports | None) -> dict[str, Any]:
         """Score the validation set, if there is one; tell, and save the network if it is the best.
 
         Returns sections for `metrics.jsonl`.
         """
-        best = self.progress.best
-        if self.validation_set is None or best is None:
+        validation_set, best = self.validation.validation_set, self.progress.best
+        if validation_set is None or best is None:
             return {}
         self._stop_if_not_finite()
-        self.network.eval()
-        with self._averaged_weights():
-            judged = [self._judge(batch.to(self.device)) for batch in self.validation_set.batches]
-        outcome = join([Outcome(j.prediction, j.truth, j.context) for j in judged])
-        weights = self.label_weights.initial
-        scores = measure(outcome, self.objectives, weights, self.label_keys)
-        best = best.after(float(scores.loss.value), iteration + 1)
+        scores = None if reports is None else self.validation.score_set(validation_set)
+        loss = self.ranks.told_by_first(math.nan if scores is None else float(scores.loss.value))
+        best = best.after(loss, iteration + 1)
         self.progress = replace(self.progress, best=best)
+        if scores is None or reports is None:
+            return {}
         folder = self.plan.checkpoints
         if folder is not None and best.iterations == iteration + 1:
             save_checkpoint(folder / BEST, self.progress, self._tensors(), KEEP_ALL)
         _log.info("%s", format_set(iteration + 1, scores, best))
-        reports.write_set(iteration, scores, weights.tolist(), self.label_transform.has_log)
+        weights = self.label_weights.initial.tolist()
+        reports.write_set(iteration, scores, weights, self.judge.label_transform.has_log)
         return {"validation_set": set_section(scores)}
+
+    def _report(
+        self,
+        iteration: int,
+        found: Mapping[str, Any],
+        norms: Mapping[str, Tensor],
+        batches: PrefetchedBatches,
+        reports: Reports,
+    ) -> None:
+        """Tell how an iteration went, and what its validations found."""
+        if found:
+            state = self._state(iteration, norms, reports.bar.seconds, batches)
+            reports.finish(iteration, found, state)
+        remark = "" if self.selection is None else self.selection.remark(reports.bar.seconds)
+        reports.bar.update(iteration + 1, batches.seconds_waited, remark)
 
     def _state(
         self,
@@ -450,7 +370,8 @@ class Training:
         events = self.training_events.read(self._recent[iteration])
         folder = plan.log_path if plan.checkpoints is None else plan.checkpoints.parent
         path = folder / f"diverged_batch_{iteration:08d}.safetensors"
-        save_batch(path, events, self.training_events.names, self.event_weights, iteration)
+        if self.ranks.is_first:
+            save_batch(path, events, self.training_events.names, self.event_weights, iteration)
         last = None if plan.checkpoints is None else latest_path(plan.checkpoints)
         raise divergence_error(found, events, path, self.objectives, last)
 
@@ -458,25 +379,24 @@ class Training:
         self, first: int, asked_to_stop: Callable[[], object]
     ) -> Iterator[NDArray[np.int64]]:
         """Which events each batch holds, from iteration `first` on."""
-        order = self._order(self.training_events, "training")
-        batches = (
-            order.batches(first, self.plan.batch_size)
-            if self.selection is None
-            else self.selection.batches(asked_to_stop)
-        )
+        size = self.plan.batch_size
+        if self.selection is None:
+            batches = self.plan.order(self.training_events, "training").batches(first, size)
+        else:  # what is chosen may depend on the last digit of a prediction: one rank decides
+            chosen = self.selection.batches(asked_to_stop)
+            batches = self.ranks.drawn_by_first(chosen, size)
         for iteration, numbers in enumerate(batches, start=first):
             self._recent[iteration] = numbers
             self._recent.pop(iteration - _NUM_RECENT, None)
             yield numbers
-
-    def _order(self, events: EventSet, stream: str) -> EventOrder:
-        return EventOrder(events.events_per_shard, self.plan.seed, stream, self.plan.shuffle_window)
 
     def _save(self, record: Callable[[Progress], None]) -> None:
         folder, best = self.plan.checkpoints, self.progress.best
         if folder is None:
             return
         self._stop_if_not_finite()
+        if not self.ranks.is_first:
+            return
         save_checkpoint(folder, self.progress, self._tensors(), self.plan.max_to_keep)
         if best is not None and best.loss is not None:  # only now are former ones of no use
             remove_checkpoints(folder / BEST, lambda iterations: iterations != best.iterations)
@@ -523,6 +443,7 @@ class Training:
                 f"the checkpoint '{checkpoint.path}' is of another network: {error}\n"
                 f"{_ANOTHER_MODEL}"
             ) from error
+        self.came_from = checkpoint.path
         self.label_weights.restore(checkpoint.section("label_weights"))
         for part in self._parts_with_state():
             part.restore(checkpoint)

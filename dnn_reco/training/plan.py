@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from dnn_reco.data.event_set import EventSet
+from dnn_reco.data.sampling import EventOrder
+
 
 @dataclass(frozen=True)
 class TrainingPlan:
@@ -46,3 +49,7 @@ class TrainingPlan:
     validation_set_frequency: int
     patience: int | None
     ema_decay: float | None = None
+
+    def order(self, events: EventSet, stream: str) -> EventOrder:
+        """The order in which a stream draws from a set of events."""
+        return EventOrder(events.events_per_shard, self.seed, stream, self.shuffle_window)

@@ -9,17 +9,21 @@ After that all ranks take the same step: weights, label weights and running stat
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, distributed
 
-from dnn_reco.errors import ConfigError
-from dnn_reco.nn.whole_batch import WholeBatch
+from dnn_reco.errors import ConfigError, TrainingError
+from dnn_reco.nn.interface import Hits, Prediction
+from dnn_reco.nn.whole_batch import WholeBatch, part_of
 
 # Ranks wait for each other, also while the first one builds the event store.
 _PATIENCE = timedelta(hours=6)
@@ -35,13 +39,14 @@ class Ranks:
         Number of this process, from 0; the first one tells and saves.
     count
         How many there are.
-    local_number
-        Number of this process on its machine, which decides on its GPU.
+    local_number, local_count
+        Number of this process on its machine, which decides on its GPU, and how many are there.
     """
 
     number: int = 0
     count: int = 1
     local_number: int = 0
+    local_count: int = 1
 
     @property
     def is_first(self) -> bool:
@@ -60,6 +65,28 @@ class Ranks:
             return None
         return WholeBatch(num_events, self.part(num_events).start, add_up)
 
+    def predict(
+        self, network: Callable[[Hits], Prediction], hits: Hits, num_events: int
+    ) -> Prediction:
+        """What the networks of all ranks say of a batch; from each come the events of its part.
+
+        Parameters
+        ----------
+        network
+            The network of this rank.
+        hits
+            Hits of its part.
+        num_events
+            Number of events of the whole batch.
+        """
+        with part_of(self.whole_batch(num_events)):
+            own = network(hits)
+        if self.count == 1:
+            return own
+        columns = [getattr(own, field.name) for field in fields(own)]
+        whole = self.gather(torch.cat(columns, dim=1), num_events)
+        return Prediction(*torch.split(whole, [column.shape[1] for column in columns], dim=1))
+
     def gather(self, part: Tensor, num_events: int) -> Tensor:
         """The rows of all ranks [num_events, …], those of this rank with their gradients."""
         if self.count == 1:
@@ -69,7 +96,8 @@ class Ranks:
         padded = part.detach().new_zeros(longest, *part.shape[1:])
         padded[: len(part)] = part.detach()
         received = [torch.empty_like(padded) for _ in parts]
-        distributed.all_gather(received, padded)
+        with _in_touch():
+            distributed.all_gather(received, padded)
         rows = [each[: p.stop - p.start] for each, p in zip(received, parts, strict=True)]
         rows[self.number] = part
         return torch.cat(rows)
@@ -80,39 +108,86 @@ class Ranks:
         if self.count == 1 or not present:
             return list(gradients)
         flat = torch.cat([gradient.flatten() for gradient in present])
-        distributed.all_reduce(flat)
+        with _in_touch():
+            distributed.all_reduce(flat)
         sums = iter(torch.split(flat, [gradient.numel() for gradient in present]))
         return [None if each is None else next(sums).view_as(each) for each in gradients]
 
-    def any(self, value: bool, device: torch.device) -> bool:
-        """Whether any rank says so: all of them get the same answer."""
+    def agree_on_signal(self, received: signal.Signals | None) -> signal.Signals | None:
+        """A signal that any rank received: the same answer for all of them."""
+        if self.count == 1:
+            return received
+        number = torch.tensor(received or 0, dtype=torch.int64)
+        with _in_touch():
+            distributed.all_reduce(number, distributed.ReduceOp.MAX)
+        return signal.Signals(int(number)) if number > 0 else None
+
+    def told_by_first(self, value: float) -> float:
+        """The value that the first rank has."""
         if self.count == 1:
             return value
-        flag = torch.tensor(float(value), device=device)
-        distributed.all_reduce(flag)
-        return bool(flag > 0)
+        told = torch.tensor(value, dtype=torch.float64)
+        with _in_touch():
+            distributed.broadcast(told, 0)
+        return float(told)
+
+    def drawn_by_first(
+        self, batches: Iterator[NDArray[np.int64]], batch_size: int
+    ) -> Iterator[NDArray[np.int64]]:
+        """Batches of event numbers, as the first rank draws them; the others do not draw."""
+        if self.count == 1:
+            yield from batches
+            return
+        nothing = torch.full((batch_size,), -1)
+        while True:
+            drawn = next(batches, None) if self.is_first else None
+            numbers = nothing.clone() if drawn is None else torch.from_numpy(drawn)
+            with _in_touch():
+                distributed.broadcast(numbers, 0)
+            if numbers[0] < 0:
+                return
+            yield numbers.numpy()
 
     @contextmanager
     def first_goes_first(self) -> Iterator[None]:
         """The first rank does what follows, the others after it: they find it done."""
         if not self.is_first:
-            distributed.barrier()
+            _wait_for_all()
         yield
         if self.is_first and self.count > 1:
-            distributed.barrier()
+            _wait_for_all()
+
+
+def _wait_for_all() -> None:
+    with _in_touch():
+        distributed.all_reduce(torch.zeros(1))  # a barrier would take a GPU
+
+
+@contextmanager
+def _in_touch() -> Iterator[None]:
+    """Say in plain words that another process is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise TrainingError(
+            "another process of this training has ended, so this one cannot go on: see the message "
+            f"of the one that ended first ({str(error).splitlines()[0]})"
+        ) from error
 
 
 class _AddUp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
         total = values.clone()
-        distributed.all_reduce(total)
+        with _in_touch():
+            distributed.all_reduce(total)
         return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         total = gradients[0].clone()
-        distributed.all_reduce(total)
+        with _in_touch():
+            distributed.all_reduce(total)
         return total
 
 
@@ -141,14 +216,20 @@ def join_ranks(device: str) -> Iterator[Ranks]:
         yield Ranks()
         return
     on_gpus = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    # signals and event numbers are on the CPU in any case: no step waits for a GPU for them
+    backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
     try:
-        distributed.init_process_group("nccl" if on_gpus else "gloo", timeout=_PATIENCE)
+        distributed.init_process_group(backend, timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
             f"the {count} processes of this training cannot meet ({error}): start them with "
             "torchrun --nproc_per_node N train_model.py CONFIG"
         ) from error
     try:
-        yield Ranks(distributed.get_rank(), count, int(os.environ.get("LOCAL_RANK", "0")))
+        local_number, local_count = (
+            int(os.environ.get(name, default))
+            for name, default in (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
+        )
+        yield Ranks(distributed.get_rank(), count, local_number, local_count)
     finally:
         distributed.destroy_process_group()

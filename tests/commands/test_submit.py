@@ -106,6 +106,13 @@ def test_the_command_is_the_one_that_was_asked_for(run: SmallRun) -> None:
     assert shlex.split(line)[1] == str(run.folder)
 
 
+def test_each_gpu_gets_a_process(run: SmallRun) -> None:
+    text = submit("--dry-run", "--gpus", "4").out
+    assert "#SBATCH --gres=gpu:4\n" in text
+    (line,) = [line for line in text.splitlines() if " train small.yaml" in line]
+    assert "--processes 4" in line
+
+
 @pytest.mark.parametrize("cluster", ["htcondor", "slurm"])
 def test_dry_run_writes_nothing(run: SmallRun, stubs: Stubs, cluster: str) -> None:
     before = sorted(run.folder.rglob("*"))
@@ -164,9 +171,6 @@ class TestNothingIsSubmitted:
     def test_where_a_restart_would_lose_what_was_trained(self, run: SmallRun, key: str) -> None:
         set_key(run, key, "False")
         assert f"{key} is False" in error()
-
-    def test_on_several_gpus(self) -> None:
-        assert "several GPUs is not supported yet" in error("--gpus", "2")
 
     def test_with_strange_amounts(self) -> None:
         assert "--memory '8 kB'" in error("--memory", "8 kB")

@@ -315,13 +315,3 @@ def test_folder_that_cannot_be_written(trained: Workspace) -> None:
     trained.edit(r'^log_path: "../logs', 'log_path: "../taken')
     message = trained.error("train", "--iterations", "2")
     assert "../taken" in message
-
-
-def test_several_processes_do_not_train_into_one_folder(
-    trained: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    result = trained.run("train")
-    assert result.exit_code == 1
-    assert "started in 2 processes" in result.err
-    assert "Traceback" not in result.err

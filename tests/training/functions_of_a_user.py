@@ -23,6 +23,12 @@ def loss_that_checks_weights(prediction, truth, context) -> Tensor:
     return (context.residual_trafo.square() * weights).sum(dim=0) / weights.sum()
 
 
+def weigh_in_batch(truth, misc, config) -> Tensor:
+    """Weights that depend on the other events of the batch."""
+    energy = truth["EnergyVisible"][:, None]
+    return energy / energy.median()
+
+
 def same_weights(truth, misc, config) -> Tensor:
     return torch.full((len(misc), 1), 2.5)
 

@@ -1,8 +1,10 @@
 """What several ranks compute together, beside what one process does; run by `torchrun`."""
 
+import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from dnn_reco.nn.batch_norm import BatchNorm
@@ -34,6 +36,7 @@ def main() -> None:
         loss = (whole * weight).sum().square() + whole.var()
         gradients = torch.autograd.grad(loss, [own, norm.scale, norm.beta])
         sums = ranks.add_up([*gradients[1:], None])
+        drawn = (np.arange(3) + 10 * i + 1000 * ranks.number for i in range(2 - ranks.number))
         result = {
             "whole": whole,
             "loss": loss,
@@ -41,8 +44,12 @@ def main() -> None:
             "scale": sums[0],
             "beta": sums[1],
             "pop_mean": norm.pop_mean,
-            "any": ranks.any(ranks.number == 1, torch.device("cpu")),
-            "none": ranks.any(False, torch.device("cpu")),
+            "signal": int(
+                ranks.agree_on_signal(signal.SIGTERM if ranks.number == 1 else None) or 0
+            ),
+            "no_signal": ranks.agree_on_signal(None),
+            "told": ranks.told_by_first(0.1 + ranks.number),
+            "drawn": [batch.tolist() for batch in ranks.drawn_by_first(drawn, 3)],
             "last": sums[2],
         }
         order = []
