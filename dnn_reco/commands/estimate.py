@@ -145,7 +145,7 @@ def run_estimate(
             _only_warnings(),
             # on the disk of the checkpoints, as the time that they take is measured
             tempfile.TemporaryDirectory(
-                dir=existing_part(checkpoints), prefix=".tmp-estimate-"
+                dir=existing_part(checkpoints.parent), prefix=".tmp-estimate-"
             ) as folder,
         ):
             found = _find_out(remaining, device, num_threads, open_data, checkpoint, Path(folder))
@@ -242,7 +242,7 @@ def _find_out(
 def _measure(training: Training, span: Span, folder: Path) -> Pace:
     with tqdm(
         total=1.0,
-        desc=f"Measuring stage {span.stage + 1}",
+        desc="Measuring",
         bar_format="{desc}: {percentage:3.0f}%|{bar}|",
         leave=False,
         disable=None,
@@ -298,11 +298,8 @@ def _data_lines(data: Data, config: Config, cache_dir: str | None) -> Iterator[s
     text = f"{size_in_words(data.built.size)} in '{folder}', {size_in_words(free)} are free there"
     yield _row("Event store", text)
     if missing.files:
-        yield _row(
-            "",
-            f"{missing.files:,} file(s) are still to be built: about {size_in_words(missing.size)}, "
-            f"in {time_in_words(missing.seconds)}",
-        )
+        size, time = size_in_words(missing.size), time_in_words(missing.seconds)
+        yield _row("", f"{missing.files:,} file(s) are still to be built: about {size}, in {time}")
     if missing.size > free:
         yield _row("", "THERE IS NOT ENOUGH SPACE for it: choose another folder with --cache-dir")
 
@@ -347,7 +344,7 @@ def _title(stage: Stage, num_stages: int) -> str:
 def _item_lines(stage: Stage) -> Iterator[str]:
     for item in stage.items:
         each, together = short_time_in_words(item.seconds_each), time_in_words(item.seconds)
-        yield f"  {item.count:>13,} {item.name:<33} {each:>9} each {together:>14}"
+        yield f"  {item.name:<32}{item.count:>13,} x {each:>8} {together:>14}"
 
 
 def _total_lines(found: Findings) -> Iterator[str]:

@@ -74,7 +74,7 @@ class Block:
 def step_pace(blocks: Sequence[Block]) -> tuple[float, float]:
     """Seconds of an iteration without choosing events (median), and the share spent waiting."""
     working = [block.seconds - block.choosing for block in blocks]
-    seconds = [time / block.steps for time, block in zip(working, blocks, strict=True)]
+    seconds = [each / block.steps for each, block in zip(working, blocks, strict=True)]
     return statistics.median(seconds), sum(block.waiting for block in blocks) / sum(working)
 
 
