@@ -199,7 +199,7 @@ def train_command(
       torchrun --nnodes 2 --nproc_per_node 4 … train_model.py getting_started.yaml
     """
     overrides = {} if iterations is None else {"num_training_iterations": iterations}
-    if estimate and (processes > 1 or "WORLD_SIZE" in os.environ):
+    if estimate and (processes > 1 or os.environ.get("WORLD_SIZE", "1") != "1"):
         raise click.UsageError(
             "--estimate measures a training in one process: leave out --processes and torchrun"
         )
