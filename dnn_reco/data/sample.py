@@ -76,10 +76,8 @@ def look_at(store: EventStore, sources: Sequence[Path], num_jobs: int) -> Look:
 
     Parameters
     ----------
-    store
-        The store with the settings to see it with.
-    sources
-        HDF5 files, in the order in which their events are numbered.
+    store, sources
+        As for :func:`dnn_reco.data.build.open_events`.
     num_jobs
         Number of worker processes at most that will build the rest.
 
