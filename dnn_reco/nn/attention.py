@@ -11,6 +11,9 @@ from torch.nn import functional
 
 from dnn_reco.nn.token_layout import TokenLayout
 
+# Distances [m] that count as far and near.
+_FAR, _NEAR = 500.0, 20.0
+
 
 class TransformerLayer(nn.Module):
     """Attention among the tokens of each event, and a small dense network on each token.
@@ -40,7 +43,6 @@ class TransformerLayer(nn.Module):
         tokens: Tensor,
         layout: TokenLayout,
         biases: Sequence[Tensor | None],
-        keep: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """All tokens after this layer [rows, width].
 
@@ -52,24 +54,20 @@ class TransformerLayer(nn.Module):
             Where the tokens of each event lie.
         biases
             For each group what is added to the logits of attention.
-        keep
-            Factors of dropout for what attention and dense network add [rows, width] each.
         """
         parts = torch.split(self.qkv(self.norm_attention(tokens)), layout.sizes)
         attended = [
             self._attend_all(part.view(group.num_events, group.length, -1), bias)
             for part, group, bias in zip(parts, layout.groups, biases, strict=True)
         ]
-        added = self.out(torch.cat(attended))
-        tokens = _add(tokens, added, None if keep is None else keep[0])
-        return _add(tokens, self._mlp(tokens), None if keep is None else keep[1])
+        tokens = tokens + self.out(torch.cat(attended))
+        return tokens + self._mlp(tokens)
 
     def summarise(
         self,
         tokens: Tensor,
         layout: TokenLayout,
         biases: Sequence[Tensor | None],
-        keep: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """The first token of each event alone after this layer [B, width], in order of the batch.
 
@@ -92,9 +90,8 @@ class TransformerLayer(nn.Module):
             )
         ]
         added = self.out(torch.cat(attended)[layout.order.argsort()])
-        of_summary = [None, None] if keep is None else [each[layout.summary] for each in keep]
-        summary = _add(tokens[layout.summary], added, of_summary[0])
-        return _add(summary, self._mlp(summary), of_summary[1])
+        summary: Tensor = tokens[layout.summary] + added
+        return summary + self._mlp(summary)
 
     def _mlp(self, tokens: Tensor) -> Tensor:
         hidden = functional.gelu(self.mlp_in(self.norm_mlp(tokens)))
@@ -120,8 +117,51 @@ class TransformerLayer(nn.Module):
         return out.flatten(1)
 
 
-def _add(tokens: Tensor, added: Tensor, keep: Tensor | None) -> Tensor:
-    return tokens + (added if keep is None else added * keep)
+class RelativeBias(nn.Module):
+    """How attention between two hits depends on where and when they are to each other.
+
+    A small network turns distance, time difference, and by how much the later hit is after, or
+    before, the light of the earlier one, into a number that is added to the logits of each head; 0
+    from and to the token that sums up the event.
+
+    Parameters
+    ----------
+    num_heads
+        Heads of attention.
+    """
+
+    def __init__(self, num_heads: int) -> None:
+        super().__init__()
+        self.dense = nn.Sequential(nn.Linear(4, 16), nn.GELU(), nn.Linear(16, num_heads))
+
+    def forward(self, places: Tensor, layout: TokenLayout) -> list[Tensor]:
+        """For each group what to add to the logits [G, num_heads, N, N].
+
+        Parameters
+        ----------
+        places
+            Position and time of each hit [k, 4] in m (time: the way of light in ice).
+        layout
+            Where the tokens of each event lie.
+        """
+        # the fifth column tells hits from all else
+        places = torch.cat([places, torch.ones_like(places[:, :1])], dim=1)
+        rows = places.new_zeros(layout.num_rows, 5).index_copy(0, layout.hits, places)
+        biases = []
+        for part, group in zip(torch.split(rows, layout.sizes), layout.groups, strict=True):
+            of_group = part.view(group.num_events, group.length, 5)
+            is_hit = of_group[:, :, 4]
+            difference = of_group[:, :, None, :4] - of_group[:, None, :, :4]
+            distance = (difference[..., :3].square().sum(dim=3) + 1).sqrt()
+            time = difference[..., 3]
+            delay = time.abs() - distance
+            inputs = torch.stack(
+                [distance / _FAR, time / _FAR, delay / _FAR, torch.asinh(delay / _NEAR)], dim=3
+            )
+            both = (is_hit[:, :, None] * is_hit[:, None])[:, None]
+            bias = self.dense(inputs).permute(0, 3, 1, 2) * both
+            biases.append(bias if group.bias is None else bias + group.bias)
+        return biases
 
 
 class Trunk(nn.Module):

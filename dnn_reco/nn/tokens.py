@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dnn_reco.detector.geometry import NUM_DOMS, dom_positions, string_and_om
+from dnn_reco.detector.geometry import NUM_DOMS, NUM_DOMS_PER_STRING, dom_positions, string_and_om
 from dnn_reco.detector.grid import NUM_MAIN_STRINGS
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.direction import turn_about_z
@@ -23,6 +23,7 @@ from dnn_reco.nn.interface import Hits
 ICE_SPEED = 0.299792458 / 1.35634
 _LENGTH = 500.0  # [m], half the height of the detector
 _LONGEST_WAVE = 2000.0  # [m]
+_AXIS_STRING = 36  # about which the hexagonal grid is turned into itself by 60°
 AUTO = "auto"
 
 
@@ -38,11 +39,24 @@ class FeatureMeaning:
         Features that hold later times [ns] on the same clock.
     charges
         Features whose sum is the charge of the DOM [PE].
+    parts_of_charge
+        Features that hold a part of this charge once more.
     """
 
     time: int | None
     late_times: tuple[int, ...]
     charges: tuple[int, ...]
+    parts_of_charge: tuple[int, ...] = ()
+
+    @property
+    def times(self) -> tuple[int, ...]:
+        """All features that hold times, the first pulse's first."""
+        return () if self.time is None else (self.time, *self.late_times)
+
+    @property
+    def scaling(self) -> tuple[int, ...]:
+        """All features that grow with the charge."""
+        return (*self.charges, *self.parts_of_charge)
 
     @classmethod
     def of(
@@ -75,7 +89,8 @@ class FeatureMeaning:
             chosen = [_feature("charge_features", each, num_bins) for each in charges]
         else:
             chosen = [each for each in known.charges if each not in times]
-        return replace(meaning, charges=tuple(chosen))
+        parts = [each for each in known.parts_of_charge if each not in (*times, *chosen)]
+        return replace(meaning, charges=tuple(chosen), parts_of_charge=tuple(parts))
 
     def charge(self, features: Tensor) -> Tensor:
         """Charge of each hit [k] in PE, not below 0; 1 where no feature holds it."""
@@ -86,7 +101,7 @@ class FeatureMeaning:
 
 # What is known of the formats by their number of features (see `dnn_reco.data.features`).
 _KNOWN_FORMATS = {
-    9: FeatureMeaning(time=3, late_times=(4, 5, 6, 7), charges=(0,)),
+    9: FeatureMeaning(time=3, late_times=(4, 5, 6, 7), charges=(0,), parts_of_charge=(1, 2)),
     3: FeatureMeaning(time=1, late_times=(), charges=(0,)),
 }
 
@@ -145,6 +160,7 @@ class HitInputs(nn.Module):
     """
 
     _positions: Tensor
+    _axis: Tensor
     _is_efficient: Tensor
     _waves: Tensor
 
@@ -159,7 +175,10 @@ class HitInputs(nn.Module):
         def constant(name: str, values: Tensor) -> None:
             self.register_buffer(name, values.to(dtype), persistent=False)
 
-        constant("_positions", torch.tensor(dom_positions()))
+        positions = torch.tensor(dom_positions())
+        top_of_axis = positions[NUM_DOMS_PER_STRING * (_AXIS_STRING - 1)]
+        constant("_positions", positions)
+        constant("_axis", top_of_axis * torch.tensor([1.0, 1.0, 0.0]))
         constant("_is_efficient", torch.tensor(string > NUM_MAIN_STRINGS)[:, None])
         constant("_waves", waves)
         self.num_hit_inputs = num_bins + 8 + 10 * num_waves
@@ -173,12 +192,13 @@ class HitInputs(nn.Module):
         hits
             The hits.
         turn
-            Angle [B] by which each event is turned about the z axis.
+            Angle [B] by which each event is turned about string 36, the middle of DeepCore.
         """
         features = hits.features.to(self._positions.dtype)
         position = self._positions[hits.dom]
         if turn is not None:
-            position = turn_about_z(position, turn[hits.event])
+            apart = turn_about_z(position - self._axis, turn[hits.event])
+            position = self._axis + apart
         charge = self.meaning.charge(features)
         if self.meaning.time is None:
             time = torch.zeros_like(charge)
@@ -204,10 +224,7 @@ class HitInputs(nn.Module):
     def _logarithms(self, features: Tensor, time: Tensor) -> Tensor:
         """Features [k, F], the first time left out of place: it is among the waves."""
         shift = torch.zeros_like(features)
-        times = [*self.meaning.late_times]
-        if self.meaning.time is not None:
-            times.append(self.meaning.time)
-        shift[:, times] = time[:, None]
+        shift[:, list(self.meaning.times)] = time[:, None]
         values = features - shift
         return values.sign() * values.abs().log1p() / 4
 

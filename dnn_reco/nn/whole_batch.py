@@ -46,6 +46,12 @@ def part_of(whole: WholeBatch | None) -> Iterator[None]:
         _whole.reset(token)
 
 
+def first_event() -> int:
+    """Number in the whole batch of the first event that is seen here."""
+    whole = _whole.get()
+    return 0 if whole is None else whole.first
+
+
 def keep_mask(x: Tensor, keep_prob: float) -> Tensor:
     """Which values dropout keeps: 1 / keep_prob or 0, in the shape [B, …] and type of x."""
     whole = _whole.get()

@@ -13,12 +13,14 @@ import torch
 from torch import nn
 
 from dnn_reco.errors import ModelError
-from dnn_reco.nn.attention import Trunk
+from dnn_reco.nn.attention import RelativeBias, Trunk
+from dnn_reco.nn.augmentation import Augmentation
 from dnn_reco.nn.density_heads import DensityHeads
 from dnn_reco.nn.interface import Hits, NetworkSpec, Prediction
 from dnn_reco.nn.model_kwargs import DEFAULT_SEED, DTYPES, check_choice, check_names
 from dnn_reco.nn.token_layout import lay_out
 from dnn_reco.nn.tokens import AUTO, FeatureMeaning, HitInputs, brightest
+from dnn_reco.nn.whole_batch import dropout
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,13 @@ class DomTransformerSettings:
     time_feature, late_time_features, charge_features
         See :class:`dnn_reco.nn.tokens.FeatureMeaning`; `auto`: known by the number of features.
     dropout
-        Probability, in training, that a number that a layer adds to the tokens of an event is left
-        out.
+        Probability, in training, that one of the numbers that sum up an event is left out.
+    relative_bias
+        Tell attention how far apart two hits are in space and time: slow on CPUs.
     heads
         See :func:`dnn_reco.nn.density_heads.choose_heads`.
+    augmentation
+        Random changes of hits in training: see :class:`dnn_reco.nn.augmentation.Augmentation`.
     random_seed
         Seed of the initial weights.
     dtype
@@ -89,7 +94,9 @@ class DomTransformerSettings:
     late_time_features: Sequence[int] | str = AUTO
     charge_features: Sequence[int] | str = AUTO
     dropout: float = 0.0
+    relative_bias: bool = False
     heads: Mapping[str, str] = field(default_factory=dict)
+    augmentation: Mapping[str, Any] = field(default_factory=dict)
     random_seed: int | None = DEFAULT_SEED
     dtype: str = "float32"
 
@@ -162,6 +169,7 @@ class DomTransformer(nn.Module):
             settings.late_time_features,
             settings.charge_features,
         )
+        self.augmentation = Augmentation.from_kwargs(settings.augmentation, meaning)
         seed = DEFAULT_SEED if settings.random_seed is None else settings.random_seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -170,7 +178,13 @@ class DomTransformer(nn.Module):
             self.hit_tokens = _dense(self.inputs.num_hit_inputs, shape)
             self.event_tokens = _dense(self.inputs.num_event_inputs, shape)
             self.trunk = Trunk(shape.width, shape.num_layers, shape.num_heads, shape.hidden)
+            self.relative_bias = RelativeBias(shape.num_heads) if settings.relative_bias else None
             self.heads = DensityHeads(spec, shape.width, settings.heads)
+        if self.augmentation.turn_events and self.heads.vector is None:
+            raise ModelError(
+                "model_kwargs.augmentation.turn_events: the labels have no direction that is one "
+                "density and could be turned back: leave it out."
+            )
         for parameter in self.parameters():
             parameter.data = parameter.data.to(dtype)
 
@@ -182,16 +196,26 @@ class DomTransformer(nn.Module):
 
     def forward(self, hits: Hits) -> Prediction:
         """Predict labels and uncertainties of a batch of events."""
+        turn = None
+        if self.training:
+            hits = self.augmentation.change(hits, self.inputs.meaning)
+            dtype = DTYPES[self.settings.dtype]
+            turn = self.augmentation.turn(hits.num_events, hits.event.device, dtype)
         hits = self._limit(hits)
-        inputs = self.inputs(hits)
+        inputs = self.inputs(hits, turn)
         layout = lay_out(hits.event, hits.num_events, inputs.hits.dtype)
         of_hits, of_events = self.hit_tokens(inputs.hits), self.event_tokens(inputs.events)
         tokens = of_hits.new_zeros(layout.num_rows, of_hits.shape[1])
         tokens = tokens.index_copy(0, layout.hits, of_hits)
         tokens = tokens.index_copy(0, layout.summary, of_events)
-        events = self.trunk(tokens, layout, [group.bias for group in layout.groups])
+        biases = [group.bias for group in layout.groups]
+        if self.relative_bias is not None:
+            biases = self.relative_bias(inputs.places, layout)
+        events = self.trunk(tokens, layout, biases)
+        if self.training:
+            events = dropout(events, self.settings.dropout)
         known = torch.bincount(hits.event, minlength=hits.num_events) > 0
-        prediction: Prediction = self.heads(events, known)
+        prediction: Prediction = self.heads(events, known, turn)
         return prediction
 
     def _limit(self, hits: Hits) -> Hits:
