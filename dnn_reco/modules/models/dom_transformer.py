@@ -175,8 +175,8 @@ class DomTransformer(nn.Module):
             torch.manual_seed(seed)
             self.inputs = HitInputs(spec.num_bins, meaning, settings.num_waves, dtype)
             shape = settings.shape
-            self.hit_tokens = _dense(self.inputs.num_hit_inputs, shape)
-            self.event_tokens = _dense(self.inputs.num_event_inputs, shape)
+            self.hit_tokens = _dense(self.inputs.num_hit_inputs, shape.width)
+            self.event_tokens = _dense(self.inputs.num_event_inputs, shape.width)
             self.trunk = Trunk(shape.width, shape.num_layers, shape.num_heads, shape.hidden)
             self.relative_bias = RelativeBias(shape.num_heads) if settings.relative_bias else None
             self.heads = DensityHeads(spec, shape.width, settings.heads)
@@ -227,8 +227,6 @@ class DomTransformer(nn.Module):
         return limited
 
 
-def _dense(num_inputs: int, shape: Size) -> nn.Module:
+def _dense(num_inputs: int, width: int) -> nn.Module:
     """From inputs to a token."""
-    return nn.Sequential(
-        nn.Linear(num_inputs, shape.hidden), nn.GELU(), nn.Linear(shape.hidden, shape.width)
-    )
+    return nn.Sequential(nn.Linear(num_inputs, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
