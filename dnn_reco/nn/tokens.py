@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dnn_reco.data.features import SPEED_OF_FIRST_LIGHT
 from dnn_reco.detector.geometry import NUM_DOMS, NUM_DOMS_PER_STRING, dom_positions, string_and_om
 from dnn_reco.detector.grid import NUM_MAIN_STRINGS
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.direction import turn_about_z
 from dnn_reco.nn.interface import Hits
 
-# Light in ice goes so far in a nanosecond [m]: c over the group index at 400 nm.
-ICE_SPEED = 0.299792458 / 1.35634
 _LENGTH = 500.0  # [m], half the height of the detector
 _LONGEST_WAVE = 2000.0  # [m]
 _AXIS_STRING = 36  # about which the hexagonal grid is turned into itself by 60°
@@ -204,7 +203,7 @@ class HitInputs(nn.Module):
             time = torch.zeros_like(charge)
         else:
             time = features[:, self.meaning.time]
-        places = torch.cat([position, ICE_SPEED * time[:, None]], dim=1)
+        places = torch.cat([position, SPEED_OF_FIRST_LIGHT * time[:, None]], dim=1)
         events, middle = self._of_events(hits, charge, places)
         relative = places - middle[hits.event]
         waves = torch.cat([relative, position[:, 2:]], dim=1)[:, :, None] * self._waves
