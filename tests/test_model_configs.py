@@ -59,8 +59,8 @@ def test_the_smallest_one_trains(
     data_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = written_for(CONFIGS[0].with_name("dom_transformer_S.yaml"), data_home)
-    text = config.read_text().replace("trafo_num_batches: 40", "trafo_num_batches: 1")
-    config.write_text(text.replace("batch_size: 128", "batch_size: 16"))
+    text = config.read_text().replace("trafo_num_batches: 80", "trafo_num_batches: 1")
+    config.write_text(text.replace("batch_size: 64", "batch_size: 16"))
     (tmp_path / "run").mkdir()
     monkeypatch.chdir(tmp_path / "run")
     for command in (["trafo"], ["train", "--device=cpu", "--num_threads=1", "--iterations=2"]):
