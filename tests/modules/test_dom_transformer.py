@@ -67,12 +67,22 @@ def assert_same(found: Prediction, expected: Prediction, events: slice = slice(N
         torch.testing.assert_close(tensor, getattr(expected, name)[events], rtol=1e-5, atol=1e-5)
 
 
+@torch.no_grad()
+def trained(**kwargs: object) -> DomTransformer:
+    """A network all of whose weights do something: some begin with 0."""
+    network = DomTransformer(network_spec(), **SMALL, **kwargs).eval()
+    generator = torch.Generator().manual_seed(11)
+    for parameter in network.parameters():
+        parameter += 0.15 * torch.randn(parameter.shape, generator=generator)
+    return network
+
+
 COUNTS = [40, 3, 0, 41, 7, 120, 39, 1, 38, 119]
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "relative bias"])
 def network(request: pytest.FixtureRequest) -> DomTransformer:
-    return DomTransformer(network_spec(), **SMALL, relative_bias=request.param).eval()
+    return trained(relative_bias=request.param)
 
 
 @torch.no_grad()
@@ -127,7 +137,7 @@ def test_layout_has_a_row_for_each_token_and_little_padding() -> None:
 @torch.no_grad()
 def test_an_event_without_hits_has_the_mean_and_the_spread_of_the_labels() -> None:
     spec = network_spec()
-    prediction = DomTransformer(spec, **SMALL).eval()(hits_of([0, 5]))
+    prediction = trained()(hits_of([0, 5]))
     assert all(tensor.isfinite().all() for tensor in vars(prediction).values())
     model = spec.transformation
     assert prediction.labels[0, 0] == pytest.approx(np.expm1(model.label_mean[0]), rel=1e-5)
@@ -163,7 +173,7 @@ def test_any_number_of_features(num_bins: int, dtype: str) -> None:
 
 @torch.no_grad()
 def test_every_feature_is_read() -> None:
-    network = DomTransformer(network_spec(), **SMALL).eval()
+    network = trained()
     hits = hits_of([30])
     before = network(hits).labels_trafo
     for feature in range(9):
@@ -175,7 +185,7 @@ def test_every_feature_is_read() -> None:
 
 @torch.no_grad()
 def test_the_brightest_doms_are_read() -> None:
-    network = DomTransformer(network_spec(), **SMALL, max_tokens=30).eval()
+    network = trained(max_tokens=30)
     hits = hits_of([100, 20, 31])
     prediction = network(hits)
     assert (network.num_hits_read, network.num_hits_cut) == (80, 71)
@@ -186,12 +196,12 @@ def test_the_brightest_doms_are_read() -> None:
         order = sorted(range(count), key=lambda i: -hits.features[rows[i], 0])
         kept += [int(rows[i]) for i in order[:30]]
     by_hand = part(hits, torch.tensor(sorted(kept)), 3)
-    everything = DomTransformer(network_spec(), **SMALL, max_tokens=200).eval()
+    everything = trained(max_tokens=200)
     assert_same(everything(by_hand), prediction)
 
 
 def test_of_equally_bright_doms_the_same_are_read_in_any_order() -> None:
-    network = DomTransformer(network_spec(), **SMALL, max_tokens=10).eval()
+    network = trained(max_tokens=10)
     hits = hits_of([40])
     hits.features[:, 0] = 1.0
     backwards = part(hits, torch.arange(39, -1, -1), 1)

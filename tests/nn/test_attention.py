@@ -66,6 +66,8 @@ def bias_by_hand(bias: RelativeBias, places: Tensor) -> Tensor:
 def test_layer(relative: bool) -> None:
     torch.manual_seed(2)
     layer, bias = TransformerLayer(WIDTH, HEADS, 12).double(), RelativeBias(HEADS).double()
+    for parameter in layer.parameters():  # some begin with 0
+        parameter.normal_(std=0.5)
     layout, tokens, rows = some_tokens()
     places = 200 * torch.randn(int(COUNTS.sum()), 4, dtype=torch.float64)
     of_events = torch.split(places, COUNTS.tolist())

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from dnn_reco.errors import ModelError
-from dnn_reco.nn.attention import RelativeBias, Trunk
+from dnn_reco.nn.attention import RelativeBias, Trunk, start_at_variance_one
 from dnn_reco.nn.augmentation import Augmentation
 from dnn_reco.nn.density_heads import DensityHeads
 from dnn_reco.nn.interface import Hits, NetworkSpec, Prediction
@@ -229,4 +229,7 @@ class DomTransformer(nn.Module):
 
 def _dense(num_inputs: int, width: int) -> nn.Module:
     """From inputs to a token."""
-    return nn.Sequential(nn.Linear(num_inputs, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+    first, last = nn.Linear(num_inputs, 2 * width), nn.Linear(2 * width, width)
+    start_at_variance_one(first)
+    start_at_variance_one(last, 2.0)  # GELU takes about half of the mean square
+    return nn.Sequential(first, nn.GELU(), last)
