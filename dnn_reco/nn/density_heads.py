@@ -99,6 +99,8 @@ class DensityHeads(nn.Module):
 
     _classes: Tensor
     _base_logit: Tensor
+    _mean: Tensor
+    _spread: Tensor
     _columns: Tensor
     _parts: Tensor
 
@@ -122,13 +124,19 @@ class DensityHeads(nn.Module):
         if self.sharpness is not None:
             nn.init.zeros_(self.sharpness.weight)
             nn.init.zeros_(self.sharpness.bias)
-        base = np.clip(spec.transformation.label_mean, _MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
+        model = spec.transformation
+        base = np.clip(model.label_mean, _MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
+        mean, spread = np.zeros(len(names)), np.ones(len(names))
+        if not model.settings.normalize_label_data:
+            mean, spread = np.where(classes, 0.0, model.label_mean), model.label_std
 
         def constant(name: str, values: Tensor) -> None:
             self.register_buffer(name, values, persistent=False)
 
         constant("_classes", torch.tensor(classes))
         constant("_base_logit", torch.logit(torch.tensor(base)))
+        constant("_mean", torch.tensor(mean))
+        constant("_spread", torch.tensor(spread))
         constant("_columns", torch.tensor(list(direction), dtype=torch.int64))
         constant("_parts", torch.tensor(list(direction.values()), dtype=torch.int64))
 
@@ -151,12 +159,13 @@ class DensityHeads(nn.Module):
             back.
         """
         known = known[:, None]
-        raw = torch.where(known, self.labels(events), 0)
+        dtype = events.dtype
+        raw = torch.where(known, self.labels(events), self._mean.to(dtype))
         unit = functional.elu(self.uncertainties(events)) + 1 + _MIN_UNCERTAINTY
-        sigma_trafo = torch.where(known, unit, 1)
+        sigma_trafo = torch.where(known, unit, self._spread.to(dtype))
         labels = self.transform.inverse(raw)
         sigma = self.transform.unscale_uncertainty(sigma_trafo)
-        logits = torch.where(self._classes, raw + self._base_logit.to(raw.dtype), 0)
+        logits = torch.where(self._classes, raw + self._base_logit.to(dtype), 0)
         probability = torch.sigmoid(logits)
         labels = torch.where(self._classes, probability, labels)
         spread = (probability * (1 - probability)).sqrt().detach()

@@ -6,6 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 import torch
+from made_up_spec import made_up_spec
 from torch import Tensor
 
 from dnn_reco.errors import ModelError
@@ -18,7 +19,6 @@ from dnn_reco.nn.direction import (
     turn_about_z,
 )
 from dnn_reco.nn.interface import LabelKeys, NetworkSpec
-from dnn_reco.transform import TransformationModel, TransformSettings
 
 LABELS = ("dir_z", "energy", "azimuth", "dir_x", "p_track", "zenith", "dir_y", "length")
 KEYS = LabelKeys("zenith", "azimuth", "dir_x", "dir_y", "dir_z", ("p_track",))
@@ -28,29 +28,8 @@ VECTOR, ZENITH, AZIMUTH, TRACK = [3, 6, 0], 5, 2, 4
 def spec_of(
     labels: tuple[str, ...] = LABELS, keys: LabelKeys = KEYS, log: str = "energy"
 ) -> NetworkSpec:
-    num = len(labels)
-    settings = TransformSettings(
-        label_names=labels,
-        misc_names=(),
-        log_dom_bins=(True,),
-        log_label_bins=tuple(name == log for name in labels),
-        log_misc_bins=(),
-        normalize_dom_data=True,
-        normalize_label_data=True,
-        normalize_misc_data=False,
-        treat_doms_equally=True,
-        norm_constant=1e-4,
-    )
-    transformation = TransformationModel(
-        settings,
-        dom_mean=np.zeros((6480, 1)),
-        dom_std=np.ones((6480, 1)),
-        label_mean=np.linspace(0.1, 0.9, num),
-        label_std=np.linspace(0.5, 2.0, num),
-        misc_mean=np.zeros(0),
-        misc_std=np.zeros(0),
-    )
-    return NetworkSpec(transformation, np.zeros(1), keys)
+    mean, std = np.linspace(0.1, 0.9, len(labels)), np.linspace(0.5, 2.0, len(labels))
+    return made_up_spec(labels, keys, mean.tolist(), std.tolist(), log=log)
 
 
 def heads_and_events(spec: NetworkSpec, **heads: str) -> tuple[DensityHeads, Tensor, Tensor]:
