@@ -11,6 +11,7 @@ from torch import Tensor
 from dnn_reco.modules.loss import (
     classification_loss,
     default_loss,
+    density_loss,
     direction_loss,
     robust_loss,
     track_loss,
@@ -19,7 +20,14 @@ from dnn_reco.modules.loss.interface import Loss, LossContext, Truth
 from dnn_reco.modules.loss.residual import residual_trafo
 from dnn_reco.nn.interface import LabelKeys, Prediction
 
-MODULES = (default_loss, track_loss, robust_loss, direction_loss, classification_loss)
+MODULES = (
+    default_loss,
+    track_loss,
+    robust_loss,
+    direction_loss,
+    classification_loss,
+    density_loss,
+)
 LABELS = (
     *("energy", "zenith", "azimuth", "dir_x", "dir_y", "dir_z"),
     *("vertex_x", "vertex_y", "vertex_z", "vertex_time", "p_track", "p_starting"),

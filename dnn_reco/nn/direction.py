@@ -12,6 +12,9 @@ from torch import Tensor
 
 # Below this squared length of (x, y) the azimuth has no gradient.
 _TINY = 1e-12
+# Standard deviations of the angles of directions that are uniform on the sphere.
+_ISOTROPIC_ZENITH = math.sqrt(math.pi**2 / 4 - 2)
+_ISOTROPIC_AZIMUTH = math.pi / math.sqrt(3)
 
 
 @dataclass(frozen=True)
@@ -95,3 +98,45 @@ def zenith_and_azimuth(vector: Tensor) -> tuple[Tensor, Tensor]:
     has_azimuth = x.square() + y.square() > _TINY
     azimuth = torch.atan2(torch.where(has_azimuth, -y, 0), torch.where(has_azimuth, -x, 1))
     return zenith, torch.remainder(azimuth + 2 * math.pi, 2 * math.pi)
+
+
+def turn_about_z(vector: Tensor, angle: Tensor) -> Tensor:
+    """Vectors [k, 3] after a turn by angles [k] in radian, counter-clockwise seen from above."""
+    x, y, z = vector.unbind(dim=1)
+    cosine, sine = angle.cos(), angle.sin()
+    return torch.stack([x * cosine - y * sine, x * sine + y * cosine, z], dim=1)
+
+
+def concentration(component_uncertainty: Tensor) -> Tensor:
+    """Concentration κ [B] by the uncertainties σ of the components [B, 3]: 2 / (σx² + σy² + σz²).
+
+    For small angles the squared deviations of the components of a von Mises-Fisher distribution
+    have these squares as their expectation, together.
+    """
+    return 2 / component_uncertainty.square().sum(dim=1)
+
+
+def component_uncertainty(kappa: Tensor) -> Tensor:
+    """The uncertainty σ of each component, were all equal, by the concentration κ [B]."""
+    return (2 / (3 * kappa)).sqrt()
+
+
+def angle_uncertainties(kappa: Tensor, zenith: Tensor) -> tuple[Tensor, Tensor]:
+    """Uncertainties of zenith and azimuth in radian by the concentration κ; all [B].
+
+    1 / √κ, for the azimuth divided by the sine of the zenith; at most what they are of a direction
+    of which nothing is known, √(π²/4 - 2) and π/√3.
+    """
+    width = kappa.rsqrt()
+    of_azimuth = width / zenith.sin().clamp(min=1e-6)
+    return width.clamp(max=_ISOTROPIC_ZENITH), of_azimuth.clamp(max=_ISOTROPIC_AZIMUTH)
+
+
+def mean_angle(kappa: Tensor) -> Tensor:
+    """Mean angle ψ in radian from the middle of a von Mises-Fisher distribution, by its κ > 0.
+
+    ∫ ψ κ exp(κ cos ψ) sin ψ / (2 sinh κ) dψ = π (I₀(κ) - exp(-κ)) / (2 sinh κ); π/2 for κ = 0, and
+    √(π / (2κ)) for large κ.
+    """
+    bessel: Tensor = torch.special.i0e(kappa)
+    return math.pi * (bessel - torch.exp(-2 * kappa)) / -torch.expm1(-2 * kappa)

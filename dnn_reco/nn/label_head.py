@@ -51,7 +51,7 @@ class LabelHead(nn.Module):
         self.transform = LabelTransform(spec.transformation)
         self.treats_directions = direction.enforce_norm or direction.limit is not None
         indices = _direction_indices(names, spec.label_keys) if self.treats_directions else []
-        _check_classes(names, spec.label_keys)
+        check_classes(names, spec.label_keys)
         classes = torch.tensor([name in spec.label_keys.pid for name in names])
         changed = classes.clone()
         changed[indices] = True
@@ -95,7 +95,14 @@ def _direction_indices(names: Sequence[str], keys: LabelKeys) -> list[int]:
     return indices
 
 
-def _check_classes(names: Sequence[str], keys: LabelKeys) -> None:
+def check_classes(names: Sequence[str], keys: LabelKeys) -> None:
+    """Refuse labels that look like classifications (`p_…`) but are not named as such.
+
+    Raises
+    ------
+    ModelError
+        Naming the labels.
+    """
     missing = [name for name in names if name.startswith("p_") and name not in keys.pid]
     if missing:
         raise ModelError(

@@ -47,6 +47,11 @@ def part_of(whole: WholeBatch | None) -> Iterator[None]:
         _whole = before
 
 
+def first_event() -> int:
+    """Number in the whole batch of the first event that is seen here."""
+    return 0 if _whole is None else _whole.first
+
+
 def keep_mask(x: Tensor, keep_prob: float) -> Tensor:
     """Which values dropout keeps: 1 / keep_prob or 0, in the shape [B, …] and type of x."""
     whole = _whole

@@ -8,8 +8,8 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from dnn_reco.modules.loss.classification_loss import cross_entropies
 from dnn_reco.modules.loss.interface import MIN_UNCERTAINTY, LossContext, Truth
 from dnn_reco.modules.loss.reduction import at_labels, weighted_mean
 from dnn_reco.modules.loss.special_labels import label_indices, uses_labels, where_class
@@ -65,7 +65,7 @@ def tukey(prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
 
 def mse_and_cross_entropy(prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
     """⟨d²⟩; for classification labels their cross entropy ⟨-y ln p - (1 - y) ln(1 - p)⟩."""
-    entropy = weighted_mean(_cross_entropy(prediction, truth), context.event_weights)
+    entropy = weighted_mean(cross_entropies(prediction, truth), context.event_weights)
     squares = weighted_mean(context.residual_trafo.square(), context.event_weights)
     return where_class(context, entropy, squares)
 
@@ -78,18 +78,11 @@ def mse_and_weighted_cross_entropy(
     The weight of an event is multiplied by the summed weight of the signal (y > 0.5) whose score
     is at most its own: background below all signal counts nothing.
     """
-    entropy = _cross_entropy(prediction, truth)
+    entropy = cross_entropies(prediction, truth)
     weights = _signal_below(prediction.logits.detach(), truth.labels, context.event_weights)
     entropy = (entropy * weights).sum(dim=0) / (weights.sum(dim=0) + 1e-6)
     squares = weighted_mean(context.residual_trafo.square(), context.event_weights)
     return where_class(context, entropy, squares)
-
-
-def _cross_entropy(prediction: Prediction, truth: Truth) -> Tensor:
-    """Cross entropy of each event and label [B, L]; it means nothing for other than classes."""
-    return functional.binary_cross_entropy_with_logits(
-        prediction.logits, truth.labels, reduction="none"
-    )
 
 
 def _signal_below(logits: Tensor, labels: Tensor, event_weights: Tensor | None) -> Tensor:

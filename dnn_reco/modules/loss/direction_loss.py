@@ -8,7 +8,7 @@ from torch import Tensor
 from dnn_reco.modules.loss.interface import MIN_UNCERTAINTY, LossContext, Truth
 from dnn_reco.modules.loss.reduction import at_labels, weighted_mean
 from dnn_reco.modules.loss.special_labels import columns, label_indices, uses_labels
-from dnn_reco.nn.direction import unit_vector
+from dnn_reco.nn.direction import concentration, unit_vector
 from dnn_reco.nn.interface import Prediction
 
 _VECTOR = ("label_dir_x_key", "label_dir_y_key", "label_dir_z_key")
@@ -43,7 +43,7 @@ def von_mises_fisher(prediction: Prediction, truth: Truth, context: LossContext)
     predicted = unit_vector(columns(prediction.labels, indices))
     true = unit_vector(columns(truth.labels, indices))
     sigma = columns(prediction.uncertainty, indices).clamp(min=MIN_UNCERTAINTY)
-    kappa = 2 / sigma.square().sum(dim=1, keepdim=True)
+    kappa = concentration(sigma)[:, None]
     # = 1 - cos ψ, exact for small angles
     deviation = (predicted - true).square().sum(dim=1, keepdim=True) / 2
     terms = 2 * (kappa * deviation - log_norm(kappa))

@@ -29,21 +29,33 @@ class SpecialLabels:
         Config keys of the labels whose true values it needs, trained or not.
     only_classes
         Whether it acts on classification labels alone: one of them must be trained.
+    joined
+        Config keys of labels that it takes for one quantity where all of them are there: then all
+        are to be trained, or none.
+    implied
+        Config keys of labels that follow from these, and are not trained by themselves.
     """
 
     predicted: tuple[str, ...] = ()
     true: tuple[str, ...] = ()
     only_classes: bool = False
+    joined: tuple[str, ...] = ()
+    implied: tuple[str, ...] = ()
 
 
 def uses_labels(
-    *, predicted: tuple[str, ...] = (), true: tuple[str, ...] = (), only_classes: bool = False
+    *,
+    predicted: tuple[str, ...] = (),
+    true: tuple[str, ...] = (),
+    only_classes: bool = False,
+    joined: tuple[str, ...] = (),
+    implied: tuple[str, ...] = (),
 ) -> Callable[[Loss], Loss]:
     """Decorate a loss with what it looks for (see :class:`SpecialLabels`)."""
 
     def decorate(loss: Loss) -> Loss:
         loss.special_labels = SpecialLabels(  # type: ignore[attr-defined]
-            predicted, true, only_classes
+            predicted, true, only_classes, joined, implied
         )
         return loss
 
@@ -80,6 +92,12 @@ def label_index(config_key: str, keys: LabelKeys, names: Sequence[str]) -> int:
 def label_indices(config_keys: Sequence[str], context: LossContext) -> list[int]:
     """Positions among the labels of those that config keys name."""
     return [label_index(key, context.label_keys, context.label_names) for key in config_keys]
+
+
+def named_labels(config_keys: Sequence[str], context: LossContext) -> list[int]:
+    """Positions among the labels of those that config keys name, as far as there are any."""
+    found = [context.label_keys.named_by(key) for key in config_keys]
+    return [context.label_names.index(name) for name in found if name in context.label_names]
 
 
 def columns(values: Tensor, indices: Sequence[int]) -> Tensor:
@@ -128,12 +146,31 @@ def check_special_labels(
                     f"the label '{label}' ('{key}') has weight 0, but {', '.join(wanted.predicted)}"
                     " are trained together: give each a weight above 0 in label_weight_dict"
                 )
+        _check_joined(wanted, keys, names, trained)
     except ConfigError as error:
         raise ConfigError(f"{name} cannot be used: {error}") from error
     if wanted.only_classes and not set(keys.pid) & set(trained):
         raise ConfigError(
             f"{name} trains classification labels alone, but no label of 'label_pid_keys' has a "
             "weight above 0: name such labels there and in label_weight_dict, or use another loss"
+        )
+
+
+def _check_joined(
+    wanted: SpecialLabels, keys: LabelKeys, names: Sequence[str], trained: Collection[str]
+) -> None:
+    joined, implied = (
+        [str(label) for key in part if (label := keys.named_by(key)) in names]
+        for part in (wanted.joined, wanted.implied)
+    )
+    if len(joined) < len(wanted.joined):
+        return
+    missing = [label for label in joined if label not in trained]
+    if missing and set(trained) & {*joined, *implied}:
+        raise ConfigError(
+            f"the labels {missing} have weight 0, but {', '.join(joined)} are trained together, "
+            f"and {', '.join(implied)} by them: give each a weight above 0 in "
+            "label_weight_dict"
         )
 
 

@@ -5,7 +5,6 @@ dense layers predict the labels from them, further dense layers the uncertaintie
 """
 # ruff: noqa: N999 (configs name this module so)
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -22,12 +21,10 @@ from dnn_reco.nn.direction import DirectionSettings
 from dnn_reco.nn.fc_layers import FCLayers
 from dnn_reco.nn.interface import Hits, NetworkSpec, Prediction
 from dnn_reco.nn.label_head import LabelHead
+from dnn_reco.nn.model_kwargs import DEFAULT_SEED, DTYPES, check_choice, check_names
 from dnn_reco.nn.predictor import in_full_precision
 from dnn_reco.nn.settings import parse_conv_settings, parse_fc_settings
 from dnn_reco.nn.whole_batch import dropout
-
-_DEFAULT_SEED = 42
-_DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def _elu_plus_one(u: Tensor) -> Tensor:
@@ -101,7 +98,7 @@ class CNNSettings:
     keep_prob_conv: float = 1.0
     keep_prob_flat: float = 1.0
     keep_prob_fc: float = 1.0
-    random_seed: int | None = _DEFAULT_SEED
+    random_seed: int | None = DEFAULT_SEED
     is_training: bool = True
     dtype: str = "float32"
     verbose: bool = True
@@ -116,11 +113,7 @@ class CNNSettings:
             If a setting is unknown, missing, or has a wrong value.
         """
         known = [setting.name for setting in fields(cls)]
-        for name in model_kwargs:
-            if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(known)}."
-                raise ModelError(f"model_kwargs: unknown setting '{name}'. {hint}")
+        check_names("model_kwargs", model_kwargs, known)
         for name in _LAYER_BLOCKS:
             if not isinstance(model_kwargs.get(name), Mapping):
                 raise ModelError(f"model_kwargs: '{name}' with the settings of layers is missing.")
@@ -136,15 +129,10 @@ class CNNSettings:
                     f"model_kwargs.{name}: {probability!r} is not a probability above 0, up to 1."
                 )
         for name, allowed in (
-            ("dtype", _DTYPES),
+            ("dtype", DTYPES),
             ("uncertainty_activation", _UNCERTAINTY_ACTIVATIONS),
         ):
-            value = getattr(self, name)
-            if value not in allowed:
-                raise ModelError(
-                    f"model_kwargs.{name}: {value!r} is not supported. "
-                    f"Use one of: {', '.join(allowed)}."
-                )
+            check_choice(f"model_kwargs.{name}", getattr(self, name), allowed)
         if self.dir_z_independent and self.enforce_direction_norm:
             limit = self.limit_dir_vec
             if limit is None or not abs(limit - 1) < 0.1:
@@ -177,9 +165,9 @@ class GeneralIC86CNN(nn.Module):
         super().__init__()
         settings = CNNSettings.from_kwargs(model_kwargs)
         self.settings = settings
-        seed = _DEFAULT_SEED if settings.random_seed is None else settings.random_seed
+        seed = DEFAULT_SEED if settings.random_seed is None else settings.random_seed
         generator = torch.Generator().manual_seed(seed)
-        dtype = _DTYPES[settings.dtype]
+        dtype = DTYPES[settings.dtype]
 
         def branch(name: str, channels: int, shape: Sequence[int]) -> ConvLayers:
             layers = parse_conv_settings(name, getattr(settings, name), len(shape))

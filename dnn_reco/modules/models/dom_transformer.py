@@ -1,0 +1,237 @@
+"""A transformer that reads hits: each hit DOM is a token.
+
+No grid is filled, so that the cost of an event grows with its hits. Attention lets each DOM compare
+itself with all others of the event; a token of its own sums the event up, and from this come labels
+and uncertainties (:mod:`dnn_reco.nn.density_heads`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from dnn_reco.errors import ModelError
+from dnn_reco.nn.attention import RelativeBias, Trunk, start_at_variance_one
+from dnn_reco.nn.augmentation import Augmentation
+from dnn_reco.nn.density_heads import DensityHeads
+from dnn_reco.nn.interface import Hits, NetworkSpec, Prediction
+from dnn_reco.nn.model_kwargs import DEFAULT_SEED, DTYPES, check_choice, check_names
+from dnn_reco.nn.predictor import in_full_precision
+from dnn_reco.nn.token_layout import lay_out
+from dnn_reco.nn.tokens import AUTO, FeatureMeaning, HitInputs, brightest
+from dnn_reco.nn.whole_batch import dropout
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a network is.
+
+    Attributes
+    ----------
+    width
+        Numbers of a token.
+    num_layers
+        Layers of attention.
+    num_heads
+        Heads of attention, a divisor of the width.
+    hidden
+        Width inside of the dense network of each layer.
+    max_tokens
+        Of events with more hit DOMs these many of the highest charge are read.
+    """
+
+    width: int
+    num_layers: int
+    num_heads: int
+    hidden: int
+    max_tokens: int
+
+
+_SIZES = {
+    "S": Size(width=64, num_layers=3, num_heads=2, hidden=128, max_tokens=256),
+    "M": Size(width=192, num_layers=6, num_heads=6, hidden=768, max_tokens=512),
+    "L": Size(width=384, num_layers=10, num_heads=12, hidden=1536, max_tokens=1024),
+}
+
+
+@dataclass(frozen=True)
+class DomTransformerSettings:
+    """The `model_kwargs` of :class:`DomTransformer`.
+
+    Attributes
+    ----------
+    size
+        `S` (for CPUs), `M` or `L`: what the next five are unless given.
+    width, num_layers, num_heads, hidden, max_tokens
+        See :class:`Size`.
+    num_waves
+        Number of wavelengths of the sines and cosines of position and time.
+    time_feature, late_time_features, charge_features
+        See :class:`dnn_reco.nn.tokens.FeatureMeaning`; `auto`: known by the number of features.
+    dropout
+        Probability, in training, that one of the numbers that sum up an event is left out.
+    relative_bias
+        Tell attention how far apart two hits are in space and time: slow on CPUs.
+    heads
+        See :func:`dnn_reco.nn.density_heads.choose_heads`.
+    augmentation
+        Random changes of hits in training: see :class:`dnn_reco.nn.augmentation.Augmentation`.
+    random_seed
+        Seed of the initial weights.
+    dtype
+        `float32` or `float64`.
+    """
+
+    size: str = "S"
+    width: int | None = None
+    num_layers: int | None = None
+    num_heads: int | None = None
+    hidden: int | None = None
+    max_tokens: int | None = None
+    num_waves: int = 8
+    time_feature: int | str | None = AUTO
+    late_time_features: Sequence[int] | str = AUTO
+    charge_features: Sequence[int] | str = AUTO
+    dropout: float = 0.0
+    relative_bias: bool = False
+    heads: Mapping[str, str] = field(default_factory=dict)
+    augmentation: Mapping[str, Any] = field(default_factory=dict)
+    random_seed: int | None = DEFAULT_SEED
+    dtype: str = "float32"
+
+    @property
+    def shape(self) -> Size:
+        """The size, with what is given besides."""
+        given = {each.name: getattr(self, each.name) for each in fields(Size)}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return replace(_SIZES[self.size], **chosen)
+
+    @classmethod
+    def from_kwargs(cls, model_kwargs: Mapping[str, Any]) -> "DomTransformerSettings":
+        """Check and take over the `model_kwargs` of a config.
+
+        Raises
+        ------
+        ModelError
+            If a setting is unknown, or has a wrong value.
+        """
+        check_names("model_kwargs", model_kwargs, [setting.name for setting in fields(cls)])
+        settings = cls(**model_kwargs)
+        check_choice("model_kwargs.size", settings.size, _SIZES)
+        check_choice("model_kwargs.dtype", settings.dtype, DTYPES)
+        shape = settings.shape
+        for name, value in {**asdict(shape), "num_waves": settings.num_waves}.items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ModelError(f"model_kwargs.{name}: {value!r} is not a number of at least 1.")
+        if shape.width % shape.num_heads:
+            raise ModelError(
+                f"model_kwargs.num_heads: the width {shape.width} cannot be divided among "
+                f"{shape.num_heads} heads."
+            )
+        if not isinstance(settings.dropout, int | float) or not 0 <= settings.dropout < 1:
+            raise ModelError(
+                f"model_kwargs.dropout: {settings.dropout!r} is not from 0 to below 1."
+            )
+        return settings
+
+
+class DomTransformer(nn.Module):
+    """Attention over the hit DOMs of each event.
+
+    Parameters
+    ----------
+    spec
+        What the network must know about the data.
+    model_kwargs
+        See :class:`DomTransformerSettings`.
+
+    Attributes
+    ----------
+    num_hits_read, num_hits_cut
+        How many hits the network has read so far, and how many not, because of `max_tokens`.
+
+    Raises
+    ------
+    ModelError
+        If a setting is unknown or wrong.
+    """
+
+    def __init__(self, spec: NetworkSpec, **model_kwargs: Any) -> None:
+        super().__init__()
+        settings = DomTransformerSettings.from_kwargs(model_kwargs)
+        self.settings = settings
+        self.num_hits_read = self.num_hits_cut = 0
+        dtype = DTYPES[settings.dtype]
+        meaning = FeatureMeaning.of(
+            spec.num_bins,
+            settings.time_feature,
+            settings.late_time_features,
+            settings.charge_features,
+        )
+        self.augmentation = Augmentation.from_kwargs(settings.augmentation, meaning)
+        seed = DEFAULT_SEED if settings.random_seed is None else settings.random_seed
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.inputs = HitInputs(spec.num_bins, meaning, settings.num_waves, dtype)
+            shape = settings.shape
+            self.hit_tokens = _dense(self.inputs.num_hit_inputs, shape.width)
+            self.event_tokens = _dense(self.inputs.num_event_inputs, shape.width)
+            self.trunk = Trunk(shape.width, shape.num_layers, shape.num_heads, shape.hidden)
+            self.relative_bias = RelativeBias(shape.num_heads) if settings.relative_bias else None
+            self.heads = DensityHeads(spec, shape.width, settings.heads)
+        if self.augmentation.turn_events and self.heads.vector is None:
+            raise ModelError(
+                "model_kwargs.augmentation.turn_events: the labels have no direction that is one "
+                "density and could be turned back: leave it out."
+            )
+        for parameter in self.parameters():
+            parameter.data = parameter.data.to(dtype)
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Weights of the uncertainties' heads (`unc`), and all others (`pred`)."""
+        unc = self.heads.uncertainty_parameters()
+        of_unc = set(unc)
+        return {"pred": [p for p in self.parameters() if p not in of_unc], "unc": unc}
+
+    def forward(self, hits: Hits) -> Prediction:
+        """Predict labels and uncertainties of a batch of events."""
+        turn = None
+        if self.training:
+            hits = self.augmentation.change(hits, self.inputs.meaning)
+            dtype = DTYPES[self.settings.dtype]
+            turn = self.augmentation.turn(hits.num_events, hits.event.device, dtype)
+        hits = self._limit(hits)
+        inputs = self.inputs(hits, turn)
+        layout = lay_out(hits.event, hits.num_events, inputs.hits.dtype)
+        of_hits, of_events = self.hit_tokens(inputs.hits), self.event_tokens(inputs.events)
+        tokens = of_hits.new_zeros(layout.num_rows, of_hits.shape[1])
+        tokens = tokens.index_copy(0, layout.hits, of_hits)
+        tokens = tokens.index_copy(0, layout.summary, of_events)
+        biases = [group.bias for group in layout.groups]
+        if self.relative_bias is not None:
+            biases = self.relative_bias(inputs.places, layout)
+        events = self.trunk(tokens, layout, biases)
+        if self.training:
+            events = dropout(events, self.settings.dropout)
+        known = torch.bincount(hits.event, minlength=hits.num_events) > 0
+        with in_full_precision(events.device):
+            prediction: Prediction = self.heads(events.to(inputs.hits.dtype), known, turn)
+        return prediction
+
+    def _limit(self, hits: Hits) -> Hits:
+        limited = brightest(
+            hits, self.inputs.meaning.charge(hits.features), self.settings.shape.max_tokens
+        )
+        self.num_hits_read += len(limited.event)
+        self.num_hits_cut += len(hits.event) - len(limited.event)
+        return limited
+
+
+def _dense(num_inputs: int, width: int) -> nn.Module:
+    """From inputs to a token."""
+    first, last = nn.Linear(num_inputs, 2 * width), nn.Linear(2 * width, width)
+    start_at_variance_one(first)
+    start_at_variance_one(last, 2.0)  # GELU takes about half of the mean square
+    return nn.Sequential(first, nn.GELU(), last)

@@ -1,0 +1,166 @@
+"""Small random changes of hits, in training: what the simulation does not know for certain.
+
+A network that is trained with them finds no use in what they blur, and its uncertainties contain
+them. All of it is drawn by step, event and DOM (:mod:`dnn_reco.nn.keyed_random`), so that it does
+not depend on the number of processes.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dnn_reco.detector.geometry import NUM_DOMS
+from dnn_reco.errors import ModelError
+from dnn_reco.nn.interface import Hits
+from dnn_reco.nn.keyed_random import new_key, normal, uniform
+from dnn_reco.nn.model_kwargs import check_choice, check_names
+from dnn_reco.nn.tokens import FeatureMeaning
+from dnn_reco.nn.whole_batch import first_event
+
+_TURNS = ("sixths", "any")
+# Noise is drawn for so many slots an event, each filled or not, per hit that is wanted on average:
+# close to Poisson's distribution.
+_SLOTS_PER_HIT = 8
+# Charge of a noise hit [PE]: that of a single photon.
+_NOISE_CHARGE, _NOISE_SPREAD = 1.0, 0.3
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What to change; the default of each is to change nothing.
+
+    Attributes
+    ----------
+    drop_doms
+        Probability that a hit DOM is left out: DOMs that do not work, or are masked.
+    noise_hits
+        Mean number of hits of about 1 PE that are added to an event, anywhere in the detector and
+        between its first and last hit: more noise than simulated.
+    jitter_times
+        Standard deviation [ns] of a shift of all times of a DOM: calibration, delay of light.
+    scale_charges
+        Standard deviation of the logarithm of a factor on all charges of an event: the efficiency
+        of the DOMs, the clearness of the ice.
+    vary_charges
+        The same for each DOM by itself: the efficiency of single DOMs, local ice.
+    turn_events
+        `sixths`: turn events by multiples of 60° about string 36, `any`: by any angle; the
+        predicted direction is turned back. The grid of strings is almost the same after a turn by
+        60°, so that an event counts as six; what differs by direction in the ice is lost. Not for
+        labels that are positions.
+    """
+
+    drop_doms: float = 0.0
+    noise_hits: float = 0.0
+    jitter_times: float = 0.0
+    scale_charges: float = 0.0
+    vary_charges: float = 0.0
+    turn_events: str | None = None
+
+    @classmethod
+    def from_kwargs(cls, settings: Mapping[str, Any], meaning: FeatureMeaning) -> "Augmentation":
+        """Check and take over what stands in a config.
+
+        Parameters
+        ----------
+        settings
+            The block `augmentation` of `model_kwargs`.
+        meaning
+            Which features mean what.
+
+        Raises
+        ------
+        ModelError
+            If a setting is unknown or wrong, or changes what the input features do not hold.
+        """
+        key = "model_kwargs.augmentation"
+        check_names(key, settings, [each.name for each in fields(cls)])
+        wanted = cls(**settings)
+        numbers = {name: value for name, value in asdict(wanted).items() if name != "turn_events"}
+        for name, value in numbers.items():
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not 0 <= value < math.inf:
+                raise ModelError(f"{key}.{name}: {value!r} is not a number of at least 0.")
+        if wanted.drop_doms >= 1:
+            raise ModelError(
+                f"{key}.drop_doms: {wanted.drop_doms!r} leaves no DOM: give less than 1."
+            )
+        if wanted.turn_events is not None:
+            check_choice(f"{key}.turn_events", wanted.turn_events, _TURNS)
+        if meaning.time is None and (wanted.jitter_times or wanted.noise_hits):
+            raise ModelError(
+                f"{key}: jitter_times and noise_hits need a feature that holds the time of the "
+                "first pulse: name it (model_kwargs.time_feature), or leave them out."
+            )
+        return wanted
+
+    def change(self, hits: Hits, meaning: FeatureMeaning) -> Hits:
+        """The hits of a batch after all changes but the turn."""
+        if self.noise_hits:
+            hits = self._add_noise(hits, meaning)
+        owner = self._owner(hits.event, hits.dom)
+        if self.drop_doms:
+            kept = uniform(new_key(), owner, torch.float64) >= self.drop_doms
+            hits = Hits(hits.num_events, hits.event[kept], hits.dom[kept], hits.features[kept])
+            owner = owner[kept]
+        features = hits.features.clone()
+        of_event = hits.event + first_event()
+        for strength, belongs_to in (
+            (self.scale_charges, of_event),
+            (self.vary_charges, owner),
+        ):
+            if strength:
+                factor = (strength * normal(new_key(), belongs_to, features.dtype)).exp()
+                features[:, list(meaning.scaling)] *= factor[:, None]
+        if self.jitter_times:
+            shift = self.jitter_times * normal(new_key(), owner, features.dtype)
+            features[:, list(meaning.times)] += shift[:, None]
+        return Hits(hits.num_events, hits.event, hits.dom, features)
+
+    def turn(self, num_events: int, device: torch.device, dtype: torch.dtype) -> Tensor | None:
+        """Angle [B] by which each event is turned; None: not at all."""
+        if self.turn_events is None:
+            return None
+        event = torch.arange(num_events, device=device) + first_event()
+        part = uniform(new_key(), event, dtype)
+        if self.turn_events == "sixths":
+            part = (6 * part).floor() / 6
+        return 2 * math.pi * part
+
+    def _add_noise(self, hits: Hits, meaning: FeatureMeaning) -> Hits:
+        num_slots = math.ceil(_SLOTS_PER_HIT * self.noise_hits)
+        features, time = hits.features, hits.features[:, meaning.times[0]]
+        first, last = (
+            time.new_zeros(hits.num_events).scatter_reduce(
+                0, hits.event, time, how, include_self=False
+            )
+            for how in ("amin", "amax")
+        )
+        event = torch.unique_consecutive(hits.event).repeat_interleave(num_slots)
+        slot = torch.arange(len(event), device=event.device) % num_slots
+        owner = (event + first_event()) * num_slots + slot
+        filled = uniform(new_key(), owner, torch.float64) < self.noise_hits / num_slots
+        dom = (uniform(new_key(), owner, torch.float64) * NUM_DOMS).long()
+        # a DOM that is hit already stays as it is
+        filled &= ~torch.isin(event * NUM_DOMS + dom, hits.event * NUM_DOMS + hits.dom)
+        event, dom, owner = event[filled], dom[filled], owner[filled]
+        place = uniform(new_key(), owner, features.dtype)
+        charge = _NOISE_CHARGE + _NOISE_SPREAD * normal(new_key(), owner, features.dtype)
+        added = features.new_zeros(len(event), features.shape[1])
+        added[:, list(meaning.scaling)] = charge.clamp(min=0.1)[:, None]
+        added[:, list(meaning.times)] = (first[event] + place * (last - first)[event])[:, None]
+        order = torch.cat([hits.event, event]).argsort(stable=True)
+        return Hits(
+            hits.num_events,
+            torch.cat([hits.event, event])[order],
+            torch.cat([hits.dom, dom])[order],
+            torch.cat([features, added])[order],
+        )
+
+    def _owner(self, event: Tensor, dom: Tensor) -> Tensor:
+        """A number for each hit, unique in the whole batch."""
+        return (event + first_event()) * NUM_DOMS + dom

@@ -1,0 +1,272 @@
+"""What a transformer is told of each hit DOM, and of the event as a whole.
+
+Times and positions are given relative to the middle of the event's light as well: there the event
+began, or passed, and what matters are differences to it. All numbers are of order 1. The moments of
+the transformation model are not used: they are over all DOMs, of which most see nothing.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dnn_reco.data.features import SPEED_OF_FIRST_LIGHT
+from dnn_reco.detector.geometry import NUM_DOMS, NUM_DOMS_PER_STRING, dom_positions, string_and_om
+from dnn_reco.detector.grid import NUM_MAIN_STRINGS
+from dnn_reco.errors import ModelError
+from dnn_reco.nn.direction import turn_about_z
+from dnn_reco.nn.interface import Hits
+
+_LENGTH = 500.0  # [m], half the height of the detector
+_LONGEST_WAVE = 2000.0  # [m]
+_AXIS_STRING = 36  # about which the hexagonal grid is turned into itself by 60°
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class FeatureMeaning:
+    """Which input features of a DOM mean what.
+
+    Attributes
+    ----------
+    time
+        The feature that holds the time of the first pulse [ns]; None if there is none.
+    late_times
+        Features that hold later times [ns] on the same clock.
+    charges
+        Features whose sum is the charge of the DOM [PE].
+    parts_of_charge
+        Features that hold a part of this charge once more.
+    """
+
+    time: int | None
+    late_times: tuple[int, ...]
+    charges: tuple[int, ...]
+    parts_of_charge: tuple[int, ...] = ()
+
+    @property
+    def times(self) -> tuple[int, ...]:
+        """All features that hold times, the first pulse's first."""
+        return () if self.time is None else (self.time, *self.late_times)
+
+    @property
+    def scaling(self) -> tuple[int, ...]:
+        """All features that grow with the charge."""
+        return (*self.charges, *self.parts_of_charge)
+
+    @classmethod
+    def of(
+        cls,
+        num_bins: int,
+        time: int | str | None,
+        late_times: Sequence[int] | str,
+        charges: Sequence[int] | str,
+    ) -> "FeatureMeaning":
+        """What a config says; `auto`: what goes with the number of features.
+
+        Raises
+        ------
+        ModelError
+            If there is no such feature.
+        """
+        known = _KNOWN_FORMATS.get(num_bins, FeatureMeaning(None, (), tuple(range(num_bins))))
+        if time == AUTO:
+            time = known.time
+        late = known.late_times if isinstance(late_times, str) else tuple(late_times)
+        meaning = cls(
+            _feature("time_feature", time, num_bins) if time is not None else None,
+            tuple(_feature("late_time_features", each, num_bins) for each in late)
+            if time is not None
+            else (),
+            (),
+        )
+        times = {meaning.time, *meaning.late_times}
+        if not isinstance(charges, str):
+            chosen = [_feature("charge_features", each, num_bins) for each in charges]
+        else:
+            chosen = [each for each in known.charges if each not in times]
+        parts = [each for each in known.parts_of_charge if each not in (*times, *chosen)]
+        return replace(meaning, charges=tuple(chosen), parts_of_charge=tuple(parts))
+
+    def charge(self, features: Tensor) -> Tensor:
+        """Charge of each hit [k] in PE, not below 0; 1 where no feature holds it."""
+        if not self.charges:
+            return torch.ones_like(features[:, 0])
+        return features[:, list(self.charges)].sum(dim=1).clamp(min=0)
+
+
+# What is known of the formats by their number of features (see `dnn_reco.data.features`).
+_KNOWN_FORMATS = {
+    9: FeatureMeaning(time=3, late_times=(4, 5, 6, 7), charges=(0,), parts_of_charge=(1, 2)),
+    3: FeatureMeaning(time=1, late_times=(), charges=(0,)),
+}
+
+
+def _feature(key: str, feature: object, num_bins: int) -> int:
+    if isinstance(feature, int) and 0 <= feature < num_bins:
+        return feature
+    raise ModelError(
+        f"model_kwargs.{key}: {feature!r} is none of the {num_bins} input features of a DOM, "
+        f"0 … {num_bins - 1}."
+    )
+
+
+@dataclass(frozen=True)
+class TokenInputs:
+    """What is known of hits and events.
+
+    Attributes
+    ----------
+    hits
+        Of each hit [k, `num_hit_inputs`].
+    events
+        Of each event as a whole [B, `num_event_inputs`]; 0 where there is no hit.
+    places
+        Position of each hit relative to the middle of the event's light, and time (0 if there is
+        none) times the speed of light in ice [k, 4], in m.
+    """
+
+    hits: Tensor
+    events: Tensor
+    places: Tensor
+
+
+class HitInputs(nn.Module):
+    """Inputs of hits and events, as they are given to the network.
+
+    Of a hit: its features as sign(x) ln(1 + |x|) (later times as differences to the first);
+    position in the detector and relative to the charge-weighted mean position of the event's hits;
+    time relative to the charge-weighted mean time; whether the DOM has a high quantum efficiency
+    (DeepCore); sines and cosines of relative position and time, and of the depth, with wavelengths
+    of 2000 m / 2^i.
+
+    Of an event: logarithm of charge and number of hits, mean position and time, and the
+    charge-weighted covariance of position and time of its hits.
+
+    Parameters
+    ----------
+    num_bins
+        Number of input features F of a DOM.
+    meaning
+        Which of them mean what.
+    num_waves
+        Number of wavelengths.
+    dtype
+        Type of the output.
+    """
+
+    _positions: Tensor
+    _axis: Tensor
+    _is_efficient: Tensor
+    _waves: Tensor
+
+    def __init__(
+        self, num_bins: int, meaning: FeatureMeaning, num_waves: int, dtype: torch.dtype
+    ) -> None:
+        super().__init__()
+        self.meaning = meaning
+        string, _ = string_and_om(np.arange(NUM_DOMS))
+        waves = 2 * math.pi / _LONGEST_WAVE * 2.0 ** torch.arange(num_waves)
+
+        def constant(name: str, values: Tensor) -> None:
+            self.register_buffer(name, values.to(dtype), persistent=False)
+
+        positions = torch.tensor(dom_positions())
+        top_of_axis = positions[NUM_DOMS_PER_STRING * (_AXIS_STRING - 1)]
+        constant("_positions", positions)
+        constant("_axis", top_of_axis * torch.tensor([1.0, 1.0, 0.0]))
+        constant("_is_efficient", torch.tensor(string > NUM_MAIN_STRINGS)[:, None])
+        constant("_waves", waves)
+        self.num_hit_inputs = num_bins + 8 + 10 * num_waves
+        self.num_event_inputs = 2 + 4 + 10
+
+    def forward(self, hits: Hits, turn: Tensor | None = None) -> TokenInputs:
+        """Inputs of all hits and events of a batch.
+
+        Parameters
+        ----------
+        hits
+            The hits.
+        turn
+            Angle [B] by which each event is turned about string 36, the middle of DeepCore.
+        """
+        features = hits.features.to(self._positions.dtype)
+        position = self._positions[hits.dom]
+        if turn is not None:
+            apart = turn_about_z(position - self._axis, turn[hits.event])
+            position = self._axis + apart
+        charge = self.meaning.charge(features)
+        if self.meaning.time is None:
+            time = torch.zeros_like(charge)
+        else:
+            time = features[:, self.meaning.time]
+        places = torch.cat([position, SPEED_OF_FIRST_LIGHT * time[:, None]], dim=1)
+        events, middle = self._of_events(hits, charge, places)
+        relative = places - middle[hits.event]
+        waves = torch.cat([relative, position[:, 2:]], dim=1)[:, :, None] * self._waves
+        of_hits = torch.cat(
+            [
+                self._logarithms(features, time),
+                position / _LENGTH,
+                relative / _LENGTH,
+                self._is_efficient[hits.dom],
+                waves.sin().flatten(1),
+                waves.cos().flatten(1),
+            ],
+            dim=1,
+        )
+        return TokenInputs(of_hits, events, relative)
+
+    def _logarithms(self, features: Tensor, time: Tensor) -> Tensor:
+        """Features [k, F], the first time left out of place: it is among the waves."""
+        shift = torch.zeros_like(features)
+        shift[:, list(self.meaning.times)] = time[:, None]
+        values = features - shift
+        return values.sign() * values.abs().log1p() / 4
+
+    def _of_events(self, hits: Hits, charge: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs of events, and the middle of the light of each [B, 4] in m."""
+
+        def total(values: Tensor) -> Tensor:
+            sums = values.new_zeros(hits.num_events, values.shape[1])
+            return sums.index_add_(0, hits.event, values)
+
+        weight = (charge + 1e-3)[:, None]
+        sums = total(
+            torch.cat([weight, charge[:, None], torch.ones_like(weight), weight * places], 1)
+        )
+        norm = sums[:, :1].clamp(min=1e-3)
+        middle = sums[:, 3:] / norm
+        apart = (places - middle[hits.event]) / _LENGTH
+        rows, columns = torch.triu_indices(4, 4, device=places.device)
+        covariance = total(weight * apart[:, rows] * apart[:, columns]) / norm
+        root = covariance.sign() * (covariance.abs() + 1e-6).sqrt()
+        return torch.cat([sums[:, 1:3].log1p() / 4, middle / _LENGTH, root], dim=1), middle
+
+
+def brightest(hits: Hits, charge: Tensor, max_hits: int) -> Hits:
+    """The hits of each event, but at most so many: those of the highest charge.
+
+    Of equal charges the DOM of the lower number counts as the brighter one.
+
+    Parameters
+    ----------
+    hits
+        Hits of a batch.
+    charge
+        Charge of each [k].
+    max_hits
+        How many an event may have.
+    """
+    counts = torch.bincount(hits.event, minlength=hits.num_events)
+    if len(hits.event) == 0 or int(counts.max()) <= max_hits:
+        return hits
+    order = hits.dom.argsort(stable=True)
+    order = order[charge[order].argsort(descending=True, stable=True)]
+    order = order[hits.event[order].argsort(stable=True)]  # by event, the brightest first
+    rank = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[hits.event]
+    kept = order[rank < max_hits].sort().values
+    return Hits(hits.num_events, hits.event[kept], hits.dom[kept], hits.features[kept])

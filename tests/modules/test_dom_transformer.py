@@ -1,0 +1,261 @@
+"""The transformer over hit DOMs: what its output may and may not depend on."""
+
+import numpy as np
+import pytest
+import torch
+from made_up_spec import made_up_spec
+
+from dnn_reco.errors import ModelError
+from dnn_reco.modules.models.dom_transformer import DomTransformer
+from dnn_reco.nn.interface import Hits, LabelKeys, NetworkSpec, Prediction
+from dnn_reco.nn.token_layout import lay_out
+
+LABELS = ("energy", "dir_x", "dir_y", "dir_z", "zenith", "azimuth", "p_track")
+KEYS = LabelKeys("zenith", "azimuth", "dir_x", "dir_y", "dir_z", ("p_track",))
+SMALL = {"width": 16, "num_heads": 2, "num_layers": 3, "hidden": 24}
+
+
+def network_spec(num_bins: int = 9, normalize: bool = True) -> NetworkSpec:
+    mean, std = [5.0, 0.0, 0.1, -0.2, 1.5, 3.0, 0.2], [2.0, 0.6, 0.6, 0.6, 0.7, 1.8, 0.4]
+    return made_up_spec(LABELS, KEYS, mean, std, num_bins, normalize=normalize)
+
+
+def hits_of(counts: list[int], num_bins: int = 9, seed: int = 5) -> Hits:
+    """Events with so many hits."""
+    rng = np.random.default_rng(seed)
+    num_hits = sum(counts)
+    features = rng.exponential(3.0, (num_hits, num_bins)).astype(np.float32)
+    if num_bins == 9:
+        features[:, 3] = rng.uniform(0, 6000, num_hits)
+        features[:, 4:8] = features[:, 3:4] + rng.exponential(200, (num_hits, 4))
+    doms = [np.sort(rng.choice(5160, count, replace=False)) for count in counts]
+    return Hits(
+        len(counts),
+        torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)),
+        torch.from_numpy(np.concatenate(doms)),
+        torch.from_numpy(features),
+    )
+
+
+def part(hits: Hits, rows: torch.Tensor, num_events: int, first: int = 0) -> Hits:
+    return Hits(num_events, hits.event[rows] - first, hits.dom[rows], hits.features[rows])
+
+
+def assert_same(found: Prediction, expected: Prediction, events: slice = slice(None)) -> None:
+    for name, tensor in vars(found).items():
+        torch.testing.assert_close(tensor, getattr(expected, name)[events], rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def trained(spec: NetworkSpec | None = None, **kwargs: object) -> DomTransformer:
+    """A network all of whose weights do something: some begin with 0."""
+    network = DomTransformer(spec or network_spec(), **SMALL, **kwargs).eval()
+    generator = torch.Generator().manual_seed(11)
+    for parameter in network.parameters():
+        parameter += 0.15 * torch.randn(parameter.shape, generator=generator)
+    return network
+
+
+COUNTS = [40, 3, 0, 41, 7, 120, 39, 1, 38, 119]
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "relative bias"])
+def network(request: pytest.FixtureRequest) -> DomTransformer:
+    return trained(relative_bias=request.param)
+
+
+@torch.no_grad()
+def test_the_order_of_hits_does_not_matter(network: DomTransformer) -> None:
+    hits = hits_of(COUNTS)
+    shuffled = torch.randperm(len(hits.event), generator=torch.Generator().manual_seed(1))
+    by_event = shuffled[hits.event[shuffled].argsort(stable=True)]
+    assert not torch.equal(hits.dom[by_event], hits.dom)
+    assert_same(network(part(hits, by_event, len(COUNTS))), network(hits))
+
+
+@torch.no_grad()
+def test_events_do_not_see_each_other(network: DomTransformer) -> None:
+    """Alone, an event is in a group without padding, or with other padding."""
+    hits = hits_of(COUNTS)
+    together = network(hits)
+    for event in range(len(COUNTS)):
+        rows = torch.nonzero(hits.event == event).flatten()
+        alone = network(part(hits, rows, 1, event))
+        assert_same(alone, together, slice(event, event + 1))
+
+
+@torch.no_grad()
+def test_grouping_does_not_matter(network: DomTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    hits = hits_of(COUNTS)
+    expected = network(hits)
+    for share, num_groups in ((0.0, 1), (1.0, 10), (0.5, 4)):
+        layout = lay_out(hits.event, hits.num_events, torch.float32, share)
+        assert len(layout.groups) == num_groups
+        monkeypatch.setattr(
+            "dnn_reco.modules.models.dom_transformer.lay_out", lambda *_, layout=layout: layout
+        )
+        assert_same(network(hits), expected)
+
+
+def test_layout_has_a_row_for_each_token_and_little_padding() -> None:
+    counts = torch.randint(0, 200, (256,), generator=torch.Generator().manual_seed(3))
+    event = torch.arange(256).repeat_interleave(counts)
+    layout = lay_out(event, 256, torch.float32)
+    rows = torch.cat([layout.summary, layout.hits])
+    assert len(rows.unique()) == len(rows) == 256 + len(event)
+    assert len(rows) <= layout.num_rows < 1.12 * len(rows)
+    # each event has consecutive rows, its summary first
+    assert torch.equal(
+        layout.hits.diff()[event.diff() == 0], torch.ones(len(event) - 1).long()[event.diff() == 0]
+    )
+    for number in (0, 100, 255):
+        own = layout.hits[event == number]
+        assert len(own) == 0 or own[0] == layout.summary[number] + 1
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@torch.no_grad()
+def test_an_event_without_hits_has_the_mean_and_the_spread_of_the_labels(normalize: bool) -> None:
+    spec = network_spec(normalize=normalize)
+    prediction = trained(spec)(hits_of([0, 5]))
+    assert all(tensor.isfinite().all() for tensor in vars(prediction).values())
+    model = spec.transformation
+    assert prediction.labels[0, 0] == pytest.approx(np.expm1(model.label_mean[0]), rel=1e-5)
+    assert prediction.uncertainty[0, 0] == pytest.approx(model.label_std[0], rel=1e-4)
+    assert prediction.labels[0, 6] == pytest.approx(model.label_mean[6])
+    assert (prediction.uncertainty[0, 1:4] > 10).all()
+    # those of directions that are uniform on the sphere, from 10 million random ones
+    rng = np.random.default_rng(1)
+    assert prediction.uncertainty[0, 4] == pytest.approx(
+        np.arccos(rng.uniform(-1, 1, 10_000_000)).std(), rel=1e-3
+    )
+    assert prediction.uncertainty[0, 5] == pytest.approx(
+        rng.uniform(0, 2 * np.pi, 10_000_000).std(), rel=1e-3
+    )
+
+
+@torch.no_grad()
+def test_a_batch_without_any_hit() -> None:
+    prediction = DomTransformer(network_spec(), **SMALL)(hits_of([0, 0]))
+    assert all(tensor.isfinite().all() for tensor in vars(prediction).values())
+
+
+@pytest.mark.parametrize("num_bins", [1, 2, 3, 9, 25])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_any_number_of_features(num_bins: int, dtype: str) -> None:
+    network = DomTransformer(network_spec(num_bins), **SMALL, dtype=dtype)
+    prediction = network(hits_of([5, 0, 60], num_bins))
+    assert all(tensor.shape == (3, 7) for tensor in vars(prediction).values())
+    assert prediction.labels_trafo.dtype == getattr(torch, dtype)
+    (prediction.labels_trafo.sum() + prediction.uncertainty_trafo.log().sum()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+@torch.no_grad()
+def test_every_feature_is_read() -> None:
+    network = trained()
+    hits = hits_of([30])
+    before = network(hits).labels_trafo
+    for feature in range(9):
+        changed = hits.features.clone()
+        changed[0, feature] += 50.0
+        after = network(Hits(1, hits.event, hits.dom, changed)).labels_trafo
+        assert not torch.allclose(after, before, rtol=0, atol=1e-6), feature
+
+
+@torch.no_grad()
+def test_the_brightest_doms_are_read() -> None:
+    network = trained(max_tokens=30)
+    hits = hits_of([100, 20, 31])
+    prediction = network(hits)
+    assert (network.num_hits_read, network.num_hits_cut) == (80, 71)
+    assert "num_hits_cut" not in network.state_dict()
+    kept = []
+    for event, count in enumerate((100, 20, 31)):
+        rows = torch.nonzero(hits.event == event).flatten()
+        order = sorted(range(count), key=lambda i: -hits.features[rows[i], 0])
+        kept += [int(rows[i]) for i in order[:30]]
+    by_hand = part(hits, torch.tensor(sorted(kept)), 3)
+    everything = trained(max_tokens=200)
+    assert_same(everything(by_hand), prediction)
+
+
+def test_of_equally_bright_doms_the_same_are_read_in_any_order() -> None:
+    network = trained(max_tokens=10)
+    hits = hits_of([40])
+    hits.features[:, 0] = 1.0
+    backwards = part(hits, torch.arange(39, -1, -1), 1)
+    assert_same(network(backwards), network(hits))
+
+
+@pytest.mark.parametrize(
+    ("size", "millions"), [("S", (0.1, 0.2)), ("M", (2.4, 3.0)), ("L", (15, 20))]
+)
+def test_sizes(size: str, millions: tuple[float, float]) -> None:
+    network = DomTransformer(network_spec(), size=size)
+    low, high = millions
+    assert low < sum(p.numel() for p in network.parameters()) / 1e6 < high
+
+
+def test_parts_of_a_size_can_be_changed() -> None:
+    network = DomTransformer(network_spec(), size="M", num_layers=1, width=12, num_heads=3)
+    assert network.trunk.last.qkv.weight.shape == (36, 12)
+    assert len(network.trunk.layers) == 0
+
+
+def test_parameter_groups_hold_every_weight_once() -> None:
+    network = DomTransformer(network_spec(), **SMALL)
+    groups = network.parameter_groups()
+    assert sum(map(len, groups.values())) == len(list(network.parameters()))
+    prediction = network(hits_of([20, 30]))
+    # uncertainty heads change no label
+    wrt_unc = torch.autograd.grad(
+        prediction.labels_trafo.sum(), groups["unc"], retain_graph=True, allow_unused=True
+    )
+    assert all(gradient is None for gradient in wrt_unc)
+    assert groups["unc"]
+
+
+def test_the_seed_decides_the_initial_weights_alone() -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(())
+    torch.manual_seed(7)
+    networks = [DomTransformer(network_spec(), **SMALL, random_seed=seed) for seed in (1, 1, 2)]
+    assert torch.rand(()) == expected
+    first, same, other = (network.state_dict()["hit_tokens.0.weight"] for network in networks)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "messages"),
+    [
+        ({"widht": 3}, ["unknown setting 'widht'", "Did you mean 'width'"]),
+        ({"size": "XL"}, ["model_kwargs.size: 'XL'", "S, M, L"]),
+        ({"width": 10, "num_heads": 4}, ["num_heads", "cannot be divided among 4"]),
+        ({"num_layers": 0}, ["num_layers: 0"]),
+        ({"max_tokens": True}, ["max_tokens: True"]),
+        ({"dropout": 1.0}, ["dropout: 1.0"]),
+        ({"time_feature": 9}, ["time_feature: 9 is none of the 9"]),
+        ({"charge_features": [0, "x"]}, ["charge_features: 'x'"]),
+        ({"heads": {"directoin": "gaussian"}}, ["heads", "Did you mean 'direction'"]),
+        ({"heads": {"direction": "classification"}}, ["heads.direction", "von_mises_fisher"]),
+        ({"heads": {"energy": "gaussian"}}, ["heads", "'energy'"]),
+        ({"augmentation": {"drop_dom": 0.1}}, ["augmentation", "Did you mean 'drop_doms'"]),
+        ({"augmentation": {"drop_doms": 1.0}}, ["drop_doms: 1.0"]),
+        ({"augmentation": {"noise_hits": -1}}, ["noise_hits: -1"]),
+        ({"augmentation": {"turn_events": 60}}, ["turn_events: 60", "sixths, any"]),
+        (
+            {"time_feature": None, "augmentation": {"jitter_times": 1.0}},
+            ["jitter_times", "time_feature"],
+        ),
+        (
+            {"heads": {"direction": "gaussian"}, "augmentation": {"turn_events": "any"}},
+            ["turn_events", "turned back"],
+        ),
+    ],
+)
+def test_mistakes_are_told(kwargs: dict[str, object], messages: list[str]) -> None:
+    with pytest.raises(ModelError) as error:
+        DomTransformer(network_spec(), **kwargs)
+    assert all(message in str(error.value) for message in messages), str(error.value)
