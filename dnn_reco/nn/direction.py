@@ -16,6 +16,12 @@ _TINY = 1e-12
 _ISOTROPIC_ZENITH = math.sqrt(math.pi**2 / 4 - 2)
 _ISOTROPIC_AZIMUTH = math.pi / math.sqrt(3)
 
+# Concentrations below have a series instead of hyperbolic functions, which would lose digits.
+_SERIES_UP_TO = 0.1
+# Lengths of the mean vector that belong to the concentrations 1e-3 and 1e7.
+_MEAN_LENGTHS = (1e-3 / 3, 1 - 1e-7)
+_NEWTON_STEPS = 5
+
 
 @dataclass(frozen=True)
 class DirectionSettings:
@@ -140,3 +146,33 @@ def mean_angle(kappa: Tensor) -> Tensor:
     """
     bessel: Tensor = torch.special.i0e(kappa)
     return math.pi * (bessel - torch.exp(-2 * kappa)) / -torch.expm1(-2 * kappa)
+
+
+def mean_cosine(kappa: Tensor) -> Tensor:
+    """Mean A(κ) = coth κ - 1/κ of the cosine of the angle ψ: the length of the mean vector.
+
+    A von Mises-Fisher distribution of concentration κ > 0; float64, exact to some 1e-9.
+    """
+    small, large = kappa.clamp(max=_SERIES_UP_TO), kappa.clamp(min=_SERIES_UP_TO)
+    square = small.square()
+    series = small * (1 / 3 - square * (1 / 45 - square * (2 / 945 - square / 4725)))
+    return torch.where(kappa < _SERIES_UP_TO, series, 1 / torch.tanh(large) - 1 / large)
+
+
+def fisher_concentration(mean_length: Tensor) -> Tensor:
+    """Concentration κ from 1e-3 to 1e7 by the length of the mean vector: the inverse of A(κ).
+
+    Newton's method from κ ≈ R (3 - R²) / (1 - R²) (Banerjee et al., JMLR 6, 2005), with the slope
+    A'(κ) = 1/κ² - 1/sinh² κ; float64.
+    """
+    r = mean_length.clamp(*_MEAN_LENGTHS)
+    kappa = r * (3 - r.square()) / (1 - r.square())
+    for _ in range(_NEWTON_STEPS):
+        large = kappa.clamp(min=_SERIES_UP_TO)
+        slope = torch.where(
+            kappa < _SERIES_UP_TO,
+            1 / 3 - kappa.square() / 15,
+            large.pow(-2) - torch.sinh(large).pow(-2),
+        )
+        kappa = kappa - (mean_cosine(kappa) - r) / slope
+    return kappa

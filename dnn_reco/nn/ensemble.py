@@ -1,0 +1,146 @@
+"""Several networks as one: their densities are averaged, not their numbers.
+
+Each network gives a density of the true labels. The ensemble is their mixture, each with the same
+share (Lakshminarayanan, Pritzel & Blundell, arXiv:1612.01474), told by its moments: where networks
+disagree, the uncertainty grows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import fields
+
+import torch
+from torch import Tensor, nn
+
+from dnn_reco.errors import ModelError
+from dnn_reco.nn.direction import (
+    component_uncertainty,
+    concentration,
+    fisher_concentration,
+    mean_cosine,
+    unit_vector,
+    zenith_and_azimuth,
+)
+from dnn_reco.nn.interface import Hits, Network, NetworkSpec, Prediction
+from dnn_reco.nn.label_transform import LabelTransform
+
+_MIN_PROBABILITY = 1e-6
+
+
+class Ensemble(nn.Module):
+    """The mixture of what several networks say, with the interface of a network.
+
+    - Ordinary labels, those with logarithm as ln(1 + x): mean of the means; the variance is the
+      mean of the variances plus the variance of the means.
+    - Direction vector: the von Mises-Fisher distribution with the same mean vector as the mixture.
+      Zenith and azimuth follow from it; their variances are mean squares of σ and of the distance
+      from the common angle.
+    - Classes: mean of the probabilities.
+
+    Parameters
+    ----------
+    networks
+        The networks, all of the same labels, with their transformations: each may have its own.
+    spec
+        Names and transformation of the labels, for what is told in transformed units.
+
+    Raises
+    ------
+    ModelError
+        If there is no network.
+    """
+
+    _log: Tensor
+    _classes: Tensor
+    _period: Tensor
+
+    def __init__(self, networks: Sequence[Network], spec: NetworkSpec) -> None:
+        super().__init__()
+        if not networks:
+            raise ModelError("an ensemble needs at least one network")
+        self.networks = nn.ModuleList(networks)  # type: ignore[arg-type]
+        self.transform = LabelTransform(spec.transformation)
+        names, keys = spec.label_names, spec.label_keys
+        parts = (keys.dir_x, keys.dir_y, keys.dir_z)
+        columns = [names.index(part) for part in parts if part in names]
+        self._vector = columns if len(columns) == len(parts) else []
+        self._zenith = names.index(keys.zenith) if keys.zenith in names else None
+        self._azimuth = names.index(keys.azimuth) if keys.azimuth in names else None
+        period = [2 * math.pi if name == keys.azimuth else math.inf for name in names]
+        self.register_buffer("_log", torch.tensor(self.transform.has_log), persistent=False)
+        self.register_buffer(
+            "_classes", torch.tensor([name in keys.pid for name in names]), persistent=False
+        )
+        self.register_buffer("_period", torch.tensor(period), persistent=False)
+
+    def forward(self, hits: Hits) -> Prediction:
+        """Labels and uncertainties of a batch of events."""
+        said = [network(hits) for network in self.networks]
+        columns = (
+            torch.stack([getattr(each, field.name) for each in said]).double()
+            for field in fields(Prediction)
+            if field.name in ("labels", "uncertainty")
+        )
+        labels, uncertainty = self._mixture(*columns)
+        dtype = said[0].labels.dtype
+        probability = labels.clamp(_MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
+        return Prediction(
+            labels_trafo=self.transform(labels).to(dtype),
+            uncertainty_trafo=self.transform.scale_uncertainty(uncertainty).to(dtype),
+            labels=labels.to(dtype),
+            uncertainty=uncertainty.to(dtype),
+            logits=torch.where(self._classes, torch.logit(probability), 0).to(dtype),
+        )
+
+    def _mixture(self, labels: Tensor, sigmas: Tensor) -> tuple[Tensor, Tensor]:
+        """Labels and uncertainties [B, L] of the mixture of N densities [N, B, L]."""
+        values = torch.where(self._log, torch.log1p(torch.where(self._log, labels, 0)), labels)
+        middle = values[0] + self._wrapped(values - values[0]).mean(dim=0)
+        if self._azimuth is not None:
+            middle[:, self._azimuth].remainder_(2 * math.pi)
+        sigma_of_vector = None
+        if self._vector:
+            vector, sigma_of_vector = mean_direction(
+                values[..., self._vector], sigmas[..., self._vector]
+            )
+            middle[:, self._vector] = vector
+            zenith, azimuth = zenith_and_azimuth(vector)
+            for column, angle in ((self._zenith, zenith), (self._azimuth, azimuth)):
+                if column is not None:
+                    middle[:, column] = angle
+        spread = self._wrapped(values - middle)
+        sigma = (sigmas.square() + spread.square()).mean(dim=0).sqrt()
+        if sigma_of_vector is not None:
+            sigma[:, self._vector] = sigma_of_vector[:, None]
+        of_class = (middle * (1 - middle)).clamp(min=0).sqrt()
+        sigma = torch.where(self._classes, of_class, sigma)
+        return torch.where(self._log, torch.expm1(middle), middle), sigma
+
+    def _wrapped(self, differences: Tensor) -> Tensor:
+        """Differences of labels; of azimuth angles the short way round."""
+        turns = torch.where(self._period.isinf(), 0, (differences / self._period).round())
+        return differences - torch.where(self._period.isinf(), 0, turns * self._period)
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """None: an ensemble is not trained as a whole."""
+        return {}
+
+
+def mean_direction(vectors: Tensor, sigmas: Tensor) -> tuple[Tensor, Tensor]:
+    """Direction [B, 3] and uncertainty of each component [B] of a mixture of N densities.
+
+    The mean vector of a von Mises-Fisher distribution has the length A(κ) = coth κ - 1/κ. The
+    mixture is told by that distribution with the mean vector of the mixture.
+
+    Parameters
+    ----------
+    vectors, sigmas
+        Direction vectors and uncertainties of their components [N, B, 3].
+    """
+    kappa = concentration(sigmas.flatten(0, 1)).view(vectors.shape[:2])
+    units = unit_vector(vectors.flatten(0, 1)).view(vectors.shape)
+    mean = (mean_cosine(kappa)[..., None] * units).mean(dim=0)
+    length = mean.square().sum(dim=1).sqrt()
+    return unit_vector(mean), component_uncertainty(fisher_concentration(length))

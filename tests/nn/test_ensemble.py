@@ -1,0 +1,174 @@
+"""An ensemble tells the moments of the mixture of its networks' densities."""
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from made_up_spec import made_up_spec
+from torch import Tensor, nn
+
+from dnn_reco.errors import ModelError
+from dnn_reco.modules.models.dom_transformer import DomTransformer
+from dnn_reco.nn.direction import component_uncertainty, fisher_concentration, mean_cosine
+from dnn_reco.nn.ensemble import Ensemble, mean_direction
+from dnn_reco.nn.interface import Hits, LabelKeys, Prediction
+from dnn_reco.nn.label_transform import LabelTransform
+
+LABELS = ("energy", "azimuth", "zenith", "dir_x", "dir_y", "dir_z", "p_track", "length")
+KEYS = LabelKeys("zenith", "azimuth", "dir_x", "dir_y", "dir_z", ("p_track",))
+SPEC = made_up_spec(
+    LABELS, KEYS, [3.0, 3, 1.5, 0, 0, 0, 0.5, 10], [2.0, 2, 0.7, 0.6, 0.6, 0.6, 0.5, 5]
+)
+ENERGY, AZIMUTH, ZENITH, TRACK, LENGTH = 0, 1, 2, 6, 7
+VECTOR = [3, 4, 5]
+
+
+class Says(nn.Module):
+    """A network that says the same of each event."""
+
+    def __init__(self, labels: Tensor, sigmas: Tensor) -> None:
+        super().__init__()
+        self.labels, self.sigmas = labels, sigmas
+
+    def forward(self, hits: Hits) -> Prediction:
+        transform = LabelTransform(SPEC.transformation)
+        trafo = transform(self.labels), transform.scale_uncertainty(self.sigmas)
+        return Prediction(*trafo, self.labels, self.sigmas, torch.zeros_like(self.labels))
+
+
+def some_hits(num_events: int = 4) -> Hits:
+    rng = np.random.default_rng(2)
+    event = np.repeat(np.arange(num_events), 20)
+    dom = np.concatenate([rng.choice(5160, 20, replace=False) for _ in range(num_events)])
+    features = rng.exponential(1, (len(event), 9)).astype(np.float32)
+    return Hits(num_events, *map(torch.from_numpy, (event, dom, features)))
+
+
+def opinion(zenith: float, azimuth: float, **others: float) -> Tensor:
+    vector = [-math.sin(zenith) * math.cos(azimuth), -math.sin(zenith) * math.sin(azimuth)]
+    values = {"energy": 100.0, "track": 0.5, "length": 7.0, **others}
+    return torch.tensor(
+        [[values["energy"], azimuth, zenith, *vector, -math.cos(zenith), values["track"],
+          values["length"]]],
+        dtype=torch.float64,
+    )  # fmt: skip
+
+
+def sigmas(kappa: float, energy: float = 0.3, length: float = 2.0) -> Tensor:
+    one = float(component_uncertainty(torch.tensor(kappa, dtype=torch.float64)))
+    return torch.tensor(
+        [[energy, 1 / kappa**0.5, 1 / kappa**0.5, one, one, one, 0.5, length]], dtype=torch.float64
+    )
+
+
+def test_one_network_alone_says_the_same() -> None:
+    torch.manual_seed(1)
+    network = DomTransformer(SPEC, dtype="float64").eval()
+    hits = some_hits()
+    alone, ensemble = network(hits), Ensemble([network], SPEC)(hits)
+    for name in ("labels", "uncertainty", "labels_trafo", "uncertainty_trafo", "logits"):
+        torch.testing.assert_close(
+            getattr(ensemble, name), getattr(alone, name), rtol=1e-6, atol=1e-9, msg=name
+        )
+
+
+def test_normal_labels_have_the_moments_of_the_mixture() -> None:
+    """Compared with numbers drawn from it."""
+    energies, lengths = [(50.0, 0.2), (120.0, 0.5), (90.0, 0.1)], [(3.0, 1.0), (8.0, 0.5), (5.0, 3)]
+    members = [
+        Says(opinion(1.0, 2.0, energy=e, length=x), sigmas(100.0, s, t))
+        for (e, s), (x, t) in zip(energies, lengths, strict=True)
+    ]
+    said = Ensemble(members, SPEC)(some_hits(1))
+    rng = np.random.default_rng(3)
+    drawn = np.concatenate([rng.normal(math.log1p(e), s, 400_000) for e, s in energies])
+    assert math.log1p(said.labels[0, ENERGY]) == pytest.approx(drawn.mean(), abs=2e-3)
+    assert said.uncertainty[0, ENERGY] == pytest.approx(drawn.std(), abs=2e-3)
+    drawn = np.concatenate([rng.normal(x, t, 400_000) for x, t in lengths])
+    assert said.labels[0, LENGTH] == pytest.approx(drawn.mean(), abs=0.02)
+    assert said.uncertainty[0, LENGTH] == pytest.approx(drawn.std(), abs=0.02)
+
+
+def draw_fisher(rng: np.random.Generator, middle: np.ndarray, kappa: float, n: int) -> np.ndarray:
+    """Directions of a von Mises-Fisher distribution (inversion of its cosine)."""
+    cosine = 1 + np.log1p(rng.random(n) * np.expm1(-2 * kappa)) / kappa
+    turn, sine = rng.uniform(0, 2 * np.pi, n), np.sqrt(1 - cosine**2)
+    first = np.cross(middle, [0.3, -0.5, 0.8])
+    first /= np.linalg.norm(first)
+    second = np.cross(middle, first)
+    parts = cosine, sine * np.cos(turn), sine * np.sin(turn)
+    return sum(p[:, None] * v for p, v in zip(parts, (middle, first, second), strict=True))
+
+
+def test_directions_have_the_mean_vector_of_the_mixture() -> None:
+    rng = np.random.default_rng(4)
+    opinions = [(0.6, 1.0, 4.0), (1.0, 1.4, 20.0), (0.8, 0.5, 9.0)]
+    members = [Says(opinion(z, a), sigmas(k)) for z, a, k in opinions]
+    said = Ensemble(members, SPEC)(some_hits(1))
+    drawn = np.concatenate(
+        [draw_fisher(rng, opinion(z, a)[0, VECTOR].numpy(), k, 400_000) for z, a, k in opinions]
+    ).mean(axis=0)
+    length = np.linalg.norm(drawn)
+    np.testing.assert_allclose(said.labels[0, VECTOR], drawn / length, atol=2e-3)
+    kappa = 2 / float(said.uncertainty[0, VECTOR].square().sum())
+    assert float(mpmath.coth(kappa) - 1 / mpmath.mpf(kappa)) == pytest.approx(length, abs=1e-3)
+    zenith, azimuth = said.labels[0, ZENITH], said.labels[0, AZIMUTH]
+    vector = opinion(float(zenith), float(azimuth))[0, VECTOR]
+    torch.testing.assert_close(vector, said.labels[0, VECTOR])
+
+
+def test_azimuth_is_averaged_across_zero() -> None:
+    members = [Says(opinion(1.2, a), sigmas(1e4)) for a in (0.1, 2 * math.pi - 0.3)]
+    said = Ensemble(members, SPEC)(some_hits(1))
+    assert said.labels[0, AZIMUTH] == pytest.approx(2 * math.pi - 0.1, abs=1e-6)
+    assert said.uncertainty[0, AZIMUTH] == pytest.approx(math.hypot(0.2, 0.01), rel=1e-3)
+
+
+def test_without_a_vector_azimuth_is_averaged_across_zero_as_well() -> None:
+    spec = made_up_spec(LABELS, LabelKeys(azimuth="azimuth"), [0.0] * 8, [1.0] * 8)
+    members = [Says(opinion(1.2, a), sigmas(1e4)) for a in (0.1, 2 * math.pi - 0.3)]
+    said = Ensemble(members, spec)(some_hits(1))
+    assert said.labels[0, AZIMUTH] == pytest.approx(2 * math.pi - 0.1)
+
+
+def test_probabilities_are_averaged() -> None:
+    members = [Says(opinion(1.0, 1.0, track=p), sigmas(10.0)) for p in (0.2, 0.9)]
+    said = Ensemble(members, SPEC)(some_hits(1))
+    assert said.labels[0, TRACK] == pytest.approx(0.55)
+    assert torch.sigmoid(said.logits[0, TRACK]) == pytest.approx(0.55)
+    assert said.uncertainty[0, TRACK] == pytest.approx(math.sqrt(0.55 * 0.45))
+
+
+def test_opposite_opinions_are_no_direction() -> None:
+    """The uncertainty says so, and all is finite."""
+    members = [Says(opinion(z, a), sigmas(100.0)) for z, a in ((0.5, 1.0), (math.pi - 0.5, 4.14))]
+    said = Ensemble(members, SPEC)(some_hits(1))
+    assert said.uncertainty[0, VECTOR].min() > 5
+    assert said.labels.isfinite().all()
+
+
+@pytest.mark.parametrize("kappa", [1e-3, 0.01, 0.0999, 0.1001, 1.0, 30.0, 1e3, 1e5, 0.9e7])
+def test_mean_cosine_and_its_inverse(kappa: float) -> None:
+    given = torch.tensor([kappa], dtype=torch.float64)
+    with mpmath.workdps(40):
+        expected = float(mpmath.coth(kappa) - 1 / mpmath.mpf(kappa))
+    assert float(mean_cosine(given)) == pytest.approx(expected, rel=1e-12)
+    assert float(fisher_concentration(mean_cosine(given))) == pytest.approx(kappa, rel=1e-6)
+
+
+def test_certain_opinions_add_their_squared_distances() -> None:
+    """For small angles 1/κ is the mean of 1/κ and of half the squared distance."""
+    vectors = torch.stack([opinion(1.0, a)[:, VECTOR] for a in (1.0, 1.002)])
+    kappas = (4e4, 1e5)
+    of_components = torch.stack([sigmas(k)[:, VECTOR] for k in kappas])
+    _, sigma = mean_direction(vectors, of_components)
+    half_distance = math.sin(1.0) * 0.001
+    expected = (1 / kappas[0] + 1 / kappas[1]) / 2 + half_distance**2 / 2
+    assert 3 * float(sigma) ** 2 / 2 == pytest.approx(expected, rel=1e-3)
+
+
+def test_needs_a_network() -> None:
+    with pytest.raises(ModelError, match="at least one network"):
+        Ensemble([], SPEC)
