@@ -81,17 +81,17 @@ def _run_stages(
     restore = stages[0].model.model_restore_model
     for number, config in enumerate(stages, start=1):
         if len(stages) > 1:
-            done = restore and number < len(stages) and _is_done(config)
+            done = restore and number < len(stages) and is_done(config)
             _log.info("Stage %d of %d%s.", number, len(stages), " is done" if done else "")
             if done:
                 continue
         with ranks.first_goes_first():  # it builds the event store, and tells of mistakes
             training = prepare(config, device, num_threads, cache_dir, restore, ranks)
-        received, has_run = _train(training, config)
+        received, has_run = train_stage(training, config)
         if received is not None or training.out_of_patience:
             break
         restore = True  # later stages go on with what this one left
-    return _farewell(training, received, checkpoint_exit_code) if has_run else 0
+    return farewell(training, received, checkpoint_exit_code) if has_run else 0
 
 
 def run_train(
@@ -192,7 +192,7 @@ def _device_of_rank(name: str, ranks: Ranks) -> torch.device:
     return device
 
 
-def _train(training: Training, config: Config) -> tuple[signal.Signals | None, bool]:
+def train_stage(training: Training, config: Config) -> tuple[signal.Signals | None, bool]:
     """Train a stage; returns the signal that ended it, and whether there was anything to do."""
     plan = training.plan
     if training.progress.iterations >= plan.num_iterations:
@@ -276,7 +276,7 @@ def _make_plan(config: Config) -> TrainingPlan:
     )
 
 
-def _is_done(config: Config) -> bool:
+def is_done(config: Config) -> bool:
     """Whether the iterations until the end of a stage are done."""
     checkpoint = load_latest(Path(config.model.model_checkpoint_path))
     wanted = config.training.num_training_iterations
@@ -389,7 +389,7 @@ def _announce(training: Training) -> None:
         )
 
 
-def _farewell(
+def farewell(
     training: Training, received: signal.Signals | None, checkpoint_exit_code: int | None
 ) -> int:
     """Say how things stand; returns the exit code."""

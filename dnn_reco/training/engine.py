@@ -195,7 +195,7 @@ class Training:
         received = None
         with (
             stop_on_signals(tolerate_repetition=self.ranks.count > 1) as asked_to_stop,
-            self._batches(first, asked_to_stop) as batches,
+            self.batches(first, asked_to_stop) as batches,
             self._reports(first) as reports,
         ):
             earlier_steps = self.progress.training_steps
@@ -231,8 +231,16 @@ class Training:
                 self._save(record)
             return received
 
-    def _batches(self, first: int, asked_to_stop: Callable[[], object]) -> PrefetchedBatches:
-        """Batches from iteration `first` on, with the hits of those events that this rank reads."""
+    def batches(self, first: int, asked_to_stop: Callable[[], object]) -> PrefetchedBatches:
+        """Batches from iteration `first` on, with the hits of those events that this rank reads.
+
+        Parameters
+        ----------
+        first
+            Number of the iteration.
+        asked_to_stop
+            Tells whether a signal came: biased selection may look for events for a long time.
+        """
         return PrefetchedBatches(
             self.training_events,
             self._event_numbers(first, asked_to_stop),

@@ -1,0 +1,149 @@
+"""Figures of networks side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
+
+from dnn_reco.evaluation.comparison import (
+    ALL_EVENTS,
+    ANGLE_QUANTILES,
+    LEAST_EVENTS,
+    Contender,
+    Mask,
+    decade_edges,
+    quantiles_by_energy,
+)
+
+# Colours that those with any colour blindness tell apart (Okabe & Ito, 2008).
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_BINS_A_DECADE = 3
+_PANEL = 3.6, 3.4  # inches
+_COLUMNS = 3
+_CENTRAL_68 = 15.87, 50, 84.13  # percent
+_PULLS = np.linspace(-5, 5, 51)
+
+Values = NDArray[np.float64]
+
+
+def opening_angles(
+    contenders: Sequence[Contender], types: Mapping[str, Mask], energy: Values, label: str
+) -> Figure:
+    """Median and band from the 20 % to the 80 % quantile of the opening angle against energy."""
+    shown = [(each, each.angle) for each in contenders if each.angle is not None]
+    figure, panels = _panels(types, "true " + label + " [GeV]", "opening angle [°]")
+    for panel, mask in zip(panels, _parts(types), strict=True):
+        panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        panel.yaxis.set_minor_formatter(NullFormatter())
+        _draw_bands(panel, shown, mask, energy, ANGLE_QUANTILES)
+    _finish(figure, panels, "Median opening angle; bands: 20 % to 80 % of the events")
+    return figure
+
+
+def energy_residuals(
+    contenders: Sequence[Contender], types: Mapping[str, Mask], energy: Values, label: str
+) -> Figure:
+    """Median and central 68 % of the residual of log10 of the energy against energy."""
+    shown = [(c, c.energy_residual) for c in contenders if c.energy_residual is not None]
+    figure, panels = _panels(types, "true " + label + " [GeV]", "log10(reconstructed / true)")
+    for panel, mask in zip(panels, _parts(types), strict=True):
+        panel.axhline(0, color="0.5", lw=0.8, zorder=0)
+        _draw_bands(panel, shown, mask, energy, _CENTRAL_68)
+    _finish(figure, panels, f"Median residual of {label}; bands: central 68 % of the events")
+    return figure
+
+
+def pull_distributions(contenders: Sequence[Contender], labels: Sequence[str]) -> Figure:
+    """Distributions of the pulls of some labels, beside the normal one that they should have."""
+    columns = max(min(len(labels), _COLUMNS), 1)
+    rows = max(math.ceil(len(labels) / columns), 1)
+    figure = Figure(figsize=(_PANEL[0] * columns, _PANEL[1] * rows), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for panel in panels[len(labels) :]:
+        panel.set_axis_off()
+    for panel, label in zip(panels, labels, strict=False):
+        panel.set_title(label, fontsize="medium")
+        panel.set_xlabel("residual / uncertainty")
+        panel.plot(_PULLS, np.exp(-(_PULLS**2) / 2) / np.sqrt(2 * np.pi), "k--", lw=1)
+        for number, contender in enumerate(contenders):
+            if label in contender.pulls:
+                pulls = contender.pulls[label]
+                counts, _ = np.histogram(pulls, _PULLS)
+                density = counts / (len(pulls) * (_PULLS[1] - _PULLS[0]))
+                panel.stairs(density, _PULLS, lw=1.5, label=contender.name, color=_colour(number))
+    panels[0].set_ylabel("density")
+    _finish(figure, panels, "Pulls; dashed: normal distribution")
+    return figure
+
+
+def _parts(types: Mapping[str, Mask]) -> list[Mask]:
+    """The types to show: all events together only where there are no others."""
+    return list(_shown(types).values())
+
+
+def _shown(types: Mapping[str, Mask]) -> dict[str, Mask]:
+    several = len(types) > 1
+    return {name: mask for name, mask in types.items() if not (several and name == ALL_EVENTS)}
+
+
+def _panels(types: Mapping[str, Mask], x: str, y: str) -> tuple[Figure, list[Axes]]:
+    """A panel for each event type, side by side with the same axes."""
+    shown = _shown(types)
+    figure = Figure(figsize=(_PANEL[0] * max(len(shown), 2), _PANEL[1] + 0.5), layout="constrained")
+    panels = list(figure.subplots(1, len(shown), squeeze=False, sharex=True, sharey=True).ravel())
+    for panel, (name, mask) in zip(panels, shown.items(), strict=True):
+        panel.set_title(f"{name}, {mask.sum():,} events", fontsize="medium")
+        panel.set_xscale("log")
+        panel.set_xlabel(x)
+        panel.grid(alpha=0.3, lw=0.5)
+    panels[0].set_ylabel(y)
+    return figure, panels
+
+
+def _draw_bands(
+    panel: Axes,
+    shown: Sequence[tuple[Contender, Values]],
+    mask: Mask,
+    energy: Values,
+    percents: Sequence[float],
+) -> None:
+    """A line for the middle quantile and a band between the outer ones, for each network."""
+    edges = _edges(energy)
+    centres = np.sqrt(edges[:-1] * edges[1:])
+    for number, (contender, values) in enumerate(shown):
+        low, middle, high = quantiles_by_energy(values[mask], energy[mask], edges, percents).T
+        colour = _colour(number)
+        panel.fill_between(centres, low, high, alpha=0.12, lw=0, color=colour)
+        for outer in (low, high):
+            panel.plot(centres, outer, lw=0.8, ls=":", color=colour)
+        marker = _MARKERS[number % len(_MARKERS)]
+        panel.plot(centres, middle, lw=1.6, marker=marker, ms=4, label=contender.name, color=colour)
+
+
+def _edges(energy: Values) -> Values:
+    """Edges of the bins, several a decade; those at the ends with few events are left out."""
+    decades = decade_edges(energy)
+    num_bins = (len(decades) - 1) * _BINS_A_DECADE
+    edges = np.geomspace(decades[0], decades[-1], num_bins + 1)
+    counts, _ = np.histogram(energy, edges)
+    filled = np.flatnonzero(counts >= LEAST_EVENTS)
+    return edges[filled[0] : filled[-1] + 2] if len(filled) else edges
+
+
+def _colour(number: int) -> str:
+    return _COLOURS[number % len(_COLOURS)]
+
+
+def _finish(figure: Figure, panels: Sequence[Axes], title: str) -> None:
+    figure.suptitle(title, fontsize="medium")
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False)
