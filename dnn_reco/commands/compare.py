@@ -50,6 +50,7 @@ from dnn_reco.inference.predict import Predictions, predict
 from dnn_reco.nn.from_config import network_spec
 from dnn_reco.nn.interface import LabelKeys
 from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.training.engine import Training
 from dnn_reco.training.ranks import Ranks
 from dnn_reco.transform import load_transformation
 from dnn_reco.workers import available_cpus
@@ -130,8 +131,11 @@ def run_compare(configs: Sequence[Config], settings: CompareSettings) -> int:
         held_out = [_held_out(entry, settings) for entry in entries]
         _check_same_events(entries, held_out)
         check_budget(settings.out, settings.seconds, settings.iterations)
+        for entry in entries:
+            _log.info("\nPreparing %s", entry.name)
+            _make_ready(entry, settings)
         for number, entry in enumerate(entries, start=1):
-            _log.info("\n%s (%d of %d)", entry.name, number, len(entries))
+            _log.info("\nTraining %s (%d of %d)", entry.name, number, len(entries))
             code = _train(entry, settings)
             if code is not None:
                 return code
@@ -139,7 +143,7 @@ def run_compare(configs: Sequence[Config], settings: CompareSettings) -> int:
     except KeyboardInterrupt:
         _log.info("Stopped. What is trained so far is kept; the same command goes on from there.")
         return 0
-    efforts = {entry.name: _effort(entry, settings) for entry in entries}
+    efforts = {entry.name: _effort(entry) for entry in entries}
     _report([entry.name for entry in entries], answers, efforts, settings.out)
     return 0
 
@@ -179,25 +183,32 @@ def _ids(events: EventSet) -> NDArray[np.void]:
     return events.read(np.arange(len(events)), hits_of=slice(0, 0)).ids
 
 
-def _train(entry: Entry, settings: CompareSettings) -> int | None:
-    """Train what is left to train; returns an exit code if a signal came."""
+def _make_ready(entry: Entry, settings: CompareSettings) -> None:
+    """Do all that comes before a training, so that mistakes show before the first one begins."""
     begun = entry.begun()
     if begun is not None:
         check_unchanged(entry, begun)
-        if is_done(begun):
-            _log.info("Trained already, in '%s'.", entry.folder)
-            return None
+        return
     tell_schedule(entry)
     make_transformation(entry.config(), settings.num_threads, entry.cache_dir, overwrite=False)
-    if begun is not None:
-        config = begun
-    else:
-        iterations = settings.iterations or _iterations_in_time(entry, settings)
-        config = entry.settle(iterations)
-    training = prepare(
-        config, settings.device, settings.num_threads, entry.cache_dir, True, Ranks()
-    )
-    with (entry.folder / _PRINT_OUT).open("a") as file, redirect_stdout(file):
+    with tempfile.TemporaryDirectory() as folder:
+        trial = entry.config(model_save_model=False, log_path=folder)
+        training = _prepared(entry, trial, settings, restore=False)
+        iterations = settings.iterations
+        if settings.seconds is not None:
+            iterations = affordable_iterations(training, settings.seconds)
+    assert iterations is not None
+    entry.settle(iterations)
+
+
+def _train(entry: Entry, settings: CompareSettings) -> int | None:
+    """Train what is left to train; returns an exit code if a signal came."""
+    config = entry.settled()
+    if is_done(config):
+        _log.info("Trained already, in '%s'.", entry.folder)
+        return None
+    training = _prepared(entry, config, settings, restore=True)
+    with (entry.folder / _PRINT_OUT).open("a", buffering=1) as file, redirect_stdout(file):
         start = time.perf_counter()
         received, _ = train_stage(training, config)
         entry.add_seconds(time.perf_counter() - start)
@@ -205,21 +216,14 @@ def _train(entry: Entry, settings: CompareSettings) -> int | None:
     return None if received is None else code
 
 
-def _iterations_in_time(entry: Entry, settings: CompareSettings) -> int:
-    """How many iterations a training can do in its time, measured on a copy that is thrown away."""
-    assert settings.seconds is not None
-    with tempfile.TemporaryDirectory() as folder:
-        trial = entry.config(model_save_model=False, log_path=folder)
-        training = prepare(
-            trial, settings.device, settings.num_threads, entry.cache_dir, False, Ranks()
-        )
-        return affordable_iterations(training, settings.seconds)
+def _prepared(entry: Entry, config: Config, settings: CompareSettings, restore: bool) -> Training:
+    device, threads = settings.device, settings.num_threads
+    return prepare(config, device, threads, entry.cache_dir, restore, Ranks())
 
 
 def _evaluate(entry: Entry, events: EventSet, settings: CompareSettings) -> Answers:
     """What the trained network says of the held-out events."""
-    config = entry.begun()
-    assert config is not None
+    config = entry.settled()
     device = choose_device(settings.device)
     torch.set_num_threads(_threads(settings))
     transformation = load_transformation(Path(config.trafo.trafo_model_path))
@@ -235,9 +239,8 @@ def _evaluate(entry: Entry, events: EventSet, settings: CompareSettings) -> Answ
     )
 
 
-def _effort(entry: Entry, settings: CompareSettings) -> Effort:
-    config = entry.begun()
-    assert config is not None
+def _effort(entry: Entry) -> Effort:
+    config = entry.settled()
     network = trained_network(config, torch.device("cpu"))
     return Effort(
         iterations=config.training.num_training_iterations,

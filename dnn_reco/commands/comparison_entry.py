@@ -62,12 +62,17 @@ class Entry:
         path = self.folder / _CONFIG
         return load_config([path]) if path.exists() else None
 
-    def settle(self, iterations: int) -> Config:
+    def settle(self, iterations: int) -> None:
         """Decide on the length of the training, and keep its config for later calls."""
         config = self.config(**{_ITERATIONS: iterations})
         text = f"# What '{self.name}' is trained with.\n{config.to_yaml()}"
         write_atomically(self.folder / _CONFIG, text.encode())
-        return config
+
+    def settled(self) -> Config:
+        """The config with the length that was decided on."""
+        begun = self.begun()
+        assert begun is not None
+        return begun
 
     @property
     def seconds(self) -> float:
@@ -258,7 +263,9 @@ def tell_schedule(entry: Entry) -> None:
         for length in (1000, 2000)
     )
     fixed = [
-        name for name, rate in long.items() if isinstance(rate, Mapping) and short[name] == rate
+        name
+        for name, rate in long.items()
+        if not isinstance(rate, int | float | None) and short[name] == rate
     ]
     if fixed:
         _log.warning(

@@ -106,7 +106,7 @@ def _effort_lines(comparison: Comparison, efforts: Mapping[str, Effort]) -> Iter
     """What each network took, and its mean opening angle in degrees and radian."""
     yield (
         f"{'':<{_NAME_WIDTH}}{'iterations':>11}{'events':>12}{'seconds':>9}{'weights':>12}"
-        f"{'mean opening angle':>35}"
+        f"{'mean opening angle':>34}"
     )
     whole = comparison.groups[0].found
     for name, effort in efforts.items():
@@ -114,7 +114,7 @@ def _effort_lines(comparison: Comparison, efforts: Mapping[str, Effort]) -> Iter
         yield (
             f"  {shortened(name):<{_NAME_WIDTH - 2}}{effort.iterations:>11,}"
             f"{effort.iterations * effort.batch_size:>12,}{effort.seconds:>9,.0f}"
-            f"{effort.num_weights:>12,}{_degrees_and_radian(angle):>35}"
+            f"{effort.num_weights:>12,}{_degrees_and_radian(angle):>34}"
         )
     first = next(iter(efforts))
     for name, difference in comparison.angle_differences.items():
@@ -128,7 +128,7 @@ def _degrees_and_radian(angle: Measured | None) -> str:
     if angle is None:
         return _MISSING
     radian = math.radians(angle.value), math.radians(angle.error)
-    return f"{format_measured(angle)}° = {radian[0]:.4f} ± {radian[1]:.4f} rad"
+    return f"{angle.value:.2f}±{angle.error:.2f}° = {radian[0]:.4f}±{radian[1]:.4f} rad"
 
 
 def shortened(name: str) -> str:
