@@ -16,6 +16,7 @@ _log = logging.getLogger(__name__)
 # Share of the budget that is spent on measuring, besides, and its limits in seconds.
 _SHARE = 0.05
 _LEAST, _MOST = 1.0, 20.0
+_LEAST_STEPS = 3
 # The first steps are slower: memory is allocated, kernels are chosen.
 _SHARE_TO_WARM_UP = 0.3
 
@@ -58,12 +59,12 @@ def affordable_iterations(trial: Training, seconds: float) -> int:
 def _take_steps(
     training: Training, steps: Iterator[tuple[int, Batch]], seconds: float
 ) -> tuple[int, float]:
-    """Train for some time; returns the number of steps, and how long they took [s]."""
+    """Train for some time, some steps at least; returns their number, and how long it took [s]."""
     count, start = 0, time.perf_counter()
     for iteration, batch in steps:
         training.take_step(iteration, batch.to(training.device))
         count += 1
-        if time.perf_counter() - start >= seconds:
+        if count >= _LEAST_STEPS and time.perf_counter() - start >= seconds:
             break
     if training.device.type == "cuda":
         torch.cuda.synchronize(training.device)
