@@ -38,15 +38,14 @@ def opening_angles(
 ) -> Figure:
     """Median and band from the 20 % to the 80 % quantile of the opening angle against energy."""
     shown = [(each, each.angle) for each in contenders if each.angle is not None]
-    figure, panels = _panels(types, "true " + label + " [GeV]", "opening angle [°]")
-    for panel, mask in zip(panels, _parts(types), strict=True):
+    figure, panels = _bands(shown, types, energy, ANGLE_QUANTILES)
+    for panel in panels:
         panel.set_yscale("log")
         panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
         panel.yaxis.set_minor_formatter(NullFormatter())
-        _draw_bands(panel, shown, mask, energy, ANGLE_QUANTILES)
-    _finish(figure, panels, "Median opening angle; bands: 20 % to 80 % of the events")
-    return figure
+    title = "Median opening angle; bands: 20 % to 80 % of the events"
+    return _finished(figure, panels, title, f"true {label} [GeV]", "opening angle [°]")
 
 
 def energy_residuals(
@@ -54,12 +53,11 @@ def energy_residuals(
 ) -> Figure:
     """Median and central 68 % of the residual of log10 of the energy against energy."""
     shown = [(c, c.energy_residual) for c in contenders if c.energy_residual is not None]
-    figure, panels = _panels(types, "true " + label + " [GeV]", "log10(reconstructed / true)")
-    for panel, mask in zip(panels, _parts(types), strict=True):
+    figure, panels = _bands(shown, types, energy, _CENTRAL_68)
+    for panel in panels:
         panel.axhline(0, color="0.5", lw=0.8, zorder=0)
-        _draw_bands(panel, shown, mask, energy, _CENTRAL_68)
-    _finish(figure, panels, f"Median residual of {label}; bands: central 68 % of the events")
-    return figure
+    title = f"Median residual of {label}; bands: central 68 % of the events"
+    return _finished(figure, panels, title, f"true {label} [GeV]", "log10(reconstructed / true)")
 
 
 def pull_distributions(contenders: Sequence[Contender], labels: Sequence[str]) -> Figure:
@@ -72,7 +70,6 @@ def pull_distributions(contenders: Sequence[Contender], labels: Sequence[str]) -
         panel.set_axis_off()
     for panel, label in zip(panels, labels, strict=False):
         panel.set_title(label, fontsize="medium")
-        panel.set_xlabel("residual / uncertainty")
         panel.plot(_PULLS, np.exp(-(_PULLS**2) / 2) / np.sqrt(2 * np.pi), "k--", lw=1)
         for number, contender in enumerate(contenders):
             if label in contender.pulls:
@@ -80,32 +77,25 @@ def pull_distributions(contenders: Sequence[Contender], labels: Sequence[str]) -
                 counts, _ = np.histogram(pulls, _PULLS)
                 density = counts / (len(pulls) * (_PULLS[1] - _PULLS[0]))
                 panel.stairs(density, _PULLS, lw=1.5, label=contender.name, color=_colour(number))
-    panels[0].set_ylabel("density")
-    _finish(figure, panels, "Pulls; dashed: normal distribution")
-    return figure
+    title = "Pulls; dashed: normal distribution"
+    return _finished(figure, panels, title, "residual / uncertainty", "density")
 
 
-def _parts(types: Mapping[str, Mask]) -> list[Mask]:
-    """The types to show: all events together only where there are no others."""
-    return list(_shown(types).values())
-
-
-def _shown(types: Mapping[str, Mask]) -> dict[str, Mask]:
-    several = len(types) > 1
-    return {name: mask for name, mask in types.items() if not (several and name == ALL_EVENTS)}
-
-
-def _panels(types: Mapping[str, Mask], x: str, y: str) -> tuple[Figure, list[Axes]]:
-    """A panel for each event type, side by side with the same axes."""
-    shown = _shown(types)
-    figure = Figure(figsize=(_PANEL[0] * max(len(shown), 2), _PANEL[1] + 0.5), layout="constrained")
-    panels = list(figure.subplots(1, len(shown), squeeze=False, sharex=True, sharey=True).ravel())
-    for panel, (name, mask) in zip(panels, shown.items(), strict=True):
+def _bands(
+    shown: Sequence[tuple[Contender, Values]],
+    types: Mapping[str, Mask],
+    energy: Values,
+    percents: Sequence[float],
+) -> tuple[Figure, list[Axes]]:
+    """A panel for each event type, side by side with the same axes; all events if there is none."""
+    parts = {name: mask for name, mask in types.items() if name != ALL_EVENTS} or dict(types)
+    figure = Figure(figsize=(_PANEL[0] * max(len(parts), 2), _PANEL[1] + 0.5), layout="constrained")
+    panels = list(figure.subplots(1, len(parts), squeeze=False, sharex=True, sharey=True).ravel())
+    for panel, (name, mask) in zip(panels, parts.items(), strict=True):
         panel.set_title(f"{name}, {mask.sum():,} events", fontsize="medium")
         panel.set_xscale("log")
-        panel.set_xlabel(x)
         panel.grid(alpha=0.3, lw=0.5)
-    panels[0].set_ylabel(y)
+        _draw_bands(panel, shown, mask, energy, percents)
     return figure, panels
 
 
@@ -143,7 +133,11 @@ def _colour(number: int) -> str:
     return _COLOURS[number % len(_COLOURS)]
 
 
-def _finish(figure: Figure, panels: Sequence[Axes], title: str) -> None:
+def _finished(figure: Figure, panels: Sequence[Axes], title: str, x: str, y: str) -> Figure:
+    """The figure with a title, names of the axes, and a legend below."""
     figure.suptitle(title, fontsize="medium")
+    figure.supxlabel(x, fontsize="medium")
+    figure.supylabel(y, fontsize="medium")
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False)
+    return figure
