@@ -45,7 +45,8 @@ def opening_angles(
         panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
         panel.yaxis.set_minor_formatter(NullFormatter())
     title = "Median opening angle; bands: 20 % to 80 % of the events"
-    return _finished(figure, panels, title, f"true {label} [GeV]", "opening angle [°]")
+    axes = f"true {label} [GeV]", "opening angle [°]"
+    return _finished(figure, panels, len(panels), title, *axes)
 
 
 def energy_residuals(
@@ -57,7 +58,8 @@ def energy_residuals(
     for panel in panels:
         panel.axhline(0, color="0.5", lw=0.8, zorder=0)
     title = f"Median residual of {label}; bands: central 68 % of the events"
-    return _finished(figure, panels, title, f"true {label} [GeV]", "log10(reconstructed / true)")
+    axes = f"true {label} [GeV]", "log10(reconstructed / true)"
+    return _finished(figure, panels, len(panels), title, *axes)
 
 
 def pull_distributions(contenders: Sequence[Contender], labels: Sequence[str]) -> Figure:
@@ -78,7 +80,7 @@ def pull_distributions(contenders: Sequence[Contender], labels: Sequence[str]) -
                 density = counts / (len(pulls) * (_PULLS[1] - _PULLS[0]))
                 panel.stairs(density, _PULLS, lw=1.5, label=contender.name, color=_colour(number))
     title = "Pulls; dashed: normal distribution"
-    return _finished(figure, panels, title, "residual / uncertainty", "density")
+    return _finished(figure, panels, columns, title, "residual / uncertainty", "density")
 
 
 def _bands(
@@ -133,11 +135,15 @@ def _colour(number: int) -> str:
     return _COLOURS[number % len(_COLOURS)]
 
 
-def _finished(figure: Figure, panels: Sequence[Axes], title: str, x: str, y: str) -> Figure:
+def _finished(
+    figure: Figure, panels: Sequence[Axes], columns: int, title: str, x: str, y: str
+) -> Figure:
     """The figure with a title, names of the axes, and a legend below."""
     figure.suptitle(title, fontsize="medium")
-    figure.supxlabel(x, fontsize="medium")
-    figure.supylabel(y, fontsize="medium")
+    for panel in panels:
+        panel.set_xlabel(x)
+    for panel in panels[::columns]:
+        panel.set_ylabel(y)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False)
     return figure
