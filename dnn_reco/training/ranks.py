@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, distributed
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from dnn_reco.errors import ConfigError, TrainingError
 from dnn_reco.nn.interface import Hits, Prediction
@@ -27,6 +31,7 @@ from dnn_reco.nn.whole_batch import WholeBatch, part_of
 
 # Ranks wait for each other, also while the first one builds the event store.
 _PATIENCE = timedelta(hours=6)
+_SECONDS_BETWEEN_LOOKS = 0.02
 
 
 @dataclass(frozen=True)
@@ -219,7 +224,11 @@ def join_ranks(device: str) -> Iterator[Ranks]:
     # signals and event numbers are on the CPU in any case: no step waits for a GPU for them
     backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
     try:
-        distributed.init_process_group(backend, timeout=_PATIENCE)
+        store, number, count = next(rendezvous("env://", timeout=_PATIENCE))
+        store = _unused_part(store, number, count)
+        distributed.init_process_group(
+            backend, store=store, rank=number, world_size=count, timeout=_PATIENCE
+        )
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
             f"the {count} processes of this training cannot meet ({error}): start them with "
@@ -230,6 +239,30 @@ def join_ranks(device: str) -> Iterator[Ranks]:
             int(os.environ.get(name, default))
             for name, default in (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
         )
-        yield Ranks(distributed.get_rank(), count, local_number, local_count)
+        yield Ranks(number, count, local_number, local_count)
     finally:
         distributed.destroy_process_group()
+
+
+def _unused_part(store: Store, number: int, count: int) -> PrefixStore:
+    """A part of the store that processes share in which nobody has written yet.
+
+    A `torchrun` that starts the processes again gives them the store that the former ones wrote
+    to (https://github.com/pytorch/pytorch/issues/135712), so addresses found there may be old. Each
+    process therefore asks the first one for the name of a new part, with a question of its own.
+    """
+    if number > 0:
+        question = uuid4().hex
+        store.set(f"question/{number}", question)
+        name = store.get(f"answer/{question}").decode()  # waits for it
+        store.set(f"{name}/{number}", "heard")
+        return PrefixStore(name, store)
+    name = uuid4().hex
+    others = list(range(1, count))
+    while others:
+        for each in others:
+            if store.check([f"question/{each}"]):
+                store.set(f"answer/{store.get(f'question/{each}').decode()}", name)
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        others = [each for each in others if not store.check([f"{name}/{each}"])]
+    return PrefixStore(name, store)

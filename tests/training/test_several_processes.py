@@ -16,6 +16,8 @@ from dnn_reco.commands.launch import run_processes
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 
+# where one that is stopped half-way has time left
+ITERATIONS = 100
 NORMALISED = {"use_batch_normalisation_list": True}
 LOSSES = "dnn_reco.modules.loss"
 SETTINGS: dict[str, dict[str, object]] = {
@@ -142,14 +144,16 @@ def workers_of(process: subprocess.Popen[bytes]) -> list[int]:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
-    run = prepared(tmp_path_factory.mktemp("uninterrupted") / "run", num_training_iterations=60)
+    run = prepared(
+        tmp_path_factory.mktemp("uninterrupted") / "run", num_training_iterations=ITERATIONS
+    )
     launch = [sys.executable, "-m", "dnn_reco", *command(run, "--processes", "2")]
     subprocess.run(launch, check=True, capture_output=True)
     return run
 
 
 def test_processes_that_are_asked_to_stop_save(tmp_path: Path, uninterrupted: SmallRun) -> None:
-    run, log = prepared(tmp_path / "run", num_training_iterations=60), tmp_path / "log"
+    run, log = prepared(tmp_path / "run", num_training_iterations=ITERATIONS), tmp_path / "log"
     options = command(run, "--processes", "2", "--checkpoint-exit-code", "85")
     launch = [sys.executable, "-m", "dnn_reco", *options]
     process = begin(launch, log)
@@ -163,9 +167,9 @@ def test_processes_that_are_asked_to_stop_save(tmp_path: Path, uninterrupted: Sm
         int(line.split(": ")[1])
         for line in (run.records / "training_steps.yaml").read_text().splitlines()
     )
-    assert 20 < first < 60
-    assert first + second == 60
-    expected, found = tensors(uninterrupted, 60), tensors(run, 60)
+    assert 20 < first < ITERATIONS
+    assert first + second == ITERATIONS
+    expected, found = tensors(uninterrupted, ITERATIONS), tensors(run, ITERATIONS)
     assert all(torch.equal(found[key], value) for key, value in expected.items())
 
 
@@ -173,15 +177,15 @@ def test_processes_that_are_asked_to_stop_save(tmp_path: Path, uninterrupted: Sm
 def test_torchrun_starts_again_after_a_process_was_killed(
     tmp_path: Path, uninterrupted: SmallRun
 ) -> None:
-    run, log = prepared(tmp_path / "run", num_training_iterations=60), tmp_path / "log"
+    run, log = prepared(tmp_path / "run", num_training_iterations=ITERATIONS), tmp_path / "log"
     module = ["-m", "dnn_reco", *command(run)]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     process = begin([*torchrun, "--nproc_per_node=2", "--max_restarts=1", *module], log)
-    wait_for("Step: 00000020", log, process)
+    wait_for("Step: 00000040", log, process)  # saved after the one before
     os.kill(workers_of(process)[1], signal.SIGKILL)
     assert process.wait(timeout=180) == 0, log.read_text()
     assert "Going on from" in log.read_text()
-    expected, found = tensors(uninterrupted, 60), tensors(run, 60)
+    expected, found = tensors(uninterrupted, ITERATIONS), tensors(run, ITERATIONS)
     assert all(torch.equal(found[key], value) for key, value in expected.items())
 
 
