@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from dnn_reco.commands.computing import resident_events, training_predictor
 from dnn_reco.commands.memory import keep_freed_memory
 from dnn_reco.commands.network import choose_device
 from dnn_reco.commands.selection import make_selection, selection_marks
@@ -166,6 +167,8 @@ def prepare(
         validation_set,
         selection,
         ranks,
+        training_predictor(config, network, torch_device),
+        resident_events(config.training.data_on_device, training_events, torch_device),
     )
     if checkpoint is not None:
         training.restore(checkpoint)

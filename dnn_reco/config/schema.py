@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from dnn_reco.config.value_types import (
+    AutoFlag,
     ColumnsByTable,
     CutsByName,
     Decay,
@@ -24,6 +25,7 @@ from dnn_reco.config.value_types import (
     LogBins,
     NameByName,
     Names,
+    NetworkPrecision,
     NotEmptyNames,
     NotNegativeNumber,
     Number,
@@ -375,6 +377,21 @@ class Training(Group):
         None,
         "Decay d of a moving average of the weights, for validation and prediction, that reaches "
         "back some 1 / (1 - d) iterations; empty: none.",
+    )
+    precision: NetworkPrecision = _key(
+        "tf32",
+        "How exactly a network of float32 computes in training: `float32`; `tf32`, the same but on "
+        "GPUs, which multiply with 11 binary digits; `bf16`, with 8, on all devices.",
+    )
+    compile: AutoFlag = _key(
+        False,
+        "Whether `torch.compile` translates the network for training: a minute at the start, then "
+        "fewer and larger operations; `auto`: on GPUs.",
+    )
+    data_on_device: AutoFlag = _key(
+        "auto",
+        "Whether all training events lie in the memory of the device; `auto`: of a GPU, where they "
+        "take less than a quarter of what is free.",
     )
 
 

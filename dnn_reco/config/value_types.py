@@ -128,6 +128,8 @@ Smoothing = Annotated[float, Field(ge=0, le=1), Allowed("a number from 0 to 1")]
 WholeNumber = Annotated[int, Field(ge=0), Allowed("a whole number >= 0")]
 PositiveWholeNumber = Annotated[int, Field(gt=0), Allowed("a whole number > 0")]
 Precision = Annotated[Literal["float32", "float64"], Allowed("float32 or float64")]
+NetworkPrecision = Annotated[Literal["float32", "tf32", "bf16"], Allowed("float32, tf32 or bf16")]
+AutoFlag = Annotated[Literal["auto"] | bool, Allowed("auto, true or false")]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list), Allowed("a name, or a list of names")]
 NotEmptyNames = Annotated[Names, Field(min_length=1)]
 DottedNames = Annotated[

@@ -18,6 +18,9 @@ from dnn_reco.data.event_set import Events, EventSet
 from dnn_reco.data.sampling import EventOrder
 from dnn_reco.nn.interface import Hits
 
+# So many batches ahead it is known which events come.
+LOOK_AHEAD = 8
+
 # Gives the weight of each event [B, 1].
 Weigh = Callable[[Events], Tensor]
 
@@ -138,7 +141,7 @@ class PrefetchedBatches:
         events: EventSet,
         numbers: Iterable[NDArray[np.integer]],
         pin: bool = False,
-        depth: int = 8,
+        depth: int = LOOK_AHEAD,
         weigh: Weigh | None = None,
         own: slice = slice(None),
     ) -> None:

@@ -140,6 +140,11 @@ class EventSet:
         """Labels [n, L] of events by number, as :meth:`read` gives them, without the hits."""
         return np.ascontiguousarray(self._read_records(numbers)[1]["labels"])
 
+    def num_stored_hits(self) -> int:
+        """Number of hits in the files of the store, those of dropped events among them."""
+        size = sum(_path(shard, "dom").stat().st_size for shard in self.shards)
+        return size // np.dtype(np.uint16).itemsize
+
     def _read_records(self, numbers: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[Any]]:
         """Shard [n] and record [n] of events by number."""
         numbers = np.asarray(numbers)

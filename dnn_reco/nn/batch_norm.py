@@ -36,6 +36,7 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise [B, C, *positions]."""
+        x = x.to(self.scale.dtype)  # convolutions may compute with fewer digits
         if self.training:
             mean, variance = mean_and_variance(x)
             with torch.no_grad():

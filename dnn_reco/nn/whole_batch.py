@@ -7,7 +7,6 @@ same values as if one process saw them all.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -33,22 +32,24 @@ class WholeBatch:
     add_up: Callable[[Tensor], Tensor]
 
 
-_whole: ContextVar[WholeBatch | None] = ContextVar("whole batch", default=None)
+# of this process; a ContextVar would be one that torch.compile cannot look into
+_whole: WholeBatch | None = None
 
 
 @contextmanager
 def part_of(whole: WholeBatch | None) -> Iterator[None]:
     """While this lasts, networks take what they see for a part of `whole`; None: for all of it."""
-    token = _whole.set(whole)
+    global _whole
+    before, _whole = _whole, whole
     try:
         yield
     finally:
-        _whole.reset(token)
+        _whole = before
 
 
 def keep_mask(x: Tensor, keep_prob: float) -> Tensor:
     """Which values dropout keeps: 1 / keep_prob or 0, in the shape [B, …] and type of x."""
-    whole = _whole.get()
+    whole = _whole
     shape = x.shape if whole is None else (whole.num_events, *x.shape[1:])
     mask = torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(keep_prob)
     part = mask if whole is None else mask[whole.first : whole.first + len(x)]
@@ -62,7 +63,7 @@ def dropout(x: Tensor, drop_prob: float) -> Tensor:
 
 def mean_and_variance(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and (biased) variance over events of x [B, …]."""
-    whole = _whole.get()
+    whole = _whole
     if whole is None:
         variance, mean = torch.var_mean(x, dim=0, correction=0)
         return mean, variance

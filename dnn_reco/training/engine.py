@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -24,10 +24,12 @@ from torch import Tensor
 
 from dnn_reco.data.batches import Batch, PrefetchedBatches, Weigh
 from dnn_reco.data.event_set import EventSet
+from dnn_reco.data.resident import ResidentBatches, ResidentEvents
 from dnn_reco.data.sampling import stream_key
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.interface import LabelKeys, Network
 from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.nn.predictor import Predictor
 from dnn_reco.training.average import WeightAverage
 from dnn_reco.training.best import BestSoFar
 from dnn_reco.training.biased_selection import BiasedSelection
@@ -65,6 +67,8 @@ _log = logging.getLogger(__name__)
 # So many iterations back it is known which events they held: more than between two looks at whether
 # all is finite, and batches that are read ahead.
 _NUM_RECENT = 200
+
+Batches: TypeAlias = PrefetchedBatches | ResidentBatches
 
 _ANOTHER_MODEL = (
     "Give this config a unique_name (model_checkpoint_path) of its own, or set "
@@ -106,6 +110,10 @@ class Training:
     ranks
         The processes that train together: all of them take the same steps, the first one alone
         validates, tells and saves.
+    predict
+        The network as it shall compute (:func:`dnn_reco.nn.predictor.predictor`); None: as it is.
+    resident
+        The training events, where they lie in the memory of the device.
     """
 
     def __init__(
@@ -125,6 +133,8 @@ class Training:
         validation_set: ValidationSet | None = None,
         selection: BiasedSelection | None = None,
         ranks: Ranks | None = None,
+        predict: Predictor | None = None,
+        resident: ResidentEvents | None = None,
     ) -> None:
         self.network = network
         self.label_names = tuple(label_names)
@@ -133,13 +143,20 @@ class Training:
         self.training_events = training_events
         self.plan = plan
         self.event_weights = event_weights
+        self.resident = resident
         self.selection = selection
         self.ranks = ranks or Ranks()
         self.came_from: Path | None = None  # the checkpoint
         self.device = label_weights.initial.device
         self.average = None if plan.ema_decay is None else WeightAverage(network, plan.ema_decay)
         self.judge = Judge(
-            network, label_transform, label_keys, label_names, objectives, label_weights
+            network,
+            label_transform,
+            label_keys,
+            label_names,
+            objectives,
+            label_weights,
+            predict or network,
         )
         self.validation = Validation(
             self.judge,
@@ -231,7 +248,7 @@ class Training:
                 self._save(record)
             return received
 
-    def batches(self, first: int, asked_to_stop: Callable[[], object]) -> PrefetchedBatches:
+    def batches(self, first: int, asked_to_stop: Callable[[], object]) -> Batches:
         """Batches from iteration `first` on, with the hits of those events that this rank reads.
 
         Parameters
@@ -241,12 +258,16 @@ class Training:
         asked_to_stop
             Tells whether a signal came: biased selection may look for events for a long time.
         """
+        numbers = self._event_numbers(first, asked_to_stop)
+        own = self.ranks.part(self.plan.batch_size)
+        if self.resident is not None:
+            return ResidentBatches(self.resident, numbers, self.event_weights, own)
         return PrefetchedBatches(
             self.training_events,
-            self._event_numbers(first, asked_to_stop),
+            numbers,
             pin=self.device.type == "cuda",
             weigh=self.event_weights,
-            own=self.ranks.part(self.plan.batch_size),
+            own=own,
         )
 
     def _reports(self, first: int) -> AbstractContextManager[Reports | None]:
@@ -320,7 +341,7 @@ class Training:
         iteration: int,
         found: Mapping[str, Any],
         norms: Mapping[str, Tensor],
-        batches: PrefetchedBatches,
+        batches: Batches,
         reports: Reports,
     ) -> None:
         """Tell how an iteration went, and what its validations found."""
@@ -335,7 +356,7 @@ class Training:
         iteration: int,
         norms: Mapping[str, Tensor],
         seconds: float,
-        batches: PrefetchedBatches,
+        batches: Batches,
     ) -> RunState:
         """How the run stands after an iteration."""
         weights = self.label_weights.current.tolist()

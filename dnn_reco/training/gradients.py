@@ -105,6 +105,9 @@ class GradientMean:
     def add(self, gradient: Gradient) -> Tensor:
         """Take note of the gradient of one batch; returns the global norm of the mean so far."""
         self._count += 1
+        if self._count == 1 and self._num_batches > 1:
+            # a network that plays CUDA graphs writes the next gradient to the same place
+            gradient = _replaced(gradient, [part.clone() for part in _parts(gradient)])
         self._sum = [
             old if new is None else new if old is None else old + new
             for old, new in zip(self._sum, gradient, strict=True)

@@ -15,6 +15,7 @@ from dnn_reco.modules.loss.residual import mask_untrained, residual_trafo
 from dnn_reco.modules.loss.special_labels import true_label_names
 from dnn_reco.nn.interface import LabelKeys, Network, Prediction
 from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.nn.predictor import Predictor
 from dnn_reco.training.label_weights import LabelWeights
 from dnn_reco.training.objectives import Objective
 from dnn_reco.training.ranks import Ranks
@@ -57,6 +58,8 @@ class Judge:
         The optimizers, with their losses.
     label_weights
         Weights of the labels.
+    predict
+        The network as it shall compute (:func:`dnn_reco.nn.predictor.predictor`).
     """
 
     def __init__(
@@ -67,8 +70,10 @@ class Judge:
         label_names: Sequence[str],
         objectives: Sequence[Objective],
         label_weights: LabelWeights,
+        predict: Predictor,
     ) -> None:
         self.network = network
+        self.predict = predict
         self.label_transform = label_transform
         self.label_keys = label_keys
         self.label_names = tuple(label_names)
@@ -95,9 +100,9 @@ class Judge:
             The processes that predict a part of it each; None: this one predicts all.
         """
         prediction = (
-            self.network(batch.hits)
+            self.predict(batch.hits)
             if ranks is None
-            else ranks.predict(self.network, batch.hits, len(batch.labels))
+            else ranks.predict(self.predict, batch.hits, len(batch.labels))
         )
         predicted = PredictedBatch(batch, prediction)
         truth = Truth(batch.labels, self.label_transform(batch.labels))

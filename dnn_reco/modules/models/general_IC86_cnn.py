@@ -22,6 +22,7 @@ from dnn_reco.nn.direction import DirectionSettings
 from dnn_reco.nn.fc_layers import FCLayers
 from dnn_reco.nn.interface import Hits, NetworkSpec, Prediction
 from dnn_reco.nn.label_head import LabelHead
+from dnn_reco.nn.predictor import in_full_precision
 from dnn_reco.nn.settings import parse_conv_settings, parse_fc_settings
 from dnn_reco.nn.whole_batch import dropout
 
@@ -241,9 +242,20 @@ class GeneralIC86CNN(nn.Module):
 
     def forward(self, hits: Hits) -> Prediction:
         """Predict labels and uncertainties of a batch of events."""
-        flat = self._flat_features(hits)
-        labels_trafo, labels, logits = self.label_head(self.fc(flat))
-        uncertainty_trafo = self._uncertainty(flat, labels_trafo)
+        return self.read_grid(*self.place_on_grid(hits))
+
+    def place_on_grid(self, hits: Hits) -> tuple[Tensor, Tensor]:
+        """Transformed main array [B, 10, 10, 60, F] and DeepCore [B, 8, 60, F]."""
+        main, deepcore = self.densify(hits)
+        return main, deepcore
+
+    def read_grid(self, main: Tensor, deepcore: Tensor) -> Prediction:
+        """Predict from what :meth:`place_on_grid` gives."""
+        flat = self._flat_features(main, deepcore)
+        with in_full_precision(flat.device):
+            flat = flat.to(main.dtype)
+            labels_trafo, labels, logits = self.label_head(self.fc(flat))
+            uncertainty_trafo = self._uncertainty(flat, labels_trafo)
         return Prediction(
             labels_trafo=labels_trafo,
             uncertainty_trafo=uncertainty_trafo,
@@ -252,9 +264,8 @@ class GeneralIC86CNN(nn.Module):
             logits=logits,
         )
 
-    def _flat_features(self, hits: Hits) -> Tensor:
+    def _flat_features(self, main: Tensor, deepcore: Tensor) -> Tensor:
         """Outputs of the three branches [B, features]."""
-        main, deepcore = self.densify(hits)
         # [B, string, om, bin] -> [B, 1, om, channel], channel = (bin, string)
         deepcore = deepcore.permute(0, 2, 3, 1).flatten(2).unsqueeze(1)
         num_upper = NUM_UPPER_DEEPCORE_DOMS

@@ -1,0 +1,108 @@
+"""Precision, compilation and where events lie: the training stays what it is."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_run import MODEL_KWARGS, SmallRun, make_small_run
+from tiny_network import tiny
+
+from dnn_reco.commands.trafo import run_trafo
+from dnn_reco.commands.train import run_train
+from dnn_reco.errors import ConfigError
+
+NORMALISED = {"use_batch_normalisation_list": True}
+KWARGS = {
+    **MODEL_KWARGS,
+    "conv_ic78_settings": {**MODEL_KWARGS["conv_ic78_settings"], **NORMALISED},
+    "enforce_direction_norm": False,
+}
+
+
+def trained(folder: Path, **changes: object) -> dict[str, torch.Tensor]:
+    """All tensors of the last checkpoint of a training."""
+    run = make_small_run(folder, **{"num_training_iterations": 30, **changes})
+    run_trafo(run.config(), 1, None, overwrite=False)
+    assert run_train(run.config(), "cpu", 1, None, None) == 0
+    return load_file(run.checkpoints / "checkpoint-00000030" / "state.safetensors")
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_events_in_memory_train_the_same_network(tmp_path: Path, biased: bool) -> None:
+    selection = {
+        "nn_biased_selection": {
+            "biased_fraction": 0.3,
+            "reload_frequency": 1,
+            "true_minus_pred_greater": {"EnergyVisible": 0.0},
+        }
+    }
+    changes = selection if biased else {"event_weight_class": "functions_of_a_user.weigh_in_batch"}
+    read, there = (
+        trained(tmp_path / str(wanted), data_on_device=wanted, **changes)
+        for wanted in (False, True)
+    )
+    assert read.keys() == there.keys()
+    assert all(torch.equal(there[name], value) for name, value in read.items())
+
+
+def test_a_training_in_bfloat16_keeps_float32(tmp_path: Path) -> None:
+    tensors = trained(tmp_path, precision="bf16", model_kwargs=KWARGS)
+    kinds = {value.dtype for name, value in tensors.items() if name.startswith("network/")}
+    assert kinds == {torch.float32}
+    assert all(value.isfinite().all() for value in tensors.values())
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
+def test_a_compiled_training_is_the_same(tmp_path: Path) -> None:
+    layer = {
+        "num_filters_list": [2],
+        "pooling_type_list": [False],
+        "method_list": "convolution",
+        "activation_list": "elu",
+    }
+    dense = {"fc_sizes": [-1], "activation_list": [""]}
+    small = {
+        "conv_upper_deepcore_settings": {**layer, "filter_size_list": [[1, 3]]},
+        "conv_lower_deepcore_settings": {**layer, "filter_size_list": [[1, 3]]},
+        "conv_ic78_settings": {**layer, "filter_size_list": [[3, 3, 3]]},
+        "fc_settings": dense,
+        "fc_unc_settings": dense,
+        "keep_prob_flat": 0.9,
+    }
+    plain, compiled = (
+        trained(tmp_path / str(w), compile=w, float_precision="float64", model_kwargs=small)
+        for w in (False, True)
+    )
+    assert plain.keys() == compiled.keys()
+    for name, value in plain.items():
+        torch.testing.assert_close(compiled[name], value, rtol=1e-6, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"precision": "bf16", "float_precision": "float64"}, "contradicts float_precision"),
+        (
+            {"compile": True, **tiny(random_seed=1, dtype="float32")},
+            "TinyNetwork does not place hits on a grid",
+        ),
+        (
+            {
+                "compile": True,
+                "model_optimizer_dict": {
+                    name: {"loss_class": "dnn_reco.modules.loss.default_loss.mse", "vars": [name]}
+                    for name in ("pred", "unc")
+                },
+            },
+            "more than one optimizer",
+        ),
+    ],
+)
+def test_what_cannot_be_is_told(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    run: SmallRun = make_small_run(tmp_path, **changes)
+    run_trafo(run.config(), 1, None, overwrite=False)
+    with pytest.raises(ConfigError, match=message):
+        run_train(run.config(), "cpu", 1, None, None)
+    assert not run.checkpoints.exists()
