@@ -167,6 +167,11 @@ def trafo_command(
     "command with torchrun instead.",
 )
 @_checkpoint_exit_code
+@click.option(
+    "--deterministic",
+    is_flag=True,
+    help="Let GPUs add in a fixed order, so that two runs agree in each bit, as on CPUs; slower.",
+)
 @_cache_dir
 @_log_level
 @_num_threads
@@ -176,6 +181,7 @@ def train_command(
     device: str,
     processes: int,
     checkpoint_exit_code: int | None,
+    deterministic: bool,
     cache_dir: str | None,
     log_level: str,
     num_threads: int,
@@ -205,12 +211,17 @@ def train_command(
             "--num-threads": num_threads,
         }
         given = [f"{name}={value}" for name, value in options.items() if value is not None]
-        sys.exit(run_processes(processes, ["train", *config_files, *given]))
+        flags = ["--deterministic"] if deterministic else []
+        sys.exit(run_processes(processes, ["train", *config_files, *given, *flags]))
     config = _start(config_files, log_level, num_threads, overrides)
     from dnn_reco.commands.train import run_stages
     from dnn_reco.config import load_stages
 
     stages = load_stages(config_files, overrides) if config.training.training_stages else (config,)
+    if deterministic:
+        from dnn_reco.commands.computing import compute_deterministically
+
+        compute_deterministically()
     sys.exit(run_stages(stages, device, num_threads, cache_dir, checkpoint_exit_code))
 
 

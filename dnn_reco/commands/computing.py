@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Literal
 
 import torch
@@ -18,6 +19,13 @@ from dnn_reco.training.monitor import device_name
 _log = logging.getLogger(__name__)
 
 _SHARE_OF_FREE_MEMORY = 1 / 4
+
+
+def compute_deterministically() -> None:
+    """Let this process, on GPUs, add in an order that is always the same."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True)
 
 
 def training_predictor(config: Config, network: Network, device: torch.device) -> Predictor:

@@ -115,8 +115,9 @@ def size_in_memory(events: EventSet) -> int:
     """Bytes that the events of a set take in memory as :class:`ResidentEvents`."""
     sample = events.read(np.arange(1))
     features, labels, misc = (
-        columns.shape[1] * columns.itemsize
+        int(columns.shape[1] * columns.itemsize)
         for columns in (sample.features, sample.labels, sample.misc)
     )
     bytes_per_hit = _DOM_TYPE.itemsize + features
-    return events.num_stored_hits() * bytes_per_hit + len(events) * (labels + misc)
+    num_hits = events.num_stored_hits()
+    return num_hits * bytes_per_hit + len(events) * (labels + misc)

@@ -251,12 +251,7 @@ class Training:
     def batches(self, first: int, asked_to_stop: Callable[[], object]) -> Batches:
         """Batches from iteration `first` on, with the hits of those events that this rank reads.
 
-        Parameters
-        ----------
-        first
-            Number of the iteration.
-        asked_to_stop
-            Tells whether a signal came: biased selection may look for events for a long time.
+        A biased selection may look for events for long; it gives up once it is `asked_to_stop`.
         """
         numbers = self._event_numbers(first, asked_to_stop)
         own = self.ranks.part(self.plan.batch_size)

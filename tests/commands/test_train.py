@@ -100,6 +100,19 @@ def test_without_num_threads_it_keeps_to_the_slot_of_the_batch_system(
     assert "trainable weights, on CPU, 1 thread(s)." in result.err
 
 
+def test_nothing_in_a_training_depends_on_an_order_of_chance(
+    trained: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch refuses what it cannot do in a fixed order, on CPUs as well."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    try:
+        result = trained.run("train", "--iterations", "2", "--deterministic")
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert result.exit_code == 0, result.err
+
+
 def test_log_level_error_leaves_the_validations_alone(trained: Workspace) -> None:
     trained.set("validation_frequency", "1")
     result = trained.run("train", "--iterations", "2", "--log_level", "ERROR")
