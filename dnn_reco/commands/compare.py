@@ -50,6 +50,7 @@ from dnn_reco.inference.predict import Predictions, predict
 from dnn_reco.nn.from_config import network_spec
 from dnn_reco.nn.interface import LabelKeys
 from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.nn.predictor import allow_tf32
 from dnn_reco.training.engine import Training
 from dnn_reco.training.ranks import Ranks
 from dnn_reco.transform import load_transformation
@@ -226,6 +227,7 @@ def _evaluate(entry: Entry, events: EventSet, settings: CompareSettings) -> Answ
     config = entry.settled()
     device = choose_device(settings.device)
     torch.set_num_threads(_threads(settings))
+    allow_tf32(False)  # the same digits for all, whatever the training before used
     transformation = load_transformation(Path(config.trafo.trafo_model_path))
     keys = network_spec(config, transformation).label_keys
     network = trained_network(config, device)
