@@ -172,6 +172,12 @@ def trafo_command(
     is_flag=True,
     help="Let GPUs add in a fixed order, so that two runs agree in each bit, as on CPUs; slower.",
 )
+@click.option(
+    "--estimate",
+    is_flag=True,
+    help="Train nothing: try it for some seconds, and print the time, memory and disk space that "
+    "the training will need, and the line that asks a cluster for them.",
+)
 @_cache_dir
 @_log_level
 @_num_threads
@@ -182,6 +188,7 @@ def train_command(
     processes: int,
     checkpoint_exit_code: int | None,
     deterministic: bool,
+    estimate: bool,
     cache_dir: str | None,
     log_level: str,
     num_threads: int,
@@ -196,9 +203,14 @@ def train_command(
       CUDA_VISIBLE_DEVICES=0 dnn-reco train getting_started.yaml
       dnn-reco train getting_started.yaml --iterations 1000 --device cpu --num_threads 2
       dnn-reco train getting_started.yaml --processes 4
+      dnn-reco train getting_started.yaml --estimate
       torchrun --nnodes 2 --nproc_per_node 4 … train_model.py getting_started.yaml
     """
     overrides = {} if iterations is None else {"num_training_iterations": iterations}
+    if estimate and (processes > 1 or os.environ.get("WORLD_SIZE", "1") != "1"):
+        raise click.UsageError(
+            "--estimate measures a training in one process: leave out --processes and torchrun"
+        )
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         from dnn_reco.commands.launch import run_processes
 
@@ -214,7 +226,6 @@ def train_command(
         flags = ["--deterministic"] if deterministic else []
         sys.exit(run_processes(processes, ["train", *config_files, *given, *flags]))
     config = _start(config_files, log_level, num_threads, overrides)
-    from dnn_reco.commands.train import run_stages
     from dnn_reco.config import load_stages
 
     stages = load_stages(config_files, overrides) if config.training.training_stages else (config,)
@@ -222,6 +233,12 @@ def train_command(
         from dnn_reco.commands.computing import compute_deterministically
 
         compute_deterministically()
+    if estimate:
+        from dnn_reco.commands.estimate import run_estimate
+
+        sys.exit(run_estimate(stages, device, num_threads, cache_dir, iterations))
+    from dnn_reco.commands.train import run_stages
+
     sys.exit(run_stages(stages, device, num_threads, cache_dir, checkpoint_exit_code))
 
 

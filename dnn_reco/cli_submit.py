@@ -112,5 +112,7 @@ def _train_overrides(
         raise click.UsageError("config files stand before --, options of dnn-reco train after it")
     if given["checkpoint_exit_code"] is not None:
         raise click.UsageError("--checkpoint-exit-code is set by dnn-reco submit")
+    if given["estimate"]:
+        raise click.UsageError("--estimate belongs to dnn-reco train, before a job is submitted")
     iterations = given["iterations"]
     return {} if iterations is None else {"num_training_iterations": iterations}

@@ -34,6 +34,13 @@ def _matches(pattern: str) -> list[str]:
     return [pattern] if os.path.exists(pattern) else glob.glob(pattern)  # noqa: PTH110, PTH207
 
 
+def existing_part(path: Path) -> Path:
+    """The path itself or, as long as it does not exist, the nearest folder above it that does."""
+    while not path.exists():
+        path = path.parent
+    return path
+
+
 @contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
     """A fresh folder beside `path`, removed on leaving whatever happens.

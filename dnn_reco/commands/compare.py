@@ -6,11 +6,11 @@ import importlib
 import json
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -26,15 +26,22 @@ from dnn_reco.commands.comparison_entry import (
     make_entries,
     tell_schedule,
 )
+from dnn_reco.commands.needs import iterations_within
 from dnn_reco.commands.network import choose_device, trained_network
 from dnn_reco.commands.settings import event_store, label_weight
-from dnn_reco.commands.speed import affordable_iterations
 from dnn_reco.commands.trafo import make_transformation
-from dnn_reco.commands.train import farewell, is_done, prepare, train_stage
+from dnn_reco.commands.train import (
+    farewell,
+    is_done,
+    open_all_data,
+    prepare,
+    prepare_to_go_on,
+    train_stage,
+)
 from dnn_reco.config import Config
 from dnn_reco.data.build import open_events
 from dnn_reco.data.event_set import EventSet
-from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.errors import ConfigError, DataError, TrainingError
 from dnn_reco.evaluation.comparison import (
     Comparison,
     Contender,
@@ -52,6 +59,7 @@ from dnn_reco.nn.interface import LabelKeys
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.nn.predictor import allow_tf32
 from dnn_reco.training.engine import Training
+from dnn_reco.training.pace import measure_pace
 from dnn_reco.training.ranks import Ranks
 from dnn_reco.transform import load_transformation
 from dnn_reco.workers import available_cpus
@@ -59,6 +67,8 @@ from dnn_reco.workers import available_cpus
 _log = logging.getLogger(__name__)
 
 _PRINT_OUT = "print_out.txt"
+# Part of a time that is spent, besides, on measuring how many iterations fit into it [s].
+_SHARE_TO_MEASURE, _LEAST_SECONDS, _MOST_SECONDS = 0.05, 1.0, 20.0
 # Labels that may hold the energy [GeV], besides that of `label_particle_keys`.
 _ENERGIES = ("EnergyVisible", "PrimaryEnergy")
 
@@ -192,14 +202,30 @@ def _make_ready(entry: Entry, settings: CompareSettings) -> None:
         return
     tell_schedule(entry)
     make_transformation(entry.config(), settings.num_threads, entry.cache_dir, overwrite=False)
-    with tempfile.TemporaryDirectory() as folder:
-        trial = entry.config(model_save_model=False, log_path=folder)
-        training = _prepared(entry, trial, settings, restore=False)
-        iterations = settings.iterations
-        if settings.seconds is not None:
-            iterations = affordable_iterations(training, settings.seconds)
+    open_data = partial(open_all_data, cache_dir=entry.cache_dir)
+    trial = prepare(entry.config(), settings.device, settings.num_threads, open_data, Ranks())
+    iterations = settings.iterations
+    if settings.seconds is not None:
+        iterations = _iterations_within(settings.seconds, trial, entry)
     assert iterations is not None
     entry.settle(iterations)
+
+
+def _iterations_within(seconds: float, trial: Training, entry: Entry) -> int:
+    """How many iterations of a training fit into a time; the trial is used up in measuring it."""
+    measuring = min(max(_SHARE_TO_MEASURE * seconds, _LEAST_SECONDS), _MOST_SECONDS)
+    try:
+        with temporary_beside(entry.folder) as folder:
+            pace = measure_pace(trial, 0, folder, measuring, lambda share: None)
+    except TrainingError as error:
+        raise TrainingError(
+            f"'{entry.name}' diverges in the iterations that were tried: 'dnn-reco train' stops "
+            "there, too, and says why"
+        ) from error
+    iterations = iterations_within(seconds, trial.plan, pace)
+    step = pace.step + pace.choosing
+    _log.info("An iteration takes %.4g s: %s fit into %g s.", step, f"{iterations:,}", seconds)
+    return iterations
 
 
 def _train(entry: Entry, settings: CompareSettings) -> int | None:
@@ -208,18 +234,15 @@ def _train(entry: Entry, settings: CompareSettings) -> int | None:
     if is_done(config):
         _log.info("Trained already, in '%s'.", entry.folder)
         return None
-    training = _prepared(entry, config, settings, restore=True)
+    training = prepare_to_go_on(
+        config, settings.device, settings.num_threads, entry.cache_dir, True, Ranks()
+    )
     with (entry.folder / _PRINT_OUT).open("a", buffering=1) as file, redirect_stdout(file):
         start = time.perf_counter()
         received, _ = train_stage(training, config)
         entry.add_seconds(time.perf_counter() - start)
     code = farewell(training, received, settings.checkpoint_exit_code)
     return None if received is None else code
-
-
-def _prepared(entry: Entry, config: Config, settings: CompareSettings, restore: bool) -> Training:
-    device, threads = settings.device, settings.num_threads
-    return prepare(config, device, threads, entry.cache_dir, restore, Ranks())
 
 
 def _evaluate(entry: Entry, events: EventSet, settings: CompareSettings) -> Answers:

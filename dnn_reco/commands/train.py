@@ -6,6 +6,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -48,6 +49,9 @@ from dnn_reco.workers import available_cpus
 
 _log = logging.getLogger(__name__)
 
+# From a config and the number of threads: training and validation events.
+OpenData = Callable[[Config, int], tuple[EventSet, EventSet]]
+
 
 def run_stages(
     stages: Sequence[Config],
@@ -65,6 +69,11 @@ def run_stages(
     """
     for config in stages:  # mistakes in later stages shall show now
         config.require(*TRAINING_KEYS)
+        if len(stages) > 1 and not config.model.model_save_model:
+            raise ConfigError(
+                "training_stages hand the network on by checkpoints, which 'model_save_model: "
+                "False' forbids: remove one of the two"
+            )
     with join_ranks(device) as ranks:
         if not ranks.is_first:
             logging.getLogger("dnn_reco").setLevel(logging.ERROR)
@@ -87,7 +96,7 @@ def _run_stages(
             if done:
                 continue
         with ranks.first_goes_first():  # it builds the event store, and tells of mistakes
-            training = prepare(config, device, num_threads, cache_dir, restore, ranks)
+            training = prepare_to_go_on(config, device, num_threads, cache_dir, restore, ranks)
         received, has_run = train_stage(training, config)
         if received is not None or training.out_of_patience:
             break
@@ -106,7 +115,7 @@ def run_train(
     return run_stages([config], device, num_threads, cache_dir, checkpoint_exit_code)
 
 
-def prepare(
+def prepare_to_go_on(
     config: Config,
     device: str,
     num_threads: int,
@@ -120,6 +129,28 @@ def prepare(
     ----------
     restore
         Whether to go on from the latest checkpoint.
+    """
+    open_data = partial(open_all_data, cache_dir=cache_dir)
+    training = prepare(config, device, num_threads, open_data, ranks)
+    checkpoint = _find_checkpoint(config, restore, ranks)
+    if checkpoint is not None:
+        training.restore(checkpoint)
+    return training
+
+
+def prepare(
+    config: Config,
+    device: str,
+    num_threads: int,
+    open_data: OpenData,
+    ranks: Ranks,
+) -> Training:
+    """All that a stage of a training needs, as it is before the first iteration.
+
+    Parameters
+    ----------
+    open_data
+        Gives the training and the validation events of a config.
     """
     torch_device = _device_of_rank(device, ranks)
     threads = num_threads or available_cpus()
@@ -140,14 +171,14 @@ def prepare(
             f"a batch_size of {plan.batch_size} cannot be shared by {ranks.count} processes: raise "
             "it, or start fewer"
         )
-    training_events, validation_events = _open_data(config, threads, cache_dir)
+    training_events, validation_events = open_data(config, threads)
+    _check_columns(training_events, validation_events)
     check_settings(transformation, transform_settings(config, training_events.names), path)
     weights = label_weights(config, spec.label_names)
     label_transform = LabelTransform(transformation).to(torch_device)
     selection = make_selection(config, marks, network, label_transform, spec, training_events)
     validation_set = _validation_set(config, validation_events, event_weights)
-    checkpoint = _find_checkpoint(config, restore, ranks)
-    training = Training(
+    return Training(
         network,
         label_transform,
         spec.label_keys,
@@ -170,9 +201,6 @@ def prepare(
         training_predictor(config, network, torch_device),
         resident_events(config.training.data_on_device, training_events, torch_device),
     )
-    if checkpoint is not None:
-        training.restore(checkpoint)
-    return training
 
 
 def _device_of_rank(name: str, ranks: Ranks) -> torch.device:
@@ -199,14 +227,10 @@ def train_stage(training: Training, config: Config) -> tuple[signal.Signals | No
     """Train a stage; returns the signal that ended it, and whether there was anything to do."""
     plan = training.plan
     if training.progress.iterations >= plan.num_iterations:
-        _log.info(
-            "Nothing to do: %d iterations are done, num_training_iterations is %d.",
-            training.progress.iterations,
-            plan.num_iterations,
-        )
+        _log.info("%s", all_is_done(training.progress.iterations, plan.num_iterations))
         return None, False
     if training.out_of_patience:
-        _log.info("Nothing to do: %s", _out_of_patience(training))
+        _log.info("Nothing to do: %s", out_of_patience(training))
         return None, False
     if plan.checkpoints is not None:
         with temporary_beside(plan.checkpoints / "probe"):
@@ -231,7 +255,7 @@ def _user_functions(
     return event_weights, evaluation
 
 
-def _open_data(config: Config, threads: int, cache_dir: str | None) -> tuple[EventSet, EventSet]:
+def open_all_data(config: Config, threads: int, cache_dir: str | None) -> tuple[EventSet, EventSet]:
     """Training and validation events, from the event store."""
     store = event_store(config, cache_dir)
     jobs = min(config.general.num_jobs, threads)
@@ -242,11 +266,6 @@ def _open_data(config: Config, threads: int, cache_dir: str | None) -> tuple[Eve
         _log.info("%s: %d events in %d file(s).", key, len(events), len(files))
         sets.append(events)
     training, validation = sets
-    if training.names != validation.names:
-        raise DataError(
-            "training_data_file and validation_data_file offer different labels or misc values: "
-            f"{training.names} and {validation.names}"
-        )
     if len(training) < config.general.batch_size:
         _log.warning(
             "There are only %d training events for a batch_size of %d: every batch holds events "
@@ -255,6 +274,14 @@ def _open_data(config: Config, threads: int, cache_dir: str | None) -> tuple[Eve
             config.general.batch_size,
         )
     return training, validation
+
+
+def _check_columns(training: EventSet, validation: EventSet) -> None:
+    if training.names != validation.names:
+        raise DataError(
+            "training_data_file and validation_data_file offer different labels or misc values: "
+            f"{training.names} and {validation.names}"
+        )
 
 
 def _make_plan(config: Config) -> TrainingPlan:
@@ -375,12 +402,17 @@ def _recorder(config: Config, training_step: int) -> Callable[[Progress], None]:
     return record
 
 
-def _announce(training: Training) -> None:
+def num_weights(training: Training) -> int:
+    """Number of weights that are trained."""
     parameters = {id(p): p.numel() for o in training.objectives for p in o.parameters.values()}
+    return sum(parameters.values())
+
+
+def _announce(training: Training) -> None:
     count = training.ranks.count
     _log.info(
         "Network: %s trainable weights, on %s%s.",
-        f"{sum(parameters.values()):,}",
+        f"{num_weights(training):,}",
         device_name(training.device),
         "" if count == 1 else f", in {count} processes",
     )
@@ -402,7 +434,7 @@ def farewell(
     if done == 0:
         saved = "so there is nothing to save yet"
     if training.out_of_patience:
-        _log.info("Stopping early: %s", _out_of_patience(training))
+        _log.info("Stopping early: %s", out_of_patience(training))
     if received is None:
         _log.info("Training is done: %d iterations, %s.", done, saved)
         return 0
@@ -412,7 +444,12 @@ def farewell(
     return 128 + signal.SIGTERM if checkpoint_exit_code is None else checkpoint_exit_code
 
 
-def _out_of_patience(training: Training) -> str:
+def all_is_done(done: int, wanted: int) -> str:
+    """What to say of a training that has all its iterations."""
+    return f"Nothing to do: {done} iterations are done, num_training_iterations is {wanted}."
+
+
+def out_of_patience(training: Training) -> str:
     """Why training ends before the planned number of iterations."""
     best = training.progress.best
     assert best is not None

@@ -82,6 +82,16 @@ def open_events(
     return EventSet(store, shards)
 
 
+def missing_files(store: EventStore, sources: Sequence[Path]) -> list[Path]:
+    """Files that the store lacks; the first usable one is built, as it defines the columns."""
+    first = _first_usable(store, sources)
+    return [
+        source
+        for source in sources
+        if source != first.source and store.find(source, first.names) is None
+    ]
+
+
 def _first_usable(store: EventStore, sources: Sequence[Path]) -> Shard:
     """The shard of the first file that can be read: it defines the columns for all others."""
     errors: list[str] = []
@@ -129,13 +139,13 @@ def _build_parallel(
     first: Shard,
 ) -> Generator[Outcome]:
     """Build shards, in worker processes where that pays; a few files ahead of what is asked for."""
-    size = sum(_file_size(source) for source in sources)
-    expected = size * shard_size(first) / max(1, _file_size(first.source))
+    size = sum(file_size(source) for source in sources)
+    expected = size * shard_size(first) / max(1, file_size(first.source))
     _log.info(
         f"Building the event store '{store.folder}' from {len(sources)} file(s): up to "
         f"{expected / 1e6:,.0f} MB, {free_space(store.folder) / 1e9:,.1f} GB are free."
     )
-    workers = 1 if size < _WORTH_WORKERS else min(num_jobs, len(sources), available_cpus())
+    workers = num_workers(sources, num_jobs)
     build = partial(_build_one, store, names)
     advice = "try again with fewer num_jobs; the part of the event store that is built is kept"
     with closing(in_workers(build, sources, workers, advice)) as outcomes:
@@ -144,7 +154,14 @@ def _build_parallel(
         )
 
 
-def _file_size(source: Path) -> int:
+def num_workers(sources: Sequence[Path], num_jobs: int) -> int:
+    """Processes that build the shards of these files, where `num_jobs` are allowed."""
+    size = sum(file_size(source) for source in sources)
+    return 1 if size < _WORTH_WORKERS else min(num_jobs, len(sources), available_cpus())
+
+
+def file_size(source: Path) -> int:
+    """Bytes of a file; 0 if it is none."""
     return source.stat().st_size if source.is_file() else 0
 
 

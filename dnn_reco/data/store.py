@@ -40,7 +40,7 @@ from dnn_reco.data.records import (
     load_records,
 )
 from dnn_reco.errors import DataError
-from dnn_reco.files import temporary_beside, write_atomically
+from dnn_reco.files import existing_part, temporary_beside, write_atomically
 
 # To be raised whenever the content or the layout of a store changes.
 _VERSION = 2
@@ -344,6 +344,4 @@ def shard_size(shard: Shard) -> int:
 
 def free_space(folder: Path) -> int:
     """Free bytes on the disk of a folder that may not exist yet."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+    return shutil.disk_usage(existing_part(folder)).free

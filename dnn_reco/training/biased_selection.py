@@ -127,6 +127,8 @@ class BiasedSelection:
     ----------
     seconds
         Time that choosing has taken so far.
+    num_chosen
+        Events chosen in that time, each as often as it is used.
     interesting_share
         Share of interesting events in the pool that was offered last.
     balance
@@ -156,6 +158,7 @@ class BiasedSelection:
     ) -> None:
         self.plan = plan
         self.seconds = 0.0
+        self.num_chosen = 0
         self.interesting_share = 0.0
         self.balance = 0.0
         self._events, self._order, self._batch_size = events, order, batch_size
@@ -267,6 +270,7 @@ class BiasedSelection:
                 )
         again = repeat_shuffled(self._offered()[chosen], plan.num_repetitions, key)
         self._chosen = np.concatenate([self._chosen, again])
+        self.num_chosen += len(again)
         self._pool += 1
 
     def _tell_once(self, level: int, text: str) -> None:

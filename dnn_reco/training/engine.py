@@ -234,18 +234,18 @@ class Training:
                         found |= self.validation.print_out(iteration, done - first, reports)
                         self._tell_removed(iteration, reports)
                 if done % plan.validation_set_frequency == 0 or done == plan.num_iterations:
-                    found |= self._evaluate_set(iteration, reports)
+                    found |= self.evaluate_set(iteration, reports)
                 if reports is not None:
                     self._report(iteration, found, norms, batches, reports)
                 if done % plan.save_frequency == 0:
-                    self._save(record)
+                    self.save(record)
                 if self.out_of_patience:
                     break
             received = received or self.ranks.agree_on_signal(asked_to_stop())
             if self.progress.iterations > first:
                 if received is not None:
                     _log.info("%s: saving.", received.name)
-                self._save(record)
+                self.save(record)
             return received
 
     def batches(self, first: int, asked_to_stop: Callable[[], object]) -> Batches:
@@ -308,7 +308,7 @@ class Training:
             return with_penalties
         return loss + (with_penalties - loss) / self.ranks.count
 
-    def _evaluate_set(self, iteration: int, reports: Reports | None) -> dict[str, Any]:
+    def evaluate_set(self, iteration: int, reports: Reports | None) -> dict[str, Any]:
         """Score the validation set, if there is one; tell, and save the network if it is the best.
 
         Returns sections for `metrics.jsonl`.
@@ -414,7 +414,8 @@ class Training:
             self._recent.pop(iteration - _NUM_RECENT, None)
             yield numbers
 
-    def _save(self, record: Callable[[Progress], None]) -> None:
+    def save(self, record: Callable[[Progress], None]) -> None:
+        """Write a checkpoint, if any shall be, and tell `record` of it."""
         folder, best = self.plan.checkpoints, self.progress.best
         if folder is None:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -260,6 +261,21 @@ def memory_in_use(device: torch.device) -> dict[str, float]:
         memory["process"] = resident_pages * resource.getpagesize() / 1e6
     if device.type == "cuda":
         memory["gpu"] = torch.cuda.memory_allocated(device) / 1e6
+    return memory
+
+
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """The same at its greatest so far, on any system."""
+    status = Path("/proc/self/status")
+    if status.exists():  # ru_maxrss may be that of the program which started this one
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        resident = 1024 * int(lines["VmHWM"].split()[0])
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024
+        resident = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = {"process": resident / 1e6}
+    if device.type == "cuda":
+        memory["gpu"] = torch.cuda.max_memory_allocated(device) / 1e6
     return memory
 
 

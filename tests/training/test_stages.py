@@ -143,3 +143,9 @@ def test_mistakes_are_told_with_their_line(
         load_stages([run.config_file])
     for part in [f"{run.config_file}:", *parts]:
         assert part in str(error.value)
+
+
+def test_stages_need_checkpoints(tmp_path: Path) -> None:
+    run = make_small_run(tmp_path, **STAGES)
+    with pytest.raises(ConfigError, match="'model_save_model: False' forbids"):
+        train_stages(run, model_save_model=False)
