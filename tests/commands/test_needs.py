@@ -50,9 +50,9 @@ def plan(validation: int = 100, save: int = 500, evaluation: int = 500) -> Train
     )
 
 
-@pytest.mark.parametrize("seconds", [20.0, 63.0, 200.0, 999.9])
+@pytest.mark.parametrize("seconds", [20.0, 63.0, 200.0, 999.0])
 def test_iterations_within_a_time_by_doing_one_after_the_other(seconds: float) -> None:
-    """Print-outs in 0, 100, …; an evaluation and two checkpoints after 500, 1000, … and the last."""
+    """Print-outs in 0, 100 …; an evaluation and two checkpoints after 500, 1000 … and the last."""
     often, rarely = 0.5, 3.0 + 2 * 0.25
     clock, iterations = 0.0, 0
     while True:
