@@ -324,7 +324,11 @@ def _contender(name: str, answers: Answers, energy_label: str | None) -> Contend
     if energy_label in answers.trained:
         column = names.index(energy_label)
         residual = energy_residual(said.labels[:, column], said.true[:, column])
-    pulls = {label: said.pull[:, names.index(label)] for label in answers.trained}
+    pulls = {
+        label: said.pull[:, names.index(label)]
+        for label in answers.trained
+        if label not in answers.keys.pid  # a class is right or wrong
+    }
     return Contender(name, angle, residual, pulls)
 
 

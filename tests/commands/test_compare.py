@@ -104,7 +104,8 @@ def contest(tmp_path: Path, made: Path, monkeypatch: pytest.MonkeyPatch) -> Cont
 
 
 def test_equal_iterations_and_what_is_written(contest: Contest) -> None:
-    contest.write("b", label_weight_dict={"PrimaryZenith": 1.0, "PrimaryAzimuth": 1.0})
+    weights = dict.fromkeys(("PrimaryZenith", "PrimaryAzimuth", "p_starting"), 1.0)
+    contest.write("b", label_weight_dict=weights)
     result = contest.run("--iterations", "12")
     assert result.exit_code == 0, result.err
     assert max(map(len, result.out.splitlines())) <= 100
@@ -125,6 +126,8 @@ def test_equal_iterations_and_what_is_written(contest: Contest) -> None:
     found = report["groups"][0]["found"]
     assert 0 < found["a"]["angle_50"]["value"] < 180
     assert 0 < found["b"]["angle_50"]["value"] < 180  # from the angles
+    assert "pull/PrimaryZenith" in found["b"]
+    assert "pull/p_starting" not in found["b"]
     assert "energy_rms" in found["a"]
     assert "energy_rms" not in found["b"]  # it was not trained
     for figure in ("opening_angle", "energy", "pulls"):
