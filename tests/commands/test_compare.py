@@ -305,7 +305,7 @@ def test_one_budget_is_needed(contest: Contest, budget: tuple[str, ...]) -> None
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
 def test_stopping_and_going_on(contest: Contest, number: signal.Signals, code: int) -> None:
     line = [sys.executable, "-m", "dnn_reco", "compare", "a.yaml", "b.yaml", *OPTIONS]
-    command = [*line, "--iterations", "40"]
+    command = [*line, "--iterations", "80"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     print_out = contest.out / "a" / "print_out.txt"
     while process.poll() is None and not (print_out.exists() and print_out.stat().st_size):
@@ -316,9 +316,9 @@ def test_stopping_and_going_on(contest: Contest, number: signal.Signals, code: i
     assert "The same command goes on from there." in err
     assert "held-out events, each" not in out
     assert not (contest.out / "b" / "model").exists()
-    assert contest.checkpoint("a").progress.iterations < 40
-    assert contest.run("--iterations", "40").exit_code == 0
+    assert contest.checkpoint("a").progress.iterations < 80
+    assert contest.run("--iterations", "80").exit_code == 0
     for name, calls in (("a", 2), ("b", 1)):
         progress = contest.checkpoint(name).progress
-        assert progress.iterations == 40
+        assert progress.iterations == 80
         assert len(progress.training_steps) == calls
