@@ -45,6 +45,18 @@ _cache_dir = click.option(
     help="Folder of the event store [key data_cache_dir, else event_store beside the folder of "
     "trafo_model_path]. It may be deleted at any time.",
 )
+_device = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="Where to train: cpu, cuda, cuda:1, …; auto takes a GPU if there is one.",
+)
+_checkpoint_exit_code = click.option(
+    "--checkpoint_exit_code",
+    "--checkpoint-exit-code",
+    type=click.IntRange(0, 255),
+    help="Exit code after SIGTERM, once all is saved (HTCondor: 85) [143].",
+)
 
 
 @click.group()
@@ -145,12 +157,7 @@ def trafo_command(
     type=click.IntRange(min=1),
     help="Iterations in all [key num_training_iterations].",
 )
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="Where to train: cpu, cuda, cuda:1, …; auto takes a GPU if there is one.",
-)
+@_device
 @click.option(
     "--processes",
     type=click.IntRange(min=1),
@@ -159,12 +166,7 @@ def trafo_command(
     help="Processes that share each batch, on GPUs one for each. For several machines, start the "
     "command with torchrun instead.",
 )
-@click.option(
-    "--checkpoint_exit_code",
-    "--checkpoint-exit-code",
-    type=click.IntRange(0, 255),
-    help="Exit code after SIGTERM, once all is saved (HTCondor: 85) [143].",
-)
+@_checkpoint_exit_code
 @click.option(
     "--deterministic",
     is_flag=True,
@@ -485,7 +487,9 @@ def run_safely(command: click.Command) -> NoReturn:
 
 def main() -> NoReturn:
     """Entry point of `dnn-reco` and of `python -m dnn_reco`."""
+    from dnn_reco.cli_compare import compare_command
     from dnn_reco.cli_submit import submit_group
 
+    cli.add_command(compare_command)
     cli.add_command(submit_group)
     run_safely(cli)

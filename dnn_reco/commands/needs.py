@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -78,6 +79,17 @@ def training_items(span: Span, plan: TrainingPlan, pace: Pace, set_events: int) 
     if plan.checkpoints is not None:
         count = _multiples_and_last(span, plan.save_frequency)
         yield Item("checkpoints", count, pace.checkpoint)
+
+
+def iterations_within(seconds: float, plan: TrainingPlan, pace: Pace) -> int:
+    """How many iterations fit into a time, with all that is done between them; at least 1."""
+
+    def needed(iterations: int) -> float:
+        items = training_items(Span(0, 0, iterations), plan, pace, pace.set_events)
+        return sum(item.seconds for item in items)
+
+    most = int(seconds / pace.step) + 1
+    return max(1, bisect_right(range(most + 1), seconds, key=needed) - 1)
 
 
 def _multiples(low: int, high: int, factor: int) -> int:

@@ -39,7 +39,26 @@ _KEEP_IT = (
 
 
 def run_trafo(config: Config, num_threads: int, cache_dir: str | None, overwrite: bool) -> None:
-    """Fit the transformation model and write it to `trafo_model_path`."""
+    """Fit the transformation model and write it to `trafo_model_path`; tell so."""
+    path = make_transformation(config, num_threads, cache_dir, overwrite)
+    click.echo("\n=======================================")
+    click.echo("= Successfully saved trafo model to:  =")
+    click.echo("=======================================")
+    click.echo(f"'{path}'\n")
+
+
+def make_transformation(
+    config: Config, num_threads: int, cache_dir: str | None, overwrite: bool
+) -> Path:
+    """Fit the transformation model and write it to `trafo_model_path`, which is returned.
+
+    Raises
+    ------
+    DataError
+        If there are too few events.
+    ModelError
+        If another one is there already, unless that may be overwritten.
+    """
     config.require(*TRAFO_KEYS)
     path = Path(config.trafo.trafo_model_path)
     batch_size, num_batches = config.general.batch_size, config.trafo.trafo_num_batches
@@ -69,10 +88,7 @@ def run_trafo(config: Config, num_threads: int, cache_dir: str | None, overwrite
     record = path.with_name(f"config_trafo__{path.stem}.yaml")
     title = "Configuration of a transformation model, complete with defaults."
     write_atomically(record, record_text(title, config.to_yaml()).encode())
-    click.echo("\n=======================================")
-    click.echo("= Successfully saved trafo model to:  =")
-    click.echo("=======================================")
-    click.echo(f"'{path}'\n")
+    return path
 
 
 def fit_transformation(

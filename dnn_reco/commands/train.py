@@ -89,23 +89,19 @@ def _run_stages(
     ranks: Ranks,
 ) -> int:
     restore = stages[0].model.model_restore_model
-    open_data = partial(_open_data, cache_dir=cache_dir)
     for number, config in enumerate(stages, start=1):
         if len(stages) > 1:
-            done = restore and number < len(stages) and _is_done(config)
+            done = restore and number < len(stages) and is_done(config)
             _log.info("Stage %d of %d%s.", number, len(stages), " is done" if done else "")
             if done:
                 continue
         with ranks.first_goes_first():  # it builds the event store, and tells of mistakes
-            training = prepare(config, device, num_threads, open_data, ranks)
-            checkpoint = _find_checkpoint(config, restore, ranks)
-            if checkpoint is not None:
-                training.restore(checkpoint)
-        received, has_run = _train(training, config)
+            training = prepare_to_go_on(config, device, num_threads, cache_dir, restore, ranks)
+        received, has_run = train_stage(training, config)
         if received is not None or training.out_of_patience:
             break
         restore = True  # later stages go on with what this one left
-    return _farewell(training, received, checkpoint_exit_code) if has_run else 0
+    return farewell(training, received, checkpoint_exit_code) if has_run else 0
 
 
 def run_train(
@@ -117,6 +113,29 @@ def run_train(
 ) -> int:
     """Train until the planned iterations are done or a signal comes; returns the exit code."""
     return run_stages([config], device, num_threads, cache_dir, checkpoint_exit_code)
+
+
+def prepare_to_go_on(
+    config: Config,
+    device: str,
+    num_threads: int,
+    cache_dir: str | None,
+    restore: bool,
+    ranks: Ranks,
+) -> Training:
+    """All that a stage of a training needs, with the state that it goes on from.
+
+    Parameters
+    ----------
+    restore
+        Whether to go on from the latest checkpoint.
+    """
+    open_data = partial(open_all_data, cache_dir=cache_dir)
+    training = prepare(config, device, num_threads, open_data, ranks)
+    checkpoint = _find_checkpoint(config, restore, ranks)
+    if checkpoint is not None:
+        training.restore(checkpoint)
+    return training
 
 
 def prepare(
@@ -204,7 +223,7 @@ def _device_of_rank(name: str, ranks: Ranks) -> torch.device:
     return device
 
 
-def _train(training: Training, config: Config) -> tuple[signal.Signals | None, bool]:
+def train_stage(training: Training, config: Config) -> tuple[signal.Signals | None, bool]:
     """Train a stage; returns the signal that ended it, and whether there was anything to do."""
     plan = training.plan
     if training.progress.iterations >= plan.num_iterations:
@@ -236,7 +255,7 @@ def _user_functions(
     return event_weights, evaluation
 
 
-def _open_data(config: Config, threads: int, cache_dir: str | None) -> tuple[EventSet, EventSet]:
+def open_all_data(config: Config, threads: int, cache_dir: str | None) -> tuple[EventSet, EventSet]:
     """Training and validation events, from the event store."""
     store = event_store(config, cache_dir)
     jobs = min(config.general.num_jobs, threads)
@@ -287,7 +306,7 @@ def _make_plan(config: Config) -> TrainingPlan:
     )
 
 
-def _is_done(config: Config) -> bool:
+def is_done(config: Config) -> bool:
     """Whether the iterations until the end of a stage are done."""
     checkpoint = load_latest(Path(config.model.model_checkpoint_path))
     wanted = config.training.num_training_iterations
@@ -405,7 +424,7 @@ def _announce(training: Training) -> None:
         )
 
 
-def _farewell(
+def farewell(
     training: Training, received: signal.Signals | None, checkpoint_exit_code: int | None
 ) -> int:
     """Say how things stand; returns the exit code."""

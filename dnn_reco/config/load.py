@@ -12,13 +12,15 @@ from dnn_reco.config.key_lists import (
     WITHOUT_EFFECT,
 )
 from dnn_reco.config.older import OLDER_KEYS, Translated, translate
-from dnn_reco.config.placeholders import fill_placeholders
+from dnn_reco.config.placeholders import fill_iterations, fill_placeholders
 from dnn_reco.config.schema import FIELDS, Group
 from dnn_reco.config.settings import Config
 from dnn_reco.config.sources import KeyPath, Notice, Origin, Written, read_files
 from dnn_reco.config.stages import ITERATIONS, STAGES, wrong_stages
 from dnn_reco.config.validate import Where, nearest, unknown_nested_keys, validate_groups
 from dnn_reco.errors import ConfigError
+
+_OPTIMIZERS = "model_optimizer_dict"
 
 
 def load_stages(
@@ -100,6 +102,8 @@ def load_config(
         lambda key: _place((key,), Translated(), written, overrides),
         problems,
     )
+    if _OPTIMIZERS in filled:
+        filled[_OPTIMIZERS] = fill_iterations(filled[_OPTIMIZERS], filled.get(ITERATIONS))
     settings = _translate(filled, overrides, written, problems)
 
     def where(at: KeyPath) -> str:

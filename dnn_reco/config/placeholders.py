@@ -9,6 +9,7 @@ from dnn_reco.config.validate import nearest
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _TUTORIAL = "insert_DNN_HOME"
+_WHOLE_TRAINING = "{num_training_iterations}"
 _PATH_KEYS = (
     "log_path",
     "data_cache_dir",
@@ -103,3 +104,15 @@ def fill_placeholders(
             f"    sed -i -e 's,{{{_TUTORIAL}}},'\"$DNN_HOME\"',g' <config file>"
         )
     return filled
+
+
+def fill_iterations(settings: Any, iterations: Any) -> Any:
+    """Nested settings in which the text `{num_training_iterations}` became that number.
+
+    So a learning-rate schedule can end with the training, however long that is.
+    """
+    if isinstance(settings, dict):
+        return {key: fill_iterations(value, iterations) for key, value in settings.items()}
+    if isinstance(settings, list):
+        return [fill_iterations(value, iterations) for value in settings]
+    return iterations if settings == _WHOLE_TRAINING and iterations is not None else settings

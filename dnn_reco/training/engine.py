@@ -249,7 +249,10 @@ class Training:
             return received
 
     def batches(self, first: int, asked_to_stop: Callable[[], object]) -> Batches:
-        """Batches from iteration `first` on, with the hits of those events that this rank reads."""
+        """Batches from iteration `first` on, with the hits of those events that this rank reads.
+
+        A biased selection may look for events for long; it gives up once it is `asked_to_stop`.
+        """
         numbers = self._event_numbers(first, asked_to_stop)
         own = self.ranks.part(self.plan.batch_size)
         if self.resident is not None:

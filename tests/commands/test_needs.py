@@ -9,6 +9,7 @@ from dnn_reco.cluster import parse_memory, parse_time
 from dnn_reco.commands.needs import (
     Span,
     checkpoints_kept,
+    iterations_within,
     memory_to_ask_for,
     memory_while_building,
     remaining_spans,
@@ -47,6 +48,25 @@ def plan(validation: int = 100, save: int = 500, evaluation: int = 500) -> Train
         validation_set_frequency=evaluation,
         patience=None,
     )
+
+
+@pytest.mark.parametrize("seconds", [20.0, 63.0, 200.0, 999.0])
+def test_iterations_within_a_time_by_doing_one_after_the_other(seconds: float) -> None:
+    """Print-outs in 0, 100 …; an evaluation and two checkpoints after 500, 1000 … and the last."""
+    often, rarely = 0.5, 3.0 + 2 * 0.25
+    clock, iterations = 0.0, 0
+    while True:
+        clock += 0.052 + often * (iterations % 100 == 0)
+        at_the_end = 0.0 if (iterations + 1) % 500 == 0 else rarely
+        clock += rarely - at_the_end
+        if clock + at_the_end > seconds:
+            break
+        iterations += 1
+    assert iterations_within(seconds, plan(), PACE) == iterations
+
+
+def test_at_least_one_iteration_is_done_in_a_time_that_is_too_short() -> None:
+    assert iterations_within(0.001, plan(), PACE) == 1
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dnn_reco import ConfigError
-from dnn_reco.config import ScheduleSettings, load_config
+from dnn_reco.config import ScheduleSettings, load_config, load_stages
 
 WriteConfig = Callable[..., Path]
 
@@ -146,6 +146,52 @@ def test_placeholders_that_cannot_be_filled(write: WriteConfig) -> None:
     assert "the nearest is 'unique_name'" in text
     assert "'model_kwargs' holds {'x': 1}, which cannot stand inside a text" in text
     assert "fills itself: model_checkpoint_path -> mine -> model_checkpoint_path" in text
+
+
+def test_the_length_of_the_training_in_a_schedule(write: WriteConfig) -> None:
+    path = write(
+        """
+num_training_iterations: 300
+model_optimizer_dict:
+  adam:
+    loss_class: dnn_reco.modules.loss.default_loss.mse
+    optimizer_settings:
+      name: 'not {num_training_iterations} alone'
+      learning_rate:
+        full_class_string: dnn_reco.utils.learning_rate.MultiLearningRateScheduler
+        settings:
+          boundaries: [100]
+          scheduler_settings: [{settings: {steps: '{num_training_iterations}'}}]
+"""
+    )
+    for overrides, steps in (({}, 300), ({"num_training_iterations": 50}, 50)):
+        settings = load_config([path], overrides).optimizers["adam"].optimizer_settings
+        rate = settings["learning_rate"].settings
+        assert rate["scheduler_settings"][0]["settings"] == {"steps": steps}
+        assert rate["boundaries"] == [100]
+        assert settings["name"] == "not {num_training_iterations} alone"
+
+
+def test_the_length_until_the_end_of_a_stage_in_its_schedule(write: WriteConfig) -> None:
+    path = write(
+        """
+training_stages:
+  - num_training_iterations: 20
+  - num_training_iterations: 30
+model_optimizer_dict:
+  adam:
+    loss_class: dnn_reco.modules.loss.default_loss.mse
+    optimizer_settings:
+      learning_rate:
+        full_class_string: dnn_reco.utils.learning_rate.Cosine
+        settings: {rate: 0.1, steps: '{num_training_iterations}'}
+"""
+    )
+    found = [
+        stage.optimizers["adam"].optimizer_settings["learning_rate"].settings["steps"]
+        for stage in load_stages([path])
+    ]
+    assert found == [20, 50]
 
 
 def test_tutorial_placeholder_names_the_command(write: WriteConfig) -> None:

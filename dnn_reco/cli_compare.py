@@ -1,0 +1,91 @@
+"""The command line of `dnn-reco compare`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from dnn_reco.cli import (
+    _cache_dir,
+    _checkpoint_exit_code,
+    _config_files,
+    _device,
+    _log_level,
+    _num_threads,
+    _start,
+)
+
+
+@click.command("compare")
+@_config_files
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Budget of each training as time: that of its iterations, with the wait for data and "
+    "validations, without set-up and evaluation. How many iterations fit into it is measured "
+    "first.",
+)
+@click.option(
+    "--iterations", type=click.IntRange(min=1), help="Budget of each training in iterations."
+)
+@click.option(
+    "--test-data",
+    "--test_data",
+    "test_data",
+    multiple=True,
+    metavar="GLOB",
+    help="Files of the held-out events, in quotation marks; may be repeated [key test_data_file].",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="comparison",
+    show_default=True,
+    help="Folder for trainings, tables and figures.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), help="Seed of all trainings [that of the first config]."
+)
+@click.option(
+    "--allow-overlap",
+    "--allow_overlap",
+    is_flag=True,
+    help="Hold out files that are trained on, too.",
+)
+@_device
+@_checkpoint_exit_code
+@_cache_dir
+@_log_level
+@_num_threads
+def compare_command(
+    config_files: tuple[str, ...], log_level: str, num_threads: int, **options: Any
+) -> NoReturn:
+    """Train several configs with equal budgets, and evaluate them on the same events.
+
+    Each CONFIG is trained in a folder of its own below --out; checkpoints of other trainings are
+    not touched. Then all of them reconstruct the held-out events, and a table tells how well. It is
+    written as comparison.json and comparison.md, too, with figures beside. A config of several
+    files is written with plus signs: data.yaml+network.yaml.
+
+    Ctrl-C saves and stops; the same command goes on from there, and takes finished trainings as
+    they are: more configs can be added.
+
+    \b
+    Examples:
+      dnn-reco compare small.yaml large.yaml --seconds 600
+      dnn-reco compare *.yaml --iterations 20000 --out widths --test-data 'test/*.hdf5'
+    """
+    if (options["seconds"] is None) == (options["iterations"] is None):
+        raise click.UsageError("give the budget of each training: --seconds or --iterations")
+    configs = [_start(_parts_of(name), log_level, num_threads) for name in config_files]
+    from dnn_reco.commands.compare import CompareSettings, run_compare
+
+    sys.exit(run_compare(configs, CompareSettings(num_threads=num_threads, **options)))
+
+
+def _parts_of(name: str) -> tuple[str, ...]:
+    """The files of a config that is written with plus signs."""
+    return (name,) if Path(name).exists() else tuple(name.split("+"))

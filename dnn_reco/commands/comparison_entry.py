@@ -1,0 +1,276 @@
+"""The configs that take part in a comparison, and whether they can be compared."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dnn_reco.config import TRAFO_KEYS, TRAINING_KEYS, Config, load_config
+from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.files import find_files, write_atomically
+
+_log = logging.getLogger(__name__)
+
+_CONFIG, _TIME = "config.yaml", "training_time.json"
+_ITERATIONS = "num_training_iterations"
+# What may change between two calls: where things are, and what does not touch the training.
+_FREE_KEYS = {
+    *("model_checkpoint_path", "log_path", "trafo_model_path", "data_cache_dir"),
+    *("num_jobs", "trafo_num_jobs", "test_data_file"),
+}
+_MOST_NAMED = 5  # files in a message
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A config that takes part.
+
+    Attributes
+    ----------
+    name
+        What it is called.
+    folder
+        Where its training lies.
+    paths
+        Its files.
+    overrides
+        Values that replace theirs: above all, it writes in that folder alone.
+    cache_dir
+        Where its event store is.
+    """
+
+    name: str
+    folder: Path
+    paths: tuple[Path, ...]
+    overrides: Mapping[str, Any]
+    cache_dir: str
+
+    def config(self, **overrides: Any) -> Config:
+        """The config, with more values replaced."""
+        return load_config(self.paths, {**self.overrides, **overrides})
+
+    def files(self, key: str) -> list[Path]:
+        """The files that a key of the config matches."""
+        return find_files(getattr(self.config().data_files, key), key)
+
+    def begun(self) -> Config | None:
+        """The config with which the training was begun in an earlier call; None: it was not."""
+        path = self.folder / _CONFIG
+        return load_config([path]) if path.exists() else None
+
+    def settle(self, iterations: int) -> None:
+        """Decide on the length of the training, and keep its config for later calls."""
+        config = self.config(**{_ITERATIONS: iterations})
+        text = f"# What '{self.name}' is trained with.\n{config.to_yaml()}"
+        write_atomically(self.folder / _CONFIG, text.encode())
+
+    def settled(self) -> Config:
+        """The config with the length that was decided on."""
+        begun = self.begun()
+        assert begun is not None
+        return begun
+
+    @property
+    def seconds(self) -> float:
+        """Time that its training took so far."""
+        path = self.folder / _TIME
+        return float(json.loads(path.read_text())["seconds"]) if path.exists() else 0.0
+
+    def add_seconds(self, seconds: float) -> None:
+        """Take note of some more time of training."""
+        content = json.dumps({"seconds": self.seconds + seconds})
+        write_atomically(self.folder / _TIME, content.encode())
+
+
+def make_entries(
+    configs: Sequence[Config],
+    out: Path,
+    seed: int | None,
+    test_data: Sequence[str],
+    cache_dir: str | None,
+) -> list[Entry]:
+    """The configs as entries of a comparison.
+
+    Parameters
+    ----------
+    configs
+        As the user wrote them.
+    out
+        Folder of the comparison.
+    seed
+        Seed of all trainings; None: that of the first config.
+    test_data
+        Glob patterns of the held-out files; empty: those of the configs.
+    cache_dir
+        Folder of the event store; None: that of each config.
+
+    Raises
+    ------
+    ConfigError
+        If two have one name, or one cannot take part.
+    """
+    entries: list[Entry] = []
+    for config in configs:
+        config.require(*TRAFO_KEYS, *(key for key in TRAINING_KEYS if key != _ITERATIONS))
+        if not test_data:
+            config.require("test_data_file")
+        _refuse_stages(config)
+        name = config.paths[-1].stem  # such as of data.yaml+network.yaml
+        folder = out.resolve() / name
+        overrides: dict[str, Any] = {
+            "model_checkpoint_path": folder / "model",
+            "log_path": folder / "logs",
+            "trafo_model_path": folder / "trafo_model.npy",
+            "model_restore_model": True,
+            "model_save_model": True,
+            "early_stopping_patience": None,  # each shall use its budget
+            "seed": configs[0].seed if seed is None else seed,
+            _ITERATIONS: config.values().get(_ITERATIONS) or 1,
+        }
+        if test_data:
+            overrides["test_data_file"] = list(test_data)
+        store = cache_dir or str(config.event_store)
+        entries.append(Entry(name, folder, config.paths, overrides, store))
+    _refuse_equal_names(entries)
+    return entries
+
+
+def _refuse_stages(config: Config) -> None:
+    if config.training.training_stages:
+        raise ConfigError(
+            f"'{config.name}' has training_stages, each with a length of its own, which cannot be "
+            "brought to an equal budget: describe the training without stages, such as by a "
+            "learning-rate schedule over '{num_training_iterations}'"
+        )
+
+
+def _refuse_equal_names(entries: Sequence[Entry]) -> None:
+    by_name: dict[str, Entry] = {}
+    for entry in entries:
+        other = by_name.setdefault(entry.name, entry)
+        if other is not entry:
+            paths = " and ".join(", ".join(map(str, each.paths)) for each in (other, entry))
+            raise ConfigError(
+                f"{paths} would both be called '{entry.name}' in the comparison: rename one of them"
+            )
+
+
+def check_files(entries: Sequence[Entry], allow_overlap: bool) -> None:
+    """Check that all train on the same files and hold out the same others.
+
+    Raises
+    ------
+    DataError
+        Naming the configs and the files.
+    """
+    first, *others = entries
+    for key in ("training_data_file", "validation_data_file", "test_data_file"):
+        wanted = _resolved(first.files(key))
+        for other in others:
+            found = _resolved(other.files(key))
+            if found != wanted:
+                raise DataError(
+                    f"'{first.name}' and '{other.name}' do not have the same files in {key}, so "
+                    f"they cannot be compared:\n{_only_in(first.name, wanted - found)}"
+                    f"{_only_in(other.name, found - wanted)}"
+                    + ("Give one list for all with --test-data" if key[:4] == "test" else "")
+                )
+    held_out = _resolved(first.files("test_data_file"))
+    overlap = held_out & _resolved(first.files("training_data_file"))
+    if overlap and not allow_overlap:
+        raise DataError(
+            f"{_listed(overlap)} both in training_data_file and held out for the comparison: a "
+            "network that has seen an event seems better than it is. Give other files with "
+            "--test-data, or take it with --allow-overlap"
+        )
+    if overlap:
+        _log.warning("%s both trained on and held out.", _listed(overlap))
+
+
+def _resolved(files: Sequence[Path]) -> set[Path]:
+    return {path.resolve() for path in files}
+
+
+def _only_in(name: str, files: set[Path]) -> str:
+    return f"only in '{name}': {_named(files)}\n" if files else ""
+
+
+def _listed(files: set[Path]) -> str:
+    return f"{_named(files)} {'is' if len(files) == 1 else 'are'}"
+
+
+def _named(files: set[Path]) -> str:
+    names = [f"'{path}'" for path in sorted(files)]
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def check_unchanged(entry: Entry, begun: Config) -> None:
+    """Check that a training that was begun earlier is the one that is asked for.
+
+    Raises
+    ------
+    ConfigError
+        Naming the keys that changed.
+    """
+    before = begun.values()
+    now = entry.config(**{_ITERATIONS: before[_ITERATIONS]}).values()
+    changed = [
+        f"  {key}: {before.get(key)!r} then, {now.get(key)!r} now"
+        for key in sorted(before.keys() | now.keys())
+        if key not in _FREE_KEYS and before.get(key) != now.get(key)
+    ]
+    if changed:
+        listed = "\n".join(changed)
+        raise ConfigError(
+            f"'{entry.folder}' holds a training of '{entry.name}' with other settings:\n{listed}\n"
+            "Choose another folder with --out, or remove that one to train anew"
+        )
+
+
+def check_budget(out: Path, seconds: float | None, iterations: int | None) -> None:
+    """Check that trainings in a folder have the same budget, and keep it for later calls.
+
+    Raises
+    ------
+    ConfigError
+        If they were begun with another one.
+    """
+    path = out / "budget.json"
+    budget = {"seconds": seconds, "iterations": iterations}
+    if path.exists():
+        before = json.loads(path.read_text())
+        if before != budget:
+            said = ", ".join(f"--{key} {value:g}" for key, value in before.items() if value)
+            raise ConfigError(
+                f"the trainings in '{out}' were begun with {said}: go on with that, or choose "
+                "another folder with --out"
+            )
+    write_atomically(path, json.dumps(budget).encode())
+
+
+def tell_schedule(entry: Entry) -> None:
+    """Tell if learning rates follow a schedule of a length of its own."""
+    short, long = (
+        {
+            name: each.optimizer_settings.get("learning_rate", each.optimizer_settings.get("lr"))
+            for name, each in entry.config(**{_ITERATIONS: length}).optimizers.items()
+        }
+        for length in (1000, 2000)
+    )
+    fixed = [
+        name
+        for name, rate in long.items()
+        if not isinstance(rate, int | float | None) and short[name] == rate
+    ]
+    if fixed:
+        _log.warning(
+            "'%s': the learning rate of %s does not know how long this training is. Write "
+            "'{num_training_iterations}' for the number of steps, and it ends with the budget.",
+            entry.name,
+            ", ".join(fixed),
+        )

@@ -1,0 +1,228 @@
+"""A comparison of networks as text, as Markdown and as plain numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from dnn_reco.evaluation.comparison import ALL_EVENTS, ANGLE_QUANTILES, Comparison, Group
+from dnn_reco.evaluation.metrics import Measured
+
+_NAME_WIDTH = 21
+_CELL_WIDTH = 13
+_MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a network had, and what it took to train it.
+
+    Attributes
+    ----------
+    iterations, batch_size
+        Iterations that were done, and events of each.
+    seconds
+        Wall-clock time of these iterations.
+    num_weights
+        Trainable weights.
+    """
+
+    iterations: int
+    batch_size: int
+    seconds: float
+    num_weights: int
+
+
+def format_measured(measured: Measured | None, sign: str = " ± ") -> str:
+    """A number with its error, to two digits of the error and at most three decimals."""
+    if measured is None or not math.isfinite(measured.value):
+        return _MISSING
+    value, error = float(measured.value), float(measured.error)
+    if not (math.isfinite(error) and error > 0):
+        return f"{value:.3g}"
+    decimals = min(max(1 - math.floor(math.log10(error)), 0), 3)
+    return f"{value:.{decimals}f}{sign}{error:.{decimals}f}"
+
+
+def format_energy(energy: float) -> str:
+    """An energy in GeV with the unit that reads best: 10 TeV."""
+    for factor, unit in ((1e6, "PeV"), (1e3, "TeV")):
+        if energy >= factor:
+            return f"{energy / factor:g} {unit}"
+    return f"{energy:g} GeV"
+
+
+def format_range(group: Group) -> str:
+    """The energies of a group."""
+    if group.energy_range is None:
+        return "all energies"
+    return " to ".join(map(format_energy, group.energy_range))
+
+
+def _columns(comparison: Comparison) -> list[tuple[str, str]]:
+    """Title and quantity of the columns of the printed table."""
+    columns = [(f"{percent} %", f"angle_{percent}") for percent in ANGLE_QUANTILES]
+    columns += [("rms", "energy_rms"), ("68 % width", "energy_width_68")]
+    return [*columns, ("68 % pull", f"pull_68/{comparison.energy_label}")]
+
+
+def text_report(comparison: Comparison, efforts: Mapping[str, Effort]) -> str:
+    """All that is printed, in at most 100 columns."""
+    lines = [
+        f"{comparison.num_events:,} held-out events, each reconstructed by all networks",
+        "",
+        *_effort_lines(comparison, efforts),
+    ]
+    columns = _columns(comparison)
+    for event_type, groups in groupby(comparison.groups, lambda group: group.event_type):
+        lines += ["", *_head(event_type, comparison, columns)]
+        for group in groups:
+            lines.append(f"{format_range(group)}: {group.num_events:,} events")
+            for name, found in group.found.items():
+                cells = "".join(
+                    f"{format_measured(found.get(key), '±'):>{_CELL_WIDTH}}" for _, key in columns
+                )
+                lines.append(f"  {shortened(name):<{_NAME_WIDTH - 2}}{cells}")
+    return "\n".join(lines)
+
+
+def _head(
+    event_type: str, comparison: Comparison, columns: Sequence[tuple[str, str]]
+) -> Iterator[str]:
+    title = event_type if event_type == ALL_EVENTS else f"{event_type}s"
+    angles, energies = 3 * _CELL_WIDTH, 2 * _CELL_WIDTH
+    label = comparison.energy_label or "energy"
+    yield (
+        f"{title.upper():<{_NAME_WIDTH}}{'opening angle [°]':>{angles}}"
+        f"{f'log10({label})':>{energies}}{'':>{_CELL_WIDTH}}"
+    ).rstrip()
+    yield " " * _NAME_WIDTH + "".join(f"{name:>{_CELL_WIDTH}}" for name, _ in columns)
+
+
+def _effort_lines(comparison: Comparison, efforts: Mapping[str, Effort]) -> Iterator[str]:
+    """What each network took, and its mean opening angle in degrees and radian."""
+    yield (
+        f"{'':<{_NAME_WIDTH}}{'iterations':>11}{'events':>12}{'seconds':>9}{'weights':>12}"
+        f"{'mean opening angle':>34}"
+    )
+    whole = comparison.groups[0].found
+    for name, effort in efforts.items():
+        angle = whole[name].get("angle_mean")
+        yield (
+            f"  {shortened(name):<{_NAME_WIDTH - 2}}{effort.iterations:>11,}"
+            f"{effort.iterations * effort.batch_size:>12,}{effort.seconds:>9,.0f}"
+            f"{effort.num_weights:>12,}{_degrees_and_radian(angle):>34}"
+        )
+    first = next(iter(efforts))
+    for name, difference in comparison.angle_differences.items():
+        yield (
+            f"  mean opening angle of {name} minus that of {first}: "
+            f"{format_measured(difference)} degrees"
+        )
+
+
+def _degrees_and_radian(angle: Measured | None) -> str:
+    if angle is None:
+        return _MISSING
+    radian = math.radians(angle.value), math.radians(angle.error)
+    return f"{angle.value:.2f}±{angle.error:.2f}° = {radian[0]:.4f}±{radian[1]:.4f} rad"
+
+
+def shortened(name: str) -> str:
+    """A name that fits into its column; what is cut out is the middle."""
+    room = _NAME_WIDTH - 3
+    if len(name) <= room:
+        return name
+    return f"{name[: room // 2]}…{name[-(room - room // 2 - 1) :]}"
+
+
+def markdown_report(comparison: Comparison, efforts: Mapping[str, Effort]) -> str:
+    """The same as tables of Markdown, with the pulls of all labels."""
+    lines = [
+        f"{comparison.num_events:,} held-out events, each reconstructed by all networks.",
+        "",
+        "| network | iterations | events | seconds | weights | mean opening angle |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    whole = comparison.groups[0].found
+    for name, effort in efforts.items():
+        angle = _degrees_and_radian(whole[name].get("angle_mean"))
+        lines.append(
+            f"| {name} | {effort.iterations:,} | {effort.iterations * effort.batch_size:,} | "
+            f"{effort.seconds:,.0f} | {effort.num_weights:,} | {angle} |"
+        )
+    first = next(iter(efforts))
+    lines += [
+        f"\nMean opening angle of {name} minus that of {first}: {format_measured(difference)}°"
+        for name, difference in comparison.angle_differences.items()
+    ]
+    columns = [*_columns(comparison), ("bias", "energy_bias")]
+    columns.append(("pull", f"pull/{comparison.energy_label}"))
+    title = {"rms": "log10 E rms", "68 % width": "log10 E 68 % width", "bias": "log10 E bias"}
+    heads = [f"angle {n} [°]" if k.startswith("angle") else title.get(n, n) for n, k in columns]
+    for event_type, groups in groupby(comparison.groups, lambda group: group.event_type):
+        lines += ["", f"## {event_type.capitalize()}", ""]
+        lines.append("| energy | events | network | " + " | ".join(heads) + " |")
+        lines.append("| --- | ---: | --- |" + " ---: |" * len(heads))
+        for group in groups:
+            for name, found in group.found.items():
+                cells = " | ".join(format_measured(found.get(key)) for _, key in columns)
+                lines.append(f"| {format_range(group)} | {group.num_events:,} | {name} | {cells} |")
+    return "\n".join([*lines, "", *_pulls(comparison.groups[0])]) + "\n"
+
+
+def _pulls(group: Group) -> Iterator[str]:
+    """The pulls of all labels."""
+    names = list(group.found)
+    yield from ("## Pulls of all events", "", "Standard deviation, and 68 % width.", "")
+    yield "| label | " + " | ".join(names) + " |"
+    yield "| --- |" + " ---: |" * len(names)
+    found = group.found.values()
+    labels = sorted({key[5:] for each in found for key in each if key.startswith("pull/")})
+    for label in labels:
+        cells = [
+            f"{format_measured(each.get(f'pull/{label}'))}, "
+            f"{format_measured(each.get(f'pull_68/{label}'))}"
+            for each in found
+        ]
+        yield f"| {label} | " + " | ".join(cells) + " |"
+
+
+def as_plain(comparison: Comparison, efforts: Mapping[str, Effort]) -> dict[str, Any]:
+    """All numbers as JSON has them; what is not finite is None."""
+    return {
+        "num_events": comparison.num_events,
+        "energy_label": comparison.energy_label,
+        "networks": {
+            name: {
+                "iterations": effort.iterations,
+                "batch_size": effort.batch_size,
+                "seconds": effort.seconds,
+                "num_weights": effort.num_weights,
+            }
+            for name, effort in efforts.items()
+        },
+        "mean_angle_differences": {
+            name: _plain(each) for name, each in comparison.angle_differences.items()
+        },
+        "groups": [
+            {
+                "event_type": group.event_type,
+                "energy_range": group.energy_range and list(group.energy_range),
+                "num_events": group.num_events,
+                "found": {
+                    name: {key: _plain(each) for key, each in found.items()}
+                    for name, found in group.found.items()
+                },
+            }
+            for group in comparison.groups
+        ],
+    }
+
+
+def _plain(measured: Measured) -> dict[str, float | None]:
+    pairs = zip(("value", "error"), measured, strict=True)
+    return {key: float(x) if math.isfinite(x) else None for key, x in pairs}
