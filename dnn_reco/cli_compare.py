@@ -50,6 +50,11 @@ from dnn_reco.cli import (
     "--seed", type=click.IntRange(min=0), help="Seed of all trainings [that of the first config]."
 )
 @click.option(
+    "--ensemble",
+    is_flag=True,
+    help="Compare all networks together, as the mixture of their densities, as one more.",
+)
+@click.option(
     "--allow-overlap",
     "--allow_overlap",
     is_flag=True,
@@ -76,6 +81,7 @@ def compare_command(
     \b
     Examples:
       dnn-reco compare small.yaml large.yaml --seconds 600
+      dnn-reco compare one.yaml two.yaml three.yaml --seconds 600 --ensemble
       dnn-reco compare *.yaml --iterations 20000 --out widths --test-data 'test/*.hdf5'
     """
     if (options["seconds"] is None) == (options["iterations"] is None):

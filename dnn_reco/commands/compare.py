@@ -50,10 +50,17 @@ from dnn_reco.evaluation.comparison import (
     energy_residual,
     event_types,
 )
-from dnn_reco.evaluation.comparison_report import Effort, as_plain, markdown_report, text_report
+from dnn_reco.evaluation.comparison_report import (
+    Effort,
+    as_plain,
+    markdown_report,
+    sum_of_efforts,
+    text_report,
+)
 from dnn_reco.evaluation.directions import direction_columns, opening_angle_degrees
 from dnn_reco.files import temporary_beside, write_atomically
 from dnn_reco.inference.predict import Predictions, predict
+from dnn_reco.nn.ensemble import Ensemble
 from dnn_reco.nn.from_config import network_spec
 from dnn_reco.nn.interface import LabelKeys
 from dnn_reco.nn.label_transform import LabelTransform
@@ -67,6 +74,7 @@ from dnn_reco.workers import available_cpus
 _log = logging.getLogger(__name__)
 
 _PRINT_OUT = "print_out.txt"
+_ENSEMBLE = "ensemble"
 # Part of a time that is spent, besides, on measuring how many iterations fit into it [s].
 _SHARE_TO_MEASURE, _LEAST_SECONDS, _MOST_SECONDS = 0.05, 1.0, 20.0
 # Labels that may hold the energy [GeV], besides that of `label_particle_keys`.
@@ -89,6 +97,8 @@ class CompareSettings:
         Whether files may be both trained on and held out.
     seed
         Seed of all trainings; None: that of the first config.
+    ensemble
+        Whether all networks together are compared as one more.
     device, num_threads, cache_dir, checkpoint_exit_code
         See :func:`dnn_reco.commands.train.run_stages`.
     """
@@ -99,6 +109,7 @@ class CompareSettings:
     test_data: tuple[str, ...]
     allow_overlap: bool
     seed: int | None
+    ensemble: bool
     device: str
     num_threads: int
     cache_dir: str | None
@@ -137,10 +148,14 @@ def run_compare(configs: Sequence[Config], settings: CompareSettings) -> int:
         configs, settings.out, settings.seed, settings.test_data, settings.cache_dir
     )
     check_files(entries, settings.allow_overlap)
+    if settings.ensemble:
+        _check_ensemble(entries)
     _import_slow_modules()
     try:
         held_out = [_held_out(entry, settings) for entry in entries]
         _check_same_events(entries, held_out)
+        if settings.ensemble:
+            _check_same_labels(entries, held_out)
         check_budget(settings.out, settings.seconds, settings.iterations)
         for entry in entries:
             _log.info("\nPreparing %s", entry.name)
@@ -150,12 +165,16 @@ def run_compare(configs: Sequence[Config], settings: CompareSettings) -> int:
             code = _train(entry, settings)
             if code is not None:
                 return code
-        answers = [_evaluate(e, of, settings) for e, of in zip(entries, held_out, strict=True)]
+        answers = [_evaluate([e], of, settings) for e, of in zip(entries, held_out, strict=True)]
+        if settings.ensemble:
+            answers.append(_evaluate(entries, held_out[0], settings))
     except KeyboardInterrupt:
         _log.info("Stopped. What is trained so far is kept; the same command goes on from there.")
         return 0
     efforts = {entry.name: _effort(entry) for entry in entries}
-    _report([entry.name for entry in entries], answers, efforts, settings.out)
+    if settings.ensemble:
+        efforts[_ENSEMBLE] = sum_of_efforts(list(efforts.values()))
+    _report(list(efforts), answers, efforts, settings.out)
     return 0
 
 
@@ -187,6 +206,25 @@ def _check_same_events(entries: Sequence[Entry], held_out: Sequence[EventSet]) -
                 f"files: the former has {missing} which the latter lacks, and lacks {more} which "
                 "that has. Give both the same filter_* keys and data_handler_nan_fill_value, and "
                 "labels that are known for the same events"
+            )
+
+
+def _check_ensemble(entries: Sequence[Entry]) -> None:
+    names = [entry.name for entry in entries]
+    if len(names) == 1 or _ENSEMBLE in names:
+        raise ConfigError(
+            f"--ensemble needs at least two configs, none of them called '{_ENSEMBLE}'; there are: "
+            f"{', '.join(names)}"
+        )
+
+
+def _check_same_labels(entries: Sequence[Entry], held_out: Sequence[EventSet]) -> None:
+    for entry, events in zip(entries, held_out, strict=True):
+        if events.names.labels != held_out[0].names.labels:
+            raise ConfigError(
+                f"--ensemble needs networks of the same labels in the same order; those of "
+                f"'{entry.name}' differ from those of '{entries[0].name}': give both the same "
+                "label keys"
             )
 
 
@@ -245,22 +283,28 @@ def _train(entry: Entry, settings: CompareSettings) -> int | None:
     return None if received is None else code
 
 
-def _evaluate(entry: Entry, events: EventSet, settings: CompareSettings) -> Answers:
-    """What the trained network says of the held-out events."""
-    config = entry.settled()
+def _evaluate(entries: Sequence[Entry], events: EventSet, settings: CompareSettings) -> Answers:
+    """What a trained network, or several together, say of the held-out events."""
+    config = entries[0].settled()
     device = choose_device(settings.device)
     torch.set_num_threads(_threads(settings))
     allow_tf32(False)  # the same digits for all, whatever the training before used
     transformation = load_transformation(Path(config.trafo.trafo_model_path))
-    keys = network_spec(config, transformation).label_keys
-    network = trained_network(config, device)
+    spec = network_spec(config, transformation)
+    networks = [trained_network(entry.settled(), device) for entry in entries]
+    network = networks[0] if len(networks) == 1 else Ensemble(networks, spec).to(device)
     label_transform = LabelTransform(transformation).to(device)
-    _log.info("%s reconstructs the %s held-out events.", entry.name, f"{len(events):,}")
+    names = " and ".join(entry.name for entry in entries)
+    _log.info("%s: reconstruction of the %s held-out events.", names, f"{len(events):,}")
+    trained = [
+        {name for name in spec.label_names if label_weight(entry.settled(), name) > 0}
+        for entry in entries
+    ]
     return Answers(
-        events.names.labels,
-        tuple(name for name in events.names.labels if label_weight(config, name) > 0),
-        keys,
-        predict(network, label_transform, keys.azimuth, events),
+        spec.label_names,
+        tuple(name for name in spec.label_names if all(name in each for each in trained)),
+        spec.label_keys,
+        predict(network, label_transform, spec.label_keys.azimuth, events),
     )
 
 
@@ -269,7 +313,7 @@ def _effort(entry: Entry) -> Effort:
     network = trained_network(config, torch.device("cpu"))
     return Effort(
         iterations=config.training.num_training_iterations,
-        batch_size=config.general.batch_size,
+        num_events=config.training.num_training_iterations * config.general.batch_size,
         seconds=entry.seconds,
         num_weights=sum(p.numel() for _, p in network.named_parameters() if p.requires_grad),
     )

@@ -22,8 +22,8 @@ class Effort:
 
     Attributes
     ----------
-    iterations, batch_size
-        Iterations that were done, and events of each.
+    iterations, num_events
+        Iterations that were done, and events in them.
     seconds
         Wall-clock time of these iterations.
     num_weights
@@ -31,9 +31,15 @@ class Effort:
     """
 
     iterations: int
-    batch_size: int
+    num_events: int
     seconds: float
     num_weights: int
+
+
+def sum_of_efforts(efforts: Sequence[Effort]) -> Effort:
+    """What several networks took together."""
+    columns = ("iterations", "num_events", "seconds", "num_weights")
+    return Effort(*(sum(getattr(each, name) for each in efforts) for name in columns))
 
 
 def format_measured(measured: Measured | None, sign: str = " ± ") -> str:
@@ -113,7 +119,7 @@ def _effort_lines(comparison: Comparison, efforts: Mapping[str, Effort]) -> Iter
         angle = whole[name].get("angle_mean")
         yield (
             f"  {shortened(name):<{_NAME_WIDTH - 2}}{effort.iterations:>11,}"
-            f"{effort.iterations * effort.batch_size:>12,}{effort.seconds:>9,.0f}"
+            f"{effort.num_events:>12,}{effort.seconds:>9,.0f}"
             f"{effort.num_weights:>12,}{_degrees_and_radian(angle):>34}"
         )
     first = next(iter(efforts))
@@ -151,7 +157,7 @@ def markdown_report(comparison: Comparison, efforts: Mapping[str, Effort]) -> st
     for name, effort in efforts.items():
         angle = _degrees_and_radian(whole[name].get("angle_mean"))
         lines.append(
-            f"| {name} | {effort.iterations:,} | {effort.iterations * effort.batch_size:,} | "
+            f"| {name} | {effort.iterations:,} | {effort.num_events:,} | "
             f"{effort.seconds:,.0f} | {effort.num_weights:,} | {angle} |"
         )
     first = next(iter(efforts))
@@ -199,7 +205,7 @@ def as_plain(comparison: Comparison, efforts: Mapping[str, Effort]) -> dict[str,
         "networks": {
             name: {
                 "iterations": effort.iterations,
-                "batch_size": effort.batch_size,
+                "num_events": effort.num_events,
                 "seconds": effort.seconds,
                 "num_weights": effort.num_weights,
             }

@@ -156,6 +156,39 @@ def test_finished_trainings_are_taken_and_configs_can_be_added(contest: Contest)
         assert second["groups"][0]["found"][name] == first["groups"][0]["found"][name]
 
 
+def test_all_networks_together(contest: Contest) -> None:
+    result = contest.run("--iterations", "6", "--ensemble")
+    assert result.exit_code == 0, result.err
+    report = json.loads((contest.out / "comparison.json").read_text())
+    networks = report["networks"]
+    assert list(networks) == ["a", "b", "ensemble"]
+    for key in ("iterations", "num_events", "num_weights"):
+        assert networks["ensemble"][key] == networks["a"][key] + networks["b"][key]
+    found = report["groups"][0]["found"]
+    # the rms of a mean of residuals is at most the mean of their rms
+    of_a, of_b, of_both = (found[name]["energy_rms"]["value"] for name in networks)
+    assert of_both <= 1.001 * (of_a + of_b) / 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label_keys_to_load": ["EnergyVisible", "PrimaryZenith"]}, "the same label keys"),
+        (None, "at least two configs"),
+    ],
+)
+def test_networks_that_cannot_be_one(
+    contest: Contest, changes: dict[str, object] | None, message: str
+) -> None:
+    if changes is not None:
+        contest.write("b", **changes)
+        result = contest.run("--iterations", "6", "--ensemble")
+    else:
+        result = invoke("compare", "a.yaml", "--iterations", "6", "--ensemble")
+    assert result.exit_code == 1
+    assert message in result.err
+
+
 def test_a_budget_of_time_is_the_length_of_the_schedule(contest: Contest) -> None:
     optimizer = {
         "adam": {
