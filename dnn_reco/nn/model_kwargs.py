@@ -41,5 +41,5 @@ def check_choice(key: str, value: object, allowed: Collection[str]) -> None:
     ModelError
         Naming what is allowed.
     """
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise ModelError(f"{key}: {value!r} is not supported. Use one of: {', '.join(allowed)}.")

@@ -73,23 +73,15 @@ class FeatureMeaning:
             If there is no such feature.
         """
         known = _KNOWN_FORMATS.get(num_bins, FeatureMeaning(None, (), tuple(range(num_bins))))
-        if time == AUTO:
-            time = known.time
-        late = known.late_times if isinstance(late_times, str) else tuple(late_times)
-        meaning = cls(
-            _feature("time_feature", time, num_bins) if time is not None else None,
-            tuple(_feature("late_time_features", each, num_bins) for each in late)
-            if time is not None
-            else (),
-            (),
-        )
-        times = {meaning.time, *meaning.late_times}
-        if not isinstance(charges, str):
-            chosen = [_feature("charge_features", each, num_bins) for each in charges]
-        else:
-            chosen = [each for each in known.charges if each not in times]
-        parts = [each for each in known.parts_of_charge if each not in (*times, *chosen)]
-        return replace(meaning, charges=tuple(chosen), parts_of_charge=tuple(parts))
+        first = known.time if time == AUTO else time
+        if first is not None:
+            first = _feature("time_feature", first, num_bins)
+        late = _features("late_time_features", late_times, known.late_times, num_bins)
+        meaning = cls(first, late if first is not None else (), ())
+        others = [each for each in known.charges if each not in meaning.times]
+        summed = _features("charge_features", charges, others, num_bins)
+        parts = [each for each in known.parts_of_charge if each not in (*meaning.times, *summed)]
+        return replace(meaning, charges=summed, parts_of_charge=tuple(parts))
 
     def charge(self, features: Tensor) -> Tensor:
         """Charge of each hit [k] in PE, not below 0; 1 where no feature holds it."""
@@ -105,8 +97,18 @@ _KNOWN_FORMATS = {
 }
 
 
+def _features(key: str, given: object, known: Sequence[int], num_bins: int) -> tuple[int, ...]:
+    if given == AUTO:
+        return tuple(known)
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise ModelError(
+            f"model_kwargs.{key}: {given!r} is neither '{AUTO}' nor a list of input features."
+        )
+    return tuple(_feature(key, each, num_bins) for each in given)
+
+
 def _feature(key: str, feature: object, num_bins: int) -> int:
-    if isinstance(feature, int) and 0 <= feature < num_bins:
+    if isinstance(feature, int) and not isinstance(feature, bool) and 0 <= feature < num_bins:
         return feature
     raise ModelError(
         f"model_kwargs.{key}: {feature!r} is none of the {num_bins} input features of a DOM, "

@@ -9,6 +9,7 @@ from dnn_reco.errors import ModelError
 from dnn_reco.modules.models.dom_transformer import DomTransformer
 from dnn_reco.nn.interface import Hits, LabelKeys, NetworkSpec, Prediction
 from dnn_reco.nn.token_layout import lay_out
+from dnn_reco.nn.tokens import FeatureMeaning
 
 LABELS = ("energy", "dir_x", "dir_y", "dir_z", "zenith", "azimuth", "p_track")
 KEYS = LabelKeys("zenith", "azimuth", "dir_x", "dir_y", "dir_z", ("p_track",))
@@ -231,13 +232,20 @@ def test_the_seed_decides_the_initial_weights_alone() -> None:
     ("kwargs", "messages"),
     [
         ({"widht": 3}, ["unknown setting 'widht'", "Did you mean 'width'"]),
+        ({"size": ["S"]}, ["model_kwargs.size: ['S']"]),
         ({"size": "XL"}, ["model_kwargs.size: 'XL'", "S, M, L"]),
         ({"width": 10, "num_heads": 4}, ["num_heads", "cannot be divided among 4"]),
         ({"num_layers": 0}, ["num_layers: 0"]),
         ({"max_tokens": True}, ["max_tokens: True"]),
         ({"dropout": 1.0}, ["dropout: 1.0"]),
         ({"time_feature": 9}, ["time_feature: 9 is none of the 9"]),
+        ({"time_feature": "aut"}, ["time_feature: 'aut'"]),
         ({"charge_features": [0, "x"]}, ["charge_features: 'x'"]),
+        ({"charge_features": 0}, ["charge_features: 0 is neither 'auto' nor a list"]),
+        ({"late_time_features": "none"}, ["late_time_features: 'none' is neither"]),
+        ({"heads": ["direction"]}, ["heads: ['direction'] is not a block"]),
+        ({"augmentation": True}, ["augmentation: True is not a block"]),
+        ({"relative_bias": "yes"}, ["relative_bias: 'yes' is not true or false"]),
         ({"heads": {"directoin": "gaussian"}}, ["heads", "Did you mean 'direction'"]),
         ({"heads": {"direction": "classification"}}, ["heads.direction", "von_mises_fisher"]),
         ({"heads": {"energy": "gaussian"}}, ["heads", "'energy'"]),
@@ -259,3 +267,19 @@ def test_mistakes_are_told(kwargs: dict[str, object], messages: list[str]) -> No
     with pytest.raises(ModelError) as error:
         DomTransformer(network_spec(), **kwargs)
     assert all(message in str(error.value) for message in messages), str(error.value)
+
+
+def test_what_features_mean() -> None:
+    nine = FeatureMeaning.of(9, "auto", "auto", "auto")
+    assert (nine.times, nine.scaling, nine.charges) == ((3, 4, 5, 6, 7), (0, 1, 2), (0,))
+    three = FeatureMeaning.of(3, "auto", "auto", "auto")
+    assert (three.times, three.scaling) == ((1,), (0,))
+    bins = FeatureMeaning.of(5, "auto", "auto", "auto")
+    assert (bins.times, bins.charges) == ((), (0, 1, 2, 3, 4))
+    with_times = FeatureMeaning.of(5, 0, [1], "auto")
+    assert (with_times.times, with_times.charges) == ((0, 1), (2, 3, 4))
+    without = FeatureMeaning.of(9, None, "auto", [1, 2])
+    assert (without.times, without.charges) == ((), (1, 2))
+    features = torch.tensor([[1.0, 2.0, -5.0, 9.0, 9.0], [1.0, 2.0, 4.0, 0.5, 0.0]])
+    assert with_times.charge(features).tolist() == [13.0, 4.5]
+    assert FeatureMeaning.of(5, None, [], []).charge(features).tolist() == [1.0, 1.0]

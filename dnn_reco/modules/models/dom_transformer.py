@@ -130,6 +130,14 @@ class DomTransformerSettings:
                 f"model_kwargs.num_heads: the width {shape.width} cannot be divided among "
                 f"{shape.num_heads} heads."
             )
+        for name in ("heads", "augmentation"):
+            block = getattr(settings, name)
+            if not isinstance(block, Mapping):
+                raise ModelError(f"model_kwargs.{name}: {block!r} is not a block of settings.")
+        if not isinstance(settings.relative_bias, bool):
+            raise ModelError(
+                f"model_kwargs.relative_bias: {settings.relative_bias!r} is not true or false."
+            )
         if not isinstance(settings.dropout, int | float) or not 0 <= settings.dropout < 1:
             raise ModelError(
                 f"model_kwargs.dropout: {settings.dropout!r} is not from 0 to below 1."
