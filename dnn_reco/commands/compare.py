@@ -57,7 +57,11 @@ from dnn_reco.evaluation.comparison_report import (
     sum_of_efforts,
     text_report,
 )
-from dnn_reco.evaluation.directions import direction_columns, opening_angle_degrees
+from dnn_reco.evaluation.directions import (
+    cone_content,
+    direction_columns,
+    opening_angle_degrees,
+)
 from dnn_reco.files import temporary_beside, write_atomically
 from dnn_reco.inference.predict import Predictions, predict
 from dnn_reco.nn.ensemble import Ensemble
@@ -360,10 +364,12 @@ def _true(answers: Sequence[Answers], label: str) -> NDArray[np.float64]:
 def _contender(name: str, answers: Answers, energy_label: str | None) -> Contender:
     said, names = answers.said, answers.label_names
     trained = [label if label in answers.trained else "" for label in names]
-    angle = None
+    angle = content = None
     for columns in direction_columns(trained, answers.keys):  # the vector wins over the angles
         true, predicted = torch.from_numpy(said.true), torch.from_numpy(said.labels)
         angle = opening_angle_degrees(true, predicted, columns)
+        if len(columns) == 3:
+            content = cone_content(angle, said.uncertainty[:, columns])
     residual = None
     if energy_label in answers.trained:
         column = names.index(energy_label)
@@ -373,7 +379,7 @@ def _contender(name: str, answers: Answers, energy_label: str | None) -> Contend
         for label in answers.trained
         if label not in answers.keys.pid  # a class is right or wrong
     }
-    return Contender(name, angle, residual, pulls)
+    return Contender(name, angle, residual, pulls, content)
 
 
 def _draw(

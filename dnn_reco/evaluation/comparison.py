@@ -20,6 +20,7 @@ ALL_EVENTS = "all events"
 CASCADE, STARTING_TRACK, THROUGH_GOING_TRACK = "cascade", "starting track", "through-going track"
 
 ANGLE_QUANTILES = (20, 50, 80)  # percent
+CONES = (50, 68, 90)  # percent
 LEAST_EVENTS = 20
 """Decades of fewer events are left out: quantiles of them say nothing."""
 LOWEST_ENERGY = 1.0
@@ -46,12 +47,16 @@ class Contender:
         log10(reconstructed / true energy) [n]; None: there is no energy.
     pulls
         Residual over uncertainty [n] of each trained label, as the network was trained.
+    cone_content
+        Probability [n] that the network gives to smaller opening angles
+        (:func:`dnn_reco.evaluation.directions.cone_content`); None: it gives none.
     """
 
     name: str
     angle: NDArray[np.float64] | None
     energy_residual: NDArray[np.float64] | None
     pulls: Mapping[str, NDArray[np.float64]]
+    cone_content: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,8 @@ def measure(contender: Contender, chosen: Mask) -> dict[str, Measured]:
             Quantiles of the opening angle in degrees: 20, 50, 80 % of the events lie below.
         `angle_mean`
             Its mean in degrees.
+        `cone_50`, `cone_68`, `cone_90`
+            Share of the events inside of the cone that should hold 50, 68, 90 % of them.
         `energy_bias`, `energy_rms`, `energy_width_68`
             Mean, root mean square, and half the width of the central 68 % of log10 of
             reconstructed over true energy.
@@ -159,6 +166,10 @@ def measure(contender: Contender, chosen: Mask) -> dict[str, Measured]:
         for percent in ANGLE_QUANTILES:
             found[f"angle_{percent}"] = metrics.quantile(angle, percent / 100)
         found["angle_mean"] = metrics.mean(angle)
+    if contender.cone_content is not None:
+        for percent in CONES:
+            inside = contender.cone_content[chosen] < percent / 100
+            found[f"cone_{percent}"] = metrics.mean(inside.astype(np.float64))
     if contender.energy_residual is not None:
         residual = contender.energy_residual[chosen]
         found["energy_bias"] = metrics.mean(residual)

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from dnn_reco.evaluation.comparison import ALL_EVENTS, ANGLE_QUANTILES, Comparison, Group
+from dnn_reco.evaluation.comparison import (
+    ALL_EVENTS,
+    ANGLE_QUANTILES,
+    CONES,
+    Comparison,
+    Group,
+)
 from dnn_reco.evaluation.metrics import Measured
 
 _NAME_WIDTH = 21
@@ -128,6 +134,16 @@ def _effort_lines(comparison: Comparison, efforts: Mapping[str, Effort]) -> Iter
             f"  mean opening angle of {name} minus that of {first}: "
             f"{format_measured(difference)} degrees"
         )
+    cones = ", ".join(map(str, CONES))
+    for name in efforts:
+        if shares := ", ".join(_cone_shares(whole[name])):
+            yield f"  {shortened(name)} has {shares} of the events in its {cones} % cones"
+
+
+def _cone_shares(found: Mapping[str, Measured]) -> list[str]:
+    """Shares of events inside of the cones, as numbers with errors; none without cones."""
+    shares = [found.get(f"cone_{percent}") for percent in CONES]
+    return [format_measured(share, "±") for share in shares if share is not None]
 
 
 def _degrees_and_radian(angle: Measured | None) -> str:
@@ -165,6 +181,12 @@ def markdown_report(comparison: Comparison, efforts: Mapping[str, Effort]) -> st
         f"\nMean opening angle of {name} minus that of {first}: {format_measured(difference)}°"
         for name, difference in comparison.angle_differences.items()
     ]
+    shares = {name: _cone_shares(whole[name]) for name in efforts}
+    if any(shares.values()):
+        lines += ["", "Share of events inside of the cones that should hold so many:", ""]
+        lines.append("| network | " + " | ".join(f"{percent} %" for percent in CONES) + " |")
+        lines.append("| --- |" + " ---: |" * len(CONES))
+        lines += [f"| {name} | {' | '.join(each)} |" for name, each in shares.items() if each]
     columns = [*_columns(comparison), ("bias", "energy_bias")]
     columns.append(("pull", f"pull/{comparison.energy_label}"))
     title = {"rms": "log10 E rms", "68 % width": "log10 E 68 % width", "bias": "log10 E bias"}

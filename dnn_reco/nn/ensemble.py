@@ -1,15 +1,14 @@
-"""Several networks as one: their densities are averaged, not their numbers.
+"""Several predictions as one: their densities are averaged, not their numbers.
 
-Each network gives a density of the true labels. The ensemble is their mixture, each with the same
-share (Lakshminarayanan, Pritzel & Blundell, arXiv:1612.01474), told by its moments: where networks
-disagree, the uncertainty grows.
+Each network, or look at an event, gives a density of the true labels. All together are their
+mixture, each with the same share (Lakshminarayanan, Pritzel & Blundell, arXiv:1612.01474), told by
+its moments: where they disagree, the uncertainty grows.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields
 
 import torch
 from torch import Tensor, nn
@@ -32,17 +31,10 @@ _MIN_PROBABILITY = 1e-6
 class Ensemble(nn.Module):
     """The mixture of what several networks say, with the interface of a network.
 
-    - Ordinary labels, those with logarithm as ln(1 + x): mean of the means; the variance is the
-      mean of the variances plus the variance of the means.
-    - Direction vector: the von Mises-Fisher distribution with the same mean vector as the mixture.
-      Zenith and azimuth follow from it; their variances are mean squares of σ and of the distance
-      from the common angle.
-    - Classes: mean of the probabilities.
-
     Parameters
     ----------
     networks
-        The networks, all of the same labels, with their transformations: each may have its own.
+        The networks, all of the same labels; each may have a transformation of its own.
     spec
         Names and transformation of the labels, for what is told in transformed units.
 
@@ -52,15 +44,45 @@ class Ensemble(nn.Module):
         If there is no network.
     """
 
-    _log: Tensor
-    _classes: Tensor
-    _period: Tensor
-
     def __init__(self, networks: Sequence[Network], spec: NetworkSpec) -> None:
         super().__init__()
         if not networks:
             raise ModelError("an ensemble needs at least one network")
         self.networks = nn.ModuleList(networks)  # type: ignore[arg-type]
+        self.mixture = Mixture(spec)
+
+    def forward(self, hits: Hits) -> Prediction:
+        """Labels and uncertainties of a batch of events."""
+        mixed: Prediction = self.mixture([network(hits) for network in self.networks])
+        return mixed
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """None: an ensemble is not trained as a whole."""
+        return {}
+
+
+class Mixture(nn.Module):
+    """The mixture of several predictions of the same events, each with the same share.
+
+    - Ordinary labels, those with logarithm as ln(1 + x): mean of the means; the variance is the
+      mean of the variances plus the variance of the means.
+    - Direction vector: the von Mises-Fisher distribution with the same mean vector as the mixture.
+      Zenith and azimuth follow from it; their variances are mean squares of σ and of the distance
+      from the common angle.
+    - Classes: mean of the probabilities.
+
+    Parameters
+    ----------
+    spec
+        Names and transformation of the labels.
+    """
+
+    _log: Tensor
+    _classes: Tensor
+    _period: Tensor
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
         self.transform = LabelTransform(spec.transformation)
         names, keys = spec.label_names, spec.label_keys
         parts = (keys.dir_x, keys.dir_y, keys.dir_z)
@@ -75,15 +97,12 @@ class Ensemble(nn.Module):
         )
         self.register_buffer("_period", torch.tensor(period), persistent=False)
 
-    def forward(self, hits: Hits) -> Prediction:
-        """Labels and uncertainties of a batch of events."""
-        said = [network(hits) for network in self.networks]
-        columns = (
-            torch.stack([getattr(each, field.name) for each in said]).double()
-            for field in fields(Prediction)
-            if field.name in ("labels", "uncertainty")
+    def forward(self, said: Sequence[Prediction]) -> Prediction:
+        """The mixture of predictions of B events."""
+        labels, uncertainty = self._moments(
+            torch.stack([each.labels for each in said]).double(),
+            torch.stack([each.uncertainty for each in said]).double(),
         )
-        labels, uncertainty = self._mixture(*columns)
         dtype = said[0].labels.dtype
         probability = labels.clamp(_MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
         return Prediction(
@@ -94,7 +113,7 @@ class Ensemble(nn.Module):
             logits=torch.where(self._classes, torch.logit(probability), 0).to(dtype),
         )
 
-    def _mixture(self, labels: Tensor, sigmas: Tensor) -> tuple[Tensor, Tensor]:
+    def _moments(self, labels: Tensor, sigmas: Tensor) -> tuple[Tensor, Tensor]:
         """Labels and uncertainties [B, L] of the mixture of N densities [N, B, L]."""
         values = torch.where(self._log, torch.log1p(torch.where(self._log, labels, 0)), labels)
         middle = values[0] + self._wrapped(values - values[0]).mean(dim=0)
@@ -122,10 +141,6 @@ class Ensemble(nn.Module):
         """Differences of labels; of azimuth angles the short way round."""
         turns = torch.where(self._period.isinf(), 0, (differences / self._period).round())
         return differences - torch.where(self._period.isinf(), 0, turns * self._period)
-
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """None: an ensemble is not trained as a whole."""
-        return {}
 
 
 def mean_direction(vectors: Tensor, sigmas: Tensor) -> tuple[Tensor, Tensor]:

@@ -30,6 +30,7 @@ from dnn_reco.evaluation.comparison_report import (
     markdown_report,
     text_report,
 )
+from dnn_reco.evaluation.directions import cone_content
 from dnn_reco.evaluation.metrics import Measured
 
 N = 40000
@@ -57,12 +58,34 @@ def contender(
     name: str, seed: int, kappa: float = 50.0, spread: float = 0.2, size: int = N
 ) -> Contender:
     rng = np.random.default_rng(seed)
+    angle = fisher_angles(kappa, rng, size)
+    sigmas = np.full((size, 3), math.sqrt(2 / (3 * kappa)))
     return Contender(
         name,
-        fisher_angles(kappa, rng, size),
+        angle,
         rng.normal(0.05, spread, size),
         {"E": rng.normal(0.0, 1.1, size), "time": rng.normal(0.0, 0.9, size)},
+        cone_content(angle, sigmas),
     )
+
+
+@pytest.mark.parametrize("kappa", [0.01, 2.0, 50.0, 1e6])
+@pytest.mark.parametrize("percent", [50, 68, 90])
+def test_a_cone_holds_what_it_should(kappa: float, percent: int) -> None:
+    found = measure(contender("a", 3, kappa), np.ones(N, dtype=bool))[f"cone_{percent}"]
+    p = percent / 100
+    error = math.sqrt(p * (1 - p) / N)
+    assert found.value == pytest.approx(p, abs=4 * error)
+    assert found.error == pytest.approx(error, rel=0.05)
+
+
+def test_cones_that_are_too_small_hold_too_little() -> None:
+    angle = fisher_angles(50.0, np.random.default_rng(4))
+    content = cone_content(angle, np.full((N, 3), math.sqrt(2 / (3 * 200.0))))
+    # P(angle < psi) of 50, where psi holds 68 % of 200
+    psi = fisher_quantile(200.0, 0.68)
+    expected = np.expm1(-50 * (1 - np.cos(np.radians(psi)))) / math.expm1(-100)
+    assert np.mean(content < 0.68) == pytest.approx(float(expected), abs=0.01)
 
 
 @pytest.mark.parametrize("kappa", [2.0, 50.0, 5000.0])
@@ -232,9 +255,9 @@ def example() -> tuple[list[Contender], dict[str, np.ndarray], np.ndarray]:
 
 
 EFFORTS = {
-    "cnn": Effort(123456, 1024, 36000.4, 1234567),
-    "b": Effort(10, 32, 0.5, 100),
-    "a_network_with_a_name_that_does_not_end": Effort(10, 32, 0.5, 100),
+    "cnn": Effort(123456, 126418944, 36000.4, 1234567),
+    "b": Effort(10, 320, 0.5, 100),
+    "a_network_with_a_name_that_does_not_end": Effort(10, 320, 0.5, 100),
 }
 
 
@@ -264,7 +287,7 @@ def test_markdown_has_rows_of_equal_length() -> None:
     contenders, types, energy = example()
     text = markdown_report(compare(contenders, types, energy, "EnergyVisible"), EFFORTS)
     blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
-    assert len(blocks) == 2 + len(types)
+    assert len(blocks) == 3 + len(types)
     for block in blocks:
         assert len({line.count("|") for line in block}) == 1
     assert "| time | 0." in text

@@ -283,3 +283,31 @@ def test_what_features_mean() -> None:
     features = torch.tensor([[1.0, 2.0, -5.0, 9.0, 9.0], [1.0, 2.0, 4.0, 0.5, 0.0]])
     assert with_times.charge(features).tolist() == [13.0, 4.5]
     assert FeatureMeaning.of(5, None, [], []).charge(features).tolist() == [1.0, 1.0]
+
+
+@torch.no_grad()
+def test_looks_after_several_turns_are_one_density() -> None:
+    """Compared with the moments of the six predictions, turned back by hand."""
+    spec, hits = network_spec(), hits_of([30, 5, 80])
+    plain, turning = trained(spec), trained(spec, prediction_turns=6)
+    assert turning.state_dict().keys() == plain.state_dict().keys()
+    said = turning(hits)
+    looks = [plain._predict(hits, torch.full((3,), number * np.pi / 3)) for number in range(6)]
+    vectors = np.stack([look.labels[:, 1:4].double().numpy() for look in looks])
+    sigmas = np.stack([look.uncertainty[:, 1:4].double().numpy() for look in looks])
+    assert np.abs(vectors - vectors[0]).max() > 0.01  # the network is not the same on all sides
+    kappa = 2 / (sigmas**2).sum(axis=2, keepdims=True)
+    mean = (vectors * (1 / np.tanh(kappa) - 1 / kappa)).mean(axis=0)
+    expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+    np.testing.assert_allclose(said.labels[:, 1:4].numpy(), expected, atol=1e-5)
+    energy = np.stack([np.log1p(look.labels[:, 0].numpy()) for look in looks])
+    np.testing.assert_allclose(np.log1p(said.labels[:, 0].numpy()), energy.mean(axis=0), rtol=1e-4)
+    track = np.stack([look.labels[:, 6].numpy() for look in looks])
+    np.testing.assert_allclose(said.labels[:, 6].numpy(), track.mean(axis=0), rtol=1e-4)
+    assert_same(trained(spec, prediction_turns=1)(hits), plain(hits))
+
+
+def test_turns_need_a_direction() -> None:
+    spec = made_up_spec(("energy",), LabelKeys(), [5.0], [2.0])
+    with pytest.raises(ModelError, match="prediction_turns: the labels have no direction"):
+        DomTransformer(spec, prediction_turns=6)

@@ -5,17 +5,19 @@ itself with all others of the event; a token of its own sums the event up, and f
 and uncertainties (:mod:`dnn_reco.nn.density_heads`).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.attention import RelativeBias, Trunk, start_at_variance_one
 from dnn_reco.nn.augmentation import Augmentation
 from dnn_reco.nn.density_heads import DensityHeads
+from dnn_reco.nn.ensemble import Mixture
 from dnn_reco.nn.interface import Hits, NetworkSpec, Prediction
 from dnn_reco.nn.model_kwargs import DEFAULT_SEED, DTYPES, check_choice, check_names
 from dnn_reco.nn.predictor import in_full_precision
@@ -78,6 +80,10 @@ class DomTransformerSettings:
         See :func:`dnn_reco.nn.density_heads.choose_heads`.
     augmentation
         Random changes of hits in training: see :class:`dnn_reco.nn.augmentation.Augmentation`.
+    prediction_turns
+        In prediction, look at each event after so many turns about string 36, evenly spaced, and
+        take the mixture of the densities (:mod:`dnn_reco.nn.ensemble`); as with `turn_events`,
+        not for labels that are positions. 6 suits the grid, and takes six times as long.
     random_seed
         Seed of the initial weights.
     dtype
@@ -98,6 +104,7 @@ class DomTransformerSettings:
     relative_bias: bool = False
     heads: Mapping[str, str] = field(default_factory=dict)
     augmentation: Mapping[str, Any] = field(default_factory=dict)
+    prediction_turns: int = 1
     random_seed: int | None = DEFAULT_SEED
     dtype: str = "float32"
 
@@ -122,7 +129,8 @@ class DomTransformerSettings:
         check_choice("model_kwargs.size", settings.size, _SIZES)
         check_choice("model_kwargs.dtype", settings.dtype, DTYPES)
         shape = settings.shape
-        for name, value in {**asdict(shape), "num_waves": settings.num_waves}.items():
+        numbers = {name: getattr(settings, name) for name in ("num_waves", "prediction_turns")}
+        for name, value in {**asdict(shape), **numbers}.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ModelError(f"model_kwargs.{name}: {value!r} is not a number of at least 1.")
         if shape.width % shape.num_heads:
@@ -189,11 +197,16 @@ class DomTransformer(nn.Module):
             self.trunk = Trunk(shape.width, shape.num_layers, shape.num_heads, shape.hidden)
             self.relative_bias = RelativeBias(shape.num_heads) if settings.relative_bias else None
             self.heads = DensityHeads(spec, shape.width, settings.heads)
-        if self.augmentation.turn_events and self.heads.vector is None:
-            raise ModelError(
-                "model_kwargs.augmentation.turn_events: the labels have no direction that is one "
-                "density and could be turned back: leave it out."
-            )
+        self.mixture = Mixture(spec)
+        for name, turns in (
+            ("augmentation.turn_events", self.augmentation.turn_events is not None),
+            ("prediction_turns", settings.prediction_turns > 1),
+        ):
+            if turns and self.heads.vector is None:
+                raise ModelError(
+                    f"model_kwargs.{name}: the labels have no direction that is one density and "
+                    "could be turned back: leave it out."
+                )
         for parameter in self.parameters():
             parameter.data = parameter.data.to(dtype)
 
@@ -205,12 +218,24 @@ class DomTransformer(nn.Module):
 
     def forward(self, hits: Hits) -> Prediction:
         """Predict labels and uncertainties of a batch of events."""
-        turn = None
+        dtype, device = DTYPES[self.settings.dtype], hits.event.device
         if self.training:
-            hits = self.augmentation.change(hits, self.inputs.meaning)
-            dtype = DTYPES[self.settings.dtype]
-            turn = self.augmentation.turn(hits.num_events, hits.event.device, dtype)
-        hits = self._limit(hits)
+            hits = self._limit(self.augmentation.change(hits, self.inputs.meaning))
+            return self._predict(hits, self.augmentation.turn(hits.num_events, device, dtype))
+        hits, num_turns = self._limit(hits), self.settings.prediction_turns
+        if num_turns == 1:
+            return self._predict(hits, None)
+        angles = (2 * math.pi * number / num_turns for number in range(num_turns))
+        mixed: Prediction = self.mixture(
+            [
+                self._predict(hits, torch.full((hits.num_events,), a, dtype=dtype, device=device))
+                for a in angles
+            ]
+        )
+        return mixed
+
+    def _predict(self, hits: Hits, turn: Tensor | None) -> Prediction:
+        """What the network says of events after turns by angles [B] about the z axis."""
         inputs = self.inputs(hits, turn)
         layout = lay_out(hits.event, hits.num_events, inputs.hits.dtype)
         of_hits, of_events = self.hit_tokens(inputs.hits), self.event_tokens(inputs.events)
