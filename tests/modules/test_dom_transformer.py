@@ -8,6 +8,7 @@ from made_up_spec import made_up_spec
 from dnn_reco.errors import ModelError
 from dnn_reco.modules.models.dom_transformer import DomTransformer
 from dnn_reco.nn.interface import Hits, LabelKeys, NetworkSpec, Prediction
+from dnn_reco.nn.predictor import predictor
 from dnn_reco.nn.token_layout import lay_out
 from dnn_reco.nn.tokens import FeatureMeaning
 
@@ -311,3 +312,13 @@ def test_turns_need_a_direction() -> None:
     spec = made_up_spec(("energy",), LabelKeys(), [5.0], [2.0])
     with pytest.raises(ModelError, match="prediction_turns: the labels have no direction"):
         DomTransformer(spec, prediction_turns=6)
+
+
+def test_bfloat16_loses_few_digits(network: DomTransformer) -> None:
+    hits = hits_of(COUNTS)
+    exact, coarse = network(hits), predictor(network, in_bfloat16=True)(hits)
+    for name, tensor in vars(exact).items():
+        found = getattr(coarse, name)
+        assert found.dtype == torch.float32
+        assert 0 <= (found - tensor).norm() <= 0.05 * tensor.norm() + 1e-6, name
+    assert not torch.equal(exact.labels_trafo, coarse.labels_trafo)
