@@ -35,9 +35,7 @@ def opening_angle_degrees(
     return np.degrees(metrics.opening_angle(first, second))
 
 
-def cone_content(
-    angle: NDArray[np.float64], component_sigmas: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def cone_content(angle: NDArray[np.float64], kappa: NDArray[np.float64]) -> NDArray[np.float64]:
     """Probability [B] that the true direction lies nearer to the predicted one than it does.
 
     That of a von Mises-Fisher distribution: (1 - exp(-κ (1 - cos ψ))) / (1 - exp(-2κ)). If the
@@ -48,10 +46,9 @@ def cone_content(
     ----------
     angle
         Opening angle ψ [B], in degrees.
-    component_sigmas
-        Uncertainties of the components of the direction vector [B, 3]; κ = 2 / (σx² + σy² + σz²).
+    kappa
+        Concentration κ of each prediction [B].
     """
-    kappa = 2 / np.square(component_sigmas).sum(axis=1)
     # 1 - cos ψ without loss of digits
     deviation = 2 * np.square(np.sin(np.radians(angle) / 2))
     return np.asarray(np.expm1(-kappa * deviation) / np.expm1(-2 * kappa))

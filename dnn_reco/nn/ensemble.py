@@ -147,7 +147,8 @@ def mean_direction(vectors: Tensor, sigmas: Tensor) -> tuple[Tensor, Tensor]:
     """Direction [B, 3] and uncertainty of each component [B] of a mixture of N densities.
 
     The mean vector of a von Mises-Fisher distribution has the length A(κ) = coth κ - 1/κ. The
-    mixture is told by that distribution with the mean vector of the mixture.
+    mixture is told by that distribution with the mean vector of the mixture. A network that leaves
+    its vectors shorter than 1 tells mean vectors itself: the shorter of both counts.
 
     Parameters
     ----------
@@ -156,6 +157,7 @@ def mean_direction(vectors: Tensor, sigmas: Tensor) -> tuple[Tensor, Tensor]:
     """
     kappa = concentration(sigmas.flatten(0, 1)).view(vectors.shape[:2])
     units = unit_vector(vectors.flatten(0, 1)).view(vectors.shape)
-    mean = (mean_cosine(kappa)[..., None] * units).mean(dim=0)
+    lengths = torch.minimum(mean_cosine(kappa), vectors.square().sum(dim=2).sqrt())
+    mean = (lengths[..., None] * units).mean(dim=0)
     length = mean.square().sum(dim=1).sqrt()
     return unit_vector(mean), component_uncertainty(fisher_concentration(length))

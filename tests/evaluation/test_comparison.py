@@ -59,13 +59,12 @@ def contender(
 ) -> Contender:
     rng = np.random.default_rng(seed)
     angle = fisher_angles(kappa, rng, size)
-    sigmas = np.full((size, 3), math.sqrt(2 / (3 * kappa)))
     return Contender(
         name,
         angle,
         rng.normal(0.05, spread, size),
         {"E": rng.normal(0.0, 1.1, size), "time": rng.normal(0.0, 0.9, size)},
-        cone_content(angle, sigmas),
+        cone_content(angle, np.full(size, kappa)),
     )
 
 
@@ -81,7 +80,7 @@ def test_a_cone_holds_what_it_should(kappa: float, percent: int) -> None:
 
 def test_cones_that_are_too_small_hold_too_little() -> None:
     angle = fisher_angles(50.0, np.random.default_rng(4))
-    content = cone_content(angle, np.full((N, 3), math.sqrt(2 / (3 * 200.0))))
+    content = cone_content(angle, np.full(N, 200.0))
     # P(angle < psi) of 50, where psi holds 68 % of 200
     psi = fisher_quantile(200.0, 0.68)
     expected = np.expm1(-50 * (1 - np.cos(np.radians(psi)))) / math.expm1(-100)

@@ -169,6 +169,18 @@ def test_certain_opinions_add_their_squared_distances() -> None:
     assert 3 * float(sigma) ** 2 / 2 == pytest.approx(expected, rel=1e-3)
 
 
+def test_a_short_vector_has_little_say() -> None:
+    """A network without a norm says "I do not know" by a vector near 0."""
+    certain, unsure = opinion(1.0, 2.0)[:, VECTOR], 0.01 * opinion(2.5, 5.0)[:, VECTOR]
+    sigma = torch.full((1, 3), 0.57, dtype=torch.float64)
+    vectors = torch.stack([certain, unsure])
+    found, width = mean_direction(vectors, torch.stack([sigmas(1000.0)[:, VECTOR], sigma]))
+    expected = (certain * (1 - 1 / 1000) + unsure) / 2
+    torch.testing.assert_close(found, expected / expected.norm(), rtol=0, atol=1e-9)
+    kappa = float(2 / (3 * width**2))
+    assert 1 / math.tanh(kappa) - 1 / kappa == pytest.approx(float(expected.norm()))
+
+
 def test_needs_a_network() -> None:
     with pytest.raises(ModelError, match="at least one network"):
         Ensemble([], SPEC)
