@@ -1,6 +1,6 @@
 # make test    the test suite, in a virtual environment of its own
 # make check   formatting, lint and types
-# make demo    simulate events, train a network on them, and see that it works
+# make demo    simulate events, train networks on them, and see that they work
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
