@@ -239,7 +239,20 @@ def train_command(
         sys.exit(run_estimate(stages, device, num_threads, cache_dir, iterations))
     from dnn_reco.commands.train import run_stages
 
-    sys.exit(run_stages(stages, device, num_threads, cache_dir, checkpoint_exit_code))
+    _leave(run_stages(stages, device, num_threads, cache_dir, checkpoint_exit_code))
+
+
+def _leave(code: int) -> NoReturn:
+    """End this process; all that it wrote is written.
+
+    One of several does so at once: threads of PyTorch that talk to the other processes may still
+    run, and now and then Python's own way out ends with "terminate called" and signal 6.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 @cli.command("import")
