@@ -14,49 +14,15 @@ from typing import Any, Literal, NoReturn
 import click
 
 from dnn_reco._version import __version__
+from dnn_reco.cli_options import (
+    cache_dir_option,
+    checkpoint_exit_code_option,
+    config_files_argument,
+    device_option,
+    log_level_option,
+    num_threads_option,
+)
 from dnn_reco.errors import DnnRecoError
-
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-
-_config_files = click.argument(
-    "config_files", nargs=-1, required=True, metavar="CONFIG...", type=click.Path()
-)
-_log_level = click.option(
-    "--log_level",
-    "--log-level",
-    default="INFO",
-    show_default=True,
-    type=click.Choice(LOG_LEVELS, case_sensitive=False),
-    help="How much is told besides results.",
-)
-_num_threads = click.option(
-    "--num_threads",
-    "--num-threads",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="CPU threads and processes to use at most; 0: all that the machine, the container or the "
-    "slot of the batch system grants.",
-)
-_cache_dir = click.option(
-    "--cache_dir",
-    "--cache-dir",
-    type=click.Path(file_okay=False),
-    help="Folder of the event store [key data_cache_dir, else event_store beside the folder of "
-    "trafo_model_path]. It may be deleted at any time.",
-)
-_device = click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="Where to train: cpu, cuda, cuda:1, …; auto takes a GPU if there is one.",
-)
-_checkpoint_exit_code = click.option(
-    "--checkpoint_exit_code",
-    "--checkpoint-exit-code",
-    type=click.IntRange(0, 255),
-    help="Exit code after SIGTERM, once all is saved (HTCondor: 85) [143].",
-)
 
 
 @click.group()
@@ -80,7 +46,7 @@ def cli() -> None:
 
 
 @cli.command("count")
-@_config_files
+@config_files_argument
 @click.option(
     "-j",
     "--n_jobs",
@@ -94,9 +60,9 @@ def cli() -> None:
     is_flag=True,
     help="Tell too how many events pass filters and checks (builds the event store).",
 )
-@_cache_dir
-@_log_level
-@_num_threads
+@cache_dir_option
+@log_level_option
+@num_threads_option
 def count_command(
     config_files: tuple[str, ...],
     n_jobs: int | None,
@@ -114,7 +80,7 @@ def count_command(
     Example:
       dnn-reco count getting_started.yaml -j 8
     """
-    config = _start(config_files, log_level, num_threads)
+    config = start(config_files, log_level, num_threads)
     from dnn_reco.commands.count import run_count
     from dnn_reco.workers import available_cpus
 
@@ -123,11 +89,11 @@ def count_command(
 
 
 @cli.command("trafo")
-@_config_files
+@config_files_argument
 @click.option("--overwrite", is_flag=True, help="Replace a model that was made otherwise.")
-@_cache_dir
-@_log_level
-@_num_threads
+@cache_dir_option
+@log_level_option
+@num_threads_option
 def trafo_command(
     config_files: tuple[str, ...],
     overwrite: bool,
@@ -144,20 +110,20 @@ def trafo_command(
     Example:
       dnn-reco trafo getting_started.yaml
     """
-    config = _start(config_files, log_level, num_threads)
+    config = start(config_files, log_level, num_threads)
     from dnn_reco.commands.trafo import run_trafo
 
     run_trafo(config, num_threads, cache_dir, overwrite)
 
 
 @cli.command("train")
-@_config_files
+@config_files_argument
 @click.option(
     "--iterations",
     type=click.IntRange(min=1),
     help="Iterations in all [key num_training_iterations].",
 )
-@_device
+@device_option
 @click.option(
     "--processes",
     type=click.IntRange(min=1),
@@ -166,7 +132,7 @@ def trafo_command(
     help="Processes that share each batch, on GPUs one for each. For several machines, start the "
     "command with torchrun instead.",
 )
-@_checkpoint_exit_code
+@checkpoint_exit_code_option
 @click.option(
     "--deterministic",
     is_flag=True,
@@ -178,9 +144,9 @@ def trafo_command(
     help="Train nothing: try it for some seconds, and print the time, memory and disk space that "
     "the training will need, and the line that asks a cluster for them.",
 )
-@_cache_dir
-@_log_level
-@_num_threads
+@cache_dir_option
+@log_level_option
+@num_threads_option
 def train_command(
     config_files: tuple[str, ...],
     iterations: int | None,
@@ -225,7 +191,7 @@ def train_command(
         given = [f"{name}={value}" for name, value in options.items() if value is not None]
         flags = ["--deterministic"] if deterministic else []
         sys.exit(run_processes(processes, ["train", *config_files, *given, *flags]))
-    config = _start(config_files, log_level, num_threads, overrides)
+    config = start(config_files, log_level, num_threads, overrides)
     from dnn_reco.config import load_stages
 
     stages = load_stages(config_files, overrides) if config.training.training_stages else (config,)
@@ -278,7 +244,7 @@ def _leave(code: int) -> NoReturn:
     "in FOLDER or above].",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a model folder that is there.")
-@_log_level
+@log_level_option
 def import_command(
     folder: Path,
     output: Path,
@@ -353,7 +319,7 @@ def import_command(
 @click.option(
     "-j", "--jobs", type=click.IntRange(min=1), help="Files to make at the same time [all CPUs]."
 )
-@_log_level
+@log_level_option
 def simulate_command(
     preset: Path | None,
     events: int,
@@ -401,7 +367,7 @@ def config_group() -> None:
 
 
 @config_group.command("show")
-@_config_files
+@config_files_argument
 def config_show_command(config_files: tuple[str, ...]) -> None:
     """Print the merged, complete config, and where each value comes from.
 
@@ -415,7 +381,7 @@ def config_show_command(config_files: tuple[str, ...]) -> None:
 
 
 @config_group.command("check")
-@_config_files
+@config_files_argument
 def config_check_command(config_files: tuple[str, ...]) -> NoReturn:
     """Validate a config: keys, values, modules, and the files that its patterns match.
 
@@ -436,7 +402,7 @@ def config_check_command(config_files: tuple[str, ...]) -> NoReturn:
     sys.exit(0 if all(report.ok for report in reports) else 1)
 
 
-def _start(
+def start(
     config_files: tuple[str, ...],
     log_level: str,
     num_threads: int,

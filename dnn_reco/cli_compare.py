@@ -8,19 +8,19 @@ from typing import Any, NoReturn
 
 import click
 
-from dnn_reco.cli import (
-    _cache_dir,
-    _checkpoint_exit_code,
-    _config_files,
-    _device,
-    _log_level,
-    _num_threads,
-    _start,
+from dnn_reco.cli import start
+from dnn_reco.cli_options import (
+    cache_dir_option,
+    checkpoint_exit_code_option,
+    config_files_argument,
+    device_option,
+    log_level_option,
+    num_threads_option,
 )
 
 
 @click.command("compare")
-@_config_files
+@config_files_argument
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
@@ -60,11 +60,11 @@ from dnn_reco.cli import (
     is_flag=True,
     help="Hold out files that are trained on, too.",
 )
-@_device
-@_checkpoint_exit_code
-@_cache_dir
-@_log_level
-@_num_threads
+@device_option
+@checkpoint_exit_code_option
+@cache_dir_option
+@log_level_option
+@num_threads_option
 def compare_command(
     config_files: tuple[str, ...], log_level: str, num_threads: int, **options: Any
 ) -> NoReturn:
@@ -86,7 +86,7 @@ def compare_command(
     """
     if (options["seconds"] is None) == (options["iterations"] is None):
         raise click.UsageError("give the budget of each training: --seconds or --iterations")
-    configs = [_start(_parts_of(name), log_level, num_threads) for name in config_files]
+    configs = [start(_parts_of(name), log_level, num_threads) for name in config_files]
     from dnn_reco.commands.compare import CompareSettings, run_compare
 
     sys.exit(run_compare(configs, CompareSettings(num_threads=num_threads, **options)))

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from dnn_reco.cli import _config_files, _log_level, load_and_tell, train_command
+from dnn_reco.cli import load_and_tell, train_command
+from dnn_reco.cli_options import config_files_argument, log_level_option
 
 
 @click.group("submit")
@@ -30,7 +31,7 @@ class _CommandWithTrainOptions(click.Command):
 @submit_group.command(
     "train", cls=_CommandWithTrainOptions, context_settings={"show_default": True}
 )
-@_config_files
+@config_files_argument
 @click.option(
     "--cluster", type=click.Choice(["htcondor", "slurm"]), required=True, help="Its batch system."
 )
@@ -61,7 +62,7 @@ class _CommandWithTrainOptions(click.Command):
     help="Further setting in the words of the batch system; may be given several times.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the files; write and submit nothing.")
-@_log_level
+@log_level_option
 @click.pass_context
 def submit_train_command(
     context: click.Context,

@@ -64,7 +64,6 @@ from dnn_reco.evaluation.directions import (
 )
 from dnn_reco.files import temporary_beside, write_atomically
 from dnn_reco.inference.predict import Predictions, predict
-from dnn_reco.nn.direction import concentration
 from dnn_reco.nn.ensemble import Ensemble, mean_direction
 from dnn_reco.nn.from_config import network_spec
 from dnn_reco.nn.interface import LabelKeys
@@ -371,8 +370,8 @@ def _contender(name: str, answers: Answers, energy_label: str | None) -> Contend
         angle = opening_angle_degrees(true, predicted, columns)
         if len(columns) == 3:
             vectors, sigmas = predicted[:, columns], torch.from_numpy(said.uncertainty[:, columns])
-            _, sigma = mean_direction(vectors[None], sigmas[None])
-            content = cone_content(angle, concentration(sigma[:, None].expand(-1, 3)).numpy())
+            _, kappa = mean_direction(vectors[None], sigmas[None])
+            content = cone_content(angle, kappa.numpy())
     residual = None
     if energy_label in answers.trained:
         column = names.index(energy_label)

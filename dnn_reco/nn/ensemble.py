@@ -119,11 +119,9 @@ class Mixture(nn.Module):
         middle = values[0] + self._wrapped(values - values[0]).mean(dim=0)
         if self._azimuth is not None:
             middle[:, self._azimuth].remainder_(2 * math.pi)
-        sigma_of_vector = None
+        kappa = None
         if self._vector:
-            vector, sigma_of_vector = mean_direction(
-                values[..., self._vector], sigmas[..., self._vector]
-            )
+            vector, kappa = mean_direction(values[..., self._vector], sigmas[..., self._vector])
             middle[:, self._vector] = vector
             zenith, azimuth = zenith_and_azimuth(vector)
             for column, angle in ((self._zenith, zenith), (self._azimuth, azimuth)):
@@ -131,8 +129,8 @@ class Mixture(nn.Module):
                     middle[:, column] = angle
         spread = self._wrapped(values - middle)
         sigma = (sigmas.square() + spread.square()).mean(dim=0).sqrt()
-        if sigma_of_vector is not None:
-            sigma[:, self._vector] = sigma_of_vector[:, None]
+        if kappa is not None:
+            sigma[:, self._vector] = component_uncertainty(kappa)[:, None]
         of_class = (middle * (1 - middle)).clamp(min=0).sqrt()
         sigma = torch.where(self._classes, of_class, sigma)
         return torch.where(self._log, torch.expm1(middle), middle), sigma
@@ -144,7 +142,7 @@ class Mixture(nn.Module):
 
 
 def mean_direction(vectors: Tensor, sigmas: Tensor) -> tuple[Tensor, Tensor]:
-    """Direction [B, 3] and uncertainty of each component [B] of a mixture of N densities.
+    """Direction [B, 3] and concentration κ [B] of a mixture of N densities.
 
     The mean vector of a von Mises-Fisher distribution has the length A(κ) = coth κ - 1/κ. The
     mixture is told by that distribution with the mean vector of the mixture. A network that leaves
@@ -160,4 +158,4 @@ def mean_direction(vectors: Tensor, sigmas: Tensor) -> tuple[Tensor, Tensor]:
     lengths = torch.minimum(mean_cosine(kappa), vectors.square().sum(dim=2).sqrt())
     mean = (lengths[..., None] * units).mean(dim=0)
     length = mean.square().sum(dim=1).sqrt()
-    return unit_vector(mean), component_uncertainty(fisher_concentration(length))
+    return unit_vector(mean), fisher_concentration(length)

@@ -163,10 +163,10 @@ def test_certain_opinions_add_their_squared_distances() -> None:
     vectors = torch.stack([opinion(1.0, a)[:, VECTOR] for a in (1.0, 1.002)])
     kappas = (4e4, 1e5)
     of_components = torch.stack([sigmas(k)[:, VECTOR] for k in kappas])
-    _, sigma = mean_direction(vectors, of_components)
+    _, kappa = mean_direction(vectors, of_components)
     half_distance = math.sin(1.0) * 0.001
     expected = (1 / kappas[0] + 1 / kappas[1]) / 2 + half_distance**2 / 2
-    assert 3 * float(sigma) ** 2 / 2 == pytest.approx(expected, rel=1e-3)
+    assert 1 / float(kappa) == pytest.approx(expected, rel=1e-3)
 
 
 def test_a_short_vector_has_little_say() -> None:
@@ -174,10 +174,10 @@ def test_a_short_vector_has_little_say() -> None:
     certain, unsure = opinion(1.0, 2.0)[:, VECTOR], 0.01 * opinion(2.5, 5.0)[:, VECTOR]
     sigma = torch.full((1, 3), 0.57, dtype=torch.float64)
     vectors = torch.stack([certain, unsure])
-    found, width = mean_direction(vectors, torch.stack([sigmas(1000.0)[:, VECTOR], sigma]))
+    found, concentration = mean_direction(vectors, torch.stack([sigmas(1000.0)[:, VECTOR], sigma]))
     expected = (certain * (1 - 1 / 1000) + unsure) / 2
     torch.testing.assert_close(found, expected / expected.norm(), rtol=0, atol=1e-9)
-    kappa = float(2 / (3 * width**2))
+    kappa = float(concentration)
     assert 1 / math.tanh(kappa) - 1 / kappa == pytest.approx(float(expected.norm()))
 
 
