@@ -23,6 +23,7 @@ from dnn_reco.cli_options import (
     num_threads_option,
 )
 from dnn_reco.errors import DnnRecoError
+from dnn_reco.workers import processes_of_training
 
 
 @click.group()
@@ -173,7 +174,7 @@ def train_command(
       torchrun --nnodes 2 --nproc_per_node 4 … train_model.py getting_started.yaml
     """
     overrides = {} if iterations is None else {"num_training_iterations": iterations}
-    if estimate and (processes > 1 or os.environ.get("WORLD_SIZE", "1") != "1"):
+    if estimate and (processes > 1 or processes_of_training() > 1):
         raise click.UsageError(
             "--estimate measures a training in one process: leave out --processes and torchrun"
         )
@@ -214,7 +215,7 @@ def _leave(code: int) -> NoReturn:
     One of several does so at once: threads of PyTorch that talk to the other processes may still
     run, and now and then Python's own way out ends with "terminate called" and signal 6.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if processes_of_training() > 1:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

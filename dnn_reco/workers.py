@@ -26,6 +26,11 @@ Result = TypeVar("Result")
 _CPU_VARIABLES = ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")
 
 
+def processes_of_training() -> int:
+    """How many processes train together, as `torchrun` or `train --processes` tells each."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def available_cpus(cgroup_root: Path = CGROUP_ROOT, own_groups: Path = OWN_GROUPS) -> int:
     """Number of CPUs that this process may use, at least 1.
 

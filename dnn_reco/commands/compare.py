@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import logging
-import os
 import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -73,7 +72,7 @@ from dnn_reco.training.engine import Training
 from dnn_reco.training.pace import measure_pace
 from dnn_reco.training.ranks import Ranks
 from dnn_reco.transform import load_transformation
-from dnn_reco.workers import available_cpus
+from dnn_reco.workers import available_cpus, processes_of_training
 
 _log = logging.getLogger(__name__)
 
@@ -146,7 +145,7 @@ class Answers:
 
 def run_compare(configs: Sequence[Config], settings: CompareSettings) -> int:
     """Train all configs with equal budgets, evaluate them, and tell; returns the exit code."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if processes_of_training() > 1:
         raise ConfigError("compare runs in one process: start it without torchrun")
     entries = make_entries(
         configs, settings.out, settings.seed, settings.test_data, settings.cache_dir

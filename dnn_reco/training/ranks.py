@@ -28,6 +28,7 @@ from torch.distributed.rendezvous import rendezvous
 from dnn_reco.errors import ConfigError, TrainingError
 from dnn_reco.nn.interface import Hits, Prediction
 from dnn_reco.nn.whole_batch import WholeBatch, part_of
+from dnn_reco.workers import processes_of_training
 
 # Ranks wait for each other, also while the first one builds the event store.
 _PATIENCE = timedelta(hours=6)
@@ -216,7 +217,7 @@ def join_ranks(device: str) -> Iterator[Ranks]:
     ConfigError
         If the processes cannot meet.
     """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
+    count = processes_of_training()
     if count == 1:
         yield Ranks()
         return
