@@ -7,6 +7,7 @@ events from 100 GeV on: 66 in the middle, 96 on average, up to 1560::
 
     python benchmarks/network_cpu.py --threads 2
     python benchmarks/network_cpu.py --threads 2 --hits varying --batch 128 --model S
+    python benchmarks/network_cpu.py --hits varying --batch 128 --model M --precision bf16
 """
 
 import argparse
@@ -26,7 +27,8 @@ from dnn_reco.modules.loss.density_loss import negative_log_likelihood
 from dnn_reco.modules.loss.interface import Loss, LossContext, Truth
 from dnn_reco.modules.models.dom_transformer import DomTransformer
 from dnn_reco.modules.models.general_IC86_cnn import GeneralIC86CNN
-from dnn_reco.nn.interface import Hits, LabelKeys, NetworkSpec
+from dnn_reco.nn.interface import Hits, LabelKeys, Network, NetworkSpec
+from dnn_reco.nn.predictor import Predictor, predictor
 from dnn_reco.transform import TransformationModel, TransformSettings
 
 KEYS = LabelKeys("zenith", "azimuth", "dir_x", "dir_y", "dir_z")
@@ -119,13 +121,15 @@ def events_per_second(step: Callable[[], object], num_events: int, seconds: floa
     return num_events / float(np.median(times))
 
 
-def training_step(network: torch.nn.Module, loss: Loss, hits: Hits) -> Callable[[], object]:
+def training_step(
+    network: Network, predict: Predictor, loss: Loss, hits: Hits
+) -> Callable[[], object]:
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, eps=1e-7, fused=True)
     truth = torch.randn(hits.num_events, NUM_LABELS)
 
     def step() -> None:
         optimizer.zero_grad()
-        prediction = network(hits)
+        prediction = predict(hits)
         residual = prediction.labels_trafo - truth
         context = LossContext(NAMES, KEYS, residual, None, torch.ones(NUM_LABELS))
         loss(prediction, Truth(truth, truth), context).sum().backward()
@@ -135,9 +139,7 @@ def training_step(network: torch.nn.Module, loss: Loss, hits: Hits) -> Callable[
     return step
 
 
-def make_network(
-    model: str, num_filters: int, rng: np.random.Generator
-) -> tuple[torch.nn.Module, Loss]:
+def make_network(model: str, num_filters: int, rng: np.random.Generator) -> tuple[Network, Loss]:
     """The network, and the loss that it is trained with."""
     spec = network_spec(rng)
     if model == "cnn":
@@ -152,6 +154,7 @@ def main() -> None:
     parser.add_argument("--filters", type=int, default=5, help="kernels a layer (cnn)")
     parser.add_argument("--hits", choices=["many", "varying"], default="many")
     parser.add_argument("--batch", type=int, nargs="+", default=[32], help="sizes, in training")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     keep_freed_memory()
@@ -160,10 +163,11 @@ def main() -> None:
     num_weights = sum(p.numel() for p in network.parameters())
     print(f"{num_weights} weights, {options.threads} threads, torch {torch.__version__}")
 
+    compute = predictor(network, in_bfloat16=options.precision == "bf16")
     network.train()
     for batch in options.batch:
         hits = random_hits(batch, rng, options.hits == "varying")
-        rate = events_per_second(training_step(network, loss, hits), batch)
+        rate = events_per_second(training_step(network, compute, loss, hits), batch)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"training,   batch {batch:3d}: {rate:8.0f} events/s, peak memory {peak:.0f} MiB")
 
@@ -173,7 +177,7 @@ def main() -> None:
 
         @torch.inference_mode()
         def predict(hits: Hits = hits) -> object:
-            return network(hits)
+            return compute(hits)
 
         print(f"prediction, batch {batch:3d}: {events_per_second(predict, batch):8.0f} events/s")
 

@@ -45,8 +45,6 @@ def run_processes(count: int, arguments: Sequence[str]) -> int:
         for child in children:
             child.send_signal(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, pass_on)
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(max(1, available_cpus() // count)),
@@ -55,11 +53,16 @@ def run_processes(count: int, arguments: Sequence[str]) -> int:
         "WORLD_SIZE": str(count),
         "LOCAL_WORLD_SIZE": str(count),
     }
-    for rank in range(count):
-        numbers = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        command = [sys.executable, "-m", "dnn_reco", *arguments]
-        children.append(subprocess.Popen(command, env={**environment, **numbers}))
-    return _wait_for(children)
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for rank in range(count):
+            numbers = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            command = [sys.executable, "-m", "dnn_reco", *arguments]
+            children.append(subprocess.Popen(command, env={**environment, **numbers}))
+        return _wait_for(children)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _free_port() -> int:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dnn_reco.nn.predictor import in_full_precision
 from dnn_reco.nn.token_layout import TokenLayout
 
 # Distances [m] that count as far and near.
@@ -109,7 +110,7 @@ class TransformerLayer(nn.Module):
         num_events, length, _ = qkv.shape
         parts = qkv.view(num_events, length, 3, self.num_heads, -1)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
-        out = functional.scaled_dot_product_attention(query, key, value, bias)
+        out = _attend(query, key, value, bias)
         return out.transpose(1, 2).reshape(num_events * length, -1)
 
     def _attend_first(self, query: Tensor, keys_values: Tensor, bias: Tensor | None) -> Tensor:
@@ -119,8 +120,22 @@ class TransformerLayer(nn.Module):
         key, value = parts.permute(2, 0, 3, 1, 4)
         heads = query.view(num_events, self.num_heads, 1, -1)
         of_first = None if bias is None else bias[:, :, :1]
-        out = functional.scaled_dot_product_attention(heads, key, value, of_first)
+        out = _attend(heads, key, value, of_first)
         return out.flatten(1)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+    """Attention of all heads [G, heads, N, width / heads].
+
+    Trained in bfloat16, CPUs still take float32 here: the gradient takes four times as long in
+    bfloat16.
+    """
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16 or not query.requires_grad:
+        return functional.scaled_dot_product_attention(query, key, value, bias)
+    with in_full_precision(query.device):
+        return functional.scaled_dot_product_attention(
+            query.float(), key.float(), value.float(), bias
+        )
 
 
 def start_at_variance_one(dense: nn.Linear, variance: float = 1.0) -> None:
