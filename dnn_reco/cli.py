@@ -265,7 +265,7 @@ def import_command(
       dnn-reco import exported_models/my_model -o models/my_model
       dnn-reco import checkpoints/my_model/model -o models/my_model --trafo my_trafo_model.npy
     """
-    _show_messages(log_level)
+    show_messages(log_level)
     from dnn_reco.commands.import_model import run_import
 
     run_import(folder, output, trafo, config_files, overwrite)
@@ -346,7 +346,7 @@ def simulate_command(
       dnn-reco simulate configs/simulation/cascades.yaml --events 5000 --out cascades
       dnn-reco simulate --flavor numu --energy 1000 100000 --spectrum 2 --out tracks --keep-pulses
     """
-    _show_messages(log_level)
+    show_messages(log_level)
     from dnn_reco.commands.simulate import run_simulate
     from dnn_reco.simulation.settings import load_settings
     from dnn_reco.workers import available_cpus
@@ -410,6 +410,12 @@ def start(
     overrides: dict[str, Any] | None = None,
 ) -> Any:
     """Limit threads, set up messages, and load the config."""
+    limit_threads(num_threads)
+    return load_and_tell(config_files, log_level, overrides)
+
+
+def limit_threads(num_threads: int) -> None:
+    """Let numerical libraries use so many threads; 0: as many as they like."""
     # Read by the numerical libraries when they are imported. Threads that wait for each other spin
     # for some microseconds only: spinning on makes a step many times slower where other programs
     # run besides, not spinning at all halves the speed where none do.
@@ -417,14 +423,13 @@ def start(
     if num_threads:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ[name] = str(num_threads)
-    return load_and_tell(config_files, log_level, overrides)
 
 
 def load_and_tell(
     config_files: tuple[str, ...], log_level: str, overrides: dict[str, Any] | None = None
 ) -> Any:
     """Set up messages, load the config, and tell what there is to tell of it."""
-    _show_messages(log_level)
+    show_messages(log_level)
     from dnn_reco.config import load_config
 
     config = load_config(config_files, overrides)
@@ -434,7 +439,8 @@ def load_and_tell(
     return config
 
 
-def _show_messages(log_level: str) -> None:
+def show_messages(log_level: str) -> None:
+    """Show what the package tells, from this level on."""
     logging.basicConfig(format="%(message)s", handlers=[_TerminalHandler()], force=True)
     logging.getLogger("dnn_reco").setLevel(log_level.upper())
 
@@ -467,9 +473,10 @@ def run_safely(command: click.Command) -> NoReturn:
 
 def main() -> NoReturn:
     """Entry point of `dnn-reco` and of `python -m dnn_reco`."""
-    from dnn_reco.cli_compare import compare_command
+    from dnn_reco.cli_compare import compare_command, evaluate_command
     from dnn_reco.cli_submit import submit_group
 
     cli.add_command(compare_command)
+    cli.add_command(evaluate_command)
     cli.add_command(submit_group)
     run_safely(cli)

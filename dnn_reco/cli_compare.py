@@ -1,4 +1,4 @@
-"""The command line of `dnn-reco compare`."""
+"""The command lines of `dnn-reco compare` and `dnn-reco evaluate`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from dnn_reco.cli import start
+from dnn_reco.cli import limit_threads, show_messages, start
 from dnn_reco.cli_options import (
     cache_dir_option,
     checkpoint_exit_code_option,
@@ -16,6 +16,18 @@ from dnn_reco.cli_options import (
     device_option,
     log_level_option,
     num_threads_option,
+)
+
+ensemble_option = click.option(
+    "--ensemble",
+    is_flag=True,
+    help="Compare all networks together, as the mixture of their densities, as one more.",
+)
+allow_overlap_option = click.option(
+    "--allow-overlap",
+    "--allow_overlap",
+    is_flag=True,
+    help="Hold out files that are trained on, too.",
 )
 
 
@@ -49,17 +61,8 @@ from dnn_reco.cli_options import (
 @click.option(
     "--seed", type=click.IntRange(min=0), help="Seed of all trainings [that of the first config]."
 )
-@click.option(
-    "--ensemble",
-    is_flag=True,
-    help="Compare all networks together, as the mixture of their densities, as one more.",
-)
-@click.option(
-    "--allow-overlap",
-    "--allow_overlap",
-    is_flag=True,
-    help="Hold out files that are trained on, too.",
-)
+@ensemble_option
+@allow_overlap_option
 @device_option
 @checkpoint_exit_code_option
 @cache_dir_option
@@ -90,6 +93,65 @@ def compare_command(
     from dnn_reco.commands.compare import CompareSettings, run_compare
 
     sys.exit(run_compare(configs, CompareSettings(num_threads=num_threads, **options)))
+
+
+@click.command("evaluate")
+@click.argument("networks", nargs=-1, required=True, metavar="NETWORK...", type=click.Path())
+@click.option(
+    "--test-data",
+    "--test_data",
+    "test_data",
+    multiple=True,
+    metavar="GLOB",
+    help="Files of the held-out events, in quotation marks; may be repeated [key test_data_file of "
+    "the first network].",
+)
+@click.option(
+    "--checkpoints",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Take so many of the newest checkpoints of each training together, as the mixture of "
+    "their densities.",
+)
+@ensemble_option
+@allow_overlap_option
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="evaluation",
+    show_default=True,
+    help="Folder for tables and figures.",
+)
+@device_option
+@cache_dir_option
+@log_level_option
+@num_threads_option
+def evaluate_command(
+    networks: tuple[str, ...], log_level: str, num_threads: int, **options: Any
+) -> None:
+    """Evaluate trained networks on events that they never saw.
+
+    A NETWORK is a config that was trained with (its newest checkpoint is taken), or a model folder.
+    All of them reconstruct the held-out events, and a table tells how well. It is written as
+    comparison.json and comparison.md, too, with figures beside. A config of several files is
+    written with plus signs: data.yaml+network.yaml.
+
+    \b
+    Examples:
+      dnn-reco evaluate getting_started.yaml
+      dnn-reco evaluate one.yaml two.yaml models/imported --ensemble
+      dnn-reco evaluate one.yaml --checkpoints 5 --test-data 'test/*.hdf5'
+    """
+    limit_threads(num_threads)
+    show_messages(log_level)
+    named = [
+        Path(name) if Path(name).is_dir() else start(_parts_of(name), log_level, num_threads)
+        for name in networks
+    ]
+    from dnn_reco.commands.evaluate import EvaluateSettings, run_evaluate
+
+    run_evaluate(named, EvaluateSettings(num_threads=num_threads, **options))
 
 
 def _parts_of(name: str) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ device_option = click.option(
     "--device",
     default="auto",
     show_default=True,
-    help="Where to train: cpu, cuda, cuda:1, …; auto takes a GPU if there is one.",
+    help="Where to compute: cpu, cuda, cuda:1, …; auto takes a GPU if there is one.",
 )
 checkpoint_exit_code_option = click.option(
     "--checkpoint_exit_code",

@@ -179,8 +179,18 @@ def check_files(entries: Sequence[Entry], allow_overlap: bool) -> None:
                     f"{_only_in(other.name, found - wanted)}"
                     + ("Give one list for all with --test-data" if key[:4] == "test" else "")
                 )
-    held_out = _resolved(first.files("test_data_file"))
-    overlap = held_out & _resolved(first.files("training_data_file"))
+    refuse_overlap(first.files("training_data_file"), first.files("test_data_file"), allow_overlap)
+
+
+def refuse_overlap(seen: Sequence[Path], held_out: Sequence[Path], allow_overlap: bool) -> None:
+    """Check that no file is both trained on and held out; where that is allowed, tell.
+
+    Raises
+    ------
+    DataError
+        Naming such files.
+    """
+    overlap = _resolved(held_out) & _resolved(seen)
     if overlap and not allow_overlap:
         raise DataError(
             f"{_listed(overlap)} both in training_data_file and held out for the comparison: a "

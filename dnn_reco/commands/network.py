@@ -11,7 +11,7 @@ from dnn_reco.config import Config
 from dnn_reco.errors import ConfigError, ModelError
 from dnn_reco.nn.from_config import make_network, network_spec
 from dnn_reco.nn.interface import Network
-from dnn_reco.training.checkpoint import load_latest
+from dnn_reco.training.checkpoint import Checkpoint, load_newest
 from dnn_reco.transform import load_transformation
 
 
@@ -37,21 +37,51 @@ def choose_device(name: str) -> torch.device:
 
 
 def trained_network(config: Config, device: torch.device) -> Network:
-    """The network with the weights of its newest checkpoint, ready to predict.
+    """The network with the weights of its newest checkpoint: see :func:`trained_networks`."""
+    return trained_networks(config, device, 1)[0]
+
+
+def trained_networks(config: Config, device: torch.device, count: int) -> list[Network]:
+    """The network with the weights of each of its newest checkpoints, ready to predict.
 
     They are the moving average of the weights where the training had `ema_decay`.
+
+    Parameters
+    ----------
+    config
+        The config that it was trained with.
+    device
+        Where to put the networks.
+    count
+        How many checkpoints to take.
 
     Raises
     ------
     ModelError
-        If there is no checkpoint, or it is of another network.
+        If there are not so many, or one is of another network or transformation model.
     """
     folder = Path(config.model.model_checkpoint_path)
-    checkpoint = load_latest(folder)
-    if checkpoint is None:
+    checkpoints = load_newest(folder, count)
+    if not checkpoints:
         raise ModelError(f"there is no checkpoint in '{folder}': train the network first")
-    transformation = load_transformation(Path(config.trafo.trafo_model_path))
-    network = make_network(config, network_spec(config, transformation), device)
+    if len(checkpoints) < count:
+        raise ModelError(
+            f"there are {len(checkpoints)} checkpoints in '{folder}', not {count}: take fewer, or "
+            "let more be kept by max_to_keep in model_checkpoint_manager_kwargs"
+        )
+    trafo_file = Path(config.trafo.trafo_model_path)
+    transformation = load_transformation(trafo_file)
+    for each in checkpoints:
+        if each.progress.transformation != transformation.digest:
+            raise ModelError(
+                f"the checkpoint '{each.path}' was trained with another transformation model than "
+                f"'{trafo_file}', which was made anew since: bring the old file back"
+            )
+    spec = network_spec(config, transformation)
+    return [_with_weights(make_network(config, spec, device), each) for each in checkpoints]
+
+
+def _with_weights(network: Network, checkpoint: Checkpoint) -> Network:
     try:
         network.load_state_dict(checkpoint.weights)
     except RuntimeError as error:

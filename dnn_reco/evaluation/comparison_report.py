@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 from dnn_reco.evaluation.comparison import (
     ALL_EVENTS,
@@ -16,6 +16,8 @@ from dnn_reco.evaluation.comparison import (
     Group,
 )
 from dnn_reco.evaluation.metrics import Measured
+
+Number = TypeVar("Number", int, float)
 
 _NAME_WIDTH = 21
 _CELL_WIDTH = 13
@@ -29,23 +31,43 @@ class Effort:
     Attributes
     ----------
     iterations, num_events
-        Iterations that were done, and events in them.
+        Iterations that were done, and events in them; None: not known.
     seconds
-        Wall-clock time of these iterations.
+        Wall-clock time of these iterations; None: not known.
     num_weights
         Trainable weights.
     """
 
-    iterations: int
-    num_events: int
-    seconds: float
+    iterations: int | None
+    num_events: int | None
+    seconds: float | None
     num_weights: int
+
+    @property
+    def cells(self) -> tuple[str, str, str, str]:
+        """Iterations, events, seconds and weights as they are shown."""
+        return (
+            _MISSING if self.iterations is None else f"{self.iterations:,}",
+            _MISSING if self.num_events is None else f"{self.num_events:,}",
+            _MISSING if self.seconds is None else f"{self.seconds:,.0f}",
+            f"{self.num_weights:,}",
+        )
 
 
 def sum_of_efforts(efforts: Sequence[Effort]) -> Effort:
     """What several networks took together."""
-    columns = ("iterations", "num_events", "seconds", "num_weights")
-    return Effort(*(sum(getattr(each, name) for each in efforts) for name in columns))
+    return Effort(
+        _sum([each.iterations for each in efforts]),
+        _sum([each.num_events for each in efforts]),
+        _sum([each.seconds for each in efforts]),
+        sum(each.num_weights for each in efforts),
+    )
+
+
+def _sum(numbers: Sequence[Number | None]) -> Number | None:
+    """The sum if all are known."""
+    known = [number for number in numbers if number is not None]
+    return sum(known[1:], known[0]) if len(known) == len(numbers) else None
 
 
 def format_measured(measured: Measured | None, sign: str = " ± ") -> str:
@@ -123,10 +145,10 @@ def _effort_lines(comparison: Comparison, efforts: Mapping[str, Effort]) -> Iter
     whole = comparison.groups[0].found
     for name, effort in efforts.items():
         angle = whole[name].get("angle_mean")
+        iterations, num_events, seconds, num_weights = effort.cells
         yield (
-            f"  {shortened(name):<{_NAME_WIDTH - 2}}{effort.iterations:>11,}"
-            f"{effort.num_events:>12,}{effort.seconds:>9,.0f}"
-            f"{effort.num_weights:>12,}{_degrees_and_radian(angle):>34}"
+            f"  {shortened(name):<{_NAME_WIDTH - 2}}{iterations:>11}{num_events:>12}{seconds:>9}"
+            f"{num_weights:>12}{_degrees_and_radian(angle):>34}"
         )
     first = next(iter(efforts))
     for name, difference in comparison.angle_differences.items():
@@ -172,10 +194,7 @@ def markdown_report(comparison: Comparison, efforts: Mapping[str, Effort]) -> st
     whole = comparison.groups[0].found
     for name, effort in efforts.items():
         angle = _degrees_and_radian(whole[name].get("angle_mean"))
-        lines.append(
-            f"| {name} | {effort.iterations:,} | {effort.num_events:,} | "
-            f"{effort.seconds:,.0f} | {effort.num_weights:,} | {angle} |"
-        )
+        lines.append(f"| {name} | {' | '.join(effort.cells)} | {angle} |")
     first = next(iter(efforts))
     lines += [
         f"\nMean opening angle of {name} minus that of {first}: {format_measured(difference)}°"
@@ -224,15 +243,7 @@ def as_plain(comparison: Comparison, efforts: Mapping[str, Effort]) -> dict[str,
     return {
         "num_events": comparison.num_events,
         "energy_label": comparison.energy_label,
-        "networks": {
-            name: {
-                "iterations": effort.iterations,
-                "num_events": effort.num_events,
-                "seconds": effort.seconds,
-                "num_weights": effort.num_weights,
-            }
-            for name, effort in efforts.items()
-        },
+        "networks": {name: asdict(effort) for name, effort in efforts.items()},
         "mean_angle_differences": {
             name: _plain(each) for name, each in comparison.angle_differences.items()
         },

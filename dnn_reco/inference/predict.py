@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from dnn_reco.data.batches import as_batch
 from dnn_reco.data.event_set import EventSet
@@ -60,7 +61,8 @@ def predict(
     """
     period = label_transform.azimuth_period(events.names.labels, azimuth_key)
     parts: list[tuple[torch.Tensor, ...]] = []
-    for start in range(0, len(events), batch_size):
+    starts = range(0, len(events), batch_size)
+    for start in tqdm(starts, desc="Reconstruction", unit="batch", leave=False, disable=None):
         numbers = np.arange(start, min(start + batch_size, len(events)))
         batch = as_batch(events.read(numbers)).to(period.device)
         said = network(batch.hits)

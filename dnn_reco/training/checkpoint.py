@@ -153,6 +153,12 @@ def latest_path(folder: Path) -> Path | None:
     return next(reversed(_checkpoints(folder)), None)
 
 
+def latest_iterations(folder: Path) -> int:
+    """The number of iterations of the newest checkpoint of a folder, 0 if there is none."""
+    path = latest_path(folder)
+    return 0 if path is None else _iterations(path)
+
+
 def load_latest(folder: Path) -> Checkpoint | None:
     """The newest checkpoint of a folder, None if there is none.
 
@@ -161,9 +167,21 @@ def load_latest(folder: Path) -> Checkpoint | None:
     ModelError
         If it is damaged.
     """
-    path = latest_path(folder)
-    if path is None:
-        return None
+    return next(iter(load_newest(folder, 1)), None)
+
+
+def load_newest(folder: Path, count: int) -> list[Checkpoint]:
+    """The newest checkpoints of a folder, at most so many, the oldest of them first.
+
+    Raises
+    ------
+    ModelError
+        If one is damaged.
+    """
+    return [_load(path) for path in _checkpoints(folder)[-count:]]
+
+
+def _load(path: Path) -> Checkpoint:
     try:
         description = json.loads((path / "state.json").read_text())
         if description.pop("format", None) != _FORMAT:

@@ -174,7 +174,7 @@ def test_all_networks_together(contest: Contest) -> None:
     ("changes", "message"),
     [
         ({"label_keys_to_load": ["EnergyVisible", "PrimaryZenith"]}, "the same label keys"),
-        (None, "at least two configs"),
+        (None, "at least two networks"),
     ],
 )
 def test_networks_that_cannot_be_one(

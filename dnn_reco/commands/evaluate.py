@@ -1,0 +1,162 @@
+"""`evaluate`: trained networks, alone and together, on events that they never saw."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnn_reco.commands.comparison_entry import refuse_overlap
+from dnn_reco.commands.held_out import (
+    ENSEMBLE,
+    Trained,
+    as_one,
+    ask,
+    check_ensemble,
+    check_same_events,
+    check_same_labels,
+    open_held_out,
+    prepare_to_ask,
+    tell,
+    trained_labels,
+)
+from dnn_reco.commands.network import choose_device, trained_networks
+from dnn_reco.config import Config
+from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.evaluation.comparison_report import Effort, sum_of_efforts
+from dnn_reco.files import find_files
+from dnn_reco.inference.model_folder import CONFIG_FILE, load_model_folder
+from dnn_reco.nn.from_config import network_spec
+from dnn_reco.training.checkpoint import latest_iterations
+from dnn_reco.transform import load_transformation
+from dnn_reco.workers import available_cpus
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """How to evaluate.
+
+    Attributes
+    ----------
+    test_data
+        Glob patterns of the held-out files; empty: `test_data_file` of the first network.
+    checkpoints
+        How many of the newest checkpoints of a training are taken together.
+    ensemble
+        Whether all networks together are evaluated as one more.
+    allow_overlap
+        Whether files may be held out that a network was trained on.
+    out
+        Folder to write to.
+    device
+        Where to predict.
+    num_threads
+        CPU threads; 0: all there are.
+    cache_dir
+        Folder of the event store; None: that of each config.
+    """
+
+    test_data: tuple[str, ...]
+    checkpoints: int
+    ensemble: bool
+    allow_overlap: bool
+    out: Path
+    device: str
+    num_threads: int
+    cache_dir: str | None
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A network that is to be evaluated: its config, the network, and what it took to train it."""
+
+    config: Config
+    trained: Trained
+    effort: Effort
+
+
+def run_evaluate(networks: Sequence[Config | Path], settings: EvaluateSettings) -> None:
+    """Evaluate trained networks on the same events, and tell.
+
+    Parameters
+    ----------
+    networks
+        Configs that were trained with, and model folders.
+    settings
+        How to evaluate.
+    """
+    candidates = [_load(each, settings) for each in networks]
+    names = [each.trained.name for each in candidates]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two of the networks would be called '{name}': rename one of them")
+    if settings.ensemble:
+        check_ensemble(names)
+    configs = [each.config for each in candidates]
+    files = _held_out_files(configs, settings)
+    threads = settings.num_threads or available_cpus()
+    held_out = [
+        open_held_out(config, files, _store(each, config, settings), threads)
+        for each, config in zip(networks, configs, strict=True)
+    ]
+    check_same_events(names, held_out)
+    if settings.ensemble:
+        check_same_labels(names, held_out)
+    prepare_to_ask(threads)
+    answers = [ask(each.trained, of) for each, of in zip(candidates, held_out, strict=True)]
+    efforts = {each.trained.name: each.effort for each in candidates}
+    if settings.ensemble:
+        together = as_one(ENSEMBLE, [each.trained for each in candidates])
+        answers.append(ask(together, held_out[0]))
+        efforts[ENSEMBLE] = sum_of_efforts(list(efforts.values()))
+    tell(answers, efforts, settings.out)
+
+
+def _load(network: Config | Path, settings: EvaluateSettings) -> _Candidate:
+    device = choose_device(settings.device)
+    if isinstance(network, Path):
+        model = load_model_folder(network, device)
+        labels = trained_labels(model.config, model.spec)
+        trained = Trained(network.resolve().name, labels, model.spec, model.network)
+        return _Candidate(model.config, trained, Effort(None, None, None, trained.num_weights))
+    network.require("model_checkpoint_path", "trafo_model_path")
+    members = trained_networks(network, device, settings.checkpoints)
+    spec = network_spec(network, load_transformation(Path(network.trafo.trafo_model_path)))
+    labels, name = trained_labels(network, spec), _name(network.paths[-1])
+    looks = [Trained(name, labels, spec, member) for member in members]
+    trained = looks[0] if len(looks) == 1 else as_one(name, looks)
+    iterations = latest_iterations(Path(network.model.model_checkpoint_path))
+    in_stages = bool(network.training.training_stages)
+    num_events = None if in_stages else iterations * network.general.batch_size
+    return _Candidate(network, trained, Effort(iterations, num_events, None, trained.num_weights))
+
+
+def _name(path: Path) -> str:
+    """What the network of a config is called: as its file, or folder where that says nothing."""
+    return path.resolve().parent.name if path.name == CONFIG_FILE else path.stem
+
+
+def _held_out_files(configs: Sequence[Config], settings: EvaluateSettings) -> list[Path]:
+    """The files of the held-out events, which no network has seen."""
+    if not settings.test_data:
+        configs[0].require("test_data_file")
+    patterns = settings.test_data or configs[0].data_files.test_data_file
+    files = find_files(patterns, "test_data_file")
+    for config in configs:
+        try:
+            seen = find_files(config.data_files.training_data_file, "training_data_file")
+        except DataError:
+            continue  # it was trained elsewhere
+        refuse_overlap(seen, files, settings.allow_overlap)
+    return files
+
+
+def _store(network: Config | Path, config: Config, settings: EvaluateSettings) -> str:
+    """Folder of the event store; that of a model folder may have been on another machine."""
+    if settings.cache_dir:
+        return settings.cache_dir
+    elsewhere = isinstance(network, Path) and not config.event_store.is_dir()
+    return str(settings.out / "event_store" if elsewhere else config.event_store)

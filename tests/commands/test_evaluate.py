@@ -1,0 +1,189 @@
+"""`evaluate`: trained networks, checkpoints and model folders on the same held-out events."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from small_run import SmallRun, make_small_run, run_of
+from workspace import Result, invoke
+
+from dnn_reco.commands.network import trained_networks
+from dnn_reco.commands.settings import event_store
+from dnn_reco.commands.trafo import run_trafo
+from dnn_reco.commands.train import run_train
+from dnn_reco.data.batches import as_batch
+from dnn_reco.data.build import open_events
+from dnn_reco.inference.model_folder import write_model_folder
+from dnn_reco.training.checkpoint import load_latest
+from dnn_reco.transform import load_transformation
+
+CPU = torch.device("cpu")
+OPTIONS = ("--device", "cpu", "--num_threads", "1")
+DIRECTION = ("PrimaryDirectionX", "PrimaryDirectionY", "PrimaryDirectionZ")
+ITERATIONS, NUM_CHECKPOINTS, BATCH_SIZE = 40, 3, 8
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    """A run of which three checkpoints were kept."""
+    run = make_small_run(
+        tmp_path_factory.mktemp("trained"),
+        label_weight_dict={"EnergyVisible": 1.0, **dict.fromkeys(DIRECTION, 1.0)},
+        save_frequency=10,
+        model_checkpoint_manager_kwargs={"max_to_keep": NUM_CHECKPOINTS},
+        validation_events=20,
+    )
+    run_trafo(run.config(), 1, None, overwrite=False)
+    run_train(run.config(num_training_iterations=ITERATIONS), "cpu", 1, None, None)
+    return run
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def model_folder(run: SmallRun, path: Path, **changes: object) -> Path:
+    """The newest checkpoint of a run as a model folder."""
+    config = run.config(**changes)
+    checkpoint = load_latest(run.checkpoints)
+    assert checkpoint is not None
+    transformation = load_transformation(Path(config.trafo.trafo_model_path))
+    write_model_folder(path, checkpoint.weights, transformation, config, origin="a test")
+    return path
+
+
+def found(out: Path = Path("evaluation")) -> dict[str, dict[str, dict[str, float]]]:
+    """What was measured of all events, by network."""
+    groups = json.loads((out / "comparison.json").read_text())["groups"]
+    whole: dict[str, dict[str, dict[str, float]]] = groups[0]["found"]
+    return whole
+
+
+def log_energies(run: SmallRun, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """ln(1 + E) that each of the newest checkpoints says, and the truth."""
+    config = run.config()
+    events = open_events(event_store(config, None), [run.folder / "validation.hdf5"], 1)
+    batch = as_batch(events.read(np.arange(len(events))))
+    label = events.names.labels.index("EnergyVisible")
+    with torch.no_grad():
+        said = [network(batch.hits) for network in trained_networks(config, CPU, count)]
+    energies = np.stack([each.labels[:, label].double().numpy() for each in said])
+    return np.log1p(energies), np.log1p(batch.labels[:, label].double().numpy())
+
+
+def rms_of(log_energy: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
+    """Of the difference of log10 E, energies below 1 GeV as 1 GeV."""
+    reconstructed, true = (np.log10(np.maximum(np.expm1(x), 1.0)) for x in (log_energy, truth))
+    return float(np.sqrt(np.mean((reconstructed - true) ** 2)))
+
+
+def evaluated(*arguments: str | Path) -> Result:
+    result = invoke("evaluate", *arguments, *OPTIONS)
+    assert result.exit_code == 0, result.err
+    return result
+
+
+def refused(*arguments: str | Path) -> str:
+    """The message of an evaluation that must fail, having written nothing."""
+    result = invoke("evaluate", *arguments, *OPTIONS)
+    assert result.exit_code == 1, result
+    assert result.err.count("Error: ") == 1, result.err
+    assert "Traceback" not in result.err
+    assert not Path("evaluation/comparison.json").exists()
+    return result.err[result.err.index("Error: ") :]
+
+
+def test_the_newest_checkpoint(trained: SmallRun, home: Path) -> None:
+    result = evaluated(trained.config_file)
+    energies, truth = log_energies(trained, 1)
+    rms = found()["small"]["energy_rms"]["value"]
+    assert rms == pytest.approx(rms_of(energies[0], truth), rel=1e-4)
+    assert "60 held-out events" in result.out
+    report = json.loads(Path("evaluation/comparison.json").read_text())
+    effort = report["networks"]["small"]
+    assert effort["iterations"] == ITERATIONS
+    assert effort["num_events"] == ITERATIONS * BATCH_SIZE
+    assert effort["seconds"] is None
+    assert max(map(len, result.out.splitlines())) <= 100
+    for figure in ("opening_angle", "energy", "pulls"):
+        assert (home / "evaluation" / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_several_checkpoints_are_averaged(trained: SmallRun, home: Path) -> None:
+    """The mixture's ln(1 + E) is the mean of those of the checkpoints."""
+    evaluated(trained.config_file, "--checkpoints", "3", "--out", "three")
+    energies, truth = log_energies(trained, 3)
+    assert not np.allclose(energies[0], energies[2])
+    rms = found(home / "three")["small"]["energy_rms"]["value"]
+    assert rms == pytest.approx(rms_of(energies.mean(axis=0), truth), rel=1e-4)
+
+
+def test_a_model_folder_says_the_same(trained: SmallRun, home: Path) -> None:
+    folder = model_folder(trained, home / "models" / "exported")
+    result = evaluated(trained.config_file, folder, "--ensemble")
+    measured = found()
+    for key in ("energy_rms", "angle_50"):
+        value = measured["small"][key]["value"]
+        assert measured["exported"][key]["value"] == value
+        assert measured["ensemble"][key]["value"] == pytest.approx(value, rel=1e-3)
+    report = json.loads(Path("evaluation/comparison.json").read_text())
+    assert report["networks"]["exported"]["iterations"] is None
+    assert report["networks"]["ensemble"]["iterations"] is None
+    assert "ensemble" in result.out
+
+
+def test_a_model_folder_from_another_machine(trained: SmallRun, home: Path) -> None:
+    """Its training data and event store are not there."""
+    changes = {
+        "training_data_file": "/nowhere/*.hdf5",
+        "data_cache_dir": "/nowhere/store",
+        "test_data_file": "/nowhere/*.hdf5",
+    }
+    folder = model_folder(trained, home / "exported", **changes)
+    assert "no file matches test_data_file" in refused(folder)
+    evaluated(folder, "--test-data", str(trained.folder / "validation.hdf5"))
+    assert (home / "evaluation" / "event_store").is_dir()
+    assert "exported" in found()
+
+
+def test_configs_that_compare_wrote_are_called_by_their_folder(
+    trained: SmallRun, home: Path
+) -> None:
+    for name in ("one", "two"):
+        (home / name).mkdir()
+        shutil.copyfile(trained.config_file, home / name / "config.yaml")
+    evaluated("one/config.yaml", "two/config.yaml")
+    assert list(found()) == ["one", "two"]
+
+
+def test_mistakes(trained: SmallRun, home: Path) -> None:
+    assert "there are 3 checkpoints in" in refused(trained.config_file, "--checkpoints", "4")
+    other = run_of(trained, home / "other")
+    assert "train the network first" in refused(other.config_file)
+    assert "would be called 'small'" in refused(trained.config_file, trained.config_file)
+    assert "at least two networks" in refused(trained.config_file, "--ensemble")
+    assert "is no model folder" in refused(home / "other")
+    assert "'nothing.yaml'" in refused("nothing.yaml")
+    pattern = str(trained.folder / "train_1.hdf5")
+    message = refused(trained.config_file, "--test-data", pattern)
+    assert f"'{pattern}' is both in training_data_file and held out" in message
+    assert "--allow-overlap" in message
+    evaluated(trained.config_file, "--test-data", pattern, "--allow-overlap")
+
+
+def test_another_transformation_model(trained: SmallRun, home: Path) -> None:
+    other = run_of(trained, home / "other")
+    shutil.copytree(trained.checkpoints, other.checkpoints)
+    changed = home / "changed.npy"
+    config = trained.config(trafo_model_path=str(changed), trafo_num_batches=5)
+    run_trafo(config, 1, str(trained.config().event_store), overwrite=False)
+    text = other.config_file.read_text()
+    path = trained.config().trafo.trafo_model_path
+    other.config_file.write_text(text.replace(str(path), str(changed)))
+    assert "was trained with another transformation model" in refused(other.config_file)
