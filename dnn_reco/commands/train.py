@@ -24,7 +24,7 @@ from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import find_files, temporary_beside
 from dnn_reco.modules.loss.special_labels import check_special_labels
 from dnn_reco.nn.from_config import float_type, make_network, network_spec
-from dnn_reco.nn.interface import Network, NetworkSpec
+from dnn_reco.nn.interface import Network, NetworkSpec, share_of_hits_cut
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.training.checkpoint import KEEP_ALL, Checkpoint, Progress, load_latest
 from dnn_reco.training.engine import Training
@@ -433,6 +433,12 @@ def farewell(
     saved = f"saved in '{folder}'" if folder else "nothing is saved (model_save_model is False)"
     if done == 0:
         saved = "so there is nothing to save yet"
+    if hits_cut := share_of_hits_cut(training.network):
+        _log.info(
+            "%.2g %% of the hits were not read: of bright events only those of the highest charge "
+            "are, as many as max_tokens in model_kwargs says. More cost time.",
+            100 * hits_cut,
+        )
     if training.out_of_patience:
         _log.info("Stopping early: %s", out_of_patience(training))
     if received is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -156,3 +156,25 @@ class Network(Protocol):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
         """Take over what `state_dict` gave."""
+
+
+@runtime_checkable
+class LimitedNetwork(Protocol):
+    """A network that reads at most so many hits of an event, and counts.
+
+    Attributes
+    ----------
+    num_hits_read, num_hits_cut
+        How many hits it has read so far, and how many it has left out.
+    """
+
+    num_hits_read: int
+    num_hits_cut: int
+
+
+def share_of_hits_cut(network: object) -> float | None:
+    """Share of the hits of all events so far that a network did not read; None: it reads all."""
+    if not isinstance(network, LimitedNetwork):
+        return None
+    num_hits = network.num_hits_read + network.num_hits_cut
+    return network.num_hits_cut / max(num_hits, 1)

@@ -27,7 +27,7 @@ from dnn_reco.data.event_set import EventSet
 from dnn_reco.data.resident import ResidentBatches, ResidentEvents
 from dnn_reco.data.sampling import stream_key
 from dnn_reco.errors import ModelError
-from dnn_reco.nn.interface import LabelKeys, Network
+from dnn_reco.nn.interface import LabelKeys, Network, share_of_hits_cut
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.nn.predictor import Predictor
 from dnn_reco.training.average import WeightAverage
@@ -357,6 +357,10 @@ class Training:
         weights = self.label_weights.current.tolist()
         trained = trained_labels(self.label_names, self.label_weights.trained.cpu().numpy())
         num_events = self.progress.training_steps[-1] * self.plan.batch_size
+        hits_cut = share_of_hits_cut(self.network)
+        further = {} if hits_cut is None else {"share_of_hits_cut": hits_cut}
+        if self.selection is not None:
+            further |= self.selection.scalars(seconds)
         return RunState(
             label_weights={name: weights[i] for name, i in trained},
             learning_rates={o.name: o.learning_rate(iteration) for o in self.objectives},
@@ -365,7 +369,7 @@ class Training:
             share_waiting=batches.seconds_waited / seconds,
             seconds=seconds,
             memory=memory_in_use(self.device),
-            selection={} if self.selection is None else self.selection.scalars(seconds),
+            further=further,
         )
 
     def _tell_removed(self, iteration: int, reports: Reports) -> None:

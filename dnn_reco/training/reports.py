@@ -41,8 +41,8 @@ class RunState:
         That time.
     memory
         Memory in use [MB], by what uses it.
-    selection
-        How biased selection goes, by tag.
+    further
+        What else there is to tell since then, by tag: how biased selection goes, hits left out.
     """
 
     label_weights: Mapping[str, float]
@@ -52,7 +52,7 @@ class RunState:
     share_waiting: float
     seconds: float
     memory: Mapping[str, float]
-    selection: Mapping[str, float]
+    further: Mapping[str, float]
 
     def scalars(self) -> dict[str, float]:
         """Scalars for TensorBoard by tag."""
@@ -65,7 +65,7 @@ class RunState:
         return {
             "events_per_second": self.events_per_second,
             "share_of_time_waiting_for_data": self.share_waiting,
-            **self.selection,
+            **self.further,
             **{f"{tag}/{k}": value for tag, group in groups.items() for k, value in group.items()},
         }
 
@@ -81,7 +81,7 @@ class RunState:
                 "events_per_second": self.events_per_second,
                 "share_of_time_waiting_for_data": self.share_waiting,
                 "memory_mb": self.memory,
-                **self.selection,
+                **self.further,
             },
         }
 

@@ -133,3 +133,17 @@ def test_it_learns_the_direction_of_simulated_muons(tmp_path: Path) -> None:
     knows_nothing = 2 * math.log(4 * math.pi)  # -2 ln p, were p the same everywhere
     assert losses[0] > knows_nothing - 0.5
     assert losses[-1] < knows_nothing - 2
+
+
+def test_hits_left_out_are_told(
+    prepared: SmallRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Among the figures of each validation, and at the end."""
+    run = run_of(prepared, tmp_path / "run")
+    config = run.config(model_kwargs={**SMALL, "max_tokens": 20}, num_training_iterations=1)
+    with caplog.at_level("INFO", logger="dnn_reco"):
+        assert run_train(config, "cpu", 1, None, None) == 0
+    (line,) = (run.logs / "metrics.jsonl").read_text().splitlines()
+    share = json.loads(line)["machine"]["share_of_hits_cut"]
+    assert 0 < share < 1
+    assert f"{100 * share:.2g} % of the hits were not read" in caplog.text
