@@ -117,6 +117,14 @@ def compare_command(
 @ensemble_option
 @allow_overlap_option
 @click.option(
+    "--allow-code",
+    "--allow_code",
+    multiple=True,
+    metavar="PACKAGE",
+    help="A package besides dnn_reco whose networks and functions model folders may name; may be "
+    "repeated. Its code is run.",
+)
+@click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     default="evaluation",

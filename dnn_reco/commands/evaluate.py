@@ -49,6 +49,8 @@ class EvaluateSettings:
         Whether all networks together are evaluated as one more.
     allow_overlap
         Whether files may be held out that a network was trained on.
+    allow_code
+        Packages whose code model folders may name.
     out
         Folder to write to.
     device
@@ -63,6 +65,7 @@ class EvaluateSettings:
     checkpoints: int
     ensemble: bool
     allow_overlap: bool
+    allow_code: tuple[str, ...]
     out: Path
     device: str
     num_threads: int
@@ -118,7 +121,7 @@ def run_evaluate(networks: Sequence[Config | Path], settings: EvaluateSettings) 
 def _load(network: Config | Path, settings: EvaluateSettings) -> _Candidate:
     device = choose_device(settings.device)
     if isinstance(network, Path):
-        model = load_model_folder(network, device)
+        model = load_model_folder(network, device, settings.allow_code)
         labels = trained_labels(model.config, model.spec)
         trained = Trained(network.resolve().name, labels, model.spec, model.network)
         return _Candidate(model.config, trained, Effort(None, None, None, trained.num_weights))

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from dnn_reco.config import Config, load_config
+from dnn_reco.config import Config, load_config, resolve
 from dnn_reco.errors import ModelError
 from dnn_reco.files import temporary_beside
 from dnn_reco.nn.from_config import make_network, network_spec
@@ -34,6 +34,7 @@ TRANSFORMATION_FILE = "trafo_model.safetensors"
 CONFIG_FILE = "config.yaml"
 MANIFEST_FILE = "manifest.json"
 
+_OUR_CODE = "dnn_reco.modules."
 _FORMAT = "dnn_reco model 1"
 
 
@@ -147,7 +148,9 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
         )
 
 
-def load_model_folder(path: Path, device: torch.device) -> LoadedModel:
+def load_model_folder(
+    path: Path, device: torch.device, trusted: Collection[str] = ()
+) -> LoadedModel:
     """Load a model to apply it.
 
     Parameters
@@ -156,14 +159,18 @@ def load_model_folder(path: Path, device: torch.device) -> LoadedModel:
         The model folder.
     device
         Where to put the network.
+    trusted
+        Packages besides this one whose code the model may name: it is run.
 
     Raises
     ------
     ModelError
-        If it is no model folder, or a file in it is missing, changed, or does not fit the others.
+        If it is no model folder, or a file in it is missing, changed, or does not fit the others,
+        or if it names code of other packages.
     """
     _check_files(path)
     config = load_config([path / CONFIG_FILE])
+    _check_code(path, config, trusted)
     spec = network_spec(config, load_transformation(path / TRANSFORMATION_FILE))
     network = make_network(config, spec, device)
     try:
@@ -176,6 +183,30 @@ def load_model_folder(path: Path, device: torch.device) -> LoadedModel:
     network.eval()
     transform = LabelTransform(spec.transformation).to(device)
     return LoadedModel(path, config, spec, network, transform)
+
+
+def _check_code(path: Path, config: Config, trusted: Collection[str]) -> None:
+    """Check that the model runs no code but ours and that of packages which the user trusts."""
+    handler = config.data_handler
+    named = {"model_class": config.model.model_class} | {
+        key: getattr(handler, key)
+        for key in (f"data_handler_{kind}_class" for kind in ("label", "misc", "filter"))
+    }
+    for key, name in named.items():
+        package = name.partition(".")[0]
+        if package not in trusted and not _is_ours(name, key):
+            raise ModelError(
+                f"the model folder '{path}' names code that is not part of dnn_reco: '{name}' "
+                f"({key}). Such code may do anything: if you know and trust it, say --allow-code "
+                f"{package}"
+            )
+
+
+def _is_ours(name: str, key: str) -> bool:
+    """Whether a dotted name means code of ours, and not what a module of ours imports."""
+    if not name.startswith(_OUR_CODE):
+        return False
+    return str(getattr(resolve(name, key), "__module__", "")).startswith(_OUR_CODE)
 
 
 def _check_files(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Model folders: whole or not there, checked on loading."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -118,6 +119,31 @@ def test_weights_of_another_network(imported: ImportedModel, tmp_path: Path) -> 
     write_model_folder(tmp_path / "model", *parts, "a test")
     with pytest.raises(ModelError, match=r"are not those of the network(.|\n)*fc.0.bias"):
         load_model_folder(tmp_path / "model", CPU)
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("model_class", "json.loads"),
+        ("model_class", "dnn_reco.modules.models.dom_transformer.math.sqrt"),
+        ("model_class", "dnn_reco.files.write_atomically"),
+        ("data_handler_label_class", "not_installed.labels.loader"),
+    ],
+)
+def test_code_of_others_is_not_run(folder: Path, key: str, name: str) -> None:
+    config, manifest = folder / "config.yaml", folder / "manifest.json"
+    text, count = re.subn(rf"(?m)^{key}: .*", f"{key}: {name}", config.read_text())
+    assert count == 1
+    config.write_text(text)
+    described = json.loads(manifest.read_text())
+    described["files"]["config.yaml"] = hashlib.sha256(config.read_bytes()).hexdigest()
+    manifest.write_text(json.dumps(described))
+    with pytest.raises(ModelError, match=rf"'{re.escape(name)}' \({key}\)") as refused:
+        load_model_folder(folder, CPU)
+    package = name.partition(".")[0]
+    assert str(refused.value).endswith(f"--allow-code {package}")
+    if key == "data_handler_label_class":  # loading does not need it
+        assert load_model_folder(folder, CPU, trusted=[package]).label_names == LABELS
 
 
 def test_no_folder(tmp_path: Path) -> None:
