@@ -1,11 +1,17 @@
 """Where the shared test data are: `DNN_RECO_TEST_DATA`, or `../shared/data` beside the checkout."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
+
+# A shell ignores Ctrl-C for what it starts in the background; tests of Ctrl-C, and the programs
+# that they start, need it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

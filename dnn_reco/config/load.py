@@ -1,5 +1,6 @@
 """Loading config files: read, merge, fill placeholders, translate, validate."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,7 @@ def load_config(
         notices=(
             *_unknown_keys(extra, where),
             *unknown_nested_keys(groups, where),
+            *_repeated_patterns(groups, where),
             *_ineffective_keys(settings.values, groups),
         ),
     )
@@ -177,6 +179,20 @@ def _unknown_keys(extra: Mapping[str, Any], where: Where) -> list[Notice]:
             f"'{nearest(key, [*FIELDS, *OLDER_KEYS])}'. It is kept for modules of your own",
         )
         for key in extra
+    ]
+
+
+def _repeated_patterns(groups: Mapping[str, Group], where: Where) -> list[Notice]:
+    """Patterns that stand in one list several times, as if to let their events count as often."""
+    return [
+        Notice(
+            "warning",
+            f"{where((key,))}: {key} lists '{pattern}' {count} times, but each file is taken once. "
+            "To let its events count more, give them weights (event_weight_class)",
+        )
+        for key, patterns in groups["data_files"].model_dump().items()
+        for pattern, count in Counter(patterns).items()
+        if count > 1
     ]
 
 

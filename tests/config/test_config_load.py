@@ -66,6 +66,14 @@ def test_learning_rate_schedule_becomes_settings(production_style: Path) -> None
     assert optimizer.clip_gradients_value is None
 
 
+def test_a_pattern_that_is_listed_twice(write: WriteConfig) -> None:
+    """Production configs do so to weigh samples, which has no effect here."""
+    text = "training_data_file: [a/*.hdf5, b/*.hdf5, a/*.hdf5]\ntest_data_file: [a/*.hdf5]\n"
+    (notice,) = load_config([write(text)]).notices
+    assert notice.level == "warning"
+    assert ":1: training_data_file lists 'a/*.hdf5' 2 times" in notice.text
+
+
 def test_record_of_the_reference_is_read(golden_network: Path) -> None:
     config = load_config([golden_network / "tf_checkpoint" / "config_training_0000.yaml"])
     assert config.training.num_training_iterations == 301
