@@ -44,6 +44,7 @@ _log = logging.getLogger(__name__)
 ENSEMBLE = "ensemble"
 # Labels that may hold the energy [GeV], besides that of `label_particle_keys`.
 _ENERGIES = ("EnergyVisible", "PrimaryEnergy")
+_FIGURES = {"opening_angle", "energy", "pulls"}
 
 
 @dataclass(frozen=True)
@@ -281,6 +282,8 @@ def _draw(
             figures["energy"] = plots.energy_residuals(contenders, types, energy, label)
     shown = sorted({name for each in contenders for name in each.pulls})
     figures["pulls"] = plots.pull_distributions(contenders, shown)
+    for name in _FIGURES - figures.keys():  # of other networks, that were evaluated before
+        (out / f"{name}.png").unlink(missing_ok=True)
     for name, figure in figures.items():
         path = out / f"{name}.png"
         with temporary_beside(path) as folder:

@@ -152,6 +152,15 @@ def test_a_model_folder_from_another_machine(trained: SmallRun, home: Path) -> N
     assert "exported" in found()
 
 
+def test_figures_are_those_of_the_last_call(trained: SmallRun, home: Path) -> None:
+    evaluated(trained.config_file)
+    assert Path("evaluation/energy.png").exists()
+    weights = {"EnergyVisible": 0.0, **dict.fromkeys(DIRECTION, 1.0)}
+    evaluated(model_folder(trained, home / "directions", label_weight_dict=weights))
+    assert Path("evaluation/opening_angle.png").exists()
+    assert not Path("evaluation/energy.png").exists()
+
+
 def test_configs_that_compare_wrote_are_called_by_their_folder(
     trained: SmallRun, home: Path
 ) -> None:
