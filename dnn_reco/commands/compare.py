@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from dnn_reco.commands.comparison_entry import (
     Entry,
     check_budget,
@@ -22,20 +20,15 @@ from dnn_reco.commands.comparison_entry import (
     tell_schedule,
 )
 from dnn_reco.commands.held_out import (
-    ENSEMBLE,
     Trained,
-    as_one,
-    ask,
+    check_comparable,
     check_ensemble,
-    check_same_events,
-    check_same_labels,
+    evaluate,
     open_held_out,
-    prepare_to_ask,
-    tell,
-    trained_labels,
+    trained_by,
 )
 from dnn_reco.commands.needs import iterations_within
-from dnn_reco.commands.network import choose_device, trained_network
+from dnn_reco.commands.network import choose_device
 from dnn_reco.commands.trafo import make_transformation
 from dnn_reco.commands.train import (
     farewell,
@@ -47,13 +40,11 @@ from dnn_reco.commands.train import (
 )
 from dnn_reco.config import Config
 from dnn_reco.errors import ConfigError, TrainingError
-from dnn_reco.evaluation.comparison_report import Effort, sum_of_efforts
+from dnn_reco.evaluation.comparison_report import Effort
 from dnn_reco.files import temporary_beside
-from dnn_reco.nn.from_config import network_spec
 from dnn_reco.training.engine import Training
 from dnn_reco.training.pace import measure_pace
 from dnn_reco.training.ranks import Ranks
-from dnn_reco.transform import load_transformation
 from dnn_reco.workers import available_cpus, processes_of_training
 
 _log = logging.getLogger(__name__)
@@ -117,9 +108,7 @@ def run_compare(configs: Sequence[Config], settings: CompareSettings) -> int:
             )
             for entry in entries
         ]
-        check_same_events(names, held_out)
-        if settings.ensemble:
-            check_same_labels(names, held_out)
+        check_comparable(names, held_out, settings.ensemble)
         check_budget(settings.out, settings.seconds, settings.iterations)
         for entry in entries:
             _log.info("\nPreparing %s", entry.name)
@@ -129,18 +118,12 @@ def run_compare(configs: Sequence[Config], settings: CompareSettings) -> int:
             code = _train(entry, settings)
             if code is not None:
                 return code
-        prepare_to_ask(_threads(settings))
-        trained = [_trained(entry, choose_device(settings.device)) for entry in entries]
-        answers = [ask(each, events) for each, events in zip(trained, held_out, strict=True)]
-        if settings.ensemble:
-            answers.append(ask(as_one(ENSEMBLE, trained), held_out[0]))
+        device = choose_device(settings.device)
+        trained = [trained_by(entry.settled(), entry.name, device, 1) for entry in entries]
+        efforts = [_effort(entry, each) for entry, each in zip(entries, trained, strict=True)]
+        evaluate(trained, efforts, held_out, settings.ensemble, _threads(settings), settings.out)
     except KeyboardInterrupt:
         _log.info("Stopped. What is trained so far is kept; the same command goes on from there.")
-        return 0
-    efforts = {e.name: _effort(e, of) for e, of in zip(entries, trained, strict=True)}
-    if settings.ensemble:
-        efforts[ENSEMBLE] = sum_of_efforts(list(efforts.values()))
-    tell(answers, efforts, settings.out)
     return 0
 
 
@@ -203,13 +186,6 @@ def _train(entry: Entry, settings: CompareSettings) -> int | None:
         entry.add_seconds(time.perf_counter() - start)
     code = farewell(training, received, settings.checkpoint_exit_code)
     return None if received is None else code
-
-
-def _trained(entry: Entry, device: torch.device) -> Trained:
-    config = entry.settled()
-    spec = network_spec(config, load_transformation(Path(config.trafo.trafo_model_path)))
-    network = trained_network(config, device)
-    return Trained(entry.name, trained_labels(config, spec), spec, network)
 
 
 def _effort(entry: Entry, trained: Trained) -> Effort:

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dnn_reco.commands.comparison_entry import refuse_overlap
 from dnn_reco.commands.held_out import (
-    ENSEMBLE,
     Trained,
-    as_one,
-    ask,
+    check_comparable,
     check_ensemble,
-    check_same_events,
-    check_same_labels,
+    evaluate,
     open_held_out,
-    prepare_to_ask,
-    tell,
+    trained_by,
     trained_labels,
 )
-from dnn_reco.commands.network import choose_device, trained_networks
+from dnn_reco.commands.network import choose_device
 from dnn_reco.config import Config
 from dnn_reco.errors import ConfigError, DataError
-from dnn_reco.evaluation.comparison_report import Effort, sum_of_efforts
+from dnn_reco.evaluation.comparison_report import Effort
 from dnn_reco.files import find_files
 from dnn_reco.inference.model_folder import CONFIG_FILE, load_model_folder
-from dnn_reco.nn.from_config import network_spec
 from dnn_reco.training.checkpoint import latest_iterations
-from dnn_reco.transform import load_transformation
 from dnn_reco.workers import available_cpus
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -105,17 +96,10 @@ def run_evaluate(networks: Sequence[Config | Path], settings: EvaluateSettings) 
         open_held_out(config, files, _store(each, config, settings), threads)
         for each, config in zip(networks, configs, strict=True)
     ]
-    check_same_events(names, held_out)
-    if settings.ensemble:
-        check_same_labels(names, held_out)
-    prepare_to_ask(threads)
-    answers = [ask(each.trained, of) for each, of in zip(candidates, held_out, strict=True)]
-    efforts = {each.trained.name: each.effort for each in candidates}
-    if settings.ensemble:
-        together = as_one(ENSEMBLE, [each.trained for each in candidates])
-        answers.append(ask(together, held_out[0]))
-        efforts[ENSEMBLE] = sum_of_efforts(list(efforts.values()))
-    tell(answers, efforts, settings.out)
+    check_comparable(names, held_out, settings.ensemble)
+    trained = [each.trained for each in candidates]
+    efforts = [each.effort for each in candidates]
+    evaluate(trained, efforts, held_out, settings.ensemble, threads, settings.out)
 
 
 def _load(network: Config | Path, settings: EvaluateSettings) -> _Candidate:
@@ -126,11 +110,7 @@ def _load(network: Config | Path, settings: EvaluateSettings) -> _Candidate:
         trained = Trained(network.resolve().name, labels, model.spec, model.network)
         return _Candidate(model.config, trained, Effort(None, None, None, trained.num_weights))
     network.require("model_checkpoint_path", "trafo_model_path")
-    members = trained_networks(network, device, settings.checkpoints)
-    spec = network_spec(network, load_transformation(Path(network.trafo.trafo_model_path)))
-    labels, name = trained_labels(network, spec), _name(network.paths[-1])
-    looks = [Trained(name, labels, spec, member) for member in members]
-    trained = looks[0] if len(looks) == 1 else as_one(name, looks)
+    trained = trained_by(network, _name(network.paths[-1]), device, settings.checkpoints)
     iterations = latest_iterations(Path(network.model.model_checkpoint_path))
     in_stages = bool(network.training.training_stages)
     num_events = None if in_stages else iterations * network.general.batch_size

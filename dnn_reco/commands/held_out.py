@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dnn_reco.commands.network import trained_networks
 from dnn_reco.commands.settings import event_store, label_weight
 from dnn_reco.config import Config
 from dnn_reco.data.build import open_events
@@ -26,7 +27,13 @@ from dnn_reco.evaluation.comparison import (
     energy_residual,
     event_types,
 )
-from dnn_reco.evaluation.comparison_report import Effort, as_plain, markdown_report, text_report
+from dnn_reco.evaluation.comparison_report import (
+    Effort,
+    as_plain,
+    markdown_report,
+    sum_of_efforts,
+    text_report,
+)
 from dnn_reco.evaluation.directions import (
     cone_content,
     direction_columns,
@@ -35,9 +42,11 @@ from dnn_reco.evaluation.directions import (
 from dnn_reco.files import temporary_beside, write_atomically
 from dnn_reco.inference.predict import Predictions, predict
 from dnn_reco.nn.ensemble import Ensemble, mean_direction
+from dnn_reco.nn.from_config import network_spec
 from dnn_reco.nn.interface import LabelKeys, Network, NetworkSpec
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.nn.predictor import allow_tf32
+from dnn_reco.transform import load_transformation
 
 _log = logging.getLogger(__name__)
 
@@ -109,6 +118,27 @@ class Answers:
         return {name: self.said.true[:, i] for i, name in enumerate(self.label_names)}
 
 
+def trained_by(config: Config, name: str, device: torch.device, num_checkpoints: int) -> Trained:
+    """The newest checkpoints of a training as one network.
+
+    Parameters
+    ----------
+    config
+        What it was trained with.
+    name
+        What to call it.
+    device
+        Where to put it.
+    num_checkpoints
+        How many checkpoints to take.
+    """
+    spec = network_spec(config, load_transformation(Path(config.trafo.trafo_model_path)))
+    labels = trained_labels(config, spec)
+    networks = trained_networks(config, device, num_checkpoints)
+    looks = [Trained(name, labels, spec, network) for network in networks]
+    return looks[0] if len(looks) == 1 else as_one(name, looks)
+
+
 def trained_labels(config: Config, spec: NetworkSpec) -> tuple[str, ...]:
     """Names of the labels that a training of this config learns."""
     return tuple(name for name in spec.label_names if label_weight(config, name) > 0)
@@ -131,7 +161,7 @@ def open_held_out(
     return open_events(event_store(config, cache_dir), files, jobs)
 
 
-def check_same_events(names: Sequence[str], held_out: Sequence[EventSet]) -> None:
+def check_comparable(names: Sequence[str], held_out: Sequence[EventSet], ensemble: bool) -> None:
     """Check that filters and the like leave the same events of the same files.
 
     Parameters
@@ -139,12 +169,16 @@ def check_same_events(names: Sequence[str], held_out: Sequence[EventSet]) -> Non
     names
         Names of the networks.
     held_out
-        The events of each.
+        The events as each sees them.
+    ensemble
+        Whether all together shall be one: then the labels must be the same, too.
 
     Raises
     ------
     DataError
-        Naming two networks that differ.
+        Naming two networks that see other events.
+    ConfigError
+        Naming two networks of other labels.
     """
     first, *others = [_ids(events) for events in held_out]
     for name, ids in zip(names[1:], others, strict=True):
@@ -155,6 +189,12 @@ def check_same_events(names: Sequence[str], held_out: Sequence[EventSet]) -> Non
                 f"former has {missing} which the latter lacks, and lacks {more} which that has. "
                 "Give both the same filter_* keys and data_handler_nan_fill_value, and labels that "
                 "are known for the same events"
+            )
+    for name, events in zip(names, held_out, strict=True):
+        if ensemble and events.names.labels != held_out[0].names.labels:
+            raise ConfigError(
+                f"--ensemble needs networks of the same labels in the same order; those of "
+                f"'{name}' differ from those of '{names[0]}': give both the same label keys"
             )
 
 
@@ -171,54 +211,58 @@ def check_ensemble(names: Sequence[str]) -> None:
         )
 
 
-def check_same_labels(names: Sequence[str], held_out: Sequence[EventSet]) -> None:
-    """Check that networks can be one, by the events as each sees them."""
-    for name, events in zip(names, held_out, strict=True):
-        if events.names.labels != held_out[0].names.labels:
-            raise ConfigError(
-                f"--ensemble needs networks of the same labels in the same order; those of "
-                f"'{name}' differ from those of '{names[0]}': give both the same label keys"
-            )
-
-
-def prepare_to_ask(num_threads: int) -> None:
-    """Let predictions use so many threads, and the same digits for all networks."""
-    torch.set_num_threads(num_threads)
-    allow_tf32(False)  # whatever a training before used
-
-
-def ask(trained: Trained, events: EventSet) -> Answers:
-    """What a network says of events."""
-    transform = LabelTransform(trained.spec.transformation).to(trained.device)
-    _log.info("%s: reconstruction of the %s held-out events.", trained.name, f"{len(events):,}")
-    azimuth = trained.spec.label_keys.azimuth
-    return Answers(trained, predict(trained.network, transform, azimuth, events))
-
-
-def tell(answers: Sequence[Answers], efforts: Mapping[str, Effort], out: Path) -> None:
-    """Compare, print, and write the files.
+def evaluate(
+    trained: Sequence[Trained],
+    efforts: Sequence[Effort],
+    held_out: Sequence[EventSet],
+    ensemble: bool,
+    num_threads: int,
+    out: Path,
+) -> None:
+    """Let networks reconstruct the held-out events; compare, print, and write the files.
 
     Parameters
     ----------
-    answers
-        What each network says of the same events.
+    trained
+        The networks.
     efforts
-        What each took to train, by its name.
+        What each took to train.
+    held_out
+        The events as each sees them.
+    ensemble
+        Whether all together are one more.
+    num_threads
+        CPU threads to use.
     out
         Folder to write to.
     """
+    torch.set_num_threads(num_threads)
+    allow_tf32(False)  # the same digits for all, whatever a training before used
+    answers = [_ask(each, events) for each, events in zip(trained, held_out, strict=True)]
+    if ensemble:
+        answers.append(_ask(as_one(ENSEMBLE, trained), held_out[0]))
+        efforts = [*efforts, sum_of_efforts(efforts)]
+    by_name = {each.of.name: effort for each, effort in zip(answers, efforts, strict=True)}
     label = _energy_label(answers)
     contenders = [_contender(each, label) for each in answers]
     types = _event_types(answers)
     energy = None if label is None else _true(answers, label)
     comparison = compare(contenders, types, energy, label)
-    click.echo(text_report(comparison, efforts))
+    click.echo(text_report(comparison, by_name))
     write_atomically(
-        out / "comparison.json", json.dumps(as_plain(comparison, efforts), indent=1).encode()
+        out / "comparison.json", json.dumps(as_plain(comparison, by_name), indent=1).encode()
     )
-    write_atomically(out / "comparison.md", markdown_report(comparison, efforts).encode())
+    write_atomically(out / "comparison.md", markdown_report(comparison, by_name).encode())
     _draw(contenders, types, energy, comparison, out)
     _log.info("Written: comparison.json, comparison.md and figures in '%s'.", out)
+
+
+def _ask(trained: Trained, events: EventSet) -> Answers:
+    """What a network says of events."""
+    transform = LabelTransform(trained.spec.transformation).to(trained.device)
+    _log.info("%s: reconstruction of the %s held-out events.", trained.name, f"{len(events):,}")
+    azimuth = trained.spec.label_keys.azimuth
+    return Answers(trained, predict(trained.network, transform, azimuth, events))
 
 
 def _energy_label(answers: Sequence[Answers]) -> str | None:
