@@ -239,9 +239,9 @@ class DomTransformer(nn.Module):
         inputs = self.inputs(hits, turn)
         layout = lay_out(hits.event, hits.num_events, inputs.hits.dtype)
         of_hits, of_events = self.hit_tokens(inputs.hits), self.event_tokens(inputs.events)
-        tokens = of_hits.new_zeros(layout.num_rows, of_hits.shape[1])
-        tokens = tokens.index_copy(0, layout.hits, of_hits)
-        tokens = tokens.index_copy(0, layout.summary, of_events)
+        tokens = inputs.hits.new_zeros(layout.num_rows, of_hits.shape[1])
+        tokens = tokens.index_copy(0, layout.hits, of_hits.to(tokens.dtype))
+        tokens = tokens.index_copy(0, layout.summary, of_events.to(tokens.dtype))
         biases = [group.bias for group in layout.groups]
         if self.relative_bias is not None:
             biases = self.relative_bias(inputs.places, layout)
