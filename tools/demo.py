@@ -130,6 +130,7 @@ Done in {time.perf_counter() - started:.0f} s. What is there:
 What to try next:
   - longer: more iterations in the last stage of {shown}/configs/training/getting_started.yaml,
     then: cd {shown}/work && dnn-reco train ../configs/training/getting_started.yaml
+  - by decade of energy: cd {shown}/work && dnn-reco evaluate ../configs/training/*.yaml
   - other events: dnn-reco simulate --help, configs/simulation/
   - the tutorial, step by step: docs/tutorial.md"""
     )
