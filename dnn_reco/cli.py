@@ -25,8 +25,10 @@ from dnn_reco.cli_options import (
 from dnn_reco.errors import DnnRecoError
 from dnn_reco.workers import processes_of_training
 
+_HELP = {"help_option_names": ["-h", "--help"]}
 
-@click.group()
+
+@click.group(context_settings=_HELP)
 @click.version_option(__version__, "-V", "--version", prog_name="dnn-reco")
 def cli() -> None:
     """Train deep networks on IceCube events.
@@ -460,7 +462,7 @@ class _TerminalHandler(logging.Handler):
 def run_safely(command: click.Command) -> NoReturn:
     """Run a command; a mistake of the user ends in one message and exit code 1, no traceback."""
     try:
-        command(help_option_names=["-h", "--help"])
+        command(**_HELP)
     except DnnRecoError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)

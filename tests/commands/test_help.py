@@ -16,7 +16,7 @@ SCRIPTS = {
     "train_model.py": "Train a network",
 }
 COMMANDS = [
-    *[["count"], ["trafo"], ["train"], ["compare"], ["submit", "train"]],
+    *[["count"], ["trafo"], ["train"], ["compare"], ["evaluate"], ["submit", "train"]],
     *[["config", "show"], ["config", "check"]],
 ]
 
@@ -46,7 +46,7 @@ def test_each_command_explains_itself_with_an_example(command: list[str]) -> Non
 def test_help_of_the_whole_lists_the_commands() -> None:
     result = invoke("--help")
     assert result.exit_code == 0
-    for name in ("count", "trafo", "train", "compare", "submit", "config"):
+    for name in ("count", "trafo", "train", "compare", "evaluate", "submit", "config"):
         assert re.search(rf"^  {name} +\S", result.out, re.MULTILINE)
     assert invoke("--version").out == f"dnn-reco, version {dnn_reco.__version__}\n"
 
