@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dnn_reco.commands.network import trained_networks
+from dnn_reco.commands.network import trained_networks, trained_spec
 from dnn_reco.commands.settings import event_store, label_weight
 from dnn_reco.config import Config
 from dnn_reco.data.build import open_events
@@ -40,13 +40,11 @@ from dnn_reco.evaluation.directions import (
     opening_angle_degrees,
 )
 from dnn_reco.files import temporary_beside, write_atomically
-from dnn_reco.inference.predict import Predictions, predict
+from dnn_reco.inference.predict import Predictions, mix, predict
 from dnn_reco.nn.ensemble import Ensemble, mean_direction
-from dnn_reco.nn.from_config import network_spec
 from dnn_reco.nn.interface import LabelKeys, Network, NetworkSpec
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.nn.predictor import allow_tf32
-from dnn_reco.transform import load_transformation
 
 _log = logging.getLogger(__name__)
 
@@ -132,9 +130,9 @@ def trained_by(config: Config, name: str, device: torch.device, num_checkpoints:
     num_checkpoints
         How many checkpoints to take.
     """
-    spec = network_spec(config, load_transformation(Path(config.trafo.trafo_model_path)))
+    spec = trained_spec(config)
     labels = trained_labels(config, spec)
-    networks = trained_networks(config, device, num_checkpoints)
+    networks = trained_networks(config, spec, device, num_checkpoints)
     looks = [Trained(name, labels, spec, network) for network in networks]
     return looks[0] if len(looks) == 1 else as_one(name, looks)
 
@@ -240,7 +238,8 @@ def evaluate(
     allow_tf32(False)  # the same digits for all, whatever a training before used
     answers = [_ask(each, events) for each, events in zip(trained, held_out, strict=True)]
     if ensemble:
-        answers.append(_ask(as_one(ENSEMBLE, trained), held_out[0]))
+        said = mix([each.said for each in answers], trained[0].spec)
+        answers.append(Answers(as_one(ENSEMBLE, trained), said))
         efforts = [*efforts, sum_of_efforts(efforts)]
     by_name = {each.of.name: effort for each, effort in zip(answers, efforts, strict=True)}
     label = _energy_label(answers)

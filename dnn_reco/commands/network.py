@@ -10,7 +10,7 @@ import torch
 from dnn_reco.config import Config
 from dnn_reco.errors import ConfigError, ModelError
 from dnn_reco.nn.from_config import make_network, network_spec
-from dnn_reco.nn.interface import Network
+from dnn_reco.nn.interface import Network, NetworkSpec
 from dnn_reco.training.checkpoint import Checkpoint, load_newest
 from dnn_reco.transform import load_transformation
 
@@ -38,10 +38,17 @@ def choose_device(name: str) -> torch.device:
 
 def trained_network(config: Config, device: torch.device) -> Network:
     """The network with the weights of its newest checkpoint: see :func:`trained_networks`."""
-    return trained_networks(config, device, 1)[0]
+    return trained_networks(config, trained_spec(config), device, 1)[0]
 
 
-def trained_networks(config: Config, device: torch.device, count: int) -> list[Network]:
+def trained_spec(config: Config) -> NetworkSpec:
+    """What a trained network knows of the data, by its transformation model."""
+    return network_spec(config, load_transformation(Path(config.trafo.trafo_model_path)))
+
+
+def trained_networks(
+    config: Config, spec: NetworkSpec, device: torch.device, count: int
+) -> list[Network]:
     """The network with the weights of each of its newest checkpoints, ready to predict.
 
     They are the moving average of the weights where the training had `ema_decay`.
@@ -50,6 +57,8 @@ def trained_networks(config: Config, device: torch.device, count: int) -> list[N
     ----------
     config
         The config that it was trained with.
+    spec
+        What it knows of the data.
     device
         Where to put the networks.
     count
@@ -69,15 +78,13 @@ def trained_networks(config: Config, device: torch.device, count: int) -> list[N
             f"there are {len(checkpoints)} checkpoints in '{folder}', not {count}: take fewer, or "
             "let more be kept by max_to_keep in model_checkpoint_manager_kwargs"
         )
-    trafo_file = Path(config.trafo.trafo_model_path)
-    transformation = load_transformation(trafo_file)
     for each in checkpoints:
-        if each.progress.transformation != transformation.digest:
+        if each.progress.transformation != spec.transformation.digest:
             raise ModelError(
                 f"the checkpoint '{each.path}' was trained with another transformation model than "
-                f"'{trafo_file}', which was made anew since: bring the old file back"
+                f"'{config.trafo.trafo_model_path}', which was made anew since: bring the old file "
+                "back"
             )
-    spec = network_spec(config, transformation)
     return [_with_weights(make_network(config, spec, device), each) for each in checkpoints]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,8 @@ from tqdm import tqdm
 from dnn_reco.data.batches import as_batch
 from dnn_reco.data.event_set import EventSet
 from dnn_reco.modules.loss.residual import residual_trafo
-from dnn_reco.nn.interface import Network
+from dnn_reco.nn.ensemble import Mixture
+from dnn_reco.nn.interface import Network, NetworkSpec, Prediction
 from dnn_reco.nn.label_transform import LabelTransform
 
 
@@ -66,9 +68,33 @@ def predict(
         numbers = np.arange(start, min(start + batch_size, len(events)))
         batch = as_batch(events.read(numbers)).to(period.device)
         said = network(batch.hits)
-        true_trafo = label_transform(batch.labels)
-        residual = residual_trafo(said.labels_trafo, true_trafo, period)
-        pull = residual / said.uncertainty_trafo
+        pull = _pull(said, label_transform(batch.labels), period)
         parts.append((said.labels, said.uncertainty, pull, batch.labels))
     columns = (torch.cat(column).double().cpu().numpy() for column in zip(*parts, strict=True))
     return Predictions(*columns)
+
+
+def mix(said: Sequence[Predictions], spec: NetworkSpec) -> Predictions:
+    """What several networks say of the same events as one: the mixture of their densities.
+
+    Parameters
+    ----------
+    said
+        What each says.
+    spec
+        Names and transformation of the labels, for the pulls.
+    """
+    transform = LabelTransform(spec.transformation)
+    period = transform.azimuth_period(spec.label_names, spec.label_keys.azimuth)
+    mixed = Mixture(spec).mix(
+        torch.from_numpy(np.stack([each.labels for each in said])),
+        torch.from_numpy(np.stack([each.uncertainty for each in said])),
+    )
+    true = said[0].true
+    pull = _pull(mixed, transform(torch.from_numpy(true)), period)
+    return Predictions(mixed.labels.numpy(), mixed.uncertainty.numpy(), pull.numpy(), true)
+
+
+def _pull(said: Prediction, true_trafo: torch.Tensor, period: torch.Tensor) -> torch.Tensor:
+    residual = residual_trafo(said.labels_trafo, true_trafo, period)
+    return residual / said.uncertainty_trafo

@@ -99,11 +99,15 @@ class Mixture(nn.Module):
 
     def forward(self, said: Sequence[Prediction]) -> Prediction:
         """The mixture of predictions of B events."""
-        labels, uncertainty = self._moments(
-            torch.stack([each.labels for each in said]).double(),
-            torch.stack([each.uncertainty for each in said]).double(),
+        return self.mix(
+            torch.stack([each.labels for each in said]),
+            torch.stack([each.uncertainty for each in said]),
         )
-        dtype = said[0].labels.dtype
+
+    def mix(self, labels: Tensor, uncertainty: Tensor) -> Prediction:
+        """The same by labels and uncertainties [N, B, L] of N predictions, in physical units."""
+        dtype = labels.dtype
+        labels, uncertainty = self._moments(labels.double(), uncertainty.double())
         probability = labels.clamp(_MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
         return Prediction(
             labels_trafo=self.transform(labels).to(dtype),

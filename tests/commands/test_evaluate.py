@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from small_run import SmallRun, make_small_run, run_of
 from workspace import Result, invoke
 
-from dnn_reco.commands.network import trained_networks
+from dnn_reco.commands.network import trained_networks, trained_spec
 from dnn_reco.commands.settings import event_store
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
@@ -72,7 +72,10 @@ def log_energies(run: SmallRun, count: int) -> tuple[NDArray[np.float64], NDArra
     batch = as_batch(events.read(np.arange(len(events))))
     label = events.names.labels.index("EnergyVisible")
     with torch.no_grad():
-        said = [network(batch.hits) for network in trained_networks(config, CPU, count)]
+        said = [
+            network(batch.hits)
+            for network in trained_networks(config, trained_spec(config), CPU, count)
+        ]
     energies = np.stack([each.labels[:, label].double().numpy() for each in said])
     return np.log1p(energies), np.log1p(batch.labels[:, label].double().numpy())
 

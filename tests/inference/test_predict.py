@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_run import SmallRun, make_small_run
 
-from dnn_reco.commands.network import trained_network
+from dnn_reco.commands.network import trained_network, trained_spec
 from dnn_reco.commands.settings import event_store
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
@@ -15,7 +15,8 @@ from dnn_reco.data.batches import as_batch
 from dnn_reco.data.build import open_events
 from dnn_reco.errors import ModelError
 from dnn_reco.files import find_files
-from dnn_reco.inference.predict import predict
+from dnn_reco.inference.predict import mix, predict
+from dnn_reco.nn.ensemble import Ensemble
 from dnn_reco.nn.from_config import network_spec
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.training.checkpoint import load_latest
@@ -55,6 +56,25 @@ def test_all_events_whatever_the_batch(trained: SmallRun) -> None:
     np.testing.assert_allclose(said.pull[:, energy], expected, rtol=1e-3, atol=1e-4)
     azimuth = events.names.labels.index("PrimaryAzimuth")
     assert np.abs(said.pull[:, azimuth] * said.uncertainty[:, azimuth]).max() <= np.pi + 1e-4
+
+
+def test_predictions_are_mixed_as_an_ensemble_of_the_networks_does(trained: SmallRun) -> None:
+    config = trained.config()
+    spec = trained_spec(config)
+    files = find_files(config.data_files.test_data_file, "test_data_file")
+    events = open_events(event_store(config, None), files, 1)
+    networks = [trained_network(config, CPU) for _ in range(2)]
+    with torch.no_grad():
+        for _, parameter in networks[1].named_parameters():
+            parameter.mul_(0.9)
+    transform, azimuth = LabelTransform(spec.transformation), spec.label_keys.azimuth
+    said = [predict(network, transform, azimuth, events) for network in networks]
+    mixed = mix(said, spec)
+    together = predict(Ensemble(networks, spec), transform, azimuth, events)
+    for name in ("labels", "uncertainty", "pull", "true"):
+        found, wanted = getattr(mixed, name), getattr(together, name)
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4, err_msg=name)
+    assert not np.allclose(said[0].labels, said[1].labels, rtol=1e-2)
 
 
 def test_weights_are_those_of_the_newest_checkpoint(trained: SmallRun) -> None:
