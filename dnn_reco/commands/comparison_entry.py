@@ -121,10 +121,12 @@ def make_entries(
         _refuse_stages(config)
         name = config.paths[-1].stem  # such as of data.yaml+network.yaml
         folder = out.resolve() / name
+        store = Path(cache_dir or config.event_store).resolve()
         overrides: dict[str, Any] = {
             "model_checkpoint_path": folder / "model",
             "log_path": folder / "logs",
             "trafo_model_path": folder / "trafo_model.npy",
+            "data_cache_dir": store,
             "model_restore_model": True,
             "model_save_model": True,
             "early_stopping_patience": None,  # each shall use its budget
@@ -133,8 +135,7 @@ def make_entries(
         }
         if test_data:
             overrides["test_data_file"] = list(test_data)
-        store = cache_dir or str(config.event_store)
-        entries.append(Entry(name, folder, config.paths, overrides, store))
+        entries.append(Entry(name, folder, config.paths, overrides, str(store)))
     _refuse_equal_names(entries)
     return entries
 

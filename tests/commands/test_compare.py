@@ -139,6 +139,15 @@ def test_equal_iterations_and_what_is_written(contest: Contest) -> None:
     assert not list(contest.out.glob("**/.tmp*"))
 
 
+def test_the_config_that_is_kept_names_the_event_store(contest: Contest) -> None:
+    """Evaluating the training later on finds the events there."""
+    path = contest.write("a", data_cache_dir=None)
+    assert invoke("compare", "a.yaml", "--iterations", "2", *OPTIONS).exit_code == 0
+    kept = load_config([contest.out / "a" / "config.yaml"])
+    assert kept.event_store == load_config([path]).event_store.resolve()
+    assert kept.event_store.is_dir()
+
+
 def test_finished_trainings_are_taken_and_configs_can_be_added(contest: Contest) -> None:
     assert contest.run("--iterations", "4").exit_code == 0
     before = {name: contest.checkpoint(name).path.stat().st_mtime_ns for name in ("a", "b")}
