@@ -154,12 +154,20 @@ def evaluate_command(
     limit_threads(num_threads)
     show_messages(log_level)
     named = [
-        Path(name) if Path(name).is_dir() else start(_parts_of(name), log_level, num_threads)
+        Path(name) if Path(name).is_dir() else _stages_of(name, log_level, num_threads)
         for name in networks
     ]
     from dnn_reco.commands.evaluate import EvaluateSettings, run_evaluate
 
     run_evaluate(named, EvaluateSettings(num_threads=num_threads, **options))
+
+
+def _stages_of(name: str, log_level: str, num_threads: int) -> tuple[Any, ...]:
+    """The config of each stage of a training, of which most have one."""
+    config = start(_parts_of(name), log_level, num_threads)
+    from dnn_reco.config import load_stages
+
+    return load_stages(_parts_of(name)) if config.training.training_stages else (config,)
 
 
 def _parts_of(name: str) -> tuple[str, ...]:

@@ -72,13 +72,13 @@ class _Candidate:
     effort: Effort
 
 
-def run_evaluate(networks: Sequence[Config | Path], settings: EvaluateSettings) -> None:
+def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: EvaluateSettings) -> None:
     """Evaluate trained networks on the same events, and tell.
 
     Parameters
     ----------
     networks
-        Configs that were trained with, and model folders.
+        Model folders, and trainings: the config of each stage.
     settings
         How to evaluate.
     """
@@ -102,19 +102,22 @@ def run_evaluate(networks: Sequence[Config | Path], settings: EvaluateSettings) 
     evaluate(trained, efforts, held_out, settings.ensemble, threads, settings.out)
 
 
-def _load(network: Config | Path, settings: EvaluateSettings) -> _Candidate:
+def _load(network: tuple[Config, ...] | Path, settings: EvaluateSettings) -> _Candidate:
     device = choose_device(settings.device)
     if isinstance(network, Path):
         model = load_model_folder(network, device, settings.allow_code)
         labels = trained_labels(model.config, model.spec)
         trained = Trained(network.resolve().name, labels, model.spec, model.network)
         return _Candidate(model.config, trained, Effort(None, None, None, trained.num_weights))
-    network.require("model_checkpoint_path", "trafo_model_path")
-    trained = trained_by(network, _name(network.paths[-1]), device, settings.checkpoints)
-    iterations = latest_iterations(Path(network.model.model_checkpoint_path))
-    in_stages = bool(network.training.training_stages)
-    num_events = None if in_stages else iterations * network.general.batch_size
-    return _Candidate(network, trained, Effort(iterations, num_events, None, trained.num_weights))
+    *earlier, config = network
+    config.require("model_checkpoint_path", "trafo_model_path")
+    iterations = latest_iterations(Path(config.model.model_checkpoint_path))
+    for stage in reversed(earlier):  # a training may not have come to its last stage
+        if iterations <= stage.training.num_training_iterations:
+            config = stage
+    trained = trained_by(config, _name(config.paths[-1]), device, settings.checkpoints)
+    num_events = None if earlier else iterations * config.general.batch_size
+    return _Candidate(config, trained, Effort(iterations, num_events, None, trained.num_weights))
 
 
 def _name(path: Path) -> str:
@@ -137,7 +140,7 @@ def _held_out_files(configs: Sequence[Config], settings: EvaluateSettings) -> li
     return files
 
 
-def _store(network: Config | Path, config: Config, settings: EvaluateSettings) -> str:
+def _store(network: tuple[Config, ...] | Path, config: Config, settings: EvaluateSettings) -> str:
     """Folder of the event store; that of a model folder may have been on another machine."""
     if settings.cache_dir:
         return settings.cache_dir

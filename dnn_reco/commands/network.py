@@ -11,6 +11,7 @@ from dnn_reco.config import Config
 from dnn_reco.errors import ConfigError, ModelError
 from dnn_reco.nn.from_config import make_network, network_spec
 from dnn_reco.nn.interface import Network, NetworkSpec
+from dnn_reco.nn.weights import load_weights
 from dnn_reco.training.checkpoint import Checkpoint, load_newest
 from dnn_reco.transform import load_transformation
 
@@ -90,10 +91,11 @@ def trained_networks(
 
 def _with_weights(network: Network, checkpoint: Checkpoint) -> Network:
     try:
-        network.load_state_dict(checkpoint.weights)
-    except RuntimeError as error:
+        load_weights(network, checkpoint.weights)
+    except ModelError as error:
         raise ModelError(
-            f"the checkpoint '{checkpoint.path}' is of another network: {error}"
+            f"the checkpoint '{checkpoint.path}' is of another network than the config tells: "
+            f"{error}"
         ) from error
     network.eval()
     return network

@@ -26,6 +26,7 @@ from dnn_reco.files import temporary_beside
 from dnn_reco.nn.from_config import make_network, network_spec
 from dnn_reco.nn.interface import Network, NetworkSpec
 from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.nn.weights import load_weights
 from dnn_reco.training.run_record import record_text
 from dnn_reco.transform import TransformationModel, load_transformation, save_transformation
 
@@ -174,8 +175,8 @@ def load_model_folder(
     spec = network_spec(config, load_transformation(path / TRANSFORMATION_FILE))
     network = make_network(config, spec, device)
     try:
-        network.load_state_dict(load_file(path / WEIGHTS_FILE))
-    except (SafetensorError, RuntimeError) as error:
+        load_weights(network, load_file(path / WEIGHTS_FILE))
+    except (SafetensorError, ModelError) as error:
         raise ModelError(
             f"the weights in '{path / WEIGHTS_FILE}' are not those of the network that "
             f"'{CONFIG_FILE}' beside it describes: {error}"

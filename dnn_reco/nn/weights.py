@@ -1,10 +1,14 @@
-"""Small things that layers of all kinds share: initial weights, and matching channels."""
+"""Small things about weights: how they begin, taking them over, and matching channels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from dnn_reco.errors import ModelError
+from dnn_reco.nn.interface import Network
 
 
 def initial_weights(
@@ -19,6 +23,31 @@ def initial_weights(
 def residual_scales(channels: int, generator: torch.Generator, dtype: torch.dtype) -> nn.Parameter:
     """Initial factors of what a layer adds to its input: small, to start from the identity."""
     return initial_weights((channels,), generator, dtype, std=0.001)
+
+
+def load_weights(network: Network, weights: Mapping[str, Any]) -> None:
+    """Give a network the weights that another one of its kind had.
+
+    Raises
+    ------
+    ModelError
+        If they are those of another network; it names the first thing that differs.
+    """
+    own = network.state_dict()
+    wrong = [
+        *(f"'{name}' is missing" for name in own if name not in weights),
+        *(f"'{name}' is no part of this network" for name in weights if name not in own),
+        *(
+            f"'{name}' has the shape {tuple(weights[name].shape)}, in this network it is "
+            f"{tuple(value.shape)}"
+            for name, value in own.items()
+            if name in weights and weights[name].shape != value.shape
+        ),
+    ]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more differences)" if len(wrong) > 1 else ""
+        raise ModelError(wrong[0] + more)
+    network.load_state_dict(weights)
 
 
 def with_channels(x: Tensor, channels: int) -> Tensor:

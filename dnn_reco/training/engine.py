@@ -30,6 +30,7 @@ from dnn_reco.errors import ModelError
 from dnn_reco.nn.interface import LabelKeys, Network, share_of_hits_cut
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.nn.predictor import Predictor
+from dnn_reco.nn.weights import load_weights
 from dnn_reco.training.average import WeightAverage
 from dnn_reco.training.best import BestSoFar
 from dnn_reco.training.biased_selection import BiasedSelection
@@ -466,10 +467,10 @@ class Training:
                 "back, or set model_restore_model: False to start anew"
             )
         try:
-            self.network.load_state_dict(checkpoint.section("network"))
-        except RuntimeError as error:
+            load_weights(self.network, checkpoint.section("network"))
+        except ModelError as error:
             raise ModelError(
-                f"the checkpoint '{checkpoint.path}' is of another network: {error}\n"
+                f"the checkpoint '{checkpoint.path}' is of another network: {error}. "
                 f"{_ANOTHER_MODEL}"
             ) from error
         self.came_from = checkpoint.path

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from small_run import SmallRun, make_small_run, run_of
+from ruamel.yaml import YAML
+from small_run import MODEL_KWARGS, SmallRun, make_small_run, run_of
 from workspace import Result, invoke
 
 from dnn_reco.commands.network import trained_networks, trained_spec
@@ -172,6 +173,36 @@ def test_configs_that_compare_wrote_are_called_by_their_folder(
         shutil.copyfile(trained.config_file, home / name / "config.yaml")
     evaluated("one/config.yaml", "two/config.yaml")
     assert list(found()) == ["one", "two"]
+
+
+def in_stages(run: SmallRun, path: Path, *stages: tuple[int, dict[str, object]]) -> Path:
+    """The config of a run, but with what stands in `model_kwargs` told by its stages."""
+    yaml = YAML(typ="safe", pure=True)
+    settings = yaml.load(run.config_file)
+    del settings["num_training_iterations"], settings["model_kwargs"]
+    settings["training_stages"] = [
+        {"num_training_iterations": iterations, "model_kwargs": kwargs}
+        for iterations, kwargs in stages
+    ]
+    with path.open("w") as file:
+        yaml.dump(settings, file)
+    return path
+
+
+def test_the_stage_that_a_training_has_come_to(trained: SmallRun, home: Path) -> None:
+    wider = {**MODEL_KWARGS, "fc_settings": {**MODEL_KWARGS["fc_settings"], "fc_sizes": [9, -1]}}
+    first = in_stages(trained, home / "first.yaml", (40, MODEL_KWARGS), (10, wider))
+    second = in_stages(trained, home / "second.yaml", (39, wider), (10, MODEL_KWARGS))
+    over = in_stages(trained, home / "over.yaml", (10, wider), (20, MODEL_KWARGS))
+    evaluated(trained.config_file, first, second, over)
+    networks = found()
+    assert list(networks) == ["small", "first", "second", "over"]
+    assert all(network == networks["small"] for network in networks.values())
+    wrong = in_stages(trained, home / "wrong.yaml", (40, wider), (10, wider))
+    shutil.rmtree("evaluation")
+    message = refused(wrong)
+    assert "is of another network than the config tells: 'fc.0.weight' has the shape" in message
+    assert message.count("\n") == 1
 
 
 def test_mistakes(trained: SmallRun, home: Path) -> None:
