@@ -194,10 +194,8 @@ def train_command(
         given = [f"{name}={value}" for name, value in options.items() if value is not None]
         flags = ["--deterministic"] if deterministic else []
         sys.exit(run_processes(processes, ["train", *config_files, *given, *flags]))
-    config = start(config_files, log_level, num_threads, overrides)
-    from dnn_reco.config import load_stages
-
-    stages = load_stages(config_files, overrides) if config.training.training_stages else (config,)
+    limit_threads(num_threads)
+    stages = load_stages_and_tell(config_files, log_level, overrides)
     if deterministic:
         from dnn_reco.commands.computing import compute_deterministically
 
@@ -405,15 +403,10 @@ def config_check_command(config_files: tuple[str, ...]) -> NoReturn:
     sys.exit(0 if all(report.ok for report in reports) else 1)
 
 
-def start(
-    config_files: tuple[str, ...],
-    log_level: str,
-    num_threads: int,
-    overrides: dict[str, Any] | None = None,
-) -> Any:
+def start(config_files: tuple[str, ...], log_level: str, num_threads: int) -> Any:
     """Limit threads, set up messages, and load the config."""
     limit_threads(num_threads)
-    return load_and_tell(config_files, log_level, overrides)
+    return load_and_tell(config_files, log_level)
 
 
 def limit_threads(num_threads: int) -> None:
@@ -439,6 +432,16 @@ def load_and_tell(
     for notice in config.notices:
         log.log(getattr(logging, notice.level.upper()), "%s", notice.text)
     return config
+
+
+def load_stages_and_tell(
+    config_files: tuple[str, ...], log_level: str, overrides: dict[str, Any] | None = None
+) -> tuple[Any, ...]:
+    """The same; the config of each stage of a training, of which most have one."""
+    config = load_and_tell(config_files, log_level, overrides)
+    from dnn_reco.config import load_stages
+
+    return load_stages(config_files, overrides) if config.training.training_stages else (config,)
 
 
 def show_messages(log_level: str) -> None:

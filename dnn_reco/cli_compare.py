@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from dnn_reco.cli import limit_threads, show_messages, start
+from dnn_reco.cli import limit_threads, load_stages_and_tell, show_messages, start
 from dnn_reco.cli_options import (
     cache_dir_option,
     checkpoint_exit_code_option,
@@ -154,20 +154,12 @@ def evaluate_command(
     limit_threads(num_threads)
     show_messages(log_level)
     named = [
-        Path(name) if Path(name).is_dir() else _stages_of(name, log_level, num_threads)
+        Path(name) if Path(name).is_dir() else load_stages_and_tell(_parts_of(name), log_level)
         for name in networks
     ]
     from dnn_reco.commands.evaluate import EvaluateSettings, run_evaluate
 
     run_evaluate(named, EvaluateSettings(num_threads=num_threads, **options))
-
-
-def _stages_of(name: str, log_level: str, num_threads: int) -> tuple[Any, ...]:
-    """The config of each stage of a training, of which most have one."""
-    config = start(_parts_of(name), log_level, num_threads)
-    from dnn_reco.config import load_stages
-
-    return load_stages(_parts_of(name)) if config.training.training_stages else (config,)
 
 
 def _parts_of(name: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dnn_reco.cli import load_and_tell, train_command
+from dnn_reco.cli import load_stages_and_tell, train_command
 from dnn_reco.cli_options import config_files_argument, log_level_option
 
 
@@ -92,14 +92,12 @@ def submit_train_command(
     """
     train_options = context.meta["train_options"]
     overrides = _train_overrides(context.find_root(), config_files, train_options)
-    config = load_and_tell(config_files, log_level, overrides)
+    stages = load_stages_and_tell(config_files, log_level, overrides)
     from dnn_reco.cluster import Resources, parse_memory, parse_time
     from dnn_reco.commands.submit import run_submit
-    from dnn_reco.config import load_stages
 
     seconds = None if longest is None else parse_time(longest)
     resources = Resources(cpus, gpus, parse_memory(memory), seconds)
-    stages = load_stages(config_files, overrides) if config.training.training_stages else (config,)
     run_submit(stages, cluster, out, resources, env_setup, options, train_options, dry_run)
 
 

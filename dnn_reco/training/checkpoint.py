@@ -26,12 +26,18 @@ from torch import Tensor
 
 from dnn_reco.errors import ModelError
 from dnn_reco.files import temporary_beside
+from dnn_reco.nn.interface import Network
+from dnn_reco.nn.weights import load_weights
 from dnn_reco.training.best import BestSoFar
 
 BEST = "best"  # the subfolder
 KEEP_ALL = 10**9  # as `max_to_keep`
 _FORMAT = "dnn_reco checkpoint 1"
 _NAME = re.compile(r"checkpoint-(\d{8,})")
+_ANOTHER_MODEL = (
+    "Give this config a unique_name (model_checkpoint_path) of its own, or set "
+    "model_restore_model: False to start anew"
+)
 
 
 @dataclass(frozen=True)
@@ -202,6 +208,48 @@ def _load(path: Path) -> Checkpoint:
             "one before it"
         ) from error
     return Checkpoint(path, progress, tensors)
+
+
+def restore_network(
+    network: Network, checkpoint: Checkpoint, label_names: tuple[str, ...], transformation: str
+) -> None:
+    """Give a network the weights of a checkpoint, to go on training.
+
+    Parameters
+    ----------
+    network
+        The network.
+    checkpoint
+        The checkpoint.
+    label_names
+        Labels of the network, in order.
+    transformation
+        Digest of its transformation model.
+
+    Raises
+    ------
+    ModelError
+        If the checkpoint is of another network, other labels or another transformation model.
+    """
+    if checkpoint.progress.label_names != label_names:
+        old, new = set(checkpoint.progress.label_names), set(label_names)
+        raise ModelError(
+            f"the checkpoint '{checkpoint.path}' was trained with other labels: it lacks "
+            f"{sorted(new - old) or 'none'} and has {sorted(old - new) or 'none'} besides"
+            f"{'' if old != new else ' (the order differs)'}. {_ANOTHER_MODEL}"
+        )
+    if checkpoint.progress.transformation != transformation:
+        raise ModelError(
+            f"the checkpoint '{checkpoint.path}' was trained with another transformation model "
+            "than the one at trafo_model_path, which was made anew since: bring the old file "
+            "back, or set model_restore_model: False to start anew"
+        )
+    try:
+        load_weights(network, checkpoint.section("network"))
+    except ModelError as error:
+        raise ModelError(
+            f"the checkpoint '{checkpoint.path}' is of another network: {error}. {_ANOTHER_MODEL}"
+        ) from error
 
 
 def optimizer_kind(optimizer: torch.optim.Optimizer) -> str:

@@ -26,11 +26,9 @@ from dnn_reco.data.batches import Batch, PrefetchedBatches, Weigh
 from dnn_reco.data.event_set import EventSet
 from dnn_reco.data.resident import ResidentBatches, ResidentEvents
 from dnn_reco.data.sampling import stream_key
-from dnn_reco.errors import ModelError
 from dnn_reco.nn.interface import LabelKeys, Network, share_of_hits_cut
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.nn.predictor import Predictor
-from dnn_reco.nn.weights import load_weights
 from dnn_reco.training.average import WeightAverage
 from dnn_reco.training.best import BestSoFar
 from dnn_reco.training.biased_selection import BiasedSelection
@@ -42,6 +40,7 @@ from dnn_reco.training.checkpoint import (
     latest_path,
     optimizer_kind,
     remove_checkpoints,
+    restore_network,
     save_checkpoint,
 )
 from dnn_reco.training.divergence import (
@@ -70,11 +69,6 @@ _log = logging.getLogger(__name__)
 _NUM_RECENT = 200
 
 Batches: TypeAlias = PrefetchedBatches | ResidentBatches
-
-_ANOTHER_MODEL = (
-    "Give this config a unique_name (model_checkpoint_path) of its own, or set "
-    "model_restore_model: False to start anew"
-)
 
 
 class Training:
@@ -451,28 +445,9 @@ class Training:
         Raises
         ------
         ModelError
-            If the checkpoint is of another network or other labels.
+            If the checkpoint is of another network, other labels or another transformation model.
         """
-        if checkpoint.progress.label_names != self.label_names:
-            old, new = set(checkpoint.progress.label_names), set(self.label_names)
-            raise ModelError(
-                f"the checkpoint '{checkpoint.path}' was trained with other labels: it lacks "
-                f"{sorted(new - old) or 'none'} and has {sorted(old - new) or 'none'} besides"
-                f"{'' if old != new else ' (the order differs)'}. {_ANOTHER_MODEL}"
-            )
-        if checkpoint.progress.transformation != self.progress.transformation:
-            raise ModelError(
-                f"the checkpoint '{checkpoint.path}' was trained with another transformation model "
-                "than the one at trafo_model_path, which was made anew since: bring the old file "
-                "back, or set model_restore_model: False to start anew"
-            )
-        try:
-            load_weights(self.network, checkpoint.section("network"))
-        except ModelError as error:
-            raise ModelError(
-                f"the checkpoint '{checkpoint.path}' is of another network: {error}. "
-                f"{_ANOTHER_MODEL}"
-            ) from error
+        restore_network(self.network, checkpoint, self.label_names, self.progress.transformation)
         self.came_from = checkpoint.path
         self.label_weights.restore(checkpoint.section("label_weights"))
         for part in self._parts_with_state():
