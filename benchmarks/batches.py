@@ -14,10 +14,10 @@ from pathlib import Path
 from hdf5_reading import NUM_BINS, PREFIX, make_file
 
 from dnn_reco.config import PluginConfig
-from dnn_reco.data.batches import read_batch
 from dnn_reco.data.build import open_events
-from dnn_reco.data.event_set import EventSet
+from dnn_reco.data.event_dataset import EventSet
 from dnn_reco.data.hdf5 import InputTables
+from dnn_reco.data.loader import read_batch
 from dnn_reco.data.records import RecordSettings
 from dnn_reco.data.sampling import EventOrder
 from dnn_reco.data.store import EventStore, HitsSettings

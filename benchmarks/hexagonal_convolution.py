@@ -15,10 +15,10 @@ from network_cpu import tutorial_kwargs
 from torch import Tensor
 from torch.nn import functional
 
-from dnn_reco.commands.memory import keep_freed_memory
 from dnn_reco.detector.grid import MAIN_SHAPE
 from dnn_reco.nn import kernels
 from dnn_reco.nn.conv_layers import ConvLayers
+from dnn_reco.nn.memory import keep_freed_memory
 from dnn_reco.nn.settings import parse_conv_settings
 
 Way = Callable[..., Tensor]

@@ -48,10 +48,10 @@ def make_config(home: Path, num_files: int) -> Path:
 
 
 def read(config_file: Path, store: Path, iterations: int) -> None:
-    from dnn_reco.commands.settings import event_store
     from dnn_reco.config import load_config
-    from dnn_reco.data.batches import read_batch
     from dnn_reco.data.build import open_events
+    from dnn_reco.data.from_config import event_store
+    from dnn_reco.data.loader import read_batch
     from dnn_reco.data.sampling import EventOrder
     from dnn_reco.files import find_files
 

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from dnn_reco.commands.memory import keep_freed_memory
 from dnn_reco.detector.geometry import NUM_DOMS
 from dnn_reco.detector.grid import CELL_HAS_DOM, NUM_CELLS
 from dnn_reco.modules.loss.default_loss import gaussian_likelihood
@@ -28,6 +27,7 @@ from dnn_reco.modules.loss.interface import Loss, LossContext, Truth
 from dnn_reco.modules.models.dom_transformer import DomTransformer
 from dnn_reco.modules.models.general_IC86_cnn import GeneralIC86CNN
 from dnn_reco.nn.interface import Hits, LabelKeys, Network, NetworkSpec
+from dnn_reco.nn.memory import keep_freed_memory
 from dnn_reco.nn.predictor import Predictor, predictor
 from dnn_reco.transform import TransformationModel, TransformSettings
 

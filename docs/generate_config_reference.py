@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 
 from dnn_reco.config.key_lists import DEAD_KEYS
-from dnn_reco.config.older import older_spelling
+from dnn_reco.config.legacy import older_spelling
 from dnn_reco.config.schema import GROUPS, extra_of
 from dnn_reco.config.value_types import allowed, nested_settings
 

@@ -15,8 +15,8 @@ import torch
 from small_run import SmallRun
 from tqdm import tqdm
 
+from dnn_reco.checkpoint_file import latest_path, load_latest
 from dnn_reco.commands.train import run_train
-from dnn_reco.training.checkpoint import latest_path, load_latest
 
 _NEVER = 10**9
 _PRELOADED = ["dnn_reco.commands.train", "torch._dynamo", "torch.utils.tensorboard.writer"]

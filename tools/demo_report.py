@@ -10,14 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dnn_reco.commands.network import trained_network
-from dnn_reco.commands.settings import event_store
 from dnn_reco.config import Config, load_config
 from dnn_reco.data.build import open_events
-from dnn_reco.data.event_set import EventSet
+from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.from_config import event_store
 from dnn_reco.detector.geometry import dom_positions
 from dnn_reco.files import find_files
-from dnn_reco.inference.predict import predict
+from dnn_reco.inference.reconstructor import predict
+from dnn_reco.inference.trained_model import trained_network
 from dnn_reco.nn.from_config import network_spec
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.transform import load_transformation

@@ -11,24 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dnn_reco.commands.comparison_entry import (
-    Entry,
-    check_budget,
-    check_files,
-    check_unchanged,
-    make_entries,
-    tell_schedule,
-)
-from dnn_reco.commands.held_out import (
-    Trained,
-    check_comparable,
-    check_ensemble,
-    evaluate,
-    open_held_out,
-    trained_by,
-)
-from dnn_reco.commands.needs import iterations_within
-from dnn_reco.commands.network import choose_device
 from dnn_reco.commands.trafo import make_transformation
 from dnn_reco.commands.train import (
     farewell,
@@ -41,10 +23,28 @@ from dnn_reco.commands.train import (
 from dnn_reco.config import Config
 from dnn_reco.errors import ConfigError, TrainingError
 from dnn_reco.evaluation.comparison_report import Effort
+from dnn_reco.evaluation.held_out import (
+    Trained,
+    check_comparable,
+    check_ensemble,
+    evaluate,
+    open_held_out,
+    trained_by,
+)
 from dnn_reco.files import temporary_beside
-from dnn_reco.training.engine import Training
-from dnn_reco.training.pace import measure_pace
-from dnn_reco.training.ranks import Ranks
+from dnn_reco.inference.trained_model import choose_device
+from dnn_reco.training.comparison import (
+    Entry,
+    check_budget,
+    check_files,
+    check_unchanged,
+    make_entries,
+    tell_schedule,
+)
+from dnn_reco.training.distributed import Ranks
+from dnn_reco.training.resource_estimate import iterations_within
+from dnn_reco.training.timing import measure_pace
+from dnn_reco.training.trainer import Training
 from dnn_reco.workers import available_cpus, processes_of_training
 
 _log = logging.getLogger(__name__)

@@ -102,8 +102,8 @@ def _count_passing(
     config: Config, files: Mapping[str, list[Path]], num_jobs: int, cache_dir: str | None
 ) -> dict[str, int]:
     """Events that filters and checks leave, for each list with files."""
-    from dnn_reco.commands.settings import event_store
     from dnn_reco.data.build import open_events
+    from dnn_reco.data.from_config import event_store
 
     config.require("data_handler_num_bins")
     store = event_store(config, cache_dir)

@@ -15,29 +15,29 @@ import click
 import torch
 from tqdm import tqdm
 
+from dnn_reco.checkpoint_file import Checkpoint, load_latest
 from dnn_reco.cluster import CLUSTERS
-from dnn_reco.commands import needs
-from dnn_reco.commands.needs import (
+from dnn_reco.commands.train import all_is_done, num_weights, out_of_patience, prepare
+from dnn_reco.config import TRAINING_KEYS, Config
+from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.from_config import event_store
+from dnn_reco.data.store import free_space
+from dnn_reco.data.store_preview import Amount, Look, look_at
+from dnn_reco.errors import TrainingError
+from dnn_reco.files import existing_part, find_files
+from dnn_reco.training import resource_estimate
+from dnn_reco.training.distributed import Ranks
+from dnn_reco.training.metrics import device_name, memory_in_use, peak_memory
+from dnn_reco.training.resource_estimate import (
     Item,
     Span,
     short_time_in_words,
     size_in_words,
     time_in_words,
 )
-from dnn_reco.commands.settings import event_store
-from dnn_reco.commands.train import all_is_done, num_weights, out_of_patience, prepare
-from dnn_reco.config import TRAINING_KEYS, Config
-from dnn_reco.data.event_set import EventSet
-from dnn_reco.data.sample import Amount, Look, look_at
-from dnn_reco.data.store import free_space
-from dnn_reco.errors import TrainingError
-from dnn_reco.files import existing_part, find_files
-from dnn_reco.training.checkpoint import Checkpoint, load_latest
-from dnn_reco.training.engine import Training
-from dnn_reco.training.monitor import device_name, memory_in_use, peak_memory
-from dnn_reco.training.pace import Pace, measure_pace
-from dnn_reco.training.plan import TrainingPlan
-from dnn_reco.training.ranks import Ranks
+from dnn_reco.training.settings import TrainingPlan
+from dnn_reco.training.timing import Pace, measure_pace
+from dnn_reco.training.trainer import Training
 
 SECONDS = 12.0
 """How long each stage is trained, after a warm-up."""
@@ -134,7 +134,7 @@ def run_estimate(
     checkpoint = load_latest(checkpoints) if model.model_restore_model else None
     done = 0 if checkpoint is None else checkpoint.progress.iterations
     ends = [config.training.num_training_iterations for config in stages]
-    spans = needs.remaining_spans(ends, done)
+    spans = resource_estimate.remaining_spans(ends, done)
     if not spans:
         click.echo(all_is_done(done, ends[-1]))
         return 0
@@ -195,7 +195,9 @@ class _SampledData:
         )
         peak = peak_memory(_CPU)["process"]
         workers = max(training.workers, validation.workers)
-        building = needs.memory_while_building(1e6 * peak, 1e6 * (peak - before), workers)
+        building = resource_estimate.memory_while_building(
+            1e6 * peak, 1e6 * (peak - before), workers
+        )
         self.looks.append(Data(training, validation, building))
         return training.events, validation.events
 
@@ -224,7 +226,7 @@ def _find_out(
         set_events = min(
             config.training.validation_events, open_data.looks[-1].validation.whole.events
         )
-        items = tuple(needs.training_items(span, plan, pace, set_events))
+        items = tuple(resource_estimate.training_items(span, plan, pace, set_events))
         measured.append(Stage(span, plan, pace, items))
     memory = peak_memory(training.device)
     data = open_data.looks[0]  # later ones have the sample of the first
@@ -276,7 +278,7 @@ def _report(
     for stage in found.stages:
         lines += ["", _title(stage, len(stages)), *_item_lines(stage)]
     lines += ["", *_total_lines(found), ""]
-    lines += [f"With {needs.MARGIN - 1:.0%} to spare, ask for it with:"]
+    lines += [f"With {resource_estimate.MARGIN - 1:.0%} to spare, ask for it with:"]
     lines += [f"  {_command(found, config, iterations, cache_dir)}", ""]
     lines.append(
         "Another machine is faster or slower: measure on one like that of the job, with its GPU\n"
@@ -322,7 +324,7 @@ def _checkpoint_lines(found: Findings, config: Config) -> Iterator[str]:
         return
     size = last.pace.checkpoint_bytes
     has_best = any(stage.pace.set_events for stage in found.stages)
-    kept = needs.checkpoints_kept(last.span.last, last.plan)
+    kept = resource_estimate.checkpoints_kept(last.span.last, last.plan)
     best = " and the best one" if has_best else ""
     yield _row(
         "Checkpoints",
@@ -359,7 +361,7 @@ def _total_lines(found: Findings) -> Iterator[str]:
 
 
 def _command(found: Findings, config: Config, iterations: int | None, cache_dir: str | None) -> str:
-    """The command that submits this training and asks for what it needs."""
+    """The command that submits this training and asks for what it resource_estimate."""
     cluster = next(
         (name for name, system in CLUSTERS.items() if shutil.which(system.submit_command)),
         next(iter(CLUSTERS)),
@@ -367,8 +369,8 @@ def _command(found: Findings, config: Config, iterations: int | None, cache_dir:
     on_gpu = found.device.type == "cuda"
     words = ["dnn-reco", "submit", "train", *map(str, config.paths), "--cluster", cluster]
     words += ["--cpus", str(found.threads), "--gpus", str(int(on_gpu))]
-    words += ["--memory", needs.memory_to_ask_for(found.memory)]
-    words += ["--time", needs.time_to_ask_for(found.seconds)]
+    words += ["--memory", resource_estimate.memory_to_ask_for(found.memory)]
+    words += ["--time", resource_estimate.time_to_ask_for(found.seconds)]
     options = {
         "--iterations": iterations,
         "--device": None if on_gpu else "cpu",

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnn_reco.commands.comparison_entry import refuse_overlap
-from dnn_reco.commands.held_out import (
+from dnn_reco.checkpoint_file import latest_iterations
+from dnn_reco.config import Config
+from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.evaluation.comparison_report import Effort
+from dnn_reco.evaluation.held_out import (
     Trained,
     check_comparable,
     check_ensemble,
@@ -16,13 +19,10 @@ from dnn_reco.commands.held_out import (
     trained_by,
     trained_labels,
 )
-from dnn_reco.commands.network import choose_device
-from dnn_reco.config import Config
-from dnn_reco.errors import ConfigError, DataError
-from dnn_reco.evaluation.comparison_report import Effort
 from dnn_reco.files import find_files
 from dnn_reco.inference.model_folder import CONFIG_FILE, load_model_folder
-from dnn_reco.training.checkpoint import latest_iterations
+from dnn_reco.inference.trained_model import choose_device
+from dnn_reco.training.comparison import refuse_overlap
 from dnn_reco.workers import available_cpus
 
 

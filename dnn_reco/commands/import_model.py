@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from dnn_reco.commands.settings import transform_settings
+from dnn_reco.data.from_config import transform_settings
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.errors import ModelError
-from dnn_reco.inference.imports import ImportedModel, import_reference
 from dnn_reco.inference.model_folder import write_model_folder
+from dnn_reco.tf_import.importer import ImportedModel, import_reference
 from dnn_reco.transform import settings_differences
 
 

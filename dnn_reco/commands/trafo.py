@@ -9,14 +9,14 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from dnn_reco.commands.settings import event_store, transform_settings
 from dnn_reco.config import TRAFO_KEYS, Config
 from dnn_reco.data.build import open_events
-from dnn_reco.data.event_set import EventSet
+from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.from_config import event_store, transform_settings
 from dnn_reco.data.sampling import EventOrder
 from dnn_reco.errors import DataError, ModelError
 from dnn_reco.files import find_files, write_atomically
-from dnn_reco.training.run_record import record_text
+from dnn_reco.provenance import record_text
 from dnn_reco.transform import (
     TransformationModel,
     TransformFit,

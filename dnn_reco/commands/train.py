@@ -11,38 +11,38 @@ from pathlib import Path
 
 import torch
 
-from dnn_reco.commands.computing import resident_events, training_predictor
-from dnn_reco.commands.memory import keep_freed_memory
-from dnn_reco.commands.network import choose_device
-from dnn_reco.commands.selection import make_selection, selection_marks
-from dnn_reco.commands.settings import event_store, label_weight, label_weights, transform_settings
+from dnn_reco.checkpoint_file import KEEP_ALL, Checkpoint, Progress, load_latest
 from dnn_reco.config import TRAINING_KEYS, Config, OptimizerSettings, resolve
 from dnn_reco.data.build import open_events
-from dnn_reco.data.event_set import EventSet
+from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.from_config import event_store, label_weight, label_weights, transform_settings
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import find_files, temporary_beside
+from dnn_reco.inference.trained_model import choose_device
 from dnn_reco.modules.loss.special_labels import check_special_labels
 from dnn_reco.nn.from_config import float_type, make_network, network_spec
 from dnn_reco.nn.interface import Network, NetworkSpec, share_of_hits_cut
 from dnn_reco.nn.label_transform import LabelTransform
-from dnn_reco.training.checkpoint import KEEP_ALL, Checkpoint, Progress, load_latest
-from dnn_reco.training.engine import Training
-from dnn_reco.training.evaluation import EvaluationHook
-from dnn_reco.training.event_weights import EventWeights
-from dnn_reco.training.gradients import GradientCleaner, GradientMean
-from dnn_reco.training.label_weights import LabelWeights
-from dnn_reco.training.monitor import device_name
-from dnn_reco.training.objectives import Objective
-from dnn_reco.training.optimizers import choose_optimizer, ema_decay, make_optimizer
-from dnn_reco.training.plan import TrainingPlan
-from dnn_reco.training.ranks import Ranks, join_ranks
-from dnn_reco.training.run_record import (
+from dnn_reco.nn.memory import keep_freed_memory
+from dnn_reco.provenance import (
     record_text,
     retire,
     write_config_record,
     write_training_steps,
 )
+from dnn_reco.training.distributed import Ranks, join_ranks
+from dnn_reco.training.evaluation_hook import EvaluationHook
+from dnn_reco.training.event_weights import EventWeights
+from dnn_reco.training.from_config import resident_events, training_predictor
+from dnn_reco.training.gradients import GradientCleaner, GradientMean
+from dnn_reco.training.label_weights import LabelWeights
+from dnn_reco.training.metrics import device_name
+from dnn_reco.training.objectives import Objective
+from dnn_reco.training.optimizers import choose_optimizer, ema_decay, make_optimizer
+from dnn_reco.training.selection_from_config import make_selection, selection_marks
+from dnn_reco.training.settings import TrainingPlan
+from dnn_reco.training.trainer import Training
 from dnn_reco.training.validation_set import ValidationSet, read_validation_set
 from dnn_reco.transform import check_settings, load_transformation
 from dnn_reco.workers import available_cpus

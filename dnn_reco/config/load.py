@@ -12,7 +12,7 @@ from dnn_reco.config.key_lists import (
     RECORD_KEYS,
     WITHOUT_EFFECT,
 )
-from dnn_reco.config.older import OLDER_KEYS, Translated, translate
+from dnn_reco.config.legacy import OLDER_KEYS, Translated, translate
 from dnn_reco.config.placeholders import fill_iterations, fill_placeholders
 from dnn_reco.config.schema import FIELDS, Group
 from dnn_reco.config.settings import Config

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
-from dnn_reco.config.older import older_names
+from dnn_reco.config.legacy import older_names
 from dnn_reco.config.plugin_config import PluginConfig
 from dnn_reco.config.schema import (
     FIELDS,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dnn_reco.config.older import CLASSES
+from dnn_reco.config.legacy import CLASSES
 from dnn_reco.config.schema import DataFiles, DataHandler, Filter, Misc, Trafo
 from dnn_reco.config.sources import Written, mark_of
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from dnn_reco.config.older import KEEP_PROBABILITIES
+from dnn_reco.config.legacy import KEEP_PROBABILITIES
 from dnn_reco.config.schema import FIELDS, GROUPS, Group
 from dnn_reco.config.sources import KeyPath, Notice
 from dnn_reco.config.value_types import Settings, allowed, nested_settings

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dnn_reco.data.event_set import EventSet
+from dnn_reco.data.event_dataset import EventSet
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.data.store import EventStore, Shard, StoreError, free_space, shard_size
 from dnn_reco.errors import DataError

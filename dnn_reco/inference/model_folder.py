@@ -27,7 +27,7 @@ from dnn_reco.nn.from_config import make_network, network_spec
 from dnn_reco.nn.interface import Network, NetworkSpec
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.nn.weights import load_weights
-from dnn_reco.training.run_record import record_text
+from dnn_reco.provenance import record_text
 from dnn_reco.transform import TransformationModel, load_transformation, save_transformation
 
 WEIGHTS_FILE = "weights.safetensors"

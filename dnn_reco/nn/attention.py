@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dnn_reco.nn.length_buckets import TokenLayout
 from dnn_reco.nn.predictor import in_full_precision
-from dnn_reco.nn.token_layout import TokenLayout
 
 # Distances [m] that count as far and near.
 _FAR, _NEAR = 500.0, 20.0

@@ -1,7 +1,7 @@
 """Small random changes of hits, in training: what the simulation does not know for certain.
 
 A network that is trained with them finds no use in what they blur, and its uncertainties contain
-them. All of it is drawn by step, event and DOM (:mod:`dnn_reco.nn.keyed_random`), so that it does
+them. All of it is drawn by step, event and DOM (:mod:`dnn_reco.nn.counter_rng`), so that it does
 not depend on the number of processes.
 """
 
@@ -15,11 +15,11 @@ from torch import Tensor
 
 from dnn_reco.detector.geometry import NUM_DOMS
 from dnn_reco.errors import ModelError
+from dnn_reco.nn.counter_rng import new_key, normal, uniform
 from dnn_reco.nn.interface import Hits
-from dnn_reco.nn.keyed_random import new_key, normal, uniform
 from dnn_reco.nn.model_kwargs import check_choice, check_names
+from dnn_reco.nn.sharded_batch import first_event
 from dnn_reco.nn.tokens import FeatureMeaning
-from dnn_reco.nn.whole_batch import first_event
 
 _TURNS = ("sixths", "any")
 # Noise is drawn for so many slots an event, each filled or not, per hit that is wanted on average:

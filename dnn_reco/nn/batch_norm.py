@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from dnn_reco.nn.whole_batch import mean_and_variance
+from dnn_reco.nn.sharded_batch import mean_and_variance
 
 _EPSILON = 1e-6
 _SHARE_OF_BATCH = 0.01

@@ -16,8 +16,8 @@ from dnn_reco.nn.batch_norm import BatchNorm
 from dnn_reco.nn.kernels import LayerInput, check_not_empty, make_convolution
 from dnn_reco.nn.pooling import Pooling
 from dnn_reco.nn.settings import ConvSettings
+from dnn_reco.nn.sharded_batch import dropout
 from dnn_reco.nn.weights import residual_scales, with_channels
-from dnn_reco.nn.whole_batch import dropout
 
 
 class ConvLayer(nn.Module):

@@ -18,7 +18,7 @@ from dnn_reco.detector.grid import (
     NUM_MAIN_CELLS,
 )
 from dnn_reco.nn.interface import Hits, NetworkSpec
-from dnn_reco.nn.whole_batch import keep_mask
+from dnn_reco.nn.sharded_batch import keep_mask
 
 
 class Densify(nn.Module):

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from dnn_reco.nn.activations import make_activation
 from dnn_reco.nn.batch_norm import BatchNorm
 from dnn_reco.nn.settings import FCSettings
+from dnn_reco.nn.sharded_batch import dropout
 from dnn_reco.nn.weights import initial_weights, residual_scales, with_channels
-from dnn_reco.nn.whole_batch import dropout
 
 
 class FCLayer(nn.Module):

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.detector.hull import detector_hull, label_hull
+from dnn_reco.simulation.energy_losses import shower_depth
 from dnn_reco.simulation.interactions import LIGHT_SPEED, hadronic_light_fraction
-from dnn_reco.simulation.losses import shower_depth
 from dnn_reco.simulation.particles import CHARGED_CURRENT, NEUTRAL_CURRENT
 from dnn_reco.simulation.truth import Truth
 

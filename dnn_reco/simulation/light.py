@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.detector.geometry import NUM_DOMS, NUM_DOMS_PER_STRING, NUM_STRINGS, dom_positions
+from dnn_reco.simulation.energy_losses import TRACK_PER_GEV
 from dnn_reco.simulation.ice import Columns, mean_coefficients, south_pole_ice
-from dnn_reco.simulation.losses import TRACK_PER_GEV
 from dnn_reco.simulation.propagation import (
     CHERENKOV_COSINE,
     DELAY_POWER,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dnn_reco.simulation.losses import TRACK_PER_GEV
+from dnn_reco.simulation.energy_losses import TRACK_PER_GEV
 
 LIGHT_SPEED = 0.299792458
 GROUP_INDEX = 1.356

@@ -6,17 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.detector.hull import detector_hull, label_hull
-from dnn_reco.simulation.interactions import (
-    LIGHT_SPEED,
-    hadronic_light_fraction,
-    sample_hadronic_light,
-)
-from dnn_reco.simulation.losses import (
+from dnn_reco.simulation.energy_losses import (
     Flights,
     combine,
     muon_sources,
     shower_sources,
     track_sources,
+)
+from dnn_reco.simulation.interactions import (
+    LIGHT_SPEED,
+    hadronic_light_fraction,
+    sample_hadronic_light,
 )
 from dnn_reco.simulation.muons import MuonTracks, propagate
 from dnn_reco.simulation.particles import REACH, Interactions, ParticleSettings, generate

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dnn_reco.data.batches import Batch, PrefetchedBatches
-from dnn_reco.data.event_set import EventSet
+from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.loader import Batch, PrefetchedBatches
 from dnn_reco.data.sampling import EventOrder, stream_key
 from dnn_reco.data.selection import Mark, Residuals, choose, interesting, repeat_shuffled
 from dnn_reco.modules.loss.residual import residual_trafo

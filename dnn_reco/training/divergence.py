@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dnn_reco.data.batches import Weigh, as_batch
-from dnn_reco.data.event_set import Events
+from dnn_reco.data.event_dataset import Events
+from dnn_reco.data.loader import Weigh, as_batch
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.errors import TrainingError
 from dnn_reco.files import temporary_beside

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from dnn_reco.data.batches import Weigh, read_batch
-from dnn_reco.data.event_set import EventSet
-from dnn_reco.training.average import WeightAverage
-from dnn_reco.training.evaluation import EvaluationHook
-from dnn_reco.training.judge import Judge, Judged
-from dnn_reco.training.monitor import Scores, format_validation, score
-from dnn_reco.training.plan import TrainingPlan
-from dnn_reco.training.reports import Reports, batch_section
+from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.loader import Weigh, read_batch
+from dnn_reco.training.ema import WeightAverage
+from dnn_reco.training.evaluation_hook import EvaluationHook
+from dnn_reco.training.forward import Judge, Judged
+from dnn_reco.training.logging import Reports, batch_section
+from dnn_reco.training.metrics import Scores, format_validation, score
+from dnn_reco.training.settings import TrainingPlan
 from dnn_reco.training.validation_set import Outcome, SetScores, ValidationSet, join, measure
 
 _log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dnn_reco.data.batches import Batch, Weigh, as_batch
-from dnn_reco.data.event_set import EventSet
+from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.loader import Batch, Weigh, as_batch
 from dnn_reco.data.sampling import EventOrder
 from dnn_reco.evaluation import metrics
 from dnn_reco.evaluation.directions import direction_columns, opening_angle_degrees
@@ -25,7 +25,7 @@ from dnn_reco.evaluation.metrics import Measured
 from dnn_reco.modules.loss.interface import LossContext, Truth
 from dnn_reco.nn.interface import LabelKeys, Prediction
 from dnn_reco.training.label_weights import NORMAL_MAD
-from dnn_reco.training.monitor import as_array, trained_labels
+from dnn_reco.training.metrics import as_array, trained_labels
 from dnn_reco.training.objectives import Objective
 
 # Events predicted together, or those of a training batch if these are more: small batches leave a

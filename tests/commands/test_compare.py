@@ -16,8 +16,8 @@ from ruamel.yaml import YAML
 from small_run import make_small_run
 from workspace import Result, invoke
 
+from dnn_reco.checkpoint_file import Checkpoint, load_latest
 from dnn_reco.config import load_config
-from dnn_reco.training.checkpoint import Checkpoint, load_latest
 
 DIRECTION = ("PrimaryDirectionX", "PrimaryDirectionY", "PrimaryDirectionZ")
 NUM_TEST = 90

@@ -12,14 +12,14 @@ from ruamel.yaml import YAML
 from small_run import MODEL_KWARGS, SmallRun, make_small_run, run_of
 from workspace import Result, invoke
 
-from dnn_reco.commands.network import trained_networks, trained_spec
-from dnn_reco.commands.settings import event_store
+from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
-from dnn_reco.data.batches import as_batch
 from dnn_reco.data.build import open_events
+from dnn_reco.data.from_config import event_store
+from dnn_reco.data.loader import as_batch
 from dnn_reco.inference.model_folder import write_model_folder
-from dnn_reco.training.checkpoint import load_latest
+from dnn_reco.inference.trained_model import trained_networks, trained_spec
 from dnn_reco.transform import load_transformation
 
 CPU = torch.device("cpu")

@@ -9,8 +9,8 @@ from event_files import LABEL_TABLE, PRIMARY_TABLE, Events
 from numpy.typing import NDArray
 
 from dnn_reco.config import PluginConfig
-from dnn_reco.data.event_set import Events as ReadEvents
-from dnn_reco.data.event_set import EventSet
+from dnn_reco.data.event_dataset import Events as ReadEvents
+from dnn_reco.data.event_dataset import EventSet
 from dnn_reco.data.hdf5 import InputTables
 from dnn_reco.data.records import RecordSettings
 from dnn_reco.data.store import EventStore, HitsSettings

@@ -14,7 +14,7 @@ from make_store import CONFIG, column, make_store, read_all
 
 from dnn_reco.data import records
 from dnn_reco.data.build import open_events
-from dnn_reco.data.event_set import EventSet
+from dnn_reco.data.event_dataset import EventSet
 from dnn_reco.data.hdf5 import InputTables
 from dnn_reco.detector.geometry import string_and_om
 from dnn_reco.detector.grid import DEEPCORE_SHAPE, MAIN_SHAPE

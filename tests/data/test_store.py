@@ -17,7 +17,7 @@ from event_files import random_events, write_events
 from make_store import CONFIG, assert_holds, assert_same, column, make_store, read_all
 
 from dnn_reco.data.build import open_events
-from dnn_reco.data.event_set import EventSet
+from dnn_reco.data.event_dataset import EventSet
 from dnn_reco.data.hdf5 import InputTables
 from dnn_reco.detector.grid import DOM_CELL, NUM_CELLS, deepcore, main_array
 from dnn_reco.errors import DataError

@@ -16,8 +16,8 @@ from small_reference_model import (
 )
 
 from dnn_reco.errors import ModelError
-from dnn_reco.inference.imports import ImportedModel, import_reference
 from dnn_reco.inference.model_folder import load_model_folder, write_model_folder
+from dnn_reco.tf_import.importer import ImportedModel, import_reference
 
 CPU = torch.device("cpu")
 

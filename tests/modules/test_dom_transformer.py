@@ -8,8 +8,8 @@ from made_up_spec import made_up_spec
 from dnn_reco.errors import ModelError
 from dnn_reco.modules.models.dom_transformer import DomTransformer
 from dnn_reco.nn.interface import Hits, LabelKeys, NetworkSpec, Prediction
+from dnn_reco.nn.length_buckets import lay_out
 from dnn_reco.nn.predictor import predictor
-from dnn_reco.nn.token_layout import lay_out
 from dnn_reco.nn.tokens import FeatureMeaning
 
 LABELS = ("energy", "dir_x", "dir_y", "dir_z", "zenith", "azimuth", "p_track")

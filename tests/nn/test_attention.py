@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dnn_reco.nn.attention import RelativeBias, TransformerLayer
-from dnn_reco.nn.token_layout import TokenLayout, lay_out
+from dnn_reco.nn.length_buckets import TokenLayout, lay_out
 
 COUNTS = torch.tensor([3, 12, 0, 11, 5, 12])
 WIDTH, HEADS = 8, 2

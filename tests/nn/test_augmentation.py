@@ -8,10 +8,10 @@ import torch
 
 from dnn_reco.detector.geometry import dom_positions
 from dnn_reco.nn.augmentation import Augmentation
+from dnn_reco.nn.counter_rng import new_key, normal, uniform
 from dnn_reco.nn.interface import Hits
-from dnn_reco.nn.keyed_random import new_key, normal, uniform
+from dnn_reco.nn.sharded_batch import WholeBatch, part_of
 from dnn_reco.nn.tokens import AUTO, FeatureMeaning, HitInputs
-from dnn_reco.nn.whole_batch import WholeBatch, part_of
 
 MEANING = FeatureMeaning.of(9, AUTO, AUTO, AUTO)
 

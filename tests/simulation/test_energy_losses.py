@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dnn_reco.simulation.losses import (
+from dnn_reco.simulation.energy_losses import (
     Flights,
     combine,
     muon_sources,

@@ -21,19 +21,19 @@ from safetensors.torch import load_file
 from small_run import SmallRun, make_small_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dnn_reco.commands.settings import event_store
+from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
-from dnn_reco.data.batches import Batch, as_batch
 from dnn_reco.data.build import open_events
-from dnn_reco.data.event_set import EventSet
+from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.from_config import event_store
+from dnn_reco.data.loader import Batch, as_batch
 from dnn_reco.data.sampling import EventOrder
 from dnn_reco.data.selection import Mark, Residuals
 from dnn_reco.nn.from_config import make_network, network_spec
 from dnn_reco.nn.interface import Hits, Prediction
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.training.biased_selection import BiasedSelection, SelectionPlan, Snapshot
-from dnn_reco.training.checkpoint import load_latest
 from dnn_reco.transform import load_transformation
 
 NUM_EVENTS = 1000  # of each of the two training files

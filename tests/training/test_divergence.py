@@ -12,11 +12,11 @@ from small_run import SmallRun, make_small_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_network import SPOILT_ENERGY, tiny
 
+from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.errors import TrainingError
-from dnn_reco.training import engine
-from dnn_reco.training.checkpoint import load_latest
+from dnn_reco.training import trainer
 from dnn_reco.training.divergence import DivergenceWatch
 
 SPOILT = "tiny_network.loss_of_spoilt_events"
@@ -72,7 +72,7 @@ def test_a_loss_that_is_not_finite(
     run: SmallRun, monkeypatch: pytest.MonkeyPatch, interval: int
 ) -> None:
     """Also where losses are looked at only now and then, as on a GPU."""
-    monkeypatch.setattr(engine, "looking_interval", lambda device: interval)
+    monkeypatch.setattr(trainer, "looking_interval", lambda device: interval)
     message = error_of(run, save_frequency=1 if interval < 50 else 10)
     path = batch_of(run)
     iteration = int(path.stem.rsplit("_", 1)[1])

@@ -10,16 +10,16 @@ import torch
 from event_files import random_events
 from small_run import SmallRun, make_small_run
 
-from dnn_reco.commands.settings import event_store
+from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
-from dnn_reco.data.batches import PrefetchedBatches, read_batch
 from dnn_reco.data.build import open_events
-from dnn_reco.data.event_set import EventSet
+from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.from_config import event_store
+from dnn_reco.data.loader import PrefetchedBatches, read_batch
 from dnn_reco.data.sampling import EventOrder
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.modules.data.event_weights.event_weights import event_selection_weight
-from dnn_reco.training.checkpoint import load_latest
 from dnn_reco.training.event_weights import EventWeights
 
 WEIGHTS = "dnn_reco.modules.data.event_weights.event_weights"

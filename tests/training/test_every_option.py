@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file
 from small_run import SmallRun, make_small_run
 
+from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
-from dnn_reco.training.checkpoint import load_latest
 
 UPPER = {
     "filter_size_list": [[1, 3], [1, 4], [1, 3]],

@@ -9,9 +9,9 @@ import torch
 from small_run import SmallRun, make_small_run
 from tiny_network import tiny
 
+from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
-from dnn_reco.training.checkpoint import load_latest
 
 LOSSES = "dnn_reco.modules.loss.default_loss"
 ITERATIONS = 7

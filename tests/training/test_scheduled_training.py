@@ -8,9 +8,9 @@ import torch
 from small_run import SmallRun, make_small_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
-from dnn_reco.training.checkpoint import load_latest
 
 KERAS = "tensorflow.keras.optimizers.schedules"
 LOSS = "dnn_reco.modules.loss.default_loss.gaussian_likelihood"

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 from small_run import MODEL_KWARGS, SmallRun, make_small_run
 
-from dnn_reco.commands.launch import run_processes
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
+from dnn_reco.training.launch import run_processes
 
 # where one that is stopped half-way has time left
 ITERATIONS = 100

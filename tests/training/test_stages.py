@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import load_file
 from small_run import SmallRun, make_small_run
 
+from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_stages, run_train
 from dnn_reco.config import load_config, load_stages
 from dnn_reco.errors import ConfigError
-from dnn_reco.training.checkpoint import load_latest
 
 LOSSES = "dnn_reco.modules.loss.default_loss"
 

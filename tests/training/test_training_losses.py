@@ -10,12 +10,12 @@ from ruamel.yaml import YAML
 from safetensors.torch import load_file
 from small_run import SmallRun, make_small_run
 
-from dnn_reco.commands.network import make_network, network_spec
+from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.config import load_config
 from dnn_reco.errors import ConfigError
-from dnn_reco.training.checkpoint import load_latest
+from dnn_reco.inference.trained_model import make_network, network_spec
 from dnn_reco.transform import load_transformation
 
 State: TypeAlias = dict[str, torch.Tensor]

@@ -13,17 +13,17 @@ import torch
 from safetensors.torch import load_file
 from small_run import MODEL_KWARGS, SmallRun, make_small_run, run_of, start
 
-from dnn_reco.commands.network import trained_network
-from dnn_reco.commands.settings import event_store
+from dnn_reco.checkpoint_file import Checkpoint, load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.config import load_config
 from dnn_reco.data.build import open_events
-from dnn_reco.data.event_set import EventSet
+from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.from_config import event_store
 from dnn_reco.errors import ConfigError, DataError
-from dnn_reco.inference.predict import predict
+from dnn_reco.inference.reconstructor import predict
+from dnn_reco.inference.trained_model import trained_network
 from dnn_reco.nn.label_transform import LabelTransform
-from dnn_reco.training.checkpoint import Checkpoint, load_latest
 from dnn_reco.training.validation_set import read_validation_set
 from dnn_reco.transform import load_transformation
 

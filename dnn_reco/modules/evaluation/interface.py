@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dnn_reco.data.batches import Batch
+from dnn_reco.data.loader import Batch
 from dnn_reco.nn.interface import LabelKeys, Prediction
 
 

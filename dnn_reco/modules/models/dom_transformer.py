@@ -19,11 +19,11 @@ from dnn_reco.nn.augmentation import Augmentation
 from dnn_reco.nn.density_heads import DensityHeads
 from dnn_reco.nn.ensemble import Mixture
 from dnn_reco.nn.interface import Hits, NetworkSpec, Prediction
+from dnn_reco.nn.length_buckets import lay_out
 from dnn_reco.nn.model_kwargs import DEFAULT_SEED, DTYPES, check_choice, check_names
 from dnn_reco.nn.predictor import in_full_precision
-from dnn_reco.nn.token_layout import lay_out
+from dnn_reco.nn.sharded_batch import dropout
 from dnn_reco.nn.tokens import AUTO, FeatureMeaning, HitInputs, brightest
-from dnn_reco.nn.whole_batch import dropout
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from dnn_reco.nn.label_head import LabelHead
 from dnn_reco.nn.model_kwargs import DEFAULT_SEED, DTYPES, check_choice, check_names
 from dnn_reco.nn.predictor import in_full_precision
 from dnn_reco.nn.settings import parse_conv_settings, parse_fc_settings
-from dnn_reco.nn.whole_batch import dropout
+from dnn_reco.nn.sharded_batch import dropout
 
 
 def _elu_plus_one(u: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from dnn_reco.simulation.calibration.reference import (
     vertices,
 )
 from dnn_reco.simulation.detector import HIGH_EFFICIENCY, high_efficiency_doms
-from dnn_reco.simulation.losses import shower_depth
+from dnn_reco.simulation.energy_losses import shower_depth
 from dnn_reco.simulation.propagation import DELAY_POWER, LIGHT_SPEED
 
 MIN_DISTANCE, MAX_DISTANCE = 8.0, 300.0

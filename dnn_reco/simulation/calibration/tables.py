@@ -11,7 +11,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dnn_reco.detector.geometry import NUM_DOMS, NUM_DOMS_PER_STRING, dom_positions
-from dnn_reco.simulation.calibration.again import Light, showers_again, tracks_again
 from dnn_reco.simulation.calibration.reference import (
     columns,
     directions,
@@ -20,6 +19,7 @@ from dnn_reco.simulation.calibration.reference import (
     read_truth,
     vertices,
 )
+from dnn_reco.simulation.calibration.resimulate import Light, showers_again, tracks_again
 from dnn_reco.simulation.detector import high_efficiency_doms
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -1,0 +1,51 @@
+"""The command lines of `dnn-reco config show` and `config check`."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import click
+
+from dnn_reco.cli.options import config_files_argument
+
+
+@click.group("config")
+def config_group() -> None:
+    """Show or check a configuration."""
+
+
+@config_group.command("show")
+@config_files_argument
+def config_show_command(config_files: tuple[str, ...]) -> None:
+    """Print the merged, complete config, and where each value comes from.
+
+    \b
+    Example:
+      dnn-reco config show getting_started.yaml
+    """
+    from dnn_reco.config import load_config, show_config
+
+    click.echo(show_config(load_config(config_files)))
+
+
+@config_group.command("check")
+@config_files_argument
+def config_check_command(config_files: tuple[str, ...]) -> NoReturn:
+    """Validate a config: keys, values, modules, and the files that its patterns match.
+
+    The exit code is 1 if something is missing.
+
+    \b
+    Example:
+      dnn-reco config check getting_started.yaml
+    """
+    from dnn_reco.config import check_config, load_stages
+
+    stages = load_stages(config_files)
+    reports = [check_config(config) for config in stages]
+    for number, report in enumerate(reports, start=1):
+        if len(reports) > 1:
+            click.echo(f"{'' if number == 1 else chr(10)}Stage {number} of {len(reports)}")
+        click.echo(report.text)
+    sys.exit(0 if all(report.ok for report in reports) else 1)

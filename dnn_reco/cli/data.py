@@ -1,0 +1,179 @@
+"""The command lines of `dnn-reco count`, `trafo` and `simulate`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import click
+
+from dnn_reco.cli.options import (
+    cache_dir_option,
+    config_files_argument,
+    log_level_option,
+    num_threads_option,
+)
+from dnn_reco.cli.session import show_messages, start
+
+
+@click.command("count")
+@config_files_argument
+@click.option(
+    "-j",
+    "--n_jobs",
+    "--n-jobs",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Files to open at the same time [all CPUs].",
+)
+@click.option(
+    "--apply-filters",
+    is_flag=True,
+    help="Tell too how many events pass filters and checks (builds the event store).",
+)
+@cache_dir_option
+@log_level_option
+@num_threads_option
+def count_command(
+    config_files: tuple[str, ...],
+    n_jobs: int | None,
+    apply_filters: bool,
+    cache_dir: str | None,
+    log_level: str,
+    num_threads: int,
+) -> NoReturn:
+    """Count the events in the data files.
+
+    Counts all events of the files that test_data_file, validation_data_file, training_data_file and
+    trafo_data_file match. The exit code is 1 if a list matches no file or a file cannot be read.
+
+    \b
+    Example:
+      dnn-reco count getting_started.yaml -j 8
+    """
+    config = start(config_files, log_level, num_threads)
+    from dnn_reco.commands.count import run_count
+    from dnn_reco.workers import available_cpus
+
+    jobs = n_jobs or num_threads or available_cpus()
+    sys.exit(run_count(config, min(jobs, num_threads or jobs), apply_filters, cache_dir))
+
+
+@click.command("trafo")
+@config_files_argument
+@click.option("--overwrite", is_flag=True, help="Replace a model that was made otherwise.")
+@cache_dir_option
+@log_level_option
+@num_threads_option
+def trafo_command(
+    config_files: tuple[str, ...],
+    overwrite: bool,
+    cache_dir: str | None,
+    log_level: str,
+    num_threads: int,
+) -> None:
+    """Create the data transformation model.
+
+    Fits means and standard deviations to trafo_num_batches batches of trafo_data_file and writes
+    them to trafo_model_path. The same config and files give the same model.
+
+    \b
+    Example:
+      dnn-reco trafo getting_started.yaml
+    """
+    config = start(config_files, log_level, num_threads)
+    from dnn_reco.commands.trafo import run_trafo
+
+    run_trafo(config, num_threads, cache_dir, overwrite)
+
+
+@click.command("simulate")
+@click.argument("preset", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--events", type=click.IntRange(min=1), default=1000, show_default=True, help="Events in all."
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder of the event files.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["flat", "tutorial"]),
+    default="flat",
+    show_default=True,
+    help="How files are laid out: all in one folder, or as the tutorial's config expects them.",
+)
+@click.option(
+    "--flavor",
+    type=click.Choice(["nue", "numu", "nutau", "mixed", "muon"]),
+    help="Neutrino flavor; mixed: all three alike; muon: single muons from above [mixed].",
+)
+@click.option(
+    "--energy",
+    type=float,
+    nargs=2,
+    metavar="LOW HIGH",
+    help="Lowest and highest energy in GeV [100 1e6].",
+)
+@click.option("--spectrum", type=float, help="Spectral index gamma of E^-gamma [1.5].")
+@click.option(
+    "--zenith", type=float, nargs=2, metavar="LOW HIGH", help="Zenith angles in degrees [0 180]."
+)
+@click.option(
+    "--format",
+    "data_format",
+    help="DOM features: pulse_summmary_clipped (9), reduced_summary_statistics_data (3), "
+    "charge_bins, … [pulse_summmary_clipped].",
+)
+@click.option("--time_bins", "--time-bins", help="Edges in ns of charge_bins, such as 0,500,1000.")
+@click.option(
+    "--files", type=click.IntRange(min=1), help="Number of files [500 events in each file]."
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Same seed, same events [1].")
+@click.option("--keep_pulses", "--keep-pulses", is_flag=True, help="Write pulses, too (Parquet).")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(min=1), help="Files to make at the same time [all CPUs]."
+)
+@log_level_option
+def simulate_command(
+    preset: Path | None,
+    events: int,
+    out: Path,
+    layout: Literal["flat", "tutorial"],
+    files: int | None,
+    jobs: int | None,
+    spectrum: float | None,
+    time_bins: str | None,
+    keep_pulses: bool,
+    log_level: str,
+    **overrides: Any,
+) -> NoReturn:
+    """Simulate events of one's own, with the labels and inputs of IceCube's files.
+
+    What to simulate is told by options or by a YAML file, PRESET (see configs/simulation); options
+    win. Events that do not trigger the detector are not written, and not counted. Ctrl-C keeps the
+    finished files, and the same command goes on from there.
+
+    \b
+    Examples:
+      dnn-reco simulate --events 20000 --out $DNN_HOME/training_data --layout tutorial
+      dnn-reco simulate configs/simulation/cascades.yaml --events 5000 --out cascades
+      dnn-reco simulate --flavor numu --energy 1000 100000 --spectrum 2 --out tracks --keep-pulses
+    """
+    show_messages(log_level)
+    from dnn_reco.commands.simulate import run_simulate
+    from dnn_reco.simulation.settings import load_settings
+    from dnn_reco.workers import available_cpus
+
+    overrides |= {
+        "spectral_index": spectrum,
+        "time_bins": time_bins.split(",") if time_bins else None,
+        "events_per_file": -(-events // files) if files else None,
+        "keep_pulses": keep_pulses or None,
+    }
+    given = {key: value for key, value in overrides.items() if value is not None}
+    settings = load_settings(preset, given)
+    sys.exit(run_simulate(settings, out, events, layout, jobs or available_cpus()))

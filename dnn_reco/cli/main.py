@@ -1,0 +1,57 @@
+"""The command line: `dnn-reco <command>`. Options are read here; the work is in `commands/`.
+
+Nothing heavy is imported before a command runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import click
+
+from dnn_reco._version import __version__
+from dnn_reco.cli.config import config_group
+from dnn_reco.cli.data import count_command, simulate_command, trafo_command
+from dnn_reco.cli.models import compare_command, evaluate_command, import_command
+from dnn_reco.cli.session import HELP, run_safely
+from dnn_reco.cli.submit import submit_group
+from dnn_reco.cli.train import train_command
+
+
+@click.group(context_settings=HELP)
+@click.version_option(__version__, "-V", "--version", prog_name="dnn-reco")
+def cli() -> None:
+    """Train deep networks on IceCube events.
+
+    The steps of a training, each driven by one YAML file:
+
+    \b
+      dnn-reco count  getting_started.yaml
+      dnn-reco trafo  getting_started.yaml
+      dnn-reco train  getting_started.yaml
+      tensorboard --logdir ../logs
+
+    Without IceCube's files, make events of your own first:
+
+    \b
+      dnn-reco simulate --events 20000 --out ../training_data --layout tutorial
+    """
+
+
+for _command in (
+    count_command,
+    trafo_command,
+    train_command,
+    import_command,
+    simulate_command,
+    config_group,
+    compare_command,
+    evaluate_command,
+    submit_group,
+):
+    cli.add_command(_command)
+
+
+def main() -> NoReturn:
+    """Entry point of `dnn-reco` and of `python -m dnn_reco`."""
+    run_safely(cli)

@@ -1,0 +1,216 @@
+"""The command lines of `dnn-reco compare`, `evaluate` and `import`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from dnn_reco.cli.options import (
+    cache_dir_option,
+    checkpoint_exit_code_option,
+    config_files_argument,
+    device_option,
+    log_level_option,
+    num_threads_option,
+)
+from dnn_reco.cli.session import limit_threads, load_stages_and_tell, show_messages, start
+
+ensemble_option = click.option(
+    "--ensemble",
+    is_flag=True,
+    help="Compare all networks together, as the mixture of their densities, as one more.",
+)
+allow_overlap_option = click.option(
+    "--allow-overlap",
+    "--allow_overlap",
+    is_flag=True,
+    help="Hold out files that are trained on, too.",
+)
+
+
+@click.command("compare")
+@config_files_argument
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Budget of each training as time: that of its iterations, with the wait for data and "
+    "validations, without set-up and evaluation. How many iterations fit into it is measured "
+    "first.",
+)
+@click.option(
+    "--iterations", type=click.IntRange(min=1), help="Budget of each training in iterations."
+)
+@click.option(
+    "--test-data",
+    "--test_data",
+    "test_data",
+    multiple=True,
+    metavar="GLOB",
+    help="Files of the held-out events, in quotation marks; may be repeated [key test_data_file].",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="comparison",
+    show_default=True,
+    help="Folder for trainings, tables and figures.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), help="Seed of all trainings [that of the first config]."
+)
+@ensemble_option
+@allow_overlap_option
+@device_option
+@checkpoint_exit_code_option
+@cache_dir_option
+@log_level_option
+@num_threads_option
+def compare_command(
+    config_files: tuple[str, ...], log_level: str, num_threads: int, **options: Any
+) -> NoReturn:
+    """Train several configs with equal budgets, and evaluate them on the same events.
+
+    Each CONFIG is trained in a folder of its own below --out; checkpoints of other trainings are
+    not touched. Then all of them reconstruct the held-out events, and a table tells how well. It is
+    written as comparison.json and comparison.md, too, with figures beside. A config of several
+    files is written with plus signs: data.yaml+network.yaml.
+
+    Ctrl-C saves and stops; the same command goes on from there, and takes finished trainings as
+    they are: more configs can be added.
+
+    \b
+    Examples:
+      dnn-reco compare small.yaml large.yaml --seconds 600
+      dnn-reco compare one.yaml two.yaml three.yaml --seconds 600 --ensemble
+      dnn-reco compare *.yaml --iterations 20000 --out widths --test-data 'test/*.hdf5'
+    """
+    if (options["seconds"] is None) == (options["iterations"] is None):
+        raise click.UsageError("give the budget of each training: --seconds or --iterations")
+    configs = [start(_parts_of(name), log_level, num_threads) for name in config_files]
+    from dnn_reco.commands.compare import CompareSettings, run_compare
+
+    sys.exit(run_compare(configs, CompareSettings(num_threads=num_threads, **options)))
+
+
+@click.command("evaluate")
+@click.argument("networks", nargs=-1, required=True, metavar="NETWORK...", type=click.Path())
+@click.option(
+    "--test-data",
+    "--test_data",
+    "test_data",
+    multiple=True,
+    metavar="GLOB",
+    help="Files of the held-out events, in quotation marks; may be repeated [key test_data_file of "
+    "the first network].",
+)
+@click.option(
+    "--checkpoints",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Take so many of the newest checkpoints of each training together, as the mixture of "
+    "their densities.",
+)
+@ensemble_option
+@allow_overlap_option
+@click.option(
+    "--allow-code",
+    "--allow_code",
+    multiple=True,
+    metavar="PACKAGE",
+    help="A package besides dnn_reco whose networks and functions model folders may name; may be "
+    "repeated. Its code is run.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="evaluation",
+    show_default=True,
+    help="Folder for tables and figures.",
+)
+@device_option
+@cache_dir_option
+@log_level_option
+@num_threads_option
+def evaluate_command(
+    networks: tuple[str, ...], log_level: str, num_threads: int, **options: Any
+) -> None:
+    """Evaluate trained networks on events that they never saw.
+
+    A NETWORK is a config that was trained with (its newest checkpoint is taken), or a model folder.
+    All of them reconstruct the held-out events, and a table tells how well. It is written as
+    comparison.json and comparison.md, too, with figures beside. A config of several files is
+    written with plus signs: data.yaml+network.yaml.
+
+    \b
+    Examples:
+      dnn-reco evaluate getting_started.yaml
+      dnn-reco evaluate one.yaml two.yaml models/imported --ensemble
+      dnn-reco evaluate one.yaml --checkpoints 5 --test-data 'test/*.hdf5'
+    """
+    limit_threads(num_threads)
+    show_messages(log_level)
+    named = [
+        Path(name) if Path(name).is_dir() else load_stages_and_tell(_parts_of(name), log_level)
+        for name in networks
+    ]
+    from dnn_reco.commands.evaluate import EvaluateSettings, run_evaluate
+
+    run_evaluate(named, EvaluateSettings(num_threads=num_threads, **options))
+
+
+def _parts_of(name: str) -> tuple[str, ...]:
+    """The files of a config that is written with plus signs."""
+    return (name,) if Path(name).exists() else tuple(name.split("+"))
+
+
+@click.command("import")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Model folder to write.",
+)
+@click.option(
+    "--trafo",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Transformation model, a file of the TensorFlow version [trafo_model.npy in FOLDER].",
+)
+@click.option(
+    "--config",
+    "config_files",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Config of the training; once for each of its files [the last config_training_NNNN.yaml "
+    "in FOLDER or above].",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a model folder that is there.")
+@log_level_option
+def import_command(
+    folder: Path,
+    output: Path,
+    trafo: Path | None,
+    config_files: tuple[Path, ...],
+    overwrite: bool,
+    log_level: str,
+) -> None:
+    """Import a model that the TensorFlow version of this package trained.
+
+    FOLDER is a model that it exported, or a folder of its checkpoints (newer generation). The model
+    folder that comes out gives the same predictions. TensorFlow is not needed, and nothing that the
+    files name is run.
+
+    \b
+    Examples:
+      dnn-reco import exported_models/my_model -o models/my_model
+      dnn-reco import checkpoints/my_model/model -o models/my_model --trafo my_trafo_model.npy
+    """
+    show_messages(log_level)
+    from dnn_reco.commands.import_model import run_import
+
+    run_import(folder, output, trafo, config_files, overwrite)

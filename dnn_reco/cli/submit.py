@@ -1,0 +1,118 @@
+"""The command line of `dnn-reco submit …`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dnn_reco.cli.options import config_files_argument, log_level_option
+from dnn_reco.cli.session import load_stages_and_tell
+from dnn_reco.cli.train import train_command
+
+
+@click.group("submit")
+def submit_group() -> None:
+    """Hand work to the batch system of a cluster."""
+
+
+class _CommandWithTrainOptions(click.Command):
+    """A command that hands what stands after `--` on to `train`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        ctx.meta["train_options"] = args[end + 1 :]
+        return super().parse_args(ctx, args[:end])
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[-- OPTIONS OF train]"]
+
+
+@submit_group.command(
+    "train", cls=_CommandWithTrainOptions, context_settings={"show_default": True}
+)
+@config_files_argument
+@click.option(
+    "--cluster", type=click.Choice(["htcondor", "slurm"]), required=True, help="Its batch system."
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the files of the job [jobs, beside the folder of model_checkpoint_path].",
+)
+@click.option("--cpus", type=click.IntRange(min=1), default=4, help="CPUs to ask for.")
+@click.option("--gpus", type=click.IntRange(min=0), default=1, help="GPUs to ask for.")
+@click.option("--memory", default="8 GB", help="Memory to ask for.")
+@click.option(
+    "--time",
+    "longest",
+    help="Longest time in one go, such as 24h or 1d12h; then the job saves and queues again "
+    "[what the cluster allows].",
+)
+@click.option(
+    "--env-setup",
+    metavar="FILE|LINE",
+    help="Bash file, or line, after which dnn-reco can be run [the Python that runs now].",
+)
+@click.option(
+    "--option",
+    "options",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Further setting in the words of the batch system; may be given several times.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the files; write and submit nothing.")
+@log_level_option
+@click.pass_context
+def submit_train_command(
+    context: click.Context,
+    config_files: tuple[str, ...],
+    cluster: str,
+    out: Path | None,
+    cpus: int,
+    gpus: int,
+    memory: str,
+    longest: str | None,
+    env_setup: str | None,
+    options: tuple[str, ...],
+    dry_run: bool,
+    log_level: str,
+) -> None:
+    """Train on a cluster, and go on by itself after an eviction.
+
+    Checks the config, writes a submit file and a job script, and submits them. Relative paths in
+    the config count from the working directory, as always; the machines of the cluster must see the
+    same file system. What stands after -- goes to dnn-reco train.
+
+    \b
+    Examples:
+      dnn-reco submit train getting_started.yaml --cluster htcondor --memory "8 GB"
+      dnn-reco submit train getting_started.yaml --cluster slurm --time 24h \\
+          --option partition=gpu --option account=icecube -- --iterations 100000
+    """
+    train_options = context.meta["train_options"]
+    overrides = _train_overrides(context.find_root(), config_files, train_options)
+    stages = load_stages_and_tell(config_files, log_level, overrides)
+    from dnn_reco.cluster import Resources, parse_memory, parse_time
+    from dnn_reco.commands.submit import run_submit
+
+    seconds = None if longest is None else parse_time(longest)
+    resources = Resources(cpus, gpus, parse_memory(memory), seconds)
+    run_submit(stages, cluster, out, resources, env_setup, options, train_options, dry_run)
+
+
+def _train_overrides(
+    root: click.Context, config_files: tuple[str, ...], train_options: list[str]
+) -> dict[str, Any]:
+    """Config keys that options of `train` set; wrong options are refused here, not in the job."""
+    words = [*config_files, *train_options]
+    given = train_command.make_context("train", words, parent=root).params
+    if given["config_files"] != config_files:
+        raise click.UsageError("config files stand before --, options of dnn-reco train after it")
+    if given["checkpoint_exit_code"] is not None:
+        raise click.UsageError("--checkpoint-exit-code is set by dnn-reco submit")
+    if given["estimate"]:
+        raise click.UsageError("--estimate belongs to dnn-reco train, before a job is submitted")
+    iterations = given["iterations"]
+    return {} if iterations is None else {"num_training_iterations": iterations}

@@ -1,0 +1,110 @@
+"""The command line of `dnn-reco train`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from dnn_reco.cli.options import (
+    cache_dir_option,
+    checkpoint_exit_code_option,
+    config_files_argument,
+    device_option,
+    log_level_option,
+    num_threads_option,
+)
+from dnn_reco.cli.session import leave, limit_threads, load_stages_and_tell
+from dnn_reco.workers import processes_of_training
+
+
+@click.command("train")
+@config_files_argument
+@click.option(
+    "--iterations",
+    type=click.IntRange(min=1),
+    help="Iterations in all [key num_training_iterations].",
+)
+@device_option
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that share each batch, on GPUs one for each. For several machines, start the "
+    "command with torchrun instead.",
+)
+@checkpoint_exit_code_option
+@click.option(
+    "--deterministic",
+    is_flag=True,
+    help="Let GPUs add in a fixed order, so that two runs agree in each bit, as on CPUs; slower.",
+)
+@click.option(
+    "--estimate",
+    is_flag=True,
+    help="Train nothing: try it for some seconds, and print the time, memory and disk space that "
+    "the training will need, and the line that asks a cluster for them.",
+)
+@cache_dir_option
+@log_level_option
+@num_threads_option
+def train_command(
+    config_files: tuple[str, ...],
+    iterations: int | None,
+    device: str,
+    processes: int,
+    checkpoint_exit_code: int | None,
+    deterministic: bool,
+    estimate: bool,
+    cache_dir: str | None,
+    log_level: str,
+    num_threads: int,
+) -> NoReturn:
+    """Train a network, or go on where its training stopped.
+
+    Trains until num_training_iterations iterations are done. Ctrl-C saves and stops; the same
+    command goes on from there, exactly as if it had never stopped.
+
+    \b
+    Examples:
+      CUDA_VISIBLE_DEVICES=0 dnn-reco train getting_started.yaml
+      dnn-reco train getting_started.yaml --iterations 1000 --device cpu --num_threads 2
+      dnn-reco train getting_started.yaml --processes 4
+      dnn-reco train getting_started.yaml --estimate
+      torchrun --nnodes 2 --nproc_per_node 4 … train_model.py getting_started.yaml
+    """
+    overrides = {} if iterations is None else {"num_training_iterations": iterations}
+    if estimate and (processes > 1 or processes_of_training() > 1):
+        raise click.UsageError(
+            "--estimate measures a training in one process: leave out --processes and torchrun"
+        )
+    if processes > 1 and "WORLD_SIZE" not in os.environ:
+        from dnn_reco.training.launch import run_processes
+
+        options: dict[str, str | int | None] = {
+            "--iterations": iterations,
+            "--device": device,
+            "--checkpoint-exit-code": checkpoint_exit_code,
+            "--cache-dir": cache_dir,
+            "--log-level": log_level,
+            "--num-threads": num_threads,
+        }
+        given = [f"{name}={value}" for name, value in options.items() if value is not None]
+        flags = ["--deterministic"] if deterministic else []
+        sys.exit(run_processes(processes, ["train", *config_files, *given, *flags]))
+    limit_threads(num_threads)
+    stages = load_stages_and_tell(config_files, log_level, overrides)
+    if deterministic:
+        from dnn_reco.training.from_config import compute_deterministically
+
+        compute_deterministically()
+    if estimate:
+        from dnn_reco.commands.estimate import run_estimate
+
+        sys.exit(run_estimate(stages, device, num_threads, cache_dir, iterations))
+    from dnn_reco.commands.train import run_stages
+
+    leave(run_stages(stages, device, num_threads, cache_dir, checkpoint_exit_code))

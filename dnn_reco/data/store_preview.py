@@ -1,0 +1,149 @@
+"""A look at a data set whose event store need not be built yet: what is there, what it lacks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnn_reco.data.build import file_size, missing_files, num_workers, open_events
+from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.store import EventStore, shard_size
+
+# Files that are built to learn what the others will take.
+_MAX_FILES = 8
+_MAX_BYTES = 200e6
+
+
+@dataclass(frozen=True)
+class Amount:
+    """An amount of data in the event store.
+
+    Attributes
+    ----------
+    files, events
+        How many.
+    size
+        Bytes in the store.
+    seconds
+        Time that building takes.
+    """
+
+    files: int
+    events: int
+    size: int
+    seconds: float = 0.0
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(
+            self.files + other.files,
+            self.events + other.events,
+            self.size + other.size,
+            self.seconds + other.seconds,
+        )
+
+
+@dataclass(frozen=True)
+class Look:
+    """What there is of a data set, and what is to come.
+
+    Attributes
+    ----------
+    events
+        The events of the files that the store has.
+    built
+        How much that is.
+    to_build
+        What the store lacks, estimated from a sample of it.
+    workers
+        Processes that will build it, beside this one; 0: this one does.
+    """
+
+    events: EventSet
+    built: Amount
+    to_build: Amount
+    workers: int
+
+    @property
+    def whole(self) -> Amount:
+        """Everything, once it is built."""
+        return self.built + self.to_build
+
+
+def look_at(store: EventStore, sources: Sequence[Path], num_jobs: int) -> Look:
+    """Open the events that the store has; of the files that it lacks, build a few.
+
+    Parameters
+    ----------
+    store, sources
+        As for :func:`dnn_reco.data.build.open_events`.
+    num_jobs
+        Number of worker processes at most that will build the rest.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As :func:`dnn_reco.data.build.open_events`.
+    """
+    missing = missing_files(store, sources)
+    sample = choose_sample(missing, [file_size(path) for path in missing])
+    rest = set(missing) - set(sample)
+    start = time.perf_counter()
+    events = open_events(store, [path for path in sources if path not in rest], num_jobs=1)
+    seconds = time.perf_counter() - start
+    sampled = Amount(
+        len(sample),
+        sum(shard.num_events for shard in events.shards if shard.source in sample),
+        sum(shard_size(shard) for shard in events.shards if shard.source in sample),
+        seconds,
+    )
+    to_build = Amount(0, 0, 0)
+    workers = 0
+    if rest:
+        workers = num_workers(list(rest), num_jobs)
+        ratio = sum(map(file_size, rest)) / max(1, sum(map(file_size, sample)))
+        to_build = extrapolate(sampled, ratio, len(rest), workers)
+    built = Amount(
+        len(sources) - len(rest), len(events), sum(shard_size(shard) for shard in events.shards)
+    )
+    return Look(events, built, to_build, workers if workers > 1 else 0)
+
+
+def choose_sample(paths: Sequence[Path], sizes: Sequence[int]) -> list[Path]:
+    """A few of the files, from all parts of the list, and not too much in all: at least one.
+
+    Parameters
+    ----------
+    paths
+        The files.
+    sizes
+        Their sizes [bytes].
+    """
+    count = min(_MAX_FILES, len(paths))
+    places = [number * len(paths) // count for number in range(count)]
+    while len(places) > 1 and sum(sizes[place] for place in places) > _MAX_BYTES:
+        places.pop()
+    return [paths[place] for place in places]
+
+
+def extrapolate(sample: Amount, ratio: float, num_files: int, workers: int) -> Amount:
+    """What further files will take, going by a sample of them that one process built.
+
+    Parameters
+    ----------
+    sample
+        What the sample took.
+    ratio
+        Bytes of the further files to those of the sample.
+    num_files
+        Number of the further files.
+    workers
+        Processes that will build them.
+    """
+    return Amount(
+        num_files,
+        round(ratio * sample.events),
+        round(ratio * sample.size),
+        ratio * sample.seconds / workers,
+    )

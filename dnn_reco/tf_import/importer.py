@@ -1,0 +1,258 @@
+"""Models that the TensorFlow version trained (its newer generation), read without TensorFlow.
+
+Folders that it exported and folders of checkpoints both hold what is needed: a checkpoint, the
+transformation model ``trafo_model.npy``, and the config ``config_training_NNNN.yaml`` (also in the
+folder above).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dnn_reco.config import Config, load_config
+from dnn_reco.errors import ModelError
+from dnn_reco.nn.from_config import make_network, network_spec
+from dnn_reco.tf_import.tensor_bundle import (
+    OBJECT_GRAPH_KEY,
+    TensorBundle,
+    latest_checkpoint,
+    open_bundle,
+    variable_names,
+)
+from dnn_reco.tf_import.trafo_file import read_reference_transformation
+from dnn_reco.tf_import.variables import (
+    check_variables,
+    loss_variables,
+    network_variables,
+    our_parameters,
+)
+from dnn_reco.transform import TransformationModel
+
+_MODEL_CLASS = "dnn_reco.modules.models.general_IC86_cnn.GeneralIC86CNN"
+_TRAFO_FILE = "trafo_model.npy"
+_TRAINING_CONFIG = re.compile(r"config_training_(\d+)\.yaml")
+_RECORD = re.compile(
+    r"config_training_\d+\.yaml|training_steps\.yaml|config_trafo.*\.yaml"
+    r"|config_data_settings\.yaml"
+)
+_VALUE = ".ATTRIBUTES/VARIABLE_VALUE"
+
+
+@dataclass(frozen=True)
+class ImportedModel:
+    """A model of the TensorFlow version, in our terms.
+
+    Attributes
+    ----------
+    checkpoint
+        Where its weights come from.
+    iterations
+        Iterations that it was trained for.
+    config
+        Its config, with what must be switched on to get the same numbers.
+    config_files, trafo_file
+        Where config and transformation model come from.
+    transformation
+        Its transformation model.
+    weights
+        State of the network, by parameter name.
+    records
+        Records of the training that lie beside it.
+    switched_on
+        One line for each setting that was added to the config.
+    """
+
+    checkpoint: Path
+    iterations: int
+    config: Config
+    config_files: tuple[Path, ...]
+    trafo_file: Path
+    transformation: TransformationModel
+    weights: Mapping[str, Tensor]
+    records: tuple[Path, ...]
+    switched_on: tuple[str, ...]
+
+
+def import_reference(
+    folder: Path, trafo_file: Path | None = None, config_files: Sequence[Path] = ()
+) -> ImportedModel:
+    """Read a model of the TensorFlow version.
+
+    Parameters
+    ----------
+    folder
+        Exported model, or folder of checkpoints.
+    trafo_file
+        Its transformation model, if that lies elsewhere.
+    config_files
+        Its config, if that lies elsewhere.
+
+    Raises
+    ------
+    ModelError
+        If something is missing or damaged, is of the older generation, or does not fit together.
+    ConfigError
+        If the config is wrong.
+    """
+    if not folder.is_dir():
+        raise ModelError(f"there is no folder '{folder}'")
+    bundle = open_bundle(latest_checkpoint(folder))
+    names = _variable_names(bundle)
+    trafo_file = trafo_file or folder / _TRAFO_FILE
+    config_files = tuple(config_files) or (_latest_config(folder),)
+    config, switched_on = _as_in_reference(load_config(config_files))
+    if not trafo_file.is_file():
+        raise ModelError(
+            f"there is no transformation model '{trafo_file}': name it with --trafo (the config "
+            f"calls it '{config.values().get('trafo_model_path')}')"
+        )
+    transformation = read_reference_transformation(trafo_file)
+    return ImportedModel(
+        checkpoint=bundle.prefix,
+        iterations=_iterations(bundle),
+        config=config,
+        config_files=config_files,
+        trafo_file=trafo_file,
+        transformation=transformation,
+        weights=_weights(bundle, names, config, transformation),
+        records=_records(folder),
+        switched_on=switched_on,
+    )
+
+
+def _variable_names(bundle: TensorBundle) -> dict[str, str]:
+    if OBJECT_GRAPH_KEY not in bundle.entries:
+        raise ModelError(
+            f"'{bundle.prefix}' is a checkpoint of the older generation (TensorFlow 1), which "
+            "cannot be imported: train the network again with its config, which is understood"
+        )
+    return variable_names(bundle.read_text(OBJECT_GRAPH_KEY))
+
+
+def _iterations(bundle: TensorBundle) -> int:
+    step = bundle.read(f"step/{_VALUE}")
+    if step.shape or step.dtype.kind != "i":
+        raise ModelError(f"the checkpoint '{bundle.prefix}' does not tell its number of iterations")
+    return int(step)
+
+
+def _latest_config(folder: Path) -> Path:
+    """The config of the last training step."""
+    numbered = [
+        (int(match[1]), path)
+        for path in _record_folder(folder).iterdir()
+        if (match := _TRAINING_CONFIG.fullmatch(path.name))
+    ]
+    if not numbered:
+        raise ModelError(
+            f"there is no config_training_NNNN.yaml in '{folder}' or the folder above: name the "
+            "config of the training with --config"
+        )
+    return max(numbered)[1]
+
+
+def _records(folder: Path) -> tuple[Path, ...]:
+    """Records of the training, and settings of its data."""
+    records = {
+        path.name: path
+        for place in (_record_folder(folder), folder)
+        for path in sorted(place.iterdir())
+        if _RECORD.fullmatch(path.name)
+    }
+    return tuple(records.values())
+
+
+def _record_folder(folder: Path) -> Path:
+    """Where the configs of the training lie: in an exported model itself, else one above."""
+    exported = any(_TRAINING_CONFIG.fullmatch(path.name) for path in folder.iterdir())
+    return folder if exported else folder.absolute().parent
+
+
+def _as_in_reference(config: Config) -> tuple[Config, tuple[str, ...]]:
+    """The config with all that is needed to get the same numbers, and a line on each."""
+    if config.model.model_class != _MODEL_CLASS:
+        raise ModelError(
+            f"the model_class is '{config.model.model_class}': only networks of the newer "
+            f"generation's '{_MODEL_CLASS}' can be imported"
+        )
+    kwargs = deepcopy(config.model.model_kwargs)
+    kwargs["legacy_direction_norm"] = True
+    lines = [
+        "model_kwargs.legacy_direction_norm: direction vectors longer than 1 keep their length, as "
+        "they do there"
+    ]
+    block = kwargs.get("conv_ic78_settings")
+    if isinstance(block, dict) and _has_rotations(block):
+        block["legacy_rotation"] = True
+        lines.append(
+            "model_kwargs.conv_ic78_settings.legacy_rotation: rotated kernels [2, 0] use five of "
+            "their six ring weights, as they do there"
+        )
+    model = config.model.model_copy(update={"model_kwargs": kwargs})
+    return replace(config, model=model), tuple(lines)
+
+
+def _has_rotations(block: Mapping[str, Any]) -> bool:
+    rotations = block.get("hex_num_rotations_list")
+    counts = rotations if isinstance(rotations, list | tuple) else [rotations]
+    return any(isinstance(count, int) and count > 1 for count in counts)
+
+
+def _weights(
+    bundle: TensorBundle,
+    names: Mapping[str, str],
+    config: Config,
+    transformation: TransformationModel,
+) -> dict[str, Tensor]:
+    """The weights of the checkpoint, as those of the network that the config describes."""
+    network = make_network(config, network_spec(config, transformation), torch.device("cpu"))
+    state = network.state_dict()
+    of_loss = loss_variables(
+        len(transformation.settings.label_names),
+        config.labels.label_update_weights,
+        config.labels.label_scale_tukey,
+    )
+    of_network = network_variables({name: tuple(t.shape) for name, t in state.items()})
+    variables = [*of_loss, *of_network]
+    try:
+        check_variables(_found_variables(bundle, names), variables)
+    except ModelError as error:
+        raise ModelError(
+            f"the checkpoint '{bundle.prefix}' does not fit the network of the config: {error}"
+        ) from error
+    weights = our_parameters(
+        {
+            variable.key: bundle.read(_position_key(position))
+            for position, variable in enumerate(variables)
+            if position >= len(of_loss)
+        }
+    )
+    for name, tensor in weights.items():
+        if tensor.dtype != state[name].dtype:
+            raise ModelError(
+                f"the weights '{name}' of the checkpoint are {tensor.dtype}, but the config asks "
+                f"for {state[name].dtype} (float_precision, model_kwargs.dtype)"
+            )
+    return weights
+
+
+def _position_key(position: int) -> str:
+    return f"model/{position}/{_VALUE}"
+
+
+def _found_variables(
+    bundle: TensorBundle, names: Mapping[str, str]
+) -> list[tuple[str, tuple[int, ...]]]:
+    """Name and shape of each variable of the network and its loss, by position."""
+    found: list[tuple[str, tuple[int, ...]]] = []
+    while (key := _position_key(len(found))) in bundle.entries:
+        found.append((names.get(key, ""), bundle.entries[key].shape))
+    return found

@@ -1,0 +1,262 @@
+"""How training tells what validations found: as text, in TensorBoard, and in `metrics.jsonl`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dnn_reco.metrics_log import MetricsFile
+from dnn_reco.training.early_stopping import BestSoFar
+from dnn_reco.training.metrics import ProgressBar, Scores, TensorBoard, trained_labels
+from dnn_reco.training.validation_set import SetScores
+
+METRICS_FILE = "metrics.jsonl"
+_SET = "validation_set"
+# Labels in the figure: so many of the largest weight.
+_LABELS_SHOWN = 6
+# A figure takes half a second, in which a fast GPU trains on ten thousand events.
+_SECONDS_BETWEEN_FIGURES = 60.0
+
+
+@dataclass(frozen=True)
+class RunState:
+    """How the run stands at a validation.
+
+    Attributes
+    ----------
+    label_weights
+        Current weight of each trained label.
+    learning_rates, gradient_norms
+        Of each optimizer, in the last step; the norm before clipping.
+    events_per_second
+        Training events, since the start of this call.
+    share_waiting
+        Share of the time since then that was spent waiting for data.
+    seconds
+        That time.
+    memory
+        Memory in use [MB], by what uses it.
+    further
+        What else there is to tell since then, by tag: how biased selection goes, hits left out.
+    """
+
+    label_weights: Mapping[str, float]
+    learning_rates: Mapping[str, float]
+    gradient_norms: Mapping[str, float]
+    events_per_second: float
+    share_waiting: float
+    seconds: float
+    memory: Mapping[str, float]
+    further: Mapping[str, float]
+
+    def scalars(self) -> dict[str, float]:
+        """Scalars for TensorBoard by tag."""
+        groups = {
+            "label_weight": self.label_weights,
+            "learning_rate": self.learning_rates,
+            "gradient_norm": self.gradient_norms,
+            "memory_mb": self.memory,
+        }
+        return {
+            "events_per_second": self.events_per_second,
+            "share_of_time_waiting_for_data": self.share_waiting,
+            **self.further,
+            **{f"{tag}/{k}": value for tag, group in groups.items() for k, value in group.items()},
+        }
+
+    def sections(self) -> dict[str, Any]:
+        """Sections for `metrics.jsonl`; all that differs from run to run is in one of them."""
+        return {
+            "label_weights": self.label_weights,
+            "learning_rates": self.learning_rates,
+            "gradient_norms": self.gradient_norms,
+            "machine": {
+                "time": time.time(),
+                "seconds": self.seconds,
+                "events_per_second": self.events_per_second,
+                "share_of_time_waiting_for_data": self.share_waiting,
+                "memory_mb": self.memory,
+                **self.further,
+            },
+        }
+
+
+class Reports:
+    """The places where training tells how it goes.
+
+    Attributes
+    ----------
+    bar
+        The progress bar, above which text can be printed.
+    tensorboard
+        The curves.
+
+    Parameters
+    ----------
+    log_path
+        Folder of the logs.
+    first, last
+        Iterations done at the start and wanted in the end.
+    batch_size
+        Events of an iteration.
+    write_metrics
+        Whether to write `metrics.jsonl`.
+    """
+
+    def __init__(
+        self, log_path: Path, first: int, last: int, batch_size: int, write_metrics: bool
+    ) -> None:
+        self.tensorboard = TensorBoard(log_path, first)
+        self.bar = ProgressBar(first, last, batch_size)
+        self._metrics = MetricsFile(log_path / METRICS_FILE, first) if write_metrics else None
+        self._last = last
+        self._time_of_figure = -np.inf
+
+    def write_set(
+        self, iteration: int, scores: SetScores, weights: Sequence[float], has_log: Sequence[bool]
+    ) -> None:
+        """Write an evaluation of the validation set to TensorBoard.
+
+        Parameters
+        ----------
+        iteration
+            Number of the iteration, from 0.
+        scores
+            What was found.
+        weights, has_log
+            Weight in the config of each of the L labels, and whether it has a logarithm.
+        """
+        for tag, value in set_scalars(scores).items():
+            self.tensorboard.add_scalar(_SET, tag, value, iteration)
+        is_due = time.monotonic() - self._time_of_figure > _SECONDS_BETWEEN_FIGURES
+        if is_due or iteration + 1 == self._last:
+            self._time_of_figure = time.monotonic()
+            self._add_figure(iteration, scores, weights, has_log)
+
+    def _add_figure(
+        self, iteration: int, scores: SetScores, weights: Sequence[float], has_log: Sequence[bool]
+    ) -> None:
+        from dnn_reco.evaluation import plots  # slow, and only needed here
+
+        heaviest = sorted(range(len(scores.columns)), key=lambda i: -weights[scores.columns[i]])
+        labels = [
+            plots.LabelPoints(
+                scores.label_names[i],
+                scores.true[:, i],
+                scores.predicted[:, i],
+                has_log[scores.columns[i]],
+            )
+            for i in heaviest[:_LABELS_SHOWN]
+        ]
+        title = f"{scores.num_events} validation events after {iteration + 1} iterations"
+        figure = plots.reconstructed_against_true(labels, title)
+        self.tensorboard.add_picture(
+            _SET, "reconstructed_against_true", plots.pixels(figure), iteration
+        )
+
+    def finish(self, iteration: int, sections: Mapping[str, Any], state: RunState) -> None:
+        """Tell all that is left to tell of an iteration with a validation.
+
+        Parameters
+        ----------
+        iteration
+            Number of the iteration, from 0.
+        sections
+            What was found: sections of its line in `metrics.jsonl`.
+        state
+            How the run stands.
+        """
+        for tag, value in state.scalars().items():
+            self.tensorboard.add_scalar("train", tag, value, iteration)
+        self.tensorboard.flush()
+        if self._metrics is not None:
+            self._metrics.write(iteration, {**sections, **state.sections()})
+
+    def close(self) -> None:
+        """Close the bar and the files."""
+        self.bar.close()
+        self.tensorboard.close()
+
+
+def batch_section(
+    scores: Scores, label_names: Sequence[str], trained: np.ndarray
+) -> dict[str, Any]:
+    """What `metrics.jsonl` says of a batch of the print-out."""
+    return {
+        "losses": {name: loss for name, (loss, _) in scores.losses.items()},
+        "losses_with_penalties": {name: total for name, (_, total) in scores.losses.items()},
+        "labels": {
+            name: {
+                key: getattr(scores, key)[i]
+                for key in ("rmse", "pull", "bias", "label_loss", "mean")
+            }
+            for name, i in trained_labels(label_names, trained)
+        },
+    }
+
+
+def set_section(scores: SetScores) -> dict[str, Any]:
+    """What `metrics.jsonl` says of the validation set."""
+    labels: dict[str, dict[str, float]] = {name: {} for name in scores.label_names}
+    for key, measured in scores.of_labels().items():
+        for i, name in enumerate(scores.label_names):
+            labels[name] |= {key: measured.value[i], f"{key}_error": measured.error[i]}
+    section: dict[str, Any] = {
+        "num_events": scores.num_events,
+        "loss": scores.loss.value,
+        "loss_error": scores.loss.error,
+        "losses": {name: loss.value for name, loss in scores.losses.items()},
+        "losses_error": {name: loss.error for name, loss in scores.losses.items()},
+        "labels": labels,
+    }
+    for suffix, angles in scores.opening_angles.items():
+        for kind, angle in zip(("mean", "median"), angles, strict=True):
+            key = f"opening_angle_{kind}{suffix}"
+            section |= {key: angle.value, f"{key}_error": angle.error}
+    return section
+
+
+def set_scalars(scores: SetScores) -> dict[str, float]:
+    """What TensorBoard shows of the validation set, by tag."""
+    scalars = {f"configured_loss/{name}": loss.value for name, loss in scores.losses.items()}
+    scalars["configured_loss_total"] = scores.loss.value
+    for key, measured in scores.of_labels().items():
+        for name, value in zip(scores.label_names, measured.value, strict=True):
+            scalars[f"{key}/{name}"] = value
+    for suffix, (average, median) in scores.opening_angles.items():
+        scalars[f"opening_angle_mean{suffix}"] = average.value
+        scalars[f"opening_angle_median{suffix}"] = median.value
+    return {tag: float(value) for tag, value in scalars.items()}
+
+
+def format_set(iterations: int, scores: SetScores, best: BestSoFar) -> str:
+    """The table of an evaluation of the validation set: trained labels only, sorted."""
+    if best.iterations == iterations:
+        remark = "best so far"
+    elif best.loss is None:
+        remark = "no finite one so far"
+    else:
+        remark = f"best: {best.loss:.4f} after {best.iterations} iterations"
+    width = max(len("label"), *(len(name) for name in scores.label_names))
+    titles = "".join(f"{title:<18}" for title in ("RMSE", "68 % width", "bias", "pull"))
+    lines = [
+        f"Validation set after {iterations} iterations: {scores.num_events} events, "
+        f"loss {scores.loss.value:.4f} ± {scores.loss.error:.4f} ({remark})",
+        f"  {'label':<{width}}  {titles}68 % pull",
+    ]
+    columns = (scores.rmse, scores.width_68, scores.bias, scores.pull, scores.pull_68)
+    for i, name in enumerate(scores.label_names):
+        cells = (f"{c.value[i]:6.3f} ± {c.error[i]:5.3f}" for c in columns)
+        lines.append(f"  {name:<{width}}  " + "".join(f"{cell:<18}" for cell in cells).rstrip())
+    for suffix, (average, median) in scores.opening_angles.items():
+        source = "direction vector" if suffix else "zenith and azimuth"
+        lines.append(
+            f"  opening angle by {source}: mean {average.value:.2f}° ± {average.error:.2f}°, "
+            f"median {median.value:.2f}° ± {median.error:.2f}°"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,152 @@
+"""From `nn_biased_selection` to the object that chooses training events."""
+
+from __future__ import annotations
+
+import logging
+
+from dnn_reco.config import BiasedSelectionSettings, Config
+from dnn_reco.config.validate import nearest
+from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.from_config import label_weight
+from dnn_reco.data.sampling import EventOrder
+from dnn_reco.data.selection import MARKS, Mark, pool_size
+from dnn_reco.errors import ConfigError
+from dnn_reco.nn.interface import Network, NetworkSpec
+from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.training.biased_selection import BiasedSelection, SelectionPlan, Snapshot
+
+_log = logging.getLogger(__name__)
+
+_KEY = "nn_biased_selection"
+_SWITCH_OFF = f"set {_KEY}.apply_biased_selection: False to train without it"
+
+
+def selection_marks(config: Config, spec: NetworkSpec) -> tuple[Mark, ...]:
+    """What makes an event interesting; () where the config does not ask for biased selection.
+
+    Raises
+    ------
+    ConfigError
+        If there is nothing that could mark an event, or a mark cannot do so sensibly.
+    """
+    settings = _settings(config)
+    if settings is None:
+        return ()
+    marks = []
+    for key in MARKS:
+        for name, value in getattr(settings, key).items():
+            if name not in spec.label_names:
+                raise ConfigError(
+                    f"{_KEY}.{key}: the data have no label '{name}'; the nearest is "
+                    f"'{nearest(name, list(spec.label_names))}'. There are: "
+                    f"{', '.join(spec.label_names)}"
+                )
+            mark = Mark(key, spec.label_names.index(name), value)
+            _check_mark(config, mark, name)
+            marks.append(mark)
+    if not marks:
+        raise ConfigError(
+            f"{_KEY} does not say which events are interesting: give at least one of "
+            f"{', '.join(MARKS)} (such as label_greater: {{{spec.label_names[0]}: 1.0}}), or "
+            f"{_SWITCH_OFF}"
+        )
+    return tuple(marks)
+
+
+def _settings(config: Config) -> BiasedSelectionSettings | None:
+    """The settings of biased selection, if it is on."""
+    settings = config.biased_selection.nn_biased_selection
+    return settings if settings is not None and settings.apply_biased_selection else None
+
+
+def _check_mark(config: Config, mark: Mark, name: str) -> None:
+    if mark.needs_prediction and label_weight(config, name) == 0:
+        raise ConfigError(
+            f"{_KEY}.{mark.key} compares with predictions of '{name}', but this label has the "
+            "weight 0: the network learns nothing of it. Give it a weight in label_weight_dict, or "
+            "mark events by a label that is trained, or by label_greater, label_less …, which need "
+            "no prediction"
+        )
+    smoothing = config.labels.label_pid_smooth_labels
+    if (
+        smoothing
+        and name in config.labels.label_pid_keys
+        and mark.key in ("label_equal", "label_unequal")
+    ):
+        raise ConfigError(
+            f"{_KEY}.{mark.key}: '{name}' is smoothed (label_pid_smooth_labels: {smoothing:g}), so "
+            f"that 0 becomes {smoothing / 2:g} and 1 becomes {1 - smoothing / 2:g}: use "
+            f"label_greater: {{{name}: 0.5}} for those that are true, label_less for the others"
+        )
+
+
+def make_selection(
+    config: Config,
+    marks: tuple[Mark, ...],
+    network: Network,
+    label_transform: LabelTransform,
+    spec: NetworkSpec,
+    events: EventSet,
+) -> BiasedSelection | None:
+    """What chooses the events to train on; None where the config does not ask for it.
+
+    Parameters
+    ----------
+    marks
+        From :func:`selection_marks`.
+    network, label_transform
+        The network in training and its labels' transformation, on their device.
+    spec
+        The network's labels.
+    events
+        The training events.
+    """
+    settings = _settings(config)
+    if settings is None:
+        return None
+    general = config.general
+    num_files = 1 + (general.num_add_files or 0)
+    plan = SelectionPlan(
+        marks=marks,
+        fraction=settings.biased_fraction,
+        max_imbalance=settings.max_imbalance,
+        pool_size=pool_size(events.events_per_shard, num_files),
+        num_repetitions=general.num_repetitions or 1,
+        reload_frequency=settings.reload_frequency,
+        prediction_batch_size=settings.max_size,
+    )
+    snapshot = None
+    if plan.needs_predictions:
+        period = label_transform.azimuth_period(spec.label_names, spec.label_keys.azimuth)
+        snapshot = Snapshot(network, label_transform, period)
+    order = EventOrder(
+        events.events_per_shard, config.seed, "biased selection", general.shuffle_window_files
+    )
+    _announce(plan, general.batch_size)
+    return BiasedSelection(plan, events, order, general.batch_size, snapshot)
+
+
+def _announce(plan: SelectionPlan, batch_size: int) -> None:
+    _log.info(
+        "Biased selection: at least %.0f%% interesting events, from pools of %d events that are "
+        "used %d time(s).",
+        100 * plan.fraction,
+        plan.pool_size,
+        plan.num_repetitions,
+    )
+    if not plan.needs_predictions:
+        return
+    if plan.reload_frequency is None:
+        _log.warning(
+            "%s.reload_frequency is empty: events are marked with the weights that the network has "
+            "when the selection begins, for ever.",
+            _KEY,
+        )
+    else:
+        used = plan.pool_size * plan.num_repetitions / batch_size
+        _log.info(
+            "The network that marks events takes the current weights every %d pools, at most "
+            "%d iterations.",
+            plan.reload_frequency,
+            round(plan.reload_frequency * used),
+        )

@@ -1,0 +1,55 @@
+"""How a training shall go: the settings that the loop itself follows."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.sampling import EventOrder
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How long to train, and how often to validate and save.
+
+    Attributes
+    ----------
+    num_iterations
+        Iterations in all, over all calls.
+    batch_size
+        Events of an iteration.
+    validation_frequency, save_frequency
+        Iterations between two validations, between two checkpoints.
+    seed
+        Seed of everything random.
+    shuffle_window
+        See :class:`dnn_reco.data.sampling.EventOrder`.
+    checkpoints
+        Folder of the checkpoints; None saves nothing.
+    max_to_keep
+        Number of checkpoints kept.
+    log_path
+        Folder of the TensorBoard logs.
+    validation_set_frequency
+        Iterations between two evaluations of the validation set.
+    patience
+        Evaluations without a better loss after which training ends; None: it does not.
+    ema_decay
+        See :class:`dnn_reco.training.ema.WeightAverage`; None: weights are not averaged.
+    """
+
+    num_iterations: int
+    batch_size: int
+    validation_frequency: int
+    save_frequency: int
+    seed: int
+    shuffle_window: int
+    checkpoints: Path | None
+    max_to_keep: int
+    log_path: Path
+    validation_set_frequency: int
+    patience: int | None
+    ema_decay: float | None = None
+
+    def order(self, events: EventSet, stream: str) -> EventOrder:
+        """The order in which a stream draws from a set of events."""
+        return EventOrder(events.events_per_shard, self.seed, stream, self.shuffle_window)

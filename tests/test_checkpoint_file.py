@@ -1,0 +1,137 @@
+"""Checkpoints: whole or not there, newest first, damaged ones named."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from dnn_reco.checkpoint_file import (
+    KEEP_ALL,
+    Progress,
+    load_latest,
+    optimizer_tensors,
+    remove_checkpoints,
+    restore_optimizer,
+    save_checkpoint,
+)
+from dnn_reco.errors import ModelError
+from dnn_reco.provenance import retire
+from dnn_reco.training.early_stopping import BestSoFar
+
+
+def progress(iterations: int) -> Progress:
+    return Progress(iterations, (iterations,), ("energy", "zenith"), "digest", 42)
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    tensors = {"network/fc.weight": torch.randn(3, 4), "label_weights/count": torch.tensor(7)}
+    save_checkpoint(tmp_path / "model", progress(10), tensors, 3)
+    checkpoint = load_latest(tmp_path / "model")
+    assert checkpoint is not None
+    assert checkpoint.progress == progress(10)
+    assert torch.equal(checkpoint.section("network")["fc.weight"], tensors["network/fc.weight"])
+    assert checkpoint.section("label_weights")["count"] == 7
+
+
+def test_the_best_evaluation_is_kept_and_not_asked_of_older_checkpoints(tmp_path: Path) -> None:
+    best = BestSoFar("digest").after(0.1 + 0.2, 10).after(float("nan"), 20).after(0.4, 30)
+    assert best == BestSoFar("digest", 0.30000000000000004, 10, 2)
+    path = save_checkpoint(tmp_path, replace(progress(30), best=best), {"a": torch.ones(1)}, 3)
+    checkpoint = load_latest(tmp_path)
+    assert checkpoint is not None
+    assert checkpoint.progress.best == best
+    description = json.loads((path / "state.json").read_text())
+    del description["best"]
+    (path / "state.json").write_text(json.dumps(description))
+    older = load_latest(tmp_path)
+    assert older is not None
+    assert older.progress == progress(30)
+
+
+def test_chosen_checkpoints_are_removed(tmp_path: Path) -> None:
+    for iterations in (5, 10, 20):
+        save_checkpoint(tmp_path, progress(iterations), {"a": torch.ones(1)}, KEEP_ALL)
+    remove_checkpoints(tmp_path, lambda iterations: iterations != 10)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000010"]
+    remove_checkpoints(tmp_path / "absent", lambda iterations: True)
+
+
+def test_newest_are_kept(tmp_path: Path) -> None:
+    for iterations in (5, 10, 100_000_000, 20):
+        save_checkpoint(tmp_path, progress(iterations), {"a": torch.ones(1)}, 2)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["checkpoint-00000020", "checkpoint-100000000"]
+    latest = load_latest(tmp_path)
+    assert latest is not None
+    assert latest.progress.iterations == 100_000_000
+
+
+def test_an_unfinished_checkpoint_is_not_used(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, progress(5), {"a": torch.ones(1)}, 3)
+    (tmp_path / ".tmp-checkpoint-00000010-x" / "checkpoint-00000010").mkdir(parents=True)
+    (tmp_path / "checkpoint-00000010").mkdir()
+    latest = load_latest(tmp_path)
+    assert latest is not None
+    assert latest.progress.iterations == 5
+
+
+def test_no_checkpoint_at_all(tmp_path: Path) -> None:
+    assert load_latest(tmp_path / "absent") is None
+    assert load_latest(tmp_path) is None
+
+
+@pytest.mark.parametrize("file", ["state.safetensors", "state.json"])
+def test_damage_is_named(tmp_path: Path, file: str) -> None:
+    path = save_checkpoint(tmp_path, progress(5), {"a": torch.ones(100)}, 3)
+    content = (path / file).read_bytes()
+    (path / file).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ModelError, match=r"checkpoint-00000005.*damaged.*one before"):
+        load_latest(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.SGD])
+def test_an_optimizer_goes_on_exactly(kind: type[torch.optim.Optimizer]) -> None:
+    def fresh() -> tuple[dict[str, torch.nn.Parameter], torch.optim.Optimizer]:
+        parameters = {n: torch.nn.Parameter(torch.ones(3)) for n in ("a/b", "c")}
+        settings = {"momentum": 0.9} if kind is torch.optim.SGD else {}
+        return parameters, kind(list(parameters.values()), lr=0.1, **settings)
+
+    def step(parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        sum((p**3).sum() for p in parameters.values()).backward()
+        optimizer.step()
+
+    parameters, optimizer = fresh()
+    step(parameters, optimizer)
+    again, restored = fresh()
+    for name, parameter in again.items():
+        parameter.data.copy_(parameters[name].data)
+    state = optimizer_tensors(optimizer, parameters)
+    restore_optimizer(restored, again, {name: value.clone() for name, value in state.items()})
+    for _ in range(3):
+        step(parameters, optimizer)
+        step(again, restored)
+    for name in parameters:
+        assert torch.equal(parameters[name], again[name])
+
+
+def test_an_old_model_is_moved_away_whole(tmp_path: Path) -> None:
+    model, logs = tmp_path / "run" / "model", tmp_path / "logs"
+    for number in range(2):
+        save_checkpoint(model, progress(5), {"a": torch.ones(1)}, 3)
+        (tmp_path / "run" / "training_steps.yaml").write_text("0: 5\n")
+        (tmp_path / "run" / "config_training_0000.yaml").write_text("a: 1\n")
+        (tmp_path / "run" / "notes.txt").write_text("mine")
+        logs.mkdir()
+        moved = retire(model, logs)
+        assert moved == tmp_path / f"run_old_{number:04d}"
+        assert sorted(path.name for path in moved.iterdir()) == [
+            "config_training_0000.yaml",
+            "model",
+            "training_steps.yaml",
+        ]
+        assert (tmp_path / f"logs_old_{number:04d}").is_dir()
+        assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes.txt"]
+    assert retire(model, logs) is None

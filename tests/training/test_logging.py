@@ -1,0 +1,148 @@
+"""What training tells: the table of the validation set, TensorBoard, and all of it together."""
+
+import json
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_run import SmallRun, make_small_run
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dnn_reco.commands.trafo import run_trafo
+from dnn_reco.commands.train import run_train
+from dnn_reco.evaluation.metrics import Measured
+from dnn_reco.training.early_stopping import BestSoFar
+from dnn_reco.training.logging import format_set
+from dnn_reco.training.validation_set import SetScores
+
+
+def measured(*pairs: tuple[float, float]) -> Measured:
+    values, errors = zip(*pairs, strict=True)
+    return Measured(np.array(values), np.array(errors))
+
+
+SCORES = SetScores(
+    num_events=1000,
+    loss=Measured(np.array(0.44213), np.array(0.0212)),
+    losses={},
+    label_names=("EnergyVisible", "x"),
+    columns=(3, 1),
+    label_loss=measured((0, 0), (0, 0)),
+    rmse=measured((0.7203, 0.012), (12.5, 1.25)),
+    width_68=measured((0.7011, 0.0204), (9.25, 1)),
+    bias=measured((-0.0123, 0.0231), (0.5, 0.25)),
+    pull=measured((0.881, 0.0204), (1, 0)),
+    pull_68=measured((0.85, 0.0333), (np.nan, np.nan)),
+    opening_angles={},
+    true=np.zeros((0, 2)),
+    predicted=np.zeros((0, 2)),
+)
+
+
+def test_the_table_of_the_validation_set() -> None:
+    scores = replace(
+        SCORES,
+        opening_angles={"_vector": (Measured(*np.array([12.345, 0.5])), Measured(*np.ones(2)))},
+    )
+    assert format_set(500, scores, BestSoFar("", 0.44213, 500)).splitlines() == [
+        "Validation set after 500 iterations: 1000 events, loss 0.4421 ± 0.0212 (best so far)",
+        "  label          RMSE              68 % width        bias              pull"
+        "              68 % pull",
+        "  EnergyVisible   0.720 ± 0.012     0.701 ± 0.020    -0.012 ± 0.023     0.881 ± 0.020"
+        "     0.850 ± 0.033",
+        "  x              12.500 ± 1.250     9.250 ± 1.000     0.500 ± 0.250     1.000 ± 0.000"
+        "       nan ±   nan",
+        "  opening angle by direction vector: mean 12.35° ± 0.50°, median 1.00° ± 1.00°",
+    ]
+    later = format_set(700, SCORES, BestSoFar("", 0.44213, 500, 1))
+    assert "(best: 0.4421 after 500 iterations)" in later
+    assert len(later.splitlines()) == 4
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    """Trained for 12 iterations, in two calls."""
+    run = make_small_run(
+        tmp_path_factory.mktemp("run"),
+        validation_frequency=5,
+        save_frequency=6,
+        validation_set_frequency=4,
+        label_weight_dict={"EnergyVisible": 1.0, "PrimaryZenith": 0.5, "PrimaryAzimuth": 0.2},
+    )
+    run_trafo(run.config(), 1, None, overwrite=False)
+    for iterations in (8, 12):
+        config = run.config(num_training_iterations=iterations)
+        assert run_train(config, "cpu", 1, None, None) == 0
+    return run
+
+
+def read(run: SmallRun, folder: str) -> EventAccumulator:
+    return EventAccumulator(str(run.logs / folder), size_guidance={"images": 0}).Reload()
+
+
+def test_tensorboard_shows_the_validation_set_beside_the_batches(run: SmallRun) -> None:
+    log = read(run, "validation_set")
+    lines = [json.loads(line) for line in (run.logs / "metrics.jsonl").read_text().splitlines()]
+    found = {
+        line["iteration"]: line["validation_set"] for line in lines if "validation_set" in line
+    }
+    assert list(found) == [3, 7, 11]
+    for tag in ("rmse", "width_68", "bias", "pull", "pull_68", "label_loss"):
+        for name in ("EnergyVisible", "PrimaryZenith", "PrimaryAzimuth"):
+            points = {point.step: point.value for point in log.Scalars(f"{tag}/{name}")}
+            expected = {step: line["labels"][name][tag] for step, line in found.items()}
+            assert points == pytest.approx(expected, rel=1e-6)
+    for tag, key in (
+        ("configured_loss_total", "loss"),
+        ("opening_angle_mean", "opening_angle_mean"),
+        ("opening_angle_median", "opening_angle_median"),
+    ):
+        points = {point.step: point.value for point in log.Scalars(tag)}
+        assert points == pytest.approx({step: line[key] for step, line in found.items()}, rel=1e-6)
+    assert not [tag for tag in log.Tags()["scalars"] if "VertexX" in tag]
+
+
+def test_figures_are_drawn_at_the_start_and_at_the_end_of_a_call(run: SmallRun) -> None:
+    images = read(run, "validation_set").Images("reconstructed_against_true")
+    assert [image.step for image in images] == [3, 7, 11]
+    assert all(image.encoded_image_string.startswith(b"\x89PNG") for image in images)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is told by Linux alone")
+def test_tensorboard_shows_how_the_run_stands(run: SmallRun) -> None:
+    log = read(run, "train")
+    for tag in (
+        "events_per_second",
+        "share_of_time_waiting_for_data",
+        "learning_rate/adam",
+        "gradient_norm/adam",
+        "label_weight/PrimaryZenith",
+        "memory_mb/process",
+    ):
+        points = log.Scalars(tag)
+        assert [point.step for point in points] == [0, 3, 5, 7, 10, 11]
+        assert all(point.value >= 0 for point in points)
+    assert 50 < log.Scalars("memory_mb/process")[-1].value < 10_000
+    assert [point.step for point in log.Scalars("label_loss/EnergyVisible")] == [0, 5, 10]
+
+
+def test_metrics_of_the_batches_are_those_of_tensorboard(run: SmallRun) -> None:
+    lines = [json.loads(line) for line in (run.logs / "metrics.jsonl").read_text().splitlines()]
+    assert [line["iterations_done"] for line in lines] == [1, 4, 6, 8, 11, 12]
+    for folder in ("train", "val"):
+        log = read(run, folder)
+        found = {line["iteration"]: line[folder] for line in lines if folder in line}
+        assert list(found) == [0, 5, 10]
+        for tag in ("rmse", "pull", "bias", "label_loss"):
+            points = {point.step: point.value for point in log.Scalars(f"{tag}/PrimaryAzimuth")}
+            expected = {step: of["labels"]["PrimaryAzimuth"][tag] for step, of in found.items()}
+            assert points == pytest.approx(expected, rel=1e-6)
+        points = {point.step: point.value for point in log.Scalars("loss/adam")}
+        assert points == pytest.approx({i: of["losses"]["adam"] for i, of in found.items()})
+    for line in lines:
+        assert line["learning_rates"] == {"adam": 0.01}
+        assert set(line["label_weights"]) == {"EnergyVisible", "PrimaryZenith", "PrimaryAzimuth"}
+        assert line["gradient_norms"]["adam"] > 0
+        assert line["machine"]["events_per_second"] > 0
+        assert 0 <= line["machine"]["share_of_time_waiting_for_data"] < 1
