@@ -15,9 +15,9 @@ from hdf5_reading import NUM_BINS, PREFIX, make_file
 
 from dnn_reco.config import PluginConfig
 from dnn_reco.data.build import open_events
-from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.hdf5 import InputTables
-from dnn_reco.data.loader import read_batch
+from dnn_reco.data.loader import read_tensors
 from dnn_reco.data.records import RecordSettings
 from dnn_reco.data.sampling import EventOrder
 from dnn_reco.data.store import EventStore, HitsSettings
@@ -26,7 +26,7 @@ NUM_FILES = 10
 MODULES = "dnn_reco.modules.data"
 
 
-def open_store(folder: Path, files: list[Path]) -> EventSet:
+def open_store(folder: Path, files: list[Path]) -> EventDataset:
     """The events of the files, with the time offset as their only label."""
     config = {
         "data_handler_label_key": InputTables().time_offset,
@@ -48,13 +48,13 @@ def open_store(folder: Path, files: list[Path]) -> EventSet:
     return open_events(EventStore(folder, hits, records, PluginConfig(config)), files, 1)
 
 
-def events_per_second(events: EventSet, batch_size: int, seconds: float) -> float:
+def events_per_second(events: EventDataset, batch_size: int, seconds: float) -> float:
     """Events/s of reading random batches for about so long."""
     order = EventOrder(events.events_per_shard, seed=1, stream="benchmark")
-    read_batch(events, order, 0, len(events))  # all files are open now, and in the page cache
+    read_tensors(events, order, 0, len(events))  # all files are open now, and in the page cache
     start, number = time.perf_counter(), 0
     while time.perf_counter() < start + seconds:
-        read_batch(events, order, number, batch_size)
+        read_tensors(events, order, number, batch_size)
         number += 1
     return number * batch_size / (time.perf_counter() - start)
 

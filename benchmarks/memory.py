@@ -51,7 +51,7 @@ def read(config_file: Path, store: Path, iterations: int) -> None:
     from dnn_reco.config import load_config
     from dnn_reco.data.build import open_events
     from dnn_reco.data.from_config import event_store
-    from dnn_reco.data.loader import read_batch
+    from dnn_reco.data.loader import read_tensors
     from dnn_reco.data.sampling import EventOrder
     from dnn_reco.files import find_files
 
@@ -61,7 +61,7 @@ def read(config_file: Path, store: Path, iterations: int) -> None:
     order = EventOrder(events.events_per_shard, seed=1, stream="benchmark")
     for batch_size in (32, 1024):
         for number in range(iterations):
-            read_batch(events, order, number, batch_size)
+            read_tensors(events, order, number, batch_size)
 
 
 def train(config_file: Path, store: Path, iterations: int) -> None:

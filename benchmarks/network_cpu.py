@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.geometry import NUM_DOMS
 from dnn_reco.detector.grid import CELL_HAS_DOM, NUM_CELLS
 from dnn_reco.modules.loss.default_loss import gaussian_likelihood
@@ -26,7 +27,7 @@ from dnn_reco.modules.loss.density_loss import negative_log_likelihood
 from dnn_reco.modules.loss.interface import Loss, LossContext, Truth
 from dnn_reco.modules.models.dom_transformer import DomTransformer
 from dnn_reco.modules.models.general_IC86_cnn import GeneralIC86CNN
-from dnn_reco.nn.interface import Hits, LabelKeys, Network, NetworkSpec
+from dnn_reco.nn.interface import LabelKeys, Network, NetworkSpec
 from dnn_reco.nn.memory import keep_freed_memory
 from dnn_reco.nn.predictor import Predictor, predictor
 from dnn_reco.transform import TransformationModel, TransformSettings
@@ -95,13 +96,13 @@ def tutorial_kwargs(num_filters: int) -> dict[str, Any]:
     }
 
 
-def random_hits(num_events: int, rng: np.random.Generator, varying: bool = False) -> Hits:
+def random_hits(num_events: int, rng: np.random.Generator, varying: bool = False) -> HitBatch:
     counts = np.full(num_events, HITS_PER_EVENT)
     if varying:
         counts = np.clip(rng.lognormal(np.log(66), 0.866, num_events), 8, 1560).astype(int)
     doms = [np.sort(rng.choice(NUM_DOMS, count, replace=False)) for count in counts]
     features = rng.exponential(1, (counts.sum(), NUM_BINS)).astype(np.float32)
-    return Hits(
+    return HitBatch(
         num_events,
         torch.from_numpy(np.repeat(np.arange(num_events), counts)),
         torch.tensor(np.concatenate(doms)),
@@ -122,7 +123,7 @@ def events_per_second(step: Callable[[], object], num_events: int, seconds: floa
 
 
 def training_step(
-    network: Network, predict: Predictor, loss: Loss, hits: Hits
+    network: Network, predict: Predictor, loss: Loss, hits: HitBatch
 ) -> Callable[[], object]:
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, eps=1e-7, fused=True)
     truth = torch.randn(hits.num_events, NUM_LABELS)
@@ -176,7 +177,7 @@ def main() -> None:
         hits = random_hits(batch, rng, options.hits == "varying")
 
         @torch.inference_mode()
-        def predict(hits: Hits = hits) -> object:
+        def predict(hits: HitBatch = hits) -> object:
             return compute(hits)
 
         print(f"prediction, batch {batch:3d}: {events_per_second(predict, batch):8.0f} events/s")

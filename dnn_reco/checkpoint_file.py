@@ -28,7 +28,7 @@ from dnn_reco.errors import ModelError
 from dnn_reco.files import temporary_beside
 from dnn_reco.nn.interface import Network
 from dnn_reco.nn.weights import load_weights
-from dnn_reco.training.early_stopping import BestSoFar
+from dnn_reco.training.early_stopping import BestCheckpoint
 
 BEST = "best"  # the subfolder
 KEEP_ALL = 10**9  # as `max_to_keep`
@@ -68,7 +68,7 @@ class Progress:
     transformation: str
     seed: int
     optimizers: Mapping[str, str] = field(default_factory=dict)
-    best: BestSoFar | None = None
+    best: BestCheckpoint | None = None
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def _load(path: Path) -> Checkpoint:
             transformation=str(description["transformation"]),
             seed=int(description["seed"]),
             optimizers={str(k): str(v) for k, v in description.get("optimizers", {}).items()},
-            best=BestSoFar.read(description.get("best")),
+            best=BestCheckpoint.read(description.get("best")),
         )
         tensors = load_file(path / "state.safetensors")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:

@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 _CPU_VARIABLES = ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")
 
 
-def processes_of_training() -> int:
+def world_size() -> int:
     """How many processes train together, as `torchrun` or `train --processes` tells each."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 

@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.grid import DEEPCORE_SHAPE, DOM_CELL, NUM_CELLS, NUM_MAIN_CELLS
 from dnn_reco.modules.loss.interface import LossContext, Truth
 from dnn_reco.modules.loss.residual import residual_trafo
 from dnn_reco.modules.models.general_IC86_cnn import GeneralIC86CNN
-from dnn_reco.nn.interface import Hits, LabelKeys, NetworkSpec, Prediction
+from dnn_reco.nn.interface import LabelKeys, NetworkSpec, Prediction
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.tf_import.variables import our_parameters
 from dnn_reco.training.label_weights import NORMAL_MAD
@@ -114,7 +115,7 @@ class GoldenFolder:
         keys = replace(LABEL_KEYS, pid=tuple(name for name in labels if name.startswith("p_")))
         return NetworkSpec(model, np.zeros(model.settings.num_bins), keys)
 
-    def hits(self, events: Iterable[int] | None = None) -> Hits:
+    def hits(self, events: Iterable[int] | None = None) -> HitBatch:
         """Hits of the input data: all DOMs with any feature that is not 0."""
         data = self.arrays(self.data)
         chosen = list(range(len(data["x_ic78"])) if events is None else events)
@@ -123,7 +124,7 @@ class GoldenFolder:
         doms = np.concatenate([main, deepcore], axis=1)[:, DOM_CELL]
         event, dom = np.nonzero(doms.any(axis=-1))
         features = torch.tensor(doms[event, dom])
-        return Hits(len(chosen), torch.tensor(event), torch.tensor(dom), features)
+        return HitBatch(len(chosen), torch.tensor(event), torch.tensor(dom), features)
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -176,7 +177,7 @@ def parameters(arrays: Arrays) -> dict[str, Tensor]:
     )
 
 
-def layer_outputs(network: GeneralIC86CNN, hits: Hits) -> tuple[dict[str, Tensor], Prediction]:
+def layer_outputs(network: GeneralIC86CNN, hits: HitBatch) -> tuple[dict[str, Tensor], Prediction]:
     """Outputs of all layers by golden key, channels last, and the prediction."""
     outputs: dict[str, Tensor] = {}
     for branch in BRANCHES:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from golden import LABEL_KEYS, GoldenFolder, parameters
 
+from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.modules.models.general_IC86_cnn import GeneralIC86CNN
-from dnn_reco.nn.interface import Hits, NetworkSpec
+from dnn_reco.nn.interface import NetworkSpec
 from dnn_reco.transform import TransformationModel
 
 __all__ = ["LABEL_KEYS", "parameters"]
@@ -25,7 +26,7 @@ def spec(folder: Path) -> NetworkSpec:
     return opened(folder).spec()
 
 
-def hits(folder: Path, events: Iterable[int] = range(32)) -> Hits:
+def hits(folder: Path, events: Iterable[int] = range(32)) -> HitBatch:
     return opened(folder).hits(events)
 
 

@@ -9,9 +9,10 @@ import torch
 from reference_files import write_reference_model
 from small_run import MODEL_KWARGS
 
+from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.grid import NUM_CELLS
 from dnn_reco.modules.models.general_IC86_cnn import GeneralIC86CNN
-from dnn_reco.nn.interface import Hits, LabelKeys, NetworkSpec, Prediction
+from dnn_reco.nn.interface import LabelKeys, NetworkSpec, Prediction
 from dnn_reco.transform import TransformationModel, TransformSettings
 
 MODEL_CLASS = "dnn_reco.modules.models.general_IC86_cnn.GeneralIC86CNN"
@@ -71,11 +72,11 @@ def some_transformation() -> TransformationModel:
     return TransformationModel(settings, *moments)
 
 
-def some_hits() -> Hits:
+def some_hits() -> HitBatch:
     generator = torch.Generator().manual_seed(2)
     dom = torch.randint(0, 5160, (60,), generator=generator)
     features = torch.rand(60, 3, generator=generator) * 5
-    return Hits(3, torch.arange(60) // 20, dom, features)
+    return HitBatch(3, torch.arange(60) // 20, dom, features)
 
 
 def make_small_reference_model(folder: Path, **changes: Any) -> SmallReferenceModel:

@@ -18,7 +18,7 @@ from dnn_reco.checkpoint_file import (
 )
 from dnn_reco.errors import ModelError
 from dnn_reco.provenance import retire
-from dnn_reco.training.early_stopping import BestSoFar
+from dnn_reco.training.early_stopping import BestCheckpoint
 
 
 def progress(iterations: int) -> Progress:
@@ -36,8 +36,8 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 
 
 def test_the_best_evaluation_is_kept_and_not_asked_of_older_checkpoints(tmp_path: Path) -> None:
-    best = BestSoFar("digest").after(0.1 + 0.2, 10).after(float("nan"), 20).after(0.4, 30)
-    assert best == BestSoFar("digest", 0.30000000000000004, 10, 2)
+    best = BestCheckpoint("digest").after(0.1 + 0.2, 10).after(float("nan"), 20).after(0.4, 30)
+    assert best == BestCheckpoint("digest", 0.30000000000000004, 10, 2)
     path = save_checkpoint(tmp_path, replace(progress(30), best=best), {"a": torch.ones(1)}, 3)
     checkpoint = load_latest(tmp_path)
     assert checkpoint is not None

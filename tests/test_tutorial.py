@@ -90,7 +90,7 @@ class Home:
         return result
 
 
-def lay_out(path: Path) -> Home:
+def bucket_by_length(path: Path) -> Home:
     """A home with a clone of the repository and the config, edited as the tutorial does."""
     home = Home(path)
     for name in ("dnn_reco", "configs"):
@@ -140,7 +140,7 @@ NUM_TRAINING = (100, 80, 60)
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home with few small events where the config looks for them."""
-    home = lay_out(tmp_path_factory.mktemp("tutorial") / "analysis")
+    home = bucket_by_length(tmp_path_factory.mktemp("tutorial") / "analysis")
     dataset = home.path / "training_data" / "datasets" / "11883"
     for number, size in {**dict(enumerate(NUM_TRAINING)), 1000: BATCH_SIZE}.items():
         events = random_events(number, size, mean_hits=5.0, run=number)
@@ -303,7 +303,7 @@ def run_tutorial(home: Home, training: Path, validation: Path, edits: Sequence[s
 
 
 def test_on_real_neutrino_simulation(tmp_path: Path, shared_data: Path) -> None:
-    home = lay_out(tmp_path)
+    home = bucket_by_length(tmp_path)
     files = shared_data / "real_nugen" / "*.hdf5"
     tables = "dnn_data_inputs9_InIceDSTPulses"
     edits = [
@@ -318,7 +318,7 @@ def test_on_real_neutrino_simulation(tmp_path: Path, shared_data: Path) -> None:
 
 
 def test_on_simulation_with_single_photons(tmp_path: Path, shared_data: Path) -> None:
-    home = lay_out(tmp_path)
+    home = bucket_by_length(tmp_path)
     folder = shared_data / "ppc" / "hdf5"
     if not folder.is_dir():
         pytest.skip(f"'{folder}' is not there")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dnn_reco.config import Config, load_config
 from dnn_reco.data.build import open_events
-from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import event_store
 from dnn_reco.detector.geometry import dom_positions
 from dnn_reco.files import find_files
@@ -84,7 +84,7 @@ def evaluate(config_files: Mapping[str, Path]) -> Results:
     )
 
 
-def _events(config: Config, key: str) -> EventSet:
+def _events(config: Config, key: str) -> EventDataset:
     files = find_files(getattr(config.data_files, key), key)
     return open_events(event_store(config, None), files, 1)
 
@@ -93,7 +93,7 @@ def _log_energy(energy: Numbers) -> Numbers:
     return np.asarray(np.log10(np.maximum(energy, 1.0)))
 
 
-def energy_from_charge(training: EventSet, test: EventSet, label: int) -> Numbers:
+def energy_from_charge(training: EventDataset, test: EventDataset, label: int) -> Numbers:
     """log10 of the energy [n] that events of a total charge have on average.
 
     A polynomial in the logarithm of the charge, fitted to the training events.
@@ -104,13 +104,13 @@ def energy_from_charge(training: EventSet, test: EventSet, label: int) -> Number
     return np.asarray(np.polyval(coefficients, _log_charge(test)))
 
 
-def _log_charge(events: EventSet) -> Numbers:
+def _log_charge(events: EventDataset) -> Numbers:
     read = events.read(np.arange(len(events)))
     total = np.add.reduceat(read.features[:, CHARGE].astype(np.float64), read.offsets[:-1])
     return np.log10(np.maximum(total, 1.0))
 
 
-def line_fit(events: EventSet) -> Numbers:
+def line_fit(events: EventDataset) -> Numbers:
     """Direction of flight [n, 3] of the straight line that fits first times best.
 
     A plane wave of light or a track moves as r = r0 + v t; least squares over the hit DOMs,

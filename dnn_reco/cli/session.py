@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from dnn_reco.errors import DnnRecoError
-from dnn_reco.workers import processes_of_training
+from dnn_reco.workers import world_size
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -94,7 +94,7 @@ def leave(code: int) -> NoReturn:
     One of several does so at once: threads of PyTorch that talk to the other processes may still
     run, and now and then Python's own way out ends with "terminate called" and signal 6.
     """
-    if processes_of_training() > 1:
+    if world_size() > 1:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

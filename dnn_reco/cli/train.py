@@ -17,7 +17,7 @@ from dnn_reco.cli.options import (
     num_threads_option,
 )
 from dnn_reco.cli.session import leave, limit_threads, load_stages_and_tell
-from dnn_reco.workers import processes_of_training
+from dnn_reco.workers import world_size
 
 
 @click.command("train")
@@ -77,7 +77,7 @@ def train_command(
       torchrun --nnodes 2 --nproc_per_node 4 … train_model.py getting_started.yaml
     """
     overrides = {} if iterations is None else {"num_training_iterations": iterations}
-    if estimate and (processes > 1 or processes_of_training() > 1):
+    if estimate and (processes > 1 or world_size() > 1):
         raise click.UsageError(
             "--estimate measures a training in one process: leave out --processes and torchrun"
         )

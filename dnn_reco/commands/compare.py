@@ -22,9 +22,9 @@ from dnn_reco.commands.train import (
 )
 from dnn_reco.config import Config
 from dnn_reco.errors import ConfigError, TrainingError
-from dnn_reco.evaluation.comparison_report import Effort
+from dnn_reco.evaluation.comparison_report import TrainingCost
 from dnn_reco.evaluation.held_out import (
-    Trained,
+    TrainedModel,
     check_comparable,
     check_ensemble,
     evaluate,
@@ -34,18 +34,18 @@ from dnn_reco.evaluation.held_out import (
 from dnn_reco.files import temporary_beside
 from dnn_reco.inference.trained_model import choose_device
 from dnn_reco.training.comparison import (
-    Entry,
+    ComparisonRun,
     check_budget,
     check_files,
     check_unchanged,
-    make_entries,
+    make_runs,
     tell_schedule,
 )
-from dnn_reco.training.distributed import Ranks
+from dnn_reco.training.distributed import DistributedContext
 from dnn_reco.training.resource_estimate import iterations_within
-from dnn_reco.training.timing import measure_pace
+from dnn_reco.training.timing import measure_step_time
 from dnn_reco.training.trainer import Training
-from dnn_reco.workers import available_cpus, processes_of_training
+from dnn_reco.workers import available_cpus, world_size
 
 _log = logging.getLogger(__name__)
 
@@ -91,37 +91,35 @@ class CompareSettings:
 
 def run_compare(configs: Sequence[Config], settings: CompareSettings) -> int:
     """Train all configs with equal budgets, evaluate them, and tell; returns the exit code."""
-    if processes_of_training() > 1:
+    if world_size() > 1:
         raise ConfigError("compare runs in one process: start it without torchrun")
-    entries = make_entries(
-        configs, settings.out, settings.seed, settings.test_data, settings.cache_dir
-    )
-    check_files(entries, settings.allow_overlap)
-    names = [entry.name for entry in entries]
+    runs = make_runs(configs, settings.out, settings.seed, settings.test_data, settings.cache_dir)
+    check_files(runs, settings.allow_overlap)
+    names = [run.name for run in runs]
     if settings.ensemble:
         check_ensemble(names)
     _import_slow_modules()
     try:
         held_out = [
             open_held_out(
-                entry.config(), entry.files("test_data_file"), entry.cache_dir, _threads(settings)
+                run.config(), run.files("test_data_file"), run.cache_dir, _threads(settings)
             )
-            for entry in entries
+            for run in runs
         ]
         check_comparable(names, held_out, settings.ensemble)
         check_budget(settings.out, settings.seconds, settings.iterations)
-        for entry in entries:
-            _log.info("\nPreparing %s", entry.name)
-            _make_ready(entry, settings)
-        for number, entry in enumerate(entries, start=1):
-            _log.info("\nTraining %s (%d of %d)", entry.name, number, len(entries))
-            code = _train(entry, settings)
+        for run in runs:
+            _log.info("\nPreparing %s", run.name)
+            _make_ready(run, settings)
+        for number, run in enumerate(runs, start=1):
+            _log.info("\nTraining %s (%d of %d)", run.name, number, len(runs))
+            code = _train(run, settings)
             if code is not None:
                 return code
         device = choose_device(settings.device)
-        trained = [trained_by(entry.settled(), entry.name, device, 1) for entry in entries]
-        efforts = [_effort(entry, each) for entry, each in zip(entries, trained, strict=True)]
-        evaluate(trained, efforts, held_out, settings.ensemble, _threads(settings), settings.out)
+        trained = [trained_by(run.fixed_config(), run.name, device, 1) for run in runs]
+        costs = [_effort(run, each) for run, each in zip(runs, trained, strict=True)]
+        evaluate(trained, costs, held_out, settings.ensemble, _threads(settings), settings.out)
     except KeyboardInterrupt:
         _log.info("Stopped. What is trained so far is kept; the same command goes on from there.")
     return 0
@@ -137,62 +135,64 @@ def _threads(settings: CompareSettings) -> int:
     return settings.num_threads or available_cpus()
 
 
-def _make_ready(entry: Entry, settings: CompareSettings) -> None:
+def _make_ready(run: ComparisonRun, settings: CompareSettings) -> None:
     """Do all that comes before a training, so that mistakes show before the first one begins."""
-    begun = entry.begun()
-    if begun is not None:
-        check_unchanged(entry, begun)
+    previous_config = run.previous_config()
+    if previous_config is not None:
+        check_unchanged(run, previous_config)
         return
-    tell_schedule(entry)
-    make_transformation(entry.config(), settings.num_threads, entry.cache_dir, overwrite=False)
-    open_data = partial(open_all_data, cache_dir=entry.cache_dir)
-    trial = prepare(entry.config(), settings.device, settings.num_threads, open_data, Ranks())
+    tell_schedule(run)
+    make_transformation(run.config(), settings.num_threads, run.cache_dir, overwrite=False)
+    open_data = partial(open_all_data, cache_dir=run.cache_dir)
+    trial = prepare(
+        run.config(), settings.device, settings.num_threads, open_data, DistributedContext()
+    )
     iterations = settings.iterations
     if settings.seconds is not None:
-        iterations = _iterations_within(settings.seconds, trial, entry)
+        iterations = _iterations_within(settings.seconds, trial, run)
     assert iterations is not None
-    entry.settle(iterations)
+    run.fix_config(iterations)
 
 
-def _iterations_within(seconds: float, trial: Training, entry: Entry) -> int:
+def _iterations_within(seconds: float, trial: Training, run: ComparisonRun) -> int:
     """How many iterations of a training fit into a time; the trial is used up in measuring it."""
     measuring = min(max(_SHARE_TO_MEASURE * seconds, _LEAST_SECONDS), _MOST_SECONDS)
     try:
-        with temporary_beside(entry.folder) as folder:
-            pace = measure_pace(trial, 0, folder, measuring, lambda share: None)
+        with temporary_beside(run.folder) as folder:
+            timings = measure_step_time(trial, 0, folder, measuring, lambda share: None)
     except TrainingError as error:
         raise TrainingError(
-            f"'{entry.name}' diverges in the iterations that were tried: 'dnn-reco train' stops "
+            f"'{run.name}' diverges in the iterations that were tried: 'dnn-reco train' stops "
             "there, too, and says why"
         ) from error
-    iterations = iterations_within(seconds, trial.plan, pace)
-    step = pace.step + pace.choosing
+    iterations = iterations_within(seconds, trial.settings, timings)
+    step = timings.step + timings.choosing
     _log.info("An iteration takes %.4g s: %s fit into %g s.", step, f"{iterations:,}", seconds)
     return iterations
 
 
-def _train(entry: Entry, settings: CompareSettings) -> int | None:
+def _train(run: ComparisonRun, settings: CompareSettings) -> int | None:
     """Train what is left to train; returns an exit code if a signal came."""
-    config = entry.settled()
+    config = run.fixed_config()
     if is_done(config):
-        _log.info("Trained already, in '%s'.", entry.folder)
+        _log.info("Trained already, in '%s'.", run.folder)
         return None
     training = prepare_to_go_on(
-        config, settings.device, settings.num_threads, entry.cache_dir, True, Ranks()
+        config, settings.device, settings.num_threads, run.cache_dir, True, DistributedContext()
     )
-    with (entry.folder / _PRINT_OUT).open("a", buffering=1) as file, redirect_stdout(file):
+    with (run.folder / _PRINT_OUT).open("a", buffering=1) as file, redirect_stdout(file):
         start = time.perf_counter()
         received, _ = train_stage(training, config)
-        entry.add_seconds(time.perf_counter() - start)
+        run.add_seconds(time.perf_counter() - start)
     code = farewell(training, received, settings.checkpoint_exit_code)
     return None if received is None else code
 
 
-def _effort(entry: Entry, trained: Trained) -> Effort:
-    config = entry.settled()
-    return Effort(
+def _effort(run: ComparisonRun, trained: TrainedModel) -> TrainingCost:
+    config = run.fixed_config()
+    return TrainingCost(
         iterations=config.training.num_training_iterations,
         num_events=config.training.num_training_iterations * config.general.batch_size,
-        seconds=entry.seconds,
+        seconds=run.seconds,
         num_weights=trained.num_weights,
     )

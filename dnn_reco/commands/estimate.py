@@ -19,14 +19,14 @@ from dnn_reco.checkpoint_file import Checkpoint, load_latest
 from dnn_reco.cluster import CLUSTERS
 from dnn_reco.commands.train import all_is_done, num_weights, out_of_patience, prepare
 from dnn_reco.config import TRAINING_KEYS, Config
-from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import event_store
 from dnn_reco.data.store import free_space
-from dnn_reco.data.store_preview import Amount, Look, look_at
+from dnn_reco.data.store_preview import StoredAmount, StorePreview, preview_store
 from dnn_reco.errors import TrainingError
 from dnn_reco.files import existing_part, find_files
 from dnn_reco.training import resource_estimate
-from dnn_reco.training.distributed import Ranks
+from dnn_reco.training.distributed import DistributedContext
 from dnn_reco.training.metrics import device_name, memory_in_use, peak_memory
 from dnn_reco.training.resource_estimate import (
     Item,
@@ -35,8 +35,8 @@ from dnn_reco.training.resource_estimate import (
     size_in_words,
     time_in_words,
 )
-from dnn_reco.training.settings import TrainingPlan
-from dnn_reco.training.timing import Pace, measure_pace
+from dnn_reco.training.settings import TrainerSettings
+from dnn_reco.training.timing import StepTimings, measure_step_time
 from dnn_reco.training.trainer import Training
 
 SECONDS = 12.0
@@ -51,17 +51,17 @@ _CPU = torch.device("cpu")
 class Data:
     """A look at the data, and the bytes of memory in use while the rest of the store is built."""
 
-    training: Look
-    validation: Look
+    training: StorePreview
+    validation: StorePreview
     memory: float
 
     @property
-    def built(self) -> Amount:
+    def built(self) -> StoredAmount:
         """What the event store has."""
         return self.training.built + self.validation.built
 
     @property
-    def to_build(self) -> Amount:
+    def to_build(self) -> StoredAmount:
         """What it lacks."""
         return self.training.to_build + self.validation.to_build
 
@@ -71,8 +71,8 @@ class Stage:
     """What was found out about a stage, or about what is left of it."""
 
     span: Span
-    plan: TrainingPlan
-    pace: Pace
+    settings: TrainerSettings
+    timings: StepTimings
     items: tuple[Item, ...]
 
 
@@ -183,14 +183,14 @@ class _SampledData:
 
     def __init__(self, cache_dir: str | None) -> None:
         self._cache_dir = cache_dir
-        self.looks: list[Data] = []
+        self.previews: list[Data] = []
 
-    def __call__(self, config: Config, threads: int) -> tuple[EventSet, EventSet]:
+    def __call__(self, config: Config, threads: int) -> tuple[EventDataset, EventDataset]:
         store = event_store(config, self._cache_dir)
         jobs = min(config.general.num_jobs, threads)
         before = memory_in_use(_CPU).get("process", 0.0)
         training, validation = (
-            look_at(store, find_files(getattr(config.data_files, key), key), jobs)
+            preview_store(store, find_files(getattr(config.data_files, key), key), jobs)
             for key in ("training_data_file", "validation_data_file")
         )
         peak = peak_memory(_CPU)["process"]
@@ -198,7 +198,7 @@ class _SampledData:
         building = resource_estimate.memory_while_building(
             1e6 * peak, 1e6 * (peak - before), workers
         )
-        self.looks.append(Data(training, validation, building))
+        self.previews.append(Data(training, validation, building))
         return training.events, validation.events
 
 
@@ -216,20 +216,20 @@ def _find_out(
     """
     measured: list[Stage] = []
     for span, config in stages:
-        training = prepare(config, device, num_threads, open_data, Ranks())
+        training = prepare(config, device, num_threads, open_data, DistributedContext())
         if checkpoint is not None and not measured:
             training.restore(checkpoint)
         if training.out_of_patience:
             return f"Nothing to do: {out_of_patience(training)}"
-        plan = training.plan
-        pace = _measure(training, span, folder / str(span.stage))
+        settings = training.settings
+        timings = _measure(training, span, folder / str(span.stage))
         set_events = min(
-            config.training.validation_events, open_data.looks[-1].validation.whole.events
+            config.training.validation_events, open_data.previews[-1].validation.whole.events
         )
-        items = tuple(resource_estimate.training_items(span, plan, pace, set_events))
-        measured.append(Stage(span, plan, pace, items))
+        items = tuple(resource_estimate.training_items(span, settings, timings, set_events))
+        measured.append(Stage(span, settings, timings, items))
     memory = peak_memory(training.device)
-    data = open_data.looks[0]  # later ones have the sample of the first
+    data = open_data.previews[0]  # later ones have the sample of the first
     return Findings(
         data=data,
         stages=tuple(measured),
@@ -241,7 +241,7 @@ def _find_out(
     )
 
 
-def _measure(training: Training, span: Span, folder: Path) -> Pace:
+def _measure(training: Training, span: Span, folder: Path) -> StepTimings:
     with tqdm(
         total=1.0,
         desc="Measuring",
@@ -254,7 +254,7 @@ def _measure(training: Training, span: Span, folder: Path) -> Pace:
             bar.update(share - bar.n)
 
         try:
-            return measure_pace(training, span.first, folder, SECONDS, tell)
+            return measure_step_time(training, span.first, folder, SECONDS, tell)
         except TrainingError as error:
             raise TrainingError(
                 "the training diverges in the iterations that were tried, so there is nothing to "
@@ -306,7 +306,7 @@ def _data_lines(data: Data, config: Config, cache_dir: str | None) -> Iterator[s
         yield _row("", "THERE IS NOT ENOUGH SPACE for it: choose another folder with --cache-dir")
 
 
-def _events(look: Look) -> str:
+def _events(look: StorePreview) -> str:
     events, files = look.whole.events, look.whole.files
     number = f"about {_rounded(events):,}" if look.to_build.files else f"{events:,}"
     return f"{number} in {files:,} file(s)"
@@ -319,12 +319,12 @@ def _rounded(number: int) -> int:
 
 def _checkpoint_lines(found: Findings, config: Config) -> Iterator[str]:
     last = found.stages[-1]
-    if last.plan.checkpoints is None:
+    if last.settings.checkpoints is None:
         yield _row("Checkpoints", "none (model_save_model is False)")
         return
-    size = last.pace.checkpoint_bytes
-    has_best = any(stage.pace.set_events for stage in found.stages)
-    kept = resource_estimate.checkpoints_kept(last.span.last, last.plan)
+    size = last.timings.checkpoint_bytes
+    has_best = any(stage.timings.set_events for stage in found.stages)
+    kept = resource_estimate.checkpoints_kept(last.span.last, last.settings)
     best = " and the best one" if has_best else ""
     yield _row(
         "Checkpoints",
@@ -334,12 +334,12 @@ def _checkpoint_lines(found: Findings, config: Config) -> Iterator[str]:
 
 
 def _title(stage: Stage, num_stages: int) -> str:
-    span, batch_size = stage.span, stage.plan.batch_size
+    span, timings, batch_size = stage.span, stage.timings, stage.settings.batch_size
     name = f"Stage {span.stage + 1} of {num_stages}" if num_stages > 1 else "Training"
     return (
         f"{name}, iterations {span.first:,} to {span.last:,} in batches of {batch_size:,}: "
-        f"{stage.plan.batch_size / (stage.pace.step + stage.pace.choosing):,.0f} events/s, "
-        f"{stage.pace.waiting:.1%} of the time waiting for data"
+        f"{batch_size / (timings.step + timings.choosing):,.0f} events/s, "
+        f"{timings.waiting:.1%} of the time waiting for data"
     )
 
 
@@ -351,7 +351,7 @@ def _item_lines(stage: Stage) -> Iterator[str]:
 
 def _total_lines(found: Findings) -> Iterator[str]:
     last = found.stages[-1]
-    early = ", unless it stops early" if last.plan.patience is not None else ""
+    early = ", unless it stops early" if last.settings.patience is not None else ""
     build = found.data.to_build
     store = " with building the event store" if build.files else ""
     yield _row("Time", f"about {time_in_words(found.seconds)}{store}{early}")

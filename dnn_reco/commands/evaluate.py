@@ -9,9 +9,9 @@ from pathlib import Path
 from dnn_reco.checkpoint_file import latest_iterations
 from dnn_reco.config import Config
 from dnn_reco.errors import ConfigError, DataError
-from dnn_reco.evaluation.comparison_report import Effort
+from dnn_reco.evaluation.comparison_report import TrainingCost
 from dnn_reco.evaluation.held_out import (
-    Trained,
+    TrainedModel,
     check_comparable,
     check_ensemble,
     evaluate,
@@ -68,8 +68,8 @@ class _Candidate:
     """A network that is to be evaluated: its config, the network, and what it took to train it."""
 
     config: Config
-    trained: Trained
-    effort: Effort
+    trained: TrainedModel
+    cost: TrainingCost
 
 
 def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: EvaluateSettings) -> None:
@@ -98,8 +98,8 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
     ]
     check_comparable(names, held_out, settings.ensemble)
     trained = [each.trained for each in candidates]
-    efforts = [each.effort for each in candidates]
-    evaluate(trained, efforts, held_out, settings.ensemble, threads, settings.out)
+    costs = [each.cost for each in candidates]
+    evaluate(trained, costs, held_out, settings.ensemble, threads, settings.out)
 
 
 def _load(network: tuple[Config, ...] | Path, settings: EvaluateSettings) -> _Candidate:
@@ -107,8 +107,10 @@ def _load(network: tuple[Config, ...] | Path, settings: EvaluateSettings) -> _Ca
     if isinstance(network, Path):
         model = load_model_folder(network, device, settings.allow_code)
         labels = trained_labels(model.config, model.spec)
-        trained = Trained(network.resolve().name, labels, model.spec, model.network)
-        return _Candidate(model.config, trained, Effort(None, None, None, trained.num_weights))
+        trained = TrainedModel(network.resolve().name, labels, model.spec, model.network)
+        return _Candidate(
+            model.config, trained, TrainingCost(None, None, None, trained.num_weights)
+        )
     *earlier, config = network
     config.require("model_checkpoint_path", "trafo_model_path")
     iterations = latest_iterations(Path(config.model.model_checkpoint_path))
@@ -117,7 +119,9 @@ def _load(network: tuple[Config, ...] | Path, settings: EvaluateSettings) -> _Ca
             config = stage
     trained = trained_by(config, _name(config.paths[-1]), device, settings.checkpoints)
     num_events = None if earlier else iterations * config.general.batch_size
-    return _Candidate(config, trained, Effort(iterations, num_events, None, trained.num_weights))
+    return _Candidate(
+        config, trained, TrainingCost(iterations, num_events, None, trained.num_weights)
+    )
 
 
 def _name(path: Path) -> str:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from dnn_reco.config import TRAFO_KEYS, Config
 from dnn_reco.data.build import open_events
-from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import event_store, transform_settings
 from dnn_reco.data.sampling import EventOrder
 from dnn_reco.errors import DataError, ModelError
@@ -92,7 +92,7 @@ def make_transformation(
 
 
 def fit_transformation(
-    events: EventSet,
+    events: EventDataset,
     settings: TransformSettings,
     dom_init_values: np.ndarray,
     num_events: int,
@@ -121,7 +121,7 @@ def fit_transformation(
     ) as bar:
         for start in range(0, len(numbers), _BLOCK):
             block = events.read(numbers[start : start + _BLOCK])
-            fit.add(block.dom, block.features, block.labels, block.misc)
+            fit.add(block.hits.dom, block.hits.features, block.labels, block.misc)
             bar.update(len(block.labels))
     return fit.result()
 

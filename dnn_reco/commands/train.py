@@ -14,7 +14,7 @@ import torch
 from dnn_reco.checkpoint_file import KEEP_ALL, Checkpoint, Progress, load_latest
 from dnn_reco.config import TRAINING_KEYS, Config, OptimizerSettings, resolve
 from dnn_reco.data.build import open_events
-from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import event_store, label_weight, label_weights, transform_settings
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.errors import ConfigError, DataError
@@ -22,7 +22,7 @@ from dnn_reco.files import find_files, temporary_beside
 from dnn_reco.inference.trained_model import choose_device
 from dnn_reco.modules.loss.special_labels import check_special_labels
 from dnn_reco.nn.from_config import float_type, make_network, network_spec
-from dnn_reco.nn.interface import Network, NetworkSpec, share_of_hits_cut
+from dnn_reco.nn.interface import Network, NetworkSpec, share_of_hits_truncated
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.nn.memory import keep_freed_memory
 from dnn_reco.provenance import (
@@ -31,17 +31,17 @@ from dnn_reco.provenance import (
     write_config_record,
     write_training_steps,
 )
-from dnn_reco.training.distributed import Ranks, join_ranks
+from dnn_reco.training.distributed import DistributedContext, init_distributed
 from dnn_reco.training.evaluation_hook import EvaluationHook
 from dnn_reco.training.event_weights import EventWeights
-from dnn_reco.training.from_config import resident_events, training_predictor
-from dnn_reco.training.gradients import GradientCleaner, GradientMean
+from dnn_reco.training.from_config import device_events, training_predictor
+from dnn_reco.training.gradients import GradientAccumulator, NonFiniteGradientFilter
 from dnn_reco.training.label_weights import LabelWeights
 from dnn_reco.training.metrics import device_name
 from dnn_reco.training.objectives import Objective
 from dnn_reco.training.optimizers import choose_optimizer, ema_decay, make_optimizer
-from dnn_reco.training.selection_from_config import make_selection, selection_marks
-from dnn_reco.training.settings import TrainingPlan
+from dnn_reco.training.selection_from_config import make_selection, selection_criteria
+from dnn_reco.training.settings import TrainerSettings
 from dnn_reco.training.trainer import Training
 from dnn_reco.training.validation_set import ValidationSet, read_validation_set
 from dnn_reco.transform import check_settings, load_transformation
@@ -50,7 +50,7 @@ from dnn_reco.workers import available_cpus
 _log = logging.getLogger(__name__)
 
 # From a config and the number of threads: training and validation events.
-OpenData = Callable[[Config, int], tuple[EventSet, EventSet]]
+OpenData = Callable[[Config, int], tuple[EventDataset, EventDataset]]
 
 
 def run_stages(
@@ -74,10 +74,12 @@ def run_stages(
                 "training_stages hand the network on by checkpoints, which 'model_save_model: "
                 "False' forbids: remove one of the two"
             )
-    with join_ranks(device) as ranks:
-        if not ranks.is_first:
+    with init_distributed(device) as distributed:
+        if not distributed.is_main_process:
             logging.getLogger("dnn_reco").setLevel(logging.ERROR)
-        return _run_stages(stages, device, num_threads, cache_dir, checkpoint_exit_code, ranks)
+        return _run_stages(
+            stages, device, num_threads, cache_dir, checkpoint_exit_code, distributed
+        )
 
 
 def _run_stages(
@@ -86,7 +88,7 @@ def _run_stages(
     num_threads: int,
     cache_dir: str | None,
     checkpoint_exit_code: int | None,
-    ranks: Ranks,
+    distributed: DistributedContext,
 ) -> int:
     restore = stages[0].model.model_restore_model
     for number, config in enumerate(stages, start=1):
@@ -95,8 +97,10 @@ def _run_stages(
             _log.info("Stage %d of %d%s.", number, len(stages), " is done" if done else "")
             if done:
                 continue
-        with ranks.first_goes_first():  # it builds the event store, and tells of mistakes
-            training = prepare_to_go_on(config, device, num_threads, cache_dir, restore, ranks)
+        with distributed.main_process_first():  # it builds the event store, and tells of mistakes
+            training = prepare_to_go_on(
+                config, device, num_threads, cache_dir, restore, distributed
+            )
         received, has_run = train_stage(training, config)
         if received is not None or training.out_of_patience:
             break
@@ -121,7 +125,7 @@ def prepare_to_go_on(
     num_threads: int,
     cache_dir: str | None,
     restore: bool,
-    ranks: Ranks,
+    distributed: DistributedContext,
 ) -> Training:
     """All that a stage of a training needs, with the state that it goes on from.
 
@@ -131,8 +135,8 @@ def prepare_to_go_on(
         Whether to go on from the latest checkpoint.
     """
     open_data = partial(open_all_data, cache_dir=cache_dir)
-    training = prepare(config, device, num_threads, open_data, ranks)
-    checkpoint = _find_checkpoint(config, restore, ranks)
+    training = prepare(config, device, num_threads, open_data, distributed)
+    checkpoint = _find_checkpoint(config, restore, distributed)
     if checkpoint is not None:
         training.restore(checkpoint)
     return training
@@ -143,7 +147,7 @@ def prepare(
     device: str,
     num_threads: int,
     open_data: OpenData,
-    ranks: Ranks,
+    distributed: DistributedContext,
 ) -> Training:
     """All that a stage of a training needs, as it is before the first iteration.
 
@@ -152,7 +156,7 @@ def prepare(
     open_data
         Gives the training and the validation events of a config.
     """
-    torch_device = _device_of_rank(device, ranks)
+    torch_device = _device_of_rank(device, distributed)
     threads = num_threads or available_cpus()
     torch.set_num_threads(threads)
     keep_freed_memory()
@@ -163,20 +167,20 @@ def prepare(
     network = make_network(config, spec, torch_device)
     objectives = _make_objectives(config, network)
     _check_losses(config, objectives, spec)
-    marks = selection_marks(config, spec)
+    criteria = selection_criteria(config, spec)
     event_weights, evaluation = _user_functions(config, spec)
     plan = _make_plan(config)
-    if plan.batch_size < ranks.count:
+    if plan.batch_size < distributed.world_size:
         raise ConfigError(
-            f"a batch_size of {plan.batch_size} cannot be shared by {ranks.count} processes: raise "
-            "it, or start fewer"
+            f"a batch_size of {plan.batch_size} cannot be shared by "
+            f"{distributed.world_size} processes: raise it, or start fewer"
         )
     training_events, validation_events = open_data(config, threads)
     _check_columns(training_events, validation_events)
     check_settings(transformation, transform_settings(config, training_events.names), path)
     weights = label_weights(config, spec.label_names)
     label_transform = LabelTransform(transformation).to(torch_device)
-    selection = make_selection(config, marks, network, label_transform, spec, training_events)
+    selection = make_selection(config, criteria, network, label_transform, spec, training_events)
     validation_set = _validation_set(config, validation_events, event_weights)
     return Training(
         network,
@@ -197,35 +201,35 @@ def prepare(
         evaluation,
         validation_set,
         selection,
-        ranks,
+        distributed,
         training_predictor(config, network, torch_device),
-        resident_events(config.training.data_on_device, training_events, torch_device),
+        device_events(config.training.data_on_device, training_events, torch_device),
     )
 
 
-def _device_of_rank(name: str, ranks: Ranks) -> torch.device:
+def _device_of_rank(name: str, distributed: DistributedContext) -> torch.device:
     """The device that a user asks for; several processes on a machine take a GPU each."""
     device = choose_device(name)
-    if device.type != "cuda" or ranks.count == 1:
+    if device.type != "cuda" or distributed.world_size == 1:
         return device
     if name not in ("auto", "cuda"):
         raise ConfigError(
-            f"--device {name} names one GPU for {ranks.count} processes: say cuda, which gives "
-            "each one of its own (CUDA_VISIBLE_DEVICES chooses which)"
+            f"--device {name} names one GPU for {distributed.world_size} processes: say cuda, "
+            "which gives each one of its own (CUDA_VISIBLE_DEVICES chooses which)"
         )
-    if ranks.local_count > torch.cuda.device_count():
+    if distributed.local_world_size > torch.cuda.device_count():
         raise ConfigError(
-            f"{ranks.local_count} processes on this machine need a GPU each, but there are "
-            f"{torch.cuda.device_count()}: start fewer"
+            f"{distributed.local_world_size} processes on this machine need a GPU each, but there "
+            f"are {torch.cuda.device_count()}: start fewer"
         )
-    device = torch.device("cuda", ranks.local_number)
+    device = torch.device("cuda", distributed.local_rank)
     torch.cuda.set_device(device)
     return device
 
 
 def train_stage(training: Training, config: Config) -> tuple[signal.Signals | None, bool]:
     """Train a stage; returns the signal that ended it, and whether there was anything to do."""
-    plan = training.plan
+    plan = training.settings
     if training.progress.iterations >= plan.num_iterations:
         _log.info("%s", all_is_done(training.progress.iterations, plan.num_iterations))
         return None, False
@@ -255,7 +259,9 @@ def _user_functions(
     return event_weights, evaluation
 
 
-def open_all_data(config: Config, threads: int, cache_dir: str | None) -> tuple[EventSet, EventSet]:
+def open_all_data(
+    config: Config, threads: int, cache_dir: str | None
+) -> tuple[EventDataset, EventDataset]:
     """Training and validation events, from the event store."""
     store = event_store(config, cache_dir)
     jobs = min(config.general.num_jobs, threads)
@@ -276,7 +282,7 @@ def open_all_data(config: Config, threads: int, cache_dir: str | None) -> tuple[
     return training, validation
 
 
-def _check_columns(training: EventSet, validation: EventSet) -> None:
+def _check_columns(training: EventDataset, validation: EventDataset) -> None:
     if training.names != validation.names:
         raise DataError(
             "training_data_file and validation_data_file offer different labels or misc values: "
@@ -284,10 +290,10 @@ def _check_columns(training: EventSet, validation: EventSet) -> None:
         )
 
 
-def _make_plan(config: Config) -> TrainingPlan:
+def _make_plan(config: Config) -> TrainerSettings:
     manager = config.model.model_checkpoint_manager_kwargs
     settings = {name: each.optimizer_settings for name, each in config.optimizers.items()}
-    return TrainingPlan(
+    return TrainerSettings(
         num_iterations=config.training.num_training_iterations,
         batch_size=config.general.batch_size,
         validation_frequency=config.training.validation_frequency,
@@ -314,7 +320,7 @@ def is_done(config: Config) -> bool:
 
 
 def _validation_set(
-    config: Config, events: EventSet, event_weights: EventWeights | None
+    config: Config, events: EventDataset, event_weights: EventWeights | None
 ) -> ValidationSet | None:
     num_events = config.training.validation_events
     if not num_events:
@@ -322,12 +328,14 @@ def _validation_set(
     return read_validation_set(events, num_events, config.general.batch_size, event_weights)
 
 
-def _find_checkpoint(config: Config, restore: bool, ranks: Ranks) -> Checkpoint | None:
+def _find_checkpoint(
+    config: Config, restore: bool, distributed: DistributedContext
+) -> Checkpoint | None:
     """The checkpoint to go on from; an old model is moved away where the config asks to begin."""
     folder = Path(config.model.model_checkpoint_path)
     if restore:
         return load_latest(folder)
-    if not ranks.is_first:
+    if not distributed.is_main_process:
         return None
     moved = retire(folder, Path(config.general.log_path)) if config.model.model_save_model else None
     if moved is not None:
@@ -371,8 +379,10 @@ def _make_objective(
         l1=settings.l1_regularization,
         l2=settings.l2_regularization,
         schedule=choice.schedule,
-        gradient_mean=GradientMean(parameters, settings.accumulate_steps),
-        cleaner=GradientCleaner(values[0].device) if settings.remove_nan_gradients else None,
+        accumulator=GradientAccumulator(parameters, settings.accumulate_steps),
+        gradient_filter=NonFiniteGradientFilter(values[0].device)
+        if settings.remove_nan_gradients
+        else None,
         clipping=choice.clipping.at_most(settings.clip_gradients_value),
         weight_decay=choice.weight_decay,
     )
@@ -409,7 +419,7 @@ def num_weights(training: Training) -> int:
 
 
 def _announce(training: Training) -> None:
-    count = training.ranks.count
+    count = training.distributed.world_size
     _log.info(
         "Network: %s trainable weights, on %s%s.",
         f"{num_weights(training):,}",
@@ -429,15 +439,15 @@ def farewell(
 ) -> int:
     """Say how things stand; returns the exit code."""
     done = training.progress.iterations
-    folder = training.plan.checkpoints
+    folder = training.settings.checkpoints
     saved = f"saved in '{folder}'" if folder else "nothing is saved (model_save_model is False)"
     if done == 0:
         saved = "so there is nothing to save yet"
-    if hits_cut := share_of_hits_cut(training.network):
+    if hits_truncated := share_of_hits_truncated(training.network):
         _log.info(
             "%.2g %% of the hits were not read: of bright events only those of the highest charge "
             "are, as many as max_tokens in model_kwargs says. More cost time.",
-            100 * hits_cut,
+            100 * hits_truncated,
         )
     if training.out_of_patience:
         _log.info("Stopping early: %s", out_of_patience(training))

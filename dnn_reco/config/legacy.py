@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dnn_reco.config.sources import KeyPath, Mark, Origin, Written, mark_of
+from dnn_reco.config.sources import KeyPath, Origin, RawConfig, SourceLocation, locate
 
 _MODULES = "dnn_reco.modules"
 
@@ -87,18 +87,18 @@ class Translated:
     origins: dict[str, Origin] = field(default_factory=dict)
     renamed: dict[KeyPath, KeyPath] = field(default_factory=dict)
 
-    def mark(self, at: KeyPath, written: Written) -> Mark | None:
+    def mark(self, at: KeyPath, raw: RawConfig) -> SourceLocation | None:
         """Where the value at a newer key path was written."""
         for depth in range(len(at), 0, -1):
             if at[:depth] in self.renamed:
-                return mark_of(written.marks, (*self.renamed[at[:depth]], *at[depth:]))
-        return mark_of(written.marks, at)
+                return locate(raw.locations, (*self.renamed[at[:depth]], *at[depth:]))
+        return locate(raw.locations, at)
 
-    def nested_origins(self, written: Written) -> dict[str, Origin]:
+    def nested_origins(self, raw: RawConfig) -> dict[str, Origin]:
         """Origin of each key inside a mapping, by its dotted name in the newer spelling."""
         newer = {older: at for at, older in self.renamed.items()}
         origins = {}
-        for at, mark in written.marks.items():
+        for at, mark in raw.locations.items():
             depth = next((d for d in range(len(at), 0, -1) if at[:d] in newer), 0)
             dotted = ".".join(map(str, (*newer.get(at[:depth], ()), *at[depth:])))
             if "." in dotted:
@@ -106,7 +106,7 @@ class Translated:
         return origins
 
 
-def translate(values: Mapping[str, Any], written: Written, problems: list[str]) -> Translated:
+def translate(values: Mapping[str, Any], raw: RawConfig, problems: list[str]) -> Translated:
     """Translate settings to the newer spelling.
 
     Parameters
@@ -123,25 +123,25 @@ def translate(values: Mapping[str, Any], written: Written, problems: list[str]) 
     for key, value in given.items():
         if key not in OLDER_KEYS:
             result.values[key] = value
-            result.origins[key] = _origin(key, written)
+            result.origins[key] = _origin(key, raw)
     for key, names in CLASSES.items():
-        dotted = _dotted_names(given, (), names, written, problems)
+        dotted = _dotted_names(given, (), names, raw, problems)
         if dotted:
-            _put(result, (key,), dotted[0], (names.name,), written, problems)
-    _translate_model_kwargs(given, result, written, problems)
+            _put(result, (key,), dotted[0], (names.name,), raw, problems)
+    _translate_model_kwargs(given, result, raw, problems)
     for key in values.keys() - given.keys() - result.values.keys() - OLDER_KEYS:
         result.values[key] = None
-        result.origins[key] = _origin(key, written)
+        result.origins[key] = _origin(key, raw)
     if isinstance(given.get("model_optimizer_dict"), dict):
         result.values["model_optimizer_dict"] = {
-            name: _translate_optimizer(name, settings, result, written, problems)
+            name: _translate_optimizer(name, settings, result, raw, problems)
             for name, settings in given["model_optimizer_dict"].items()
         }
     return result
 
 
-def _origin(key: str, written: Written) -> Origin:
-    mark = mark_of(written.marks, (key,))
+def _origin(key: str, raw: RawConfig) -> Origin:
+    mark = locate(raw.locations, (key,))
     return Origin("file", key, mark.path, mark.line) if mark else Origin("override", key)
 
 
@@ -150,7 +150,7 @@ def _put(
     at: tuple[str, ...],
     value: Any,
     written_at: KeyPath,
-    written: Written,
+    raw: RawConfig,
     problems: list[str],
 ) -> None:
     """Set a top-level key, or a key inside a top-level mapping, unless it contradicts another."""
@@ -161,14 +161,14 @@ def _put(
     if at[-1] in target:
         if target[at[-1]] != value:
             problems.append(
-                f"{mark_of(written.marks, written_at)}: '{older}' says {value!r}, but '{newer}' "
-                f"({result.mark(at, written)}) says {target[at[-1]]!r}: these are two spellings of "
+                f"{locate(raw.locations, written_at)}: '{older}' says {value!r}, but '{newer}' "
+                f"({result.mark(at, raw)}) says {target[at[-1]]!r}: these are two spellings of "
                 "one thing, keep only one of them"
             )
         return
     target[at[-1]] = value
     result.renamed[at] = written_at
-    origin = _origin(str(written_at[0]), written)
+    origin = _origin(str(written_at[0]), raw)
     result.origins[newer] = origin
     result.origins.setdefault(at[0], origin)
 
@@ -177,7 +177,7 @@ def _dotted_names(
     settings: Mapping[str, Any],
     below: KeyPath,
     names: ClassName,
-    written: Written,
+    raw: RawConfig,
     problems: list[str],
 ) -> list[str]:
     """Dotted names that a pair of older file and name keys stands for; empty if not given."""
@@ -186,7 +186,7 @@ def _dotted_names(
         return []
     present = names.file if files is not None else names.name
     absent = names.name if files is not None else names.file
-    where = mark_of(written.marks, (*below, present))
+    where = locate(raw.locations, (*below, present))
     if files is None or functions is None:
         problems.append(
             f"{where}: '{present}' is given without '{absent}': both are needed together"
@@ -207,7 +207,7 @@ def _dotted_names(
 
 
 def _translate_model_kwargs(
-    given: Mapping[str, Any], result: Translated, written: Written, problems: list[str]
+    given: Mapping[str, Any], result: Translated, raw: RawConfig, problems: list[str]
 ) -> None:
     """Move the older top-level keys of the network into `model_kwargs`."""
     inside = given.get("model_kwargs", {})
@@ -226,20 +226,20 @@ def _translate_model_kwargs(
         if len(written_at) == 1 and key in _METHODS and isinstance(value, dict):
             value = {"method_list": _METHODS[key], **value}
         at = ("model_kwargs", MODEL_KWARGS[key])
-        _put(result, at, value, written_at, written, problems)
+        _put(result, at, value, written_at, raw, problems)
     if _KEEP_LIST in given:
-        for position, (key, value) in enumerate(_keep_probabilities(given, written, problems)):
-            _put(result, ("model_kwargs", key), value, (_KEEP_LIST, position), written, problems)
+        for position, (key, value) in enumerate(_keep_probabilities(given, raw, problems)):
+            _put(result, ("model_kwargs", key), value, (_KEEP_LIST, position), raw, problems)
 
 
 def _keep_probabilities(
-    given: Mapping[str, Any], written: Written, problems: list[str]
+    given: Mapping[str, Any], raw: RawConfig, problems: list[str]
 ) -> list[tuple[str, Any]]:
     """The four keep probabilities of the older list; what a shorter list leaves out is 1."""
     values = given[_KEEP_LIST]
     if not isinstance(values, list) or len(values) > len(KEEP_PROBABILITIES):
         problems.append(
-            f"{mark_of(written.marks, (_KEEP_LIST,))}: '{_KEEP_LIST}' is {values!r}; allowed: a "
+            f"{locate(raw.locations, (_KEEP_LIST,))}: '{_KEEP_LIST}' is {values!r}; allowed: a "
             f"list of up to four probabilities, for {', '.join(KEEP_PROBABILITIES)}"
         )
         return []
@@ -248,7 +248,7 @@ def _keep_probabilities(
 
 
 def _translate_optimizer(
-    name: str, settings: Any, result: Translated, written: Written, problems: list[str]
+    name: str, settings: Any, result: Translated, raw: RawConfig, problems: list[str]
 ) -> Any:
     """One entry of `model_optimizer_dict` in the newer spelling."""
     if not isinstance(settings, dict):
@@ -261,15 +261,15 @@ def _translate_optimizer(
         short = optimizer.removesuffix("Optimizer")
         translated["optimizer"] = _OPTIMIZERS.get(short, short)
     below = ("model_optimizer_dict", name)
-    losses = _dotted_names(settings, below, LOSS, written, problems)
+    losses = _dotted_names(settings, below, LOSS, raw, problems)
     newer = translated.get("loss_class")
     if losses and newer is None:
         translated["loss_class"] = losses
         result.renamed[(*below, "loss_class")] = (*below, LOSS.name)
     elif losses and losses != (newer if isinstance(newer, list) else [newer]):
         problems.append(
-            f"{mark_of(written.marks, (*below, LOSS.name))}: '{LOSS.file}' and '{LOSS.name}' say "
-            f"{losses!r}, but 'loss_class' ({mark_of(written.marks, (*below, 'loss_class'))}) says "
+            f"{locate(raw.locations, (*below, LOSS.name))}: '{LOSS.file}' and '{LOSS.name}' say "
+            f"{losses!r}, but 'loss_class' ({locate(raw.locations, (*below, 'loss_class'))}) says "
             f"{newer!r}: these are two spellings of one thing, keep only one of them"
         )
     return translated

@@ -14,9 +14,9 @@ from dnn_reco.config.key_lists import (
 )
 from dnn_reco.config.legacy import OLDER_KEYS, Translated, translate
 from dnn_reco.config.placeholders import fill_iterations, fill_placeholders
-from dnn_reco.config.schema import FIELDS, Group
+from dnn_reco.config.schema import FIELDS, SettingsGroup
 from dnn_reco.config.settings import Config
-from dnn_reco.config.sources import KeyPath, Notice, Origin, Written, read_files
+from dnn_reco.config.sources import KeyPath, Notice, Origin, RawConfig, read_files
 from dnn_reco.config.stages import ITERATIONS, STAGES, wrong_stages
 from dnn_reco.config.validate import Where, nearest, unknown_nested_keys, validate_groups
 from dnn_reco.errors import ConfigError
@@ -89,26 +89,26 @@ def load_config(
         if key not in FIELDS
     ]
     name = "__".join(path.name.replace(".yaml", "").replace(".yml", "") for path in files)
-    written = read_files(files, problems)
+    raw = read_files(files, problems)
     if stage is not None:
-        written = written.with_entry(STAGES, stage)
-    elif written.values.get(STAGES):
-        problems += wrong_stages(written)
+        raw = raw.with_entry(STAGES, stage)
+    elif raw.values.get(STAGES):
+        problems += wrong_stages(raw)
         if not problems:
-            iterations = sum(entry[ITERATIONS] for entry in written.values[STAGES])
+            iterations = sum(entry[ITERATIONS] for entry in raw.values[STAGES])
             overrides = {ITERATIONS: iterations, **overrides}
     filled = fill_placeholders(
-        {**written.values, **overrides},
+        {**raw.values, **overrides},
         {"config_name": name, **_plain_defaults()},
-        lambda key: _place((key,), Translated(), written, overrides),
+        lambda key: _place((key,), Translated(), raw, overrides),
         problems,
     )
     if _OPTIMIZERS in filled:
         filled[_OPTIMIZERS] = fill_iterations(filled[_OPTIMIZERS], filled.get(ITERATIONS))
-    settings = _translate(filled, overrides, written, problems)
+    settings = _translate(filled, overrides, raw, problems)
 
     def where(at: KeyPath) -> str:
-        return _place(at, settings, written, overrides)
+        return _place(at, settings, raw, overrides)
 
     known = {key: value for key, value in settings.values.items() if key in FIELDS}
     groups = validate_groups(known, where, problems)
@@ -117,7 +117,7 @@ def load_config(
     ignored = FIELDS.keys() | RECORD_KEYS | DEAD_KEYS
     extra = {key: value for key, value in settings.values.items() if key not in ignored}
     origins = {key: Origin("default", key) for key in FIELDS}
-    origins |= settings.nested_origins(written) | settings.origins
+    origins |= settings.nested_origins(raw) | settings.origins
     return Config(
         name=name,
         paths=files,
@@ -145,25 +145,23 @@ def _plain_defaults() -> dict[str, Any]:
 def _translate(
     filled: Mapping[str, Any],
     overrides: Mapping[str, Any],
-    written: Written,
+    raw: RawConfig,
     problems: list[str],
 ) -> Translated:
     """Translate what the files say, and put the overrides over it."""
-    of_files = {key: filled[key] for key in written.values if key not in overrides}
-    settings = translate(of_files, written, problems)
+    of_files = {key: filled[key] for key in raw.values if key not in overrides}
+    settings = translate(of_files, raw, problems)
     for key in overrides:
         settings.values[key] = filled[key]
         settings.origins[key] = Origin("override", key)
     return settings
 
 
-def _place(
-    at: KeyPath, settings: Translated, written: Written, overrides: Mapping[str, Any]
-) -> str:
+def _place(at: KeyPath, settings: Translated, raw: RawConfig, overrides: Mapping[str, Any]) -> str:
     """Where a value stands, for a message."""
     if at[0] in overrides:
         return "override"
-    return str(settings.mark(at, written) or "default")
+    return str(settings.mark(at, raw) or "default")
 
 
 def _all_problems(files: Sequence[Path], problems: Sequence[str]) -> str:
@@ -182,7 +180,7 @@ def _unknown_keys(extra: Mapping[str, Any], where: Where) -> list[Notice]:
     ]
 
 
-def _repeated_patterns(groups: Mapping[str, Group], where: Where) -> list[Notice]:
+def _repeated_patterns(groups: Mapping[str, SettingsGroup], where: Where) -> list[Notice]:
     """Patterns that stand in one list several times, as if to let their events count as often."""
     return [
         Notice(
@@ -196,7 +194,9 @@ def _repeated_patterns(groups: Mapping[str, Group], where: Where) -> list[Notice
     ]
 
 
-def _ineffective_keys(values: Mapping[str, Any], groups: Mapping[str, Group]) -> list[Notice]:
+def _ineffective_keys(
+    values: Mapping[str, Any], groups: Mapping[str, SettingsGroup]
+) -> list[Notice]:
     """One line that names all keys that are set but have no effect."""
     biased = groups["biased_selection"].__dict__["nn_biased_selection"]
     selecting = biased is not None and biased.apply_biased_selection

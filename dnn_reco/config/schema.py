@@ -71,14 +71,14 @@ def extra_of(field: FieldInfo, name: str) -> Any:
     return extra.get(name) if isinstance(extra, dict) else None
 
 
-class Group(Keys):
+class SettingsGroup(Keys):
     """Keys that belong together."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
     title: ClassVar[str]
 
     @model_validator(mode="after")
-    def _leave_out_missing(self) -> "Group":
+    def _leave_out_missing(self) -> "SettingsGroup":
         for name, field in type(self).model_fields.items():
             if extra_of(field, "example") and self.__dict__[name] is None:
                 del self.__dict__[name]
@@ -103,7 +103,7 @@ def missing_key(name: str, field: FieldInfo) -> str:
     )
 
 
-class General(Group):
+class General(SettingsGroup):
     """Name of the run, input pipeline, random numbers, and where logs go."""
 
     title = "General"
@@ -138,7 +138,7 @@ class General(Group):
     )
 
 
-class DataFiles(Group):
+class DataFiles(SettingsGroup):
     """Glob patterns of the input files."""
 
     title = "Data files"
@@ -157,7 +157,7 @@ class DataFiles(Group):
     )
 
 
-class DataHandler(Group):
+class DataHandler(SettingsGroup):
     """Tables of the input files and the functions that load labels, misc data and filters."""
 
     title = "Data handler"
@@ -206,7 +206,7 @@ class DataHandler(Group):
     )
 
 
-class Misc(Group):
+class Misc(SettingsGroup):
     """Further values of each event, for filters and event weights."""
 
     title = "Misc data"
@@ -218,7 +218,7 @@ class Misc(Group):
     )
 
 
-class Filter(Group):
+class Filter(SettingsGroup):
     """Selection of events by their misc data; an event must pass all of it."""
 
     title = "Filter"
@@ -230,7 +230,7 @@ class Filter(Group):
     )
 
 
-class Labels(Group):
+class Labels(SettingsGroup):
     """Which labels are trained and how they are prepared."""
 
     title = "Labels"
@@ -283,7 +283,7 @@ class Labels(Group):
     )
 
 
-class EventWeights(Group):
+class EventWeights(SettingsGroup):
     """Weight of each event in the loss."""
 
     title = "Event weights"
@@ -340,7 +340,7 @@ class BiasedSelectionSettings(Settings):
     )
 
 
-class BiasedSelection(Group):
+class BiasedSelection(SettingsGroup):
     """Training on a sample that is rich in interesting events."""
 
     title = "Biased selection"
@@ -349,7 +349,7 @@ class BiasedSelection(Group):
     )
 
 
-class Training(Group):
+class Training(SettingsGroup):
     """How long to train, and what happens on the way."""
 
     title = "Training"
@@ -395,7 +395,7 @@ class Training(Group):
     )
 
 
-class Trafo(Group):
+class Trafo(SettingsGroup):
     """The data transformation model."""
 
     title = "Transformation model"
@@ -448,7 +448,7 @@ class OptimizerSettings(Settings):
     )
 
 
-class Model(Group):
+class Model(SettingsGroup):
     """The network, its checkpoints and its optimizers."""
 
     title = "Model"
@@ -473,7 +473,7 @@ class Model(Group):
     )
 
 
-GROUPS: dict[str, type[Group]] = {
+GROUPS: dict[str, type[SettingsGroup]] = {
     "general": General,
     "data_files": DataFiles,
     "data_handler": DataHandler,

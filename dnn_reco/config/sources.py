@@ -22,7 +22,7 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
-class Mark:
+class SourceLocation:
     """A place in a file: its path as the user gave it, and the line (counted from 1)."""
 
     path: Path
@@ -64,7 +64,7 @@ class Notice:
 
 
 @dataclass(frozen=True)
-class Written:
+class RawConfig:
     """The keys of all files together, as written: values, and where each one stands.
 
     Attributes
@@ -76,19 +76,21 @@ class Written:
     """
 
     values: dict[str, Any]
-    marks: dict[KeyPath, Mark]
+    locations: dict[KeyPath, SourceLocation]
 
-    def with_entry(self, key: str, number: int) -> "Written":
+    def with_entry(self, key: str, number: int) -> "RawConfig":
         """What is left if one entry of the list at `key`, a mapping, replaces top-level keys."""
         entry = self.values[key][number]
         replaced = {key, *entry}
         values = {k: v for k, v in self.values.items() if k not in replaced}
-        marks = {at: mark for at, mark in self.marks.items() if at[0] not in replaced}
-        inside = {at[2:]: mark for at, mark in self.marks.items() if at[:2] == (key, number)}
-        return Written(values | entry, marks | {at: mark for at, mark in inside.items() if at})
+        locations = {at: mark for at, mark in self.locations.items() if at[0] not in replaced}
+        inside = {at[2:]: mark for at, mark in self.locations.items() if at[:2] == (key, number)}
+        return RawConfig(
+            values | entry, locations | {at: mark for at, mark in inside.items() if at}
+        )
 
 
-def read_files(paths: Sequence[Path], problems: list[str]) -> Written:
+def read_files(paths: Sequence[Path], problems: list[str]) -> RawConfig:
     """Read and merge YAML files; what is wrong with them is appended to `problems`.
 
     A key that is defined twice keeps its first value, so that reading can go on and all that is
@@ -99,30 +101,30 @@ def read_files(paths: Sequence[Path], problems: list[str]) -> Written:
     ConfigError
         If a file cannot be read as YAML mapping at all.
     """
-    merged = Written({}, {})
+    merged = RawConfig({}, {})
     unreadable: list[str] = []
     for path in paths:
         try:
-            written = _read_file(path, problems)
+            raw = _read_file(path, problems)
         except ConfigError as error:
             unreadable.append(str(error))
             continue
-        repeated = merged.values.keys() & written.values.keys()
+        repeated = merged.values.keys() & raw.values.keys()
         problems += [
-            f"{written.marks[key,]}: the key '{key}' is already defined in {merged.marks[key,]}: "
-            "each key belongs in one file only"
-            for key in written.values
+            f"{raw.locations[key,]}: the key '{key}' is already defined in "
+            f"{merged.locations[key,]}: each key belongs in one file only"
+            for key in raw.values
             if key in repeated
         ]
-        for key in written.values.keys() - repeated:
-            merged.marks.update({at: m for at, m in written.marks.items() if at[0] == key})
-        merged.values.update({k: v for k, v in written.values.items() if k not in repeated})
+        for key in raw.values.keys() - repeated:
+            merged.locations.update({at: m for at, m in raw.locations.items() if at[0] == key})
+        merged.values.update({k: v for k, v in raw.values.items() if k not in repeated})
     if unreadable:
         raise ConfigError("\n".join(unreadable + problems))
     return merged
 
 
-def _read_file(path: Path, problems: list[str]) -> Written:
+def _read_file(path: Path, problems: list[str]) -> RawConfig:
     """Read one YAML file, which must hold a mapping."""
     yaml = YAML(typ="safe", pure=True)
     try:
@@ -143,9 +145,9 @@ def _read_file(path: Path, problems: list[str]) -> Written:
         )
     constructor = yaml.constructor
     constructor.allow_duplicate_keys = True  # told in our own words, with both lines
-    marks, repeated = _positions(root, path)
+    locations, repeated = _positions(root, path)
     problems += repeated
-    return Written(_construct(constructor, root, path), marks)
+    return RawConfig(_construct(constructor, root, path), locations)
 
 
 def _construct(constructor: SafeConstructor, root: MappingNode, path: Path) -> dict[str, Any]:
@@ -172,18 +174,18 @@ def _kind(node: Node) -> str:
     return "list" if isinstance(node, SequenceNode) else "single value"
 
 
-def _positions(root: Node, path: Path) -> tuple[dict[KeyPath, Mark], list[str]]:
+def _positions(root: Node, path: Path) -> tuple[dict[KeyPath, SourceLocation], list[str]]:
     """Place of every key below `root`, and a message for every key that stands there twice."""
-    marks: dict[KeyPath, Mark] = {}
+    locations: dict[KeyPath, SourceLocation] = {}
     repeated: dict[KeyPath, str] = {}
     for key_path, mark in _walk(root, ()):
-        here = Mark(path, mark.line + 1)
-        first = marks.setdefault(key_path, here)
+        here = SourceLocation(path, mark.line + 1)
+        first = locations.setdefault(key_path, here)
         inside_repeated = any(key_path[:depth] in repeated for depth in range(len(key_path)))
         if first is not here and not inside_repeated:
             name = ".".join(map(str, key_path))
             repeated[key_path] = f"{here}: the key '{name}' is already defined in line {first.line}"
-    return marks, list(repeated.values())
+    return locations, list(repeated.values())
 
 
 def _walk(node: Node, at: KeyPath) -> Iterator[tuple[KeyPath, StringMark]]:
@@ -199,9 +201,9 @@ def _walk(node: Node, at: KeyPath) -> Iterator[tuple[KeyPath, StringMark]]:
             yield from _walk(value, below)
 
 
-def mark_of(marks: Mapping[KeyPath, Mark], at: KeyPath) -> Mark | None:
+def locate(locations: Mapping[KeyPath, SourceLocation], at: KeyPath) -> SourceLocation | None:
     """Place of the deepest key on the way to `at` that is known."""
     for depth in range(len(at), 0, -1):
-        if at[:depth] in marks:
-            return marks[at[:depth]]
+        if at[:depth] in locations:
+            return locations[at[:depth]]
     return None

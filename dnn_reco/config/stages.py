@@ -4,7 +4,7 @@ from typing import Any
 
 from dnn_reco.config.legacy import CLASSES
 from dnn_reco.config.schema import DataFiles, DataHandler, Filter, Misc, Trafo
-from dnn_reco.config.sources import Written, mark_of
+from dnn_reco.config.sources import RawConfig, locate
 
 STAGES = "training_stages"
 ITERATIONS = "num_training_iterations"
@@ -18,31 +18,31 @@ _NOT_IN_STAGES = {
 }
 
 
-def wrong_stages(written: Written) -> list[str]:
+def wrong_stages(raw: RawConfig) -> list[str]:
     """What is wrong with the stages of a config, with file and line."""
-    stages = written.values[STAGES]
-    where = mark_of(written.marks, (STAGES,))
+    stages = raw.values[STAGES]
+    where = locate(raw.locations, (STAGES,))
     if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
         return [
             f"{where}: '{STAGES}' is no list of mappings; give one mapping a stage, with "
             f"'{ITERATIONS}' and the keys that are other than outside of it"
         ]
     problems = []
-    if written.values.get(ITERATIONS) is not None:
+    if raw.values.get(ITERATIONS) is not None:
         problems.append(
-            f"{mark_of(written.marks, (ITERATIONS,))}: '{ITERATIONS}' stands outside of '{STAGES}' "
+            f"{locate(raw.locations, (ITERATIONS,))}: '{ITERATIONS}' stands outside of '{STAGES}' "
             f"({where}), too: with stages, give it in each of them alone"
         )
     for number, stage in enumerate(stages):
-        problems += _wrong_stage(written, number, stage)
+        problems += _wrong_stage(raw, number, stage)
     return problems
 
 
-def _wrong_stage(written: Written, number: int, stage: dict[str, Any]) -> list[str]:
-    where = mark_of(written.marks, (STAGES, number))
+def _wrong_stage(raw: RawConfig, number: int, stage: dict[str, Any]) -> list[str]:
+    where = locate(raw.locations, (STAGES, number))
     iterations = stage.get(ITERATIONS)
     problems = [
-        f"{mark_of(written.marks, (STAGES, number, key))}: '{key}' cannot change between "
+        f"{locate(raw.locations, (STAGES, number, key))}: '{key}' cannot change between "
         f"'{STAGES}': it belongs to the whole training"
         for key in stage
         if key in _NOT_IN_STAGES

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dnn_reco.config.legacy import KEEP_PROBABILITIES
-from dnn_reco.config.schema import FIELDS, GROUPS, Group
+from dnn_reco.config.schema import FIELDS, GROUPS, SettingsGroup
 from dnn_reco.config.sources import KeyPath, Notice
 from dnn_reco.config.value_types import Settings, allowed, nested_settings
 
@@ -17,7 +17,7 @@ Where = Callable[[KeyPath], str]
 
 def validate_groups(
     values: Mapping[str, Any], where: Where, problems: list[str]
-) -> dict[str, Group]:
+) -> dict[str, SettingsGroup]:
     """Make the typed groups; what is wrong is appended to `problems`.
 
     Parameters
@@ -27,7 +27,7 @@ def validate_groups(
     where
         Says in which file and line a value stands.
     """
-    groups: dict[str, Group] = {}
+    groups: dict[str, SettingsGroup] = {}
     for name, group in GROUPS.items():
         given = {key: values[key] for key in group.model_fields if key in values}
         try:
@@ -136,7 +136,7 @@ def _count(value: Any) -> int | None:
     return sum(_count(entry) or 1 for entry in value)
 
 
-def unknown_nested_keys(groups: Mapping[str, Group], where: Where) -> list[Notice]:
+def unknown_nested_keys(groups: Mapping[str, SettingsGroup], where: Where) -> list[Notice]:
     """Warnings for keys inside mappings of the config that nobody knows."""
     notices = []
     for group in groups.values():

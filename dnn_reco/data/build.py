@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.data.store import EventStore, Shard, StoreError, free_space, shard_size
 from dnn_reco.errors import DataError
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BuildResult:
     """What became of one source file: its shard, or the reason why there is none."""
 
     source: Path
@@ -41,7 +41,7 @@ def open_events(
     sources: Sequence[Path],
     num_jobs: int,
     enough: int | None = None,
-) -> EventSet:
+) -> EventDataset:
     """The events of the files, from the store; what it lacks is built with a progress bar.
 
     Parameters
@@ -62,7 +62,7 @@ def open_events(
     DataError
         If no file can be used, no event is left, or the store cannot be written.
     """
-    failures: list[Outcome] = []
+    failures: list[BuildResult] = []
     first = _first_usable(store, sources)
     names = first.names
     shards: list[Shard] = []
@@ -79,7 +79,7 @@ def open_events(
     _summarise(shards, failures)
     if num_events == 0:
         raise DataError(_no_events_left(shards))
-    return EventSet(store, shards)
+    return EventDataset(store, shards)
 
 
 def missing_files(store: EventStore, sources: Sequence[Path]) -> list[Path]:
@@ -117,7 +117,7 @@ def _outcomes(
     names: ColumnNames,
     num_jobs: int,
     first: Shard,
-) -> Generator[Outcome]:
+) -> Generator[BuildResult]:
     """Outcomes of all files in their order; what the store lacks is built when its turn comes."""
     found = {
         source: first if source == first.source else store.find(source, names) for source in sources
@@ -126,7 +126,7 @@ def _outcomes(
     built = _build_parallel(store, missing, names, num_jobs, first)
     try:
         for source, shard in found.items():
-            yield Outcome(source, shard, "") if shard is not None else next(built)
+            yield BuildResult(source, shard, "") if shard is not None else next(built)
     finally:
         built.close()
 
@@ -137,7 +137,7 @@ def _build_parallel(
     names: ColumnNames,
     num_jobs: int,
     first: Shard,
-) -> Generator[Outcome]:
+) -> Generator[BuildResult]:
     """Build shards, in worker processes where that pays; a few files ahead of what is asked for."""
     size = sum(file_size(source) for source in sources)
     expected = size * shard_size(first) / max(1, file_size(first.source))
@@ -165,16 +165,16 @@ def file_size(source: Path) -> int:
     return source.stat().st_size if source.is_file() else 0
 
 
-def _build_one(store: EventStore, names: ColumnNames, source: Path) -> Outcome:
+def _build_one(store: EventStore, names: ColumnNames, source: Path) -> BuildResult:
     try:
-        return Outcome(source, store.build(source, names), "")
+        return BuildResult(source, store.build(source, names), "")
     except StoreError:
         raise
     except DataError as error:
-        return Outcome(source, None, str(error))
+        return BuildResult(source, None, str(error))
 
 
-def _summarise(shards: Sequence[Shard], failures: Sequence[Outcome]) -> None:
+def _summarise(shards: Sequence[Shard], failures: Sequence[BuildResult]) -> None:
     """One line each for what was left out, and each unusable file by name."""
     dropped: Counter[str] = Counter()
     skipped: Counter[str] = Counter()

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dnn_reco.data.event_dataset import EventSet
-from dnn_reco.data.loader import LOOK_AHEAD, Batch, Weigh
-from dnn_reco.nn.interface import Hits
+from dnn_reco.data.event_dataset import EventDataset
+from dnn_reco.data.hit_batch import HitBatch, TensorBatch
+from dnn_reco.data.loader import LOOK_AHEAD, EventWeightFunction
 
 _EVENTS_PER_READ = 10_000
 _DOM_TYPE = torch.int16  # up to 5159
 
 
-class ResidentEvents:
+class DeviceEvents:
     """All events of a set, in the memory of a device.
 
     Parameters
@@ -29,7 +29,7 @@ class ResidentEvents:
         Where they shall lie.
     """
 
-    def __init__(self, events: EventSet, device: torch.device) -> None:
+    def __init__(self, events: EventDataset, device: torch.device) -> None:
         self.events = events
         sample = events.read(np.arange(1))
 
@@ -39,26 +39,29 @@ class ResidentEvents:
 
         max_hits = events.num_stored_hits()
         self._dom = torch.empty(max_hits, dtype=_DOM_TYPE, device=device)
-        self._features = empty(max_hits, sample.features)
+        self._features = empty(max_hits, sample.hits.features)
         self._labels = empty(len(events), sample.labels)
         self._misc = empty(len(events), sample.misc)
         self._offsets = np.zeros(len(events) + 1, dtype=np.int64)
         for start in range(0, len(events), _EVENTS_PER_READ):
             rows = slice(start, min(start + _EVENTS_PER_READ, len(events)))
             part = events.read(np.arange(rows.start, rows.stop))
-            self._offsets[start : rows.stop + 1] = self._offsets[start] + part.offsets
+            self._offsets[start : rows.stop + 1] = self._offsets[start] + part.hits.offsets
             hits = slice(self._offsets[start], self._offsets[rows.stop])
-            self._dom[hits] = torch.from_numpy(part.dom.astype(np.int16)).to(device)
-            self._features[hits] = torch.from_numpy(part.features).to(device)
+            self._dom[hits] = torch.from_numpy(part.hits.dom.astype(np.int16)).to(device)
+            self._features[hits] = torch.from_numpy(part.hits.features).to(device)
             self._labels[rows] = torch.from_numpy(part.labels).to(device)
             self._misc[rows] = torch.from_numpy(part.misc).to(device)
 
     def batch(
-        self, numbers: NDArray[np.integer], weigh: Weigh | None = None, own: slice = slice(None)
-    ) -> Batch:
-        """Events by number: what :func:`dnn_reco.data.loader.as_batch` makes of those read."""
+        self,
+        numbers: NDArray[np.integer],
+        weight_function: EventWeightFunction | None = None,
+        local_slice: slice = slice(None),
+    ) -> TensorBatch:
+        """Events by number: what :func:`dnn_reco.data.loader.to_tensors` makes of those read."""
         device = self._labels.device
-        starts, stops = self._offsets[numbers[own]], self._offsets[numbers[own] + 1]
+        starts, stops = self._offsets[numbers[local_slice]], self._offsets[numbers[local_slice] + 1]
         counts = stops - starts
         num_events, num_hits = len(counts), int(counts.sum())
         # how far the hits of each event lie before their place in the batch
@@ -71,17 +74,17 @@ class ResidentEvents:
             torch.arange(num_events, device=device), counts_there, output_size=num_hits
         )
         hit = torch.arange(num_hits, device=device) + shifts_there[event]
-        hits = Hits(num_events, event, self._dom[hit].long(), self._features[hit])
+        hits = HitBatch(num_events, event, self._dom[hit].long(), self._features[hit])
         weights = None
-        if weigh is not None:
-            weights = weigh(self.events.read(numbers, hits_of=slice(0))).to(device)
-        return Batch(hits, self._labels[rows], self._misc[rows], weights)
+        if weight_function is not None:
+            weights = weight_function(self.events.read(numbers, hits_of=slice(0))).to(device)
+        return TensorBatch(hits, self._labels[rows], self._misc[rows], weights)
 
 
-class ResidentBatches:
+class DeviceLoader:
     """Batches of given events from the memory of the device.
 
-    To be used as :class:`dnn_reco.data.loader.PrefetchedBatches`, which see: the numbers are asked
+    To be used as :class:`dnn_reco.data.loader.PrefetchLoader`, which see: the numbers are asked
     for as many batches ahead.
     """
 
@@ -89,20 +92,25 @@ class ResidentBatches:
 
     def __init__(
         self,
-        events: ResidentEvents,
+        events: DeviceEvents,
         numbers: Iterable[NDArray[np.integer]],
-        weigh: Weigh | None = None,
-        own: slice = slice(None),
+        weight_function: EventWeightFunction | None = None,
+        local_slice: slice = slice(None),
     ) -> None:
-        self._events, self._numbers, self._weigh, self._own = events, iter(numbers), weigh, own
+        self._events, self._numbers, self._weigh, self._own = (
+            events,
+            iter(numbers),
+            weight_function,
+            local_slice,
+        )
 
-    def __enter__(self) -> ResidentBatches:
+    def __enter__(self) -> DeviceLoader:
         return self
 
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[TensorBatch]:
         ahead = deque(islice(self._numbers, LOOK_AHEAD))
         while True:
             ahead.extend(islice(self._numbers, 1))
@@ -111,12 +119,12 @@ class ResidentBatches:
             yield self._events.batch(ahead.popleft(), self._weigh, self._own)
 
 
-def size_in_memory(events: EventSet) -> int:
-    """Bytes that the events of a set take in memory as :class:`ResidentEvents`."""
+def size_in_memory(events: EventDataset) -> int:
+    """Bytes that the events of a set take in memory as :class:`DeviceEvents`."""
     sample = events.read(np.arange(1))
     features, labels, misc = (
         int(columns.shape[1] * columns.itemsize)
-        for columns in (sample.features, sample.labels, sample.misc)
+        for columns in (sample.hits.features, sample.labels, sample.misc)
     )
     bytes_per_hit = _DOM_TYPE.itemsize + features
     num_hits = events.num_stored_hits()

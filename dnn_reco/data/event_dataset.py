@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.data.hits import Hits
 from dnn_reco.data.records import ColumnNames, record_dtype
 from dnn_reco.data.store import EventStore, Shard
 from dnn_reco.errors import DataError
@@ -29,15 +30,13 @@ _MAX_OPEN_FILES = 3000
 
 
 @dataclass(frozen=True)
-class Events:
-    """Some events, hits first.
+class EventBatch:
+    """Some events, with their true labels.
 
     Attributes
     ----------
-    offsets
-        Hits of event i are rows offsets[i] … offsets[i + 1] - 1 [n + 1].
-    dom, features
-        DOM index [k] and input features [k, F] of each hit.
+    hits
+        Their hits.
     labels, misc
         Labels [n, L] and misc data [n, M], times relative to the time offset.
     time_offset
@@ -46,21 +45,20 @@ class Events:
         Event ids [n], structured.
     """
 
-    offsets: NDArray[np.int64]
-    dom: NDArray[np.uint16]
-    features: NDArray[np.floating]
+    hits: Hits
     labels: NDArray[np.floating]
     misc: NDArray[np.floating]
     time_offset: NDArray[np.float64]
     ids: NDArray[np.void]
 
-    def part(self, start: int, stop: int) -> Events:
-        """Events start … stop - 1 of these, without copying them."""
-        rows, hits = slice(start, stop), slice(self.offsets[start], self.offsets[stop])
-        return Events(
-            self.offsets[start : stop + 1] - self.offsets[start],
-            self.dom[hits],
-            self.features[hits],
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def part(self, start: int, stop: int) -> EventBatch:
+        """Events start … stop - 1 of these, as views."""
+        rows = slice(start, stop)
+        return EventBatch(
+            self.hits.part(start, stop),
             self.labels[rows],
             self.misc[rows],
             self.time_offset[rows],
@@ -68,7 +66,7 @@ class Events:
         )
 
 
-class EventSet:
+class EventDataset:
     """The events of a list of shards, numbered through: a data set that is read by event number.
 
     Attributes
@@ -100,7 +98,7 @@ class EventSet:
         with self._lock:
             self._files.close()
 
-    def read(self, numbers: NDArray[np.integer], hits_of: slice = slice(None)) -> Events:
+    def read(self, numbers: NDArray[np.integer], hits_of: slice = slice(None)) -> EventBatch:
         """Read events by number (0 … len - 1), in the order asked for.
 
         Parameters
@@ -126,10 +124,8 @@ class EventSet:
         with self._lock:
             self._fill(dom, "dom", shards, records["start"], offsets)
             self._fill(features, "features", shards, records["start"], offsets)
-        return Events(
-            offsets,
-            dom,
-            features,
+        return EventBatch(
+            Hits(offsets, dom, features),
             np.ascontiguousarray(records["labels"]),
             np.ascontiguousarray(records["misc"]),
             np.ascontiguousarray(records["time_offset"]),

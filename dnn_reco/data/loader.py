@@ -6,7 +6,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -14,103 +13,54 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dnn_reco.data.event_dataset import Events, EventSet
+from dnn_reco.data.event_dataset import EventBatch, EventDataset
+from dnn_reco.data.hit_batch import HitBatch, TensorBatch
 from dnn_reco.data.sampling import EventOrder
-from dnn_reco.nn.interface import Hits
 
 # So many batches ahead it is known which events come.
 LOOK_AHEAD = 8
 
 # Gives the weight of each event [B, 1].
-Weigh = Callable[[Events], Tensor]
+EventWeightFunction = Callable[[EventBatch], Tensor]
 
 
-@dataclass(frozen=True)
-class Batch:
-    """A batch of B events on one device.
-
-    Attributes
-    ----------
-    hits
-        Hit DOMs, untransformed: of all events, or of those alone that this process predicts.
-    labels, misc
-        Labels [B, L] and misc data [B, M], untransformed.
-    event_weights
-        Weight of each event in the loss [B, 1]; None where all weigh the same.
-    """
-
-    hits: Hits
-    labels: Tensor
-    misc: Tensor
-    event_weights: Tensor | None = None
-
-    def to(self, device: torch.device) -> Batch:
-        """The same batch on another device; from pinned memory without waiting."""
-        return Batch(
-            self.hits.to(device, non_blocking=True),
-            self.labels.to(device, non_blocking=True),
-            self.misc.to(device, non_blocking=True),
-            None
-            if self.event_weights is None
-            else self.event_weights.to(device, non_blocking=True),
-        )
-
-    def pinned(self) -> Batch:
-        """The same batch in memory from which a GPU copies on its own."""
-        hits = self.hits
-        return Batch(
-            Hits(
-                hits.num_events,
-                hits.event.pin_memory(),
-                hits.dom.pin_memory(),
-                hits.features.pin_memory(),
-            ),
-            self.labels.pin_memory(),
-            self.misc.pin_memory(),
-            None if self.event_weights is None else self.event_weights.pin_memory(),
-        )
-
-
-def as_batch(events: Events, weigh: Weigh | None = None, own: slice = slice(None)) -> Batch:
+def to_tensors(
+    events: EventBatch,
+    weight_function: EventWeightFunction | None = None,
+    local_slice: slice = slice(None),
+) -> TensorBatch:
     """Tensors of events as read from the store.
 
     Parameters
     ----------
     events
         Events of the batch.
-    weigh
+    weight_function
         Gives their weights; None: all weigh the same.
-    own
-        The events whose hits the batch shall have.
+    local_slice
+        The events whose hits the batch has: those that this process predicts.
     """
-    start, stop, _ = own.indices(len(events.labels))
-    of_own = events.part(start, stop)
-    hits = Hits(
-        stop - start,
-        torch.from_numpy(np.repeat(np.arange(stop - start), np.diff(of_own.offsets))),
-        torch.from_numpy(of_own.dom.astype(np.int64)),
-        torch.from_numpy(of_own.features),
-    )
-    return Batch(
-        hits,
+    start, stop, _ = local_slice.indices(len(events))
+    return TensorBatch(
+        HitBatch.from_hits(events.hits.part(start, stop)),
         torch.from_numpy(events.labels),
         torch.from_numpy(events.misc),
-        None if weigh is None else weigh(events),
+        None if weight_function is None else weight_function(events),
     )
 
 
-def read_batch(
-    events: EventSet,
+def read_tensors(
+    events: EventDataset,
     order: EventOrder,
     number: int,
     batch_size: int,
-    weigh: Weigh | None = None,
-) -> Batch:
+    weight_function: EventWeightFunction | None = None,
+) -> TensorBatch:
     """Batch `number` of a stream: the same for the same arguments, whenever it is asked for."""
-    return as_batch(events.read(order.batch(number, batch_size)), weigh)
+    return to_tensors(events.read(order.batch(number, batch_size)), weight_function)
 
 
-class PrefetchedBatches:
+class PrefetchLoader:
     """Batches of given events, read ahead by a thread.
 
     Iterate over it inside a ``with`` block. `seconds_waited` tells how long the consumer has
@@ -138,22 +88,22 @@ class PrefetchedBatches:
 
     def __init__(
         self,
-        events: EventSet,
+        events: EventDataset,
         numbers: Iterable[NDArray[np.integer]],
         pin: bool = False,
         depth: int = LOOK_AHEAD,
-        weigh: Weigh | None = None,
-        own: slice = slice(None),
+        weight_function: EventWeightFunction | None = None,
+        local_slice: slice = slice(None),
     ) -> None:
         self.seconds_waited = 0.0
         self._events, self._numbers = events, iter(numbers)
-        self._pin, self._depth, self._weigh, self._own = pin, depth, weigh, own
+        self._pin, self._depth, self._weigh, self._own = pin, depth, weight_function, local_slice
         self._wanted: queue.SimpleQueue[NDArray[np.integer] | None] = queue.SimpleQueue()
-        self._ready: queue.SimpleQueue[Batch | Exception] = queue.SimpleQueue()
+        self._ready: queue.SimpleQueue[TensorBatch | Exception] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read_wanted, name="batches", daemon=True)
 
-    def __enter__(self) -> PrefetchedBatches:
+    def __enter__(self) -> PrefetchLoader:
         self._thread.start()
         return self
 
@@ -162,7 +112,7 @@ class PrefetchedBatches:
         self._wanted.put(None)  # it may be waiting for something to read
         self._thread.join()
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[TensorBatch]:
         in_flight = self._ask_for(self._depth)
         while not self._stop.is_set():
             in_flight += self._ask_for(1)
@@ -187,7 +137,7 @@ class PrefetchedBatches:
     def _read_wanted(self) -> None:
         while (numbers := self._wanted.get()) is not None and not self._stop.is_set():
             try:
-                batch = as_batch(self._events.read(numbers, self._own), self._weigh, self._own)
+                batch = to_tensors(self._events.read(numbers, self._own), self._weigh, self._own)
                 self._ready.put(batch.pinned() if self._pin else batch)
             except Exception as error:  # handed to the consumer, who raises it
                 self._ready.put(error)

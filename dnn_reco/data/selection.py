@@ -21,13 +21,13 @@ from dnn_reco.data.sampling import permute, stream_key
 
 _Compare = Callable[[Tensor, float], Tensor]
 
-_LABEL_MARKS: dict[str, _Compare] = {
+_LABEL_CRITERIA: dict[str, _Compare] = {
     "label_greater": torch.gt,
     "label_less": torch.lt,
     "label_equal": torch.eq,
     "label_unequal": torch.ne,
 }
-_PREDICTION_MARKS: dict[str, tuple[Callable[[Residuals], Tensor], _Compare]] = {
+_PREDICTION_CRITERIA: dict[str, tuple[Callable[[Residuals], Tensor], _Compare]] = {
     "true_minus_pred_greater": (lambda r: r.physical, torch.gt),
     "true_minus_pred_less": (lambda r: r.physical, torch.lt),
     "true_minus_pred_trafo_greater": (lambda r: r.trafo, torch.gt),
@@ -36,7 +36,7 @@ _PREDICTION_MARKS: dict[str, tuple[Callable[[Residuals], Tensor], _Compare]] = {
     "cut_abs_diff_trafo": (lambda r: r.trafo.abs(), torch.ge),
     "cut_unc_weighted_diff_trafo": (lambda r: r.trafo.abs() / r.uncertainty_trafo, torch.ge),
 }
-MARKS = (*_LABEL_MARKS, *_PREDICTION_MARKS)
+CRITERIA = (*_LABEL_CRITERIA, *_PREDICTION_CRITERIA)
 """The keys of `nn_biased_selection` that mark events."""
 
 
@@ -58,7 +58,7 @@ class Residuals:
 
 
 @dataclass(frozen=True)
-class Mark:
+class SelectionCriterion:
     """One cut that makes an event interesting.
 
     Attributes
@@ -78,10 +78,12 @@ class Mark:
     @property
     def needs_prediction(self) -> bool:
         """Whether the cut is on what a network says, not on the label alone."""
-        return self.key in _PREDICTION_MARKS
+        return self.key in _PREDICTION_CRITERIA
 
 
-def interesting(marks: Sequence[Mark], labels: Tensor, residuals: Residuals | None) -> Tensor:
+def interesting(
+    criteria: Sequence[SelectionCriterion], labels: Tensor, residuals: Residuals | None
+) -> Tensor:
     """Which of B events are interesting: those that any mark fits [B], bool.
 
     Parameters
@@ -94,13 +96,13 @@ def interesting(marks: Sequence[Mark], labels: Tensor, residuals: Residuals | No
         What a network gets wrong; None where no mark needs it.
     """
     found = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
-    for mark in marks:
-        if mark.key in _LABEL_MARKS:
-            fits = _LABEL_MARKS[mark.key](labels[:, mark.column], mark.value)
+    for criterion in criteria:
+        if criterion.key in _LABEL_CRITERIA:
+            fits = _LABEL_CRITERIA[criterion.key](labels[:, criterion.column], criterion.value)
         else:
-            assert residuals is not None, f"'{mark.key}' needs a prediction"
-            quantity, compare = _PREDICTION_MARKS[mark.key]
-            fits = compare(quantity(residuals)[:, mark.column], mark.value)
+            assert residuals is not None, f"'{criterion.key}' needs a prediction"
+            quantity, compare = _PREDICTION_CRITERIA[criterion.key]
+            fits = compare(quantity(residuals)[:, criterion.column], criterion.value)
         found |= fits
     return found
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dnn_reco.data.build import file_size, missing_files, num_workers, open_events
-from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.store import EventStore, shard_size
 
 # Files that are built to learn what the others will take.
@@ -17,7 +17,7 @@ _MAX_BYTES = 200e6
 
 
 @dataclass(frozen=True)
-class Amount:
+class StoredAmount:
     """An amount of data in the event store.
 
     Attributes
@@ -35,8 +35,8 @@ class Amount:
     size: int
     seconds: float = 0.0
 
-    def __add__(self, other: Amount) -> Amount:
-        return Amount(
+    def __add__(self, other: StoredAmount) -> StoredAmount:
+        return StoredAmount(
             self.files + other.files,
             self.events + other.events,
             self.size + other.size,
@@ -45,7 +45,7 @@ class Amount:
 
 
 @dataclass(frozen=True)
-class Look:
+class StorePreview:
     """What there is of a data set, and what is to come.
 
     Attributes
@@ -60,18 +60,18 @@ class Look:
         Processes that will build it, beside this one; 0: this one does.
     """
 
-    events: EventSet
-    built: Amount
-    to_build: Amount
+    events: EventDataset
+    built: StoredAmount
+    to_build: StoredAmount
     workers: int
 
     @property
-    def whole(self) -> Amount:
+    def whole(self) -> StoredAmount:
         """Everything, once it is built."""
         return self.built + self.to_build
 
 
-def look_at(store: EventStore, sources: Sequence[Path], num_jobs: int) -> Look:
+def preview_store(store: EventStore, sources: Sequence[Path], num_jobs: int) -> StorePreview:
     """Open the events that the store has; of the files that it lacks, build a few.
 
     Parameters
@@ -92,22 +92,22 @@ def look_at(store: EventStore, sources: Sequence[Path], num_jobs: int) -> Look:
     start = time.perf_counter()
     events = open_events(store, [path for path in sources if path not in rest], num_jobs=1)
     seconds = time.perf_counter() - start
-    sampled = Amount(
+    sampled = StoredAmount(
         len(sample),
         sum(shard.num_events for shard in events.shards if shard.source in sample),
         sum(shard_size(shard) for shard in events.shards if shard.source in sample),
         seconds,
     )
-    to_build = Amount(0, 0, 0)
+    to_build = StoredAmount(0, 0, 0)
     workers = 0
     if rest:
         workers = num_workers(list(rest), num_jobs)
         ratio = sum(map(file_size, rest)) / max(1, sum(map(file_size, sample)))
         to_build = extrapolate(sampled, ratio, len(rest), workers)
-    built = Amount(
+    built = StoredAmount(
         len(sources) - len(rest), len(events), sum(shard_size(shard) for shard in events.shards)
     )
-    return Look(events, built, to_build, workers if workers > 1 else 0)
+    return StorePreview(events, built, to_build, workers if workers > 1 else 0)
 
 
 def choose_sample(paths: Sequence[Path], sizes: Sequence[int]) -> list[Path]:
@@ -127,7 +127,7 @@ def choose_sample(paths: Sequence[Path], sizes: Sequence[int]) -> list[Path]:
     return [paths[place] for place in places]
 
 
-def extrapolate(sample: Amount, ratio: float, num_files: int, workers: int) -> Amount:
+def extrapolate(sample: StoredAmount, ratio: float, num_files: int, workers: int) -> StoredAmount:
     """What further files will take, going by a sample of them that one process built.
 
     Parameters
@@ -141,7 +141,7 @@ def extrapolate(sample: Amount, ratio: float, num_files: int, workers: int) -> A
     workers
         Processes that will build them.
     """
-    return Amount(
+    return StoredAmount(
         num_files,
         round(ratio * sample.events),
         round(ratio * sample.size),

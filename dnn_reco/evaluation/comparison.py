@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation import metrics
-from dnn_reco.evaluation.metrics import Measured, Values
+from dnn_reco.evaluation.metrics import Values, ValueWithError
 
 ALL_EVENTS = "all events"
 CASCADE, STARTING_TRACK, THROUGH_GOING_TRACK = "cascade", "starting track", "through-going track"
 
 ANGLE_QUANTILES = (20, 50, 80)  # percent
-CONES = (50, 68, 90)  # percent
+COVERAGE_LEVELS = (50, 68, 90)  # percent
 LEAST_EVENTS = 20
 """Decades of fewer events are left out: quantiles of them say nothing."""
 LOWEST_ENERGY = 1.0
@@ -33,7 +33,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Contender:
+class ModelResult:
     """What one network says of n events.
 
     Attributes
@@ -49,18 +49,18 @@ class Contender:
         Residual over uncertainty [n] of each trained label, as the network was trained.
     cone_content
         Probability [n] that the network gives to smaller opening angles
-        (:func:`dnn_reco.evaluation.directions.cone_content`); None: it gives none.
+        (:func:`dnn_reco.evaluation.directions.credible_level`); None: it gives none.
     """
 
     name: str
     angle: NDArray[np.float64] | None
     energy_residual: NDArray[np.float64] | None
     pulls: Mapping[str, NDArray[np.float64]]
-    cone_content: NDArray[np.float64] | None = None
+    credible_level: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
-class Group:
+class EventSelection:
     """Some of the events, and how well each network reconstructs them.
 
     Attributes
@@ -78,7 +78,7 @@ class Group:
     event_type: str
     energy_range: tuple[float, float] | None
     num_events: int
-    found: Mapping[str, Mapping[str, Measured]]
+    found: Mapping[str, Mapping[str, ValueWithError]]
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,12 @@ class Comparison:
 
     num_events: int
     energy_label: str | None
-    groups: tuple[Group, ...]
-    angle_differences: Mapping[str, Measured]
+    groups: tuple[EventSelection, ...]
+    angle_differences: Mapping[str, ValueWithError]
 
 
 def compare(
-    contenders: Sequence[Contender],
+    results: Sequence[ModelResult],
     types: Mapping[str, Mask],
     energy: Values | None,
     energy_label: str | None,
@@ -130,18 +130,18 @@ def compare(
             chosen = of_type & in_range
             if energy_range is not None and chosen.sum() < LEAST_EVENTS:
                 continue
-            found = {each.name: measure(each, chosen) for each in contenders}
-            groups.append(Group(event_type, energy_range, int(chosen.sum()), found))
-    first = contenders[0].angle
+            found = {each.name: measure(each, chosen) for each in results}
+            groups.append(EventSelection(event_type, energy_range, int(chosen.sum()), found))
+    first = results[0].angle
     differences = {
         each.name: metrics.mean(each.angle - first)
-        for each in contenders[1:]
+        for each in results[1:]
         if each.angle is not None and first is not None
     }
     return Comparison(num_events, energy_label, tuple(groups), differences)
 
 
-def measure(contender: Contender, chosen: Mask) -> dict[str, Measured]:
+def measure(result: ModelResult, chosen: Mask) -> dict[str, ValueWithError]:
     """How well a network reconstructs the chosen events [n].
 
     Returns
@@ -160,22 +160,22 @@ def measure(contender: Contender, chosen: Mask) -> dict[str, Measured]:
             Standard deviation, and half the width of the central 68 %, of the residual over its
             uncertainty.
     """
-    found: dict[str, Measured] = {}
-    if contender.angle is not None:
-        angle = contender.angle[chosen]
+    found: dict[str, ValueWithError] = {}
+    if result.angle is not None:
+        angle = result.angle[chosen]
         for percent in ANGLE_QUANTILES:
             found[f"angle_{percent}"] = metrics.quantile(angle, percent / 100)
         found["angle_mean"] = metrics.mean(angle)
-    if contender.cone_content is not None:
-        for percent in CONES:
-            inside = contender.cone_content[chosen] < percent / 100
+    if result.credible_level is not None:
+        for percent in COVERAGE_LEVELS:
+            inside = result.credible_level[chosen] < percent / 100
             found[f"cone_{percent}"] = metrics.mean(inside.astype(np.float64))
-    if contender.energy_residual is not None:
-        residual = contender.energy_residual[chosen]
+    if result.energy_residual is not None:
+        residual = result.energy_residual[chosen]
         found["energy_bias"] = metrics.mean(residual)
         found["energy_rms"] = metrics.root_mean_square(residual)
         found["energy_width_68"] = metrics.central_width(residual)
-    for label, pulls in contender.pulls.items():
+    for label, pulls in result.pulls.items():
         found[f"pull/{label}"] = metrics.standard_deviation(pulls[chosen])
         found[f"pull_68/{label}"] = metrics.central_width(pulls[chosen])
     return found

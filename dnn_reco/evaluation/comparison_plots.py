@@ -15,8 +15,8 @@ from dnn_reco.evaluation.comparison import (
     ALL_EVENTS,
     ANGLE_QUANTILES,
     LEAST_EVENTS,
-    Contender,
     Mask,
+    ModelResult,
     decade_edges,
     quantiles_by_energy,
 )
@@ -34,10 +34,10 @@ Values = NDArray[np.float64]
 
 
 def opening_angles(
-    contenders: Sequence[Contender], types: Mapping[str, Mask], energy: Values, label: str
+    results: Sequence[ModelResult], types: Mapping[str, Mask], energy: Values, label: str
 ) -> Figure:
     """Median and band from the 20 % to the 80 % quantile of the opening angle against energy."""
-    shown = [(each, each.angle) for each in contenders if each.angle is not None]
+    shown = [(each, each.angle) for each in results if each.angle is not None]
     figure, panels = _bands(shown, types, energy, ANGLE_QUANTILES)
     for panel in panels:
         panel.set_yscale("log")
@@ -50,10 +50,10 @@ def opening_angles(
 
 
 def energy_residuals(
-    contenders: Sequence[Contender], types: Mapping[str, Mask], energy: Values, label: str
+    results: Sequence[ModelResult], types: Mapping[str, Mask], energy: Values, label: str
 ) -> Figure:
     """Median and central 68 % of the residual of log10 of the energy against energy."""
-    shown = [(c, c.energy_residual) for c in contenders if c.energy_residual is not None]
+    shown = [(c, c.energy_residual) for c in results if c.energy_residual is not None]
     figure, panels = _bands(shown, types, energy, _CENTRAL_68)
     for panel in panels:
         panel.axhline(0, color="0.5", lw=0.8, zorder=0)
@@ -62,7 +62,7 @@ def energy_residuals(
     return _finished(figure, panels, len(panels), title, *axes)
 
 
-def pull_distributions(contenders: Sequence[Contender], labels: Sequence[str]) -> Figure:
+def pull_distributions(results: Sequence[ModelResult], labels: Sequence[str]) -> Figure:
     """Distributions of the pulls of some labels, beside the normal one that they should have."""
     columns = max(min(len(labels), _COLUMNS), 1)
     rows = max(math.ceil(len(labels) / columns), 1)
@@ -73,18 +73,18 @@ def pull_distributions(contenders: Sequence[Contender], labels: Sequence[str]) -
     for panel, label in zip(panels, labels, strict=False):
         panel.set_title(label, fontsize="medium")
         panel.plot(_PULLS, np.exp(-(_PULLS**2) / 2) / np.sqrt(2 * np.pi), "k--", lw=1)
-        for number, contender in enumerate(contenders):
-            if label in contender.pulls:
-                pulls = contender.pulls[label]
+        for number, result in enumerate(results):
+            if label in result.pulls:
+                pulls = result.pulls[label]
                 counts, _ = np.histogram(pulls, _PULLS)
                 density = counts / (len(pulls) * (_PULLS[1] - _PULLS[0]))
-                panel.stairs(density, _PULLS, lw=1.5, label=contender.name, color=_colour(number))
+                panel.stairs(density, _PULLS, lw=1.5, label=result.name, color=_colour(number))
     title = "Pulls; dashed: normal distribution"
     return _finished(figure, panels, columns, title, "residual / uncertainty", "density")
 
 
 def _bands(
-    shown: Sequence[tuple[Contender, Values]],
+    shown: Sequence[tuple[ModelResult, Values]],
     types: Mapping[str, Mask],
     energy: Values,
     percents: Sequence[float],
@@ -103,7 +103,7 @@ def _bands(
 
 def _draw_bands(
     panel: Axes,
-    shown: Sequence[tuple[Contender, Values]],
+    shown: Sequence[tuple[ModelResult, Values]],
     mask: Mask,
     energy: Values,
     percents: Sequence[float],
@@ -111,14 +111,14 @@ def _draw_bands(
     """A line for the middle quantile and a band between the outer ones, for each network."""
     edges = _edges(energy)
     centres = np.sqrt(edges[:-1] * edges[1:])
-    for number, (contender, values) in enumerate(shown):
+    for number, (result, values) in enumerate(shown):
         low, middle, high = quantiles_by_energy(values[mask], energy[mask], edges, percents).T
         colour = _colour(number)
         panel.fill_between(centres, low, high, alpha=0.12, lw=0, color=colour)
         for outer in (low, high):
             panel.plot(centres, outer, lw=0.8, ls=":", color=colour)
         marker = _MARKERS[number % len(_MARKERS)]
-        panel.plot(centres, middle, lw=1.6, marker=marker, ms=4, label=contender.name, color=colour)
+        panel.plot(centres, middle, lw=1.6, marker=marker, ms=4, label=result.name, color=colour)
 
 
 def _edges(energy: Values) -> Values:

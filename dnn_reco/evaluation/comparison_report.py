@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 from dnn_reco.evaluation.comparison import (
     ALL_EVENTS,
     ANGLE_QUANTILES,
-    CONES,
+    COVERAGE_LEVELS,
     Comparison,
-    Group,
+    EventSelection,
 )
-from dnn_reco.evaluation.metrics import Measured
+from dnn_reco.evaluation.metrics import ValueWithError
 
 Number = TypeVar("Number", int, float)
 
@@ -25,7 +25,7 @@ _MISSING = "–"
 
 
 @dataclass(frozen=True)
-class Effort:
+class TrainingCost:
     """What a network had, and what it took to train it.
 
     Attributes
@@ -54,13 +54,13 @@ class Effort:
         )
 
 
-def sum_of_efforts(efforts: Sequence[Effort]) -> Effort:
+def sum_of_costs(costs: Sequence[TrainingCost]) -> TrainingCost:
     """What several networks took together."""
-    return Effort(
-        _sum([each.iterations for each in efforts]),
-        _sum([each.num_events for each in efforts]),
-        _sum([each.seconds for each in efforts]),
-        sum(each.num_weights for each in efforts),
+    return TrainingCost(
+        _sum([each.iterations for each in costs]),
+        _sum([each.num_events for each in costs]),
+        _sum([each.seconds for each in costs]),
+        sum(each.num_weights for each in costs),
     )
 
 
@@ -70,7 +70,7 @@ def _sum(numbers: Sequence[Number | None]) -> Number | None:
     return sum(known[1:], known[0]) if len(known) == len(numbers) else None
 
 
-def format_measured(measured: Measured | None, sign: str = " ± ") -> str:
+def format_measured(measured: ValueWithError | None, sign: str = " ± ") -> str:
     """A number with its error, to two digits of the error and at most three decimals."""
     if measured is None or not math.isfinite(measured.value):
         return _MISSING
@@ -89,7 +89,7 @@ def format_energy(energy: float) -> str:
     return f"{energy:g} GeV"
 
 
-def format_range(group: Group) -> str:
+def format_range(group: EventSelection) -> str:
     """The energies of a group."""
     if group.energy_range is None:
         return "all energies"
@@ -103,12 +103,12 @@ def _columns(comparison: Comparison) -> list[tuple[str, str]]:
     return [*columns, ("68 % pull", f"pull_68/{comparison.energy_label}")]
 
 
-def text_report(comparison: Comparison, efforts: Mapping[str, Effort]) -> str:
+def text_report(comparison: Comparison, costs: Mapping[str, TrainingCost]) -> str:
     """All that is printed, in at most 100 columns."""
     lines = [
         f"{comparison.num_events:,} held-out events, each reconstructed by all networks",
         "",
-        *_effort_lines(comparison, efforts),
+        *_effort_lines(comparison, costs),
     ]
     columns = _columns(comparison)
     for event_type, groups in groupby(comparison.groups, lambda group: group.event_type):
@@ -136,39 +136,39 @@ def _head(
     yield " " * _NAME_WIDTH + "".join(f"{name:>{_CELL_WIDTH}}" for name, _ in columns)
 
 
-def _effort_lines(comparison: Comparison, efforts: Mapping[str, Effort]) -> Iterator[str]:
+def _effort_lines(comparison: Comparison, costs: Mapping[str, TrainingCost]) -> Iterator[str]:
     """What each network took, and its mean opening angle in degrees and radian."""
     yield (
         f"{'':<{_NAME_WIDTH}}{'iterations':>11}{'events':>12}{'seconds':>9}{'weights':>12}"
         f"{'mean opening angle':>34}"
     )
     whole = comparison.groups[0].found
-    for name, effort in efforts.items():
+    for name, cost in costs.items():
         angle = whole[name].get("angle_mean")
-        iterations, num_events, seconds, num_weights = effort.cells
+        iterations, num_events, seconds, num_weights = cost.cells
         yield (
             f"  {shortened(name):<{_NAME_WIDTH - 2}}{iterations:>11}{num_events:>12}{seconds:>9}"
             f"{num_weights:>12}{_degrees_and_radian(angle):>34}"
         )
-    first = next(iter(efforts))
+    first = next(iter(costs))
     for name, difference in comparison.angle_differences.items():
         yield (
             f"  mean opening angle of {name} minus that of {first}: "
             f"{format_measured(difference)} degrees"
         )
-    cones = ", ".join(map(str, CONES))
-    for name in efforts:
+    cones = ", ".join(map(str, COVERAGE_LEVELS))
+    for name in costs:
         if shares := ", ".join(_cone_shares(whole[name])):
             yield f"  {shortened(name)} has {shares} of the events in its {cones} % cones"
 
 
-def _cone_shares(found: Mapping[str, Measured]) -> list[str]:
+def _cone_shares(found: Mapping[str, ValueWithError]) -> list[str]:
     """Shares of events inside of the cones, as numbers with errors; none without cones."""
-    shares = [found.get(f"cone_{percent}") for percent in CONES]
+    shares = [found.get(f"cone_{percent}") for percent in COVERAGE_LEVELS]
     return [format_measured(share, "±") for share in shares if share is not None]
 
 
-def _degrees_and_radian(angle: Measured | None) -> str:
+def _degrees_and_radian(angle: ValueWithError | None) -> str:
     if angle is None:
         return _MISSING
     radian = math.radians(angle.value), math.radians(angle.error)
@@ -183,7 +183,7 @@ def shortened(name: str) -> str:
     return f"{name[: room // 2]}…{name[-(room - room // 2 - 1) :]}"
 
 
-def markdown_report(comparison: Comparison, efforts: Mapping[str, Effort]) -> str:
+def markdown_report(comparison: Comparison, costs: Mapping[str, TrainingCost]) -> str:
     """The same as tables of Markdown, with the pulls of all labels."""
     lines = [
         f"{comparison.num_events:,} held-out events, each reconstructed by all networks.",
@@ -192,19 +192,21 @@ def markdown_report(comparison: Comparison, efforts: Mapping[str, Effort]) -> st
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     whole = comparison.groups[0].found
-    for name, effort in efforts.items():
+    for name, cost in costs.items():
         angle = _degrees_and_radian(whole[name].get("angle_mean"))
-        lines.append(f"| {name} | {' | '.join(effort.cells)} | {angle} |")
-    first = next(iter(efforts))
+        lines.append(f"| {name} | {' | '.join(cost.cells)} | {angle} |")
+    first = next(iter(costs))
     lines += [
         f"\nMean opening angle of {name} minus that of {first}: {format_measured(difference)}°"
         for name, difference in comparison.angle_differences.items()
     ]
-    shares = {name: _cone_shares(whole[name]) for name in efforts}
+    shares = {name: _cone_shares(whole[name]) for name in costs}
     if any(shares.values()):
         lines += ["", "Share of events inside of the cones that should hold so many:", ""]
-        lines.append("| network | " + " | ".join(f"{percent} %" for percent in CONES) + " |")
-        lines.append("| --- |" + " ---: |" * len(CONES))
+        lines.append(
+            "| network | " + " | ".join(f"{percent} %" for percent in COVERAGE_LEVELS) + " |"
+        )
+        lines.append("| --- |" + " ---: |" * len(COVERAGE_LEVELS))
         lines += [f"| {name} | {' | '.join(each)} |" for name, each in shares.items() if each]
     columns = [*_columns(comparison), ("bias", "energy_bias")]
     columns.append(("pull", f"pull/{comparison.energy_label}"))
@@ -221,7 +223,7 @@ def markdown_report(comparison: Comparison, efforts: Mapping[str, Effort]) -> st
     return "\n".join([*lines, "", *_pulls(comparison.groups[0])]) + "\n"
 
 
-def _pulls(group: Group) -> Iterator[str]:
+def _pulls(group: EventSelection) -> Iterator[str]:
     """The pulls of all labels."""
     names = list(group.found)
     yield from ("## Pulls of all events", "", "Standard deviation, and 68 % width.", "")
@@ -238,12 +240,12 @@ def _pulls(group: Group) -> Iterator[str]:
         yield f"| {label} | " + " | ".join(cells) + " |"
 
 
-def as_plain(comparison: Comparison, efforts: Mapping[str, Effort]) -> dict[str, Any]:
+def as_plain(comparison: Comparison, costs: Mapping[str, TrainingCost]) -> dict[str, Any]:
     """All numbers as JSON has them; what is not finite is None."""
     return {
         "num_events": comparison.num_events,
         "energy_label": comparison.energy_label,
-        "networks": {name: asdict(effort) for name, effort in efforts.items()},
+        "networks": {name: asdict(cost) for name, cost in costs.items()},
         "mean_angle_differences": {
             name: _plain(each) for name, each in comparison.angle_differences.items()
         },
@@ -262,6 +264,6 @@ def as_plain(comparison: Comparison, efforts: Mapping[str, Effort]) -> dict[str,
     }
 
 
-def _plain(measured: Measured) -> dict[str, float | None]:
+def _plain(measured: ValueWithError) -> dict[str, float | None]:
     pairs = zip(("value", "error"), measured, strict=True)
     return {key: float(x) if math.isfinite(x) else None for key, x in pairs}

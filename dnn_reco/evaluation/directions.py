@@ -35,7 +35,7 @@ def opening_angle_degrees(
     return np.degrees(metrics.opening_angle(first, second))
 
 
-def cone_content(angle: NDArray[np.float64], kappa: NDArray[np.float64]) -> NDArray[np.float64]:
+def credible_level(angle: NDArray[np.float64], kappa: NDArray[np.float64]) -> NDArray[np.float64]:
     """Probability [B] that the true direction lies nearer to the predicted one than it does.
 
     That of a von Mises-Fisher distribution: (1 - exp(-κ (1 - cos ψ))) / (1 - exp(-2κ)). If the

@@ -15,26 +15,26 @@ from numpy.typing import NDArray
 
 from dnn_reco.config import Config
 from dnn_reco.data.build import open_events
-from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import event_store, label_weight
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.evaluation.comparison import (
     Comparison,
-    Contender,
     Mask,
+    ModelResult,
     compare,
     energy_residual,
     event_types,
 )
 from dnn_reco.evaluation.comparison_report import (
-    Effort,
+    TrainingCost,
     as_plain,
     markdown_report,
-    sum_of_efforts,
+    sum_of_costs,
     text_report,
 )
 from dnn_reco.evaluation.directions import (
-    cone_content,
+    credible_level,
     direction_columns,
     opening_angle_degrees,
 )
@@ -55,7 +55,7 @@ _FIGURES = {"opening_angle", "energy", "pulls"}
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """A trained network, or several as one.
 
     Attributes
@@ -87,7 +87,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Answers:
+class ModelPredictions:
     """What a network says of the held-out events.
 
     Attributes
@@ -98,7 +98,7 @@ class Answers:
         Its predictions, and the truth.
     """
 
-    of: Trained
+    of: TrainedModel
     said: Predictions
 
     @property
@@ -116,7 +116,9 @@ class Answers:
         return {name: self.said.true[:, i] for i, name in enumerate(self.label_names)}
 
 
-def trained_by(config: Config, name: str, device: torch.device, num_checkpoints: int) -> Trained:
+def trained_by(
+    config: Config, name: str, device: torch.device, num_checkpoints: int
+) -> TrainedModel:
     """The newest checkpoints of a training as one network.
 
     Parameters
@@ -133,8 +135,8 @@ def trained_by(config: Config, name: str, device: torch.device, num_checkpoints:
     spec = trained_spec(config)
     labels = trained_labels(config, spec)
     networks = trained_networks(config, spec, device, num_checkpoints)
-    looks = [Trained(name, labels, spec, network) for network in networks]
-    return looks[0] if len(looks) == 1 else as_one(name, looks)
+    looks = [TrainedModel(name, labels, spec, network) for network in networks]
+    return looks[0] if len(looks) == 1 else ensemble_of(name, looks)
 
 
 def trained_labels(config: Config, spec: NetworkSpec) -> tuple[str, ...]:
@@ -142,24 +144,26 @@ def trained_labels(config: Config, spec: NetworkSpec) -> tuple[str, ...]:
     return tuple(name for name in spec.label_names if label_weight(config, name) > 0)
 
 
-def as_one(name: str, trained: Sequence[Trained]) -> Trained:
+def ensemble_of(name: str, trained: Sequence[TrainedModel]) -> TrainedModel:
     """Several networks as the mixture of their densities."""
     first = trained[0]
     labels = tuple(label for label in first.labels if all(label in each.labels for each in trained))
     network = Ensemble([each.network for each in trained], first.spec)
     network.to(first.device)
-    return Trained(name, labels, first.spec, network)
+    return TrainedModel(name, labels, first.spec, network)
 
 
 def open_held_out(
     config: Config, files: Sequence[Path], cache_dir: str, num_threads: int
-) -> EventSet:
+) -> EventDataset:
     """The events of files as a network of this config sees them."""
     jobs = min(config.general.num_jobs, num_threads)
     return open_events(event_store(config, cache_dir), files, jobs)
 
 
-def check_comparable(names: Sequence[str], held_out: Sequence[EventSet], ensemble: bool) -> None:
+def check_comparable(
+    names: Sequence[str], held_out: Sequence[EventDataset], ensemble: bool
+) -> None:
     """Check that filters and the like leave the same events of the same files.
 
     Parameters
@@ -196,7 +200,7 @@ def check_comparable(names: Sequence[str], held_out: Sequence[EventSet], ensembl
             )
 
 
-def _ids(events: EventSet) -> NDArray[np.void]:
+def _ids(events: EventDataset) -> NDArray[np.void]:
     return events.read(np.arange(len(events)), hits_of=slice(0, 0)).ids
 
 
@@ -210,9 +214,9 @@ def check_ensemble(names: Sequence[str]) -> None:
 
 
 def evaluate(
-    trained: Sequence[Trained],
-    efforts: Sequence[Effort],
-    held_out: Sequence[EventSet],
+    trained: Sequence[TrainedModel],
+    costs: Sequence[TrainingCost],
+    held_out: Sequence[EventDataset],
     ensemble: bool,
     num_threads: int,
     out: Path,
@@ -239,32 +243,32 @@ def evaluate(
     answers = [_ask(each, events) for each, events in zip(trained, held_out, strict=True)]
     if ensemble:
         said = mix([each.said for each in answers], trained[0].spec)
-        answers.append(Answers(as_one(ENSEMBLE, trained), said))
-        efforts = [*efforts, sum_of_efforts(efforts)]
-    by_name = {each.of.name: effort for each, effort in zip(answers, efforts, strict=True)}
+        answers.append(ModelPredictions(ensemble_of(ENSEMBLE, trained), said))
+        costs = [*costs, sum_of_costs(costs)]
+    by_name = {each.of.name: cost for each, cost in zip(answers, costs, strict=True)}
     label = _energy_label(answers)
-    contenders = [_contender(each, label) for each in answers]
+    results = [_contender(each, label) for each in answers]
     types = _event_types(answers)
     energy = None if label is None else _true(answers, label)
-    comparison = compare(contenders, types, energy, label)
+    comparison = compare(results, types, energy, label)
     click.echo(text_report(comparison, by_name))
     write_atomically(
         out / "comparison.json", json.dumps(as_plain(comparison, by_name), indent=1).encode()
     )
     write_atomically(out / "comparison.md", markdown_report(comparison, by_name).encode())
-    _draw(contenders, types, energy, comparison, out)
+    _draw(results, types, energy, comparison, out)
     _log.info("Written: comparison.json, comparison.md and figures in '%s'.", out)
 
 
-def _ask(trained: Trained, events: EventSet) -> Answers:
+def _ask(trained: TrainedModel, events: EventDataset) -> ModelPredictions:
     """What a network says of events."""
     transform = LabelTransform(trained.spec.transformation).to(trained.device)
     _log.info("%s: reconstruction of the %s held-out events.", trained.name, f"{len(events):,}")
     azimuth = trained.spec.label_keys.azimuth
-    return Answers(trained, predict(trained.network, transform, azimuth, events))
+    return ModelPredictions(trained, predict(trained.network, transform, azimuth, events))
 
 
-def _energy_label(answers: Sequence[Answers]) -> str | None:
+def _energy_label(answers: Sequence[ModelPredictions]) -> str | None:
     """The label of the energy: one that is trained, if there is such a one."""
     particles = [each.keys.particle["energy"] for each in answers if "energy" in each.keys.particle]
     trained = {name for each in answers for name in each.of.labels}
@@ -274,17 +278,17 @@ def _energy_label(answers: Sequence[Answers]) -> str | None:
     return next(of_trained, next((name for name in candidates if name in known), None))
 
 
-def _event_types(answers: Sequence[Answers]) -> dict[str, Mask]:
+def _event_types(answers: Sequence[ModelPredictions]) -> dict[str, Mask]:
     """Event types by the labels of that network whose labels tell most."""
     found = [event_types(each.true(), len(each.said.true)) for each in answers]
     return max(found, key=len)
 
 
-def _true(answers: Sequence[Answers], label: str) -> NDArray[np.float64]:
+def _true(answers: Sequence[ModelPredictions], label: str) -> NDArray[np.float64]:
     return next(each.true()[label] for each in answers if label in each.label_names)
 
 
-def _contender(answers: Answers, energy_label: str | None) -> Contender:
+def _contender(answers: ModelPredictions, energy_label: str | None) -> ModelResult:
     said, names, learnt = answers.said, answers.label_names, answers.of.labels
     trained = [label if label in learnt else "" for label in names]
     angle = content = None
@@ -294,7 +298,7 @@ def _contender(answers: Answers, energy_label: str | None) -> Contender:
         if len(columns) == 3:
             vectors, sigmas = predicted[:, columns], torch.from_numpy(said.uncertainty[:, columns])
             _, kappa = mean_direction(vectors[None], sigmas[None])
-            content = cone_content(angle, kappa.numpy())
+            content = credible_level(angle, kappa.numpy())
     residual = None
     if energy_label in learnt:
         column = names.index(energy_label)
@@ -304,11 +308,11 @@ def _contender(answers: Answers, energy_label: str | None) -> Contender:
         for label in learnt
         if label not in answers.keys.pid  # a class is right or wrong
     }
-    return Contender(answers.of.name, angle, residual, pulls, content)
+    return ModelResult(answers.of.name, angle, residual, pulls, content)
 
 
 def _draw(
-    contenders: Sequence[Contender],
+    results: Sequence[ModelResult],
     types: dict[str, Mask],
     energy: NDArray[np.float64] | None,
     comparison: Comparison,
@@ -319,12 +323,12 @@ def _draw(
     figures = {}
     label = comparison.energy_label
     if energy is not None and label is not None:
-        if any(each.angle is not None for each in contenders):
-            figures["opening_angle"] = plots.opening_angles(contenders, types, energy, label)
-        if any(each.energy_residual is not None for each in contenders):
-            figures["energy"] = plots.energy_residuals(contenders, types, energy, label)
-    shown = sorted({name for each in contenders for name in each.pulls})
-    figures["pulls"] = plots.pull_distributions(contenders, shown)
+        if any(each.angle is not None for each in results):
+            figures["opening_angle"] = plots.opening_angles(results, types, energy, label)
+        if any(each.energy_residual is not None for each in results):
+            figures["energy"] = plots.energy_residuals(results, types, energy, label)
+    shown = sorted({name for each in results for name in each.pulls})
+    figures["pulls"] = plots.pull_distributions(results, shown)
     for name in _FIGURES - figures.keys():  # of other networks, that were evaluated before
         (out / f"{name}.png").unlink(missing_ok=True)
     for name, figure in figures.items():

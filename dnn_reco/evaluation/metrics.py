@@ -19,28 +19,28 @@ Values = NDArray[np.floating]
 _TAIL = math.erfc(math.sqrt(0.5)) / 2
 
 
-class Measured(NamedTuple):
+class ValueWithError(NamedTuple):
     """A number, or an array of them, with its statistical error."""
 
     value: NDArray[np.float64]
     error: NDArray[np.float64]
 
 
-def mean(values: Values) -> Measured:
+def mean(values: Values) -> ValueWithError:
     """Mean of values [N, ...]; its error is s / √N with the sample standard deviation s."""
     average, variance = _moments(values)
-    return Measured(average, np.sqrt(variance / (len(values) - 1 or np.nan)))
+    return ValueWithError(average, np.sqrt(variance / (len(values) - 1 or np.nan)))
 
 
-def root_mean_square(values: Values) -> Measured:
+def root_mean_square(values: Values) -> ValueWithError:
     """√⟨x²⟩ of values [N, ...]; its error follows from that of ⟨x²⟩: σ(⟨x²⟩) / (2 √⟨x²⟩)."""
     square = mean(np.square(np.asarray(values, dtype=np.float64)))
     root = np.sqrt(square.value)
-    return Measured(root, _ratio(square.error, 2 * root))
+    return ValueWithError(root, _ratio(square.error, 2 * root))
 
 
 @np.errstate(invalid="ignore")
-def standard_deviation(values: Values) -> Measured:
+def standard_deviation(values: Values) -> ValueWithError:
     """Population standard deviation σ of values [N, ...].
 
     Its error is √((μ₄ - σ⁴) / (N - 1)) / (2σ) with the fourth central moment μ₄ (Cramér,
@@ -50,7 +50,7 @@ def standard_deviation(values: Values) -> Measured:
 
 
 @np.errstate(invalid="ignore")
-def quantile(values: Values, p: float) -> Measured:
+def quantile(values: Values, p: float) -> ValueWithError:
     """The value that a share p (0 < p < 1) of values [N, ...] lies below.
 
     The number of values below a fixed point follows a binomial distribution, so that the error is
@@ -60,11 +60,11 @@ def quantile(values: Values, p: float) -> Measured:
     low, high = max(p - step, 0.0), min(p + step, 1.0)
     lower, middle, upper = np.quantile(np.asarray(values, dtype=np.float64), [low, p, high], axis=0)
     error = (upper - lower) * step / (high - low)  # at the ends of the range one side is shorter
-    return Measured(middle, error if len(values) > 1 else np.full_like(error, np.nan))
+    return ValueWithError(middle, error if len(values) > 1 else np.full_like(error, np.nan))
 
 
 @np.errstate(invalid="ignore")
-def central_width(values: Values) -> Measured:
+def central_width(values: Values) -> ValueWithError:
     """Half the distance between the quantiles that hold the central 68.3 % of values [N, ...].
 
     It equals the standard deviation of a normal distribution, and does not care for outliers. Its
@@ -74,7 +74,7 @@ def central_width(values: Values) -> Measured:
     low, high = quantile(values, _TAIL), quantile(values, 1 - _TAIL)
     correlation = _TAIL / (1 - _TAIL)
     variance = low.error**2 + high.error**2 - 2 * correlation * low.error * high.error
-    return Measured((high.value - low.value) / 2, np.sqrt(variance) / 2)
+    return ValueWithError((high.value - low.value) / 2, np.sqrt(variance) / 2)
 
 
 def jackknife_error(left_out: Values) -> NDArray[np.float64]:

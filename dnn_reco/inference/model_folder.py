@@ -40,7 +40,7 @@ _FORMAT = "dnn_reco model 1"
 
 
 @dataclass(frozen=True)
-class LoadedModel:
+class TrainedModel:
     """A model ready to be applied.
 
     Attributes
@@ -151,7 +151,7 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
 
 def load_model_folder(
     path: Path, device: torch.device, trusted: Collection[str] = ()
-) -> LoadedModel:
+) -> TrainedModel:
     """Load a model to apply it.
 
     Parameters
@@ -183,7 +183,7 @@ def load_model_folder(
         ) from error
     network.eval()
     transform = LabelTransform(spec.transformation).to(device)
-    return LoadedModel(path, config, spec, network, transform)
+    return TrainedModel(path, config, spec, network, transform)
 
 
 def _check_code(path: Path, config: Config, trusted: Collection[str]) -> None:

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dnn_reco.data.event_dataset import EventSet
-from dnn_reco.data.loader import as_batch
+from dnn_reco.data.event_dataset import EventDataset
+from dnn_reco.data.loader import to_tensors
 from dnn_reco.modules.loss.residual import residual_trafo
 from dnn_reco.nn.ensemble import Mixture
 from dnn_reco.nn.interface import Network, NetworkSpec, Prediction
@@ -43,7 +43,7 @@ def predict(
     network: Network,
     label_transform: LabelTransform,
     azimuth_key: str | None,
-    events: EventSet,
+    events: EventDataset,
     batch_size: int = 256,
 ) -> Predictions:
     """Apply a network to all events of a set, in their order.
@@ -66,7 +66,7 @@ def predict(
     starts = range(0, len(events), batch_size)
     for start in tqdm(starts, desc="Reconstruction", unit="batch", leave=False, disable=None):
         numbers = np.arange(start, min(start + batch_size, len(events)))
-        batch = as_batch(events.read(numbers)).to(period.device)
+        batch = to_tensors(events.read(numbers)).to(period.device)
         said = network(batch.hits)
         pull = _pull(said, label_transform(batch.labels), period)
         parts.append((said.labels, said.uncertainty, pull, batch.labels))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dnn_reco.nn.length_buckets import TokenLayout
-from dnn_reco.nn.predictor import in_full_precision
+from dnn_reco.nn.predictor import autocast_disabled
 
 # Distances [m] that count as far and near.
 _FAR, _NEAR = 500.0, 20.0
@@ -132,7 +132,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> T
     """
     if query.device.type != "cpu" or query.dtype != torch.bfloat16 or not query.requires_grad:
         return functional.scaled_dot_product_attention(query, key, value, bias)
-    with in_full_precision(query.device):
+    with autocast_disabled(query.device):
         return functional.scaled_dot_product_attention(
             query.float(), key.float(), value.float(), bias
         )

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.geometry import NUM_DOMS
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.counter_rng import new_key, normal, uniform
-from dnn_reco.nn.interface import Hits
 from dnn_reco.nn.model_kwargs import check_choice, check_names
-from dnn_reco.nn.sharded_batch import first_event
-from dnn_reco.nn.tokens import FeatureMeaning
+from dnn_reco.nn.sharded_batch import shard_start
+from dnn_reco.nn.tokens import FeatureRoles
 
 _TURNS = ("sixths", "any")
 # Noise is drawn for so many slots an event, each filled or not, per hit that is wanted on average:
@@ -62,7 +62,7 @@ class Augmentation:
     turn_events: str | None = None
 
     @classmethod
-    def from_kwargs(cls, settings: Mapping[str, Any], meaning: FeatureMeaning) -> "Augmentation":
+    def from_kwargs(cls, settings: Mapping[str, Any], roles: FeatureRoles) -> "Augmentation":
         """Check and take over what stands in a config.
 
         Parameters
@@ -91,49 +91,49 @@ class Augmentation:
             )
         if wanted.turn_events is not None:
             check_choice(f"{key}.turn_events", wanted.turn_events, _TURNS)
-        if meaning.time is None and (wanted.jitter_times or wanted.noise_hits):
+        if roles.time is None and (wanted.jitter_times or wanted.noise_hits):
             raise ModelError(
                 f"{key}: jitter_times and noise_hits need a feature that holds the time of the "
                 "first pulse: name it (model_kwargs.time_feature), or leave them out."
             )
         return wanted
 
-    def change(self, hits: Hits, meaning: FeatureMeaning) -> Hits:
+    def change(self, hits: HitBatch, roles: FeatureRoles) -> HitBatch:
         """The hits of a batch after all changes but the turn."""
         if self.noise_hits:
-            hits = self._add_noise(hits, meaning)
+            hits = self._add_noise(hits, roles)
         owner = self._owner(hits.event, hits.dom)
         if self.drop_doms:
             kept = uniform(new_key(), owner, torch.float64) >= self.drop_doms
-            hits = Hits(hits.num_events, hits.event[kept], hits.dom[kept], hits.features[kept])
+            hits = HitBatch(hits.num_events, hits.event[kept], hits.dom[kept], hits.features[kept])
             owner = owner[kept]
         features = hits.features.clone()
-        of_event = hits.event + first_event()
+        of_event = hits.event + shard_start()
         for strength, belongs_to in (
             (self.scale_charges, of_event),
             (self.vary_charges, owner),
         ):
             if strength:
                 factor = (strength * normal(new_key(), belongs_to, features.dtype)).exp()
-                features[:, list(meaning.scaling)] *= factor[:, None]
+                features[:, list(roles.scaling)] *= factor[:, None]
         if self.jitter_times:
             shift = self.jitter_times * normal(new_key(), owner, features.dtype)
-            features[:, list(meaning.times)] += shift[:, None]
-        return Hits(hits.num_events, hits.event, hits.dom, features)
+            features[:, list(roles.times)] += shift[:, None]
+        return HitBatch(hits.num_events, hits.event, hits.dom, features)
 
     def turn(self, num_events: int, device: torch.device, dtype: torch.dtype) -> Tensor | None:
         """Angle [B] by which each event is turned; None: not at all."""
         if self.turn_events is None:
             return None
-        event = torch.arange(num_events, device=device) + first_event()
+        event = torch.arange(num_events, device=device) + shard_start()
         part = uniform(new_key(), event, dtype)
         if self.turn_events == "sixths":
             part = (6 * part).floor() / 6
         return 2 * math.pi * part
 
-    def _add_noise(self, hits: Hits, meaning: FeatureMeaning) -> Hits:
+    def _add_noise(self, hits: HitBatch, roles: FeatureRoles) -> HitBatch:
         num_slots = math.ceil(_SLOTS_PER_HIT * self.noise_hits)
-        features, time = hits.features, hits.features[:, meaning.times[0]]
+        features, time = hits.features, hits.features[:, roles.times[0]]
         first, last = (
             time.new_zeros(hits.num_events).scatter_reduce(
                 0, hits.event, time, how, include_self=False
@@ -142,7 +142,7 @@ class Augmentation:
         )
         event = torch.unique_consecutive(hits.event).repeat_interleave(num_slots)
         slot = torch.arange(len(event), device=event.device) % num_slots
-        owner = (event + first_event()) * num_slots + slot
+        owner = (event + shard_start()) * num_slots + slot
         filled = uniform(new_key(), owner, torch.float64) < self.noise_hits / num_slots
         dom = (uniform(new_key(), owner, torch.float64) * NUM_DOMS).long()
         # a DOM that is hit already stays as it is
@@ -151,10 +151,10 @@ class Augmentation:
         place = uniform(new_key(), owner, features.dtype)
         charge = _NOISE_CHARGE + _NOISE_SPREAD * normal(new_key(), owner, features.dtype)
         added = features.new_zeros(len(event), features.shape[1])
-        added[:, list(meaning.scaling)] = charge.clamp(min=0.1)[:, None]
-        added[:, list(meaning.times)] = (first[event] + place * (last - first)[event])[:, None]
+        added[:, list(roles.scaling)] = charge.clamp(min=0.1)[:, None]
+        added[:, list(roles.times)] = (first[event] + place * (last - first)[event])[:, None]
         order = torch.cat([hits.event, event]).argsort(stable=True)
-        return Hits(
+        return HitBatch(
             hits.num_events,
             torch.cat([hits.event, event])[order],
             torch.cat([hits.dom, dom])[order],
@@ -163,4 +163,4 @@ class Augmentation:
 
     def _owner(self, event: Tensor, dom: Tensor) -> Tensor:
         """A number for each hit, unique in the whole batch."""
-        return (event + first_event()) * NUM_DOMS + dom
+        return (event + shard_start()) * NUM_DOMS + dom

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.grid import (
     DEEPCORE_SHAPE,
     DOM_CELL,
@@ -17,7 +18,7 @@ from dnn_reco.detector.grid import (
     NUM_DEEPCORE_CELLS,
     NUM_MAIN_CELLS,
 )
-from dnn_reco.nn.interface import Hits, NetworkSpec
+from dnn_reco.nn.interface import NetworkSpec
 from dnn_reco.nn.sharded_batch import keep_mask
 
 
@@ -63,7 +64,7 @@ class Densify(nn.Module):
         constant("_main_background", main.reshape(*MAIN_SHAPE, -1), dtype)
         constant("_deepcore_background", deepcore.reshape(*DEEPCORE_SHAPE, -1), dtype)
 
-    def forward(self, hits: Hits) -> tuple[Tensor, Tensor]:
+    def forward(self, hits: HitBatch) -> tuple[Tensor, Tensor]:
         """Transformed main array [B, 10, 10, 60, F] and DeepCore [B, 8, 60, F]."""
         features = hits.features.to(self._main_background.dtype)
         # log1p of a column without log flag may not be a number: take it of 0 there

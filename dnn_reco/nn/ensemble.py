@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.direction import (
     component_uncertainty,
@@ -22,7 +23,7 @@ from dnn_reco.nn.direction import (
     unit_vector,
     zenith_and_azimuth,
 )
-from dnn_reco.nn.interface import Hits, Network, NetworkSpec, Prediction
+from dnn_reco.nn.interface import Network, NetworkSpec, Prediction
 from dnn_reco.nn.label_transform import LabelTransform
 
 _MIN_PROBABILITY = 1e-6
@@ -51,7 +52,7 @@ class Ensemble(nn.Module):
         self.networks = nn.ModuleList(networks)  # type: ignore[arg-type]
         self.mixture = Mixture(spec)
 
-    def forward(self, hits: Hits) -> Prediction:
+    def forward(self, hits: HitBatch) -> Prediction:
         """Labels and uncertainties of a batch of events."""
         mixed: Prediction = self.mixture([network(hits) for network in self.networks])
         return mixed

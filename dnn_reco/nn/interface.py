@@ -14,39 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.transform import TransformationModel
-
-
-@dataclass(frozen=True)
-class Hits:
-    """The hit DOMs of a batch of events, untransformed.
-
-    Attributes
-    ----------
-    num_events
-        Number of events B of the batch; events without any hit are allowed.
-    event
-        Which event of the batch each hit belongs to [k], int64, 0 … B - 1, ascending.
-    dom
-        DOM index of each hit [k], int64, 0 … 5159.
-    features
-        Input features of each hit DOM [k, F], as in the data file (times relative to the event's
-        time offset).
-    """
-
-    num_events: int
-    event: Tensor
-    dom: Tensor
-    features: Tensor
-
-    def to(self, device: torch.device, non_blocking: bool = False) -> Hits:
-        """The same hits on another device."""
-        return Hits(
-            self.num_events,
-            self.event.to(device, non_blocking=non_blocking),
-            self.dom.to(device, non_blocking=non_blocking),
-            self.features.to(device, non_blocking=non_blocking),
-        )
 
 
 @dataclass(frozen=True)
@@ -133,7 +102,7 @@ class Prediction:
 class Network(Protocol):
     """What training and inference ask of a `torch.nn.Module`."""
 
-    def __call__(self, hits: Hits) -> Prediction:
+    def __call__(self, hits: HitBatch) -> Prediction:
         """Predict labels and uncertainties of a batch of events."""
 
     def parameter_groups(self) -> dict[str, list[torch.nn.Parameter]]:
@@ -159,7 +128,7 @@ class Network(Protocol):
 
 
 @runtime_checkable
-class LimitedNetwork(Protocol):
+class TruncatingNetwork(Protocol):
     """A network that reads at most so many hits of an event, and counts.
 
     Attributes
@@ -169,12 +138,12 @@ class LimitedNetwork(Protocol):
     """
 
     num_hits_read: int
-    num_hits_cut: int
+    num_hits_truncated: int
 
 
-def share_of_hits_cut(network: object) -> float | None:
+def share_of_hits_truncated(network: object) -> float | None:
     """Share of the hits of all events so far that a network did not read; None: it reads all."""
-    if not isinstance(network, LimitedNetwork):
+    if not isinstance(network, TruncatingNetwork):
         return None
-    num_hits = network.num_hits_read + network.num_hits_cut
-    return network.num_hits_cut / max(num_hits, 1)
+    num_hits = network.num_hits_read + network.num_hits_truncated
+    return network.num_hits_truncated / max(num_hits, 1)

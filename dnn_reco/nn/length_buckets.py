@@ -19,7 +19,7 @@ _SHARE_ON_ACCELERATOR = 0.5
 
 
 @dataclass(frozen=True)
-class Group:
+class LengthBucket:
     """Events that attention takes together.
 
     Attributes
@@ -57,7 +57,7 @@ class TokenLayout:
         Row of the token of each hit [k].
     """
 
-    groups: tuple[Group, ...]
+    groups: tuple[LengthBucket, ...]
     order: Tensor
     summary: Tensor
     hits: Tensor
@@ -73,7 +73,7 @@ class TokenLayout:
         return [group.num_rows for group in self.groups]
 
 
-def lay_out(
+def bucket_by_length(
     event: Tensor, num_events: int, dtype: torch.dtype, share_of_longest: float | None = None
 ) -> TokenLayout:
     """Find a place for all tokens of a batch.
@@ -95,10 +95,10 @@ def lay_out(
     counts = torch.bincount(event, minlength=num_events)
     lengths, order = (counts + 1).sort(descending=True, stable=True)
     on_host = lengths.tolist()
-    ends = _group_ends(on_host, share_of_longest)
+    ends = _bucket_ends(on_host, share_of_longest)
     groups, first_rows, row = [], [], 0
     for start, end in zip([0, *ends], ends, strict=False):
-        group = _group(lengths[start:end], on_host[start], on_host[end - 1], dtype)
+        group = _bucket(lengths[start:end], on_host[start], on_host[end - 1], dtype)
         steps = torch.arange(group.num_events, device=event.device) * group.length
         first_rows.append(row + steps)
         groups.append(group)
@@ -110,7 +110,7 @@ def lay_out(
     return TokenLayout(tuple(groups), order, summary, summary[event] + 1 + within)
 
 
-def _group_ends(lengths: Sequence[int], share_of_longest: float) -> list[int]:
+def _bucket_ends(lengths: Sequence[int], share_of_longest: float) -> list[int]:
     """Where each group ends, in lengths that descend."""
     ends: list[int] = []
     longest = 0
@@ -123,9 +123,11 @@ def _group_ends(lengths: Sequence[int], share_of_longest: float) -> list[int]:
     return [*ends, len(lengths)] if lengths else []
 
 
-def _group(lengths: Tensor, longest: int, shortest: int, dtype: torch.dtype) -> Group:
+def _bucket(lengths: Tensor, longest: int, shortest: int, dtype: torch.dtype) -> LengthBucket:
     if longest == shortest:
-        return Group(len(lengths), longest, None)
+        return LengthBucket(len(lengths), longest, None)
     is_padding = torch.arange(longest, device=lengths.device) >= lengths[:, None]
     bias = torch.zeros(is_padding.shape, dtype=dtype, device=lengths.device)
-    return Group(len(lengths), longest, bias.masked_fill_(is_padding, -torch.inf)[:, None, None])
+    return LengthBucket(
+        len(lengths), longest, bias.masked_fill_(is_padding, -torch.inf)[:, None, None]
+    )

@@ -10,19 +10,20 @@ from typing import Protocol, TypeAlias, runtime_checkable
 import torch
 from torch import Tensor
 
-from dnn_reco.nn.interface import Hits, Network, Prediction
+from dnn_reco.data.hit_batch import HitBatch
+from dnn_reco.nn.interface import Network, Prediction
 
-Predictor: TypeAlias = Callable[[Hits], Prediction]
+Predictor: TypeAlias = Callable[[HitBatch], Prediction]
 
 
 @runtime_checkable
 class GridNetwork(Protocol):
     """A network that places hits on a grid first: what follows has the same shape in each batch."""
 
-    def __call__(self, hits: Hits) -> Prediction:
+    def __call__(self, hits: HitBatch) -> Prediction:
         """Predict labels and uncertainties of a batch of events."""
 
-    def place_on_grid(self, hits: Hits) -> tuple[Tensor, ...]:
+    def place_on_grid(self, hits: HitBatch) -> tuple[Tensor, ...]:
         """Inputs of all cells."""
 
     def read_grid(self, *grids: Tensor) -> Prediction:
@@ -47,7 +48,7 @@ def predictor(network: Network, in_bfloat16: bool = False, compiled: bool = Fals
     return _in_bfloat16(predict) if in_bfloat16 else predict
 
 
-def in_full_precision(device: torch.device) -> AbstractContextManager[object]:
+def autocast_disabled(device: torch.device) -> AbstractContextManager[object]:
     """While this lasts, bfloat16 is not used: for last layers, whose digits are those of labels."""
     return torch.autocast(device.type, enabled=False)
 
@@ -59,7 +60,7 @@ def allow_tf32(allowed: bool) -> None:
 
 
 def _in_bfloat16(predict: Predictor) -> Predictor:
-    def predict_in_bfloat16(hits: Hits) -> Prediction:
+    def predict_in_bfloat16(hits: HitBatch) -> Prediction:
         with torch.autocast(hits.features.device.type, torch.bfloat16):
             return predict(hits)
 
@@ -69,7 +70,7 @@ def _in_bfloat16(predict: Predictor) -> Predictor:
 def _compiled(network: GridNetwork) -> Predictor:
     read_grid = torch.compile(network.read_grid, mode="reduce-overhead", dynamic=False)
 
-    def predict(hits: Hits) -> Prediction:
+    def predict(hits: HitBatch) -> Prediction:
         if not torch.is_grad_enabled():  # validation: batches of all sizes, each a translation
             return network(hits)
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class WholeBatch:
+class BatchShard:
     """The batch of which this process sees a part.
 
     Attributes
@@ -29,15 +29,15 @@ class WholeBatch:
 
     num_events: int
     first: int
-    add_up: Callable[[Tensor], Tensor]
+    all_reduce_sum: Callable[[Tensor], Tensor]
 
 
 # of this process; a ContextVar would be one that torch.compile cannot look into
-_whole: WholeBatch | None = None
+_whole: BatchShard | None = None
 
 
 @contextmanager
-def part_of(whole: WholeBatch | None) -> Iterator[None]:
+def batch_shard(whole: BatchShard | None) -> Iterator[None]:
     """While this lasts, networks take what they see for a part of `whole`; None: for all of it."""
     global _whole
     before, _whole = _whole, whole
@@ -47,7 +47,7 @@ def part_of(whole: WholeBatch | None) -> Iterator[None]:
         _whole = before
 
 
-def first_event() -> int:
+def shard_start() -> int:
     """Number in the whole batch of the first event that is seen here."""
     return 0 if _whole is None else _whole.first
 
@@ -72,5 +72,5 @@ def mean_and_variance(x: Tensor) -> tuple[Tensor, Tensor]:
     if whole is None:
         variance, mean = torch.var_mean(x, dim=0, correction=0)
         return mean, variance
-    mean = whole.add_up(x.sum(dim=0)) / whole.num_events
-    return mean, whole.add_up((x - mean).square().sum(dim=0)) / whole.num_events
+    mean = whole.all_reduce_sum(x.sum(dim=0)) / whole.num_events
+    return mean, whole.all_reduce_sum((x - mean).square().sum(dim=0)) / whole.num_events

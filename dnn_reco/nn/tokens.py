@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from dnn_reco.data.features import SPEED_OF_FIRST_LIGHT
+from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.geometry import NUM_DOMS, NUM_DOMS_PER_STRING, dom_positions, string_and_om
 from dnn_reco.detector.grid import NUM_MAIN_STRINGS
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.direction import turn_about_z
-from dnn_reco.nn.interface import Hits
 
 _LENGTH = 500.0  # [m], half the height of the detector
 _LONGEST_WAVE = 2000.0  # [m]
@@ -27,7 +27,7 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True)
-class FeatureMeaning:
+class FeatureRoles:
     """Which input features of a DOM mean what.
 
     Attributes
@@ -64,7 +64,7 @@ class FeatureMeaning:
         time: int | str | None,
         late_times: Sequence[int] | str,
         charges: Sequence[int] | str,
-    ) -> "FeatureMeaning":
+    ) -> "FeatureRoles":
         """What a config says; `auto`: what goes with the number of features.
 
         Raises
@@ -72,16 +72,16 @@ class FeatureMeaning:
         ModelError
             If there is no such feature.
         """
-        known = _KNOWN_FORMATS.get(num_bins, FeatureMeaning(None, (), tuple(range(num_bins))))
+        known = _KNOWN_FORMATS.get(num_bins, FeatureRoles(None, (), tuple(range(num_bins))))
         first = known.time if time == AUTO else time
         if first is not None:
             first = _feature("time_feature", first, num_bins)
         late = _features("late_time_features", late_times, known.late_times, num_bins)
-        meaning = cls(first, late if first is not None else (), ())
-        others = [each for each in known.charges if each not in meaning.times]
+        roles = cls(first, late if first is not None else (), ())
+        others = [each for each in known.charges if each not in roles.times]
         summed = _features("charge_features", charges, others, num_bins)
-        parts = [each for each in known.parts_of_charge if each not in (*meaning.times, *summed)]
-        return replace(meaning, charges=summed, parts_of_charge=tuple(parts))
+        parts = [each for each in known.parts_of_charge if each not in (*roles.times, *summed)]
+        return replace(roles, charges=summed, parts_of_charge=tuple(parts))
 
     def charge(self, features: Tensor) -> Tensor:
         """Charge of each hit [k] in PE, not below 0; 1 where no feature holds it."""
@@ -92,8 +92,8 @@ class FeatureMeaning:
 
 # What is known of the formats by their number of features (see `dnn_reco.data.features`).
 _KNOWN_FORMATS = {
-    9: FeatureMeaning(time=3, late_times=(4, 5, 6, 7), charges=(0,), parts_of_charge=(1, 2)),
-    3: FeatureMeaning(time=1, late_times=(), charges=(0,)),
+    9: FeatureRoles(time=3, late_times=(4, 5, 6, 7), charges=(0,), parts_of_charge=(1, 2)),
+    3: FeatureRoles(time=1, late_times=(), charges=(0,)),
 }
 
 
@@ -166,10 +166,10 @@ class HitInputs(nn.Module):
     _waves: Tensor
 
     def __init__(
-        self, num_bins: int, meaning: FeatureMeaning, num_waves: int, dtype: torch.dtype
+        self, num_bins: int, roles: FeatureRoles, num_waves: int, dtype: torch.dtype
     ) -> None:
         super().__init__()
-        self.meaning = meaning
+        self.roles = roles
         string, _ = string_and_om(np.arange(NUM_DOMS))
         waves = 2 * math.pi / _LONGEST_WAVE * 2.0 ** torch.arange(num_waves)
 
@@ -185,7 +185,7 @@ class HitInputs(nn.Module):
         self.num_hit_inputs = num_bins + 8 + 10 * num_waves
         self.num_event_inputs = 2 + 4 + 10
 
-    def forward(self, hits: Hits, turn: Tensor | None = None) -> TokenInputs:
+    def forward(self, hits: HitBatch, turn: Tensor | None = None) -> TokenInputs:
         """Inputs of all hits and events of a batch.
 
         Parameters
@@ -200,11 +200,8 @@ class HitInputs(nn.Module):
         if turn is not None:
             apart = turn_about_z(position - self._axis, turn[hits.event])
             position = self._axis + apart
-        charge = self.meaning.charge(features)
-        if self.meaning.time is None:
-            time = torch.zeros_like(charge)
-        else:
-            time = features[:, self.meaning.time]
+        charge = self.roles.charge(features)
+        time = torch.zeros_like(charge) if self.roles.time is None else features[:, self.roles.time]
         places = torch.cat([position, SPEED_OF_FIRST_LIGHT * time[:, None]], dim=1)
         events, middle = self._of_events(hits, charge, places)
         relative = places - middle[hits.event]
@@ -225,11 +222,11 @@ class HitInputs(nn.Module):
     def _logarithms(self, features: Tensor, time: Tensor) -> Tensor:
         """Features [k, F], the first time left out of place: it is among the waves."""
         shift = torch.zeros_like(features)
-        shift[:, list(self.meaning.times)] = time[:, None]
+        shift[:, list(self.roles.times)] = time[:, None]
         values = features - shift
         return values.sign() * values.abs().log1p() / 4
 
-    def _of_events(self, hits: Hits, charge: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    def _of_events(self, hits: HitBatch, charge: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs of events, and the middle of the light of each [B, 4] in m."""
 
         def total(values: Tensor) -> Tensor:
@@ -249,7 +246,7 @@ class HitInputs(nn.Module):
         return torch.cat([sums[:, 1:3].log1p() / 4, middle / _LENGTH, root], dim=1), middle
 
 
-def brightest(hits: Hits, charge: Tensor, max_hits: int) -> Hits:
+def keep_highest_charge(hits: HitBatch, charge: Tensor, max_hits: int) -> HitBatch:
     """The hits of each event, but at most so many: those of the highest charge.
 
     Of equal charges the DOM of the lower number counts as the brighter one.
@@ -271,4 +268,4 @@ def brightest(hits: Hits, charge: Tensor, max_hits: int) -> Hits:
     order = order[hits.event[order].argsort(stable=True)]  # by event, the brightest first
     rank = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[hits.event]
     kept = order[rank < max_hits].sort().values
-    return Hits(hits.num_events, hits.event[kept], hits.dom[kept], hits.features[kept])
+    return HitBatch(hits.num_events, hits.event[kept], hits.dom[kept], hits.features[kept])

@@ -19,7 +19,7 @@ from dnn_reco.simulation.labels import labels
 from dnn_reco.simulation.light import sample_photoelectrons
 from dnn_reco.simulation.response import ResponseSettings, detect
 from dnn_reco.simulation.settings import SimulationSettings
-from dnn_reco.simulation.truth import Truth, simulate_particles
+from dnn_reco.simulation.truth import SimulationTruth, simulate_particles
 
 Layout = Literal["flat", "tutorial"]
 
@@ -150,7 +150,7 @@ def is_written(file: PlannedFile) -> bool:
 
 def _triggered(
     settings: SimulationSettings, file: PlannedFile, report: Callable[[int], None] | None
-) -> Iterator[tuple[Truth, Pulses]]:
+) -> Iterator[tuple[SimulationTruth, Pulses]]:
     """Blocks of events that triggered the detector, until there are enough for the file."""
     rng = np.random.default_rng([settings.seed, file.number])
     detector = icecube86()

@@ -7,7 +7,7 @@ from dnn_reco.detector.hull import detector_hull, label_hull
 from dnn_reco.simulation.energy_losses import shower_depth
 from dnn_reco.simulation.interactions import LIGHT_SPEED, hadronic_light_fraction
 from dnn_reco.simulation.particles import CHARGED_CURRENT, NEUTRAL_CURRENT
-from dnn_reco.simulation.truth import Truth
+from dnn_reco.simulation.truth import SimulationTruth
 
 STARTING_EXTENSION = -60.0
 """An event is starting if its interaction is inside the detector hull extended by this, in m: at
@@ -20,7 +20,7 @@ MUON_THRESHOLD = 20.0  # GeV
 _EXTENT_SHARE = 0.95  # of a shower's light within its length
 
 
-def labels(truth: Truth) -> dict[str, NDArray[np.float64]]:
+def labels(truth: SimulationTruth) -> dict[str, NDArray[np.float64]]:
     """All columns of `LabelsDeepLearning`, sorted by name.
 
     Energies are in GeV, positions and lengths in m, times in ns, angles in rad, flags 0 or 1.
@@ -56,21 +56,23 @@ def labels(truth: Truth) -> dict[str, NDArray[np.float64]]:
     return dict(sorted(values.items()))
 
 
-def _is_neutrino(truth: Truth) -> NDArray[np.bool_]:
+def _is_neutrino(truth: SimulationTruth) -> NDArray[np.bool_]:
     return np.isin(np.abs(truth.pdg), (12, 14, 16))
 
 
-def _is_starting(truth: Truth, extension: float = STARTING_EXTENSION) -> NDArray[np.bool_]:
+def _is_starting(
+    truth: SimulationTruth, extension: float = STARTING_EXTENSION
+) -> NDArray[np.bool_]:
     return _is_neutrino(truth) & detector_hull().extended(extension).contains(truth.vertex)
 
 
-def _is_track_from_outside(truth: Truth) -> NDArray[np.bool_]:
+def _is_track_from_outside(truth: SimulationTruth) -> NDArray[np.bool_]:
     """Whether a muon or tau comes straight from the vertex [n], and the vertex is outside."""
     has_track = (truth.muon_energy > 0) | (truth.tau_energy > 0)
     return has_track & ~_is_starting(truth)
 
 
-def _primary(truth: Truth) -> dict[str, NDArray[np.float64]]:
+def _primary(truth: SimulationTruth) -> dict[str, NDArray[np.float64]]:
     direction = truth.direction
     return {
         "PrimaryEnergy": truth.energy,
@@ -83,7 +85,7 @@ def _primary(truth: Truth) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def _kind_of_event(truth: Truth) -> dict[str, NDArray[np.bool_]]:
+def _kind_of_event(truth: SimulationTruth) -> dict[str, NDArray[np.bool_]]:
     starting, entering = _is_starting(truth), _is_track_from_outside(truth)
     flavor = np.abs(truth.pdg)
     charged = starting & (truth.interaction == CHARGED_CURRENT)
@@ -112,7 +114,7 @@ def _kind_of_event(truth: Truth) -> dict[str, NDArray[np.bool_]]:
     }
 
 
-def _vertex(truth: Truth) -> dict[str, NDArray[np.float64]]:
+def _vertex(truth: SimulationTruth) -> dict[str, NDArray[np.float64]]:
     entering = _is_track_from_outside(truth)
     is_tau = truth.tau_energy > 0
     track_length = np.where(is_tau, truth.tau_length, truth.muon_length)
@@ -138,7 +140,7 @@ def _vertex(truth: Truth) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def _extent(truth: Truth) -> NDArray[np.float64]:
+def _extent(truth: SimulationTruth) -> NDArray[np.float64]:
     """Largest distance [n] in m from the vertex that a particle or shower reaches."""
 
     def depth(energy: NDArray[np.float64], hadronic: bool) -> NDArray[np.float64]:
@@ -151,7 +153,7 @@ def _extent(truth: Truth) -> NDArray[np.float64]:
     return np.maximum(at_vertex, truth.tau_length + np.maximum(at_decay, truth.muon_length))
 
 
-def _muons_at_entry(truth: Truth) -> dict[str, NDArray[np.bool_]]:
+def _muons_at_entry(truth: SimulationTruth) -> dict[str, NDArray[np.bool_]]:
     """Muons that come from outside the label hull into it; one at most, so it is the leading."""
     enter, _ = label_hull().crossing(truth.lepton_end, truth.lepton_direction)
     enters = (enter > MIN_ENTRY_DISTANCE) & (enter <= truth.muon_length)

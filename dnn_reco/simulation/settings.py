@@ -81,7 +81,7 @@ def load_settings(path: Path | None, overrides: Mapping[str, Any]) -> Simulation
     for key in written.values:
         if key not in known:
             problems.append(
-                f"{written.marks[key,]}: there is no setting '{key}'; "
+                f"{written.locations[key,]}: there is no setting '{key}'; "
                 f"the nearest is '{nearest(key, known)}'"
             )
     if problems:
@@ -93,7 +93,7 @@ def load_settings(path: Path | None, overrides: Mapping[str, Any]) -> Simulation
         for details in error.errors():
             key = str(details["loc"][0])
             from_file = key in written.values and key not in overrides
-            where = f"{written.marks[key,]}: " if from_file else ""
+            where = f"{written.locations[key,]}: " if from_file else ""
             lines.append(f"{where}'{key}' is {details['input']!r}: {details['msg']}")
         raise ConfigError("\n".join(dict.fromkeys(lines))) from error
 

@@ -24,7 +24,7 @@ from dnn_reco.simulation.sources import LightSources
 
 
 @dataclass(frozen=True)
-class Truth(Interactions):
+class SimulationTruth(Interactions):
     """n events: the interaction, and what became of the muon.
 
     Attributes
@@ -49,14 +49,14 @@ class Truth(Interactions):
     muon_passes: NDArray[np.bool_]
     deposited_energy: NDArray[np.float64]
 
-    def shifted(self, delay: NDArray[np.float64]) -> "Truth":
+    def shifted(self, delay: NDArray[np.float64]) -> "SimulationTruth":
         """The same events, each later by `delay` [n] in ns."""
         return replace(self, time=self.time + delay)
 
 
 def simulate_particles(
     settings: ParticleSettings, num_events: int, rng: np.random.Generator
-) -> tuple[Truth, LightSources]:
+) -> tuple[SimulationTruth, LightSources]:
     """Generate events and follow their particles.
 
     Parameters
@@ -79,7 +79,7 @@ def simulate_particles(
 
 def follow(
     interactions: Interactions, rng: np.random.Generator, bin_length: float = 10.0
-) -> tuple[Truth, LightSources]:
+) -> tuple[SimulationTruth, LightSources]:
     """Follow the particles of given interactions: truth and light, as `simulate_particles`.
 
     Parameters
@@ -103,14 +103,16 @@ def _muon_tracks(muons: Interactions, bin_length: float, rng: np.random.Generato
     return propagate(muons.muon_energy, enter, leave, bin_length, rng)
 
 
-def _truth(interactions: Interactions, event: NDArray[np.int64], tracks: MuonTracks) -> Truth:
+def _truth(
+    interactions: Interactions, event: NDArray[np.int64], tracks: MuonTracks
+) -> SimulationTruth:
     n = interactions.energy.size
     muons = interactions.select(event)
     line = muons.lepton_end, muons.lepton_direction
     entry = label_hull().first_contact(*line, tracks.length)
     _, leave = label_hull().crossing(*line)
     exit_energy = tracks.energy_at(np.where(leave >= 0, leave, tracks.length))
-    return Truth(
+    return SimulationTruth(
         **vars(interactions),
         muon_length=_scatter(tracks.length, event, n),
         muon_entry_energy=_scatter(tracks.energy_at(entry), event, n),

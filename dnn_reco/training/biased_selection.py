@@ -17,10 +17,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dnn_reco.data.event_dataset import EventSet
-from dnn_reco.data.loader import Batch, PrefetchedBatches
+from dnn_reco.data.event_dataset import EventDataset
+from dnn_reco.data.hit_batch import TensorBatch
+from dnn_reco.data.loader import PrefetchLoader
 from dnn_reco.data.sampling import EventOrder, stream_key
-from dnn_reco.data.selection import Mark, Residuals, choose, interesting, repeat_shuffled
+from dnn_reco.data.selection import (
+    Residuals,
+    SelectionCriterion,
+    choose,
+    interesting,
+    repeat_shuffled,
+)
 from dnn_reco.modules.loss.residual import residual_trafo
 from dnn_reco.nn.interface import Network
 from dnn_reco.nn.label_transform import LabelTransform
@@ -33,7 +40,7 @@ _LABELS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
-class SelectionPlan:
+class SelectionSettings:
     """How to select; see :mod:`dnn_reco.data.selection`.
 
     Attributes
@@ -54,7 +61,7 @@ class SelectionPlan:
         Events predicted at once.
     """
 
-    marks: tuple[Mark, ...]
+    criteria: tuple[SelectionCriterion, ...]
     fraction: float
     max_imbalance: int
     pool_size: int
@@ -65,7 +72,7 @@ class SelectionPlan:
     @property
     def needs_predictions(self) -> bool:
         """Whether any mark compares with what the network says."""
-        return any(mark.needs_prediction for mark in self.marks)
+        return any(criterion.needs_prediction for criterion in self.criteria)
 
 
 class Snapshot:
@@ -101,7 +108,7 @@ class Snapshot:
         self._copy.load_state_dict(self._network.state_dict())
 
     @torch.no_grad()
-    def residuals(self, batch: Batch) -> Residuals:
+    def residuals(self, batch: TensorBatch) -> Residuals:
         """What the network of that time gets wrong; azimuth angles are compared across 2π."""
         predicted = self._copy(batch.hits)
         true_trafo = self._label_transform(batch.labels)
@@ -136,7 +143,7 @@ class BiasedSelection:
 
     Parameters
     ----------
-    plan
+    settings
         How to select.
     events
         The data.
@@ -150,13 +157,13 @@ class BiasedSelection:
 
     def __init__(
         self,
-        plan: SelectionPlan,
-        events: EventSet,
+        settings: SelectionSettings,
+        events: EventDataset,
         order: EventOrder,
         batch_size: int,
         snapshot: Snapshot | None,
     ) -> None:
-        self.plan = plan
+        self.settings = settings
         self.seconds = 0.0
         self.num_chosen = 0
         self.interesting_share = 0.0
@@ -203,7 +210,7 @@ class BiasedSelection:
 
     def _offered(self) -> NDArray[np.int64]:
         """Event numbers of the pool."""
-        return self._order.batch(self._pool, self.plan.pool_size)
+        return self._order.batch(self._pool, self.settings.pool_size)
 
     def _look_through_pool(self, interrupted: Callable[[], object]) -> NDArray[np.bool_] | None:
         """Which events of the pool are interesting; None if interrupted."""
@@ -212,7 +219,7 @@ class BiasedSelection:
             parts = self._marked_by_label(_split(offered, _LABELS_AT_ONCE))
         else:
             self._refresh_if_due(self._snapshot)
-            batches = _split(offered, self.plan.prediction_batch_size)
+            batches = _split(offered, self.settings.prediction_batch_size)
             parts = self._marked_by_prediction(self._snapshot, batches)
         marked = []
         for part in parts:
@@ -222,7 +229,7 @@ class BiasedSelection:
         return np.concatenate(marked)
 
     def _refresh_if_due(self, snapshot: Snapshot) -> None:
-        frequency = self.plan.reload_frequency
+        frequency = self.settings.reload_frequency
         due = frequency is not None and self._pool % frequency == 0
         if due or self._snapshot_pool < 0:
             snapshot.refresh()
@@ -231,24 +238,24 @@ class BiasedSelection:
     def _marked_by_label(self, parts: Iterable[NDArray[np.int64]]) -> Iterator[Tensor]:
         for numbers in parts:
             labels = torch.from_numpy(self._events.read_labels(numbers))
-            yield interesting(self.plan.marks, labels, None)
+            yield interesting(self.settings.criteria, labels, None)
 
     def _marked_by_prediction(
         self, snapshot: Snapshot, parts: Iterable[NDArray[np.int64]]
     ) -> Iterator[Tensor]:
         on_gpu = snapshot.device.type == "cuda"
-        with PrefetchedBatches(self._events, parts, pin=on_gpu) as batches:
+        with PrefetchLoader(self._events, parts, pin=on_gpu) as batches:
             for batch in batches:
                 there = batch.to(snapshot.device)
-                yield interesting(self.plan.marks, there.labels, snapshot.residuals(there))
+                yield interesting(self.settings.criteria, there.labels, snapshot.residuals(there))
 
     def _choose_from_pool(self, marked: NDArray[np.bool_]) -> None:
         """Choose events of the pool, and go on to the next one."""
-        plan, key = self.plan, stream_key(self._order.seed, "biased selection", self._pool)
+        settings, key = self.settings, stream_key(self._order.seed, "biased selection", self._pool)
         self.interesting_share = float(marked.mean())
         self._barren_pools = 0 if marked.any() else self._barren_pools + 1
-        looked_through = self._barren_pools * plan.pool_size
-        if looked_through >= min(_PATIENCE * plan.pool_size, len(self._events)):
+        looked_through = self._barren_pools * settings.pool_size
+        if looked_through >= min(_PATIENCE * settings.pool_size, len(self._events)):
             self._tell_once(
                 logging.WARNING,
                 "nn_biased_selection: none of the last "
@@ -259,16 +266,16 @@ class BiasedSelection:
             chosen = np.arange(len(marked))
         else:
             chosen, self.balance = choose(
-                marked, plan.fraction, self.balance, plan.max_imbalance, key
+                marked, settings.fraction, self.balance, settings.max_imbalance, key
             )
-            if len(chosen) == len(marked) and self.interesting_share > plan.fraction:
+            if len(chosen) == len(marked) and self.interesting_share > settings.fraction:
                 self._tell_once(
                     logging.INFO,
                     f"nn_biased_selection: {self.interesting_share:.0%} of the events on offer "
-                    f"are interesting, more than the biased_fraction of {plan.fraction:.0%}: all "
-                    "events are used.",
+                    f"are interesting, more than the biased_fraction of "
+                    f"{settings.fraction:.0%}: all events are used.",
                 )
-        again = repeat_shuffled(self._offered()[chosen], plan.num_repetitions, key)
+        again = repeat_shuffled(self._offered()[chosen], settings.num_repetitions, key)
         self._chosen = np.concatenate([self._chosen, again])
         self.num_chosen += len(again)
         self._pool += 1

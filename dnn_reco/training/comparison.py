@@ -26,7 +26,7 @@ _MOST_NAMED = 5  # files in a message
 
 
 @dataclass(frozen=True)
-class Entry:
+class ComparisonRun:
     """A config that takes part.
 
     Attributes
@@ -57,22 +57,22 @@ class Entry:
         """The files that a key of the config matches."""
         return find_files(getattr(self.config().data_files, key), key)
 
-    def begun(self) -> Config | None:
+    def previous_config(self) -> Config | None:
         """The config with which the training was begun in an earlier call; None: it was not."""
         path = self.folder / _CONFIG
         return load_config([path]) if path.exists() else None
 
-    def settle(self, iterations: int) -> None:
+    def fix_config(self, iterations: int) -> None:
         """Decide on the length of the training, and keep its config for later calls."""
         config = self.config(**{_ITERATIONS: iterations})
         text = f"# What '{self.name}' is trained with.\n{config.to_yaml()}"
         write_atomically(self.folder / _CONFIG, text.encode())
 
-    def settled(self) -> Config:
+    def fixed_config(self) -> Config:
         """The config with the length that was decided on."""
-        begun = self.begun()
-        assert begun is not None
-        return begun
+        previous_config = self.previous_config()
+        assert previous_config is not None
+        return previous_config
 
     @property
     def seconds(self) -> float:
@@ -86,13 +86,13 @@ class Entry:
         write_atomically(self.folder / _TIME, content.encode())
 
 
-def make_entries(
+def make_runs(
     configs: Sequence[Config],
     out: Path,
     seed: int | None,
     test_data: Sequence[str],
     cache_dir: str | None,
-) -> list[Entry]:
+) -> list[ComparisonRun]:
     """The configs as entries of a comparison.
 
     Parameters
@@ -113,7 +113,7 @@ def make_entries(
     ConfigError
         If two have one name, or one cannot take part.
     """
-    entries: list[Entry] = []
+    runs: list[ComparisonRun] = []
     for config in configs:
         config.require(*TRAFO_KEYS, *(key for key in TRAINING_KEYS if key != _ITERATIONS))
         if not test_data:
@@ -135,9 +135,9 @@ def make_entries(
         }
         if test_data:
             overrides["test_data_file"] = list(test_data)
-        entries.append(Entry(name, folder, config.paths, overrides, str(store)))
-    _refuse_equal_names(entries)
-    return entries
+        runs.append(ComparisonRun(name, folder, config.paths, overrides, str(store)))
+    _refuse_equal_names(runs)
+    return runs
 
 
 def _refuse_stages(config: Config) -> None:
@@ -149,18 +149,18 @@ def _refuse_stages(config: Config) -> None:
         )
 
 
-def _refuse_equal_names(entries: Sequence[Entry]) -> None:
-    by_name: dict[str, Entry] = {}
-    for entry in entries:
-        other = by_name.setdefault(entry.name, entry)
-        if other is not entry:
-            paths = " and ".join(", ".join(map(str, each.paths)) for each in (other, entry))
+def _refuse_equal_names(runs: Sequence[ComparisonRun]) -> None:
+    by_name: dict[str, ComparisonRun] = {}
+    for run in runs:
+        other = by_name.setdefault(run.name, run)
+        if other is not run:
+            paths = " and ".join(", ".join(map(str, each.paths)) for each in (other, run))
             raise ConfigError(
-                f"{paths} would both be called '{entry.name}' in the comparison: rename one of them"
+                f"{paths} would both be called '{run.name}' in the comparison: rename one of them"
             )
 
 
-def check_files(entries: Sequence[Entry], allow_overlap: bool) -> None:
+def check_files(runs: Sequence[ComparisonRun], allow_overlap: bool) -> None:
     """Check that all train on the same files and hold out the same others.
 
     Raises
@@ -168,7 +168,7 @@ def check_files(entries: Sequence[Entry], allow_overlap: bool) -> None:
     DataError
         Naming the configs and the files.
     """
-    first, *others = entries
+    first, *others = runs
     for key in ("training_data_file", "validation_data_file", "test_data_file"):
         wanted = _resolved(first.files(key))
         for other in others:
@@ -220,7 +220,7 @@ def _named(files: set[Path]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def check_unchanged(entry: Entry, begun: Config) -> None:
+def check_unchanged(run: ComparisonRun, previous_config: Config) -> None:
     """Check that a training that was begun earlier is the one that is asked for.
 
     Raises
@@ -228,8 +228,8 @@ def check_unchanged(entry: Entry, begun: Config) -> None:
     ConfigError
         Naming the keys that changed.
     """
-    before = begun.values()
-    now = entry.config(**{_ITERATIONS: before[_ITERATIONS]}).values()
+    before = previous_config.values()
+    now = run.config(**{_ITERATIONS: before[_ITERATIONS]}).values()
     changed = [
         f"  {key}: {before.get(key)!r} then, {now.get(key)!r} now"
         for key in sorted(before.keys() | now.keys())
@@ -238,7 +238,7 @@ def check_unchanged(entry: Entry, begun: Config) -> None:
     if changed:
         listed = "\n".join(changed)
         raise ConfigError(
-            f"'{entry.folder}' holds a training of '{entry.name}' with other settings:\n{listed}\n"
+            f"'{run.folder}' holds a training of '{run.name}' with other settings:\n{listed}\n"
             "Choose another folder with --out, or remove that one to train anew"
         )
 
@@ -264,12 +264,12 @@ def check_budget(out: Path, seconds: float | None, iterations: int | None) -> No
     write_atomically(path, json.dumps(budget).encode())
 
 
-def tell_schedule(entry: Entry) -> None:
+def tell_schedule(run: ComparisonRun) -> None:
     """Tell if learning rates follow a schedule of a length of its own."""
     short, long = (
         {
             name: each.optimizer_settings.get("learning_rate", each.optimizer_settings.get("lr"))
-            for name, each in entry.config(**{_ITERATIONS: length}).optimizers.items()
+            for name, each in run.config(**{_ITERATIONS: length}).optimizers.items()
         }
         for length in (1000, 2000)
     )
@@ -282,6 +282,6 @@ def tell_schedule(entry: Entry) -> None:
         _log.warning(
             "'%s': the learning rate of %s does not know how long this training is. Write "
             "'{num_training_iterations}' for the number of steps, and it ends with the budget.",
-            entry.name,
+            run.name,
             ", ".join(fixed),
         )

@@ -25,10 +25,11 @@ from torch import Tensor, distributed
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
+from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.errors import ConfigError, TrainingError
-from dnn_reco.nn.interface import Hits, Prediction
-from dnn_reco.nn.sharded_batch import WholeBatch, part_of
-from dnn_reco.workers import processes_of_training
+from dnn_reco.nn.interface import Prediction
+from dnn_reco.nn.sharded_batch import BatchShard, batch_shard
+from dnn_reco.workers import world_size
 
 # Ranks wait for each other, also while the first one builds the event store.
 _PATIENCE = timedelta(hours=6)
@@ -36,7 +37,7 @@ _SECONDS_BETWEEN_LOOKS = 0.02
 
 
 @dataclass(frozen=True)
-class Ranks:
+class DistributedContext:
     """The processes of a training, and which of them this one is.
 
     Attributes
@@ -45,34 +46,35 @@ class Ranks:
         Number of this process, from 0; the first one tells and saves.
     count
         How many there are.
-    local_number, local_count
+    local_rank, local_world_size
         Number of this process on its machine, which decides on its GPU, and how many are there.
     """
 
-    number: int = 0
-    count: int = 1
-    local_number: int = 0
-    local_count: int = 1
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    local_world_size: int = 1
 
     @property
-    def is_first(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this process is the one that tells and saves."""
-        return self.number == 0
+        return self.rank == 0
 
-    def part(self, num_events: int) -> slice:
+    def local_slice(self, num_events: int) -> slice:
         """The events of a batch that this rank predicts."""
         return slice(
-            num_events * self.number // self.count, num_events * (self.number + 1) // self.count
+            num_events * self.rank // self.world_size,
+            num_events * (self.rank + 1) // self.world_size,
         )
 
-    def whole_batch(self, num_events: int) -> WholeBatch | None:
+    def shard(self, num_events: int) -> BatchShard | None:
         """What layers must know of a batch of so many events in all; None for a single process."""
-        if self.count == 1:
+        if self.world_size == 1:
             return None
-        return WholeBatch(num_events, self.part(num_events).start, add_up)
+        return BatchShard(num_events, self.local_slice(num_events).start, all_reduce_sum)
 
     def predict(
-        self, network: Callable[[Hits], Prediction], hits: Hits, num_events: int
+        self, network: Callable[[HitBatch], Prediction], hits: HitBatch, num_events: int
     ) -> Prediction:
         """What the networks of all ranks say of a batch; from each come the events of its part.
 
@@ -85,9 +87,9 @@ class Ranks:
         num_events
             Number of events of the whole batch.
         """
-        with part_of(self.whole_batch(num_events)):
+        with batch_shard(self.shard(num_events)):
             own = network(hits)
-        if self.count == 1:
+        if self.world_size == 1:
             return own
         columns = [getattr(own, field.name) for field in fields(own)]
         whole = self.gather(torch.cat(columns, dim=1), num_events)
@@ -95,9 +97,12 @@ class Ranks:
 
     def gather(self, part: Tensor, num_events: int) -> Tensor:
         """The rows of all ranks [num_events, …], those of this rank with their gradients."""
-        if self.count == 1:
+        if self.world_size == 1:
             return part
-        parts = [Ranks(number, self.count).part(num_events) for number in range(self.count)]
+        parts = [
+            DistributedContext(number, self.world_size).local_slice(num_events)
+            for number in range(self.world_size)
+        ]
         longest = max(p.stop - p.start for p in parts)
         padded = part.detach().new_zeros(longest, *part.shape[1:])
         padded[: len(part)] = part.detach()
@@ -105,13 +110,13 @@ class Ranks:
         with _in_touch():
             distributed.all_gather(received, padded)
         rows = [each[: p.stop - p.start] for each, p in zip(received, parts, strict=True)]
-        rows[self.number] = part
+        rows[self.rank] = part
         return torch.cat(rows)
 
-    def add_up(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+    def all_reduce_sum(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
         """Sums over the ranks; None stays None, as it is that in all of them."""
         present = [gradient for gradient in gradients if gradient is not None]
-        if self.count == 1 or not present:
+        if self.world_size == 1 or not present:
             return list(gradients)
         flat = torch.cat([gradient.flatten() for gradient in present])
         with _in_touch():
@@ -119,34 +124,34 @@ class Ranks:
         sums = iter(torch.split(flat, [gradient.numel() for gradient in present]))
         return [None if each is None else next(sums).view_as(each) for each in gradients]
 
-    def agree_on_signal(self, received: signal.Signals | None) -> signal.Signals | None:
+    def all_reduce_signal(self, received: signal.Signals | None) -> signal.Signals | None:
         """A signal that any rank received: the same answer for all of them."""
-        if self.count == 1:
+        if self.world_size == 1:
             return received
         number = torch.tensor(received or 0, dtype=torch.int64)
         with _in_touch():
             distributed.all_reduce(number, distributed.ReduceOp.MAX)
         return signal.Signals(int(number)) if number > 0 else None
 
-    def told_by_first(self, value: float) -> float:
+    def broadcast_scalar(self, value: float) -> float:
         """The value that the first rank has."""
-        if self.count == 1:
+        if self.world_size == 1:
             return value
         told = torch.tensor(value, dtype=torch.float64)
         with _in_touch():
             distributed.broadcast(told, 0)
         return float(told)
 
-    def drawn_by_first(
+    def broadcast_batches(
         self, batches: Iterator[NDArray[np.int64]], batch_size: int
     ) -> Iterator[NDArray[np.int64]]:
         """Batches of event numbers, as the first rank draws them; the others do not draw."""
-        if self.count == 1:
+        if self.world_size == 1:
             yield from batches
             return
         nothing = torch.full((batch_size,), -1)
         while True:
-            drawn = next(batches, None) if self.is_first else None
+            drawn = next(batches, None) if self.is_main_process else None
             numbers = nothing.clone() if drawn is None else torch.from_numpy(drawn)
             with _in_touch():
                 distributed.broadcast(numbers, 0)
@@ -155,12 +160,12 @@ class Ranks:
             yield numbers.numpy()
 
     @contextmanager
-    def first_goes_first(self) -> Iterator[None]:
+    def main_process_first(self) -> Iterator[None]:
         """The first rank does what follows, the others after it: they find it done."""
-        if not self.is_first:
+        if not self.is_main_process:
             _wait_for_all()
         yield
-        if self.is_first and self.count > 1:
+        if self.is_main_process and self.world_size > 1:
             _wait_for_all()
 
 
@@ -197,14 +202,14 @@ class _AddUp(torch.autograd.Function):
         return total
 
 
-def add_up(values: Tensor) -> Tensor:
+def all_reduce_sum(values: Tensor) -> Tensor:
     """Sum of a tensor over the ranks; what each makes of it flows back to all."""
     total: Tensor = _AddUp.apply(values)  # type: ignore[no-untyped-call]
     return total
 
 
 @contextmanager
-def join_ranks(device: str) -> Iterator[Ranks]:
+def init_distributed(device: str) -> Iterator[DistributedContext]:
     """Meet the other processes that `torchrun` started; alone if it did not.
 
     Parameters
@@ -217,9 +222,9 @@ def join_ranks(device: str) -> Iterator[Ranks]:
     ConfigError
         If the processes cannot meet.
     """
-    count = processes_of_training()
+    count = world_size()
     if count == 1:
-        yield Ranks()
+        yield DistributedContext()
         return
     on_gpus = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     # signals and event numbers are on the CPU in any case: no step waits for a GPU for them
@@ -236,11 +241,11 @@ def join_ranks(device: str) -> Iterator[Ranks]:
             "torchrun --nproc_per_node N train_model.py CONFIG"
         ) from error
     try:
-        local_number, local_count = (
+        local_rank, local_world_size = (
             int(os.environ.get(name, default))
             for name, default in (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
         )
-        yield Ranks(number, count, local_number, local_count)
+        yield DistributedContext(number, count, local_rank, local_world_size)
     finally:
         distributed.destroy_process_group()
 

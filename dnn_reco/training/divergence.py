@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dnn_reco.data.event_dataset import Events
-from dnn_reco.data.loader import Weigh, as_batch
+from dnn_reco.data.event_dataset import EventBatch
+from dnn_reco.data.loader import EventWeightFunction, to_tensors
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.errors import TrainingError
 from dnn_reco.files import temporary_beside
@@ -25,19 +25,19 @@ _MAX_EVENTS_NAMED = 8
 
 
 @dataclass(frozen=True)
-class NotFinite:
+class NonFiniteValue:
     """What was found not to be finite, and in which iteration."""
 
     iteration: int
     what: str
 
 
-def looking_interval(device: torch.device) -> int:
+def check_interval(device: torch.device) -> int:
     """Iterations between two looks at losses: where a look waits for a GPU, it must be rare."""
     return 1 if device.type == "cpu" else _INTERVAL_ON_A_GPU
 
 
-class DivergenceWatch:
+class NonFiniteDetector:
     """Looks whether losses, gradient norms and weights are finite.
 
     Losses and norms are noted where they are, on the device; a GPU is waited for only when they are
@@ -49,7 +49,7 @@ class DivergenceWatch:
         Weights and running statistics by name. (Those that are not finite from the start, such as
         the -inf of a mask, are none that could diverge.)
     interval
-        Iterations between two looks (:func:`looking_interval`).
+        Iterations between two looks (:func:`check_interval`).
     """
 
     def __init__(self, weights: Mapping[str, Tensor], interval: int) -> None:
@@ -68,7 +68,7 @@ class DivergenceWatch:
         objectives: Sequence[Objective],
         losses: Mapping[str, Tensor],
         norms: Mapping[str, Tensor],
-    ) -> NotFinite | None:
+    ) -> NonFiniteValue | None:
         """Take note of an iteration; every now and then tells what is wrong.
 
         Parameters
@@ -79,7 +79,9 @@ class DivergenceWatch:
             Loss and gradient norm of each optimizer, scalars.
         """
         numbers = {
-            f"the loss of '{o.name}'": losses[o.name] for o in objectives if o.cleaner is None
+            f"the loss of '{o.name}'": losses[o.name]
+            for o in objectives
+            if o.gradient_filter is None
         }
         numbers |= {f"the gradient norm of '{name}'": norm for name, norm in norms.items()}
         self._names = tuple(numbers)
@@ -87,7 +89,7 @@ class DivergenceWatch:
         self._noted.append((iteration, row))
         return self.look() if len(self._noted) == self._interval else None
 
-    def look(self) -> NotFinite | None:
+    def look(self) -> NonFiniteValue | None:
         """The first loss or norm that is not finite since the last look, if there is one."""
         noted, self._noted = self._noted, []
         if not noted:
@@ -97,22 +99,26 @@ class DivergenceWatch:
             named = zip(self._names, row, strict=True)
             bad = [f"{name} is {value}" for name, value in named if not math.isfinite(value)]
             if bad:
-                return NotFinite(iteration, " and ".join(bad))
+                return NonFiniteValue(iteration, " and ".join(bad))
         return None
 
     @torch.no_grad()
-    def look_at_weights(self, iteration: int) -> NotFinite | None:
+    def check_weights(self, iteration: int) -> NonFiniteValue | None:
         """Whether the weights are finite after an iteration."""
         flat = torch.cat([weight.reshape(-1) for weight in self._weights.values()])
         if flat.isfinite().all():
             return None
         bad = [name for name, weight in self._weights.items() if not weight.isfinite().all()]
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-        return NotFinite(iteration, f"the weights {', '.join(bad[:3])}{more} are not finite")
+        return NonFiniteValue(iteration, f"the weights {', '.join(bad[:3])}{more} are not finite")
 
 
 def save_batch(
-    path: Path, events: Events, names: ColumnNames, weigh: Weigh | None, iteration: int
+    path: Path,
+    events: EventBatch,
+    names: ColumnNames,
+    event_weights: EventWeightFunction | None,
+    iteration: int,
 ) -> None:
     """Write the events of a batch to a safetensors file.
 
@@ -120,7 +126,7 @@ def save_batch(
     [B, M], `event_weights` [B, 1] (if there are any), `time_offset` [B], and the event ids `Run`,
     `Event`, `SubEvent`, `SubEventStream` [B] each; the header names labels and misc values (JSON).
     """
-    batch = as_batch(events, weigh)
+    batch = to_tensors(events, event_weights)
     tensors = {
         "hits/event": batch.hits.event,
         "hits/dom": batch.hits.dom,
@@ -144,8 +150,8 @@ def save_batch(
 
 
 def divergence_error(
-    found: NotFinite,
-    events: Events,
+    found: NonFiniteValue,
+    events: EventBatch,
     batch_file: Path,
     objectives: Sequence[Objective],
     checkpoint: Path | None,
@@ -179,7 +185,7 @@ def divergence_error(
     )
 
 
-def _event_numbers(events: Events) -> str:
+def _event_numbers(events: EventBatch) -> str:
     numbers = [f"{event['Run']}/{event['Event']}" for event in events.ids[:_MAX_EVENTS_NAMED]]
     rest = len(events.ids) - len(numbers)
     more = f" and {rest} more" if rest else ""
@@ -193,7 +199,7 @@ def _advice(objectives: Sequence[Objective]) -> str:
     unclipped = [o.name for o in objectives if o.clipping.global_norm is None]
     if unclipped:
         advice.append(f"clip_gradients_value: 1.0 in model_optimizer_dict ({', '.join(unclipped)})")
-    uncleaned = [o.name for o in objectives if o.cleaner is None]
+    uncleaned = [o.name for o in objectives if o.gradient_filter is None]
     if uncleaned:
         advice.append(
             "remove_nan_gradients: True there, if it is only single events "

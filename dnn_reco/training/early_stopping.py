@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class BestSoFar:
+class BestCheckpoint:
     """The smallest loss on the validation set; kept in checkpoints.
 
     Attributes
@@ -29,14 +29,14 @@ class BestSoFar:
     iterations: int = 0
     evaluations_since: int = 0
 
-    def after(self, loss: float, iterations: int) -> BestSoFar:
+    def after(self, loss: float, iterations: int) -> BestCheckpoint:
         """How it stands after one more evaluation; a loss that is no number is never better."""
         if math.isfinite(loss) and (self.loss is None or loss < self.loss):
-            return BestSoFar(self.measure, loss, iterations)
+            return BestCheckpoint(self.measure, loss, iterations)
         return replace(self, evaluations_since=self.evaluations_since + 1)
 
     @classmethod
-    def read(cls, description: Mapping[str, Any] | None) -> BestSoFar | None:
+    def read(cls, description: Mapping[str, Any] | None) -> BestCheckpoint | None:
         """What `dataclasses.asdict` made; None of older checkpoints, which do not have it."""
         if description is None:
             return None

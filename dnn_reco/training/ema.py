@@ -14,7 +14,7 @@ from dnn_reco.nn.interface import Network
 _COUNT = "average_iterations"
 
 
-class WeightAverage:
+class ExponentialMovingAverage:
     """Mean of the weights of all iterations so far, those of n iterations ago counting decayⁿ.
 
     After iteration t (1, 2, …) the share of its weights in the mean is (1 - d) / (1 - dᵗ): nothing

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dnn_reco.config import call_plugin
-from dnn_reco.data.event_dataset import Events
+from dnn_reco.data.event_dataset import EventBatch
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.errors import DataError
 from dnn_reco.modules.data.event_weights.interface import (
@@ -48,7 +48,7 @@ class EventWeights:
     config: Mapping[str, Any]
     columns: ColumnNames
 
-    def __call__(self, events: Events) -> Tensor:
+    def __call__(self, events: EventBatch) -> Tensor:
         """Weights of B events [B, 1], in the type of their labels.
 
         Raises

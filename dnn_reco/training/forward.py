@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dnn_reco.data.loader import Batch
+from dnn_reco.data.hit_batch import TensorBatch
 from dnn_reco.modules.evaluation.interface import PredictedBatch
 from dnn_reco.modules.loss.interface import LossContext, Truth
 from dnn_reco.modules.loss.residual import mask_untrained, residual_trafo
@@ -16,13 +16,13 @@ from dnn_reco.modules.loss.special_labels import true_label_names
 from dnn_reco.nn.interface import LabelKeys, Network, Prediction
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.nn.predictor import Predictor
-from dnn_reco.training.distributed import Ranks
+from dnn_reco.training.distributed import DistributedContext
 from dnn_reco.training.label_weights import LabelWeights
 from dnn_reco.training.objectives import Objective
 
 
 @dataclass(frozen=True)
-class Judged:
+class ForwardResult:
     """A batch with what the network says of it, ready for losses and scores.
 
     Attributes
@@ -41,7 +41,7 @@ class Judged:
     context: LossContext
 
 
-class Judge:
+class ForwardPass:
     """Lets the network predict batches, in whatever mode it is, and compares with the truth.
 
     Parameters
@@ -86,7 +86,9 @@ class Judge:
             [name in needed for name in self.label_names], device=label_weights.initial.device
         )
 
-    def __call__(self, batch: Batch, ranks: Ranks | None = None) -> Judged:
+    def __call__(
+        self, batch: TensorBatch, distributed: DistributedContext | None = None
+    ) -> ForwardResult:
         """Predict a batch, and set prediction and truth side by side.
 
         Labels of weight 0 are blanked here, before any loss: nothing that the network says of them
@@ -96,13 +98,13 @@ class Judge:
         ----------
         batch
             The batch, on the device of the network.
-        ranks
+        distributed
             The processes that predict a part of it each; None: this one predicts all.
         """
         prediction = (
             self.predict(batch.hits)
-            if ranks is None
-            else ranks.predict(self.predict, batch.hits, len(batch.labels))
+            if distributed is None
+            else distributed.predict(self.predict, batch.hits, len(batch.labels))
         )
         predicted = PredictedBatch(batch, prediction)
         truth = Truth(batch.labels, self.label_transform(batch.labels))
@@ -116,9 +118,9 @@ class Judge:
             batch.event_weights,
             self.label_weights.tukey_scale,
         )
-        return Judged(predicted, prediction, truth, context)
+        return ForwardResult(predicted, prediction, truth, context)
 
-    def losses(self, judged: Judged) -> dict[str, tuple[Tensor, Tensor]]:
+    def losses(self, judged: ForwardResult) -> dict[str, tuple[Tensor, Tensor]]:
         """Loss of each optimizer, without and with its penalties."""
         return {
             objective.name: objective.loss(

@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 
 from dnn_reco.config import Config
-from dnn_reco.data.device_cache import ResidentEvents, size_in_memory
-from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.device_cache import DeviceEvents, size_in_memory
+from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.errors import ConfigError
 from dnn_reco.nn.interface import Network
 from dnn_reco.nn.predictor import GridNetwork, Predictor, allow_tf32, predictor
@@ -52,9 +52,9 @@ def training_predictor(config: Config, network: Network, device: torch.device) -
     return predictor(network, in_bfloat16, compiled)
 
 
-def resident_events(
-    wanted: Literal["auto"] | bool, events: EventSet, device: torch.device
-) -> ResidentEvents | None:
+def device_events(
+    wanted: Literal["auto"] | bool, events: EventDataset, device: torch.device
+) -> DeviceEvents | None:
     """The training events in the memory of the device, if they shall lie there."""
     if wanted == "auto":
         if device.type != "cuda":
@@ -68,4 +68,4 @@ def resident_events(
         size_in_memory(events) / 1e9,
         device_name(device),
     )
-    return ResidentEvents(events, device)
+    return DeviceEvents(events, device)

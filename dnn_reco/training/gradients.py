@@ -53,7 +53,7 @@ class Clipping:
         return _replaced(gradient, parts)
 
 
-class GradientCleaner:
+class NonFiniteGradientFilter:
     """Sets gradient entries that are not finite to 0, and counts them.
 
     The count stays on the device, so that no step waits for it.
@@ -85,7 +85,7 @@ class GradientCleaner:
         return entries, batches
 
 
-class GradientMean:
+class GradientAccumulator:
     """Mean gradient of successive batches: a step of the optimizer on more events than fit at once.
 
     Parameters

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from dnn_reco.metrics_log import MetricsFile
-from dnn_reco.training.early_stopping import BestSoFar
-from dnn_reco.training.metrics import ProgressBar, Scores, TensorBoard, trained_labels
-from dnn_reco.training.validation_set import SetScores
+from dnn_reco.training.early_stopping import BestCheckpoint
+from dnn_reco.training.metrics import BatchMetrics, ProgressBar, TensorBoard, trained_labels
+from dnn_reco.training.validation_set import ValidationMetrics
 
 METRICS_FILE = "metrics.jsonl"
 _SET = "validation_set"
@@ -118,7 +118,11 @@ class Reports:
         self._time_of_figure = -np.inf
 
     def write_set(
-        self, iteration: int, scores: SetScores, weights: Sequence[float], has_log: Sequence[bool]
+        self,
+        iteration: int,
+        scores: ValidationMetrics,
+        weights: Sequence[float],
+        has_log: Sequence[bool],
     ) -> None:
         """Write an evaluation of the validation set to TensorBoard.
 
@@ -139,7 +143,11 @@ class Reports:
             self._add_figure(iteration, scores, weights, has_log)
 
     def _add_figure(
-        self, iteration: int, scores: SetScores, weights: Sequence[float], has_log: Sequence[bool]
+        self,
+        iteration: int,
+        scores: ValidationMetrics,
+        weights: Sequence[float],
+        has_log: Sequence[bool],
     ) -> None:
         from dnn_reco.evaluation import plots  # slow, and only needed here
 
@@ -184,7 +192,7 @@ class Reports:
 
 
 def batch_section(
-    scores: Scores, label_names: Sequence[str], trained: np.ndarray
+    scores: BatchMetrics, label_names: Sequence[str], trained: np.ndarray
 ) -> dict[str, Any]:
     """What `metrics.jsonl` says of a batch of the print-out."""
     return {
@@ -200,7 +208,7 @@ def batch_section(
     }
 
 
-def set_section(scores: SetScores) -> dict[str, Any]:
+def set_section(scores: ValidationMetrics) -> dict[str, Any]:
     """What `metrics.jsonl` says of the validation set."""
     labels: dict[str, dict[str, float]] = {name: {} for name in scores.label_names}
     for key, measured in scores.of_labels().items():
@@ -221,7 +229,7 @@ def set_section(scores: SetScores) -> dict[str, Any]:
     return section
 
 
-def set_scalars(scores: SetScores) -> dict[str, float]:
+def set_scalars(scores: ValidationMetrics) -> dict[str, float]:
     """What TensorBoard shows of the validation set, by tag."""
     scalars = {f"configured_loss/{name}": loss.value for name, loss in scores.losses.items()}
     scalars["configured_loss_total"] = scores.loss.value
@@ -234,7 +242,7 @@ def set_scalars(scores: SetScores) -> dict[str, float]:
     return {tag: float(value) for tag, value in scalars.items()}
 
 
-def format_set(iterations: int, scores: SetScores, best: BestSoFar) -> str:
+def format_set(iterations: int, scores: ValidationMetrics, best: BestCheckpoint) -> str:
     """The table of an evaluation of the validation set: trained labels only, sorted."""
     if best.iterations == iterations:
         remark = "best so far"

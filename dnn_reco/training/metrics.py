@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Scores:
+class BatchMetrics:
     """How well a batch is predicted; arrays by label [L].
 
     Attributes
@@ -64,10 +64,10 @@ def score(
     prediction: Prediction,
     truth: Truth,
     residual_trafo: Tensor,
-) -> Scores:
+) -> BatchMetrics:
     """Scores of a batch from what the network and the losses said."""
     residual, uncertainty = as_array(residual_trafo), as_array(prediction.uncertainty_trafo)
-    return Scores(
+    return BatchMetrics(
         {name: (float(loss), float(total)) for name, (loss, total) in losses.items()},
         metrics.root_mean_square(residual).value,
         metrics.standard_deviation(residual / uncertainty).value,
@@ -97,8 +97,8 @@ def format_validation(
     label_names: Sequence[str],
     trained: np.ndarray,
     weights: np.ndarray,
-    train: Scores,
-    validation: Scores,
+    train: BatchMetrics,
+    validation: BatchMetrics,
 ) -> str:
     """The print-out of a validation, in the form of the reference: trained labels only, sorted."""
     lines = [
@@ -147,7 +147,7 @@ class TensorBoard:
         iteration: int,
         label_names: Sequence[str],
         trained: np.ndarray,
-        scores: Mapping[str, Scores],
+        scores: Mapping[str, BatchMetrics],
     ) -> None:
         """Write the batches of a print-out: losses, and scores and histograms of trained labels.
 
@@ -178,7 +178,7 @@ class TensorBoard:
             writer.flush()
 
     def _write_label(
-        self, writer: SummaryWriter, iteration: int, name: str, scores: Scores, i: int
+        self, writer: SummaryWriter, iteration: int, name: str, scores: BatchMetrics, i: int
     ) -> None:
         for tag in ("rmse", "pull", "bias", "label_loss"):
             writer.add_scalar(f"{tag}/{name}", float(getattr(scores, tag)[i]), iteration)

@@ -18,7 +18,12 @@ from dnn_reco.checkpoint_file import (
 from dnn_reco.errors import ConfigError
 from dnn_reco.modules.loss.interface import Loss, LossContext, Truth
 from dnn_reco.nn.interface import Prediction
-from dnn_reco.training.gradients import Clipping, Gradient, GradientCleaner, GradientMean
+from dnn_reco.training.gradients import (
+    Clipping,
+    Gradient,
+    GradientAccumulator,
+    NonFiniteGradientFilter,
+)
 from dnn_reco.training.optimizers import RATE_KEY
 from dnn_reco.utils.learning_rate import Schedule, rate_at
 
@@ -60,8 +65,8 @@ class Objective:
     l1: float
     l2: float
     schedule: Schedule
-    gradient_mean: GradientMean
-    cleaner: GradientCleaner | None = None
+    accumulator: GradientAccumulator
+    gradient_filter: NonFiniteGradientFilter | None = None
     clipping: Clipping = field(default_factory=Clipping)
     weight_decay: float = 0.0
 
@@ -127,10 +132,10 @@ class Objective:
         Tensor
             Global norm of the mean gradient before clipping.
         """
-        if self.cleaner is not None:
-            gradient = self.cleaner.clean(gradient)
-        norm = self.gradient_mean.add(gradient)
-        mean = self.gradient_mean.take()
+        if self.gradient_filter is not None:
+            gradient = self.gradient_filter.clean(gradient)
+        norm = self.accumulator.add(gradient)
+        mean = self.accumulator.take()
         if mean is not None:
             self._change_parameters(self.clipping.clip(mean, norm))
         return norm
@@ -150,8 +155,10 @@ class Objective:
         """All that changes in training besides the parameters, by name in a checkpoint."""
         sections = {
             "optimizer": optimizer_tensors(self.optimizer, self.parameters),
-            "accumulated": self.gradient_mean.state(),
-            "removed": {} if self.cleaner is None else {"counts": self.cleaner.counts},
+            "accumulated": self.accumulator.state(),
+            "removed": {}
+            if self.gradient_filter is None
+            else {"counts": self.gradient_filter.counts},
         }
         return {
             f"{section}/{self.name}/{name}": tensor
@@ -178,9 +185,9 @@ class Objective:
                 former,
             )
         device = next(iter(self.parameters.values())).device
-        self.gradient_mean.restore(accumulated, device)
-        if self.cleaner is not None and removed:
-            self.cleaner.counts.copy_(removed["counts"])
+        self.accumulator.restore(accumulated, device)
+        if self.gradient_filter is not None and removed:
+            self.gradient_filter.counts.copy_(removed["counts"])
 
 
 def _in_layout_of(parameter: Tensor, gradient: Tensor) -> Tensor:

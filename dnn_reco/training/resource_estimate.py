@@ -7,8 +7,8 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dnn_reco.training.settings import TrainingPlan
-from dnn_reco.training.timing import Pace
+from dnn_reco.training.settings import TrainerSettings
+from dnn_reco.training.timing import StepTimings
 
 MARGIN = 1.3
 """What is asked for, to what is expected: other machines, other batches."""
@@ -52,43 +52,45 @@ def remaining_spans(ends: Sequence[int], done: int) -> list[Span]:
     return [span for span in spans if span.first < span.last]
 
 
-def training_items(span: Span, plan: TrainingPlan, pace: Pace, set_events: int) -> Iterator[Item]:
+def training_items(
+    span: Span, settings: TrainerSettings, timings: StepTimings, set_events: int
+) -> Iterator[Item]:
     """What a stage of a training does, with its seconds.
 
     Parameters
     ----------
     span
         Its iterations.
-    plan
+    settings
         How often it validates and saves.
     pace
         What was measured.
     set_events
         Events of the validation set; those that were measured may be fewer.
     """
-    yield Item("iterations", span.last - span.first, pace.step)
-    if pace.choosing:
-        yield Item("choices of their events", span.last - span.first, pace.choosing)
-    print_outs = _multiples(span.first, span.last - 1, plan.validation_frequency)
-    yield Item("print-outs", print_outs, pace.print_out)
-    if pace.set_events:
+    yield Item("iterations", span.last - span.first, timings.step)
+    if timings.choosing:
+        yield Item("choices of their events", span.last - span.first, timings.choosing)
+    print_outs = _multiples(span.first, span.last - 1, settings.validation_frequency)
+    yield Item("print-outs", print_outs, timings.log_batch_metrics)
+    if timings.set_events:
         # each might be the best so far, which is saved
-        seconds = pace.evaluation * set_events / pace.set_events + pace.checkpoint
-        count = _multiples_and_last(span, plan.validation_set_frequency)
+        seconds = timings.evaluation * set_events / timings.set_events + timings.checkpoint
+        count = _multiples_and_last(span, settings.validation_set_frequency)
         yield Item("evaluations of the validation set", count, seconds)
-    if plan.checkpoints is not None:
-        count = _multiples_and_last(span, plan.save_frequency)
-        yield Item("checkpoints", count, pace.checkpoint)
+    if settings.checkpoints is not None:
+        count = _multiples_and_last(span, settings.save_frequency)
+        yield Item("checkpoints", count, timings.checkpoint)
 
 
-def iterations_within(seconds: float, plan: TrainingPlan, pace: Pace) -> int:
+def iterations_within(seconds: float, settings: TrainerSettings, timings: StepTimings) -> int:
     """How many iterations fit into a time, with all that is done between them; at least 1."""
 
     def needed(iterations: int) -> float:
-        items = training_items(Span(0, 0, iterations), plan, pace, pace.set_events)
+        items = training_items(Span(0, 0, iterations), settings, timings, timings.set_events)
         return sum(item.seconds for item in items)
 
-    most = int(seconds / pace.step) + 1
+    most = int(seconds / timings.step) + 1
     return max(1, bisect_right(range(most + 1), seconds, key=needed) - 1)
 
 
@@ -102,9 +104,11 @@ def _multiples_and_last(span: Span, factor: int) -> int:
     return _multiples(span.first + 1, span.last, factor) + (span.last % factor > 0)
 
 
-def checkpoints_kept(iterations: int, plan: TrainingPlan) -> int:
+def checkpoints_kept(iterations: int, settings: TrainerSettings) -> int:
     """Number of checkpoints that are there after so many iterations."""
-    return min(plan.max_to_keep, _multiples_and_last(Span(0, 0, iterations), plan.save_frequency))
+    return min(
+        settings.max_to_keep, _multiples_and_last(Span(0, 0, iterations), settings.save_frequency)
+    )
 
 
 def memory_while_building(main: float, growth: float, workers: int) -> float:

@@ -6,14 +6,14 @@ import logging
 
 from dnn_reco.config import BiasedSelectionSettings, Config
 from dnn_reco.config.validate import nearest
-from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import label_weight
 from dnn_reco.data.sampling import EventOrder
-from dnn_reco.data.selection import MARKS, Mark, pool_size
+from dnn_reco.data.selection import CRITERIA, SelectionCriterion, pool_size
 from dnn_reco.errors import ConfigError
 from dnn_reco.nn.interface import Network, NetworkSpec
 from dnn_reco.nn.label_transform import LabelTransform
-from dnn_reco.training.biased_selection import BiasedSelection, SelectionPlan, Snapshot
+from dnn_reco.training.biased_selection import BiasedSelection, SelectionSettings, Snapshot
 
 _log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ _KEY = "nn_biased_selection"
 _SWITCH_OFF = f"set {_KEY}.apply_biased_selection: False to train without it"
 
 
-def selection_marks(config: Config, spec: NetworkSpec) -> tuple[Mark, ...]:
+def selection_criteria(config: Config, spec: NetworkSpec) -> tuple[SelectionCriterion, ...]:
     """What makes an event interesting; () where the config does not ask for biased selection.
 
     Raises
@@ -32,8 +32,8 @@ def selection_marks(config: Config, spec: NetworkSpec) -> tuple[Mark, ...]:
     settings = _settings(config)
     if settings is None:
         return ()
-    marks = []
-    for key in MARKS:
+    criteria = []
+    for key in CRITERIA:
         for name, value in getattr(settings, key).items():
             if name not in spec.label_names:
                 raise ConfigError(
@@ -41,16 +41,16 @@ def selection_marks(config: Config, spec: NetworkSpec) -> tuple[Mark, ...]:
                     f"'{nearest(name, list(spec.label_names))}'. There are: "
                     f"{', '.join(spec.label_names)}"
                 )
-            mark = Mark(key, spec.label_names.index(name), value)
-            _check_mark(config, mark, name)
-            marks.append(mark)
-    if not marks:
+            criterion = SelectionCriterion(key, spec.label_names.index(name), value)
+            _check_criterion(config, criterion, name)
+            criteria.append(criterion)
+    if not criteria:
         raise ConfigError(
             f"{_KEY} does not say which events are interesting: give at least one of "
-            f"{', '.join(MARKS)} (such as label_greater: {{{spec.label_names[0]}: 1.0}}), or "
+            f"{', '.join(CRITERIA)} (such as label_greater: {{{spec.label_names[0]}: 1.0}}), or "
             f"{_SWITCH_OFF}"
         )
-    return tuple(marks)
+    return tuple(criteria)
 
 
 def _settings(config: Config) -> BiasedSelectionSettings | None:
@@ -59,10 +59,10 @@ def _settings(config: Config) -> BiasedSelectionSettings | None:
     return settings if settings is not None and settings.apply_biased_selection else None
 
 
-def _check_mark(config: Config, mark: Mark, name: str) -> None:
-    if mark.needs_prediction and label_weight(config, name) == 0:
+def _check_criterion(config: Config, criterion: SelectionCriterion, name: str) -> None:
+    if criterion.needs_prediction and label_weight(config, name) == 0:
         raise ConfigError(
-            f"{_KEY}.{mark.key} compares with predictions of '{name}', but this label has the "
+            f"{_KEY}.{criterion.key} compares with predictions of '{name}', but this label has the "
             "weight 0: the network learns nothing of it. Give it a weight in label_weight_dict, or "
             "mark events by a label that is trained, or by label_greater, label_less …, which need "
             "no prediction"
@@ -71,29 +71,30 @@ def _check_mark(config: Config, mark: Mark, name: str) -> None:
     if (
         smoothing
         and name in config.labels.label_pid_keys
-        and mark.key in ("label_equal", "label_unequal")
+        and criterion.key in ("label_equal", "label_unequal")
     ):
         raise ConfigError(
-            f"{_KEY}.{mark.key}: '{name}' is smoothed (label_pid_smooth_labels: {smoothing:g}), so "
-            f"that 0 becomes {smoothing / 2:g} and 1 becomes {1 - smoothing / 2:g}: use "
-            f"label_greater: {{{name}: 0.5}} for those that are true, label_less for the others"
+            f"{_KEY}.{criterion.key}: '{name}' is smoothed (label_pid_smooth_labels: "
+            f"{smoothing:g}), so that 0 becomes {smoothing / 2:g} and 1 becomes "
+            f"{1 - smoothing / 2:g}: use label_greater: {{{name}: 0.5}} for "
+            "those that are true, label_less for the others"
         )
 
 
 def make_selection(
     config: Config,
-    marks: tuple[Mark, ...],
+    criteria: tuple[SelectionCriterion, ...],
     network: Network,
     label_transform: LabelTransform,
     spec: NetworkSpec,
-    events: EventSet,
+    events: EventDataset,
 ) -> BiasedSelection | None:
     """What chooses the events to train on; None where the config does not ask for it.
 
     Parameters
     ----------
-    marks
-        From :func:`selection_marks`.
+    criteria
+        From :func:`selection_criteria`.
     network, label_transform
         The network in training and its labels' transformation, on their device.
     spec
@@ -101,52 +102,52 @@ def make_selection(
     events
         The training events.
     """
-    settings = _settings(config)
-    if settings is None:
+    wanted = _settings(config)
+    if wanted is None:
         return None
     general = config.general
     num_files = 1 + (general.num_add_files or 0)
-    plan = SelectionPlan(
-        marks=marks,
-        fraction=settings.biased_fraction,
-        max_imbalance=settings.max_imbalance,
+    settings = SelectionSettings(
+        criteria=criteria,
+        fraction=wanted.biased_fraction,
+        max_imbalance=wanted.max_imbalance,
         pool_size=pool_size(events.events_per_shard, num_files),
         num_repetitions=general.num_repetitions or 1,
-        reload_frequency=settings.reload_frequency,
-        prediction_batch_size=settings.max_size,
+        reload_frequency=wanted.reload_frequency,
+        prediction_batch_size=wanted.max_size,
     )
     snapshot = None
-    if plan.needs_predictions:
+    if settings.needs_predictions:
         period = label_transform.azimuth_period(spec.label_names, spec.label_keys.azimuth)
         snapshot = Snapshot(network, label_transform, period)
     order = EventOrder(
         events.events_per_shard, config.seed, "biased selection", general.shuffle_window_files
     )
-    _announce(plan, general.batch_size)
-    return BiasedSelection(plan, events, order, general.batch_size, snapshot)
+    _announce(settings, general.batch_size)
+    return BiasedSelection(settings, events, order, general.batch_size, snapshot)
 
 
-def _announce(plan: SelectionPlan, batch_size: int) -> None:
+def _announce(settings: SelectionSettings, batch_size: int) -> None:
     _log.info(
         "Biased selection: at least %.0f%% interesting events, from pools of %d events that are "
         "used %d time(s).",
-        100 * plan.fraction,
-        plan.pool_size,
-        plan.num_repetitions,
+        100 * settings.fraction,
+        settings.pool_size,
+        settings.num_repetitions,
     )
-    if not plan.needs_predictions:
+    if not settings.needs_predictions:
         return
-    if plan.reload_frequency is None:
+    if settings.reload_frequency is None:
         _log.warning(
             "%s.reload_frequency is empty: events are marked with the weights that the network has "
             "when the selection begins, for ever.",
             _KEY,
         )
     else:
-        used = plan.pool_size * plan.num_repetitions / batch_size
+        used = settings.pool_size * settings.num_repetitions / batch_size
         _log.info(
             "The network that marks events takes the current weights every %d pools, at most "
             "%d iterations.",
-            plan.reload_frequency,
-            round(plan.reload_frequency * used),
+            settings.reload_frequency,
+            round(settings.reload_frequency * used),
         )

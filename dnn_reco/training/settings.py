@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.sampling import EventOrder
 
 
 @dataclass(frozen=True)
-class TrainingPlan:
+class TrainerSettings:
     """How long to train, and how often to validate and save.
 
     Attributes
@@ -34,7 +34,7 @@ class TrainingPlan:
     patience
         Evaluations without a better loss after which training ends; None: it does not.
     ema_decay
-        See :class:`dnn_reco.training.ema.WeightAverage`; None: weights are not averaged.
+        See :class:`dnn_reco.training.ema.ExponentialMovingAverage`; None: weights are not averaged.
     """
 
     num_iterations: int
@@ -50,6 +50,6 @@ class TrainingPlan:
     patience: int | None
     ema_decay: float | None = None
 
-    def order(self, events: EventSet, stream: str) -> EventOrder:
+    def order(self, events: EventDataset, stream: str) -> EventOrder:
         """The order in which a stream draws from a set of events."""
         return EventOrder(events.events_per_shard, self.seed, stream, self.shuffle_window)

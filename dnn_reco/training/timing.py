@@ -27,7 +27,7 @@ _REPETITIONS, _REPETITION_SECONDS = 3, 1.0
 
 
 @dataclass(frozen=True)
-class Pace:
+class StepTimings:
     """Seconds that the parts of a training take on this machine.
 
     Attributes
@@ -53,7 +53,7 @@ class Pace:
     step: float
     choosing: float
     waiting: float
-    print_out: float
+    log_batch_metrics: float
     evaluation: float
     set_events: int
     checkpoint: float
@@ -70,20 +70,20 @@ class Block:
     choosing: float
 
 
-def step_pace(blocks: Sequence[Block]) -> tuple[float, float]:
+def step_time(blocks: Sequence[Block]) -> tuple[float, float]:
     """Seconds of an iteration without choosing events (median), and the share spent waiting."""
     working = [block.seconds - block.choosing for block in blocks]
     seconds = [each / block.steps for each, block in zip(working, blocks, strict=True)]
     return statistics.median(seconds), sum(block.waiting for block in blocks) / sum(working)
 
 
-def measure_pace(
+def measure_step_time(
     training: Training,
     first: int,
     folder: Path,
     seconds: float,
     tell: Callable[[float], None],
-) -> Pace:
+) -> StepTimings:
     """Train for some seconds, then validate and save some times; all is written to `folder`.
 
     The training cannot be used for anything else afterwards.
@@ -106,28 +106,30 @@ def measure_pace(
     TrainingError
         If the training diverges.
     """
-    saves = training.plan.checkpoints is not None
+    saves = training.settings.checkpoints is not None
     checkpoints = folder / "model"
-    training.plan = replace(
-        training.plan, checkpoints=checkpoints if saves else None, log_path=folder / "logs"
+    training.settings = replace(
+        training.settings, checkpoints=checkpoints if saves else None, log_path=folder / "logs"
     )
     training.progress = replace(training.progress, iterations=first)
-    step, waiting = step_pace(_time_blocks(training, seconds, tell))
+    step, waiting = step_time(_time_blocks(training, seconds, tell))
     choosing = 0.0
     if training.selection is not None:
-        choosing = _seconds_of_choosing(training.selection) * training.plan.batch_size
+        choosing = _seconds_of_choosing(training.selection) * training.settings.batch_size
     iteration = training.progress.iterations
     validation_set = training.validation.validation_set
     with _unseen_reports(training) as reports:
-        print_out = _seconds_of(lambda: training.validation.print_out(iteration, 1, reports))
+        log_batch_metrics = _seconds_of(
+            lambda: training.validation.log_batch_metrics(iteration, 1, reports)
+        )
         evaluation = 0.0
         if validation_set is not None:
             evaluation = _seconds_of(lambda: training.evaluate_set(iteration, reports))
-    return Pace(
+    return StepTimings(
         step=step,
         choosing=choosing,
         waiting=waiting,
-        print_out=print_out,
+        log_batch_metrics=log_batch_metrics,
         evaluation=evaluation,
         set_events=0 if validation_set is None else validation_set.num_events,
         checkpoint=_seconds_of(lambda: _save(training)) if saves else 0.0,
@@ -202,9 +204,9 @@ def _seconds_of_choosing(selection: BiasedSelection) -> float:
 @contextmanager
 def _unseen_reports(training: Training) -> Iterator[Reports]:
     """Reports as those of a training, with nothing on the terminal."""
-    plan = training.plan
+    settings = training.settings
     with redirect_stderr(io.StringIO()):  # where the progress bar will be
-        reports = Reports(plan.log_path, 0, plan.num_iterations, plan.batch_size, False)
+        reports = Reports(settings.log_path, 0, settings.num_iterations, settings.batch_size, False)
     with closing(reports), redirect_stdout(io.StringIO()):
         yield reports
 

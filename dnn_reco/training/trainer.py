@@ -33,31 +33,32 @@ from dnn_reco.checkpoint_file import (
     restore_network,
     save_checkpoint,
 )
-from dnn_reco.data.device_cache import ResidentBatches, ResidentEvents
-from dnn_reco.data.event_dataset import EventSet
-from dnn_reco.data.loader import Batch, PrefetchedBatches, Weigh
+from dnn_reco.data.device_cache import DeviceEvents, DeviceLoader
+from dnn_reco.data.event_dataset import EventDataset
+from dnn_reco.data.hit_batch import TensorBatch
+from dnn_reco.data.loader import EventWeightFunction, PrefetchLoader
 from dnn_reco.data.sampling import stream_key
-from dnn_reco.nn.interface import LabelKeys, Network, share_of_hits_cut
+from dnn_reco.nn.interface import LabelKeys, Network, share_of_hits_truncated
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.nn.predictor import Predictor
 from dnn_reco.training.biased_selection import BiasedSelection
-from dnn_reco.training.distributed import Ranks
+from dnn_reco.training.distributed import DistributedContext
 from dnn_reco.training.divergence import (
-    DivergenceWatch,
-    NotFinite,
+    NonFiniteDetector,
+    NonFiniteValue,
+    check_interval,
     divergence_error,
-    looking_interval,
     save_batch,
 )
-from dnn_reco.training.early_stopping import BestSoFar
-from dnn_reco.training.ema import WeightAverage
+from dnn_reco.training.early_stopping import BestCheckpoint
+from dnn_reco.training.ema import ExponentialMovingAverage
 from dnn_reco.training.evaluation_hook import EvaluationHook
-from dnn_reco.training.forward import Judge
+from dnn_reco.training.forward import ForwardPass
 from dnn_reco.training.label_weights import LabelWeights
 from dnn_reco.training.logging import Reports, RunState, format_set, set_section
 from dnn_reco.training.metrics import memory_in_use, trained_labels
 from dnn_reco.training.objectives import Objective
-from dnn_reco.training.settings import TrainingPlan
+from dnn_reco.training.settings import TrainerSettings
 from dnn_reco.training.signals import stop_on_signals
 from dnn_reco.training.validation import Validation
 from dnn_reco.training.validation_set import ValidationSet, measure_digest
@@ -68,7 +69,7 @@ _log = logging.getLogger(__name__)
 # all is finite, and batches that are read ahead.
 _NUM_RECENT = 200
 
-Batches: TypeAlias = PrefetchedBatches | ResidentBatches
+Batches: TypeAlias = PrefetchLoader | DeviceLoader
 
 
 class Training:
@@ -92,7 +93,7 @@ class Training:
         The data.
     transformation
         Digest of the transformation model.
-    plan
+    settings
         How to train.
     event_weights
         Gives the weights of the events; None: all weigh the same.
@@ -102,7 +103,7 @@ class Training:
         Events to evaluate now and then, always the same; None: there are none.
     selection
         Chooses the events to train on; None: all are, in random order.
-    ranks
+    distributed
         The processes that train together: all of them take the same steps, the first one alone
         validates, tells and saves.
     predict
@@ -119,32 +120,36 @@ class Training:
         label_names: Sequence[str],
         objectives: Sequence[Objective],
         label_weights: LabelWeights,
-        training_events: EventSet,
-        validation_events: EventSet,
+        training_events: EventDataset,
+        validation_events: EventDataset,
         transformation: str,
-        plan: TrainingPlan,
-        event_weights: Weigh | None = None,
+        settings: TrainerSettings,
+        event_weights: EventWeightFunction | None = None,
         evaluation: EvaluationHook | None = None,
         validation_set: ValidationSet | None = None,
         selection: BiasedSelection | None = None,
-        ranks: Ranks | None = None,
+        distributed: DistributedContext | None = None,
         predict: Predictor | None = None,
-        resident: ResidentEvents | None = None,
+        resident: DeviceEvents | None = None,
     ) -> None:
         self.network = network
         self.label_names = tuple(label_names)
         self.objectives = tuple(objectives)
         self.label_weights = label_weights
         self.training_events = training_events
-        self.plan = plan
+        self.settings = settings
         self.event_weights = event_weights
         self.resident = resident
         self.selection = selection
-        self.ranks = ranks or Ranks()
+        self.distributed = distributed or DistributedContext()
         self.came_from: Path | None = None  # the checkpoint
         self.device = label_weights.initial.device
-        self.average = None if plan.ema_decay is None else WeightAverage(network, plan.ema_decay)
-        self.judge = Judge(
+        self.average = (
+            None
+            if settings.ema_decay is None
+            else ExponentialMovingAverage(network, settings.ema_decay)
+        )
+        self.judge = ForwardPass(
             network,
             label_transform,
             label_keys,
@@ -155,7 +160,7 @@ class Training:
         )
         self.validation = Validation(
             self.judge,
-            plan,
+            settings,
             training_events,
             validation_events,
             self.average,
@@ -164,20 +169,20 @@ class Training:
             validation_set,
         )
         self._recent: dict[int, NDArray[np.int64]] = {}  # events of the last iterations
-        self.watch = DivergenceWatch(network.state_dict(), looking_interval(self.device))
+        self.watch = NonFiniteDetector(network.state_dict(), check_interval(self.device))
         best = None
         if validation_set is not None:
             initial = label_weights.initial
-            best = BestSoFar(measure_digest(validation_set.digest, self.objectives, initial))
+            best = BestCheckpoint(measure_digest(validation_set.digest, self.objectives, initial))
         kinds = {o.name: optimizer_kind(o.optimizer) for o in self.objectives}
         self.progress = Progress(
-            0, (), self.label_names, transformation, plan.seed, optimizers=kinds, best=best
+            0, (), self.label_names, transformation, settings.seed, optimizers=kinds, best=best
         )
 
     @property
     def out_of_patience(self) -> bool:
         """Whether the loss on the validation set has not become better for too long."""
-        best, patience = self.progress.best, self.plan.patience
+        best, patience = self.progress.best, self.settings.patience
         if best is None or patience is None:
             return False
         return best.evaluations_since >= patience
@@ -200,43 +205,45 @@ class Training:
         TrainingError
             If a loss, a gradient or the weights are no longer finite.
         """
-        plan, first = self.plan, self.progress.iterations
-        if plan.checkpoints is not None and self.ranks.is_first:
+        settings, first = self.settings, self.progress.iterations
+        if settings.checkpoints is not None and self.distributed.is_main_process:
             # what an interrupted run found later is found again
-            remove_checkpoints(plan.checkpoints / BEST, lambda iterations: iterations > first)
+            remove_checkpoints(settings.checkpoints / BEST, lambda iterations: iterations > first)
         received = None
         with (
-            stop_on_signals(tolerate_repetition=self.ranks.count > 1) as asked_to_stop,
+            stop_on_signals(tolerate_repetition=self.distributed.world_size > 1) as asked_to_stop,
             self.batches(first, asked_to_stop) as batches,
             self._reports(first) as reports,
         ):
             earlier_steps = self.progress.training_steps
-            for iteration, batch in zip(range(first, plan.num_iterations), batches, strict=False):
-                received = self.ranks.agree_on_signal(asked_to_stop())
+            for iteration, batch in zip(
+                range(first, settings.num_iterations), batches, strict=False
+            ):
+                received = self.distributed.all_reduce_signal(asked_to_stop())
                 if received is not None:
                     break
                 norms = self.take_step(iteration, batch.to(self.device))
                 done = iteration + 1
                 steps = (*earlier_steps, done - first)
                 self.progress = replace(self.progress, iterations=done, training_steps=steps)
-                if self.selection is not None and self.ranks.is_first:
+                if self.selection is not None and self.distributed.is_main_process:
                     self.selection.batch_is_trained()
                 found: dict[str, Any] = {}
-                if iteration % plan.validation_frequency == 0:
+                if iteration % settings.validation_frequency == 0:
                     self._stop_if_not_finite()
                     self.label_weights.update()
                     if reports is not None:
-                        found |= self.validation.print_out(iteration, done - first, reports)
+                        found |= self.validation.log_batch_metrics(iteration, done - first, reports)
                         self._tell_removed(iteration, reports)
-                if done % plan.validation_set_frequency == 0 or done == plan.num_iterations:
+                if done % settings.validation_set_frequency == 0 or done == settings.num_iterations:
                     found |= self.evaluate_set(iteration, reports)
                 if reports is not None:
                     self._report(iteration, found, norms, batches, reports)
-                if done % plan.save_frequency == 0:
+                if done % settings.save_frequency == 0:
                     self.save(record)
                 if self.out_of_patience:
                     break
-            received = received or self.ranks.agree_on_signal(asked_to_stop())
+            received = received or self.distributed.all_reduce_signal(asked_to_stop())
             if self.progress.iterations > first:
                 if received is not None:
                     _log.info("%s: saving.", received.name)
@@ -249,36 +256,42 @@ class Training:
         A biased selection may look for events for long; it gives up once it is `asked_to_stop`.
         """
         numbers = self._event_numbers(first, asked_to_stop)
-        own = self.ranks.part(self.plan.batch_size)
+        local_slice = self.distributed.local_slice(self.settings.batch_size)
         if self.resident is not None:
-            return ResidentBatches(self.resident, numbers, self.event_weights, own)
-        return PrefetchedBatches(
+            return DeviceLoader(self.resident, numbers, self.event_weights, local_slice)
+        return PrefetchLoader(
             self.training_events,
             numbers,
             pin=self.device.type == "cuda",
-            weigh=self.event_weights,
-            own=own,
+            weight_function=self.event_weights,
+            local_slice=local_slice,
         )
 
     def _reports(self, first: int) -> AbstractContextManager[Reports | None]:
-        """Where to tell how training goes; the other ranks tell nothing."""
-        if not self.ranks.is_first:
+        """Where to tell how training goes; the other distributed tell nothing."""
+        if not self.distributed.is_main_process:
             return nullcontext()
-        plan = self.plan
-        write_metrics = plan.checkpoints is not None
+        settings = self.settings
+        write_metrics = settings.checkpoints is not None
         return closing(
-            Reports(plan.log_path, first, plan.num_iterations, plan.batch_size, write_metrics)
+            Reports(
+                settings.log_path,
+                first,
+                settings.num_iterations,
+                settings.batch_size,
+                write_metrics,
+            )
         )
 
-    def take_step(self, iteration: int, batch: Batch) -> dict[str, Tensor]:
+    def take_step(self, iteration: int, batch: TensorBatch) -> dict[str, Tensor]:
         """One iteration on one batch; returns the gradient norm of each optimizer."""
         self.network.train()
-        torch.manual_seed(stream_key(self.plan.seed, "dropout", iteration))
-        judged = self.judge(batch, self.ranks)
+        torch.manual_seed(stream_key(self.settings.seed, "dropout", iteration))
+        judged = self.judge(batch, self.distributed)
         losses = self.judge.losses(judged)
         last = self.objectives[-1].name
         gradients = {
-            objective.name: self.ranks.add_up(
+            objective.name: self.distributed.all_reduce_sum(
                 objective.gradient(self._share(*losses[objective.name]), objective.name != last)
             )
             for objective in self.objectives
@@ -297,11 +310,11 @@ class Training:
         """What this rank has to find the gradient of.
 
         In the loss of a whole batch only the predictions of its own events are no constants; the
-        penalties are the same in all ranks, so that each takes a part of them.
+        penalties are the same in all distributed, so that each takes a part of them.
         """
-        if self.ranks.count == 1:
+        if self.distributed.world_size == 1:
             return with_penalties
-        return loss + (with_penalties - loss) / self.ranks.count
+        return loss + (with_penalties - loss) / self.distributed.world_size
 
     def evaluate_set(self, iteration: int, reports: Reports | None) -> dict[str, Any]:
         """Score the validation set, if there is one; tell, and save the network if it is the best.
@@ -313,12 +326,14 @@ class Training:
             return {}
         self._stop_if_not_finite()
         scores = None if reports is None else self.validation.score_set(validation_set)
-        loss = self.ranks.told_by_first(math.nan if scores is None else float(scores.loss.value))
+        loss = self.distributed.broadcast_scalar(
+            math.nan if scores is None else float(scores.loss.value)
+        )
         best = best.after(loss, iteration + 1)
         self.progress = replace(self.progress, best=best)
         if scores is None or reports is None:
             return {}
-        folder = self.plan.checkpoints
+        folder = self.settings.checkpoints
         if folder is not None and best.iterations == iteration + 1:
             save_checkpoint(folder / BEST, self.progress, self._tensors(), KEEP_ALL)
         _log.info("%s", format_set(iteration + 1, scores, best))
@@ -351,9 +366,9 @@ class Training:
         """How the run stands after an iteration."""
         weights = self.label_weights.current.tolist()
         trained = trained_labels(self.label_names, self.label_weights.trained.cpu().numpy())
-        num_events = self.progress.training_steps[-1] * self.plan.batch_size
-        hits_cut = share_of_hits_cut(self.network)
-        further = {} if hits_cut is None else {"share_of_hits_cut": hits_cut}
+        num_events = self.progress.training_steps[-1] * self.settings.batch_size
+        hits_truncated = share_of_hits_truncated(self.network)
+        further = {} if hits_truncated is None else {"share_of_hits_cut": hits_truncated}
         if self.selection is not None:
             further |= self.selection.scalars(seconds)
         return RunState(
@@ -370,9 +385,9 @@ class Training:
     def _tell_removed(self, iteration: int, reports: Reports) -> None:
         """Print and log how many gradient entries `remove_nan_gradients` removed."""
         for objective in self.objectives:
-            if objective.cleaner is not None:
+            if objective.gradient_filter is not None:
                 name = objective.name
-                entries, batches = objective.cleaner.take_counts()
+                entries, batches = objective.gradient_filter.take_counts()
                 tag = f"removed_gradient_entries/{name}"
                 reports.tensorboard.add_scalar("train", tag, entries, iteration)
                 if entries:
@@ -383,31 +398,31 @@ class Training:
     def _stop_if_not_finite(self) -> None:
         """Make sure that all is well: before anything is shown or saved."""
         last = self.progress.iterations - 1
-        self._stop_if(self.watch.look() or self.watch.look_at_weights(last))
+        self._stop_if(self.watch.look() or self.watch.check_weights(last))
 
-    def _stop_if(self, found: NotFinite | None) -> None:
+    def _stop_if(self, found: NonFiniteValue | None) -> None:
         """Stop a training that diverged, and keep the batch at which it did."""
         if found is None:
             return
-        plan, iteration = self.plan, found.iteration
+        settings, iteration = self.settings, found.iteration
         events = self.training_events.read(self._recent[iteration])
-        folder = plan.log_path if plan.checkpoints is None else plan.checkpoints.parent
+        folder = settings.log_path if settings.checkpoints is None else settings.checkpoints.parent
         path = folder / f"diverged_batch_{iteration:08d}.safetensors"
-        if self.ranks.is_first:
+        if self.distributed.is_main_process:
             save_batch(path, events, self.training_events.names, self.event_weights, iteration)
-        last = None if plan.checkpoints is None else latest_path(plan.checkpoints)
+        last = None if settings.checkpoints is None else latest_path(settings.checkpoints)
         raise divergence_error(found, events, path, self.objectives, last)
 
     def _event_numbers(
         self, first: int, asked_to_stop: Callable[[], object]
     ) -> Iterator[NDArray[np.int64]]:
         """Which events each batch holds, from iteration `first` on."""
-        size = self.plan.batch_size
+        size = self.settings.batch_size
         if self.selection is None:
-            batches = self.plan.order(self.training_events, "training").batches(first, size)
+            batches = self.settings.order(self.training_events, "training").batches(first, size)
         else:  # what is chosen may depend on the last digit of a prediction: one rank decides
             chosen = self.selection.batches(asked_to_stop)
-            batches = self.ranks.drawn_by_first(chosen, size)
+            batches = self.distributed.broadcast_batches(chosen, size)
         for iteration, numbers in enumerate(batches, start=first):
             self._recent[iteration] = numbers
             self._recent.pop(iteration - _NUM_RECENT, None)
@@ -415,13 +430,13 @@ class Training:
 
     def save(self, record: Callable[[Progress], None]) -> None:
         """Write a checkpoint, if any shall be, and tell `record` of it."""
-        folder, best = self.plan.checkpoints, self.progress.best
+        folder, best = self.settings.checkpoints, self.progress.best
         if folder is None:
             return
         self._stop_if_not_finite()
-        if not self.ranks.is_first:
+        if not self.distributed.is_main_process:
             return
-        save_checkpoint(folder, self.progress, self._tensors(), self.plan.max_to_keep)
+        save_checkpoint(folder, self.progress, self._tensors(), self.settings.max_to_keep)
         if best is not None and best.loss is not None:  # only now are former ones of no use
             remove_checkpoints(folder / BEST, lambda iterations: iterations != best.iterations)
         record(self.progress)
@@ -436,7 +451,7 @@ class Training:
             tensors |= {f"biased_selection/{k}": t for k, t in self.selection.state().items()}
         return tensors
 
-    def _parts_with_state(self) -> tuple[Objective | WeightAverage, ...]:
+    def _parts_with_state(self) -> tuple[Objective | ExponentialMovingAverage, ...]:
         return self.objectives if self.average is None else (*self.objectives, self.average)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -454,11 +469,11 @@ class Training:
             part.restore(checkpoint)
         if self.selection is not None:
             self.selection.restore(checkpoint.section("biased_selection"))
-        if checkpoint.progress.seed != self.plan.seed:
+        if checkpoint.progress.seed != self.settings.seed:
             _log.warning(
                 "The seed is now %d; the checkpoint was trained with %d. Training goes on, but "
                 "is no longer what one uninterrupted run would give.",
-                self.plan.seed,
+                self.settings.seed,
                 checkpoint.progress.seed,
             )
         best = checkpoint.progress.best
@@ -470,7 +485,7 @@ class Training:
             best = None
         self.progress = replace(
             checkpoint.progress,
-            seed=self.plan.seed,
+            seed=self.settings.seed,
             optimizers=self.progress.optimizers,
             best=best or self.progress.best,
         )

@@ -9,15 +9,21 @@ from typing import Any
 
 import torch
 
-from dnn_reco.data.event_dataset import EventSet
-from dnn_reco.data.loader import Weigh, read_batch
-from dnn_reco.training.ema import WeightAverage
+from dnn_reco.data.event_dataset import EventDataset
+from dnn_reco.data.loader import EventWeightFunction, read_tensors
+from dnn_reco.training.ema import ExponentialMovingAverage
 from dnn_reco.training.evaluation_hook import EvaluationHook
-from dnn_reco.training.forward import Judge, Judged
+from dnn_reco.training.forward import ForwardPass, ForwardResult
 from dnn_reco.training.logging import Reports, batch_section
-from dnn_reco.training.metrics import Scores, format_validation, score
-from dnn_reco.training.settings import TrainingPlan
-from dnn_reco.training.validation_set import Outcome, SetScores, ValidationSet, join, measure
+from dnn_reco.training.metrics import BatchMetrics, format_validation, score
+from dnn_reco.training.settings import TrainerSettings
+from dnn_reco.training.validation_set import (
+    LossInputs,
+    ValidationMetrics,
+    ValidationSet,
+    join,
+    measure,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +38,7 @@ class Validation:
     ----------
     judge
         Predicts batches.
-    plan
+    settings
         How training shall go.
     training_events, validation_events
         The data.
@@ -46,17 +52,17 @@ class Validation:
         Events to evaluate now and then, always the same; None: there are none.
     """
 
-    judge: Judge
-    plan: TrainingPlan
-    training_events: EventSet
-    validation_events: EventSet
-    average: WeightAverage | None
-    event_weights: Weigh | None
+    judge: ForwardPass
+    settings: TrainerSettings
+    training_events: EventDataset
+    validation_events: EventDataset
+    average: ExponentialMovingAverage | None
+    event_weights: EventWeightFunction | None
     hook: EvaluationHook | None
     validation_set: ValidationSet | None
 
     @torch.no_grad()
-    def print_out(
+    def log_batch_metrics(
         self, iteration: int, iterations_of_call: int, reports: Reports
     ) -> dict[str, Any]:
         """Score a fresh batch of training and of validation events; print and log.
@@ -64,7 +70,7 @@ class Validation:
         Both batches come from streams of their own, so that validating more often does not change
         the run. Returns sections for `metrics.jsonl`.
         """
-        number = iteration // self.plan.validation_frequency
+        number = iteration // self.settings.validation_frequency
         self.judge.network.eval()
         with self._averaged_weights():
             judged = {
@@ -93,30 +99,34 @@ class Validation:
         return {name: batch_section(batch, names, trained) for name, batch in scores.items()}
 
     def _call_hook(
-        self, hook: EvaluationHook, iteration: int, judged: dict[str, Judged], reports: Reports
+        self,
+        hook: EvaluationHook,
+        iteration: int,
+        judged: dict[str, ForwardResult],
+        reports: Reports,
     ) -> None:
         train, val = (judged[name].predicted for name in ("train", "val"))
         hook(iteration, train, val, reports.bar.print, reports.tensorboard.add_scalar)
 
     @torch.no_grad()
-    def score_set(self, validation_set: ValidationSet) -> SetScores:
+    def score_set(self, validation_set: ValidationSet) -> ValidationMetrics:
         """Score the validation set, its labels weighted as in the config."""
         judge = self.judge
         device = judge.label_weights.initial.device
         judge.network.eval()
         with self._averaged_weights():
             judged = [judge(batch.to(device)) for batch in validation_set.batches]
-        outcome = join([Outcome(j.prediction, j.truth, j.context) for j in judged])
-        return measure(outcome, judge.objectives, judge.label_weights.initial, judge.label_keys)
+        loss_inputs = join([LossInputs(j.prediction, j.truth, j.context) for j in judged])
+        return measure(loss_inputs, judge.objectives, judge.label_weights.initial, judge.label_keys)
 
-    def _judge_batch(self, events: EventSet, stream: str, number: int) -> Judged:
-        order = self.plan.order(events, stream)
-        batch = read_batch(events, order, number, self.plan.batch_size, self.event_weights)
+    def _judge_batch(self, events: EventDataset, stream: str, number: int) -> ForwardResult:
+        order = self.settings.order(events, stream)
+        batch = read_tensors(events, order, number, self.settings.batch_size, self.event_weights)
         return self.judge(batch.to(self.judge.label_weights.initial.device))
 
-    def _score(self, judged: Judged) -> Scores:
-        outcome = (judged.prediction, judged.truth, judged.context)
-        label_losses = [o.label_losses(*outcome) for o in self.judge.objectives]
+    def _score(self, judged: ForwardResult) -> BatchMetrics:
+        loss_inputs = (judged.prediction, judged.truth, judged.context)
+        label_losses = [o.label_losses(*loss_inputs) for o in self.judge.objectives]
         return score(
             self.judge.losses(judged),
             torch.stack(label_losses).sum(dim=0),

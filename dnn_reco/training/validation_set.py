@@ -16,12 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dnn_reco.data.event_dataset import EventSet
-from dnn_reco.data.loader import Batch, Weigh, as_batch
+from dnn_reco.data.event_dataset import EventDataset
+from dnn_reco.data.hit_batch import TensorBatch
+from dnn_reco.data.loader import EventWeightFunction, to_tensors
 from dnn_reco.data.sampling import EventOrder
 from dnn_reco.evaluation import metrics
 from dnn_reco.evaluation.directions import direction_columns, opening_angle_degrees
-from dnn_reco.evaluation.metrics import Measured
+from dnn_reco.evaluation.metrics import ValueWithError
 from dnn_reco.modules.loss.interface import LossContext, Truth
 from dnn_reco.nn.interface import LabelKeys, Prediction
 from dnn_reco.training.label_weights import NORMAL_MAD
@@ -51,13 +52,16 @@ class ValidationSet:
         Digest of which events they are, their true labels and weights.
     """
 
-    batches: tuple[Batch, ...]
+    batches: tuple[TensorBatch, ...]
     num_events: int
     digest: str
 
 
 def read_validation_set(
-    events: EventSet, num_events: int, batch_size: int, weigh: Weigh | None
+    events: EventDataset,
+    num_events: int,
+    batch_size: int,
+    event_weights: EventWeightFunction | None,
 ) -> ValidationSet:
     """Choose and read a validation set.
 
@@ -75,13 +79,13 @@ def read_validation_set(
     num_events = min(num_events, len(events))
     numbers = EventOrder(events.events_per_shard, 0, "validation set").batch(0, num_events)
     read = events.read(numbers)
-    weights = None if weigh is None else weigh(read)
+    weights = None if event_weights is None else event_weights(read)
     at_once = max(batch_size, _EVENTS_AT_ONCE)
     batches = []
     for start in range(0, num_events, at_once):
         stop = min(start + at_once, num_events)
         of_part = None if weights is None else weights[start:stop]
-        batches.append(replace(as_batch(read.part(start, stop)), event_weights=of_part))
+        batches.append(replace(to_tensors(read.part(start, stop)), event_weights=of_part))
     digest = hashlib.blake2b(read.ids.tobytes() + read.labels.tobytes(), digest_size=16)
     digest.update(b"" if weights is None else weights.numpy().tobytes())
     return ValidationSet(tuple(batches), num_events, digest.hexdigest())
@@ -109,17 +113,17 @@ def measure_digest(events: str, objectives: Sequence[Objective], weights: Tensor
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LossInputs:
     """What losses compare, for some events."""
 
     prediction: Prediction
     truth: Truth
     context: LossContext
 
-    def of(self, chosen: Tensor) -> Outcome:
+    def of(self, chosen: Tensor) -> LossInputs:
         """The same for a part of the events, chosen by a mask [B]."""
         weights, residual = self.context.event_weights, self.context.residual_trafo
-        return Outcome(
+        return LossInputs(
             _each(self.prediction, chosen),
             _each(self.truth, chosen),
             replace(
@@ -134,11 +138,11 @@ def _each(values: _Tensors, chosen: Tensor) -> _Tensors:
     return type(values)(*(getattr(values, field.name)[chosen] for field in fields(values)))
 
 
-def join(parts: Sequence[Outcome]) -> Outcome:
+def join(parts: Sequence[LossInputs]) -> LossInputs:
     """The outcome for all events together; the Tukey scale is that of the start of a training."""
     contexts = [part.context for part in parts]
     weights = [c.event_weights for c in contexts if c.event_weights is not None]
-    return Outcome(
+    return LossInputs(
         _concatenated([part.prediction for part in parts]),
         _concatenated([part.truth for part in parts]),
         replace(
@@ -156,7 +160,7 @@ def _concatenated(parts: Sequence[_Tensors]) -> _Tensors:
 
 
 @dataclass(frozen=True)
-class SetScores:
+class ValidationMetrics:
     """How well the validation set is predicted, with statistical errors.
 
     Attributes
@@ -187,21 +191,21 @@ class SetScores:
     """
 
     num_events: int
-    loss: Measured
-    losses: Mapping[str, Measured]
+    loss: ValueWithError
+    losses: Mapping[str, ValueWithError]
     label_names: tuple[str, ...]
     columns: tuple[int, ...]
-    label_loss: Measured
-    rmse: Measured
-    width_68: Measured
-    bias: Measured
-    pull: Measured
-    pull_68: Measured
-    opening_angles: Mapping[str, tuple[Measured, Measured]]
+    label_loss: ValueWithError
+    rmse: ValueWithError
+    width_68: ValueWithError
+    bias: ValueWithError
+    pull: ValueWithError
+    pull_68: ValueWithError
+    opening_angles: Mapping[str, tuple[ValueWithError, ValueWithError]]
     true: NDArray[np.float64]
     predicted: NDArray[np.float64]
 
-    def of_labels(self) -> dict[str, Measured]:
+    def of_labels(self) -> dict[str, ValueWithError]:
         """All that is measured of each label [T], by name."""
         names = ("rmse", "width_68", "bias", "pull", "pull_68", "label_loss")
         return {name: getattr(self, name) for name in names}
@@ -209,8 +213,8 @@ class SetScores:
 
 @torch.no_grad()
 def measure(
-    outcome: Outcome, objectives: Sequence[Objective], weights: Tensor, keys: LabelKeys
-) -> SetScores:
+    loss_inputs: LossInputs, objectives: Sequence[Objective], weights: Tensor, keys: LabelKeys
+) -> ValidationMetrics:
     """Compute the scores of the validation set.
 
     Errors of losses come from a jackknife over 20 groups of events, as a loss need not be a mean
@@ -228,15 +232,18 @@ def measure(
     keys
         Names of special labels.
     """
-    names = outcome.context.label_names
+    names = loss_inputs.context.label_names
     trained = trained_labels(names, weights.cpu().numpy() > 0)
     columns = [column for _, column in trained]
-    true, predicted = outcome.truth.labels[:, columns], outcome.prediction.labels[:, columns]
-    residual = as_array(outcome.context.residual_trafo[:, columns])
-    pull = residual / as_array(outcome.prediction.uncertainty_trafo[:, columns])
-    label_losses = _label_losses(outcome, objectives)
+    true, predicted = (
+        loss_inputs.truth.labels[:, columns],
+        loss_inputs.prediction.labels[:, columns],
+    )
+    residual = as_array(loss_inputs.context.residual_trafo[:, columns])
+    pull = residual / as_array(loss_inputs.prediction.uncertainty_trafo[:, columns])
+    label_losses = _label_losses(loss_inputs, objectives)
     losses = (label_losses * as_array(weights)).sum(axis=-1)
-    return SetScores(
+    return ValidationMetrics(
         num_events=len(residual),
         loss=_measured(losses.sum(axis=-1)),
         losses={o.name: _measured(losses[:, i]) for i, o in enumerate(objectives)},
@@ -254,12 +261,12 @@ def measure(
     )
 
 
-def _label_losses(outcome: Outcome, objectives: Sequence[Objective]) -> NDArray[np.float64]:
+def _label_losses(loss_inputs: LossInputs, objectives: Sequence[Objective]) -> NDArray[np.float64]:
     """Loss of each optimizer and label: of all events, then without each group [1 + K, O, L]."""
-    num_events = len(outcome.context.residual_trafo)
-    group = torch.arange(num_events, device=outcome.context.residual_trafo.device) % _GROUPS
+    num_events = len(loss_inputs.context.residual_trafo)
+    group = torch.arange(num_events, device=loss_inputs.context.residual_trafo.device) % _GROUPS
     num_groups = min(_GROUPS, num_events) if num_events > 1 else 0
-    samples = [outcome, *(outcome.of(group != number) for number in range(num_groups))]
+    samples = [loss_inputs, *(loss_inputs.of(group != number) for number in range(num_groups))]
     losses = [
         o.label_losses(sample.prediction, sample.truth, sample.context)
         for sample in samples
@@ -268,14 +275,14 @@ def _label_losses(outcome: Outcome, objectives: Sequence[Objective]) -> NDArray[
     return as_array(torch.stack(losses)).reshape(len(samples), len(objectives), -1)
 
 
-def _measured(samples: NDArray[np.float64]) -> Measured:
+def _measured(samples: NDArray[np.float64]) -> ValueWithError:
     """What was computed of all events and, in the next rows, without each group of them."""
-    return Measured(samples[0], metrics.jackknife_error(samples[1:]))
+    return ValueWithError(samples[0], metrics.jackknife_error(samples[1:]))
 
 
 def _opening_angles(
     true: Tensor, predicted: Tensor, names: Sequence[str], keys: LabelKeys
-) -> Iterator[tuple[str, tuple[Measured, Measured]]]:
+) -> Iterator[tuple[str, tuple[ValueWithError, ValueWithError]]]:
     for columns in direction_columns(names, keys):
         angle = opening_angle_degrees(true, predicted, columns)
         suffix = "_vector" if len(columns) == 3 else ""

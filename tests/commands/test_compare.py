@@ -349,8 +349,10 @@ def test_stopping_and_going_on(contest: Contest, number: signal.Signals, code: i
     line = [sys.executable, "-m", "dnn_reco", "compare", "a.yaml", "b.yaml", *OPTIONS]
     command = [*line, "--iterations", "80"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    print_out = contest.out / "a" / "print_out.txt"
-    while process.poll() is None and not (print_out.exists() and print_out.stat().st_size):
+    log_batch_metrics = contest.out / "a" / "print_out.txt"
+    while process.poll() is None and not (
+        log_batch_metrics.exists() and log_batch_metrics.stat().st_size
+    ):
         time.sleep(0.02)
     os.kill(process.pid, number)
     out, err = process.communicate()

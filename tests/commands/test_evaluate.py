@@ -17,7 +17,7 @@ from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.data.build import open_events
 from dnn_reco.data.from_config import event_store
-from dnn_reco.data.loader import as_batch
+from dnn_reco.data.loader import to_tensors
 from dnn_reco.inference.model_folder import write_model_folder
 from dnn_reco.inference.trained_model import trained_networks, trained_spec
 from dnn_reco.transform import load_transformation
@@ -70,7 +70,7 @@ def log_energies(run: SmallRun, count: int) -> tuple[NDArray[np.float64], NDArra
     """ln(1 + E) that each of the newest checkpoints says, and the truth."""
     config = run.config()
     events = open_events(event_store(config, None), [run.folder / "validation.hdf5"], 1)
-    batch = as_batch(events.read(np.arange(len(events))))
+    batch = to_tensors(events.read(np.arange(len(events))))
     label = events.names.labels.index("EnergyVisible")
     with torch.no_grad():
         said = [

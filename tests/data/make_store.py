@@ -9,8 +9,7 @@ from event_files import LABEL_TABLE, PRIMARY_TABLE, Events
 from numpy.typing import NDArray
 
 from dnn_reco.config import PluginConfig
-from dnn_reco.data.event_dataset import Events as ReadEvents
-from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.event_dataset import EventBatch, EventDataset
 from dnn_reco.data.hdf5 import InputTables
 from dnn_reco.data.records import RecordSettings
 from dnn_reco.data.store import EventStore, HitsSettings
@@ -54,11 +53,11 @@ def make_store(
     )
 
 
-def read_all(events: EventSet) -> ReadEvents:
+def read_all(events: EventDataset) -> EventBatch:
     return events.read(np.arange(len(events)))
 
 
-def assert_holds(events: EventSet, sources: Sequence[Events], dtype: str = "float32") -> None:
+def assert_holds(events: EventDataset, sources: Sequence[Events], dtype: str = "float32") -> None:
     """Check that a set holds the events of the files one after the other, all of them."""
     read = read_all(events)
     number = 0
@@ -70,15 +69,15 @@ def assert_holds(events: EventSet, sources: Sequence[Events], dtype: str = "floa
 
 
 def assert_is_event(
-    read: ReadEvents, number: int, source: Events, i: int, dtype: str = "float32"
+    read: EventBatch, number: int, source: Events, i: int, dtype: str = "float32"
 ) -> None:
     """Check that event `number` of those read is event i of a file."""
-    hits = slice(read.offsets[number], read.offsets[number + 1])
+    hits = slice(read.hits.offsets[number], read.hits.offsets[number + 1])
     hits_there = slice(source.offsets[i], source.offsets[i + 1])
     assert read.ids[number] == source.ids[i]
     assert read.time_offset[number] == source.time_offset[i]
-    assert read.dom[hits].tolist() == source.dom[hits_there].tolist()
-    assert read.features[hits].tolist() == source.features[hits_there].astype(dtype).tolist()
+    assert read.hits.dom[hits].tolist() == source.dom[hits_there].tolist()
+    assert read.hits.features[hits].tolist() == source.features[hits_there].astype(dtype).tolist()
     labels = {name: column[i] for name, column in source.labels.items()}
     labels["VertexTime"] -= source.time_offset[i]
     assert read.labels[number].tolist() == np.array(list(labels.values()), dtype).tolist()
@@ -86,15 +85,17 @@ def assert_is_event(
     assert read.misc[number].tolist() == np.array(misc, dtype).tolist()
 
 
-def assert_same(one: EventSet, other: EventSet) -> None:
+def assert_same(one: EventDataset, other: EventDataset) -> None:
     """Check that two sets hold the same events in the same order."""
     assert one.names == other.names
     a, b = read_all(one), read_all(other)
-    for name in ("offsets", "dom", "features", "labels", "misc", "time_offset", "ids"):
+    for name in ("offsets", "dom", "features"):
+        np.testing.assert_array_equal(getattr(a.hits, name), getattr(b.hits, name), err_msg=name)
+    for name in ("labels", "misc", "time_offset", "ids"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
 
 
-def column(events: EventSet, name: str) -> NDArray[np.floating]:
+def column(events: EventDataset, name: str) -> NDArray[np.floating]:
     """All values of a label or misc value."""
     read = read_all(events)
     if name in events.names.labels:

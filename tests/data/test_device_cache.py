@@ -9,13 +9,13 @@ from event_files import random_events, write_events
 from make_store import make_store
 
 from dnn_reco.data.build import open_events
-from dnn_reco.data.device_cache import ResidentBatches, ResidentEvents, size_in_memory
-from dnn_reco.data.event_dataset import Events, EventSet
-from dnn_reco.data.loader import PrefetchedBatches, as_batch
+from dnn_reco.data.device_cache import DeviceEvents, DeviceLoader, size_in_memory
+from dnn_reco.data.event_dataset import EventBatch, EventDataset
+from dnn_reco.data.loader import PrefetchLoader, to_tensors
 
 
 @pytest.fixture(params=["float32", "float64"])
-def events(tmp_path: Path, request: pytest.FixtureRequest) -> EventSet:
+def events(tmp_path: Path, request: pytest.FixtureRequest) -> EventDataset:
     sources = [
         write_events(tmp_path / f"{i}.hdf5", random_events(i, 20, run=i, empty_fraction=0.2))
         for i in range(2)
@@ -23,20 +23,22 @@ def events(tmp_path: Path, request: pytest.FixtureRequest) -> EventSet:
     return open_events(make_store(tmp_path / "store", dtype=request.param), sources, 1)
 
 
-def weigh(events: Events) -> torch.Tensor:
+def weight_function(events: EventBatch) -> torch.Tensor:
     return torch.from_numpy(events.labels[:, :1] / events.labels[:, :1].max())
 
 
-@pytest.mark.parametrize("own", [slice(None), slice(3, 7), slice(0, 0)])
+@pytest.mark.parametrize("local_slice", [slice(None), slice(3, 7), slice(0, 0)])
 def test_batches_are_those_that_are_read(
-    events: EventSet, own: slice, monkeypatch: pytest.MonkeyPatch
+    events: EventDataset, local_slice: slice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dnn_reco.data.device_cache._EVENTS_PER_READ", 7)
-    resident = ResidentEvents(events, torch.device("cpu"))
+    resident = DeviceEvents(events, torch.device("cpu"))
     numbers = [np.random.default_rng(i).integers(0, 40, 16) for i in range(20)]
     with (
-        PrefetchedBatches(events, numbers, weigh=weigh, own=own) as read,
-        ResidentBatches(resident, numbers, weigh, own) as there,
+        PrefetchLoader(
+            events, numbers, weight_function=weight_function, local_slice=local_slice
+        ) as read,
+        DeviceLoader(resident, numbers, weight_function, local_slice) as there,
     ):
         pairs = list(zip(read, there, strict=True))
     assert len(pairs) == 20
@@ -55,7 +57,7 @@ def test_batches_are_those_that_are_read(
             assert torch.equal(a, b)
 
 
-def test_numbers_are_asked_for_as_early_as_when_batches_are_read(events: EventSet) -> None:
+def test_numbers_are_asked_for_as_early_as_when_batches_are_read(events: EventDataset) -> None:
     """Biased selection looks at the weights whenever it is asked for numbers."""
 
     def asked_before_each(kind: str) -> list[int]:
@@ -68,9 +70,9 @@ def test_numbers_are_asked_for_as_early_as_when_batches_are_read(events: EventSe
                 yield np.array([i])
 
         batches = (
-            PrefetchedBatches(events, numbers())
+            PrefetchLoader(events, numbers())
             if kind == "read"
-            else ResidentBatches(ResidentEvents(events, torch.device("cpu")), numbers())
+            else DeviceLoader(DeviceEvents(events, torch.device("cpu")), numbers())
         )
         with batches:
             return [asked for _ in batches]
@@ -78,8 +80,8 @@ def test_numbers_are_asked_for_as_early_as_when_batches_are_read(events: EventSe
     assert asked_before_each("resident") == asked_before_each("read")
 
 
-def test_size_is_that_of_the_numbers(events: EventSet) -> None:
-    batch = as_batch(events.read(np.arange(len(events))))
+def test_size_is_that_of_the_numbers(events: EventDataset) -> None:
+    batch = to_tensors(events.read(np.arange(len(events))))
     tensors = (batch.hits.features, batch.labels, batch.misc)
     expected = sum(t.numel() * t.element_size() for t in tensors) + 2 * len(batch.hits.dom)
     assert size_in_memory(events) == expected

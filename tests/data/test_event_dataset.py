@@ -12,7 +12,7 @@ from make_store import assert_holds, assert_is_event, make_store, read_all
 
 from dnn_reco.data import event_dataset
 from dnn_reco.data.build import open_events
-from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.errors import DataError
 
 
@@ -24,7 +24,7 @@ def write_all(folder: Path, files: list[Events]) -> list[Path]:
     return [write_events(folder / f"{i:03d}.hdf5", events) for i, events in enumerate(files)]
 
 
-def open_all(folder: Path, files: list[Events]) -> EventSet:
+def open_all(folder: Path, files: list[Events]) -> EventDataset:
     return open_events(make_store(folder / "store"), write_all(folder, files), 1)
 
 
@@ -58,22 +58,23 @@ def test_a_part_of_events_equals_what_is_read_by_itself(tmp_path: Path) -> None:
     whole = events.read(numbers)
     for start, stop in ((0, 24), (0, 3), (5, 17), (23, 24), (7, 7)):
         part, alone = whole.part(start, stop), events.read(numbers[start:stop])
-        for field in fields(alone):
-            np.testing.assert_array_equal(getattr(part, field.name), getattr(alone, field.name))
+        for one, other in ((part, alone), (part.hits, alone.hits)):
+            for name in {field.name for field in fields(one)} - {"hits"}:
+                np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
 def test_no_event_asked_for(tmp_path: Path) -> None:
     read = open_all(tmp_path, several(1)).read(np.array([], dtype=np.int64))
     assert read.labels.shape == (0, 12)
-    assert read.features.shape == (0, 9)
-    assert read.offsets.tolist() == [0]
+    assert read.hits.features.shape == (0, 9)
+    assert read.hits.offsets.tolist() == [0]
 
 
 def test_events_without_any_hits(tmp_path: Path) -> None:
     files = [random_events(1, 6, empty_fraction=1.0), random_events(2, 3)]
     events = open_all(tmp_path, files)
     assert_holds(events, files)
-    assert len(events.read(np.arange(6)).dom) == 0
+    assert len(events.read(np.arange(6)).hits.dom) == 0
 
 
 def test_files_without_events_are_passed_over(tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ def test_many_files_through_few_open_ones(tmp_path: Path, monkeypatch: pytest.Mo
     files = several(8)
     events = open_all(tmp_path, files)
     monkeypatch.setattr(event_dataset, "_MAX_OPEN_FILES", 4)
-    events = EventSet(make_store(tmp_path / "store"), events.shards)
+    events = EventDataset(make_store(tmp_path / "store"), events.shards)
     before = num_open_files()
     assert_holds(events, files)
     order = np.random.default_rng(0).permutation(len(events))

@@ -14,7 +14,7 @@ from make_store import CONFIG, column, make_store, read_all
 
 from dnn_reco.data import records
 from dnn_reco.data.build import open_events
-from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.hdf5 import InputTables
 from dnn_reco.detector.geometry import string_and_om
 from dnn_reco.detector.grid import DEEPCORE_SHAPE, MAIN_SHAPE
@@ -29,7 +29,7 @@ def open_one(
     config: Mapping[str, Any] = {},
     exists: dict[str, np.ndarray] | None = None,
     **settings: Any,
-) -> EventSet:
+) -> EventDataset:
     num_bins = events.features.shape[1]
     source = write_events(folder / "e.hdf5", events, exists=exists)
     store = make_store(folder / "store", {**CONFIG, **config}, num_bins=num_bins, **settings)
@@ -40,7 +40,7 @@ def with_label(events: Events, **labels: Any) -> Events:
     return replace(events, labels={**events.labels, **labels})
 
 
-def dropped(events: EventSet) -> dict[str, int]:
+def dropped(events: EventDataset) -> dict[str, int]:
     (shard,) = events.shards
     return {reason: count for reason, count in shard.dropped.items() if count}
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from dnn_reco.data.sampling import stream_key
 from dnn_reco.data.selection import (
-    MARKS,
-    Mark,
+    CRITERIA,
     Residuals,
+    SelectionCriterion,
     choose,
     interesting,
     pool_size,
@@ -48,19 +48,19 @@ def fits(key: str, value: float, label: float, physical: float, trafo: float, si
 
 
 @given(
-    marks=st.lists(
-        st.tuples(st.sampled_from(MARKS), st.integers(0, 2), st.integers(-6, 6)), max_size=4
+    criteria=st.lists(
+        st.tuples(st.sampled_from(CRITERIA), st.integers(0, 2), st.integers(-6, 6)), max_size=4
     ),
     seed=st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=200, deadline=None)
-def test_marks_are_those_of_a_slow_loop(marks: list[tuple[str, int, int]], seed: int) -> None:
+def test_marks_are_those_of_a_slow_loop(criteria: list[tuple[str, int, int]], seed: int) -> None:
     """Halves and powers of two, so that equality happens and division is exact."""
     rng = np.random.default_rng(seed)
     labels, physical, trafo = rng.integers(-6, 7, (3, 20, 3)) / 2
     sigma = 2.0 ** rng.integers(-2, 3, (20, 3))
     residuals = Residuals(*(torch.from_numpy(a).float() for a in (physical, trafo, sigma)))
-    cuts = [Mark(key, column, half / 2) for key, column, half in marks]
+    cuts = [SelectionCriterion(key, column, half / 2) for key, column, half in criteria]
     found = interesting(cuts, torch.from_numpy(labels).float(), residuals)
     for event in range(20):
         expected = any(
@@ -80,19 +80,27 @@ def test_marks_are_those_of_a_slow_loop(marks: list[tuple[str, int, int]], seed:
 def test_labels_are_compared_in_their_own_precision() -> None:
     """0.1 is no float32; the label in the file was 0.1 nevertheless."""
     labels = torch.tensor([[0.1], [0.2]], dtype=torch.float32)
-    assert interesting([Mark("label_equal", 0, 0.1)], labels, None).tolist() == [True, False]
-    assert interesting([Mark("label_unequal", 0, 0.1)], labels, None).tolist() == [False, True]
+    assert interesting([SelectionCriterion("label_equal", 0, 0.1)], labels, None).tolist() == [
+        True,
+        False,
+    ]
+    assert interesting([SelectionCriterion("label_unequal", 0, 0.1)], labels, None).tolist() == [
+        False,
+        True,
+    ]
 
 
 def test_what_is_not_a_number_is_not_interesting() -> None:
     nan = torch.full((1, 1), math.nan)
-    for key in MARKS:
+    for key in CRITERIA:
         if key != "label_unequal":
-            assert not interesting([Mark(key, 0, 0.0)], nan, Residuals(nan, nan, nan)).item()
+            assert not interesting(
+                [SelectionCriterion(key, 0, 0.0)], nan, Residuals(nan, nan, nan)
+            ).item()
 
 
 def test_only_marks_on_residuals_need_a_prediction() -> None:
-    without = [key for key in MARKS if not Mark(key, 0, 0.0).needs_prediction]
+    without = [key for key in CRITERIA if not SelectionCriterion(key, 0, 0.0).needs_prediction]
     assert without == ["label_greater", "label_less", "label_equal", "label_unequal"]
 
 

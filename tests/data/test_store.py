@@ -17,7 +17,7 @@ from event_files import random_events, write_events
 from make_store import CONFIG, assert_holds, assert_same, column, make_store, read_all
 
 from dnn_reco.data.build import open_events
-from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.hdf5 import InputTables
 from dnn_reco.detector.grid import DOM_CELL, NUM_CELLS, deepcore, main_array
 from dnn_reco.errors import DataError
@@ -34,7 +34,7 @@ FORMATS = {
 # --------------------------------------------------------------------------------------------------
 def open_golden(
     tmp_path: Path, numu_file: Path, name: str, config: Mapping[str, Any] = {}, **records: Any
-) -> EventSet:
+) -> EventDataset:
     prefix, num_bins = FORMATS[name]
     tables = InputTables(
         f"{prefix}_bin_values", f"{prefix}_bin_indices", f"{prefix}_global_time_offset"
@@ -72,9 +72,9 @@ def test_real_events_equal_the_reference(
     np.testing.assert_array_equal(read.time_offset, golden["time_offset"])
     ids = np.stack([read.ids[field] for field in read.ids.dtype.names or ()], axis=1)
     np.testing.assert_array_equal(ids, golden["event_ids"])
-    cells = np.zeros((len(events), NUM_CELLS, read.features.shape[1]), np.float32)
-    event = np.repeat(np.arange(len(events)), np.diff(read.offsets))
-    cells[event, DOM_CELL[read.dom]] = read.features
+    cells = np.zeros((len(events), NUM_CELLS, read.hits.features.shape[1]), np.float32)
+    event = np.repeat(np.arange(len(events)), np.diff(read.hits.offsets))
+    cells[event, DOM_CELL[read.hits.dom]] = read.hits.features
     np.testing.assert_array_equal(main_array(cells), golden_inputs(golden, "ic78"))
     np.testing.assert_array_equal(deepcore(cells), golden_inputs(golden, "deepcore"))
     np.testing.assert_array_equal(read.misc, golden["misc"])
@@ -166,7 +166,7 @@ def hits_folders(tmp_path: Path) -> dict[Path, int]:
 def test_another_cut_makes_other_records_of_the_same_hits(tmp_path: Path, source: Path) -> None:
     energies = random_events(1, 30).primary["energy"]
 
-    def open_cut(cut: float) -> EventSet:
+    def open_cut(cut: float) -> EventDataset:
         config = {**CONFIG, "filter_greater_than": {"MCPrimary_energy": cut}}
         return open_events(make_store(tmp_path / "store", config), [source], 1)
 

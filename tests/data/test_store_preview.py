@@ -8,7 +8,7 @@ from make_store import make_store
 
 from dnn_reco.data.build import open_events
 from dnn_reco.data.store import shard_size
-from dnn_reco.data.store_preview import Amount, choose_sample, extrapolate, look_at
+from dnn_reco.data.store_preview import StoredAmount, choose_sample, extrapolate, preview_store
 
 NUM_FILES, EVENTS = 30, 20
 
@@ -23,7 +23,7 @@ def write_files(folder: Path) -> list[Path]:
 def test_a_sample_tells_of_the_whole(tmp_path: Path) -> None:
     files = write_files(tmp_path)
     store = make_store(tmp_path / "store")
-    look = look_at(store, files, num_jobs=1)
+    look = preview_store(store, files, num_jobs=1)
     assert 1 < look.built.files < NUM_FILES / 2
     assert look.built.events == len(look.events) == look.built.files * EVENTS
     assert look.to_build.files == NUM_FILES - look.built.files
@@ -36,8 +36,8 @@ def test_a_sample_tells_of_the_whole(tmp_path: Path) -> None:
     assert look.whole.events == pytest.approx(len(whole), rel=0.2)
     assert look.whole.size == pytest.approx(size, rel=0.2)
 
-    look = look_at(store, files, num_jobs=1)
-    assert look.built == look.whole == Amount(NUM_FILES, len(whole), size)
+    look = preview_store(store, files, num_jobs=1)
+    assert look.built == look.whole == StoredAmount(NUM_FILES, len(whole), size)
     assert len(look.events) == NUM_FILES * EVENTS
 
 
@@ -45,7 +45,7 @@ def test_looking_again_goes_on_with_what_is_there(tmp_path: Path) -> None:
     files = write_files(tmp_path)
     store = make_store(tmp_path / "store")
     open_events(store, files[:12], num_jobs=1)
-    look = look_at(store, files, num_jobs=1)
+    look = preview_store(store, files, num_jobs=1)
     assert 12 < look.built.files < NUM_FILES
     assert {shard.source for shard in look.events.shards} > set(files[:12])
 
@@ -56,16 +56,16 @@ def test_files_that_cannot_be_used_hold_nothing(
     files = write_files(tmp_path)
     for file in files[1::2]:
         file.write_bytes(b"x" * file.stat().st_size)
-    look = look_at(make_store(tmp_path / "store"), files, num_jobs=1)
+    look = preview_store(make_store(tmp_path / "store"), files, num_jobs=1)
     assert look.whole.events == pytest.approx(NUM_FILES / 2 * EVENTS, rel=0.4)
     assert "Left out a file" in caplog.text
 
 
 def test_one_file_is_built_and_needs_no_estimate(tmp_path: Path) -> None:
     file = write_events(tmp_path / "only.hdf5", random_events(1, EVENTS))
-    look = look_at(make_store(tmp_path / "store"), [file], num_jobs=1)
+    look = preview_store(make_store(tmp_path / "store"), [file], num_jobs=1)
     assert look.built.events == EVENTS
-    assert look.to_build == Amount(0, 0, 0)
+    assert look.to_build == StoredAmount(0, 0, 0)
 
 
 def test_a_sample_is_from_all_parts_and_not_too_large() -> None:
@@ -82,5 +82,5 @@ def test_a_sample_is_from_all_parts_and_not_too_large() -> None:
 
 
 def test_extrapolation_by_hand() -> None:
-    sample = Amount(files=2, events=100, size=5000, seconds=3.0)
-    assert extrapolate(sample, 10.0, 25, workers=4) == Amount(25, 1000, 50_000, 7.5)
+    sample = StoredAmount(files=2, events=100, size=5000, seconds=3.0)
+    assert extrapolate(sample, 10.0, 25, workers=4) == StoredAmount(25, 1000, 50_000, 7.5)

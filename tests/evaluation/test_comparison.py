@@ -14,7 +14,7 @@ from dnn_reco.evaluation.comparison import (
     LEAST_EVENTS,
     STARTING_TRACK,
     THROUGH_GOING_TRACK,
-    Contender,
+    ModelResult,
     compare,
     decade_edges,
     energy_residual,
@@ -23,15 +23,15 @@ from dnn_reco.evaluation.comparison import (
     quantiles_by_energy,
 )
 from dnn_reco.evaluation.comparison_report import (
-    Effort,
+    TrainingCost,
     as_plain,
     format_energy,
     format_measured,
     markdown_report,
     text_report,
 )
-from dnn_reco.evaluation.directions import cone_content
-from dnn_reco.evaluation.metrics import Measured
+from dnn_reco.evaluation.directions import credible_level
+from dnn_reco.evaluation.metrics import ValueWithError
 
 N = 40000
 
@@ -54,24 +54,24 @@ def fisher_density(kappa: float, degrees: float) -> float:
     return density / -math.expm1(-2 * kappa) * math.pi / 180
 
 
-def contender(
+def result(
     name: str, seed: int, kappa: float = 50.0, spread: float = 0.2, size: int = N
-) -> Contender:
+) -> ModelResult:
     rng = np.random.default_rng(seed)
     angle = fisher_angles(kappa, rng, size)
-    return Contender(
+    return ModelResult(
         name,
         angle,
         rng.normal(0.05, spread, size),
         {"E": rng.normal(0.0, 1.1, size), "time": rng.normal(0.0, 0.9, size)},
-        cone_content(angle, np.full(size, kappa)),
+        credible_level(angle, np.full(size, kappa)),
     )
 
 
 @pytest.mark.parametrize("kappa", [0.01, 2.0, 50.0, 1e6])
 @pytest.mark.parametrize("percent", [50, 68, 90])
 def test_a_cone_holds_what_it_should(kappa: float, percent: int) -> None:
-    found = measure(contender("a", 3, kappa), np.ones(N, dtype=bool))[f"cone_{percent}"]
+    found = measure(result("a", 3, kappa), np.ones(N, dtype=bool))[f"cone_{percent}"]
     p = percent / 100
     error = math.sqrt(p * (1 - p) / N)
     assert found.value == pytest.approx(p, abs=4 * error)
@@ -80,7 +80,7 @@ def test_a_cone_holds_what_it_should(kappa: float, percent: int) -> None:
 
 def test_cones_that_are_too_small_hold_too_little() -> None:
     angle = fisher_angles(50.0, np.random.default_rng(4))
-    content = cone_content(angle, np.full(N, 200.0))
+    content = credible_level(angle, np.full(N, 200.0))
     # P(angle < psi) of 50, where psi holds 68 % of 200
     psi = fisher_quantile(200.0, 0.68)
     expected = np.expm1(-50 * (1 - np.cos(np.radians(psi)))) / math.expm1(-100)
@@ -92,7 +92,7 @@ def test_cones_that_are_too_small_hold_too_little() -> None:
 def test_quantiles_of_the_opening_angle_of_a_fisher_distribution(
     kappa: float, percent: int
 ) -> None:
-    found = measure(contender("a", 1, kappa), np.ones(N, dtype=bool))[f"angle_{percent}"]
+    found = measure(result("a", 1, kappa), np.ones(N, dtype=bool))[f"angle_{percent}"]
     p = percent / 100
     expected = float(fisher_quantile(kappa, p))
     error = math.sqrt(p * (1 - p) / N) / fisher_density(kappa, expected)
@@ -101,7 +101,7 @@ def test_quantiles_of_the_opening_angle_of_a_fisher_distribution(
 
 
 def test_energy_and_pulls_of_normal_residuals() -> None:
-    found = measure(contender("a", 2), np.ones(N, dtype=bool))
+    found = measure(result("a", 2), np.ones(N, dtype=bool))
     rms = math.hypot(0.05, 0.2)
     expected = {
         "energy_bias": (0.05, 0.2 / math.sqrt(N)),
@@ -129,7 +129,7 @@ def test_groups_against_a_loop_over_events() -> None:
         for name in ("p_entering", "p_starting", "p_is_track")
     }
     types = event_types(labels, size)
-    a, b = contender("a", 4, size=size), contender("b", 5, size=size)
+    a, b = result("a", 4, size=size), result("b", 5, size=size)
     comparison = compare([a, b], types, energy, "E")
     assert comparison.groups[0].num_events == size
     assert comparison.groups[0].energy_range is None
@@ -159,7 +159,7 @@ def test_decades_of_few_events_are_left_out_but_no_type_is() -> None:
     energy = np.full(size, 50.0)
     energy[: LEAST_EVENTS - 1] = 500.0
     types = {ALL_EVENTS: np.ones(size, dtype=bool), "rare": np.arange(size) < 2}
-    groups = compare([contender("a", 6, size=size)], types, energy, "E").groups
+    groups = compare([result("a", 6, size=size)], types, energy, "E").groups
     found = [(g.event_type, g.energy_range, g.num_events) for g in groups]
     assert found == [
         (ALL_EVENTS, None, size),
@@ -171,8 +171,8 @@ def test_decades_of_few_events_are_left_out_but_no_type_is() -> None:
 def test_the_difference_of_means_knows_that_the_events_are_the_same() -> None:
     rng = np.random.default_rng(7)
     hard = rng.exponential(20.0, N)  # what both have in common
-    a = Contender("a", hard + rng.normal(0, 1, N), None, {})
-    b = Contender("b", hard + rng.normal(0.1, 1, N), None, {})
+    a = ModelResult("a", hard + rng.normal(0, 1, N), None, {})
+    b = ModelResult("b", hard + rng.normal(0.1, 1, N), None, {})
     types = {ALL_EVENTS: np.ones(N, dtype=bool)}
     difference = compare([a, b], types, None, None).angle_differences["b"]
     assert difference.error == pytest.approx(math.sqrt(2 / N), rel=0.05)
@@ -232,7 +232,7 @@ def test_quantiles_by_energy() -> None:
     ],
 )
 def test_numbers_with_errors(value: float, error: float, text: str) -> None:
-    assert format_measured(Measured(np.array(value), np.array(error))) == text
+    assert format_measured(ValueWithError(np.array(value), np.array(error))) == text
 
 
 @pytest.mark.parametrize(
@@ -242,27 +242,27 @@ def test_energies(energy: float, text: str) -> None:
     assert format_energy(energy) == text
 
 
-def example() -> tuple[list[Contender], dict[str, np.ndarray], np.ndarray]:
+def example() -> tuple[list[ModelResult], dict[str, np.ndarray], np.ndarray]:
     size = 5000
     rng = np.random.default_rng(9)
     energy = 10 ** rng.uniform(1, 7, size)
     track = rng.random(size) < 0.4
     labels = {"p_starting": ~track, "p_entering": track, "p_is_track": track}
-    without = Contender("a_network_with_a_name_that_does_not_end", None, None, {})
-    contenders = [contender("cnn", 10, size=size), contender("b", 11, size=size), without]
-    return contenders, event_types(labels, size), energy
+    without = ModelResult("a_network_with_a_name_that_does_not_end", None, None, {})
+    results = [result("cnn", 10, size=size), result("b", 11, size=size), without]
+    return results, event_types(labels, size), energy
 
 
 EFFORTS = {
-    "cnn": Effort(123456, 126418944, 36000.4, 1234567),
-    "b": Effort(10, 320, 0.5, 100),
-    "a_network_with_a_name_that_does_not_end": Effort(10, 320, 0.5, 100),
+    "cnn": TrainingCost(123456, 126418944, 36000.4, 1234567),
+    "b": TrainingCost(10, 320, 0.5, 100),
+    "a_network_with_a_name_that_does_not_end": TrainingCost(10, 320, 0.5, 100),
 }
 
 
 def test_the_printed_table() -> None:
-    contenders, types, energy = example()
-    comparison = compare(contenders, types, energy, "EnergyVisible")
+    results, types, energy = example()
+    comparison = compare(results, types, energy, "EnergyVisible")
     text = text_report(comparison, EFFORTS)
     lines = text.splitlines()
     assert max(map(len, lines)) <= 100
@@ -283,8 +283,8 @@ def test_the_printed_table() -> None:
 
 
 def test_markdown_has_rows_of_equal_length() -> None:
-    contenders, types, energy = example()
-    text = markdown_report(compare(contenders, types, energy, "EnergyVisible"), EFFORTS)
+    results, types, energy = example()
+    text = markdown_report(compare(results, types, energy, "EnergyVisible"), EFFORTS)
     blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
     assert len(blocks) == 3 + len(types)
     for block in blocks:
@@ -293,8 +293,8 @@ def test_markdown_has_rows_of_equal_length() -> None:
 
 
 def test_json_holds_all_numbers() -> None:
-    contenders, types, energy = example()
-    comparison = compare(contenders, types, energy, "EnergyVisible")
+    results, types, energy = example()
+    comparison = compare(results, types, energy, "EnergyVisible")
     read = json.loads(json.dumps(as_plain(comparison, EFFORTS), allow_nan=False))
     assert len(read["groups"]) == len(comparison.groups)
     first = comparison.groups[0].found["b"]
@@ -304,8 +304,8 @@ def test_json_holds_all_numbers() -> None:
 
 
 def test_figures_show_the_quantiles_in_a_colour_for_each_network() -> None:
-    contenders, types, energy = example()
-    figure = plots.opening_angles(contenders, types, energy, "EnergyVisible")
+    results, types, energy = example()
+    figure = plots.opening_angles(results, types, energy, "EnergyVisible")
     panels = figure.axes
     assert [panel.get_title().split(",")[0] for panel in panels] == [CASCADE, THROUGH_GOING_TRACK]
     medians = [line for line in panels[0].lines if not str(line.get_label()).startswith("_")]
@@ -314,13 +314,13 @@ def test_figures_show_the_quantiles_in_a_colour_for_each_network() -> None:
     mask = types[CASCADE]
     centre, shown = float(medians[0].get_xdata()[6]), float(medians[0].get_ydata()[6])
     near = mask & (np.abs(np.log10(energy / centre)) < 1 / 6)
-    assert shown == pytest.approx(np.median(contenders[0].angle[near]), rel=0.01)
+    assert shown == pytest.approx(np.median(results[0].angle[near]), rel=0.01)
 
 
 def test_figures_where_there_is_little_to_show() -> None:
-    contenders, types, energy = example()
+    results, types, energy = example()
     few = {name: mask & (np.arange(len(mask)) < 30) for name, mask in types.items()}
-    assert len(plots.energy_residuals(contenders, few, energy, "E").axes) == 2
-    assert len(plots.energy_residuals(contenders, {ALL_EVENTS: energy > 0}, energy, "E").axes) == 1
-    assert len(plots.pull_distributions(contenders, ["E", "time"]).axes) == 2
-    assert len(plots.pull_distributions(contenders, list("abcd")).axes) == 6
+    assert len(plots.energy_residuals(results, few, energy, "E").axes) == 2
+    assert len(plots.energy_residuals(results, {ALL_EVENTS: energy > 0}, energy, "E").axes) == 1
+    assert len(plots.pull_distributions(results, ["E", "time"]).axes) == 2
+    assert len(plots.pull_distributions(results, list("abcd")).axes) == 6

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation import metrics
-from dnn_reco.evaluation.metrics import Measured
+from dnn_reco.evaluation.metrics import ValueWithError
 
 Sample = Callable[[np.random.Generator, tuple[int, int]], NDArray[np.float64]]
 
@@ -23,7 +23,7 @@ SAMPLES: dict[str, Sample] = {
     "heavy tails": lambda rng, size: rng.standard_t(9, size),
     "uniform": lambda rng, size: rng.uniform(-1, 3, size),
 }
-METRICS: dict[str, Callable[[NDArray[np.float64]], Measured]] = {
+METRICS: dict[str, Callable[[NDArray[np.float64]], ValueWithError]] = {
     "mean": metrics.mean,
     "root mean square": metrics.root_mean_square,
     "standard deviation": metrics.standard_deviation,

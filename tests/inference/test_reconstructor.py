@@ -12,7 +12,7 @@ from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.data.build import open_events
 from dnn_reco.data.from_config import event_store
-from dnn_reco.data.loader import as_batch
+from dnn_reco.data.loader import to_tensors
 from dnn_reco.errors import ModelError
 from dnn_reco.files import find_files
 from dnn_reco.inference.reconstructor import mix, predict
@@ -43,7 +43,7 @@ def test_all_events_whatever_the_batch(trained: SmallRun) -> None:
     transform = LabelTransform(transformation)
     said = predict(network, transform, keys.azimuth, events, batch_size=7)
 
-    whole = as_batch(events.read(np.arange(len(events))))
+    whole = to_tensors(events.read(np.arange(len(events))))
     with torch.no_grad():
         at_once = network(whole.hits)
     np.testing.assert_allclose(said.labels, at_once.labels, rtol=1e-5, atol=1e-5)

@@ -5,12 +5,13 @@ import pytest
 import torch
 from made_up_spec import made_up_spec
 
+from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.errors import ModelError
 from dnn_reco.modules.models.dom_transformer import DomTransformer
-from dnn_reco.nn.interface import Hits, LabelKeys, NetworkSpec, Prediction
-from dnn_reco.nn.length_buckets import lay_out
+from dnn_reco.nn.interface import LabelKeys, NetworkSpec, Prediction
+from dnn_reco.nn.length_buckets import bucket_by_length
 from dnn_reco.nn.predictor import predictor
-from dnn_reco.nn.tokens import FeatureMeaning
+from dnn_reco.nn.tokens import FeatureRoles
 
 LABELS = ("energy", "dir_x", "dir_y", "dir_z", "zenith", "azimuth", "p_track")
 KEYS = LabelKeys("zenith", "azimuth", "dir_x", "dir_y", "dir_z", ("p_track",))
@@ -22,7 +23,7 @@ def network_spec(num_bins: int = 9, normalize: bool = True) -> NetworkSpec:
     return made_up_spec(LABELS, KEYS, mean, std, num_bins, normalize=normalize)
 
 
-def hits_of(counts: list[int], num_bins: int = 9, seed: int = 5) -> Hits:
+def hits_of(counts: list[int], num_bins: int = 9, seed: int = 5) -> HitBatch:
     """Events with so many hits."""
     rng = np.random.default_rng(seed)
     num_hits = sum(counts)
@@ -31,7 +32,7 @@ def hits_of(counts: list[int], num_bins: int = 9, seed: int = 5) -> Hits:
         features[:, 3] = rng.uniform(0, 6000, num_hits)
         features[:, 4:8] = features[:, 3:4] + rng.exponential(200, (num_hits, 4))
     doms = [np.sort(rng.choice(5160, count, replace=False)) for count in counts]
-    return Hits(
+    return HitBatch(
         len(counts),
         torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)),
         torch.from_numpy(np.concatenate(doms)),
@@ -39,8 +40,8 @@ def hits_of(counts: list[int], num_bins: int = 9, seed: int = 5) -> Hits:
     )
 
 
-def part(hits: Hits, rows: torch.Tensor, num_events: int, first: int = 0) -> Hits:
-    return Hits(num_events, hits.event[rows] - first, hits.dom[rows], hits.features[rows])
+def part(hits: HitBatch, rows: torch.Tensor, num_events: int, first: int = 0) -> HitBatch:
+    return HitBatch(num_events, hits.event[rows] - first, hits.dom[rows], hits.features[rows])
 
 
 def assert_same(found: Prediction, expected: Prediction, events: slice = slice(None)) -> None:
@@ -91,10 +92,10 @@ def test_grouping_does_not_matter(network: DomTransformer, monkeypatch: pytest.M
     hits = hits_of(COUNTS)
     expected = network(hits)
     for share, num_groups in ((0.0, 1), (1.0, 10), (0.5, 4)):
-        layout = lay_out(hits.event, hits.num_events, torch.float32, share)
+        layout = bucket_by_length(hits.event, hits.num_events, torch.float32, share)
         assert len(layout.groups) == num_groups
         monkeypatch.setattr(
-            "dnn_reco.modules.models.dom_transformer.lay_out", lambda *_, layout=layout: layout
+            "dnn_reco.modules.models.dom_transformer.bucket_by_length", lambda *_, layout=layout: layout
         )
         assert_same(network(hits), expected)
 
@@ -102,7 +103,7 @@ def test_grouping_does_not_matter(network: DomTransformer, monkeypatch: pytest.M
 def test_layout_has_a_row_for_each_token_and_little_padding() -> None:
     counts = torch.randint(0, 200, (256,), generator=torch.Generator().manual_seed(3))
     event = torch.arange(256).repeat_interleave(counts)
-    layout = lay_out(event, 256, torch.float32)
+    layout = bucket_by_length(event, 256, torch.float32)
     rows = torch.cat([layout.summary, layout.hits])
     assert len(rows.unique()) == len(rows) == 256 + len(event)
     assert len(rows) <= layout.num_rows < 1.12 * len(rows)
@@ -161,7 +162,7 @@ def test_every_feature_is_read() -> None:
     for feature in range(9):
         changed = hits.features.clone()
         changed[0, feature] += 50.0
-        after = network(Hits(1, hits.event, hits.dom, changed)).labels_trafo
+        after = network(HitBatch(1, hits.event, hits.dom, changed)).labels_trafo
         assert not torch.allclose(after, before, rtol=0, atol=1e-6), feature
 
 
@@ -170,7 +171,7 @@ def test_the_brightest_doms_are_read() -> None:
     network = trained(max_tokens=30)
     hits = hits_of([100, 20, 31])
     prediction = network(hits)
-    assert (network.num_hits_read, network.num_hits_cut) == (80, 71)
+    assert (network.num_hits_read, network.num_hits_truncated) == (80, 71)
     assert "num_hits_cut" not in network.state_dict()
     kept = []
     for event, count in enumerate((100, 20, 31)):
@@ -271,19 +272,19 @@ def test_mistakes_are_told(kwargs: dict[str, object], messages: list[str]) -> No
 
 
 def test_what_features_mean() -> None:
-    nine = FeatureMeaning.of(9, "auto", "auto", "auto")
+    nine = FeatureRoles.of(9, "auto", "auto", "auto")
     assert (nine.times, nine.scaling, nine.charges) == ((3, 4, 5, 6, 7), (0, 1, 2), (0,))
-    three = FeatureMeaning.of(3, "auto", "auto", "auto")
+    three = FeatureRoles.of(3, "auto", "auto", "auto")
     assert (three.times, three.scaling) == ((1,), (0,))
-    bins = FeatureMeaning.of(5, "auto", "auto", "auto")
+    bins = FeatureRoles.of(5, "auto", "auto", "auto")
     assert (bins.times, bins.charges) == ((), (0, 1, 2, 3, 4))
-    with_times = FeatureMeaning.of(5, 0, [1], "auto")
+    with_times = FeatureRoles.of(5, 0, [1], "auto")
     assert (with_times.times, with_times.charges) == ((0, 1), (2, 3, 4))
-    without = FeatureMeaning.of(9, None, "auto", [1, 2])
+    without = FeatureRoles.of(9, None, "auto", [1, 2])
     assert (without.times, without.charges) == ((), (1, 2))
     features = torch.tensor([[1.0, 2.0, -5.0, 9.0, 9.0], [1.0, 2.0, 4.0, 0.5, 0.0]])
     assert with_times.charge(features).tolist() == [13.0, 4.5]
-    assert FeatureMeaning.of(5, None, [], []).charge(features).tolist() == [1.0, 1.0]
+    assert FeatureRoles.of(5, None, [], []).charge(features).tolist() == [1.0, 1.0]
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.grid import CELL_HAS_DOM, NUM_CELLS
 from dnn_reco.errors import ModelError
 from dnn_reco.modules.models.general_IC86_cnn import GeneralIC86CNN
@@ -11,7 +12,7 @@ from dnn_reco.modules.models.general_IC86_models import (
     general_model_IC86,
     general_model_IC86_opt4,
 )
-from dnn_reco.nn.interface import Hits, LabelKeys, NetworkSpec
+from dnn_reco.nn.interface import LabelKeys, NetworkSpec
 from dnn_reco.transform import TransformationModel, TransformSettings
 
 LABELS = ("energy", "dir_x", "dir_y", "dir_z", "zenith", "azimuth", "p_track")
@@ -64,12 +65,12 @@ def network_spec(log_labels=(True,) + (False,) * 6, keys=KEYS, labels=LABELS) ->
     return NetworkSpec(transformation, np.zeros(2), keys)
 
 
-def some_hits(num_events=3, empty_event=1) -> Hits:
+def some_hits(num_events=3, empty_event=1) -> HitBatch:
     rng = np.random.default_rng(5)
     events = [event for event in range(num_events) if event != empty_event for _ in range(50)]
     features = rng.exponential([2.0, 1000.0], (len(events), 2)).astype(np.float32)
     doms = [np.sort(rng.choice(5160, 50, replace=False)) for _ in range(len(events) // 50)]
-    return Hits(
+    return HitBatch(
         num_events,
         torch.tensor(events),
         torch.tensor(np.concatenate(doms)),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dnn_reco.nn.attention import RelativeBias, TransformerLayer
-from dnn_reco.nn.length_buckets import TokenLayout, lay_out
+from dnn_reco.nn.length_buckets import TokenLayout, bucket_by_length
 
 COUNTS = torch.tensor([3, 12, 0, 11, 5, 12])
 WIDTH, HEADS = 8, 2
@@ -36,7 +36,7 @@ def layer_by_hand(layer: TransformerLayer, tokens: Tensor, bias: Tensor | None) 
 def some_tokens() -> tuple[TokenLayout, Tensor, list[Tensor]]:
     """Layout, tokens, and the rows of each event."""
     event = torch.arange(len(COUNTS)).repeat_interleave(COUNTS)
-    layout = lay_out(event, len(COUNTS), torch.float64)
+    layout = bucket_by_length(event, len(COUNTS), torch.float64)
     assert 1 < len(layout.groups) < len(COUNTS)
     generator = torch.Generator().manual_seed(1)
     tokens = torch.randn(layout.num_rows, WIDTH, generator=generator, dtype=torch.float64)

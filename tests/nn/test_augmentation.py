@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.geometry import dom_positions
 from dnn_reco.nn.augmentation import Augmentation
 from dnn_reco.nn.counter_rng import new_key, normal, uniform
-from dnn_reco.nn.interface import Hits
-from dnn_reco.nn.sharded_batch import WholeBatch, part_of
-from dnn_reco.nn.tokens import AUTO, FeatureMeaning, HitInputs
+from dnn_reco.nn.sharded_batch import BatchShard, batch_shard
+from dnn_reco.nn.tokens import AUTO, FeatureRoles, HitInputs
 
-MEANING = FeatureMeaning.of(9, AUTO, AUTO, AUTO)
+MEANING = FeatureRoles.of(9, AUTO, AUTO, AUTO)
 
 
-def some_hits(num_events: int = 200, hits_each: int = 50) -> Hits:
+def some_hits(num_events: int = 200, hits_each: int = 50) -> HitBatch:
     rng = np.random.default_rng(4)
     num_hits = num_events * hits_each
     doms = np.concatenate(
@@ -25,15 +25,15 @@ def some_hits(num_events: int = 200, hits_each: int = 50) -> Hits:
     features = rng.uniform(1, 3, (num_hits, 9))
     features[:, 3:8] += rng.uniform(0, 5000, (num_hits, 1))
     event = torch.arange(num_events).repeat_interleave(hits_each)
-    return Hits(num_events, event, torch.from_numpy(doms), torch.from_numpy(features))
+    return HitBatch(num_events, event, torch.from_numpy(doms), torch.from_numpy(features))
 
 
-def changed(hits: Hits, seed: int = 1, **settings: object) -> Hits:
+def changed(hits: HitBatch, seed: int = 1, **settings: object) -> HitBatch:
     torch.manual_seed(seed)
     return Augmentation.from_kwargs(settings, MEANING).change(hits, MEANING)
 
 
-def assert_equal(first: Hits, second: Hits) -> None:
+def assert_equal(first: HitBatch, second: HitBatch) -> None:
     assert first.num_events == second.num_events
     for name in ("event", "dom", "features"):
         assert torch.equal(getattr(first, name), getattr(second, name)), name
@@ -136,13 +136,15 @@ def test_two_parts_of_a_batch_are_changed_as_the_whole() -> None:
     whole = changed(hits, **everything)
     for first, last in ((0, 8), (8, 20)):
         own = (hits.event >= first) & (hits.event < last)
-        part = Hits(last - first, hits.event[own] - first, hits.dom[own], hits.features[own])
-        with part_of(WholeBatch(20, first, lambda values: values)):
+        part = HitBatch(last - first, hits.event[own] - first, hits.dom[own], hits.features[own])
+        with batch_shard(BatchShard(20, first, lambda values: values)):
             found = changed(part, **everything)
         rows = (whole.event >= first) & (whole.event < last)
         assert_equal(
             found,
-            Hits(last - first, whole.event[rows] - first, whole.dom[rows], whole.features[rows]),
+            HitBatch(
+                last - first, whole.event[rows] - first, whole.dom[rows], whole.features[rows]
+            ),
         )
 
 
@@ -162,7 +164,7 @@ def test_turns() -> None:
 def test_a_turn_by_60_degrees_takes_the_grid_of_strings_nearly_into_itself() -> None:
     inputs = HitInputs(9, MEANING, 2, torch.float64)
     strings = torch.arange(0, 78 * 60, 60)
-    hits = Hits(78, torch.arange(78), strings, torch.ones(78, 9))
+    hits = HitBatch(78, torch.arange(78), strings, torch.ones(78, 9))
     turn = torch.full((78,), math.pi / 3, dtype=torch.float64)
     turned = inputs(hits, turn).hits[:, 9:12] * 500
     grid = torch.tensor(dom_positions()[strings])

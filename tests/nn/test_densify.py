@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 import torch
 
+from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.grid import CELL_HAS_DOM, DOM_CELL, NUM_CELLS
 from dnn_reco.nn.densify import Densify
-from dnn_reco.nn.interface import Hits
 
 
 def test_transformed_inputs_equal_golden_arrays(golden_network):
@@ -30,7 +30,7 @@ def slow_transform(spec, event_hits):
 
 def test_every_cell_holds_the_transform_of_its_values(small_spec):
     events = [[(0, [1.0, -5.0]), (5159, [0.5, 3.0])], [], [(4700, [2.0, 8.0])]]
-    hits = Hits(
+    hits = HitBatch(
         num_events=3,
         event=torch.tensor([0, 0, 2]),
         dom=torch.tensor([0, 5159, 4700]),
@@ -45,7 +45,7 @@ def test_every_cell_holds_the_transform_of_its_values(small_spec):
 
 def test_no_hits_at_all(small_spec):
     empty = torch.zeros(0, dtype=torch.int64)
-    hits = Hits(2, empty, empty, torch.zeros(0, 2))
+    hits = HitBatch(2, empty, empty, torch.zeros(0, 2))
     main, _ = Densify(small_spec, 1.0, torch.float32)(hits)
     assert torch.isfinite(main).all()
     assert torch.equal(main[0], main[1])
@@ -53,7 +53,7 @@ def test_no_hits_at_all(small_spec):
 
 def test_dropout_sets_whole_doms_to_zero_and_scales_the_others(small_spec):
     empty = torch.zeros(0, dtype=torch.int64)
-    hits = Hits(20, empty, empty, torch.zeros(0, 2))
+    hits = HitBatch(20, empty, empty, torch.zeros(0, 2))
     torch.manual_seed(1)
     densify = Densify(small_spec, 0.8, torch.float32)
     main, deepcore = densify(hits)
@@ -68,11 +68,11 @@ def test_dropout_sets_whole_doms_to_zero_and_scales_the_others(small_spec):
 
 
 def test_main_array_comes_before_deepcore(small_spec):
-    hits = Hits(1, torch.tensor([0]), torch.tensor([78 * 60]), torch.tensor([[9.0, 9.0]]))
+    hits = HitBatch(1, torch.tensor([0]), torch.tensor([78 * 60]), torch.tensor([[9.0, 9.0]]))
     densify = Densify(small_spec, 1.0, torch.float32)
     main, deepcore = densify(hits)
     empty = torch.zeros(0, dtype=torch.int64)
-    background, deepcore_background = densify(Hits(1, empty, empty, torch.zeros(0, 2)))
+    background, deepcore_background = densify(HitBatch(1, empty, empty, torch.zeros(0, 2)))
     assert torch.equal(main, background)
     changed = (deepcore != deepcore_background).any(dim=-1)
     assert changed.nonzero().tolist() == [[0, 0, 0]]

@@ -9,11 +9,12 @@ import torch
 from made_up_spec import made_up_spec
 from torch import Tensor, nn
 
+from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.errors import ModelError
 from dnn_reco.modules.models.dom_transformer import DomTransformer
 from dnn_reco.nn.direction import component_uncertainty, fisher_concentration, mean_cosine
 from dnn_reco.nn.ensemble import Ensemble, mean_direction
-from dnn_reco.nn.interface import Hits, LabelKeys, Prediction
+from dnn_reco.nn.interface import LabelKeys, Prediction
 from dnn_reco.nn.label_transform import LabelTransform
 
 LABELS = ("energy", "azimuth", "zenith", "dir_x", "dir_y", "dir_z", "p_track", "length")
@@ -32,18 +33,18 @@ class Says(nn.Module):
         super().__init__()
         self.labels, self.sigmas = labels, sigmas
 
-    def forward(self, hits: Hits) -> Prediction:
+    def forward(self, hits: HitBatch) -> Prediction:
         transform = LabelTransform(SPEC.transformation)
         trafo = transform(self.labels), transform.scale_uncertainty(self.sigmas)
         return Prediction(*trafo, self.labels, self.sigmas, torch.zeros_like(self.labels))
 
 
-def some_hits(num_events: int = 4) -> Hits:
+def some_hits(num_events: int = 4) -> HitBatch:
     rng = np.random.default_rng(2)
     event = np.repeat(np.arange(num_events), 20)
     dom = np.concatenate([rng.choice(5160, 20, replace=False) for _ in range(num_events)])
     features = rng.exponential(1, (len(event), 9)).astype(np.float32)
-    return Hits(num_events, *map(torch.from_numpy, (event, dom, features)))
+    return HitBatch(num_events, *map(torch.from_numpy, (event, dom, features)))
 
 
 def opinion(zenith: float, azimuth: float, **others: float) -> Tensor:

@@ -7,8 +7,9 @@ import pytest
 import torch
 from small_run import MODEL_KWARGS
 
+from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.modules.models.general_IC86_cnn import GeneralIC86CNN
-from dnn_reco.nn.interface import Hits, NetworkSpec
+from dnn_reco.nn.interface import NetworkSpec
 from dnn_reco.nn.predictor import Predictor, predictor
 
 NORMALISED = {"use_batch_normalisation_list": True}
@@ -19,11 +20,11 @@ KWARGS = {
 }
 
 
-def some_hits(spec: NetworkSpec) -> Hits:
+def some_hits(spec: NetworkSpec) -> HitBatch:
     rng = np.random.default_rng(1)
     counts = rng.integers(0, 60, 12)
     doms = [np.sort(rng.choice(5160, count, replace=False)) for count in counts]
-    return Hits(
+    return HitBatch(
         len(counts),
         torch.from_numpy(np.repeat(np.arange(len(counts)), counts)),
         torch.from_numpy(np.concatenate(doms)),
@@ -32,7 +33,7 @@ def some_hits(spec: NetworkSpec) -> Hits:
 
 
 def outputs_and_gradients(
-    network: GeneralIC86CNN, predict: Predictor, hits: Hits
+    network: GeneralIC86CNN, predict: Predictor, hits: HitBatch
 ) -> list[torch.Tensor]:
     torch.manual_seed(3)
     said = predict(hits)

@@ -17,13 +17,13 @@ from dnn_reco.simulation.particles import (
     NO_INTERACTION,
     ParticleSettings,
 )
-from dnn_reco.simulation.truth import Truth, simulate_particles
+from dnn_reco.simulation.truth import SimulationTruth, simulate_particles
 
 C = 0.299792458
 Array = NDArray[np.float64]
 
 
-def event(**values: object) -> Truth:
+def event(**values: object) -> SimulationTruth:
     """One event that moves along x at y = z = 0; all but the given is 0."""
     zenith, azimuth = np.pi / 2, np.pi
     default: dict[str, object] = {
@@ -36,11 +36,13 @@ def event(**values: object) -> Truth:
         "lepton_direction": (1.0, 0.0, 0.0),
         "muon_passes": False,
     }
-    names = Truth.__dataclass_fields__
-    return Truth(**{name: np.array([values.get(name, default.get(name, 0.0))]) for name in names})
+    names = SimulationTruth.__dataclass_fields__
+    return SimulationTruth(
+        **{name: np.array([values.get(name, default.get(name, 0.0))]) for name in names}
+    )
 
 
-def label(truth: Truth) -> dict[str, float]:
+def label(truth: SimulationTruth) -> dict[str, float]:
     return {name: values[0] for name, values in labels(truth).items()}
 
 
@@ -249,7 +251,7 @@ def test_labels_of_another_simulation(other_truth: dict[str, Array]) -> None:
     leaves = through_going & (column["E_exit"] > 0)
     direction = np.stack([column[f"PrimaryDirection{axis}"] for axis in "XYZ"], axis=1)
     nothing = np.zeros(n)
-    truth = Truth(
+    truth = SimulationTruth(
         pdg=column["pdg"].astype(np.int64),
         energy=column["PrimaryEnergy"],
         zenith=column["PrimaryZenith"],

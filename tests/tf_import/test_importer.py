@@ -21,7 +21,7 @@ from small_reference_model import (
 from small_run import MODEL_KWARGS
 
 from dnn_reco.errors import ModelError
-from dnn_reco.inference.model_folder import LoadedModel, load_model_folder, write_model_folder
+from dnn_reco.inference.model_folder import TrainedModel, load_model_folder, write_model_folder
 from dnn_reco.tf_import.importer import ImportedModel, import_reference
 
 CPU = torch.device("cpu")
@@ -33,12 +33,12 @@ def small(tmp_path: Path) -> SmallReferenceModel:
     return make_small_reference_model(tmp_path / "exported")
 
 
-def as_model_folder(model: ImportedModel, path: Path) -> LoadedModel:
+def as_model_folder(model: ImportedModel, path: Path) -> TrainedModel:
     write_model_folder(path, model.weights, model.transformation, model.config, "a test")
     return load_model_folder(path, CPU)
 
 
-def assert_same_predictions(model: LoadedModel, golden_network: Path, outputs: str) -> None:
+def assert_same_predictions(model: TrainedModel, golden_network: Path, outputs: str) -> None:
     with torch.inference_mode():
         found = model.network(network_golden.hits(golden_network))
     golden = np.load(golden_network / outputs)

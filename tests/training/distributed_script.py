@@ -1,4 +1,4 @@
-"""What several ranks compute together, beside what one process does; run by `torchrun`."""
+"""What several distributed compute together, beside what one process does; run by `torchrun`."""
 
 import signal
 import sys
@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from dnn_reco.nn.batch_norm import BatchNorm
-from dnn_reco.nn.sharded_batch import dropout, part_of
-from dnn_reco.training.distributed import join_ranks
+from dnn_reco.nn.sharded_batch import batch_shard, dropout
+from dnn_reco.training.distributed import init_distributed
 
 NUM_EVENTS = 7
 
@@ -26,39 +26,42 @@ def main() -> None:
     x = torch.randn(NUM_EVENTS, 3, 4, dtype=torch.float64)
     norm = BatchNorm((4, 3), torch.float64)
     weight = torch.randn(NUM_EVENTS, 3, 4, dtype=torch.float64)
-    with join_ranks("cpu") as ranks:
-        part = ranks.part(NUM_EVENTS)
-        own = x[part].clone().requires_grad_()
-        with part_of(ranks.whole_batch(NUM_EVENTS)):
-            y = layers(own, norm)
-        whole = ranks.gather(y, NUM_EVENTS)
+    with init_distributed("cpu") as distributed:
+        part = distributed.local_slice(NUM_EVENTS)
+        local_slice = x[part].clone().requires_grad_()
+        with batch_shard(distributed.shard(NUM_EVENTS)):
+            y = layers(local_slice, norm)
+        whole = distributed.gather(y, NUM_EVENTS)
         # a loss in which all events meet
         loss = (whole * weight).sum().square() + whole.var()
-        gradients = torch.autograd.grad(loss, [own, norm.scale, norm.beta])
-        sums = ranks.add_up([*gradients[1:], None])
-        drawn = (np.arange(3) + 10 * i + 1000 * ranks.number for i in range(2 - ranks.number))
+        gradients = torch.autograd.grad(loss, [local_slice, norm.scale, norm.beta])
+        sums = distributed.all_reduce_sum([*gradients[1:], None])
+        drawn = (
+            np.arange(3) + 10 * i + 1000 * distributed.rank for i in range(2 - distributed.rank)
+        )
         result = {
             "whole": whole,
             "loss": loss,
-            "x": ranks.gather(gradients[0], NUM_EVENTS),
+            "x": distributed.gather(gradients[0], NUM_EVENTS),
             "scale": sums[0],
             "beta": sums[1],
             "pop_mean": norm.pop_mean,
             "signal": int(
-                ranks.agree_on_signal(signal.SIGTERM if ranks.number == 1 else None) or 0
+                distributed.all_reduce_signal(signal.SIGTERM if distributed.rank == 1 else None)
+                or 0
             ),
-            "no_signal": ranks.agree_on_signal(None),
-            "told": ranks.told_by_first(0.1 + ranks.number),
-            "drawn": [batch.tolist() for batch in ranks.drawn_by_first(drawn, 3)],
+            "no_signal": distributed.all_reduce_signal(None),
+            "told": distributed.broadcast_scalar(0.1 + distributed.rank),
+            "drawn": [batch.tolist() for batch in distributed.broadcast_batches(drawn, 3)],
             "last": sums[2],
         }
         order = []
-        with ranks.first_goes_first():
+        with distributed.main_process_first():
             marker = folder / "done"
             order.append(marker.exists())
             marker.touch()
         result["found_done"] = order[0]
-        torch.save(result, folder / f"rank_{ranks.number}.pt")
+        torch.save(result, folder / f"rank_{distributed.rank}.pt")
 
 
 if __name__ == "__main__":

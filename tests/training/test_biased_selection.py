@@ -25,15 +25,16 @@ from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.data.build import open_events
-from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import event_store
-from dnn_reco.data.loader import Batch, as_batch
+from dnn_reco.data.hit_batch import HitBatch, TensorBatch
+from dnn_reco.data.loader import to_tensors
 from dnn_reco.data.sampling import EventOrder
-from dnn_reco.data.selection import Mark, Residuals
+from dnn_reco.data.selection import Residuals, SelectionCriterion
 from dnn_reco.nn.from_config import make_network, network_spec
-from dnn_reco.nn.interface import Hits, Prediction
+from dnn_reco.nn.interface import Prediction
 from dnn_reco.nn.label_transform import LabelTransform
-from dnn_reco.training.biased_selection import BiasedSelection, SelectionPlan, Snapshot
+from dnn_reco.training.biased_selection import BiasedSelection, SelectionSettings, Snapshot
 from dnn_reco.transform import load_transformation
 
 NUM_EVENTS = 1000  # of each of the two training files
@@ -52,7 +53,7 @@ POOLS = {"num_add_files": 0, "num_repetitions": 1}
 
 
 @pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> EventSet:
+def many(tmp_path_factory: pytest.TempPathFactory) -> EventDataset:
     """2,000 events, of which every hundredth is rare."""
     run = make_small_run(tmp_path_factory.mktemp("many"), num_events=2)
     files = []
@@ -69,12 +70,12 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> EventSet:
     return open_events(event_store(run.config(), None), files, 1)
 
 
-def column(events: EventSet, name: str) -> int:
+def column(events: EventDataset, name: str) -> int:
     return events.names.labels.index(name)
 
 
 def selection(
-    events: EventSet,
+    events: EventDataset,
     key: str,
     label: str,
     value: float,
@@ -83,7 +84,7 @@ def selection(
     **plan: Any,
 ) -> BiasedSelection:
     defaults: dict[str, Any] = {
-        "marks": (Mark(key, column(events, label), value),),
+        "criteria": (SelectionCriterion(key, column(events, label), value),),
         "fraction": 0.5,
         "max_imbalance": 100,
         "pool_size": 500,
@@ -92,7 +93,9 @@ def selection(
         "prediction_batch_size": 64,
     }
     order = EventOrder(events.events_per_shard, 1, "biased selection")
-    return BiasedSelection(SelectionPlan(**(defaults | plan)), events, order, batch_size, snapshot)
+    return BiasedSelection(
+        SelectionSettings(**(defaults | plan)), events, order, batch_size, snapshot
+    )
 
 
 def trained(source: BiasedSelection, num_batches: int) -> NDArray[np.int64]:
@@ -105,7 +108,7 @@ def trained(source: BiasedSelection, num_batches: int) -> NDArray[np.int64]:
 
 
 @pytest.mark.parametrize("pool_size", [100, 500, 2000])
-def test_a_rare_event_reaches_its_fraction(many: EventSet, pool_size: int) -> None:
+def test_a_rare_event_reaches_its_fraction(many: EventDataset, pool_size: int) -> None:
     source = selection(many, "label_equal", RARE, 1.0, pool_size=pool_size)
     events = trained(source, 40).ravel()
     is_rare = many.read_labels(events)[:, column(many, RARE)] == 1
@@ -113,7 +116,7 @@ def test_a_rare_event_reaches_its_fraction(many: EventSet, pool_size: int) -> No
     assert np.unique(events[is_rare]).size == 20  # all there are
 
 
-def test_every_event_is_offered_once_an_epoch_and_used_so_often(many: EventSet) -> None:
+def test_every_event_is_offered_once_an_epoch_and_used_so_often(many: EventDataset) -> None:
     """All events of a pool are interesting: all are taken, pool by pool."""
     source = selection(
         many, "label_greater", RANK, -1.0, batch_size=100, pool_size=500, num_repetitions=3
@@ -126,7 +129,7 @@ def test_every_event_is_offered_once_an_epoch_and_used_so_often(many: EventSet) 
     assert np.array_equal(np.sort(pools[:, 0].ravel()), np.arange(2000))
 
 
-def test_all_random_events_come_equally_often(many: EventSet) -> None:
+def test_all_random_events_come_equally_often(many: EventDataset) -> None:
     source = selection(many, "label_equal", RARE, 1.0, fraction=0.05, batch_size=400)
     events = trained(source, 400).ravel()
     counts = np.bincount(events, minlength=2000)
@@ -151,7 +154,7 @@ def test_fewer_events_than_a_batch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fraction", [0.5, 1.0])
 def test_no_interesting_event_at_all(
-    many: EventSet, caplog: pytest.LogCaptureFixture, fraction: float
+    many: EventDataset, caplog: pytest.LogCaptureFixture, fraction: float
 ) -> None:
     """It goes on with all events as they are, and says so once."""
     source = selection(many, "label_greater", RANK, 1e9, fraction=fraction)
@@ -164,12 +167,14 @@ def test_no_interesting_event_at_all(
     assert source.interesting_share == 0
 
 
-def test_interesting_events_that_come_back_are_preferred_again(many: EventSet) -> None:
+def test_interesting_events_that_come_back_are_preferred_again(many: EventDataset) -> None:
     """A stretch without any does not count as random events running ahead."""
     source = selection(many, "label_less", RANK, 0.0)
     trained(source, 300)
     balance = source.balance
-    source.plan = replace(source.plan, marks=(Mark("label_equal", column(many, RARE), 1.0),))
+    source.plan = replace(
+        source.plan, criteria=(SelectionCriterion("label_equal", column(many, RARE), 1.0),)
+    )
     trained(source, 70)  # what was chosen before
     events = trained(source, 40).ravel()
     is_rare = many.read_labels(events)[:, column(many, RARE)] == 1
@@ -187,7 +192,7 @@ class Level(torch.nn.Module):
         self.level = torch.nn.Parameter(torch.zeros(()))
         self.num_labels = num_labels
 
-    def forward(self, hits: Hits) -> Prediction:
+    def forward(self, hits: HitBatch) -> Prediction:
         assert not self.training  # the one in training is left alone
         self.batch_sizes.append(hits.num_events)
         said = self.level.expand(hits.num_events, self.num_labels)
@@ -197,7 +202,7 @@ class Level(torch.nn.Module):
         return {"pred": [self.level], "unc": []}
 
 
-def unscaled(events: EventSet) -> LabelTransform:
+def unscaled(events: EventDataset) -> LabelTransform:
     """A transformation of labels that leaves them as they are."""
     transform = LabelTransform.__new__(LabelTransform)
     torch.nn.Module.__init__(transform)
@@ -208,7 +213,7 @@ def unscaled(events: EventSet) -> LabelTransform:
     return transform
 
 
-def level_selection(events: EventSet, network: Level, **plan: Any) -> BiasedSelection:
+def level_selection(events: EventDataset, network: Level, **plan: Any) -> BiasedSelection:
     """Interesting is what has a higher rank than the network's weight."""
     transform = unscaled(events)
     snapshot = Snapshot(network, transform, transform.azimuth_period(events.names.labels, None))
@@ -230,7 +235,7 @@ def while_the_weight_rises(
     return batches
 
 
-def test_marks_are_made_with_the_weights_of_the_last_refresh(many: EventSet) -> None:
+def test_marks_are_made_with_the_weights_of_the_last_refresh(many: EventDataset) -> None:
     """Pools of 2,000 events hold all ranks: those above the weight at the refresh are taken.
 
     Pools 0 and 1 give 1,999 events each (weight 0), so that batch 79 of 50 events needs pool 2: its
@@ -246,7 +251,7 @@ def test_marks_are_made_with_the_weights_of_the_last_refresh(many: EventSet) -> 
     assert pools[4].min() > 1280
 
 
-def test_without_a_reload_frequency_the_weights_of_the_beginning_stay(many: EventSet) -> None:
+def test_without_a_reload_frequency_the_weights_of_the_beginning_stay(many: EventDataset) -> None:
     network = Level(len(many.names.labels))
     with torch.no_grad():
         network.level += 1500
@@ -261,7 +266,7 @@ def test_without_a_reload_frequency_the_weights_of_the_beginning_stay(many: Even
 
 
 @pytest.mark.parametrize("stop_after", [1, 39, 40, 78, 79, 80, 128])
-def test_a_selection_goes_on_as_if_never_stopped(many: EventSet, stop_after: int) -> None:
+def test_a_selection_goes_on_as_if_never_stopped(many: EventDataset, stop_after: int) -> None:
     """Before, at and after the batches that need another pool or other weights."""
     whole_network, network = Level(len(many.names.labels)), Level(len(many.names.labels))
     whole = level_selection(many, whole_network, pool_size=2000)
@@ -278,7 +283,7 @@ def test_a_selection_goes_on_as_if_never_stopped(many: EventSet, stop_after: int
     assert np.array_equal(np.array(before + after), np.array(expected))
 
 
-def test_it_remembers_how_long_nothing_was_interesting(many: EventSet) -> None:
+def test_it_remembers_how_long_nothing_was_interesting(many: EventDataset) -> None:
     """One random event from each of the first nine pools, then all events of each pool."""
     plan: dict[str, Any] = {"batch_size": 1, "pool_size": 100}
     whole = selection(many, "label_greater", RANK, 1e9, **plan)
@@ -295,7 +300,7 @@ def test_it_remembers_how_long_nothing_was_interesting(many: EventSet) -> None:
         assert len(np.unique(pool)) == (1 if number < 9 else 100)
 
 
-def test_the_batch_size_of_predictions(many: EventSet) -> None:
+def test_the_batch_size_of_predictions(many: EventDataset) -> None:
     network = Level(len(many.names.labels))
     source = level_selection(many, network, pool_size=500, prediction_batch_size=120)
     Level.batch_sizes.clear()
@@ -304,7 +309,7 @@ def test_the_batch_size_of_predictions(many: EventSet) -> None:
 
 
 def test_another_number_of_events_begins_anew(
-    many: EventSet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    many: EventDataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Numbers of events mean nothing in other data."""
     run = make_small_run(tmp_path, num_events=30)
@@ -488,7 +493,7 @@ def test_marks_are_made_without_a_trace_in_the_network(prepared: SmallRun) -> No
     transform = LabelTransform(transformation)
     period = transform.azimuth_period(spec.label_names, spec.label_keys.azimuth)
     events = open_events(event_store(config, None), [prepared.folder / "train_0.hdf5"], 1)
-    batch = as_batch(events.read(np.arange(40)))
+    batch = to_tensors(events.read(np.arange(40)))
     network.eval()
     with torch.no_grad():
         said = network(batch.hits)
@@ -579,7 +584,7 @@ def test_a_signal_stops_the_look_at_a_pool_which_is_taken_again(
     train(runs[0], **settings)
     residuals, calls = Snapshot.residuals, iter(range(1, 10**6))
 
-    def interrupt(snapshot: Snapshot, batch: Batch) -> Residuals:
+    def interrupt(snapshot: Snapshot, batch: TensorBatch) -> Residuals:
         call = next(calls)
         assert call <= looks
         if call == looks:

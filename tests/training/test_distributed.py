@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-SCRIPT = Path(__file__).with_name("ranks_script.py")
+SCRIPT = Path(__file__).with_name("distributed_script.py")
 
 
 def launch(num_ranks: int, folder: Path) -> list[dict[str, torch.Tensor]]:

@@ -17,7 +17,7 @@ from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.errors import TrainingError
 from dnn_reco.training import trainer
-from dnn_reco.training.divergence import DivergenceWatch
+from dnn_reco.training.divergence import NonFiniteDetector
 
 SPOILT = "tiny_network.loss_of_spoilt_events"
 BATCHES_OF_AN_EPOCH = 10
@@ -72,7 +72,7 @@ def test_a_loss_that_is_not_finite(
     run: SmallRun, monkeypatch: pytest.MonkeyPatch, interval: int
 ) -> None:
     """Also where losses are looked at only now and then, as on a GPU."""
-    monkeypatch.setattr(trainer, "looking_interval", lambda device: interval)
+    monkeypatch.setattr(trainer, "check_interval", lambda device: interval)
     message = error_of(run, save_frequency=1 if interval < 50 else 10)
     path = batch_of(run)
     iteration = int(path.stem.rsplit("_", 1)[1])
@@ -168,9 +168,9 @@ def test_removed_gradient_entries_are_counted(
 
 def test_weights_that_were_never_finite_are_no_divergence() -> None:
     weights = {"mask": torch.tensor([0.0, -torch.inf]), "weight": torch.ones(2)}
-    watch = DivergenceWatch(weights, 1)
-    assert watch.look_at_weights(3) is None
+    watch = NonFiniteDetector(weights, 1)
+    assert watch.check_weights(3) is None
     weights["weight"][1] = torch.nan
-    found = watch.look_at_weights(3)
+    found = watch.check_weights(3)
     assert found is not None
     assert found.what == "the weights weight are not finite"

@@ -14,7 +14,7 @@ from dnn_reco.checkpoint_file import Checkpoint, load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.inference.trained_model import trained_network
-from dnn_reco.training.ema import WeightAverage
+from dnn_reco.training.ema import ExponentialMovingAverage
 
 DECAY = 0.8
 CPU = torch.device("cpu")
@@ -111,7 +111,7 @@ def test_switched_on_later_it_starts_with_the_weights_of_then(tmp_path: Path) ->
 def test_weights_that_two_layers_share_come_back_as_they_were() -> None:
     shared = torch.nn.Linear(2, 2, bias=False)
     network: Any = torch.nn.Sequential(shared, shared)
-    average = WeightAverage(network, 0.5)
+    average = ExponentialMovingAverage(network, 0.5)
     with torch.no_grad():
         shared.weight.fill_(1.0)
         average.update()

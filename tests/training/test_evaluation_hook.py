@@ -14,11 +14,11 @@ from torch import Tensor
 from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
-from dnn_reco.data.loader import Batch
+from dnn_reco.data.hit_batch import HitBatch, TensorBatch
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.modules.evaluation.default_evaluation import eval_direction
 from dnn_reco.modules.evaluation.interface import EvaluationContext, PredictedBatch
-from dnn_reco.nn.interface import Hits, LabelKeys, Prediction
+from dnn_reco.nn.interface import LabelKeys, Prediction
 
 EVALUATION = "dnn_reco.modules.evaluation.default_evaluation.eval_direction"
 NAMES = ("energy", "zenith", "azimuth", "x", "y", "z")
@@ -41,8 +41,8 @@ def predicted(zenith: list[float], azimuth: list[float], off: list[float]) -> Pr
     n = len(off)
     theta, phi, delta = np.array(zenith), np.array(azimuth), np.radians(off)
     nothing = torch.zeros(0, dtype=torch.int64)
-    hits = Hits(n, nothing, nothing, torch.zeros(0, 3))
-    batch = Batch(hits, labels(theta, theta, phi, 1.0), torch.zeros(n, 0))
+    hits = HitBatch(n, nothing, nothing, torch.zeros(0, 3))
+    batch = TensorBatch(hits, labels(theta, theta, phi, 1.0), torch.zeros(n, 0))
     unused = torch.zeros(n, len(NAMES))
     said = labels(theta + delta, theta + 2 * delta, phi, 0.3)
     return PredictedBatch(batch, Prediction(unused, unused, said, unused, unused))

@@ -14,9 +14,9 @@ from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.data.build import open_events
-from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import event_store
-from dnn_reco.data.loader import PrefetchedBatches, read_batch
+from dnn_reco.data.loader import PrefetchLoader, read_tensors
 from dnn_reco.data.sampling import EventOrder
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.modules.data.event_weights.event_weights import event_selection_weight
@@ -53,7 +53,7 @@ def adam(loss: str) -> dict[str, Any]:
     return {"adam": {"optimizer_settings": {"learning_rate": 0.01}, "loss_class": loss}}
 
 
-def events_of(run: SmallRun) -> EventSet:
+def events_of(run: SmallRun) -> EventDataset:
     return open_events(event_store(run.config(), None), [run.folder / "train_0.hdf5"], 1)
 
 
@@ -99,13 +99,13 @@ def test_weights_of_batches_read_ahead(run: SmallRun) -> None:
     weigh = EventWeights(event_selection_weight, "name", config, events.names)
     order = EventOrder(events.events_per_shard, seed=1, stream="training")
     energy = random_events(0, 60, num_bins=3).primary["energy"]
-    with PrefetchedBatches(events, order.batches(3, 8), weigh=weigh) as batches:
+    with PrefetchLoader(events, order.batches(3, 8), weigh=weigh) as batches:
         batch = next(iter(batches))
     assert batch.event_weights is not None
     assert batch.event_weights.dtype == batch.labels.dtype
     expected = energy[order.batch(3, 8)] * 31536000 / 1e10
     np.testing.assert_allclose(batch.event_weights[:, 0], expected, rtol=1e-6)
-    assert read_batch(events, order, 3, 8).event_weights is None
+    assert read_tensors(events, order, 3, 8).event_weights is None
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from torch import Tensor
 
-from dnn_reco.training.gradients import Clipping, GradientCleaner, GradientMean
+from dnn_reco.training.gradients import Clipping, GradientAccumulator, NonFiniteGradientFilter
 
 CPU = torch.device("cpu")
 values = st.floats(-100, 100, width=32)
@@ -70,27 +70,27 @@ def test_one_tensor_as_the_gradient_of_two_parameters_is_clipped_once() -> None:
 
 
 def test_what_is_not_finite_is_removed_and_counted_in_entries_and_batches() -> None:
-    cleaner = GradientCleaner(CPU)
+    gradient_filter = NonFiniteGradientFilter(CPU)
     nan, inf = float("nan"), float("inf")
     gradient = [torch.tensor([[1.0, nan], [-inf, 2.0]]), None, torch.tensor([inf, 3.0])]
-    cleaned = cleaner.clean(gradient)
+    cleaned = gradient_filter.clean(gradient)
     assert cleaned[0] is not None
     assert cleaned[2] is not None
     assert cleaned[0].tolist() == [[1.0, 0.0], [0.0, 2.0]]
     assert cleaned[1] is None
     assert cleaned[2].tolist() == [0.0, 3.0]
-    cleaner.clean([torch.ones(2), None, torch.ones(2)])
-    cleaner.clean([torch.tensor([nan])])
-    assert cleaner.take_counts() == (4, 2)
-    assert cleaner.take_counts() == (0, 0)
+    gradient_filter.clean([torch.ones(2), None, torch.ones(2)])
+    gradient_filter.clean([torch.tensor([nan])])
+    assert gradient_filter.take_counts() == (4, 2)
+    assert gradient_filter.take_counts() == (0, 0)
 
 
 def test_the_mean_goes_on_after_a_restart_and_with_another_number_of_batches() -> None:
     parameters = {name: torch.nn.Parameter(torch.zeros(2)) for name in ("a/b", "c")}
-    first = GradientMean(parameters, 4)
+    first = GradientAccumulator(parameters, 4)
     for step in (1.0, 2.0):
         first.add([torch.full((2,), step), None])
-    again = GradientMean(parameters, 3)
+    again = GradientAccumulator(parameters, 3)
     again.restore({name: t.clone() for name, t in first.state().items()}, CPU)
     assert again.take() is None
     again.add([torch.full((2,), 6.0), torch.ones(2)])
@@ -104,10 +104,10 @@ def test_the_mean_goes_on_after_a_restart_and_with_another_number_of_batches() -
 
 def test_fewer_batches_than_there_are_already() -> None:
     parameters = {"a": torch.nn.Parameter(torch.zeros(1))}
-    first = GradientMean(parameters, 8)
+    first = GradientAccumulator(parameters, 8)
     for step in range(5):
         first.add([torch.tensor([float(step)])])
-    again = GradientMean(parameters, 2)
+    again = GradientAccumulator(parameters, 2)
     again.restore(first.state(), CPU)
     assert again.add([torch.tensor([20.0])]) == pytest.approx(5.0)
     mean = again.take()

@@ -11,20 +11,20 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
-from dnn_reco.evaluation.metrics import Measured
-from dnn_reco.training.early_stopping import BestSoFar
+from dnn_reco.evaluation.metrics import ValueWithError
+from dnn_reco.training.early_stopping import BestCheckpoint
 from dnn_reco.training.logging import format_set
-from dnn_reco.training.validation_set import SetScores
+from dnn_reco.training.validation_set import ValidationMetrics
 
 
-def measured(*pairs: tuple[float, float]) -> Measured:
+def measured(*pairs: tuple[float, float]) -> ValueWithError:
     values, errors = zip(*pairs, strict=True)
-    return Measured(np.array(values), np.array(errors))
+    return ValueWithError(np.array(values), np.array(errors))
 
 
-SCORES = SetScores(
+SCORES = ValidationMetrics(
     num_events=1000,
-    loss=Measured(np.array(0.44213), np.array(0.0212)),
+    loss=ValueWithError(np.array(0.44213), np.array(0.0212)),
     losses={},
     label_names=("EnergyVisible", "x"),
     columns=(3, 1),
@@ -43,9 +43,11 @@ SCORES = SetScores(
 def test_the_table_of_the_validation_set() -> None:
     scores = replace(
         SCORES,
-        opening_angles={"_vector": (Measured(*np.array([12.345, 0.5])), Measured(*np.ones(2)))},
+        opening_angles={
+            "_vector": (ValueWithError(*np.array([12.345, 0.5])), ValueWithError(*np.ones(2)))
+        },
     )
-    assert format_set(500, scores, BestSoFar("", 0.44213, 500)).splitlines() == [
+    assert format_set(500, scores, BestCheckpoint("", 0.44213, 500)).splitlines() == [
         "Validation set after 500 iterations: 1000 events, loss 0.4421 ± 0.0212 (best so far)",
         "  label          RMSE              68 % width        bias              pull"
         "              68 % pull",
@@ -55,7 +57,7 @@ def test_the_table_of_the_validation_set() -> None:
         "       nan ±   nan",
         "  opening angle by direction vector: mean 12.35° ± 0.50°, median 1.00° ± 1.00°",
     ]
-    later = format_set(700, SCORES, BestSoFar("", 0.44213, 500, 1))
+    later = format_set(700, SCORES, BestCheckpoint("", 0.44213, 500, 1))
     assert "(best: 0.4421 after 500 iterations)" in later
     assert len(later.splitlines()) == 4
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from dnn_reco.errors import ConfigError
 from dnn_reco.modules.loss.interface import LossContext, Truth
 from dnn_reco.nn.interface import LabelKeys, Prediction
-from dnn_reco.training.gradients import Clipping, GradientCleaner, GradientMean
+from dnn_reco.training.gradients import Clipping, GradientAccumulator, NonFiniteGradientFilter
 from dnn_reco.training.objectives import Objective
 from dnn_reco.training.optimizers import choose_optimizer, make_optimizer
 from dnn_reco.utils.learning_rate import ConstantRate, PiecewiseConstantDecay
@@ -23,7 +23,7 @@ def make_objective(parameter: torch.nn.Parameter, **changes: object) -> Objectiv
         "l1": 0.0,
         "l2": 0.0,
         "schedule": ConstantRate(1.0),
-        "gradient_mean": GradientMean({"weight": parameter}),
+        "gradient_mean": GradientAccumulator({"weight": parameter}),
     }
     return Objective(**(settings | changes))  # type: ignore[arg-type]
 
@@ -76,8 +76,8 @@ def test_a_small_gradient_is_not_clipped() -> None:
 def test_gradients_that_are_no_numbers_are_removed_on_request() -> None:
     weight = torch.nn.Parameter(torch.zeros(3))
     bad = torch.tensor([1.0, float("nan"), float("inf")])
-    cleaner = GradientCleaner(torch.device("cpu"))
-    make_objective(weight, cleaner=cleaner).step([bad])
+    gradient_filter = NonFiniteGradientFilter(torch.device("cpu"))
+    make_objective(weight, gradient_filter=gradient_filter).step([bad])
     assert weight.detach().tolist() == [-1.0, 0.0, 0.0]
 
 
@@ -138,7 +138,7 @@ def test_one_step_on_the_mean_gradient_of_several_batches() -> None:
     weight = torch.nn.Parameter(torch.zeros(2))
     objective = make_objective(
         weight,
-        gradient_mean=GradientMean({"weight": weight}, 3),
+        accumulator=GradientAccumulator({"weight": weight}, 3),
         clipping=Clipping(global_norm=1.0),
     )
     norms = []

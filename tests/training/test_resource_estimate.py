@@ -19,14 +19,14 @@ from dnn_reco.training.resource_estimate import (
     time_to_ask_for,
     training_items,
 )
-from dnn_reco.training.settings import TrainingPlan
-from dnn_reco.training.timing import Block, Pace, step_pace
+from dnn_reco.training.settings import TrainerSettings
+from dnn_reco.training.timing import Block, StepTimings, step_time
 
-PACE = Pace(
+PACE = StepTimings(
     step=0.05,
     choosing=0.002,
     waiting=0.01,
-    print_out=0.5,
+    log_batch_metrics=0.5,
     evaluation=3.0,
     set_events=100,
     checkpoint=0.25,
@@ -34,8 +34,8 @@ PACE = Pace(
 )
 
 
-def plan(validation: int = 100, save: int = 500, evaluation: int = 500) -> TrainingPlan:
-    return TrainingPlan(
+def settings(validation: int = 100, save: int = 500, evaluation: int = 500) -> TrainerSettings:
+    return TrainerSettings(
         num_iterations=1000,
         batch_size=32,
         validation_frequency=validation,
@@ -62,11 +62,11 @@ def test_iterations_within_a_time_by_doing_one_after_the_other(seconds: float) -
         if clock + at_the_end > seconds:
             break
         iterations += 1
-    assert iterations_within(seconds, plan(), PACE) == iterations
+    assert iterations_within(seconds, settings(), PACE) == iterations
 
 
 def test_at_least_one_iteration_is_done_in_a_time_that_is_too_short() -> None:
-    assert iterations_within(0.001, plan(), PACE) == 1
+    assert iterations_within(0.001, settings(), PACE) == 1
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_stages_that_fewer_iterations_cut_short() -> None:
 
 
 def test_a_training_by_hand() -> None:
-    items = {i.name: i for i in training_items(Span(0, 0, 1200), plan(), PACE, set_events=200)}
+    items = {i.name: i for i in training_items(Span(0, 0, 1200), settings(), PACE, set_events=200)}
     assert items["iterations"].seconds == pytest.approx(1200 * 0.05)
     assert items["choices of their events"].seconds == pytest.approx(2.4)
     assert items["print-outs"].count == 12  # before iterations 0, 100, … 1100
@@ -108,7 +108,7 @@ def test_counts_are_those_of_the_training_loop(span: Span) -> None:
             print_outs += iteration % validation == 0
             evaluated += done % evaluation == 0 or done == span.last
             saved += done % save == 0 or done == span.last
-        items = training_items(span, plan(validation, save, evaluation), PACE, 100)
+        items = training_items(span, settings(validation, save, evaluation), PACE, 100)
         counts = {item.name: item.count for item in items}
         assert counts["print-outs"] == print_outs
         assert counts["evaluations of the validation set"] == evaluated
@@ -116,14 +116,14 @@ def test_counts_are_those_of_the_training_loop(span: Span) -> None:
 
 
 def test_checkpoints_that_are_kept() -> None:
-    assert checkpoints_kept(1200, plan(save=500)) == 3  # 500, 1000, 1200
-    assert checkpoints_kept(5000, plan(save=500)) == 3
-    assert checkpoints_kept(400, plan(save=500)) == 1
+    assert checkpoints_kept(1200, settings(save=500)) == 3  # 500, 1000, 1200
+    assert checkpoints_kept(5000, settings(save=500)) == 3
+    assert checkpoints_kept(400, settings(save=500)) == 1
 
 
 def test_an_iteration_is_the_median_and_waiting_counts_all() -> None:
     blocks = [Block(10, 1.0, 0.1, 0.0), Block(10, 2.0, 0.0, 0.8), Block(5, 4.0, 2.0, 0.0)]
-    step, waiting = step_pace(blocks)
+    step, waiting = step_time(blocks)
     assert step == pytest.approx(0.12)  # of 0.1, 0.12 and 0.8
     assert waiting == pytest.approx(2.1 / 6.2)
 

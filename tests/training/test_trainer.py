@@ -16,7 +16,7 @@ from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.modules.loss.interface import Truth
-from dnn_reco.training.metrics import Scores, format_validation
+from dnn_reco.training.metrics import BatchMetrics, format_validation
 
 
 @pytest.fixture(scope="module")
@@ -196,12 +196,12 @@ def test_untrained_labels_do_not_reach_the_gradient() -> None:
 
 
 def test_the_print_out_has_the_form_of_the_reference() -> None:
-    def scores(rmse: float, mean: float, loss: float) -> Scores:
+    def scores(rmse: float, mean: float, loss: float) -> BatchMetrics:
         column = np.array([9.0, rmse, 9.0])
         rows = np.zeros((1, 3))
         pull, means = np.array([9.0, 0.9, 9.0]), np.array([9.0, mean, 9.0])
         losses = {"simple_mse": (loss, loss)}
-        return Scores(losses, column, pull, column, means, rows, rows, rows, column)
+        return BatchMetrics(losses, column, pull, column, means, rows, rows, rows, column)
 
     text = format_validation(
         100,

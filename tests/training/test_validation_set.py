@@ -18,7 +18,7 @@ from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.config import load_config
 from dnn_reco.data.build import open_events
-from dnn_reco.data.event_dataset import EventSet
+from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import event_store
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.inference.reconstructor import predict
@@ -99,7 +99,7 @@ def assert_same_run(first: SmallRun, second: SmallRun) -> None:
             assert torch.equal(tensor, other.tensors[name]), name
 
 
-def validation_events(run: SmallRun) -> EventSet:
+def validation_events(run: SmallRun) -> EventDataset:
     return open_events(event_store(run.config(), None), [run.folder / "validation.hdf5"], 1)
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from dnn_reco.nn.interface import Hits, NetworkSpec, Prediction
+from dnn_reco.data.hit_batch import HitBatch
+from dnn_reco.nn.interface import NetworkSpec, Prediction
 
 
 class TinyNetwork(nn.Module):
@@ -31,7 +32,7 @@ class TinyNetwork(nn.Module):
         self.norm = norm if batch_norm else nn.Identity()
         self._dropout = dropout
 
-    def forward(self, hits: Hits) -> Prediction:
+    def forward(self, hits: HitBatch) -> Prediction:
         """Predict; labels in physical units are not told apart from transformed ones."""
         sums = hits.features.new_zeros(hits.num_events, hits.features.shape[1])
         sums.index_add_(0, hits.event, hits.features.abs().log1p() / 100)

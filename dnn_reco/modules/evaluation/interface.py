@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dnn_reco.data.loader import Batch
+from dnn_reco.data.hit_batch import TensorBatch
 from dnn_reco.nn.interface import LabelKeys, Prediction
 
 
@@ -25,7 +25,7 @@ class PredictedBatch:
         Predicted labels and uncertainties [B, L], in physical units and transformed.
     """
 
-    batch: Batch
+    batch: TensorBatch
     prediction: Prediction
 
 

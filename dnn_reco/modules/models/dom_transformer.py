@@ -13,17 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.attention import RelativeBias, Trunk, start_at_variance_one
 from dnn_reco.nn.augmentation import Augmentation
 from dnn_reco.nn.density_heads import DensityHeads
 from dnn_reco.nn.ensemble import Mixture
-from dnn_reco.nn.interface import Hits, NetworkSpec, Prediction
-from dnn_reco.nn.length_buckets import lay_out
+from dnn_reco.nn.interface import NetworkSpec, Prediction
+from dnn_reco.nn.length_buckets import bucket_by_length
 from dnn_reco.nn.model_kwargs import DEFAULT_SEED, DTYPES, check_choice, check_names
-from dnn_reco.nn.predictor import in_full_precision
+from dnn_reco.nn.predictor import autocast_disabled
 from dnn_reco.nn.sharded_batch import dropout
-from dnn_reco.nn.tokens import AUTO, FeatureMeaning, HitInputs, brightest
+from dnn_reco.nn.tokens import AUTO, FeatureRoles, HitInputs, keep_highest_charge
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class DomTransformerSettings:
     num_waves
         Number of wavelengths of the sines and cosines of position and time.
     time_feature, late_time_features, charge_features
-        See :class:`dnn_reco.nn.tokens.FeatureMeaning`; `auto`: known by the number of features.
+        See :class:`dnn_reco.nn.tokens.FeatureRoles`; `auto`: known by the number of features.
     dropout
         Probability, in training, that one of the numbers that sum up an event is left out.
     relative_bias
@@ -179,19 +180,19 @@ class DomTransformer(nn.Module):
         super().__init__()
         settings = DomTransformerSettings.from_kwargs(model_kwargs)
         self.settings = settings
-        self.num_hits_read = self.num_hits_cut = 0
+        self.num_hits_read = self.num_hits_truncated = 0
         dtype = DTYPES[settings.dtype]
-        meaning = FeatureMeaning.of(
+        roles = FeatureRoles.of(
             spec.num_bins,
             settings.time_feature,
             settings.late_time_features,
             settings.charge_features,
         )
-        self.augmentation = Augmentation.from_kwargs(settings.augmentation, meaning)
+        self.augmentation = Augmentation.from_kwargs(settings.augmentation, roles)
         seed = DEFAULT_SEED if settings.random_seed is None else settings.random_seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.inputs = HitInputs(spec.num_bins, meaning, settings.num_waves, dtype)
+            self.inputs = HitInputs(spec.num_bins, roles, settings.num_waves, dtype)
             shape = settings.shape
             self.hit_tokens = _dense(self.inputs.num_hit_inputs, shape.width)
             self.event_tokens = _dense(self.inputs.num_event_inputs, shape.width)
@@ -217,11 +218,11 @@ class DomTransformer(nn.Module):
         of_unc = set(unc)
         return {"pred": [p for p in self.parameters() if p not in of_unc], "unc": unc}
 
-    def forward(self, hits: Hits) -> Prediction:
+    def forward(self, hits: HitBatch) -> Prediction:
         """Predict labels and uncertainties of a batch of events."""
         dtype, device = DTYPES[self.settings.dtype], hits.event.device
         if self.training:
-            hits = self._limit(self.augmentation.change(hits, self.inputs.meaning))
+            hits = self._limit(self.augmentation.change(hits, self.inputs.roles))
             return self._predict(hits, self.augmentation.turn(hits.num_events, device, dtype))
         hits, num_turns = self._limit(hits), self.settings.prediction_turns
         if num_turns == 1:
@@ -235,10 +236,10 @@ class DomTransformer(nn.Module):
         )
         return mixed
 
-    def _predict(self, hits: Hits, turn: Tensor | None) -> Prediction:
+    def _predict(self, hits: HitBatch, turn: Tensor | None) -> Prediction:
         """What the network says of events after turns by angles [B] about the z axis."""
         inputs = self.inputs(hits, turn)
-        layout = lay_out(hits.event, hits.num_events, inputs.hits.dtype)
+        layout = bucket_by_length(hits.event, hits.num_events, inputs.hits.dtype)
         of_hits, of_events = self.hit_tokens(inputs.hits), self.event_tokens(inputs.events)
         tokens = inputs.hits.new_zeros(layout.num_rows, of_hits.shape[1])
         tokens = tokens.index_copy(0, layout.hits, of_hits.to(tokens.dtype))
@@ -250,16 +251,16 @@ class DomTransformer(nn.Module):
         if self.training:
             events = dropout(events, self.settings.dropout)
         known = torch.bincount(hits.event, minlength=hits.num_events) > 0
-        with in_full_precision(events.device):
+        with autocast_disabled(events.device):
             prediction: Prediction = self.heads(events.to(inputs.hits.dtype), known, turn)
         return prediction
 
-    def _limit(self, hits: Hits) -> Hits:
-        limited = brightest(
-            hits, self.inputs.meaning.charge(hits.features), self.settings.shape.max_tokens
+    def _limit(self, hits: HitBatch) -> HitBatch:
+        limited = keep_highest_charge(
+            hits, self.inputs.roles.charge(hits.features), self.settings.shape.max_tokens
         )
         self.num_hits_read += len(limited.event)
-        self.num_hits_cut += len(hits.event) - len(limited.event)
+        self.num_hits_truncated += len(hits.event) - len(limited.event)
         return limited
 
 

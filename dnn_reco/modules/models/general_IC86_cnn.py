@@ -13,16 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.grid import DEEPCORE_SHAPE, MAIN_SHAPE, NUM_UPPER_DEEPCORE_DOMS
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.conv_layers import ConvLayers
 from dnn_reco.nn.densify import Densify
 from dnn_reco.nn.direction import DirectionSettings
 from dnn_reco.nn.fc_layers import FCLayers
-from dnn_reco.nn.interface import Hits, NetworkSpec, Prediction
+from dnn_reco.nn.interface import NetworkSpec, Prediction
 from dnn_reco.nn.label_head import LabelHead
 from dnn_reco.nn.model_kwargs import DEFAULT_SEED, DTYPES, check_choice, check_names
-from dnn_reco.nn.predictor import in_full_precision
+from dnn_reco.nn.predictor import autocast_disabled
 from dnn_reco.nn.settings import parse_conv_settings, parse_fc_settings
 from dnn_reco.nn.sharded_batch import dropout
 
@@ -228,11 +229,11 @@ class GeneralIC86CNN(nn.Module):
         ]
         return {"pred": pred, "unc": unc}
 
-    def forward(self, hits: Hits) -> Prediction:
+    def forward(self, hits: HitBatch) -> Prediction:
         """Predict labels and uncertainties of a batch of events."""
         return self.read_grid(*self.place_on_grid(hits))
 
-    def place_on_grid(self, hits: Hits) -> tuple[Tensor, Tensor]:
+    def place_on_grid(self, hits: HitBatch) -> tuple[Tensor, Tensor]:
         """Transformed main array [B, 10, 10, 60, F] and DeepCore [B, 8, 60, F]."""
         main, deepcore = self.densify(hits)
         return main, deepcore
@@ -240,7 +241,7 @@ class GeneralIC86CNN(nn.Module):
     def read_grid(self, main: Tensor, deepcore: Tensor) -> Prediction:
         """Predict from what :meth:`place_on_grid` gives."""
         flat = self._flat_features(main, deepcore)
-        with in_full_precision(flat.device):
+        with autocast_disabled(flat.device):
             flat = flat.to(main.dtype)
             labels_trafo, labels, logits = self.label_head(self.fc(flat))
             uncertainty_trafo = self._uncertainty(flat, labels_trafo)

@@ -1,0 +1,92 @@
+"""Batches of events as tensors: what networks read, and what training compares it with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dnn_reco.data.hits import Hits
+
+
+@dataclass(frozen=True)
+class HitBatch:
+    """The hit DOMs of a batch of events, untransformed, on one device.
+
+    Attributes
+    ----------
+    num_events
+        Number of events B of the batch; events without any hit are allowed.
+    event
+        Which event of the batch each hit belongs to [k], int64, 0 … B - 1, ascending.
+    dom
+        DOM index of each hit [k], int64, 0 … 5159.
+    features
+        Input features of each hit DOM [k, F], as in the data file (times in ns, relative to the
+        event's time offset).
+    """
+
+    num_events: int
+    event: Tensor
+    dom: Tensor
+    features: Tensor
+
+    @classmethod
+    def from_hits(cls, hits: Hits) -> HitBatch:
+        """Tensors of hits; the features share their memory."""
+        return cls(
+            hits.num_events,
+            torch.from_numpy(np.repeat(np.arange(hits.num_events), np.diff(hits.offsets))),
+            torch.from_numpy(hits.dom.astype(np.int64)),
+            torch.from_numpy(hits.features),
+        )
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> HitBatch:
+        """The same hits on another device."""
+        return _map_tensors(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+
+@dataclass(frozen=True)
+class TensorBatch:
+    """A batch of B events with their true labels, on one device.
+
+    Attributes
+    ----------
+    hits
+        Hit DOMs: of all events, or of the local slice of a batch that several processes share.
+    labels, misc
+        Labels [B, L] and misc data [B, M], untransformed.
+    event_weights
+        Weight of each event in the loss [B, 1]; None where all weigh the same.
+    """
+
+    hits: HitBatch
+    labels: Tensor
+    misc: Tensor
+    event_weights: Tensor | None = None
+
+    def to(self, device: torch.device) -> TensorBatch:
+        """The same batch on another device; the copy from pinned memory is asynchronous."""
+        return _map_tensors(self, lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> TensorBatch:
+        """The same batch in page-locked memory, from which a GPU copies asynchronously."""
+        return _map_tensors(self, Tensor.pin_memory)
+
+
+_Batch = TypeVar("_Batch", HitBatch, TensorBatch)
+
+
+def _map_tensors(batch: _Batch, function: Callable[[Tensor], Tensor]) -> _Batch:
+    """A copy with a function applied to each tensor."""
+
+    def mapped(value: Any) -> Any:
+        if isinstance(value, HitBatch):
+            return _map_tensors(value, function)
+        return function(value) if isinstance(value, Tensor) else value
+
+    return type(batch)(*(mapped(getattr(batch, field.name)) for field in fields(batch)))

@@ -1,0 +1,44 @@
+"""Hits: which DOMs of which event saw light, and what they saw. NumPy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Hits:
+    """The hit DOMs of n events, untransformed, from whatever source.
+
+    Attributes
+    ----------
+    offsets
+        [n + 1] int64; the hits of event i are `offsets[i]:offsets[i + 1]`. Events without any hit
+        are allowed.
+    dom
+        DOM index of each hit [k], uint16, 0 … 5159, ascending within an event.
+    features
+        Input features of each hit DOM [k, F]; times in ns, relative to the event's time offset.
+    """
+
+    offsets: NDArray[np.int64]
+    dom: NDArray[np.uint16]
+    features: NDArray[np.floating]
+
+    @property
+    def num_events(self) -> int:
+        """Number of events n."""
+        return len(self.offsets) - 1
+
+    @property
+    def num_features(self) -> int:
+        """Number of input features F of a DOM."""
+        return int(self.features.shape[1])
+
+    def part(self, start: int, stop: int) -> Hits:
+        """Hits of the events start … stop - 1, as views."""
+        hits = slice(self.offsets[start], self.offsets[stop])
+        offsets = self.offsets[start : stop + 1] - self.offsets[start]
+        return Hits(offsets, self.dom[hits], self.features[hits])
