@@ -4,7 +4,7 @@ Each type carries an `Allowed` text, used alike in error messages and in the ref
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
@@ -168,6 +168,10 @@ Stages = Annotated[
     tuple[dict[str, Any], ...],
     Allowed("a list of mappings, each with num_training_iterations and the keys to change"),
 ]
+ZeroOneFlag = Annotated[
+    bool, BeforeValidator(lambda v: bool(v) if v in (0, 1) else v), Allowed("true or false")
+]
+"""A flag for which strict types take 0 and 1, too."""
 FreeSettings = Annotated[dict[str, Any], Allowed("a mapping of settings")]
 OptimizerArguments = Annotated[
     dict[str, Any],
@@ -187,9 +191,16 @@ def allowed(field: FieldInfo) -> str:
             for entry in getattr(member, "__metadata__", ())
             if isinstance(entry, Allowed)
         ]
+    choices = [c for member in (field.annotation, *members) for c in _choices(member)]
+    if choices and not texts:
+        texts = [", ".join(map(str, choices))]
     if not texts:
         return "a mapping of settings"
     return texts[0] + ("; or empty" if may_be_empty(field) else "")
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
 def may_be_empty(field: FieldInfo) -> bool:

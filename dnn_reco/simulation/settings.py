@@ -9,12 +9,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from dnn_reco.config.sources import read_files
-from dnn_reco.config.validate import nearest
 from dnn_reco.data.features import DomFeatures, dom_features
 from dnn_reco.data.pulses import Pulses, no_pulses
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import write_atomically
 from dnn_reco.simulation.particles import ParticleSettings
+from dnn_reco.suggestions import nearest
 
 RECORD = "simulation.json"
 """Name of the file in a data set's folder that tells how it was made."""

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from dnn_reco.config.validate import nearest
 from dnn_reco.errors import ConfigError
+from dnn_reco.suggestions import nearest
 from dnn_reco.training.gradients import Clipping
 from dnn_reco.utils.learning_rate import ConstantRate, Schedule, make_schedule, rate_at
 
