@@ -123,7 +123,7 @@ Number = Annotated[float, Field(allow_inf_nan=False), Allowed("a number")]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False), Allowed("a number > 0")]
 NotNegativeNumber = Annotated[float, Field(ge=0, allow_inf_nan=False), Allowed("a number >= 0")]
 Fraction = Annotated[float, Field(gt=0, le=1), Allowed("a number > 0 and <= 1")]
-Decay = Annotated[float, Field(gt=0, lt=1), Allowed("a number > 0 and < 1")]
+OpenFraction = Annotated[float, Field(gt=0, lt=1), Allowed("a number > 0 and < 1")]
 Smoothing = Annotated[float, Field(ge=0, le=1), Allowed("a number from 0 to 1")]
 WholeNumber = Annotated[int, Field(ge=0), Allowed("a whole number >= 0")]
 PositiveWholeNumber = Annotated[int, Field(gt=0), Allowed("a whole number > 0")]
@@ -168,10 +168,10 @@ Stages = Annotated[
     tuple[dict[str, Any], ...],
     Allowed("a list of mappings, each with num_training_iterations and the keys to change"),
 ]
-ZeroOneFlag = Annotated[
-    bool, BeforeValidator(lambda v: bool(v) if v in (0, 1) else v), Allowed("true or false")
+LooseFlag = Annotated[
+    bool, BeforeValidator(lambda v: bool(v) if v in (0, 1, None) else v), Allowed("true or false")
 ]
-"""A flag for which strict types take 0 and 1, too."""
+"""For strict classes of settings: a flag that may be 0 or 1 as well, or empty for false."""
 FreeSettings = Annotated[dict[str, Any], Allowed("a mapping of settings")]
 OptimizerArguments = Annotated[
     dict[str, Any],

@@ -9,44 +9,37 @@ channel axis last, both 1: [1, x, y, z, 1].
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from dnn_reco.config.typed_settings import STRICT, check_names, setting_fields, typed_settings
 from dnn_reco.config.value_types import (
     Allowed,
+    LooseFlag,
     PositiveWholeNumber,
     WholeNumber,
-    ZeroOneFlag,
 )
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.activations import ActivationName
 
-# Options of the config whose other values are not supported, with the one value that is. The
-# reference lists take `None` for "none", too.
-_FIXED_OPTIONS: dict[str, Any] = {
+_HEX = "hex_convolution"
+# Options of which only one value is supported; None stands for "none" in any case.
+_FIXED: dict[str, Any] = {
     "repair_std_deviation_list": True,
     "weights_list": None,
     "biases_list": None,
 }
-_FIXED_CONV_OPTIONS: dict[str, Any] = {**_FIXED_OPTIONS, "trafo_list": None}
-_FIXED_HEX_OPTIONS: dict[str, Any] = {"hex_azimuth_list": None}
-
-_HEX = "hex_convolution"
+_FIXED_CONV: dict[str, Any] = {**_FIXED, "trafo_list": None}
+_FIXED_HEX: dict[str, Any] = {**_FIXED_CONV, "hex_azimuth_list": None}
 _WITH_ENDS = ("strides_list", "pooling_ksize_list", "pooling_strides_list")
+_ALONG_AXES = ("filter_size_list", "dilation_rate_list", *_WITH_ENDS)
 
+T = TypeVar("T")
 Padding = Literal["SAME", "VALID"]
-Sizes = Annotated[
-    tuple[PositiveWholeNumber, ...], Allowed("whole numbers of at least 1, one for each axis")
-]
-_Flag = Annotated[ZeroOneFlag, BeforeValidator(lambda flag: False if flag is None else flag)]
-
-
-def _for_hex(value: Any, info: ValidationInfo) -> Any:
-    """The value of an option of hexagonal kernels; 0 for other kernels."""
-    return value if info.data.get("method") == _HEX else 0
+_PER_AXIS = Allowed("whole numbers of at least 1, one for each axis")
+Sizes = Annotated[tuple[PositiveWholeNumber, ...], _PER_AXIS]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -71,11 +64,7 @@ class ConvSettings:
     """
 
     num_filters: Annotated[PositiveWholeNumber, Field(alias="num_filters_list")]
-    filter_size: Annotated[
-        tuple[WholeNumber, ...],
-        Field(alias="filter_size_list"),
-        Allowed("whole numbers of at least 1, one for each axis"),
-    ]
+    filter_size: Annotated[tuple[WholeNumber, ...], _PER_AXIS, Field(alias="filter_size_list")]
     strides: Annotated[Sizes, Field(alias="strides_list")]
     dilation: Annotated[Sizes, Field(alias="dilation_rate_list")]
     pooling: PoolingSettings | None
@@ -84,47 +73,39 @@ class ConvSettings:
     ] = "convolution"
     padding: Annotated[Padding, Field(alias="padding_list")] = "SAME"
     activation: Annotated[ActivationName, Field(alias="activation_list")] = "elu"
-    use_batch_norm: Annotated[_Flag, Field(alias="use_batch_normalisation_list")] = False
-    use_residual: Annotated[_Flag, Field(alias="use_residual_list")] = False
-    use_dropout: Annotated[_Flag, Field(alias="use_dropout_list")] = False
-    rotations: Annotated[
-        PositiveWholeNumber | None, AfterValidator(_for_hex), Field(alias="hex_num_rotations_list")
-    ] = None
-    zero_out: Annotated[_Flag, AfterValidator(_for_hex), Field(alias="hex_zero_out_list")] = False
-    legacy_rotation: _Flag = False
+    use_batch_norm: Annotated[LooseFlag, Field(alias="use_batch_normalisation_list")] = False
+    use_residual: Annotated[LooseFlag, Field(alias="use_residual_list")] = False
+    use_dropout: Annotated[LooseFlag, Field(alias="use_dropout_list")] = False
+    num_rotations: Annotated[
+        PositiveWholeNumber,
+        BeforeValidator(lambda number: 1 if number is None else number),
+        Field(alias="hex_num_rotations_list"),
+    ] = 1
+    zero_out: Annotated[LooseFlag, Field(alias="hex_zero_out_list")] = False
+    legacy_rotation: LooseFlag = False
 
     def __post_init__(self) -> None:
         if self.method == _HEX:
-            self._check_hexagonal()
-        elif min(self.filter_size) < 1:
-            raise ValueError(f"'filter_size_list' is {list(self.filter_size)}: give at least 1")
+            size, orientation, length = self.filter_size
+            if not (orientation < size and length):
+                raise ValueError(
+                    f"'filter_size_list' is {list(self.filter_size)}, that is size, orientation "
+                    "and z length: size and length must be at least 1, the orientation must be "
+                    "less than the size"
+                )
+        elif not all(self.filter_size):
+            raise ValueError(
+                f"'filter_size_list' is {list(self.filter_size)}; allowed: {_PER_AXIS.text}"
+            )
         if self.method == "locally_connected" and max(self.dilation) > 1:
             raise ValueError(
                 "'locally_connected' layers have no dilation: set 'dilation_rate_list' to 1"
             )
 
-    def _check_hexagonal(self) -> None:
-        size, orientation, length = self.filter_size
-        if size < 1 or length < 1:
-            raise ValueError(
-                f"'filter_size_list' is {list(self.filter_size)}: its size and z length (first and "
-                "last entry) must be at least 1"
-            )
-        if orientation >= size:
-            raise ValueError(
-                f"'filter_size_list' is {list(self.filter_size)}: its orientation (second entry) "
-                "must be less than its size (first entry)"
-            )
-
-    @property
-    def num_rotations(self) -> int:
-        """Number of rotations of each kernel."""
-        return self.rotations or 1
-
     @property
     def num_channels(self) -> int:
         """Number of output channels."""
-        return self.num_filters * self.num_rotations
+        return self.num_filters * (self.num_rotations if self.method == _HEX else 1)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -137,16 +118,16 @@ class FCSettings:
 
     size: Annotated[PositiveWholeNumber, Field(alias="fc_sizes")]
     activation: Annotated[ActivationName, Field(alias="activation_list")] = "elu"
-    use_batch_norm: Annotated[_Flag, Field(alias="use_batch_normalisation_list")] = False
-    use_residual: Annotated[_Flag, Field(alias="use_residual_list")] = False
-    use_dropout: Annotated[_Flag, Field(alias="use_dropout_list")] = False
+    use_batch_norm: Annotated[LooseFlag, Field(alias="use_batch_normalisation_list")] = False
+    use_residual: Annotated[LooseFlag, Field(alias="use_residual_list")] = False
+    use_dropout: Annotated[LooseFlag, Field(alias="use_dropout_list")] = False
     max_out_size: Annotated[PositiveWholeNumber | None, Field(alias="max_out_size_list")] = None
 
     def __post_init__(self) -> None:
         if self.size % (self.max_out_size or 1):
             raise ValueError(
-                f"'max_out_size_list': the {self.size} nodes cannot be divided into groups of "
-                f"{self.max_out_size}: choose a divisor of {self.size}"
+                f"'max_out_size_list' is {self.max_out_size}, but the {self.size} nodes cannot be "
+                f"divided into groups of {self.max_out_size}: choose a divisor of {self.size}"
             )
 
     @property
@@ -182,27 +163,26 @@ def parse_conv_settings(
         "pooling_ksize_list": [1, *twos, 1],
         "pooling_strides_list": [1, *twos, 1],
     }
-    of_pooling, of_layer = setting_fields(PoolingSettings), setting_fields(ConvSettings)
-    fixed = {**_FIXED_CONV_OPTIONS, **_FIXED_HEX_OPTIONS}
-    check_names(options, [*(of_layer.keys() - {"pooling"}), *of_pooling, *fixed], name, ModelError)
-    layers = []
-    for key, values in _layer_values(name, options, "num_filters_list", defaults):
-        is_hex = values.get("method_list") == _HEX
-        if is_hex and num_dims != 3:
-            raise ModelError(
-                f"{key}: 'hex_convolution' needs the main array (three axes), this input has "
-                f"{num_dims}. Use 'convolution' in 'method_list'."
-            )
-        for option in ("filter_size_list", *_WITH_ENDS, "dilation_rate_list"):
-            values[option] = _along_axes(key, option, values.get(option), num_dims)
-        pooling = typed_settings(
-            PoolingSettings, {o: v for o, v in values.items() if o in of_pooling}, key, ModelError
+    known = {**setting_fields(ConvSettings), **setting_fields(PoolingSettings), **_FIXED_HEX}
+    check_names(options, known.keys() - {"pooling"}, name, ModelError)
+    return tuple(
+        _conv_layer(key, values, num_dims)
+        for key, values in _layer_values(name, options, "num_filters_list", defaults)
+    )
+
+
+def _conv_layer(key: str, values: Mapping[str, Any], num_dims: int) -> ConvSettings:
+    is_hex = values.get("method_list") == _HEX
+    if is_hex and num_dims != 3:
+        raise ModelError(
+            f"{key}: 'hex_convolution' needs the main array (three axes), this input has "
+            f"{num_dims}. Use 'convolution' in 'method_list'."
         )
-        values["pooling"] = pooling if pooling.kind else None
-        _refuse_unsupported(key, values, fixed if is_hex else _FIXED_CONV_OPTIONS)
-        given = {option: value for option, value in values.items() if option in of_layer}
-        layers.append(typed_settings(ConvSettings, given, key, ModelError))
-    return tuple(layers)
+    _refuse_unsupported(key, values, _FIXED_HEX if is_hex else _FIXED_CONV)
+    sizes = {option: _along_axes(key, option, values, num_dims) for option in _ALONG_AXES}
+    values = {**values, **sizes}
+    pooling = _typed(PoolingSettings, values, key)
+    return _typed(ConvSettings, {**values, "pooling": pooling if pooling.kind else None}, key)
 
 
 def parse_fc_settings(
@@ -215,13 +195,11 @@ def parse_fc_settings(
     ModelError
         If an option is unknown, has a wrong value, or is not supported.
     """
-    of_layer = setting_fields(FCSettings)
-    check_names(options, [*of_layer, *_FIXED_OPTIONS], name, ModelError)
+    check_names(options, [*setting_fields(FCSettings), *_FIXED], name, ModelError)
     layers = []
     for key, values in _layer_values(name, options, "fc_sizes", {}, last=num_outputs):
-        _refuse_unsupported(key, values, _FIXED_OPTIONS)
-        given = {option: value for option, value in values.items() if option in of_layer}
-        layers.append(typed_settings(FCSettings, given, key, ModelError))
+        _refuse_unsupported(key, values, _FIXED)
+        layers.append(_typed(FCSettings, values, key))
     if layers[-1].num_outputs != num_outputs:
         raise ModelError(
             f"{key}: 'max_out_size_list' is {layers[-1].max_out_size}, but the last layer has one "
@@ -250,7 +228,7 @@ def _layer_values(
     """
     sizes = options.get(size_option)
     if not _is_list(sizes) or not sizes:
-        raise ModelError(f"{name}.{size_option}: {sizes!r} is not a list with a size each layer.")
+        raise ModelError(f"{name}.{size_option} is {sizes!r}; allowed: a list, one size a layer")
     sizes = list(sizes) if last is None else [*sizes[:-1], last]
     given = {o: value for o, value in options.items() if value is not None or o not in defaults}
     per_option = {
@@ -281,9 +259,9 @@ def _per_layer(key: str, value: Any, num_layers: int, entry_length: int) -> list
     return list(value[:num_layers])
 
 
-def _along_axes(key: str, option: str, value: Any, num_dims: int) -> tuple[Any, ...]:
+def _along_axes(key: str, option: str, values: Mapping[str, Any], num_dims: int) -> tuple[Any, ...]:
     """Entries for the spatial axes, of a list that has ends for the other axes or not."""
-    ends = option in _WITH_ENDS
+    value, ends = values.get(option), option in _WITH_ENDS
     length = num_dims + 2 if ends else num_dims
     if not _is_list(value) or len(value) != length:
         raise ModelError(
@@ -305,5 +283,12 @@ def _refuse_unsupported(key: str, values: Mapping[str, Any], fixed: Mapping[str,
             raise ModelError(f"{key}: '{option}' is {value!r}; only {only!r} is supported")
 
 
-def _is_list(value: object) -> bool:
+def _typed(kind: type[T], values: Mapping[str, Any], key: str) -> T:
+    """The settings of a class, of all those of a layer."""
+    names = setting_fields(kind)
+    given = {name: value for name, value in values.items() if name in names}
+    return typed_settings(kind, given, key, ModelError)
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, Sequence) and not isinstance(value, str)

@@ -280,7 +280,7 @@ def test_wrong_model_kwargs_name_the_key(changes, parts):
 
 
 def test_layers_that_are_missing():
-    with pytest.raises(ModelError, match="^model_kwargs: 'fc_settings' is missing"):
+    with pytest.raises(ModelError, match="model_kwargs: 'fc_settings' is missing"):
         GeneralIC86CNN(network_spec(), **{k: v for k, v in KWARGS.items() if k != "fc_settings"})
 
 

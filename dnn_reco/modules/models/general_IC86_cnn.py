@@ -18,11 +18,11 @@ from dnn_reco.config.value_types import (
     Flag,
     Fraction,
     FreeSettings,
+    LooseFlag,
     Number,
     Numbers,
     Precision,
     WholeNumber,
-    ZeroOneFlag,
 )
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.grid import DEEPCORE_SHAPE, MAIN_SHAPE, NUM_UPPER_DEEPCORE_DOMS
@@ -93,11 +93,11 @@ class CNNSettings:
     min_uncertainty_values: Numbers = (1e-6,)
     max_uncertainty_values: Numbers | None = None
     uncertainty_activation: Literal["abs", "elu", "softplus"] = "elu"
-    add_prediction_to_unc_input: ZeroOneFlag = False
-    detach_uncertainty_input: ZeroOneFlag = False
-    enforce_direction_norm: ZeroOneFlag = True
-    legacy_direction_norm: ZeroOneFlag = False
-    dir_z_independent: ZeroOneFlag = False
+    add_prediction_to_unc_input: LooseFlag = False
+    detach_uncertainty_input: LooseFlag = False
+    enforce_direction_norm: LooseFlag = True
+    legacy_direction_norm: LooseFlag = False
+    dir_z_independent: LooseFlag = False
     limit_dir_vec: Number | None = None
     keep_prob_dom: Fraction = 1.0
     keep_prob_conv: Fraction = 1.0
