@@ -70,8 +70,8 @@ def check_names(
     """Refuse names of settings that do not exist, with a suggestion."""
     for name in given:
         if name not in known:
-            hint = did_you_mean(name, known) or f" Known: {', '.join(known)}."
-            raise error(f"{key}: unknown setting '{name}'.{hint}")
+            hint = did_you_mean(name, known)
+            raise error(f"{key}: unknown setting '{name}'.{hint} Known: {', '.join(known)}.")
 
 
 def with_newer_names(

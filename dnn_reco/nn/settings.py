@@ -47,7 +47,9 @@ class PoolingSettings:
     """Pooling after a convolution; window and strides along the spatial axes."""
 
     kind: Annotated[
-        Literal["avg", "max", "max_avg", False] | None, Field(alias="pooling_type_list")
+        Literal["avg", "max", "max_avg", False] | None,
+        Allowed("avg, max, max_avg or false"),
+        Field(alias="pooling_type_list"),
     ]
     window: Annotated[Sizes, Field(alias="pooling_ksize_list")]
     strides: Annotated[Sizes, Field(alias="pooling_strides_list")]
@@ -164,7 +166,7 @@ def parse_conv_settings(
         "pooling_strides_list": [1, *twos, 1],
     }
     known = {**setting_fields(ConvSettings), **setting_fields(PoolingSettings), **_FIXED_HEX}
-    check_names(options, known.keys() - {"pooling"}, name, ModelError)
+    check_names(options, [each for each in known if each != "pooling"], name, ModelError)
     return tuple(
         _conv_layer(key, values, num_dims)
         for key, values in _layer_values(name, options, "num_filters_list", defaults)

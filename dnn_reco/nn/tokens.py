@@ -28,7 +28,7 @@ _AXIS_STRING = 36  # about which the hexagonal grid is mapped to itself by rotat
 AUTO: Literal["auto"] = "auto"
 Features = Annotated[
     Sequence[WholeNumber] | Literal["auto"],
-    Allowed("auto, or a list of input features, which count from 0"),
+    Allowed("auto, or a list of input features, from 0"),
 ]
 
 

@@ -111,7 +111,9 @@ class DomTransformerSettings:
     hidden: PositiveWholeNumber | None = None
     max_tokens: PositiveWholeNumber | None = None
     num_waves: PositiveWholeNumber = 8
-    time_feature: WholeNumber | Literal["auto"] | None = AUTO
+    time_feature: Annotated[
+        WholeNumber | Literal["auto"] | None, Allowed("auto, or an input feature, from 0")
+    ] = AUTO
     late_time_features: Features = AUTO
     charge_features: Features = AUTO
     dropout: Annotated[float, Field(ge=0, lt=1), Allowed("a number from 0 to below 1")] = 0.0
