@@ -106,7 +106,7 @@ def test_track_losses_know_the_true_direction_whether_it_is_trained_or_not(
             "track_loss.track_pos_mse",
             {"label_particle_keys": {**PARTICLE, "time": "VertexTim"}},
             r"model_optimizer_dict.a.loss_class 'dnn_reco.modules.loss.track_loss.track_pos_mse' "
-            r"cannot be used: 'label_particle_keys.time' names 'VertexTim'.*is 'VertexTime' meant",
+            r"cannot be used: 'label_particle_keys.time' names 'VertexTim'.*mean 'VertexTime'\?",
         ),
         (
             "default_loss.opening_angle",

@@ -47,7 +47,7 @@ EVERYTHING = {
         "jitter_times": 3.0,
         "scale_charges": 0.1,
         "vary_charges": 0.1,
-        "turn_events": "sixths",
+        "rotate_events": "sixths",
     },
 }
 
