@@ -46,7 +46,7 @@ def limit_threads(num_threads: int) -> None:
     """Let numerical libraries use so many threads; 0: as many as they like."""
     # Read by the numerical libraries when they are imported. Threads that wait for each other spin
     # for some microseconds only: spinning on makes a step many times slower where other programs
-    # run besides, not spinning at all halves the speed where none do.
+    # run as well, not spinning at all halves the speed where none do.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     if num_threads:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -80,7 +80,7 @@ def run_safely(command: click.Command) -> NoReturn:
         sys.exit(1)
     except OSError as error:  # such as: no such folder, not allowed, disk full
         logging.getLogger(__name__).debug("It happened here:", exc_info=True)
-        click.echo(f"Error: the system says: {error}", err=True)
+        click.echo(f"Error: {error}", err=True)
         sys.exit(1)
     sys.exit(0)
 

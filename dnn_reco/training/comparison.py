@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 _CONFIG, _TIME = "config.yaml", "training_time.json"
 _ITERATIONS = "num_training_iterations"
-# What may change between two calls: where things are, and what does not touch the training.
+# What may change between two calls: where things are, and what does not change the training.
 _FREE_KEYS = {
     *("model_checkpoint_path", "log_path", "trafo_model_path", "data_cache_dir"),
     *("num_jobs", "trafo_num_jobs", "test_data_file"),
@@ -129,7 +129,7 @@ def make_runs(
             "data_cache_dir": store,
             "model_restore_model": True,
             "model_save_model": True,
-            "early_stopping_patience": None,  # each shall use its budget
+            "early_stopping_patience": None,  # each uses its whole budget
             "seed": configs[0].seed if seed is None else seed,
             _ITERATIONS: config.values().get(_ITERATIONS) or 1,
         }
@@ -184,7 +184,7 @@ def check_files(runs: Sequence[ComparisonRun], allow_overlap: bool) -> None:
 
 
 def refuse_overlap(seen: Sequence[Path], held_out: Sequence[Path], allow_overlap: bool) -> None:
-    """Check that no file is both trained on and held out; where that is allowed, tell.
+    """Check that no file is both trained on and held out; warn where that is allowed.
 
     Raises
     ------
@@ -256,9 +256,9 @@ def check_budget(out: Path, seconds: float | None, iterations: int | None) -> No
     if path.exists():
         before = json.loads(path.read_text())
         if before != budget:
-            said = ", ".join(f"--{key} {value:g}" for key, value in before.items() if value)
+            given = ", ".join(f"--{key} {value:g}" for key, value in before.items() if value)
             raise ConfigError(
-                f"the trainings in '{out}' were begun with {said}: go on with that, or choose "
+                f"the trainings in '{out}' were begun with {given}: go on with that, or choose "
                 "another folder with --out"
             )
     write_atomically(path, json.dumps(budget).encode())

@@ -55,7 +55,7 @@ def batch_metrics(
     truth: Truth,
     residual_trafo: Tensor,
 ) -> BatchMetrics:
-    """Scores of a batch from what the network and the losses said."""
+    """Metrics of a batch from its prediction and losses."""
     residual, uncertainty = as_array(residual_trafo), as_array(prediction.uncertainty_trafo)
     return BatchMetrics(
         {name: (float(loss), float(total)) for name, (loss, total) in losses.items()},
