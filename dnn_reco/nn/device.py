@@ -1,0 +1,38 @@
+"""The device of tensors: choosing it, and bringing values back from it."""
+
+from __future__ import annotations
+
+from textwrap import shorten
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dnn_reco.errors import ConfigError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name such as `cpu`, `cuda:1`; `auto` is a GPU if there is one.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be used.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"the device '{name}' cannot be used ({shorten(str(error), 70)}): choose another with "
+            "--device, such as cpu, cuda or cuda:1"
+        ) from error
+    return device
+
+
+def as_array(values: Tensor) -> NDArray[np.float64]:
+    """A tensor on any device as a NumPy array of float64."""
+    return values.detach().double().cpu().numpy()
