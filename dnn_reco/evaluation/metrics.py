@@ -131,7 +131,7 @@ def residuals_and_pulls(
 
 
 def residual_metrics(residual: Values) -> dict[str, ValueWithError]:
-    """`rmse`, `width_68` (see :func:`central_width`) and `bias` (the mean) of residuals [N, ...]."""
+    """Of residuals [N, ...]: `rmse`, `width_68` (:func:`central_width`), `bias` (the mean)."""
     return {
         "rmse": root_mean_square(residual),
         "width_68": central_width(residual),

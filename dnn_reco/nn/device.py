@@ -1,4 +1,4 @@
-"""The device of tensors: choosing it, and bringing values back from it."""
+"""The device that networks run on, and bringing values back from it."""
 
 from __future__ import annotations
 
@@ -31,6 +31,13 @@ def choose_device(name: str) -> torch.device:
             "--device, such as cpu, cuda or cuda:1"
         ) from error
     return device
+
+
+def device_name(device: torch.device) -> str:
+    """Name of a device for people."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)} ({device})"
+    return f"CPU, {torch.get_num_threads()} thread(s)"
 
 
 def as_array(values: Tensor) -> NDArray[np.float64]:
