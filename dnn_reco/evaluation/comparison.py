@@ -106,7 +106,7 @@ class Comparison:
 
     results: tuple[ModelResult, ...]
     types: Mapping[str, Mask]
-    energy: Values | None
+    energy: NDArray[np.float64] | None
     energy_label: str | None
     groups: tuple[EventSelection, ...]
     angle_differences: Mapping[str, ValueWithError]
@@ -161,7 +161,7 @@ def model_result(predictions: ModelPredictions, energy_label: str | None) -> Mod
 def compare(
     results: Sequence[ModelResult],
     types: Mapping[str, Mask],
-    energy: Values | None,
+    energy: NDArray[np.float64] | None,
     energy_label: str | None,
 ) -> Comparison:
     """Compare models on the same n events.

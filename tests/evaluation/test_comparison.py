@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from dnn_reco.evaluation.comparison_report import (
     format_energy,
     format_measured,
     markdown_report,
+    read_comparison,
     text_report,
 )
 from dnn_reco.evaluation.coverage import credible_level
@@ -279,6 +281,12 @@ def test_the_printed_table() -> None:
         assert value == pytest.approx(float(found[key].value), abs=0.051), key
         assert error == pytest.approx(float(found[key].error), abs=0.051), key
     assert lines[number + 3].split()[1:] == ["–"] * 6
+    shares = comparison.groups[0].found["b"]
+    line = next(line for line in lines if "% cones of b: " in line)
+    assert line.startswith("  coverage of the 50, 68, 90 % cones of b: ")
+    for cell, percent in zip(line.partition(": ")[2].split(", "), (50, 68, 90), strict=True):
+        value = float(shares[f"coverage_{percent}"].value)
+        assert float(cell.partition("±")[0]) == pytest.approx(value, abs=0.0006)
 
 
 def test_markdown_has_rows_of_equal_length() -> None:
@@ -300,6 +308,18 @@ def test_json_holds_all_numbers() -> None:
     for key, measured in read["groups"][0]["found"]["b"].items():
         assert measured == {"value": float(first[key].value), "error": float(first[key].error)}
     assert read["networks"]["cnn"]["seconds"] == 36000.4
+
+
+def test_keys_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    results, types, energy = example()
+    numbers = as_plain(compare(results, types, energy, "EnergyVisible"), COSTS)
+    path = tmp_path / "comparison.json"
+    path.write_text(json.dumps(numbers))
+    assert read_comparison(path) == numbers
+    earlier = path.read_text().replace('"coverage_', '"cone_')
+    path.write_text(earlier)
+    assert '"cone_68"' in earlier
+    assert read_comparison(path) == numbers
 
 
 def test_figures_show_the_quantiles_in_a_colour_for_each_network() -> None:

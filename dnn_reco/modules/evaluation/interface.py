@@ -25,8 +25,12 @@ class EvaluationBatch(Protocol):
         """Labels and uncertainties [B, L], in physical units and transformed."""
 
 
-PredictedBatch = EvaluationBatch
-"""Earlier name, for annotations in users' functions."""
+@dataclass(frozen=True)
+class PredictedBatch:
+    """Earlier name, for annotations in users' functions."""
+
+    batch: TensorBatch
+    prediction: Prediction
 
 
 @dataclass(frozen=True)
