@@ -73,7 +73,7 @@ def read_validation_set(
         How many of them to take, at most.
     batch_size
         Events of a batch in training.
-    weigh
+    event_weights
         Gives the weights of the events; None: all weigh the same.
     """
     num_events = min(num_events, len(events))
@@ -215,7 +215,7 @@ class ValidationMetrics:
 def measure(
     loss_inputs: LossInputs, objectives: Sequence[Objective], weights: Tensor, keys: LabelKeys
 ) -> ValidationMetrics:
-    """Compute the scores of the validation set.
+    """Metrics of the validation set.
 
     Errors of losses come from a jackknife over 20 groups of events, as a loss need not be a mean
     over events; for all else see :mod:`dnn_reco.evaluation.metrics`. Event weights count in losses
@@ -223,8 +223,8 @@ def measure(
 
     Parameters
     ----------
-    outcome
-        What the network said of all its events.
+    loss_inputs
+        Prediction and truth of all its events.
     objectives
         The optimizers, with their losses.
     weights

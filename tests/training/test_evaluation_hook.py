@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import functions_of_a_user
@@ -17,7 +18,7 @@ from dnn_reco.commands.train import run_train
 from dnn_reco.data.hit_batch import HitBatch, TensorBatch
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.modules.evaluation.default_evaluation import eval_direction
-from dnn_reco.modules.evaluation.interface import EvaluationContext, PredictedBatch
+from dnn_reco.modules.evaluation.interface import EvaluationBatch, EvaluationContext
 from dnn_reco.nn.interface import LabelKeys, Prediction
 
 EVALUATION = "dnn_reco.modules.evaluation.default_evaluation.eval_direction"
@@ -36,7 +37,7 @@ def labels(zenith: np.ndarray, along: np.ndarray, azimuth: np.ndarray, length: f
     return torch.tensor(np.stack(columns, axis=1), dtype=torch.float32)
 
 
-def predicted(zenith: list[float], azimuth: list[float], off: list[float]) -> PredictedBatch:
+def predicted(zenith: list[float], azimuth: list[float], off: list[float]) -> EvaluationBatch:
     """Events whose predicted zenith is off by so many degrees, and the vector by twice as many."""
     n = len(off)
     theta, phi, delta = np.array(zenith), np.array(azimuth), np.radians(off)
@@ -44,8 +45,9 @@ def predicted(zenith: list[float], azimuth: list[float], off: list[float]) -> Pr
     hits = HitBatch(n, nothing, nothing, torch.zeros(0, 3))
     batch = TensorBatch(hits, labels(theta, theta, phi, 1.0), torch.zeros(n, 0))
     unused = torch.zeros(n, len(NAMES))
-    said = labels(theta + delta, theta + 2 * delta, phi, 0.3)
-    return PredictedBatch(batch, Prediction(unused, unused, said, unused, unused))
+    prediction = labels(theta + delta, theta + 2 * delta, phi, 0.3)
+    predicted = Prediction(unused, unused, prediction, unused, unused)
+    return SimpleNamespace(batch=batch, prediction=predicted)
 
 
 def evaluate(keys: LabelKeys = KEYS) -> tuple[list[str], dict[tuple[str, str], float]]:
