@@ -21,25 +21,24 @@ HELP = {"help_option_names": ["-h", "--help"]}
 
 def start(config_files: tuple[str, ...], options: RunOptions) -> Config:
     """Limit threads, set up logging, load the config, and print its notices."""
-    limit_threads(options.num_threads)
-    show_messages(options.log_level)
-    from dnn_reco.config import load_config
-
-    config = load_config(config_files, options.overrides)
-    log = logging.getLogger(__name__)
-    for notice in config.notices:
-        log.log(getattr(logging, notice.level.upper()), "%s", notice.text)
-    return config
+    return _start(config_files, options)[0]
 
 
 def start_stages(config_files: tuple[str, ...], options: RunOptions) -> tuple[Config, ...]:
     """The same; the config of each stage of a training, of which most have one."""
-    config = start(config_files, options)
-    from dnn_reco.config import load_stages
+    return _start(config_files, options)[1]
 
-    if not config.training.training_stages:
-        return (config,)
-    return load_stages(config_files, options.overrides)
+
+def _start(config_files: tuple[str, ...], options: RunOptions) -> tuple[Config, tuple[Config, ...]]:
+    limit_threads(options.num_threads)
+    show_messages(options.log_level)
+    from dnn_reco.config import load_with_stages
+
+    config, stages = load_with_stages(config_files, options.overrides)
+    log = logging.getLogger(__name__)
+    for notice in config.notices:
+        log.log(getattr(logging, notice.level.upper()), "%s", notice.text)
+    return config, stages
 
 
 def limit_threads(num_threads: int) -> None:
