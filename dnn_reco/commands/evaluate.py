@@ -22,8 +22,8 @@ from dnn_reco.evaluation.held_out import (
 from dnn_reco.files import find_files
 from dnn_reco.inference.model_folder import CONFIG_FILE, load_model_folder
 from dnn_reco.nn.device import choose_device
+from dnn_reco.run_options import RunOptions
 from dnn_reco.training.comparison import refuse_overlap
-from dnn_reco.workers import available_cpus
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,8 @@ class EvaluateSettings:
         Packages whose code model folders may name.
     out
         Folder to write to.
-    device
-        Where to predict.
-    num_threads
-        CPU threads; 0: all there are.
-    cache_dir
-        Folder of the event store; None: that of each config.
+    options
+        Device, threads and event store.
     """
 
     test_data: tuple[str, ...]
@@ -58,9 +54,7 @@ class EvaluateSettings:
     allow_overlap: bool
     allow_code: tuple[str, ...]
     out: Path
-    device: str
-    num_threads: int
-    cache_dir: str | None
+    options: RunOptions
 
 
 @dataclass(frozen=True)
@@ -91,7 +85,7 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
         check_ensemble(names)
     configs = [each.config for each in candidates]
     files = _held_out_files(configs, settings)
-    threads = settings.num_threads or available_cpus()
+    threads = settings.options.threads
     held_out = [
         open_held_out(config, files, _store(each, config, settings), threads)
         for each, config in zip(networks, configs, strict=True)
@@ -103,7 +97,7 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
 
 
 def _load(network: tuple[Config, ...] | Path, settings: EvaluateSettings) -> _Candidate:
-    device = choose_device(settings.device)
+    device = choose_device(settings.options.device)
     if isinstance(network, Path):
         model = load_model_folder(network, device, settings.allow_code)
         labels = trained_labels(model.config, model.spec)
@@ -146,7 +140,7 @@ def _held_out_files(configs: Sequence[Config], settings: EvaluateSettings) -> li
 
 def _store(network: tuple[Config, ...] | Path, config: Config, settings: EvaluateSettings) -> str:
     """Folder of the event store; that of a model folder may have been on another machine."""
-    if settings.cache_dir:
-        return settings.cache_dir
+    if settings.options.cache_dir:
+        return settings.options.cache_dir
     elsewhere = isinstance(network, Path) and not config.event_store.is_dir()
     return str(settings.out / "event_store" if elsewhere else config.event_store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from textwrap import shorten
 
 import torch
@@ -35,3 +36,10 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} ({device})"
     return f"CPU, {torch.get_num_threads()} thread(s)"
+
+
+def compute_deterministically() -> None:
+    """Let this process, on GPUs, add in a fixed order: two runs then agree in each bit."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True)

@@ -264,8 +264,8 @@ def check_budget(out: Path, seconds: float | None, iterations: int | None) -> No
     write_atomically(path, json.dumps(budget).encode())
 
 
-def tell_schedule(run: ComparisonRun) -> None:
-    """Tell if learning rates follow a schedule of a length of its own."""
+def warn_of_fixed_schedules(run: ComparisonRun) -> None:
+    """Warn of learning rates whose schedule does not follow the number of iterations."""
     short, long = (
         {
             name: each.optimizer_settings.get("learning_rate", each.optimizer_settings.get("lr"))

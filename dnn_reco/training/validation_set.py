@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,9 +22,8 @@ from dnn_reco.data.sampling import EventOrder
 from dnn_reco.evaluation import metrics
 from dnn_reco.evaluation.directions import direction_columns, opening_angle_degrees
 from dnn_reco.evaluation.metrics import ValueWithError
-from dnn_reco.modules.loss.interface import LossContext, Truth
-from dnn_reco.nn.interface import LabelKeys, Prediction
-from dnn_reco.training.label_weights import NORMAL_MAD
+from dnn_reco.nn.interface import LabelKeys
+from dnn_reco.training.loss_inputs import LossInputs
 from dnn_reco.training.metrics import as_array, trained_labels
 from dnn_reco.training.objectives import Objective
 
@@ -34,8 +32,6 @@ from dnn_reco.training.objectives import Objective
 _EVENTS_AT_ONCE = 128
 # Groups of events that are left out in turn for the errors of losses.
 _GROUPS = 20
-
-_Tensors = TypeVar("_Tensors", Prediction, Truth)
 
 
 @dataclass(frozen=True)
@@ -113,53 +109,6 @@ def measure_digest(events: str, objectives: Sequence[Objective], weights: Tensor
 
 
 @dataclass(frozen=True)
-class LossInputs:
-    """What losses compare, for some events."""
-
-    prediction: Prediction
-    truth: Truth
-    context: LossContext
-
-    def of(self, chosen: Tensor) -> LossInputs:
-        """The same for a part of the events, chosen by a mask [B]."""
-        weights, residual = self.context.event_weights, self.context.residual_trafo
-        return LossInputs(
-            _each(self.prediction, chosen),
-            _each(self.truth, chosen),
-            replace(
-                self.context,
-                residual_trafo=residual[chosen],
-                event_weights=None if weights is None else weights[chosen],
-            ),
-        )
-
-
-def _each(values: _Tensors, chosen: Tensor) -> _Tensors:
-    return type(values)(*(getattr(values, field.name)[chosen] for field in fields(values)))
-
-
-def join(parts: Sequence[LossInputs]) -> LossInputs:
-    """The outcome for all events together; the Tukey scale is that of the start of a training."""
-    contexts = [part.context for part in parts]
-    weights = [c.event_weights for c in contexts if c.event_weights is not None]
-    return LossInputs(
-        _concatenated([part.prediction for part in parts]),
-        _concatenated([part.truth for part in parts]),
-        replace(
-            contexts[0],
-            residual_trafo=torch.cat([context.residual_trafo for context in contexts]),
-            event_weights=torch.cat(weights) if weights else None,
-            tukey_scale=torch.full_like(contexts[0].tukey_scale, NORMAL_MAD),
-        ),
-    )
-
-
-def _concatenated(parts: Sequence[_Tensors]) -> _Tensors:
-    names = [field.name for field in fields(parts[0])]
-    return type(parts[0])(*(torch.cat([getattr(p, name) for p in parts]) for name in names))
-
-
-@dataclass(frozen=True)
 class ValidationMetrics:
     """How well the validation set is predicted, with statistical errors.
 
@@ -224,7 +173,7 @@ def measure(
     Parameters
     ----------
     outcome
-        What the network said of all its events.
+        Prediction and truth of all its events.
     objectives
         The optimizers, with their losses.
     weights
@@ -266,12 +215,8 @@ def _label_losses(loss_inputs: LossInputs, objectives: Sequence[Objective]) -> N
     num_events = len(loss_inputs.context.residual_trafo)
     group = torch.arange(num_events, device=loss_inputs.context.residual_trafo.device) % _GROUPS
     num_groups = min(_GROUPS, num_events) if num_events > 1 else 0
-    samples = [loss_inputs, *(loss_inputs.of(group != number) for number in range(num_groups))]
-    losses = [
-        o.label_losses(sample.prediction, sample.truth, sample.context)
-        for sample in samples
-        for o in objectives
-    ]
+    samples = [loss_inputs, *(loss_inputs.select(group != number) for number in range(num_groups))]
+    losses = [o.label_losses(sample) for sample in samples for o in objectives]
     return as_array(torch.stack(losses)).reshape(len(samples), len(objectives), -1)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_run import SmallRun, make_small_run
+from small_run import ON_CPU, SmallRun, make_small_run
 
 from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
@@ -28,8 +28,8 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     run = make_small_run(tmp_path_factory.mktemp("trained"))
-    run_trafo(run.config(), 1, None, overwrite=False)
-    run_train(run.config(num_training_iterations=4), "cpu", 1, None, None)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
+    run_train(run.config(num_training_iterations=4), ON_CPU)
     return run
 
 
