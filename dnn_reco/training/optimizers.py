@@ -251,7 +251,10 @@ def ema_decay(given: float | None, settings: Mapping[str, Mapping[str, Any]]) ->
     ConfigError
         If they contradict each other: the network is averaged as a whole.
     """
-    own = {name: _own_settings(f"optimizer_settings of {name}", s) for name, s in settings.items()}
+    own = {
+        name: _own_settings(f"model_optimizer_dict.{name}.optimizer_settings", each)
+        for name, each in settings.items()
+    }
     requested = {name: each.ema_momentum if each.use_ema else None for name, each in own.items()}
     decays = set(requested.values())
     if decays <= {None}:
