@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from dnn_reco.data.pulses import Pulses
 from dnn_reco.data.segments import accumulate, offsets_after, segment_of
 from dnn_reco.data.time_window import WindowSearch, window_starts
+from dnn_reco.detector.constants import SPEED_OF_FIRST_LIGHT
 from dnn_reco.detector.geometry import NUM_DOMS, dom_positions
 from dnn_reco.errors import ConfigError
-
-SPEED_OF_FIRST_LIGHT = 0.299792458 / 1.35634
-"""Speed at which the first light travels in ice, m/ns: vacuum speed over group index."""
 
 Numbers = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dnn_reco.simulation.photomultiplier import Hits, PhotomultiplierSettings, charges
+from dnn_reco.simulation.photomultiplier import AnodePulses, PhotomultiplierSettings, charges
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class NoiseSettings:
     lead: float = 10_000.0
 
 
-def noise_hits(
+def noise_pulses(
     start: NDArray[np.float64],
     stop: NDArray[np.float64],
     efficiency: NDArray[np.float64],
     settings: NoiseSettings,
     photomultiplier: PhotomultiplierSettings,
     rng: np.random.Generator,
-) -> Hits:
-    """Noise hits [h] of n events, in no order.
+) -> AnodePulses:
+    """Noise pulses [h] of n events, in no order.
 
     Parameters
     ----------
@@ -70,5 +70,5 @@ def noise_hits(
     elapsed = np.cumsum(delay)
     time = np.repeat(first - elapsed[begin], size) + elapsed
     charge = charges(np.ones(len(time), dtype=np.int64), photomultiplier, rng)
-    hits = Hits(np.repeat(event, size), np.repeat(dom, size), time, charge)
-    return hits.select((time >= start[hits.event]) & (time < stop[hits.event]))
+    pulses = AnodePulses(np.repeat(event, size), np.repeat(dom, size), time, charge)
+    return pulses.select((time >= start[pulses.event]) & (time < stop[pulses.event]))
