@@ -8,17 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dnn_reco.config import Config
-from dnn_reco.data.hdf5 import InputTables
+from dnn_reco.data.file_events import HitsSettings, InputTables
+from dnn_reco.data.hdf5 import read_file
 from dnn_reco.data.records import ColumnNames, RecordSettings
-from dnn_reco.data.store import EventStore, HitsSettings
+from dnn_reco.data.store import EventReader, EventStore
 from dnn_reco.errors import ConfigError
 from dnn_reco.transform import TransformSettings
 
 _log = logging.getLogger(__name__)
 
 
-def event_store(config: Config, cache_dir: str | None) -> EventStore:
-    """The event store of a config, in `cache_dir` if that is given."""
+def event_store(config: Config, cache_dir: str | None, read: EventReader = read_file) -> EventStore:
+    """The event store of a config, in `cache_dir` if that is given; `read` reads its sources."""
     handler = config.data_handler
     hits = HitsSettings(
         InputTables(
@@ -44,7 +45,7 @@ def event_store(config: Config, cache_dir: str | None) -> EventStore:
         dtype=config.general.float_precision,
     )
     folder = Path(cache_dir) if cache_dir else config.event_store
-    return EventStore(folder, hits, records, config.plugin_view())
+    return EventStore(folder, hits, records, config.plugin_view(), read)
 
 
 def transform_settings(config: Config, names: ColumnNames) -> TransformSettings:

@@ -40,7 +40,7 @@ class HitBatch:
         """Tensors of hits; the features share their memory."""
         return cls(
             hits.num_events,
-            torch.from_numpy(np.repeat(np.arange(hits.num_events), np.diff(hits.offsets))),
+            torch.from_numpy(hits.event),
             torch.from_numpy(hits.dom.astype(np.int64)),
             torch.from_numpy(hits.features),
         )

@@ -37,8 +37,21 @@ class Hits:
         """Number of input features F of a DOM."""
         return int(self.features.shape[1])
 
+    @property
+    def event(self) -> NDArray[np.int64]:
+        """Number of the event of each hit [k], 0 … n - 1."""
+        return np.repeat(np.arange(self.num_events), np.diff(self.offsets))
+
     def part(self, start: int, stop: int) -> Hits:
         """Hits of the events start … stop - 1, as views."""
         hits = slice(self.offsets[start], self.offsets[stop])
         offsets = self.offsets[start : stop + 1] - self.offsets[start]
+        return Hits(offsets, self.dom[hits], self.features[hits])
+
+    def select(self, events: NDArray[np.bool_] | NDArray[np.integer]) -> Hits:
+        """Hits of some of the events, by mask [n] or by number, in the order asked for."""
+        numbers = np.arange(self.num_events)[events]
+        starts, counts = self.offsets[numbers], np.diff(self.offsets)[numbers]
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        hits = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])
         return Hits(offsets, self.dom[hits], self.features[hits])

@@ -18,7 +18,8 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
 from dnn_reco.config import PluginConfig, call_plugin, resolve
-from dnn_reco.data.hdf5 import EVENT_ID
+from dnn_reco.data.file_events import EVENT_ID, FileEvents
+from dnn_reco.data.hits import Hits
 from dnn_reco.detector import grid
 from dnn_reco.errors import DataError
 
@@ -73,15 +74,14 @@ class ShardEvents:
     table
         One row an event, in file order: `id`, `time_offset` [ns], `exists` (the time-offset row
         holds an object), `finite` (all inputs are), `start` and `stop` of its hits.
-    dom, features
-        Hits of all events: DOM index [k] and input features [k, F].
+    hits
+        Hits of all events.
     init_values
         What a DOM without hit holds [F].
     """
 
     table: NDArray[np.void]
-    dom: NDArray[np.uint16]
-    features: NDArray[np.floating]
+    hits: Hits
     init_values: NDArray[np.float64]
 
 
@@ -95,6 +95,18 @@ EVENT_TABLE = np.dtype(
         ("stop", "i8"),
     ]
 )
+
+
+def event_table(events: FileEvents) -> NDArray[np.void]:
+    """Table of the events of a file: see :class:`ShardEvents`."""
+    hits = events.hits
+    table = np.zeros(len(events.ids), dtype=EVENT_TABLE)
+    table["id"], table["time_offset"] = events.ids, events.time_offset
+    table["exists"] = events.exists & np.isfinite(events.time_offset)
+    table["start"], table["stop"] = hits.offsets[:-1], hits.offsets[1:]
+    table["finite"] = True
+    table["finite"][hits.event[~np.isfinite(hits.features).all(axis=1)]] = False
+    return table
 
 
 def record_dtype(names: ColumnNames, dtype: str) -> np.dtype[np.void]:
@@ -284,7 +296,7 @@ def _apply_filter(
     misc: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
     key = "data_handler_filter_class"
-    cells = cache(lambda: dense_cells(events))
+    cells = cache(lambda: dense_cells(events.hits, events.init_values))
     mask = _call(
         settings.filter_class,
         key,
@@ -292,8 +304,8 @@ def _apply_filter(
         DataHandlerView(names),
         str(path),
         config,
-        LazyCells(events, cells, grid.main_array),
-        LazyCells(events, cells, grid.deepcore),
+        LazyCells(events.hits, cells, grid.main_array),
+        LazyCells(events.hits, cells, grid.deepcore),
         labels,
         misc if names.misc else None,
         events.table["time_offset"][:, None],
@@ -355,8 +367,8 @@ class LazyCells(NDArrayOperatorsMixin):
 
     Parameters
     ----------
-    events
-        The events.
+    hits
+        Their hits.
     cells
         Gives their inputs in all cells [n, 6480, F].
     part
@@ -365,16 +377,16 @@ class LazyCells(NDArrayOperatorsMixin):
 
     def __init__(
         self,
-        events: ShardEvents,
+        hits: Hits,
         cells: Callable[[], NDArray[np.floating]],
         part: Callable[[NDArray[Any]], NDArray[Any]],
     ) -> None:
-        self._events = events
+        self._hits = hits
         self._cells = cells
         self._part = part
 
     def __len__(self) -> int:
-        return len(self._events.table)
+        return self._hits.num_events
 
     def __getitem__(self, index: Any) -> Any:
         return self.__array__()[index]
@@ -395,15 +407,13 @@ class LazyCells(NDArrayOperatorsMixin):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the tensor: [n, 10, 10, 60, F] or [n, 8, 60, F]."""
-        one_event = np.empty((grid.NUM_CELLS, len(self._events.init_values)))
+        one_event = np.empty((grid.NUM_CELLS, self._hits.num_features))
         return (len(self), *self._part(one_event).shape)
 
 
-def dense_cells(events: ShardEvents) -> NDArray[np.floating]:
+def dense_cells(hits: Hits, init_values: NDArray[np.float64]) -> NDArray[np.floating]:
     """Inputs of all events in all cells [n, 6480, F], unlisted bins holding their initial value."""
-    num_events = len(events.table)
-    cells = np.empty((num_events, grid.NUM_CELLS, len(events.init_values)), events.features.dtype)
-    cells[:] = events.init_values
-    event = np.repeat(np.arange(num_events), events.table["stop"] - events.table["start"])
-    cells[event, grid.DOM_CELL[events.dom]] = events.features
+    cells = np.empty((hits.num_events, grid.NUM_CELLS, hits.num_features), hits.features.dtype)
+    cells[:] = init_values
+    cells[hits.event, grid.DOM_CELL[hits.dom]] = hits.features
     return cells

@@ -1,4 +1,4 @@
-"""The event store: HDF5 files decoded once into plain arrays on disk.
+"""The event store: event files decoded once into plain arrays on disk.
 
 A store is a folder that may be deleted at any time; it is made again from the files. It holds one
 *shard* a source file, keyed by the file's path, size and time of change:
@@ -20,7 +20,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -31,12 +31,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.config import PluginConfig, resolve, source_hash
-from dnn_reco.data.hdf5 import InputTables, read_events
+from dnn_reco.data.file_events import FileEvents, HitsSettings
+from dnn_reco.data.hits import Hits
 from dnn_reco.data.records import (
-    EVENT_TABLE,
     ColumnNames,
     RecordSettings,
     ShardEvents,
+    event_table,
     load_records,
 )
 from dnn_reco.errors import DataError
@@ -52,26 +53,8 @@ class StoreError(DataError):
     """The store itself cannot be written or is damaged: no fault of the source file."""
 
 
-@dataclass(frozen=True)
-class HitsSettings:
-    """What the hits of a store depend on.
-
-    Attributes
-    ----------
-    tables
-        Names of the input tables.
-    num_bins
-        Number of input features F of a DOM.
-    init_values
-        What an unlisted bin holds: F values.
-    dtype
-        Type of the features, "float32" or "float64".
-    """
-
-    tables: InputTables
-    num_bins: int
-    init_values: tuple[float, ...]
-    dtype: str
+EventReader = Callable[[Path, HitsSettings], FileEvents]
+"""Reads the events of a file; raises DataError where the file cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +83,15 @@ class EventStore:
         What its shards depend on.
     config
         What users' functions see of the configuration.
+    read
+        Reader of the source files.
     """
 
     folder: Path
     hits: HitsSettings
     records: RecordSettings
     config: PluginConfig
+    read: EventReader
 
     def find(self, source: Path, names: ColumnNames | None = None) -> Shard | None:
         """The shard of a source file if the store has it whole and up to date."""
@@ -127,7 +113,7 @@ class EventStore:
         Parameters
         ----------
         source
-            An HDF5 file.
+            An event file.
         names
             Columns of labels and misc data to load; None lets this file define them.
 
@@ -162,23 +148,13 @@ class EventStore:
         return _shard(source, place.hits, records_file, description)
 
     def _write_hits(self, source: Path, folder: Path) -> None:
-        hits = self.hits
-        events = read_events(
-            source, hits.tables, hits.num_bins, np.array(hits.init_values), np.dtype(hits.dtype)
-        )
-        table = np.zeros(len(events.ids), dtype=EVENT_TABLE)
-        table["id"], table["time_offset"] = events.ids, events.time_offset
-        table["exists"] = events.exists & np.isfinite(events.time_offset)
-        table["start"], table["stop"] = events.offsets[:-1], events.offsets[1:]
-        table["finite"] = True
-        bad_hits = np.flatnonzero(~np.isfinite(events.features).all(axis=1))
-        table["finite"][np.searchsorted(events.offsets, bad_hits, side="right") - 1] = False
+        events = self.read(source, self.hits)
         with self._writing(source), temporary_beside(folder) as temporary:
             part = temporary / folder.name
             part.mkdir()
-            events.dom.tofile(part / "dom.bin")
-            events.features.tofile(part / "features.bin")
-            np.save(part / "events.npy", table)
+            events.hits.dom.tofile(part / "dom.bin")
+            events.hits.features.tofile(part / "features.bin")
+            np.save(part / "events.npy", event_table(events))
             description = {"source": str(source), "skipped": dict(events.skipped)}
             (part / "shard.json").write_text(json.dumps(description), encoding="utf-8")
             _sync(part)
@@ -324,7 +300,8 @@ def _read_shard_events(folder: Path, hits: HitsSettings) -> tuple[ShardEvents, d
         raise StoreError(
             f"the event store is damaged ({error}): delete the folder '{folder}' and start again"
         ) from error
-    return ShardEvents(table, dom, features, np.array(hits.init_values)), skipped
+    offsets = np.append(0, table["stop"])
+    return ShardEvents(table, Hits(offsets, dom, features), np.array(hits.init_values)), skipped
 
 
 def _map(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:

@@ -9,7 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from dnn_reco.data.hdf5 import EVENT_ID, InputTables, count_events, write_input_tables
+from dnn_reco.data.file_events import EVENT_ID
+from dnn_reco.data.hdf5 import InputTables, count_events, write_input_tables
 from dnn_reco.data.pulses import Pulses, join
 from dnn_reco.detector.geometry import string_and_om
 from dnn_reco.errors import ConfigError, DataError
@@ -128,9 +129,7 @@ def write_file(
         file.path,
         ids,
         features.time_offset,
-        features.offsets,
-        features.dom,
-        features.features,
+        features.hits,
         sparse=features.sparse,
         tables={
             "LabelsDeepLearning": {

@@ -11,11 +11,13 @@ import pytest
 import user_functions
 from event_files import LABEL_TABLE, Events, random_events, write_events
 from make_store import CONFIG, column, make_store, read_all
+from numpy.typing import NDArray
 
 from dnn_reco.data import records
 from dnn_reco.data.build import open_events
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.hdf5 import InputTables
+from dnn_reco.data.hits import Hits
 from dnn_reco.detector.geometry import string_and_om
 from dnn_reco.detector.grid import DEEPCORE_SHAPE, MAIN_SHAPE
 from dnn_reco.errors import ConfigError, DataError
@@ -243,9 +245,9 @@ def test_inputs_are_dense_only_when_a_filter_touches_them(
     made = []
     dense_cells = records.dense_cells
 
-    def noting(events: records.ShardEvents) -> Any:
-        made.append(len(events.table))
-        return dense_cells(events)
+    def noting(hits: Hits, init_values: NDArray[np.float64]) -> Any:
+        made.append(hits.num_events)
+        return dense_cells(hits, init_values)
 
     monkeypatch.setattr(records, "dense_cells", noting)
     open_one(tmp_path, random_events(1, 4), filter_class="user_functions.note_arguments")

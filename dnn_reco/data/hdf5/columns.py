@@ -17,8 +17,9 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from dnn_reco.data.file_events import EVENT_ID
 from dnn_reco.data.hdf5.inflate import inflate
-from dnn_reco.data.hdf5.tables import EVENT_ID, ID_COLUMNS, Rows, describe, read_rows
+from dnn_reco.data.hdf5.tables import ID_COLUMNS, Rows, describe, read_rows
 from dnn_reco.detector.geometry import NUM_DOMS_PER_STRING, NUM_STRINGS, dom_index
 from dnn_reco.errors import DataError
 

@@ -11,12 +11,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.data.file_events import EVENT_ID
 from dnn_reco.errors import DataError
 
 Rows = NDArray[np.void]
 
-ID_COLUMNS = ("Run", "Event", "SubEvent", "SubEventStream")
-EVENT_ID = np.dtype([("Run", "u4"), ("Event", "u4"), ("SubEvent", "u4"), ("SubEventStream", "i4")])
+ID_COLUMNS = EVENT_ID.names or ()
 HEADER_COLUMNS = (*ID_COLUMNS, "exists")
 
 INDEX_GROUP = "__I3Index__"
