@@ -1,7 +1,7 @@
 """From pulses to the input features of the network, one list of numbers for each hit DOM.
 
-A *format* says which numbers; a *relative time method* says which time they count from. Names are
-those of the configuration of IceCube's own tools, spelling included.
+A *format* defines these numbers; a *relative time method* the time that they are relative to. Names
+are those of the configuration of IceCube's own tools, spelling included.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,8 +39,8 @@ class DomFeatures:
         The DOMs with any feature. Features [k, F] are float64, in PE and ns, NaN where a mean,
         width or quantile does not exist because the DOM's charge is zero.
     time_offset
-        Time of each event [n] in ns that its times count from; in methods with an offset for each
-        DOM the part that is common to all.
+        Time of each event [n] in ns that its times are relative to; in methods with an offset for
+        each DOM the part that is common to all.
     sparse
         Whether event files list only the values that are not zero, as they do for formats with a
         charge histogram.
@@ -55,8 +55,8 @@ class DomFeatures:
 class _HitPulses:
     """The pulses [p] of k hits: DOMs with at least one pulse.
 
-    `offsets` [k + 1] says which pulses belong to a hit; `time` is relative to `time_offset` [k],
-    the sum of the event's and the DOM's own offset.
+    The pulses of hit i are `offsets[i]:offsets[i + 1]`, `offsets` [k + 1]; `time` is relative to
+    `time_offset` [k], the sum of the event's and the DOM's own offset.
     """
 
     event: NDArray[np.int64]
@@ -134,7 +134,7 @@ def dom_features(
         DOMs whose pulses are all clipped, or all outside of the bins of `charge_bins`, have no hit.
         The weighted variance is n sum q (t - mean)² / ((n - 1) sum q), 0 for n = 1.
     relative_time_method
-        Where times count from:
+        Time that the times are relative to:
 
         None, "none" or "null"
             0.
@@ -154,7 +154,7 @@ def dom_features(
     time_quantiles
         Fractions of the charge.
     vertex
-        x, y, z [m] and time [ns] of each event [n, 4], for methods that count from a vertex.
+        x, y, z [m] and time [ns] of each event [n, 4], for methods relative to a vertex.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""From the config to the arguments of the functions that do the work: the border of the program."""
+"""Event store, transformation settings and label weights from the config."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _log_flags(
 
 
 def warn_of_unknown(key: str, named: Iterable[str], names: Sequence[str]) -> None:
-    """Tell of names in the config that the data do not have."""
+    """Warn of names in the config that the data do not have."""
     for name in sorted(set(named) - set(names)):
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"; is '{near[0]}' meant?" if near else ""

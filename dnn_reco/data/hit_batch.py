@@ -1,4 +1,4 @@
-"""Batches of events as tensors: what networks read, and what training compares it with."""
+"""Batches of events as tensors: the hits that networks read, and their true labels."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class TensorBatch:
     labels, misc
         Labels [B, L] and misc data [B, M], untransformed.
     event_weights
-        Weight of each event in the loss [B, 1]; None where all weigh the same.
+        Weight of each event in the loss [B, 1]; None: all have weight 1.
     """
 
     hits: HitBatch

@@ -1,4 +1,4 @@
-"""Hits: which DOMs of which event saw light, and what they saw. NumPy only."""
+"""Hits: which DOMs of which event saw light, and their input features. NumPy only."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Hits:
         return Hits(offsets, self.dom[hits], self.features[hits])
 
     def select(self, events: NDArray[np.bool_] | NDArray[np.integer]) -> Hits:
-        """Hits of some of the events, by mask [n] or by number, in the order asked for."""
+        """Hits of some of the events, by mask [n] or by number, in the given order."""
         numbers = np.arange(self.num_events)[events]
         starts, counts = self.offsets[numbers], np.diff(self.offsets)[numbers]
         offsets = np.concatenate([[0], np.cumsum(counts)])

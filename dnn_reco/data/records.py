@@ -1,4 +1,4 @@
-"""Labels, misc data and filter of one file: which events are used, and with which truth.
+"""Labels, misc data and filter of one file: which events are used, and their true labels.
 
 Users' own functions run here, with the signatures of the reference. The result is one fixed-size
 *record* an event, ready for training: labels with fill values, smoothing and relative times
@@ -26,12 +26,12 @@ from dnn_reco.errors import DataError
 
 @dataclass(frozen=True)
 class RecordSettings:
-    """What labels, misc data and the choice of events depend on.
+    """What labels, misc data and the selection of events depend on.
 
     Attributes
     ----------
     label_class, misc_class, filter_class
-        Dotted names of the functions that load labels and misc data and choose events.
+        Dotted names of the functions that load labels and misc data and select events.
     label_fill_values
         Value for a label that is not finite, by label name.
     nan_fill_value
@@ -67,7 +67,7 @@ class ColumnNames:
 
 @dataclass(frozen=True)
 class ShardEvents:
-    """The events of one file as the store holds them, before any choice.
+    """The events of one file as the store holds them, before any selection.
 
     Attributes
     ----------
@@ -126,7 +126,7 @@ def record_dtype(names: ColumnNames, dtype: str) -> np.dtype[np.void]:
 
 @dataclass(frozen=True)
 class Records:
-    """Records of the events that are used, and why the others are not."""
+    """Records of the events that are used, and how many were dropped for which reason."""
 
     names: ColumnNames
     rows: NDArray[np.void]
@@ -152,11 +152,11 @@ def load_records(
     events
         Its events as stored.
     settings
-        What to do.
+        Settings of the records.
     config
-        What users' functions see of the configuration.
+        Configuration as users' functions see it.
     names
-        Columns to load; None for the first file, which then defines them.
+        Columns to load; None: this file defines them.
 
     Raises
     ------
@@ -215,7 +215,7 @@ def smooth_labels(
     pid_keys: Sequence[str],
     smoothing: float | None,
 ) -> NDArray[np.float64]:
-    """Labels [n, L] with classification labels y drawn towards one half: y (1 - s) + s / 2."""
+    """Labels [n, L] with classification labels y smoothed towards one half: y (1 - s) + s / 2."""
     if not smoothing:
         return labels
     is_pid = np.isin(names, pid_keys)
@@ -228,7 +228,7 @@ def _finish(
     time_offset: NDArray[np.float64],
     settings: RecordSettings,
 ) -> NDArray[np.floating]:
-    """Columns [n, C] as they stand in the records: relative times, type, fill value."""
+    """Columns [n, C] as stored in the records: relative times, type, fill value."""
     is_time = relative_time_columns(names, settings)
     with np.errstate(over="ignore", invalid="ignore"):
         relative = np.where(is_time, columns - time_offset[:, None], columns)
@@ -260,8 +260,8 @@ def _load_columns(
 ) -> tuple[np.ma.MaskedArray[Any, Any], list[str]]:
     """Run a user's label or misc loader, and check that what it returns fits the file."""
     key = f"data_handler_{kind}_class"
-    wanted = None if names is None else list(names.labels if kind == "label" else names.misc)
-    result = _call(dotted_name, key, path, str(path), config, wanted)
+    expected = None if names is None else list(names.labels if kind == "label" else names.misc)
+    result = _call(dotted_name, key, path, str(path), config, expected)
     try:
         columns, found = result
         found = [str(name) for name in found]
@@ -278,10 +278,10 @@ def _load_columns(
             f"names for '{path}', which has {len(table)} events: it must return one row for each "
             "row of the time-offset table and one column for each name"
         )
-    if wanted is not None and found != wanted:
+    if expected is not None and found != expected:
         raise DataError(
-            f"{dotted_name} ({key}) found {found} in '{path}', but the files before had {wanted}: "
-            f"all files must offer the same {kind} columns"
+            f"{dotted_name} ({key}) found {found} in '{path}', but the files before had "
+            f"{expected}: all files must offer the same {kind} columns"
         )
     return columns, found
 
@@ -326,7 +326,7 @@ def _call(dotted_name: str, key: str, path: Path, *arguments: object) -> Any:
 
 @dataclass(frozen=True)
 class DataHandlerView:
-    """What filters of users may ask about the data: names and places of labels and misc values."""
+    """`data_handler` of users' filters: names and columns of labels and misc values."""
 
     names: ColumnNames
 
@@ -362,17 +362,17 @@ class DataHandlerView:
 class LazyCells(NDArrayOperatorsMixin):
     """Dense input tensor of all events of a file, made only when a filter touches it.
 
-    Most filters never look at the inputs, which are a quarter of a megabyte an event when dense.
-    Whatever can be done with an array can be done with it.
+    Most filters never use the inputs, which are a quarter of a megabyte an event when dense. It
+    behaves like an array.
 
     Parameters
     ----------
     hits
         Their hits.
     cells
-        Gives their inputs in all cells [n, 6480, F].
+        Returns their inputs in all cells [n, 6480, F].
     part
-        Takes the wanted part out of the cells.
+        Selects the main array or DeepCore from the cells.
     """
 
     def __init__(

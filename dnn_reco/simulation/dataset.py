@@ -31,7 +31,7 @@ _VALIDATION_SHARE = 100  # one file in so many
 
 # Events to generate at once: enough for vectors to pay, few enough for little memory.
 _BLOCK = 100
-# A block in which no event triggers tells nothing; so many in a row tell that none ever will.
+# One block without a trigger is chance; that many in a row mean that no event ever triggers.
 _PATIENCE = 50
 
 
@@ -108,7 +108,7 @@ def write_file(
     file
         Which file.
     report
-        Told the number of events after each block of them.
+        Called with the number of events after each block of them.
 
     Raises
     ------
@@ -153,14 +153,14 @@ def _triggered(
     """Blocks of events that triggered the detector, until there are enough for the file."""
     rng = np.random.default_rng([settings.seed, file.number])
     detector = icecube86()
-    missing, blocks_in_vain = file.num_events, 0
+    missing, empty_blocks = file.num_events, 0
     while missing > 0:
         truth, sources = simulate_particles(settings, _BLOCK, rng)
         photoelectrons = sample_photoelectrons(sources, detector.efficiency, rng)
         detected = detect(photoelectrons, detector, ResponseSettings(), rng)
         found = min(len(detected.triggered), missing)
-        blocks_in_vain = 0 if found else blocks_in_vain + 1
-        if blocks_in_vain == _PATIENCE:
+        empty_blocks = 0 if found else empty_blocks + 1
+        if empty_blocks == _PATIENCE:
             raise DataError(
                 f"none of {_PATIENCE * _BLOCK} events in a row triggered the detector: give higher "
                 "energies, or a smaller margin"

@@ -73,7 +73,7 @@ def expected_photoelectrons(
 ) -> SourceDomPairs:
     """Pairs of sources and DOMs, with the mean number of photo-electrons of each.
 
-    DOMs too far for a source to matter are left out, and so are dead ones.
+    DOMs too far for a source to matter are skipped, and so are dead ones.
 
     Parameters
     ----------

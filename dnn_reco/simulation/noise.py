@@ -10,7 +10,7 @@ from dnn_reco.simulation.photomultiplier import AnodePulses, PhotomultiplierSett
 
 @dataclass(frozen=True)
 class NoiseSettings:
-    """How often DOMs see photo-electrons in the dark, and how these cluster.
+    """Rate of dark-noise photo-electrons, and how they cluster in time.
 
     Decays in the glass cause bursts of photo-electrons whose distances in time follow a log-normal
     distribution (Larson, MSc thesis, University of Alabama, 2013; Aartsen et al., JINST 12 (2017)
@@ -59,7 +59,7 @@ def noise_pulses(
     bursts_per_ns = 1e-9 * settings.rate * efficiency.sum() * (1 - settings.burst_probability)
     length = stop - start + settings.lead
     event = np.repeat(np.arange(len(length)), rng.poisson(bursts_per_ns * length))
-    # The right side leaves out dead DOMs, which add nothing to the sum.
+    # side="right" skips dead DOMs, which add nothing to the sum.
     dom = np.searchsorted(share, rng.random(len(event)), side="right")
     first = stop[event] - length[event] * rng.random(len(event))
 

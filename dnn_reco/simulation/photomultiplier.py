@@ -1,4 +1,4 @@
-"""What a photomultiplier makes of photo-electrons: pulses with a charge, some early, late or twice.
+"""Response of photomultipliers to photo-electrons: charges, prepulses, late and afterpulses.
 
 The probabilities and delays are those of the collaboration's simulation of the photomultiplier
 (PMTResponseSimulator of https://github.com/icecube/icetray), which go back to Abbasi et al., Nucl.
@@ -71,11 +71,11 @@ def combined(first: AnodePulses, second: AnodePulses) -> AnodePulses:
 
 @dataclass(frozen=True)
 class PhotomultiplierSettings:
-    """How photomultipliers answer single photo-electrons.
+    """Response of photomultipliers to single photo-electrons.
 
     The distribution of charges is an exponential plus a Gaussian, the shape that IceCube measures
     in the ice (Aartsen et al., JINST 15 (2020) P06032; the steep second exponential, almost without
-    charge, is left out). The four numbers are fitted to single dark-noise pulses and to the charge
+    charge, is neglected). The four numbers are fitted to single dark-noise pulses and to the charge
     per photo-electron of the photon-tracking reference simulation; laboratory measurements gave
     0.30, 0.51 PE, 1 PE and 0.29 PE (PMTResponseSimulator).
 

@@ -1,4 +1,4 @@
-"""What a DOM writes down of the pulses at its anode: launches, and the pulses found in them.
+"""Readout of a DOM: launches, and the pulses found in their waveforms.
 
 A DOM *launches* when a pulse exceeds the discriminator. With another launch close by on its string
 (local coincidence) it digitises 422 ns finely (ATWD) and 6.4 μs coarsely (FADC); an isolated launch
@@ -36,8 +36,8 @@ class ReadoutSettings:
     coincident_dead_time, isolated_dead_time
         From one launch to the earliest next.
     atwd_width, fadc_width
-        Pulses of less than this distance are told apart neither by the fine nor by the coarse
-        digitiser: they become one.
+        Pulses of less than this distance cannot be resolved by the fine and by the coarse
+        digitiser: they are merged.
     fadc_jitter
         Standard deviation by which the coarse digitiser shifts a pulse.
     saturation
@@ -179,7 +179,7 @@ def read_out(
 def merge(
     pulses: AnodePulses, flags: NDArray[np.uint8], settings: ReadoutSettings
 ) -> tuple[AnodePulses, NDArray[np.uint8]]:
-    """Pulses and their flags, after those too close to be told apart became one.
+    """Pulses and their flags, with those too close to be resolved merged.
 
     All pulses within the width of the digitiser after the first pulse of a DOM join it, the next
     one starts anew. The sum keeps the time of its first pulse. Pulses of different flags stay

@@ -30,7 +30,7 @@ class ResponseSettings:
 
 @dataclass(frozen=True)
 class Detected:
-    """What the detector writes down of n events, k of which trigger.
+    """Recorded pulses of n events, k of which trigger.
 
     Attributes
     ----------

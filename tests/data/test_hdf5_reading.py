@@ -682,7 +682,7 @@ def test_columns_of_a_table_with_two_rows_for_an_event(path: Path) -> None:
         read_columns(path, TABLES.values, ["item"], TABLES.time_offset)
 
 
-def test_equal_ids_are_told_apart_by_their_rows(path: Path) -> None:
+def test_equal_ids_are_distinguished_by_their_rows(path: Path) -> None:
     """Merged files may repeat ids: tables that list the same ids row by row still fit."""
     events = random_events(1, 6)
     events.ids["Event"][3] = events.ids["Event"][1]

@@ -63,7 +63,7 @@ def test_events_without_object_are_dropped(
         read = open_one(tmp_path, events, exists=exists)
     assert read_all(read).ids["Event"].tolist() == [0, 3, 4, 5]
     assert np.isnan(column(read, "MCPrimary_energy")).tolist() == [False, True, False, False]
-    assert "Left out 2 of 6 events: 2 without object (exists = 0)." in caplog.text
+    assert "Dropped 2 of 6 events: 2 without object (exists = 0)." in caplog.text
 
 
 def test_fill_values_do_not_bring_back_events_without_object(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_the_built_in_filter_counts(tmp_path: Path, caplog: pytest.LogCaptureFix
     with caplog.at_level(logging.INFO):
         read = open_one(tmp_path, events, config)
     assert read_all(read).ids["Event"].tolist() == np.flatnonzero(kept).tolist()
-    assert f"Left out {(~kept).sum()} of 40 events: {(~kept).sum()} rejected" in caplog.text
+    assert f"Dropped {(~kept).sum()} of 40 events: {(~kept).sum()} rejected" in caplog.text
 
 
 def test_a_filter_on_what_is_not_loaded_is_an_error_of_the_config(tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_a_filter_on_the_inputs(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_a_users_function_does_wrong_is_told(
+def test_error_in_a_users_function_is_reported(
     tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):

@@ -46,7 +46,7 @@ class DomRows:
     item
         The items [m].
     ids
-        Event ids [m], where they were asked for.
+        Event ids [m], where requested.
     """
 
     dom: NDArray[np.int16]
@@ -194,7 +194,7 @@ class _PlaneReader:
         dtype, offset = self.dtype.fields[name][:2]  # type: ignore[index]
         planes = planes[:, offset : offset + dtype.itemsize]
         if dtype.kind in "iu" and not planes[:, 1:].any():
-            return planes[:, 0].reshape(-1)  # numbers below 256: their lowest bytes say all
+            return planes[:, 0].reshape(-1)  # numbers below 256: their lowest bytes are the values
         return np.ascontiguousarray(planes.transpose(0, 2, 1)).view(dtype).reshape(-1)
 
 

@@ -201,7 +201,7 @@ def _bins(
 ) -> NDArray[np.int32] | None:
     """Bin of each row; None if all rows simply list bins 0 … F-1 of one DOM after the other.
 
-    In that case the table of indices says nothing new, and only samples of it are read. Formats
+    In that case the table of indices is redundant, and only samples of it are read. Formats
     list the bins of a DOM in ascending order and without repetition, so a list of F bins out of F
     can only be 0 … F-1. A format with more bins than `num_bins`, all of whose DOMs happen to have
     exactly F bins filled, shows in the samples; for F = 1, where this could really happen, the

@@ -77,7 +77,7 @@ def dom_maps(hits: Hits, sparse: bool = False) -> tuple[DomMap, DomMap]:
         The hits.
     sparse
         False: each DOM lists all F bins. True: only those that are not 0, as formats of charge
-        histograms do; a DOM with none is left out.
+        histograms do; a DOM with none is skipped.
     """
     features = hits.features
     listed = features != 0 if sparse else np.ones(features.shape, dtype=bool)
@@ -271,7 +271,7 @@ def _write_index(
     mask: NDArray[np.bool_],
     streams: Sequence[str],
 ) -> None:
-    """Write the table that says which rows of table `name` belong to each event."""
+    """Write the index of table `name`: which of its rows belong to each event."""
     types = [("start", np.dtype("u8")), ("stop", np.dtype("u8"))]
     rows = np.zeros(len(ids), dtype=_row_type(types, streams))
     _fill_header(rows, ids, mask)

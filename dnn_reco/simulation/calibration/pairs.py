@@ -1,4 +1,4 @@
-"""What the fit needs to know of the light of showers in DOMs, summed up over pulses."""
+"""Input of the fit: the light of showers in DOMs, summed over pulses."""
 
 from dataclasses import dataclass
 
@@ -144,7 +144,7 @@ def shower_pairs(
 
 
 def _near(sources: Showers, working: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Numbers source * `NUM_DOMS` + dom of the pairs to look at; far ones are thinned out."""
+    """Numbers source * `NUM_DOMS` + dom of the pairs to use; far ones are thinned out."""
     parts = []
     rng = np.random.default_rng(_SEED_OF_SUBSET)
     for source, position in enumerate(sources.position):

@@ -39,7 +39,7 @@ def plot(entries: list[Entry], path: Path) -> None:
 def _draw(
     panel: Axes, entries: list[Entry], title: str, label: Callable[[Entry], str], scale: str
 ) -> None:
-    """One colour for each label; entries with an empty label are left out."""
+    """One colour for each label; entries with an empty label are skipped."""
     panel.set_title(title, fontsize="medium")
     panel.set_yscale(scale)
     labels = [label(entry) for entry in entries]

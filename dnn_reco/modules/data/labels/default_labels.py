@@ -100,7 +100,7 @@ def stack_labels(
     labels
         The labels [n], masked where there is none for an event.
     names
-        Names of those wanted, in order.
+        Names of the labels to load, in order.
     place
         Where they come from, for messages.
 
