@@ -9,16 +9,15 @@ import torch
 
 from dnn_reco.checkpoint_file import (
     KEEP_ALL,
+    BestCheckpoint,
     Progress,
     load_latest,
-    optimizer_tensors,
     remove_checkpoints,
-    restore_optimizer,
     save_checkpoint,
 )
 from dnn_reco.errors import ModelError
 from dnn_reco.provenance import retire
-from dnn_reco.training.early_stopping import BestCheckpoint
+from dnn_reco.training.checkpoint import optimizer_tensors, restore_optimizer
 
 
 def progress(iterations: int) -> Progress:

@@ -32,7 +32,7 @@ from dnn_reco.evaluation.held_out import (
     trained_by,
 )
 from dnn_reco.files import temporary_beside
-from dnn_reco.inference.trained_model import choose_device
+from dnn_reco.nn.device import choose_device
 from dnn_reco.training.comparison import (
     ComparisonRun,
     check_budget,

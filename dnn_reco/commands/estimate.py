@@ -25,9 +25,10 @@ from dnn_reco.data.store import free_space
 from dnn_reco.data.store_preview import StoredAmount, StorePreview, preview_store
 from dnn_reco.errors import TrainingError
 from dnn_reco.files import existing_part, find_files
+from dnn_reco.nn.device import device_name
+from dnn_reco.nn.memory import memory_in_use, peak_memory
 from dnn_reco.training import resource_estimate
 from dnn_reco.training.distributed import DistributedContext
-from dnn_reco.training.metrics import device_name, memory_in_use, peak_memory
 from dnn_reco.training.resource_estimate import (
     Item,
     Span,

@@ -21,7 +21,7 @@ from dnn_reco.evaluation.held_out import (
 )
 from dnn_reco.files import find_files
 from dnn_reco.inference.model_folder import CONFIG_FILE, load_model_folder
-from dnn_reco.inference.trained_model import choose_device
+from dnn_reco.nn.device import choose_device
 from dnn_reco.training.comparison import refuse_overlap
 from dnn_reco.workers import available_cpus
 

@@ -19,8 +19,8 @@ from dnn_reco.data.from_config import event_store, label_weight, label_weights, 
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import find_files, temporary_beside
-from dnn_reco.inference.trained_model import choose_device
 from dnn_reco.modules.loss.special_labels import check_special_labels
+from dnn_reco.nn.device import choose_device, device_name
 from dnn_reco.nn.from_config import float_type, make_network, network_spec
 from dnn_reco.nn.interface import Network, NetworkSpec, share_of_hits_truncated
 from dnn_reco.nn.label_transform import LabelTransform
@@ -37,7 +37,6 @@ from dnn_reco.training.event_weights import EventWeights
 from dnn_reco.training.from_config import device_events, training_predictor
 from dnn_reco.training.gradients import GradientAccumulator, NonFiniteGradientFilter
 from dnn_reco.training.label_weights import LabelWeights
-from dnn_reco.training.metrics import device_name
 from dnn_reco.training.objectives import Objective
 from dnn_reco.training.optimizers import choose_optimizer, ema_decay, make_optimizer
 from dnn_reco.training.selection_from_config import make_selection, selection_criteria

@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from textwrap import shorten
 
 import torch
 
 from dnn_reco.checkpoint_file import Checkpoint, load_newest
 from dnn_reco.config import Config
-from dnn_reco.errors import ConfigError, ModelError
+from dnn_reco.errors import ModelError
 from dnn_reco.nn.from_config import make_network, network_spec
 from dnn_reco.nn.interface import Network, NetworkSpec
 from dnn_reco.nn.weights import load_weights
 from dnn_reco.transform import load_transformation
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of a name such as `cpu`, `cuda:1`; `auto` is a GPU if there is one.
-
-    Raises
-    ------
-    ConfigError
-        If it cannot be used.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"the device '{name}' cannot be used ({shorten(str(error), 70)}): choose another with "
-            "--device, such as cpu, cuda or cuda:1"
-        ) from error
-    return device
 
 
 def trained_network(config: Config, device: torch.device) -> Network:

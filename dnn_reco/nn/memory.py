@@ -1,7 +1,13 @@
-"""How a process that runs networks keeps its memory."""
+"""Memory of a process that runs networks: how it is kept, and how much is in use."""
+
+from __future__ import annotations
 
 import ctypes
+import resource
 import sys
+from pathlib import Path
+
+import torch
 
 # Parameters of glibc's mallopt
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
@@ -20,3 +26,33 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_MMAP_MAX, 0)
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def memory_in_use(device: torch.device) -> dict[str, float]:
+    """Memory [MB] that this process holds, and that its tensors hold on a GPU.
+
+    The first is told by Linux alone.
+    """
+    memory = {}
+    statistics = Path("/proc/self/statm")
+    if statistics.exists():
+        resident_pages = int(statistics.read_text().split()[1])
+        memory["process"] = resident_pages * resource.getpagesize() / 1e6
+    if device.type == "cuda":
+        memory["gpu"] = torch.cuda.memory_allocated(device) / 1e6
+    return memory
+
+
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """The same at its greatest so far, on any system."""
+    status = Path("/proc/self/status")
+    if status.exists():  # ru_maxrss may be that of the program which started this one
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        resident = 1024 * int(lines["VmHWM"].split()[0])
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024
+        resident = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = {"process": resident / 1e6}
+    if device.type == "cuda":
+        memory["gpu"] = torch.cuda.max_memory_allocated(device) / 1e6
+    return memory

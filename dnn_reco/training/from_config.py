@@ -12,9 +12,9 @@ from dnn_reco.config import Config
 from dnn_reco.data.device_cache import DeviceEvents, size_in_memory
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.errors import ConfigError
+from dnn_reco.nn.device import device_name
 from dnn_reco.nn.interface import Network
 from dnn_reco.nn.predictor import GridNetwork, Predictor, allow_tf32, predictor
-from dnn_reco.training.metrics import device_name
 
 _log = logging.getLogger(__name__)
 

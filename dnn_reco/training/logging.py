@@ -1,4 +1,4 @@
-"""How training tells what validations found: as text, in TensorBoard, and in `metrics.jsonl`."""
+"""Where a training reports what validations found: printed text, TensorBoard, `metrics.jsonl`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from dnn_reco.metrics_log import MetricsFile
-from dnn_reco.training.early_stopping import BestCheckpoint
-from dnn_reco.training.metrics import BatchMetrics, ProgressBar, TensorBoard, trained_labels
+from dnn_reco.checkpoint_file import BestCheckpoint
+from dnn_reco.metrics_log import MetricsLog
+from dnn_reco.training.metrics import BatchMetrics, trained_labels
+from dnn_reco.training.progress_bar import ProgressBar
+from dnn_reco.training.tensorboard import TensorBoard
 from dnn_reco.training.validation_set import ValidationMetrics
 
 METRICS_FILE = "metrics.jsonl"
@@ -86,7 +88,7 @@ class RunState:
         }
 
 
-class Reports:
+class TrainingLog:
     """The places where training tells how it goes.
 
     Attributes
@@ -113,7 +115,7 @@ class Reports:
     ) -> None:
         self.tensorboard = TensorBoard(log_path, first)
         self.bar = ProgressBar(first, last, batch_size)
-        self._metrics = MetricsFile(log_path / METRICS_FILE, first) if write_metrics else None
+        self._metrics = MetricsLog(log_path / METRICS_FILE, first) if write_metrics else None
         self._last = last
         self._time_of_figure = -np.inf
 
@@ -189,6 +191,37 @@ class Reports:
         """Close the bar and the files."""
         self.bar.close()
         self.tensorboard.close()
+
+
+def format_validation(
+    iteration: int,
+    seconds: float,
+    seconds_per_step: float,
+    label_names: Sequence[str],
+    trained: np.ndarray,
+    weights: np.ndarray,
+    train: BatchMetrics,
+    validation: BatchMetrics,
+) -> str:
+    """The print-out of a validation, in the form of the reference: trained labels only, sorted."""
+    lines = [
+        f"Step: {iteration:08d}, Runtime: {seconds:2.1f}s, Per-Step: {seconds_per_step:2.3f}s, "
+        f"Benchmark: {weights.sum():3.3f}"
+    ]
+    for title, scores in (("[Train]", train), ("[Validation]", validation)):
+        losses = " ".join(
+            f"loss_sum_{name}: {loss:2.3f} loss_sum_total_{name}: {total:2.3f}"
+            for name, (loss, total) in scores.losses.items()
+        )
+        lines.append(f"\t{title:<12} {losses}")
+    for name, i in trained_labels(label_names, trained):
+        lines.append(
+            f"\tweight: {weights[i]:2.3f}, "
+            f"train: {train.rmse[i]:2.3f} [{train.pull[i]:1.2f}],"
+            f"val: {validation.rmse[i]:2.3f} [{validation.pull[i]:1.2f}] "
+            f"[{name}, mean: {train.mean[i]:2.3f} {validation.mean[i]:2.3f}]"
+        )
+    return "\n".join(lines)
 
 
 def batch_section(

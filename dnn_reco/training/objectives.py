@@ -9,15 +9,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from dnn_reco.checkpoint_file import (
-    Checkpoint,
-    optimizer_kind,
-    optimizer_tensors,
-    restore_optimizer,
-)
+from dnn_reco.checkpoint_file import Checkpoint
 from dnn_reco.errors import ConfigError
 from dnn_reco.modules.loss.interface import Loss, LossContext, Truth
 from dnn_reco.nn.interface import Prediction
+from dnn_reco.training.checkpoint import optimizer_kind, optimizer_tensors, restore_optimizer
 from dnn_reco.training.gradients import (
     Clipping,
     Gradient,

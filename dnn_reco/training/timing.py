@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from dnn_reco.training.biased_selection import BiasedSelection
-from dnn_reco.training.logging import Reports
+from dnn_reco.training.logging import TrainingLog
 from dnn_reco.training.trainer import Batches, Training
 
 # Iterations before anything is measured: the batches that were read ahead are used up, and
@@ -202,11 +202,13 @@ def _seconds_of_choosing(selection: BiasedSelection) -> float:
 
 
 @contextmanager
-def _unseen_reports(training: Training) -> Iterator[Reports]:
-    """Reports as those of a training, with nothing on the terminal."""
+def _unseen_reports(training: Training) -> Iterator[TrainingLog]:
+    """TrainingLog as those of a training, with nothing on the terminal."""
     settings = training.settings
     with redirect_stderr(io.StringIO()):  # where the progress bar will be
-        reports = Reports(settings.log_path, 0, settings.num_iterations, settings.batch_size, False)
+        reports = TrainingLog(
+            settings.log_path, 0, settings.num_iterations, settings.batch_size, False
+        )
     with closing(reports), redirect_stdout(io.StringIO()):
         yield reports
 

@@ -25,12 +25,11 @@ from torch import Tensor
 from dnn_reco.checkpoint_file import (
     BEST,
     KEEP_ALL,
+    BestCheckpoint,
     Checkpoint,
     Progress,
     latest_path,
-    optimizer_kind,
     remove_checkpoints,
-    restore_network,
     save_checkpoint,
 )
 from dnn_reco.data.device_cache import DeviceEvents, DeviceLoader
@@ -40,8 +39,10 @@ from dnn_reco.data.loader import EventWeightFunction, PrefetchLoader
 from dnn_reco.data.sampling import stream_key
 from dnn_reco.nn.interface import LabelKeys, Network, share_of_hits_truncated
 from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.nn.memory import memory_in_use
 from dnn_reco.nn.predictor import Predictor
 from dnn_reco.training.biased_selection import BiasedSelection
+from dnn_reco.training.checkpoint import optimizer_kind, restore_network
 from dnn_reco.training.distributed import DistributedContext
 from dnn_reco.training.divergence import (
     NonFiniteDetector,
@@ -50,13 +51,12 @@ from dnn_reco.training.divergence import (
     divergence_error,
     save_batch,
 )
-from dnn_reco.training.early_stopping import BestCheckpoint
 from dnn_reco.training.ema import ExponentialMovingAverage
 from dnn_reco.training.evaluation_hook import EvaluationHook
 from dnn_reco.training.forward import ForwardPass
 from dnn_reco.training.label_weights import LabelWeights
-from dnn_reco.training.logging import Reports, RunState, format_set, set_section
-from dnn_reco.training.metrics import memory_in_use, trained_labels
+from dnn_reco.training.logging import RunState, TrainingLog, format_set, set_section
+from dnn_reco.training.metrics import trained_labels
 from dnn_reco.training.objectives import Objective
 from dnn_reco.training.settings import TrainerSettings
 from dnn_reco.training.signals import stop_on_signals
@@ -267,14 +267,14 @@ class Training:
             local_slice=local_slice,
         )
 
-    def _reports(self, first: int) -> AbstractContextManager[Reports | None]:
+    def _reports(self, first: int) -> AbstractContextManager[TrainingLog | None]:
         """Where to tell how training goes; the other distributed tell nothing."""
         if not self.distributed.is_main_process:
             return nullcontext()
         settings = self.settings
         write_metrics = settings.checkpoints is not None
         return closing(
-            Reports(
+            TrainingLog(
                 settings.log_path,
                 first,
                 settings.num_iterations,
@@ -316,7 +316,7 @@ class Training:
             return with_penalties
         return loss + (with_penalties - loss) / self.distributed.world_size
 
-    def evaluate_set(self, iteration: int, reports: Reports | None) -> dict[str, Any]:
+    def evaluate_set(self, iteration: int, reports: TrainingLog | None) -> dict[str, Any]:
         """Score the validation set, if there is one; tell, and save the network if it is the best.
 
         Returns sections for `metrics.jsonl`.
@@ -347,7 +347,7 @@ class Training:
         found: Mapping[str, Any],
         norms: Mapping[str, Tensor],
         batches: Batches,
-        reports: Reports,
+        reports: TrainingLog,
     ) -> None:
         """Tell how an iteration went, and what its validations found."""
         if found:
@@ -382,7 +382,7 @@ class Training:
             further=further,
         )
 
-    def _tell_removed(self, iteration: int, reports: Reports) -> None:
+    def _tell_removed(self, iteration: int, reports: TrainingLog) -> None:
         """Print and log how many gradient entries `remove_nan_gradients` removed."""
         for objective in self.objectives:
             if objective.gradient_filter is not None:

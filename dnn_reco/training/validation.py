@@ -14,8 +14,8 @@ from dnn_reco.data.loader import EventWeightFunction, read_tensors
 from dnn_reco.training.ema import ExponentialMovingAverage
 from dnn_reco.training.evaluation_hook import EvaluationHook
 from dnn_reco.training.forward import ForwardPass, ForwardResult
-from dnn_reco.training.logging import Reports, batch_section
-from dnn_reco.training.metrics import BatchMetrics, format_validation, score
+from dnn_reco.training.logging import TrainingLog, batch_section, format_validation
+from dnn_reco.training.metrics import BatchMetrics, batch_metrics
 from dnn_reco.training.settings import TrainerSettings
 from dnn_reco.training.validation_set import (
     LossInputs,
@@ -63,7 +63,7 @@ class Validation:
 
     @torch.no_grad()
     def log_batch_metrics(
-        self, iteration: int, iterations_of_call: int, reports: Reports
+        self, iteration: int, iterations_of_call: int, reports: TrainingLog
     ) -> dict[str, Any]:
         """Score a fresh batch of training and of validation events; print and log.
 
@@ -103,7 +103,7 @@ class Validation:
         hook: EvaluationHook,
         iteration: int,
         judged: dict[str, ForwardResult],
-        reports: Reports,
+        reports: TrainingLog,
     ) -> None:
         train, val = (judged[name].predicted for name in ("train", "val"))
         hook(iteration, train, val, reports.bar.print, reports.tensorboard.add_scalar)
@@ -127,7 +127,7 @@ class Validation:
     def _score(self, judged: ForwardResult) -> BatchMetrics:
         loss_inputs = (judged.prediction, judged.truth, judged.context)
         label_losses = [o.label_losses(*loss_inputs) for o in self.judge.objectives]
-        return score(
+        return batch_metrics(
             self.judge.losses(judged),
             torch.stack(label_losses).sum(dim=0),
             judged.prediction,

@@ -9,10 +9,10 @@ import pytest
 from small_run import SmallRun, make_small_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from dnn_reco.checkpoint_file import BestCheckpoint
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.evaluation.metrics import ValueWithError
-from dnn_reco.training.early_stopping import BestCheckpoint
 from dnn_reco.training.logging import format_set
 from dnn_reco.training.validation_set import ValidationMetrics
 

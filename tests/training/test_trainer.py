@@ -16,7 +16,8 @@ from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.modules.loss.interface import Truth
-from dnn_reco.training.metrics import BatchMetrics, format_validation
+from dnn_reco.training.logging import format_validation
+from dnn_reco.training.metrics import BatchMetrics
 
 
 @pytest.fixture(scope="module")

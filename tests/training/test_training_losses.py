@@ -15,7 +15,7 @@ from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.config import load_config
 from dnn_reco.errors import ConfigError
-from dnn_reco.inference.trained_model import make_network, network_spec
+from dnn_reco.nn.from_config import make_network, network_spec
 from dnn_reco.transform import load_transformation
 
 State: TypeAlias = dict[str, torch.Tensor]

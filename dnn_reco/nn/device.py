@@ -1,0 +1,37 @@
+"""The device that networks run on."""
+
+from __future__ import annotations
+
+from textwrap import shorten
+
+import torch
+
+from dnn_reco.errors import ConfigError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name such as `cpu`, `cuda:1`; `auto` is a GPU if there is one.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be used.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"the device '{name}' cannot be used ({shorten(str(error), 70)}): choose another with "
+            "--device, such as cpu, cuda or cuda:1"
+        ) from error
+    return device
+
+
+def device_name(device: torch.device) -> str:
+    """Name of a device for people."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)} ({device})"
+    return f"CPU, {torch.get_num_threads()} thread(s)"
