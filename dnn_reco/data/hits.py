@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from dnn_reco.detector import grid
 
 
 @dataclass(frozen=True)
@@ -55,3 +58,31 @@ class Hits:
         offsets = np.concatenate([[0], np.cumsum(counts)])
         hits = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])
         return Hits(offsets, self.dom[hits], self.features[hits])
+
+
+def join_hits(parts: Sequence[Hits]) -> Hits:
+    """The events of several hits, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    num_hits = np.concatenate([np.diff(hits.offsets) for hits in parts])
+    return Hits(
+        np.concatenate([[0], np.cumsum(num_hits)]),
+        np.concatenate([hits.dom for hits in parts]),
+        np.concatenate([hits.features for hits in parts]),
+    )
+
+
+def dense_cells(hits: Hits, init_values: ArrayLike) -> NDArray[np.floating]:
+    """Input features of all cells of the detector [n, 6480, F].
+
+    Parameters
+    ----------
+    hits
+        Hits of n events.
+    init_values
+        Values of DOMs without hit: one number, or one for each feature [F].
+    """
+    cells = np.empty((hits.num_events, grid.NUM_CELLS, hits.num_features), hits.features.dtype)
+    cells[:] = init_values
+    cells[hits.event, grid.DOM_CELL[hits.dom]] = hits.features
+    return cells

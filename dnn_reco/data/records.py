@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dnn_reco.config import PluginConfig, call_plugin, resolve
 from dnn_reco.data.file_events import EVENT_ID, FileEvents
-from dnn_reco.data.hits import Hits
+from dnn_reco.data.hits import Hits, dense_cells
 from dnn_reco.detector import grid
 from dnn_reco.errors import DataError
 
@@ -409,11 +409,3 @@ class LazyCells(NDArrayOperatorsMixin):
         """Shape of the tensor: [n, 10, 10, 60, F] or [n, 8, 60, F]."""
         one_event = np.empty((grid.NUM_CELLS, self._hits.num_features))
         return (len(self), *self._part(one_event).shape)
-
-
-def dense_cells(hits: Hits, init_values: NDArray[np.float64]) -> NDArray[np.floating]:
-    """Inputs of all events in all cells [n, 6480, F], unlisted bins holding their initial value."""
-    cells = np.empty((hits.num_events, grid.NUM_CELLS, hits.num_features), hits.features.dtype)
-    cells[:] = init_values
-    cells[hits.event, grid.DOM_CELL[hits.dom]] = hits.features
-    return cells
