@@ -20,6 +20,10 @@ from dnn_reco.detector.constants import SPEED_OF_FIRST_LIGHT
 from dnn_reco.detector.geometry import NUM_DOMS, dom_positions
 from dnn_reco.errors import ConfigError
 
+FIRST_TIME_FEATURE = {9: 3, 3: 1}
+"""Feature that holds the time of the first pulse, by the number of features of the formats
+`pulse_summmary_clipped` and `reduced_summary_statistics_data`; feature 0 is their charge."""
+
 Numbers = NDArray[np.float64]
 
 _VERTEX_METHODS = ("cascade_vertex", "first_light_at_dom")

@@ -20,8 +20,16 @@ _log = logging.getLogger(__name__)
 
 def event_store(config: Config, cache_dir: str | None, read: EventReader = read_file) -> EventStore:
     """The event store of a config, in `cache_dir` if that is given; `read` reads its sources."""
+    folder = Path(cache_dir) if cache_dir else config.event_store
+    return EventStore(
+        folder, hits_settings(config), record_settings(config), config.plugin_view(), read
+    )
+
+
+def hits_settings(config: Config) -> HitsSettings:
+    """What the hits depend on."""
     handler = config.data_handler
-    hits = HitsSettings(
+    return HitsSettings(
         InputTables(
             handler.data_handler_bin_values_name,
             handler.data_handler_bin_indices_name,
@@ -31,8 +39,12 @@ def event_store(config: Config, cache_dir: str | None, read: EventReader = read_
         config.dom_init_values,
         config.general.float_precision,
     )
-    labels = config.labels
-    records = RecordSettings(
+
+
+def record_settings(config: Config) -> RecordSettings:
+    """What labels, misc data and the selection of events depend on."""
+    handler, labels = config.data_handler, config.labels
+    return RecordSettings(
         label_class=handler.data_handler_label_class,
         misc_class=handler.data_handler_misc_class,
         filter_class=handler.data_handler_filter_class,
@@ -44,8 +56,6 @@ def event_store(config: Config, cache_dir: str | None, read: EventReader = read_
         relative_time_pattern=handler.data_handler_relative_time_key_pattern,
         dtype=config.general.float_precision,
     )
-    folder = Path(cache_dir) if cache_dir else config.event_store
-    return EventStore(folder, hits, records, config.plugin_view(), read)
 
 
 def transform_settings(config: Config, names: ColumnNames) -> TransformSettings:

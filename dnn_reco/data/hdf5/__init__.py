@@ -7,6 +7,7 @@ time offsets defines the events of a file and their order.
 """
 
 from dnn_reco.data.file_events import InputTables
+from dnn_reco.data.hdf5.detect import detect_input_tables, detect_num_bins, input_tables
 from dnn_reco.data.hdf5.events import read_events, read_file
 from dnn_reco.data.hdf5.tables import (
     count_events,
@@ -26,7 +27,10 @@ __all__ = [
     "DomMap",
     "InputTables",
     "count_events",
+    "detect_input_tables",
+    "detect_num_bins",
     "dom_maps",
+    "input_tables",
     "list_tables",
     "read_columns",
     "read_events",
