@@ -21,12 +21,12 @@ from dnn_reco.data.hit_batch import TensorBatch
 from dnn_reco.data.loader import EventWeightFunction, to_tensors
 from dnn_reco.data.sampling import EventOrder
 from dnn_reco.evaluation import metrics
-from dnn_reco.evaluation.directions import direction_columns, opening_angle_degrees
 from dnn_reco.evaluation.metrics import ValueWithError
 from dnn_reco.modules.loss.interface import LossContext, Truth
+from dnn_reco.nn.device import as_array
 from dnn_reco.nn.interface import LabelKeys, Prediction
 from dnn_reco.training.label_weights import NORMAL_MAD
-from dnn_reco.training.metrics import as_array, trained_labels
+from dnn_reco.training.metrics import trained_labels
 from dnn_reco.training.objectives import Objective
 
 # Events predicted together, or those of a training batch if these are more: small batches leave a
@@ -235,10 +235,8 @@ def measure(
     names = loss_inputs.context.label_names
     trained = trained_labels(names, weights.cpu().numpy() > 0)
     columns = [column for _, column in trained]
-    true, predicted = (
-        loss_inputs.truth.labels[:, columns],
-        loss_inputs.prediction.labels[:, columns],
-    )
+    true = as_array(loss_inputs.truth.labels[:, columns])
+    predicted = as_array(loss_inputs.prediction.labels[:, columns])
     residual = as_array(loss_inputs.context.residual_trafo[:, columns])
     pull = residual / as_array(loss_inputs.prediction.uncertainty_trafo[:, columns])
     label_losses = _label_losses(loss_inputs, objectives)
@@ -250,14 +248,11 @@ def measure(
         label_names=tuple(name for name, _ in trained),
         columns=tuple(columns),
         label_loss=_measured(label_losses[..., columns].sum(axis=1)),
-        rmse=metrics.root_mean_square(residual),
-        width_68=metrics.central_width(residual),
-        bias=metrics.mean(residual),
-        pull=metrics.standard_deviation(pull),
-        pull_68=metrics.central_width(pull),
         opening_angles=dict(_opening_angles(true, predicted, [name for name, _ in trained], keys)),
-        true=as_array(true),
-        predicted=as_array(predicted),
+        true=true,
+        predicted=predicted,
+        **metrics.residual_metrics(residual),
+        **metrics.pull_metrics(pull),
     )
 
 
@@ -281,9 +276,9 @@ def _measured(samples: NDArray[np.float64]) -> ValueWithError:
 
 
 def _opening_angles(
-    true: Tensor, predicted: Tensor, names: Sequence[str], keys: LabelKeys
+    true: NDArray[np.float64], predicted: NDArray[np.float64], names: Sequence[str], keys: LabelKeys
 ) -> Iterator[tuple[str, tuple[ValueWithError, ValueWithError]]]:
-    for columns in direction_columns(names, keys):
-        angle = opening_angle_degrees(true, predicted, columns)
+    for columns in metrics.direction_columns(names, keys):
+        angle = metrics.angle_metrics(metrics.opening_angle_degrees(true, predicted, columns))
         suffix = "_vector" if len(columns) == 3 else ""
-        yield suffix, (metrics.mean(angle), metrics.quantile(angle, 0.5))
+        yield suffix, (angle["mean"], angle["50"])
