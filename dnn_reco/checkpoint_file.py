@@ -30,7 +30,7 @@ from dnn_reco.files import temporary_beside
 
 BEST = "best"  # the subfolder
 KEEP_ALL = 10**9  # as `max_to_keep`
-_FORMAT = "dnn_reco checkpoint 1"
+_FORMAT = "dnn_reco checkpoint 2"
 _NAME = re.compile(r"checkpoint-(\d{8,})")
 
 
@@ -55,8 +55,8 @@ class BestCheckpoint:
     iterations: int = 0
     evaluations_since: int = 0
 
-    def after(self, loss: float, iterations: int) -> BestCheckpoint:
-        """How it stands after one more evaluation; a loss that is no number is never better."""
+    def updated(self, loss: float, iterations: int) -> BestCheckpoint:
+        """The best after one more evaluation; a loss that is not finite is never better."""
         if math.isfinite(loss) and (self.loss is None or loss < self.loss):
             return BestCheckpoint(self.measure, loss, iterations)
         return replace(self, evaluations_since=self.evaluations_since + 1)
@@ -122,7 +122,7 @@ class Checkpoint:
     @property
     def weights(self) -> dict[str, Tensor]:
         """The weights to predict with: their moving average, if there is one."""
-        return self.section("average") or self.section("network")
+        return self.section("ema") or self.section("network")
 
 
 def save_checkpoint(

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from small_run import SmallRun, make_small_run
+from small_run import ON_CPU, SmallRun, make_small_run
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -42,6 +42,6 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     from dnn_reco.commands.train import run_train
 
     run = make_small_run(tmp_path_factory.mktemp("trained_run"))
-    run_trafo(run.config(), 1, None, overwrite=False)
-    run_train(run.config(num_training_iterations=4), "cpu", 1, None, None)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
+    run_train(run.config(num_training_iterations=4), ON_CPU)
     return run

@@ -10,6 +10,9 @@ from event_files import random_events, write_events
 from ruamel.yaml import YAML
 
 from dnn_reco.config import Config, load_config
+from dnn_reco.run_options import RunOptions
+
+ON_CPU = RunOptions(device="cpu", num_threads=1)
 
 BRANCH = {
     "num_filters_list": [2, 2],

@@ -5,20 +5,41 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from dnn_reco.errors import DnnRecoError
+from dnn_reco.run_options import RunOptions
 from dnn_reco.workers import world_size
+
+if TYPE_CHECKING:
+    from dnn_reco.config import Config
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
-def start(config_files: tuple[str, ...], log_level: str, num_threads: int) -> Any:
-    """Limit threads, set up messages, and load the config."""
-    limit_threads(num_threads)
-    return load_and_tell(config_files, log_level)
+def start(config_files: tuple[str, ...], options: RunOptions) -> Config:
+    """Limit threads, set up logging, load the config, and print its notices."""
+    limit_threads(options.num_threads)
+    show_messages(options.log_level)
+    from dnn_reco.config import load_config
+
+    config = load_config(config_files, options.overrides)
+    log = logging.getLogger(__name__)
+    for notice in config.notices:
+        log.log(getattr(logging, notice.level.upper()), "%s", notice.text)
+    return config
+
+
+def start_stages(config_files: tuple[str, ...], options: RunOptions) -> tuple[Config, ...]:
+    """The same; the config of each stage of a training, of which most have one."""
+    config = start(config_files, options)
+    from dnn_reco.config import load_stages
+
+    if not config.training.training_stages:
+        return (config,)
+    return load_stages(config_files, options.overrides)
 
 
 def limit_threads(num_threads: int) -> None:
@@ -32,32 +53,8 @@ def limit_threads(num_threads: int) -> None:
             os.environ[name] = str(num_threads)
 
 
-def load_and_tell(
-    config_files: tuple[str, ...], log_level: str, overrides: dict[str, Any] | None = None
-) -> Any:
-    """Set up messages, load the config, and tell what there is to tell of it."""
-    show_messages(log_level)
-    from dnn_reco.config import load_config
-
-    config = load_config(config_files, overrides)
-    log = logging.getLogger(__name__)
-    for notice in config.notices:
-        log.log(getattr(logging, notice.level.upper()), "%s", notice.text)
-    return config
-
-
-def load_stages_and_tell(
-    config_files: tuple[str, ...], log_level: str, overrides: dict[str, Any] | None = None
-) -> tuple[Any, ...]:
-    """The same; the config of each stage of a training, of which most have one."""
-    config = load_and_tell(config_files, log_level, overrides)
-    from dnn_reco.config import load_stages
-
-    return load_stages(config_files, overrides) if config.training.training_stages else (config,)
-
-
 def show_messages(log_level: str) -> None:
-    """Show what the package tells, from this level on."""
+    """Print messages of the package from this level on."""
     logging.basicConfig(format="%(message)s", handlers=[_TerminalHandler()], force=True)
     logging.getLogger("dnn_reco").setLevel(log_level.upper())
 

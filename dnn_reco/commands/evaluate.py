@@ -29,7 +29,7 @@ from dnn_reco.inference.model_folder import CONFIG_FILE, load_model_folder
 from dnn_reco.inference.trained_model import TrainedModel, load_trained_model
 from dnn_reco.nn.device import choose_device
 from dnn_reco.nn.predictor import allow_tf32
-from dnn_reco.workers import available_cpus
+from dnn_reco.run_options import RunOptions
 
 _log = logging.getLogger(__name__)
 
@@ -55,12 +55,8 @@ class EvaluateSettings:
         Packages whose code model folders may name.
     out
         Folder to write to.
-    device
-        Where to predict.
-    num_threads
-        CPU threads; 0: all there are.
-    cache_dir
-        Folder of the event store; None: that of each config.
+    options
+        Device, threads and event store.
     """
 
     test_data: tuple[str, ...]
@@ -69,9 +65,7 @@ class EvaluateSettings:
     allow_overlap: bool
     allow_code: tuple[str, ...]
     out: Path
-    device: str
-    num_threads: int
-    cache_dir: str | None
+    options: RunOptions
 
 
 @dataclass(frozen=True)
@@ -102,7 +96,7 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
         check_ensemble(names)
     configs = [model.config for model in models]
     files = _held_out_files(configs, settings)
-    threads = settings.num_threads or available_cpus()
+    threads = settings.options.threads
     held_out = [
         open_held_out_events(config, files, _store(each, config, settings), threads)
         for each, config in zip(networks, configs, strict=True)
@@ -169,7 +163,7 @@ def compare_on_held_out(
 
 
 def _load(network: tuple[Config, ...] | Path, settings: EvaluateSettings) -> _Candidate:
-    device = choose_device(settings.device)
+    device = choose_device(settings.options.device)
     if isinstance(network, Path):
         model = load_model_folder(network, device, settings.allow_code)
         return _Candidate(model, TrainingCost(None, None, None, model.num_weights))
@@ -206,7 +200,7 @@ def _held_out_files(configs: Sequence[Config], settings: EvaluateSettings) -> li
 
 def _store(network: tuple[Config, ...] | Path, config: Config, settings: EvaluateSettings) -> str:
     """Folder of the event store; that of a model folder may have been on another machine."""
-    if settings.cache_dir:
-        return settings.cache_dir
+    if settings.options.cache_dir:
+        return settings.options.cache_dir
     elsewhere = isinstance(network, Path) and not config.event_store.is_dir()
     return str(settings.out / "event_store" if elsewhere else config.event_store)

@@ -18,8 +18,9 @@ from dnn_reco.config.schema import FIELDS, SettingsGroup
 from dnn_reco.config.settings import Config
 from dnn_reco.config.sources import KeyPath, Notice, Origin, RawConfig, read_files
 from dnn_reco.config.stages import ITERATIONS, STAGES, wrong_stages
-from dnn_reco.config.validate import Where, nearest, unknown_nested_keys, validate_groups
+from dnn_reco.config.validate import Where, unknown_nested_keys, validate_groups
 from dnn_reco.errors import ConfigError
+from dnn_reco.suggestions import nearest
 
 _OPTIMIZERS = "model_optimizer_dict"
 

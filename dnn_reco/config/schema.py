@@ -14,7 +14,6 @@ from dnn_reco.config.value_types import (
     AutoFlag,
     ColumnsByTable,
     CutsByName,
-    Decay,
     DomLogBins,
     DottedName,
     DottedNames,
@@ -31,6 +30,7 @@ from dnn_reco.config.value_types import (
     Number,
     NumberByName,
     Numbers,
+    OpenFraction,
     OptimizerArguments,
     PositiveNumber,
     PositiveWholeNumber,
@@ -373,7 +373,7 @@ class Training(SettingsGroup):
     early_stopping_patience: PositiveWholeNumber | None = _key(
         None, "Evaluations of that set without a smaller loss that end training; empty: none do."
     )
-    ema_decay: Decay | None = _key(
+    ema_decay: OpenFraction | None = _key(
         None,
         "Decay d of a moving average of the weights, for validation and prediction, that reaches "
         "back some 1 / (1 - d) iterations; empty: none.",

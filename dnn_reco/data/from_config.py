@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from dnn_reco.data.hdf5 import read_file
 from dnn_reco.data.records import ColumnNames, RecordSettings
 from dnn_reco.data.store import EventReader, EventStore
 from dnn_reco.errors import ConfigError
+from dnn_reco.suggestions import did_you_mean
 from dnn_reco.transform import TransformSettings
 
 _log = logging.getLogger(__name__)
@@ -101,9 +101,8 @@ def _log_flags(
 def warn_of_unknown(key: str, named: Iterable[str], names: Sequence[str]) -> None:
     """Warn of names in the config that the data do not have."""
     for name in sorted(set(named) - set(names)):
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"; is '{near[0]}' meant?" if near else ""
-        _log.warning("%s names '%s', which the data do not have%s", key, name, hint)
+        hint = did_you_mean(name, names)
+        _log.warning("%s names '%s', which the data do not have.%s", key, name, hint)
 
 
 def label_weights(config: Config, names: Sequence[str]) -> list[float]:
@@ -117,10 +116,9 @@ def label_weights(config: Config, names: Sequence[str]) -> list[float]:
     labels = config.labels
     for name in sorted(set(labels.label_weight_dict) - set(names)):
         if labels.label_weight_dict[name] > 0:
-            near = difflib.get_close_matches(name, names, n=1)
             raise ConfigError(
-                f"label_weight_dict: the data have no label '{name}'"
-                f"{f'; the nearest is {near[0]!r}' if near else ''}. There are: {', '.join(names)}"
+                f"label_weight_dict: the data have no label '{name}'.{did_you_mean(name, names)} "
+                f"There are: {', '.join(names)}"
             )
     weights = [label_weight(config, name) for name in names]
     if not any(weights):

@@ -4,14 +4,15 @@ All act element by element, and may overwrite their argument. `''` is the identi
 trainable weights, one for each position and channel.
 """
 
-import difflib
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import torch
+from pydantic import PlainValidator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dnn_reco.errors import ModelError
+from dnn_reco.suggestions import did_you_mean
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -149,32 +150,22 @@ _TRAINABLE: dict[str, Callable[[MakeWeights], nn.Module]] = {
 }
 
 
-def check_activation(name: object, where: str) -> str:
-    """The name of an activation function, if there is one of that name.
+_NAMES = sorted({*ACTIVATIONS, *_TRAINABLE})
 
-    Parameters
-    ----------
-    name
-        As written in the config.
-    where
-        Settings block, option and layer, for the error message.
 
-    Raises
-    ------
-    ModelError
-        If the name is unknown.
-    """
-    known = sorted({**ACTIVATIONS, **_TRAINABLE})
-    if isinstance(name, str) and name in known:
+def _known_name(name: object) -> str:
+    if isinstance(name, str) and name in _NAMES:
         return name
-    close = difflib.get_close_matches(str(name), known, n=1)
-    hint = f" Did you mean '{close[0]}'?" if close else ""
-    listed = ", ".join(f"'{each}'" for each in known)
-    raise ModelError(f"{where}: no activation {name!r}.{hint} Supported: {listed}.")
+    listed = ", ".join(f"'{each}'" for each in _NAMES)
+    raise ValueError(f"allowed: {listed}.{did_you_mean(name, _NAMES)}")
+
+
+ActivationName = Annotated[str, PlainValidator(_known_name)]
+"""Type of the name of an activation function that there is, for settings."""
 
 
 def make_activation(name: str, make_weights: MakeWeights) -> Activation:
-    """The activation function of a name (as `check_activation` gives it).
+    """The activation function of a name (an `ActivationName`).
 
     One with weights is a module that holds them, for inputs [B, C, *positions].
     """

@@ -7,21 +7,22 @@ not depend on the number of processes.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
+from dnn_reco.config.typed_settings import STRICT, typed_settings, with_newer_names
+from dnn_reco.config.value_types import Allowed, NotNegativeNumber
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.geometry import NUM_DOMS
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.counter_rng import new_key, normal, uniform
-from dnn_reco.nn.model_kwargs import check_choice, check_names
 from dnn_reco.nn.sharded_batch import shard_start
 from dnn_reco.nn.tokens import FeatureRoles
 
-_TURNS = ("sixths", "any")
 # Noise is drawn for so many slots an event, each filled or not, per hit that is wanted on average:
 # close to Poisson's distribution.
 _SLOTS_PER_HIT = 8
@@ -29,7 +30,7 @@ _SLOTS_PER_HIT = 8
 _NOISE_CHARGE, _NOISE_SPREAD = 1.0, 0.3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Augmentation:
     """What to change; the default of each is to change nothing.
 
@@ -47,19 +48,19 @@ class Augmentation:
         of the DOMs, the clearness of the ice.
     vary_charges
         The same for each DOM by itself: the efficiency of single DOMs, local ice.
-    turn_events
-        `sixths`: turn events by multiples of 60° about string 36, `any`: by any angle; the
-        predicted direction is turned back. The grid of strings is almost the same after a turn by
-        60°, so that an event counts as six; what differs by direction in the ice is lost. Not for
-        labels that are positions.
+    rotate_events
+        `sixths`: rotate events by multiples of 60° about string 36, `any`: by any angle; the
+        predicted direction is rotated back. The grid of strings is almost the same after a rotation
+        by 60°, so that an event counts as six; what differs by direction in the ice is lost. Not
+        for labels that are positions. (Older name: `turn_events`.)
     """
 
-    drop_doms: float = 0.0
-    noise_hits: float = 0.0
-    jitter_times: float = 0.0
-    scale_charges: float = 0.0
-    vary_charges: float = 0.0
-    turn_events: str | None = None
+    drop_doms: Annotated[float, Field(ge=0, lt=1), Allowed("a number from 0 to below 1")] = 0.0
+    noise_hits: NotNegativeNumber = 0.0
+    jitter_times: NotNegativeNumber = 0.0
+    scale_charges: NotNegativeNumber = 0.0
+    vary_charges: NotNegativeNumber = 0.0
+    rotate_events: Literal["sixths", "any"] | None = None
 
     @classmethod
     def from_kwargs(cls, settings: Mapping[str, Any], roles: FeatureRoles) -> "Augmentation":
@@ -78,19 +79,8 @@ class Augmentation:
             If a setting is unknown or wrong, or changes what the input features do not hold.
         """
         key = "model_kwargs.augmentation"
-        check_names(key, settings, [each.name for each in fields(cls)])
-        wanted = cls(**settings)
-        numbers = {name: value for name, value in asdict(wanted).items() if name != "turn_events"}
-        for name, value in numbers.items():
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not 0 <= value < math.inf:
-                raise ModelError(f"{key}.{name}: {value!r} is not a number of at least 0.")
-        if wanted.drop_doms >= 1:
-            raise ModelError(
-                f"{key}.drop_doms: {wanted.drop_doms!r} leaves no DOM: give less than 1."
-            )
-        if wanted.turn_events is not None:
-            check_choice(f"{key}.turn_events", wanted.turn_events, _TURNS)
+        renamed = with_newer_names(settings, {"turn_events": "rotate_events"}, key, ModelError)
+        wanted = typed_settings(cls, renamed, key, ModelError)
         if roles.time is None and (wanted.jitter_times or wanted.noise_hits):
             raise ModelError(
                 f"{key}: jitter_times and noise_hits need a feature that holds the time of the "
@@ -99,7 +89,7 @@ class Augmentation:
         return wanted
 
     def change(self, hits: HitBatch, roles: FeatureRoles) -> HitBatch:
-        """The hits of a batch after all changes but the turn."""
+        """The hits of a batch after all changes but the rotation."""
         if self.noise_hits:
             hits = self._add_noise(hits, roles)
         owner = self._owner(hits.event, hits.dom)
@@ -121,13 +111,15 @@ class Augmentation:
             features[:, list(roles.times)] += shift[:, None]
         return HitBatch(hits.num_events, hits.event, hits.dom, features)
 
-    def turn(self, num_events: int, device: torch.device, dtype: torch.dtype) -> Tensor | None:
-        """Angle [B] by which each event is turned; None: not at all."""
-        if self.turn_events is None:
+    def rotation_angles(
+        self, num_events: int, device: torch.device, dtype: torch.dtype
+    ) -> Tensor | None:
+        """Angle [B] by which each event is rotated, in radian; None: not at all."""
+        if self.rotate_events is None:
             return None
         event = torch.arange(num_events, device=device) + shard_start()
         part = uniform(new_key(), event, dtype)
-        if self.turn_events == "sixths":
+        if self.rotate_events == "sixths":
             part = (6 * part).floor() / 6
         return 2 * math.pi * part
 

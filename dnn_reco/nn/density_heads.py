@@ -12,18 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dnn_reco.config.typed_settings import check_names
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.direction import (
     angle_uncertainties,
     component_uncertainty,
-    turn_about_z,
+    rotate_about_z,
     unit_vector,
     zenith_and_azimuth,
 )
 from dnn_reco.nn.interface import LabelKeys, NetworkSpec, Prediction
 from dnn_reco.nn.label_head import check_classes
 from dnn_reco.nn.label_transform import LabelTransform
-from dnn_reco.nn.model_kwargs import check_choice, check_names
 
 DIRECTION = "direction"
 GAUSSIAN, FISHER, CLASSES = "gaussian", "von_mises_fisher", "classification"
@@ -61,10 +61,13 @@ def choose_heads(
         If there is no such label, or kind of head for it.
     """
     classes = [name for name in names if name in keys.pid]
-    check_names("model_kwargs.heads", heads, [DIRECTION, *classes])
+    check_names(heads, [DIRECTION, *classes], "model_kwargs.heads", ModelError)
     for name, kind in heads.items():
-        allowed = (GAUSSIAN, FISHER if name == DIRECTION else CLASSES)
-        check_choice(f"model_kwargs.heads.{name}", kind, allowed)
+        usual = FISHER if name == DIRECTION else CLASSES
+        if kind not in (GAUSSIAN, usual):
+            raise ModelError(
+                f"model_kwargs.heads: '{name}' is {kind!r}; allowed: {GAUSSIAN}, {usual}"
+            )
     direction = {
         list(names).index(name): part
         for part, name in enumerate(getattr(keys, each) for each in _PARTS)
@@ -145,7 +148,7 @@ class DensityHeads(nn.Module):
         heads = [self.uncertainties] + ([] if self.sharpness is None else [self.sharpness])
         return [parameter for head in heads for parameter in head.parameters()]
 
-    def forward(self, events: Tensor, known: Tensor, turn: Tensor | None = None) -> Prediction:
+    def forward(self, events: Tensor, known: Tensor, rotation: Tensor | None = None) -> Prediction:
         """Labels and uncertainties of B events.
 
         Parameters
@@ -154,9 +157,9 @@ class DensityHeads(nn.Module):
             What the network knows of each event [B, width].
         known
             Whether there is anything known of an event at all [B], bool.
-        turn
-            Angle [B] by which the events were turned about the z axis; the direction is turned
-            back.
+        rotation
+            Angle [B] in radian by which the events were rotated about the z axis; the direction is
+            rotated back.
         """
         known = known[:, None]
         dtype = events.dtype
@@ -172,8 +175,8 @@ class DensityHeads(nn.Module):
         sigma = torch.where(self._classes, spread, sigma)
         if self.vector is not None and self.sharpness is not None:
             vector = torch.where(known, self.vector(events), _UNKNOWN_VECTOR)
-            if turn is not None:
-                vector = turn_about_z(vector, -turn)
+            if rotation is not None:
+                vector = rotate_about_z(vector, -rotation)
             factor = self.sharpness(events).clamp(-_MAX_SHARPNESS, _MAX_SHARPNESS).exp()
             direction, widths = _direction_labels(vector, factor.squeeze(1))
             labels = labels.index_copy(1, self._columns, direction[:, self._parts])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from textwrap import shorten
 
 import numpy as np
@@ -43,3 +44,10 @@ def device_name(device: torch.device) -> str:
 def as_array(values: Tensor) -> NDArray[np.float64]:
     """A tensor on any device as a NumPy array of float64."""
     return values.detach().double().cpu().numpy()
+
+
+def compute_deterministically() -> None:
+    """Let this process, on GPUs, add in a fixed order: two runs then agree in each bit."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True)

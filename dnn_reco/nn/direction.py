@@ -106,8 +106,8 @@ def zenith_and_azimuth(vector: Tensor) -> tuple[Tensor, Tensor]:
     return zenith, torch.remainder(azimuth + 2 * math.pi, 2 * math.pi)
 
 
-def turn_about_z(vector: Tensor, angle: Tensor) -> Tensor:
-    """Vectors [k, 3] after a turn by angles [k] in radian, counter-clockwise seen from above."""
+def rotate_about_z(vector: Tensor, angle: Tensor) -> Tensor:
+    """Rotate vectors [k, 3] by angles [k] in radian, counter-clockwise seen from above."""
     x, y, z = vector.unbind(dim=1)
     cosine, sine = angle.cos(), angle.sin()
     return torch.stack([x * cosine - y * sine, x * sine + y * cosine, z], dim=1)

@@ -1,8 +1,8 @@
 """Several predictions as one: their densities are averaged, not their numbers.
 
-Each network, or look at an event, gives a density of the true labels. All together are their
-mixture, each with the same share (Lakshminarayanan, Pritzel & Blundell, arXiv:1612.01474), told by
-its moments: where they disagree, the uncertainty grows.
+Each network, or rotation of an event, gives a density of the true labels. The ensemble is their
+mixture, each with the same share (Lakshminarayanan, Pritzel & Blundell, arXiv:1612.01474),
+summarised by its moments: where they disagree, the uncertainty grows.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _MIN_PROBABILITY = 1e-6
 
 
 class Ensemble(nn.Module):
-    """The mixture of what several networks say, with the interface of a network.
+    """The mixture of the predictions of several networks, with the interface of a network.
 
     Parameters
     ----------
     networks
         The networks, all of the same labels; each may have a transformation of its own.
     spec
-        Names and transformation of the labels, for what is told in transformed units.
+        Names and transformation of the labels, for predictions in transformed units.
 
     Raises
     ------
@@ -98,11 +98,11 @@ class Mixture(nn.Module):
         )
         self.register_buffer("_period", torch.tensor(period), persistent=False)
 
-    def forward(self, said: Sequence[Prediction]) -> Prediction:
+    def forward(self, predictions: Sequence[Prediction]) -> Prediction:
         """The mixture of predictions of B events."""
         return self.mix(
-            torch.stack([each.labels for each in said]),
-            torch.stack([each.uncertainty for each in said]),
+            torch.stack([each.labels for each in predictions]),
+            torch.stack([each.uncertainty for each in predictions]),
         )
 
     def mix(self, labels: Tensor, uncertainty: Tensor) -> Prediction:
@@ -150,8 +150,8 @@ def mean_direction(vectors: Tensor, sigmas: Tensor) -> tuple[Tensor, Tensor]:
     """Direction [B, 3] and concentration κ [B] of a mixture of N densities.
 
     The mean vector of a von Mises-Fisher distribution has the length A(κ) = coth κ - 1/κ. The
-    mixture is told by that distribution with the mean vector of the mixture. A network that leaves
-    its vectors shorter than 1 tells mean vectors itself: the shorter of both counts.
+    mixture is summarised by that distribution with its mean vector. A network that leaves its
+    vectors shorter than 1 predicts mean vectors itself: the shorter of both counts.
 
     Parameters
     ----------

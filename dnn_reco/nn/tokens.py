@@ -8,22 +8,28 @@ the transformation model are not used: they are over all DOMs, of which most see
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dnn_reco.config.value_types import Allowed, WholeNumber
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.constants import SPEED_OF_FIRST_LIGHT
 from dnn_reco.detector.geometry import NUM_DOMS, NUM_DOMS_PER_STRING, dom_positions, string_and_om
 from dnn_reco.detector.grid import NUM_MAIN_STRINGS
 from dnn_reco.errors import ModelError
-from dnn_reco.nn.direction import turn_about_z
+from dnn_reco.nn.direction import rotate_about_z
 
 _LENGTH = 500.0  # [m], half the height of the detector
 _LONGEST_WAVE = 2000.0  # [m]
-_AXIS_STRING = 36  # about which the hexagonal grid is turned into itself by 60°
-AUTO = "auto"
+_AXIS_STRING = 36  # about which the hexagonal grid is mapped to itself by rotations of 60°
+AUTO: Literal["auto"] = "auto"
+Features = Annotated[
+    Sequence[WholeNumber] | Literal["auto"],
+    Allowed("auto, or a list of input features, from 0"),
+]
 
 
 @dataclass(frozen=True)
@@ -61,9 +67,9 @@ class FeatureRoles:
     def of(
         cls,
         num_bins: int,
-        time: int | str | None,
-        late_times: Sequence[int] | str,
-        charges: Sequence[int] | str,
+        time: int | Literal["auto"] | None,
+        late_times: Features,
+        charges: Features,
     ) -> "FeatureRoles":
         """What a config says; `auto`: what goes with the number of features.
 
@@ -73,7 +79,7 @@ class FeatureRoles:
             If there is no such feature.
         """
         known = _KNOWN_FORMATS.get(num_bins, FeatureRoles(None, (), tuple(range(num_bins))))
-        first = known.time if time == AUTO else time
+        first = known.time if isinstance(time, str) else time
         if first is not None:
             first = _feature("time_feature", first, num_bins)
         late = _features("late_time_features", late_times, known.late_times, num_bins)
@@ -97,18 +103,16 @@ _KNOWN_FORMATS = {
 }
 
 
-def _features(key: str, given: object, known: Sequence[int], num_bins: int) -> tuple[int, ...]:
-    if given == AUTO:
+def _features(
+    key: str, given: Sequence[int] | str, known: Sequence[int], num_bins: int
+) -> tuple[int, ...]:
+    if isinstance(given, str):
         return tuple(known)
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        raise ModelError(
-            f"model_kwargs.{key}: {given!r} is neither '{AUTO}' nor a list of input features."
-        )
     return tuple(_feature(key, each, num_bins) for each in given)
 
 
-def _feature(key: str, feature: object, num_bins: int) -> int:
-    if isinstance(feature, int) and not isinstance(feature, bool) and 0 <= feature < num_bins:
+def _feature(key: str, feature: int, num_bins: int) -> int:
+    if feature < num_bins:
         return feature
     raise ModelError(
         f"model_kwargs.{key}: {feature!r} is none of the {num_bins} input features of a DOM, "
@@ -185,20 +189,21 @@ class HitInputs(nn.Module):
         self.num_hit_inputs = num_bins + 8 + 10 * num_waves
         self.num_event_inputs = 2 + 4 + 10
 
-    def forward(self, hits: HitBatch, turn: Tensor | None = None) -> TokenInputs:
+    def forward(self, hits: HitBatch, rotation: Tensor | None = None) -> TokenInputs:
         """Inputs of all hits and events of a batch.
 
         Parameters
         ----------
         hits
             The hits.
-        turn
-            Angle [B] by which each event is turned about string 36, the middle of DeepCore.
+        rotation
+            Angle [B] in radian by which each event is rotated about string 36, the middle of
+            DeepCore.
         """
         features = hits.features.to(self._positions.dtype)
         position = self._positions[hits.dom]
-        if turn is not None:
-            apart = turn_about_z(position - self._axis, turn[hits.event])
+        if rotation is not None:
+            apart = rotate_about_z(position - self._axis, rotation[hits.event])
             position = self._axis + apart
         charge = self.roles.charge(features)
         time = torch.zeros_like(charge) if self.roles.time is None else features[:, self.roles.time]

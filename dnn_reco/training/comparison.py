@@ -223,16 +223,16 @@ def check_budget(out: Path, seconds: float | None, iterations: int | None) -> No
     if path.exists():
         before = json.loads(path.read_text())
         if before != budget:
-            said = ", ".join(f"--{key} {value:g}" for key, value in before.items() if value)
+            given = ", ".join(f"--{key} {value:g}" for key, value in before.items() if value)
             raise ConfigError(
-                f"the trainings in '{out}' were begun with {said}: go on with that, or choose "
+                f"the trainings in '{out}' were begun with {given}: go on with that, or choose "
                 "another folder with --out"
             )
     write_atomically(path, json.dumps(budget).encode())
 
 
-def tell_schedule(run: ComparisonRun) -> None:
-    """Tell if learning rates follow a schedule of a length of its own."""
+def warn_of_fixed_schedules(run: ComparisonRun) -> None:
+    """Warn of learning rates whose schedule does not follow the number of iterations."""
     short, long = (
         {
             name: each.optimizer_settings.get("learning_rate", each.optimizer_settings.get("lr"))

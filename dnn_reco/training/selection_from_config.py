@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 from dnn_reco.config import BiasedSelectionSettings, Config
-from dnn_reco.config.validate import nearest
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import label_weight
 from dnn_reco.data.sampling import EventOrder
@@ -13,6 +12,7 @@ from dnn_reco.data.selection import CRITERIA, SelectionCriterion, pool_size
 from dnn_reco.errors import ConfigError
 from dnn_reco.nn.interface import Network, NetworkSpec
 from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.suggestions import nearest
 from dnn_reco.training.biased_selection import BiasedSelection, SelectionSettings, Snapshot
 
 _log = logging.getLogger(__name__)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
-from small_run import MODEL_KWARGS, SmallRun, make_small_run, run_of
+from small_run import MODEL_KWARGS, ON_CPU, SmallRun, make_small_run, run_of
 from workspace import Result, invoke
 
 from dnn_reco.checkpoint_file import load_latest
@@ -39,8 +40,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
         model_checkpoint_manager_kwargs={"max_to_keep": NUM_CHECKPOINTS},
         validation_events=20,
     )
-    run_trafo(run.config(), 1, None, overwrite=False)
-    run_train(run.config(num_training_iterations=ITERATIONS), "cpu", 1, None, None)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
+    run_train(run.config(num_training_iterations=ITERATIONS), ON_CPU)
     return run
 
 
@@ -228,7 +229,7 @@ def test_another_transformation_model(trained: SmallRun, home: Path) -> None:
     shutil.copytree(trained.checkpoints, other.checkpoints)
     changed = home / "changed.npy"
     config = trained.config(trafo_model_path=str(changed), trafo_num_batches=5)
-    run_trafo(config, 1, str(trained.config().event_store), overwrite=False)
+    run_trafo(config, replace(ON_CPU, cache_dir=str(trained.config().event_store)), overwrite=False)
     text = other.config_file.read_text()
     path = trained.config().trafo.trafo_model_path
     other.config_file.write_text(text.replace(str(path), str(changed)))

@@ -270,7 +270,7 @@ def test_groups_of_nodes_that_do_not_work_out(max_out, parts):
     options = {"fc_sizes": [64, -1], "max_out_size_list": max_out}
     with pytest.raises(ModelError) as error:
         parse_fc_settings("fc_settings", options, 3)
-    for part in ["fc_settings.max_out_size_list", *parts]:
+    for part in ["fc_settings", "max_out_size_list", *parts]:
         assert part in str(error.value)
 
 

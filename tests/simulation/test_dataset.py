@@ -195,7 +195,7 @@ class TestCommand:
             ("flavor: nux", r"'flavor' is 'nux'.*'nutau'"),
             ("\nenergy: 5", r":2: 'energy' is 5"),
             ("energy: [10, 1]", r"two rising numbers"),
-            ("time_bins: [a]", r":1: 'time_bins' is 'a'"),
+            ("time_bins: [a]", r":1: 'time_bins.0' is 'a'"),
             ("[1, 2]", r"must hold lines of 'key: value'"),
             ("events_per_file: 0", r"give at least 1"),
         ],

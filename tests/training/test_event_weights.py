@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from event_files import random_events
-from small_run import SmallRun, make_small_run
+from small_run import ON_CPU, SmallRun, make_small_run
 
 from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
@@ -42,8 +42,8 @@ def run(tmp_path: Path) -> SmallRun:
 def train(run: SmallRun, **overrides: Any) -> dict[str, torch.Tensor]:
     """Train anew on one thread; returns the state at the end."""
     if not Path(run.config().trafo.trafo_model_path).exists():
-        run_trafo(run.config(), 1, None, overwrite=False)
-    assert run_train(run.config(**overrides), "cpu", 1, None, None) == 0
+        run_trafo(run.config(), ON_CPU, overwrite=False)
+    assert run_train(run.config(**overrides), ON_CPU) == 0
     checkpoint = load_latest(run.checkpoints)
     assert checkpoint is not None
     return dict(checkpoint.tensors)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from event_files import random_events, write_events
 from safetensors.torch import load_file
-from small_run import SmallRun, make_small_run, run_of, start
+from small_run import ON_CPU, SmallRun, make_small_run, run_of, start
 
 from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
@@ -24,12 +24,12 @@ from dnn_reco.training.metrics import BatchMetrics
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     """Data, transformation model and event store, to be shared by runs with paths of their own."""
     run = make_small_run(tmp_path_factory.mktemp("prepared"))
-    run_trafo(run.config(), 1, None, overwrite=False)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
     return run
 
 
 def train(run: SmallRun, **overrides: object) -> int:
-    return run_train(run.config(**overrides), "cpu", 1, None, None)
+    return run_train(run.config(**overrides), ON_CPU)
 
 
 def final_state(run: SmallRun) -> dict[str, torch.Tensor]:
@@ -175,7 +175,7 @@ def test_no_nan_ever_from_labels_that_are_not_trained(tmp_path: Path) -> None:
         energy = events.labels["PrimaryEnergy"] * 10.0 ** np.arange(60.0).clip(max=30)
         labels = {**events.labels, "PrimaryEnergy": energy, "VertexX": np.full(60, 1e30)}
         write_events(path, replace(events, labels=labels))
-    run_trafo(run.config(), 1, None, overwrite=False)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
     train(run)
     for name, tensor in final_state(run).items():
         assert torch.isfinite(tensor.double()).all(), name

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_run import MODEL_KWARGS, SmallRun, make_small_run, run_of, start
+from small_run import MODEL_KWARGS, ON_CPU, SmallRun, make_small_run, run_of, start
 
 from dnn_reco.checkpoint_file import Checkpoint, load_latest
 from dnn_reco.commands.trafo import run_trafo
@@ -47,12 +47,12 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
         model_checkpoint_manager_kwargs={"max_to_keep": 100},
         label_weight_dict={"EnergyVisible": 1.0, "PrimaryAzimuth": 0.5, "PrimaryZenith": 0.25},
     )
-    run_trafo(run.config(), 1, None, overwrite=False)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
     return run
 
 
 def train(run: SmallRun, **overrides: object) -> None:
-    assert run_train(run.config(**overrides), "cpu", 1, None, None) == 0
+    assert run_train(run.config(**overrides), ON_CPU) == 0
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +268,7 @@ def test_another_loss_looks_for_the_best_anew(
     with caplog.at_level("INFO", "dnn_reco"):
         train(run, num_training_iterations=12, model_optimizer_dict=larger)
     assert losses(run)[12] > min(earlier.values())
-    assert "the best checkpoint is looked for anew" in caplog.text
+    assert "the search for the best checkpoint begins anew" in caplog.text
     assert load(run.checkpoints / "best").progress.iterations == 12
 
 

@@ -1,6 +1,5 @@
 """Opening event files, and the tables that hold one row an event."""
 
-import difflib
 import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from dnn_reco.data.file_events import EVENT_ID
 from dnn_reco.errors import DataError
+from dnn_reco.suggestions import did_you_mean
 
 Rows = NDArray[np.void]
 
@@ -90,7 +90,7 @@ def find_table(file: h5py.File, name: str, setting: str | None = None) -> h5py.D
         asked_by = f" (given by '{setting}')" if setting else ""
         there = _table_names(file)
         raise DataError(
-            f"'{file.filename}' has no table '{name}'{asked_by}.{_nearest(name, there)} "
+            f"'{file.filename}' has no table '{name}'{asked_by}.{did_you_mean(name, there)} "
             f"Tables in the file: {', '.join(there) or 'none'}"
         )
     _require_filters(table)
@@ -103,11 +103,6 @@ def _is_table(node: object) -> bool:
 
 def _table_names(file: h5py.File) -> list[str]:
     return [name for name, node in file.items() if _is_table(node)]
-
-
-def _nearest(name: str, there: Sequence[str]) -> str:
-    nearest = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
-    return f" Did you mean '{nearest[0]}'?" if nearest else ""
 
 
 def _require_filters(table: h5py.Dataset) -> None:
@@ -138,7 +133,7 @@ def require_columns(table: h5py.Dataset, columns: Sequence[str]) -> None:
     if missing:
         raise DataError(
             f"{describe(table)} has no column {', '.join(map(repr, missing))}."
-            f"{_nearest(missing[0], there)} Its columns: {', '.join(there)}"
+            f"{did_you_mean(missing[0], there)} Its columns: {', '.join(there)}"
         )
 
 

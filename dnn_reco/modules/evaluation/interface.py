@@ -14,23 +14,19 @@ from dnn_reco.nn.interface import LabelKeys, Prediction
 
 
 class EvaluationBatch(Protocol):
-    """Events, and what the network predicts for them: all labels, trained or not."""
+    """A batch of B events with the prediction of all its labels, trained or not."""
 
     @property
     def batch(self) -> TensorBatch:
-        """Hits, true labels [B, L], misc data [B, M] and weights of B events."""
+        """Hits, true labels [B, L], misc data [B, M] and weights of the events."""
 
     @property
     def prediction(self) -> Prediction:
-        """Labels and uncertainties [B, L], in physical units and transformed."""
+        """Predicted labels and uncertainties [B, L], in physical units and transformed."""
 
 
-@dataclass(frozen=True)
-class PredictedBatch:
-    """Earlier name, for annotations in users' functions."""
-
-    batch: TensorBatch
-    prediction: Prediction
+PredictedBatch = EvaluationBatch
+"""The former name."""
 
 
 @dataclass(frozen=True)
