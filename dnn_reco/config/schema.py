@@ -349,7 +349,7 @@ class BiasedSelection(SettingsGroup):
     )
 
 
-class Training(SettingsGroup):
+class TrainingGroup(SettingsGroup):
     """How long to train, and what happens on the way."""
 
     title = "Training"
@@ -482,7 +482,7 @@ GROUPS: dict[str, type[SettingsGroup]] = {
     "labels": Labels,
     "event_weights": EventWeights,
     "biased_selection": BiasedSelection,
-    "training": Training,
+    "training": TrainingGroup,
     "trafo": Trafo,
     "model": Model,
 }

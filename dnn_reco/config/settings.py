@@ -25,7 +25,7 @@ from dnn_reco.config.schema import (
     Model,
     OptimizerSettings,
     Trafo,
-    Training,
+    TrainingGroup,
     extra_of,
     missing_key,
 )
@@ -67,7 +67,7 @@ training, trafo, model
     labels: Labels
     event_weights: EventWeights
     biased_selection: BiasedSelection
-    training: Training
+    training: TrainingGroup
     trafo: Trafo
     model: Model
     extra: Mapping[str, Any]
