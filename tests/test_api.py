@@ -31,7 +31,7 @@ SIGNATURES = {
     "plot_event": "(hits, event, charge_feature, time_feature)",
 }
 TYPES = {
-    *("Columns", "Config", "EventTable", "Hits"),
+    *("NamedColumns", "EventTable", "Hits"),
     *("PredictionTable", "Reconstructor", "TrainedModel"),
 }
 ERRORS = {"ConfigError", "DataError", "DnnRecoError", "ModelError", "TrainingError"}
@@ -75,6 +75,11 @@ def test_public_names_and_signatures() -> None:
         assert str(plain) == expected, name
     with pytest.raises(AttributeError, match="no attribute 'open_event'"):
         dnn_reco.open_event  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_overview_lists_the_functions() -> None:
+    overview = re.findall(r"^(\w+) {2,}\S", str(dnn_reco.__doc__), re.MULTILINE)
+    assert set(overview) == SIGNATURES.keys() | {"Reconstructor"}
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
