@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.data.event_table import data_frame
 from dnn_reco.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -63,3 +68,8 @@ class PredictionTable:
                 columns[name] = self.labels[:, i]
                 columns[f"{name}_{'log_' if log else ''}uncertainty"] = self.uncertainty[:, i]
         return columns
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Ids, where known, and all columns as a pandas DataFrame, one row per event."""
+        ids = {} if self.ids is None else {n: self.ids[n] for n in self.ids.dtype.names or ()}
+        return data_frame({**ids, **self.columns()})

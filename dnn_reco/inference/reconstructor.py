@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from dnn_reco.data.hit_batch import HitBatch
-from dnn_reco.data.hits import Hits
+from dnn_reco.data.hits import Hits, join_hits
 from dnn_reco.errors import DataError
 from dnn_reco.inference.prediction_table import PredictionTable
 from dnn_reco.inference.trained_model import TrainedModel
@@ -87,25 +87,13 @@ def batches_of(chunks: Iterable[Hits], batch_size: int) -> Iterator[Hits]:
         waiting.append(chunk)
         num_waiting += chunk.num_events
         if num_waiting >= batch_size:
-            joined = joined_hits(waiting)
+            joined = join_hits(waiting)
             stop = num_waiting - num_waiting % batch_size
             for start in range(0, stop, batch_size):
                 yield joined.part(start, start + batch_size)
             waiting, num_waiting = [joined.part(stop, num_waiting)], num_waiting - stop
     if num_waiting > 0:
-        yield joined_hits(waiting)
-
-
-def joined_hits(parts: Sequence[Hits]) -> Hits:
-    """The events of several hits one after the other."""
-    if len(parts) == 1:
-        return parts[0]
-    num_hits = np.concatenate([np.diff(hits.offsets) for hits in parts])
-    return Hits(
-        np.concatenate([[0], np.cumsum(num_hits)]),
-        np.concatenate([hits.dom for hits in parts]),
-        np.concatenate([hits.features for hits in parts]),
-    )
+        yield join_hits(waiting)
 
 
 def mix(tables: Sequence[PredictionTable], spec: NetworkSpec) -> PredictionTable:
