@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from small_run import ON_CPU, SmallRun, make_small_run
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -32,3 +33,15 @@ def golden_network(shared_data: Path) -> Path:
 def numu_file(shared_data: Path) -> Path:
     """32 real neutrino simulation events."""
     return shared_data / "real_nugen" / "NuMu_medium_00000001.hdf5"
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    """A run of four iterations, for tests that only read it."""
+    from dnn_reco.commands.trafo import run_trafo
+    from dnn_reco.commands.train import run_train
+
+    run = make_small_run(tmp_path_factory.mktemp("trained_run"))
+    run_trafo(run.config(), ON_CPU, overwrite=False)
+    run_train(run.config(num_training_iterations=4), ON_CPU)
+    return run

@@ -1,4 +1,4 @@
-"""`compare`: train several configs on the same events for as long, and evaluate them alike."""
+"""`compare`: train several configs on the same events for as long, and compare the networks."""
 
 from __future__ import annotations
 
@@ -10,20 +10,15 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dnn_reco.commands.evaluate import check_ensemble, compare_on_held_out
 from dnn_reco.commands.trafo import make_transformation
 from dnn_reco.commands.train import report_end
 from dnn_reco.config import Config
 from dnn_reco.errors import ConfigError, TrainingError
 from dnn_reco.evaluation.comparison_report import TrainingCost
-from dnn_reco.evaluation.held_out import (
-    TrainedModel,
-    check_comparable,
-    check_ensemble,
-    evaluate,
-    open_held_out,
-    trained_by,
-)
+from dnn_reco.evaluation.held_out_events import check_same_events, open_held_out_events
 from dnn_reco.files import temporary_beside
+from dnn_reco.inference.trained_model import TrainedModel, load_trained_model
 from dnn_reco.nn.device import choose_device
 from dnn_reco.run_options import RunOptions
 from dnn_reco.training.comparison import (
@@ -80,7 +75,7 @@ class CompareSettings:
 
 
 def run_compare(configs: Sequence[Config], settings: CompareSettings) -> int:
-    """Train all configs with equal budgets, evaluate them, and tell; returns the exit code."""
+    """Train all configs with equal budgets and compare them; returns the exit code."""
     if world_size() > 1:
         raise ConfigError("compare runs in one process: start it without torchrun")
     runs = make_runs(
@@ -93,12 +88,12 @@ def run_compare(configs: Sequence[Config], settings: CompareSettings) -> int:
     _import_slow_modules()
     try:
         held_out = [
-            open_held_out(
+            open_held_out_events(
                 run.config(), run.files("test_data_file"), run.cache_dir, settings.options.threads
             )
             for run in runs
         ]
-        check_comparable(names, held_out, settings.ensemble)
+        check_same_events(names, held_out, settings.ensemble)
         check_budget(settings.out, settings.seconds, settings.options.iterations)
         for run in runs:
             _log.info("\nPreparing %s", run.name)
@@ -109,11 +104,10 @@ def run_compare(configs: Sequence[Config], settings: CompareSettings) -> int:
             if code is not None:
                 return code
         device = choose_device(settings.options.device)
-        trained = [trained_by(run.fixed_config(), run.name, device, 1) for run in runs]
-        costs = [_effort(run, each) for run, each in zip(runs, trained, strict=True)]
-        evaluate(
-            trained, costs, held_out, settings.ensemble, settings.options.threads, settings.out
-        )
+        models = [load_trained_model(run.fixed_config(), device, name=run.name) for run in runs]
+        costs = {run.name: _cost(run, model) for run, model in zip(runs, models, strict=True)}
+        threads = settings.options.threads
+        compare_on_held_out(models, costs, held_out, settings.ensemble, threads, settings.out)
     except KeyboardInterrupt:
         _log.info("Stopped. What is trained so far is kept; the same command goes on from there.")
     return 0
@@ -179,11 +173,11 @@ def _train(run: ComparisonRun, settings: CompareSettings) -> int | None:
     return None if trainer.stopped_by is None else code
 
 
-def _effort(run: ComparisonRun, trained: TrainedModel) -> TrainingCost:
+def _cost(run: ComparisonRun, model: TrainedModel) -> TrainingCost:
     config = run.fixed_config()
     return TrainingCost(
         iterations=config.training.num_training_iterations,
         num_events=config.training.num_training_iterations * config.general.batch_size,
         seconds=run.seconds,
-        num_weights=trained.num_weights,
+        num_weights=model.num_weights,
     )

@@ -1,4 +1,4 @@
-"""A counter-based random number generator: one random number for each hit, event, …
+"""A counter-based random number generator: a random number for each hit, event or other item.
 
 Each number is a function of a key and a counter, which identifies for example a hit of a batch. It
 does not depend on which others are drawn, in which order, or in which process. Keys come from

@@ -1,11 +1,14 @@
-"""The device that networks run on."""
+"""The device that networks run on, and bringing values back from it."""
 
 from __future__ import annotations
 
 import os
 from textwrap import shorten
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from dnn_reco.errors import ConfigError
 
@@ -36,6 +39,11 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} ({device})"
     return f"CPU, {torch.get_num_threads()} thread(s)"
+
+
+def as_array(values: Tensor) -> NDArray[np.float64]:
+    """A tensor on any device as a NumPy array of float64."""
+    return values.detach().double().cpu().numpy()
 
 
 def compute_deterministically() -> None:

@@ -17,6 +17,9 @@ from torch import Tensor
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.transform import TransformationModel
 
+Hits = HitBatch
+"""Older name, for users' own networks."""
+
 
 @dataclass(frozen=True)
 class LabelKeys:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from dnn_reco.config.value_types import Allowed, WholeNumber
-from dnn_reco.data.features import SPEED_OF_FIRST_LIGHT
 from dnn_reco.data.hit_batch import HitBatch
+from dnn_reco.detector.constants import SPEED_OF_FIRST_LIGHT
 from dnn_reco.detector.geometry import NUM_DOMS, NUM_DOMS_PER_STRING, dom_positions, string_and_om
 from dnn_reco.detector.grid import NUM_MAIN_STRINGS
 from dnn_reco.errors import ModelError

@@ -18,7 +18,7 @@ from dnn_reco.simulation.particles import ParticleSettings
 from dnn_reco.suggestions import nearest
 
 RECORD = "simulation.json"
-"""Name of the file in a data set's folder that tells how it was made."""
+"""Name of the file in a data set's folder that holds its settings."""
 
 MAX_SEED = 2**63 - 1
 
@@ -108,16 +108,16 @@ def claim_folder(folder: Path, settings: SimulationSettings) -> None:
         If the folder holds events that were made otherwise.
     """
     path = folder / RECORD
-    wanted = json.loads(json.dumps(asdict(settings)))
+    current = json.loads(json.dumps(asdict(settings)))
     if not path.exists():
-        write_atomically(path, json.dumps(wanted, indent=2).encode() + b"\n")
+        write_atomically(path, json.dumps(current, indent=2).encode() + b"\n")
         return
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         differences = [
-            f"{key} is {found.get(key)} there, {wanted.get(key)} now"
-            for key in {**found, **wanted}
-            if found.get(key) != wanted.get(key)
+            f"{key} is {found.get(key)} there, {current.get(key)} now"
+            for key in {**found, **current}
+            if found.get(key) != current.get(key)
         ]
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(

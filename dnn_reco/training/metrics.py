@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from dnn_reco.evaluation import metrics
+from dnn_reco.evaluation.metrics import mean, pull_metrics, residual_metrics
 from dnn_reco.modules.loss.interface import Truth
+from dnn_reco.nn.device import as_array
 from dnn_reco.nn.interface import Prediction
 
 
@@ -55,24 +55,20 @@ def batch_metrics(
     truth: Truth,
     residual_trafo: Tensor,
 ) -> BatchMetrics:
-    """Scores of a batch from what the network and the losses said."""
+    """Metrics of a batch from its prediction and losses."""
     residual, uncertainty = as_array(residual_trafo), as_array(prediction.uncertainty_trafo)
+    measured = residual_metrics(residual) | pull_metrics(residual / uncertainty)
     return BatchMetrics(
-        {name: (float(loss), float(total)) for name, (loss, total) in losses.items()},
-        metrics.root_mean_square(residual).value,
-        metrics.standard_deviation(residual / uncertainty).value,
-        metrics.mean(residual).value,
-        metrics.mean(as_array(truth.labels)).value,
-        as_array(prediction.labels_trafo),
-        as_array(truth.labels_trafo),
-        uncertainty,
-        as_array(label_loss),
+        losses={name: (float(loss), float(total)) for name, (loss, total) in losses.items()},
+        rmse=measured["rmse"].value,
+        pull=measured["pull"].value,
+        bias=measured["bias"].value,
+        mean=mean(as_array(truth.labels)).value,
+        predicted=as_array(prediction.labels_trafo),
+        true=as_array(truth.labels_trafo),
+        uncertainty=uncertainty,
+        label_loss=as_array(label_loss),
     )
-
-
-def as_array(values: Tensor) -> NDArray[np.float64]:
-    """A tensor as an array of float64."""
-    return values.detach().double().cpu().numpy()
 
 
 def trained_labels(names: Sequence[str], trained: np.ndarray) -> list[tuple[str, int]]:

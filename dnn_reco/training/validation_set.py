@@ -20,11 +20,11 @@ from dnn_reco.data.hit_batch import TensorBatch
 from dnn_reco.data.loader import EventWeightFunction, to_tensors
 from dnn_reco.data.sampling import EventOrder
 from dnn_reco.evaluation import metrics
-from dnn_reco.evaluation.directions import direction_columns, opening_angle_degrees
 from dnn_reco.evaluation.metrics import ValueWithError
+from dnn_reco.nn.device import as_array
 from dnn_reco.nn.interface import LabelKeys
 from dnn_reco.training.loss_inputs import LossInputs
-from dnn_reco.training.metrics import as_array, trained_labels
+from dnn_reco.training.metrics import trained_labels
 from dnn_reco.training.objectives import Objective
 
 # Events predicted together, or those of a training batch if these are more: small batches leave a
@@ -69,7 +69,7 @@ def read_validation_set(
         How many of them to take, at most.
     batch_size
         Events of a batch in training.
-    weigh
+    event_weights
         Gives the weights of the events; None: all weigh the same.
     """
     num_events = min(num_events, len(events))
@@ -88,7 +88,7 @@ def read_validation_set(
 
 
 def measure_digest(events: str, objectives: Sequence[Objective], weights: Tensor) -> str:
-    """Digest of all that the total loss depends on besides the network.
+    """Digest of all that the total loss depends on, except the network.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ class ValidationMetrics:
 def measure(
     loss_inputs: LossInputs, objectives: Sequence[Objective], weights: Tensor, keys: LabelKeys
 ) -> ValidationMetrics:
-    """Compute the scores of the validation set.
+    """Metrics of the validation set.
 
     Errors of losses come from a jackknife over 20 groups of events, as a loss need not be a mean
     over events; for all else see :mod:`dnn_reco.evaluation.metrics`. Event weights count in losses
@@ -172,7 +172,7 @@ def measure(
 
     Parameters
     ----------
-    outcome
+    loss_inputs
         Prediction and truth of all its events.
     objectives
         The optimizers, with their losses.
@@ -184,10 +184,8 @@ def measure(
     names = loss_inputs.context.label_names
     trained = trained_labels(names, weights.cpu().numpy() > 0)
     columns = [column for _, column in trained]
-    true, predicted = (
-        loss_inputs.truth.labels[:, columns],
-        loss_inputs.prediction.labels[:, columns],
-    )
+    true = as_array(loss_inputs.truth.labels[:, columns])
+    predicted = as_array(loss_inputs.prediction.labels[:, columns])
     residual = as_array(loss_inputs.context.residual_trafo[:, columns])
     pull = residual / as_array(loss_inputs.prediction.uncertainty_trafo[:, columns])
     label_losses = _label_losses(loss_inputs, objectives)
@@ -199,14 +197,11 @@ def measure(
         label_names=tuple(name for name, _ in trained),
         columns=tuple(columns),
         label_loss=_measured(label_losses[..., columns].sum(axis=1)),
-        rmse=metrics.root_mean_square(residual),
-        width_68=metrics.central_width(residual),
-        bias=metrics.mean(residual),
-        pull=metrics.standard_deviation(pull),
-        pull_68=metrics.central_width(pull),
         opening_angles=dict(_opening_angles(true, predicted, [name for name, _ in trained], keys)),
-        true=as_array(true),
-        predicted=as_array(predicted),
+        true=true,
+        predicted=predicted,
+        **metrics.residual_metrics(residual),
+        **metrics.pull_metrics(pull),
     )
 
 
@@ -226,9 +221,9 @@ def _measured(samples: NDArray[np.float64]) -> ValueWithError:
 
 
 def _opening_angles(
-    true: Tensor, predicted: Tensor, names: Sequence[str], keys: LabelKeys
+    true: NDArray[np.float64], predicted: NDArray[np.float64], names: Sequence[str], keys: LabelKeys
 ) -> Iterator[tuple[str, tuple[ValueWithError, ValueWithError]]]:
-    for columns in direction_columns(names, keys):
-        angle = opening_angle_degrees(true, predicted, columns)
+    for columns in metrics.direction_columns(names, keys):
+        angle = metrics.angle_metrics(metrics.opening_angle_degrees(true, predicted, columns))
         suffix = "_vector" if len(columns) == 3 else ""
-        yield suffix, (metrics.mean(angle), metrics.quantile(angle, 0.5))
+        yield suffix, (angle["mean"], angle["50"])

@@ -21,7 +21,8 @@ from small_reference_model import (
 from small_run import MODEL_KWARGS
 
 from dnn_reco.errors import ModelError
-from dnn_reco.inference.model_folder import TrainedModel, load_model_folder, write_model_folder
+from dnn_reco.inference.model_folder import load_model_folder, write_model_folder
+from dnn_reco.inference.trained_model import TrainedModel
 from dnn_reco.tf_import.importer import ImportedModel, import_reference
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from tiny_network import tiny
 from dnn_reco.checkpoint_file import Checkpoint, load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
-from dnn_reco.inference.trained_model import trained_network
+from dnn_reco.inference.trained_model import load_trained_model
 from dnn_reco.training.ema import ExponentialMovingAverage
 
 DECAY = 0.8
@@ -72,7 +72,7 @@ def test_it_is_the_weighted_mean_of_the_weights_of_all_iterations(run: SmallRun)
 def test_it_predicts(run: SmallRun) -> None:
     checkpoint = load_latest(run.checkpoints)
     assert checkpoint is not None
-    network = trained_network(run.config(), CPU)
+    network = load_trained_model(run.config(), CPU).network
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, checkpoint.section("ema")[name]), name
 
@@ -81,7 +81,7 @@ def test_it_is_validated_and_the_training_does_not_notice(run: SmallRun) -> None
     """The validation of iteration 5 came after six updates, as the last checkpoint."""
     predicted = seen["validated"]
     with torch.no_grad():
-        prediction = trained_network(run.config(), CPU)(predicted.batch.hits)
+        prediction = load_trained_model(run.config(), CPU).network(predicted.batch.hits)
     assert torch.equal(prediction.labels_trafo, predicted.prediction.labels_trafo)
 
 
@@ -95,7 +95,7 @@ def test_the_weights_themselves_are_as_without_it(run: SmallRun, tmp_path: Path)
     assert not without.section("ema")
     for name, tensor in without.section("network").items():
         assert torch.equal(tensor, with_it.section("network")[name]), name
-    network = trained_network(plain, CPU)
+    network = load_trained_model(plain, CPU).network
     assert torch.equal(network.state_dict()["prediction"], without.tensors["network/prediction"])
 
 

@@ -43,7 +43,7 @@ def _draw(
     label: Callable[[TableEntry], str],
     scale: str,
 ) -> None:
-    """One colour for each label; entries with an empty label are left out."""
+    """One colour for each label; entries with an empty label are skipped."""
     panel.set_title(title, fontsize="medium")
     panel.set_yscale(scale)
     labels = [label(entry) for entry in entries]

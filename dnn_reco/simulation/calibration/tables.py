@@ -261,7 +261,7 @@ def _track_distance(tables: dict[str, Any], tracks: pd.DataFrame, light: Light) 
 def _pairs(
     num_events: int, near: Callable[[int], NDArray[np.bool_]]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Event [m] and DOM index [m] of all pairs; `near` tells an event's mask [5160] of DOMs."""
+    """Event [m] and DOM index [m] of all pairs; `near` returns an event's mask [5160] of DOMs."""
     doms = [np.flatnonzero(near(event)) for event in range(num_events)]
     return np.repeat(np.arange(num_events), [len(dom) for dom in doms]), np.concatenate(doms)
 
@@ -317,7 +317,7 @@ def _time_entries(
             continue
         ours = _weighted_quantiles(residual[chosen], weight[chosen])
         for q, there, here in zip(QUANTILES, reference[name], ours, strict=True):
-            # Near zero, a ratio tells nothing: a few ns are the resolution.
+            # Near zero a ratio is meaningless: a few ns are the resolution.
             if there > 10:
                 table = f"{kind}: residual time, {name.replace('_', ' ')}"
                 entries.append(
