@@ -43,7 +43,9 @@ def test_it_passes_the_check(config: Path, data_home: Path) -> None:
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_it_says_how_to_run_it_and_ends_as_its_schedule_does(config: Path, data_home: Path) -> None:
+def test_its_comments_show_how_to_run_it_and_its_schedule_ends_with_it(
+    config: Path, data_home: Path
+) -> None:
     head = config.read_text().split("\n\n")[0]
     assert head.startswith("# Run it") and f"dnn-reco train $CONFIG_DIR/{config.name}" in head
     loaded = load_config([written_for(config, data_home)], {})

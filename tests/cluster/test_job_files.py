@@ -40,7 +40,7 @@ def condor_settings(text: str) -> dict[str, str]:
     return dict(line.split(" = ", 1) for line in lines[:-1])
 
 
-def test_slurm_gets_what_was_asked_for() -> None:
+def test_slurm_gets_the_requested_resources() -> None:
     text = text_of("slurm", "train.sh", replace(JOB, options={"partition": "gpu"}))
     assert text.startswith("#!/bin/bash\n")
     assert set(sbatch_options(text)) >= {
@@ -55,7 +55,7 @@ def test_slurm_gets_what_was_asked_for() -> None:
     }
 
 
-def test_htcondor_gets_what_was_asked_for() -> None:
+def test_htcondor_gets_the_requested_resources() -> None:
     options = {"+WantGPULab": "true", "requirements": "(OpSysMajorVer == 9)"}
     settings = condor_settings(text_of("htcondor", "train.sub", replace(JOB, options=options)))
     assert (
@@ -72,7 +72,7 @@ def test_htcondor_gets_what_was_asked_for() -> None:
     )
 
 
-def test_without_gpu_and_time_none_is_asked_for() -> None:
+def test_without_gpu_and_time_none_is_requested() -> None:
     job = replace(JOB, resources=Resources(cpus=1, gpus=0, memory=512, seconds=None))
     assert "gpu" not in text_of("slurm", "train.sh", job)
     assert "--time" not in text_of("slurm", "train.sh", job)
@@ -164,7 +164,7 @@ def test_line_breaks_are_refused(change: dict[str, object]) -> None:
         ("htcondor", "my rank", "no name of a setting of condor_submit"),
     ],
 )
-def test_options_that_cannot_be(cluster: str, name: str, message: str) -> None:
+def test_invalid_options(cluster: str, name: str, message: str) -> None:
     with pytest.raises(ClusterError, match=message):
         job_files(cluster, replace(JOB, options={name: "1"}))
 
@@ -177,7 +177,7 @@ def test_amounts_of_memory(text: str, megabytes: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "8", "GB", "8 kB", "-1 GB", "0 GB", "8 GB or more"])
-def test_texts_that_are_no_amount_of_memory(text: str) -> None:
+def test_invalid_amounts_of_memory(text: str) -> None:
     with pytest.raises(ClusterError, match="write '8 GB'"):
         parse_memory(text)
 
@@ -191,6 +191,6 @@ def test_times(text: str, seconds: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "24", "0h", "1.5h", "h", "12h1d", "24:00:00", "5m"])
-def test_texts_that_are_no_time_for_a_job(text: str) -> None:
+def test_invalid_times(text: str) -> None:
     with pytest.raises(ClusterError, match="--time"):
         parse_time(text)

@@ -131,7 +131,7 @@ def test_contradictions_name_both_lines(write: WriteConfig) -> None:
     assert f"'loss_class' ({path}:9) says 'a.b'" in text
 
 
-def test_half_of_a_pair(write: WriteConfig) -> None:
+def test_one_key_of_a_pair_alone(write: WriteConfig) -> None:
     path = write(
         "model_file: f\n"
         "evaluation_name: g\n"
@@ -145,13 +145,13 @@ def test_half_of_a_pair(write: WriteConfig) -> None:
     assert f"{path}:3: 'loss_file' has 2 entries, but 'loss_name' 1" in text
 
 
-def test_wrong_older_values_are_found_where_they_stand(write: WriteConfig) -> None:
+def test_wrong_older_values_are_located_where_they_are_written(write: WriteConfig) -> None:
     path = write("batch_size: 8\n\nkeep_probability_list:\n  - 0.9\n  - 1.5\n")
     with pytest.raises(ConfigError, match=f"{path}:5: 'model_kwargs.keep_prob_conv' is 1.5"):
         load_config([path])
 
 
-def test_origins_tell_the_key_as_written(production_style: Path) -> None:
+def test_origins_contain_the_key_as_written(production_style: Path) -> None:
     origins = load_config([production_style]).origins
     lines = production_style.read_text(encoding="utf-8").splitlines()
     for newer, older in {

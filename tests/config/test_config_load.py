@@ -17,7 +17,7 @@ def message(*paths: Path, **overrides: object) -> str:
     return str(caught.value)
 
 
-def test_production_style_is_read_wholly(production_style: Path) -> None:
+def test_production_style_is_read_completely(production_style: Path) -> None:
     config = load_config([production_style])
 
     assert config.name == "production_style"
@@ -134,7 +134,7 @@ def test_override_wins_over_the_older_spelling(write: WriteConfig) -> None:
         '"../logs/\n    {unique_name}/\n    end"',
     ],
 )
-def test_blanks_of_continued_lines_leave_no_trace(write: WriteConfig, value: str) -> None:
+def test_blanks_of_continued_lines_are_removed(write: WriteConfig, value: str) -> None:
     path = write(f"unique_name: net\nlog_path: {value}\n")
     assert load_config([path]).general.log_path == "../logs/net/end"
 
@@ -220,7 +220,7 @@ def test_files_that_are_no_config(write: WriteConfig, tmp_path: Path) -> None:
     assert f"{tagged}:1: not valid YAML at column" in message(tagged)
 
 
-def test_all_problems_are_told_at_once(write: WriteConfig) -> None:
+def test_all_problems_are_reported_at_once(write: WriteConfig) -> None:
     path = write(
         "batch_size: many\nsave_frequency: -5\nlabel_weight_dict: {Energy: heavy}\n"
         "log_path: '{nothing}'\nfloat_precision: float16\n"
@@ -309,7 +309,7 @@ def test_empty_values_mean_not_set(write: WriteConfig) -> None:
         config.require("trafo_model_path")
 
 
-def test_missing_keys_are_told_when_they_are_needed(write: WriteConfig) -> None:
+def test_missing_keys_are_reported_when_they_are_needed(write: WriteConfig) -> None:
     path = write("training_data_file: '*.hdf5'\n")
     config = load_config([path])
     config.require("training_data_file", "batch_size")

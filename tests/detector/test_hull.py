@@ -84,7 +84,7 @@ coordinate = st.floats(-900, 900)
 
 @settings(max_examples=60, deadline=None)
 @given(st.tuples(coordinate, coordinate, coordinate), st.floats(-1, 1), st.floats(0, 6.28))
-def test_crossing_is_where_a_walker_finds_it(
+def test_crossing_agrees_with_steps_along_the_line(
     start: tuple[float, float, float], cosine: float, phi: float
 ) -> None:
     sine = np.sqrt(1 - cosine**2)

@@ -37,7 +37,7 @@ def minus_two_log_densities(events: Events) -> list[list[float]]:
     return rows
 
 
-def test_each_label_has_the_density_that_suits_it() -> None:
+def test_each_label_has_the_density_of_its_kind() -> None:
     events = random_events(40)
     terms = torch.tensor(minus_two_log_densities(events), dtype=torch.float64)
     found = evaluate(negative_log_likelihood, events).loss
@@ -96,12 +96,12 @@ def check(*trained: str, keys: LabelKeys = KEYS) -> None:
     check_special_labels(negative_log_likelihood, "the loss", keys, LABELS, trained)
 
 
-def test_the_direction_is_trained_as_a_whole_or_not_at_all() -> None:
+def test_the_direction_is_trained_completely_or_not_at_all() -> None:
     check("energy")
     check("energy", "dir_x", "dir_y", "dir_z")
     check("dir_x", "dir_y", "dir_z", "zenith", "azimuth")
     check("zenith", keys=LabelKeys(zenith="zenith", dir_x="dir_x", dir_y="dir_y"))
     with pytest.raises(ConfigError, match=r"labels \['dir_z'\] have weight 0, but dir_x, dir_y"):
         check("dir_x", "dir_y")
-    with pytest.raises(ConfigError, match=r"\['dir_x', 'dir_y', 'dir_z'\] .* zenith, azimuth by"):
+    with pytest.raises(ConfigError, match=r"\['dir_x', 'dir_y', 'dir_z'\] .* zenith, azimuth with"):
         check("energy", "zenith")

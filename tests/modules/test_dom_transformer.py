@@ -77,7 +77,7 @@ def test_the_order_of_hits_does_not_matter(network: DomTransformer) -> None:
 
 
 @torch.no_grad()
-def test_events_do_not_see_each_other(network: DomTransformer) -> None:
+def test_events_are_independent(network: DomTransformer) -> None:
     """Alone, an event is in a group without padding, or with other padding."""
     hits = hits_of(COUNTS)
     together = network(hits)
@@ -88,7 +88,9 @@ def test_events_do_not_see_each_other(network: DomTransformer) -> None:
 
 
 @torch.no_grad()
-def test_grouping_does_not_matter(network: DomTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bucketing_does_not_change_predictions(
+    network: DomTransformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hits = hits_of(COUNTS)
     expected = network(hits)
     for share, num_buckets in ((0.0, 1), (1.0, 10), (0.5, 4)):
@@ -168,7 +170,7 @@ def test_every_feature_is_read() -> None:
 
 
 @torch.no_grad()
-def test_the_brightest_doms_are_read() -> None:
+def test_events_are_truncated_to_the_doms_of_highest_charge() -> None:
     network = trained(max_tokens=30)
     hits = hits_of([100, 20, 31])
     prediction = network(hits)
@@ -184,7 +186,7 @@ def test_the_brightest_doms_are_read() -> None:
     assert_same(everything(by_hand), prediction)
 
 
-def test_of_equally_bright_doms_the_same_are_read_in_any_order() -> None:
+def test_truncation_of_equal_charges_does_not_depend_on_the_order_of_hits() -> None:
     network = trained(max_tokens=10)
     hits = hits_of([40])
     hits.features[:, 0] = 1.0
@@ -266,7 +268,7 @@ def test_the_seed_decides_the_initial_weights_alone() -> None:
         ),
     ],
 )
-def test_mistakes_are_told(kwargs: dict[str, object], messages: list[str]) -> None:
+def test_wrong_settings_are_errors(kwargs: dict[str, object], messages: list[str]) -> None:
     with pytest.raises(ModelError) as error:
         DomTransformer(network_spec(), **kwargs)
     assert all(message in str(error.value) for message in messages), str(error.value)
@@ -286,7 +288,7 @@ def test_older_names_of_settings() -> None:
         DomTransformer(spec, augmentation=both)
 
 
-def test_what_features_mean() -> None:
+def test_roles_of_features() -> None:
     nine = FeatureRoles.of(9, "auto", "auto", "auto")
     assert (nine.times, nine.scaling, nine.charges) == ((3, 4, 5, 6, 7), (0, 1, 2), (0,))
     three = FeatureRoles.of(3, "auto", "auto", "auto")
@@ -303,7 +305,7 @@ def test_what_features_mean() -> None:
 
 
 @torch.no_grad()
-def test_looks_after_several_turns_are_one_density() -> None:
+def test_test_time_rotations_are_mixed_to_one_density() -> None:
     """Compared with the moments of the six predictions, turned back by hand."""
     spec, hits = network_spec(), hits_of([30, 5, 80])
     plain, turning = trained(spec), trained(spec, test_time_rotations=6)
@@ -324,13 +326,13 @@ def test_looks_after_several_turns_are_one_density() -> None:
     assert_same(trained(spec, test_time_rotations=1)(hits), plain(hits))
 
 
-def test_turns_need_a_direction() -> None:
+def test_rotations_need_a_direction() -> None:
     spec = made_up_spec(("energy",), LabelKeys(), [5.0], [2.0])
     with pytest.raises(ModelError, match="test_time_rotations: the labels have no direction"):
         DomTransformer(spec, test_time_rotations=6)
 
 
-def test_bfloat16_loses_few_digits(network: DomTransformer) -> None:
+def test_bfloat16_is_accurate_enough(network: DomTransformer) -> None:
     hits = hits_of(COUNTS)
     exact, coarse = network(hits), predictor(network, in_bfloat16=True)(hits)
     for name, tensor in vars(exact).items():

@@ -211,9 +211,7 @@ def test_event_weights_act_as_repeated_events(name):
     weights=st.lists(st.sampled_from([0.0, 1e-12, 0.5, 3.0, 1e12]), min_size=2, max_size=6),
     factor=st.sampled_from([1e-3, 1e5]),
 )
-def test_an_event_of_weight_0_is_as_good_as_absent_and_only_ratios_of_weights_count(
-    name, weights, factor
-):
+def test_events_of_weight_0_are_ignored_and_only_ratios_of_weights_matter(name, weights, factor):
     loss, events = LOSSES[name], random_events(len(weights), seed=3)
     column = torch.tensor(weights, dtype=torch.float64)[:, None]
     result = evaluate(loss, events, column)
@@ -230,7 +228,7 @@ def test_an_event_of_weight_0_is_as_good_as_absent_and_only_ratios_of_weights_co
         torch.testing.assert_close(scaled.loss, result.loss)
 
 
-def test_the_page_of_losses_tells_of_each():
+def test_the_page_of_losses_describes_each():
     page = (Path(__file__).parents[2] / "docs" / "reference" / "losses.md").read_text()
     for name in LOSSES:
         module, _, function = name.partition(".")

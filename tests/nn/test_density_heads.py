@@ -119,7 +119,7 @@ def test_classes_are_probabilities() -> None:
     assert (prediction.logits[:, others] == 0).all()
 
 
-def test_a_turned_event_has_its_direction_turned_back() -> None:
+def test_the_direction_of_a_rotated_event_is_rotated_back() -> None:
     network, events, known = heads_and_events(spec_of())
     turn = torch.linspace(0, 6, 50, dtype=torch.float64)
     plain, turned = network(events, known), network(events, known, turn)
@@ -156,7 +156,7 @@ def test_without_special_labels_all_are_gaussian() -> None:
     torch.testing.assert_close(prediction.labels_trafo[:, others], expected)
 
 
-def test_gradient_of_the_direction_does_not_vanish_where_nothing_is_known_yet() -> None:
+def test_gradient_of_the_direction_does_not_vanish_for_an_unknown_direction() -> None:
     """-κ cos ψ of a vector of length 1e-4, by the vector: minus the true direction."""
     network, _, _ = heads_and_events(spec_of())
     events = torch.zeros(1, 12, dtype=torch.float64)
@@ -171,7 +171,7 @@ def test_gradient_of_the_direction_does_not_vanish_where_nothing_is_known_yet() 
     torch.testing.assert_close(gradient, -true)
 
 
-def test_mistakes_are_told() -> None:
+def test_wrong_settings_are_errors() -> None:
     with pytest.raises(ModelError, match=r"logarithm of 'zenith', which belongs to the direction"):
         DensityHeads(spec_of(log="zenith"), 4, {})
     with pytest.raises(ModelError, match=r"\['p_track'\] begin with 'p_'"):

@@ -64,7 +64,7 @@ def sigmas(kappa: float, energy: float = 0.3, length: float = 2.0) -> Tensor:
     )
 
 
-def test_one_network_alone_says_the_same() -> None:
+def test_an_ensemble_of_one_network_predicts_the_same() -> None:
     torch.manual_seed(1)
     network = DomTransformer(SPEC, dtype="float64").eval()
     hits = some_hits()
@@ -142,7 +142,7 @@ def test_probabilities_are_averaged() -> None:
     assert said.uncertainty[0, TRACK] == pytest.approx(math.sqrt(0.55 * 0.45))
 
 
-def test_opposite_opinions_are_no_direction() -> None:
+def test_opposite_directions_have_large_uncertainties() -> None:
     """The uncertainty says so, and all is finite."""
     members = [Says(opinion(z, a), sigmas(100.0)) for z, a in ((0.5, 1.0), (math.pi - 0.5, 4.14))]
     said = Ensemble(members, SPEC)(some_hits(1))
@@ -159,7 +159,7 @@ def test_mean_cosine_and_its_inverse(kappa: float) -> None:
     assert float(fisher_concentration(mean_cosine(given))) == pytest.approx(kappa, rel=1e-6)
 
 
-def test_certain_opinions_add_their_squared_distances() -> None:
+def test_sharp_predictions_add_their_squared_distances() -> None:
     """For small angles 1/κ is the mean of 1/κ and of half the squared distance."""
     vectors = torch.stack([opinion(1.0, a)[:, VECTOR] for a in (1.0, 1.002)])
     kappas = (4e4, 1e5)
@@ -170,7 +170,7 @@ def test_certain_opinions_add_their_squared_distances() -> None:
     assert 1 / float(kappa) == pytest.approx(expected, rel=1e-3)
 
 
-def test_a_short_vector_has_little_say() -> None:
+def test_a_short_vector_has_little_weight() -> None:
     """A network without a norm says "I do not know" by a vector near 0."""
     certain, unsure = opinion(1.0, 2.0)[:, VECTOR], 0.01 * opinion(2.5, 5.0)[:, VECTOR]
     sigma = torch.full((1, 3), 0.57, dtype=torch.float64)

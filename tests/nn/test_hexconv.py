@@ -106,7 +106,7 @@ def test_corners_get_no_weight_and_each_weight_one_place():
     num_rotations=st.sampled_from([2, 3, 4, 5, 6, 12]),
 )
 @settings(deadline=None)
-def test_a_rotation_keeps_the_sum_of_each_weight_and_60_degrees_turn_the_kernel(
+def test_a_rotation_keeps_the_sum_of_each_weight_and_60_degrees_rotate_the_kernel(
     size, orientation, num_rotations
 ):
     orientation %= size
@@ -137,7 +137,7 @@ def test_weights_between_two_cells_are_shared_by_distance():
     assert shares[second[0] + 1, second[1] + 1, weight_of_first_cell] == pytest.approx(0.5)
 
 
-def test_only_the_legacy_form_leaves_out_a_weight():
+def test_only_the_legacy_form_omits_a_weight():
     ours, legacy = (rotations(2, 0, 6, legacy=legacy) for legacy in (False, True))
     assert ours[0].sum(dim=0).tolist() == [1] * 7
     assert legacy[0].sum(dim=0).tolist() == [1, 1, 1, 1, 2, 0, 1]

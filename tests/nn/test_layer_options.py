@@ -31,7 +31,7 @@ HEXAGON = {"method_list": "hex_convolution", "num_filters_list": [2], "activatio
 
 
 @pytest.mark.parametrize(("size", "orientation"), [(2, 0), (2, 1), (3, 0), (3, 1), (3, 2), (4, 0)])
-def test_turning_the_input_by_60_degrees_turns_the_output(size, orientation):
+def test_rotating_the_input_by_60_degrees_rotates_the_output(size, orientation):
     """With the same weights from channel to channel, rotation r + 1 sees what r saw before."""
     options = {
         **HEXAGON,
@@ -85,7 +85,7 @@ def test_zero_out_needs_a_grid_whose_strings_are_known():
         conv_layers(options, 2, (6, 6, 5))
 
 
-def test_batch_normalisation_has_statistics_of_its_own_at_each_position():
+def test_batch_normalisation_has_separate_statistics_at_each_position():
     norm = BatchNorm((3, 2), torch.float64)
     with torch.no_grad():
         norm.scale.copy_(torch.rand(3, 2) + 0.5)
@@ -174,7 +174,7 @@ def test_activations_have_finite_gradients_far_out(name):
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
-def test_weights_of_activations_have_their_place_at_each_position():
+def test_activations_have_separate_weights_at_each_position():
     options = {"num_filters_list": [2], "filter_size_list": [[1, 3]], "activation_list": "prelu"}
     layer = conv_layers(options, 3, (1, 6))[0]
     assert layer.act.slope_weight.shape == (1, 6, 2)
@@ -188,7 +188,7 @@ def test_weights_of_activations_have_their_place_at_each_position():
 
 
 @pytest.mark.parametrize(("shape", "channels"), [((1, 12), 3), ((4, 4, 6), 3)])
-def test_locally_connected_layers_see_their_own_place_alone(shape, channels):
+def test_locally_connected_layers_have_separate_kernels_at_each_position(shape, channels):
     options = {
         "num_filters_list": [2],
         "filter_size_list": [[1] * (len(shape) - 1) + [3]],

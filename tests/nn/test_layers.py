@@ -250,7 +250,7 @@ BASE = {"num_filters_list": [3, 3], "filter_size_list": [[2, 0, 3], [2, 0, 3]]}
         ({"pooling_typ_list": "avg"}, ["'pooling_typ_list'", "Did you mean 'pooling_type_list'"]),
     ],
 )
-def test_what_cannot_be_done_is_an_error_with_block_option_and_layer(changes, parts):
+def test_unsupported_options_name_block_option_and_layer(changes, parts):
     options = {**BASE, "method_list": "hex_convolution", **changes}
     with pytest.raises(ModelError) as error:
         parse_conv_settings("conv_ic78_settings", options, 3)
@@ -266,7 +266,7 @@ def test_what_cannot_be_done_is_an_error_with_block_option_and_layer(changes, pa
         ([True, None], ["layer 1 of 2", "True"]),
     ],
 )
-def test_groups_of_nodes_that_do_not_work_out(max_out, parts):
+def test_maxout_groups_that_do_not_divide_the_nodes(max_out, parts):
     options = {"fc_sizes": [64, -1], "max_out_size_list": max_out}
     with pytest.raises(ModelError) as error:
         parse_fc_settings("fc_settings", options, 3)

@@ -43,7 +43,7 @@ def outputs_and_gradients(
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_bfloat16_is_used_and_loses_few_digits(small_spec: NetworkSpec, training: bool) -> None:
+def test_bfloat16_is_used_and_is_accurate_enough(small_spec: NetworkSpec, training: bool) -> None:
     network = GeneralIC86CNN(small_spec, **KWARGS)
     network.train(training)
     hits = some_hits(small_spec)
@@ -58,7 +58,7 @@ def test_bfloat16_is_used_and_loses_few_digits(small_spec: NetworkSpec, training
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_what_follows_the_grid_is_one_graph(small_spec: NetworkSpec, training: bool) -> None:
+def test_all_that_follows_the_grid_is_one_graph(small_spec: NetworkSpec, training: bool) -> None:
     """PyTorch can translate it as a whole, and it stays the same; without a compiler for C."""
     network = GeneralIC86CNN(small_spec, **KWARGS)
     network.train(training)

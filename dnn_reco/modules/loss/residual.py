@@ -1,4 +1,4 @@
-"""What losses compare: residuals, and which labels take part."""
+"""Residuals, and masking of labels that are not trained."""
 
 from dataclasses import fields, replace
 
@@ -18,7 +18,7 @@ def residual_trafo(prediction_trafo: Tensor, truth_trafo: Tensor, period: Tensor
         Transformed labels [B, L].
     period
         Period of each label in transformed units [L], inf where there is none. Residuals beyond
-        half a period are brought to the other side by one period.
+        half a period are shifted by one period towards 0.
     """
     residual = prediction_trafo - truth_trafo
     period = period.to(residual.dtype)
@@ -29,17 +29,17 @@ def residual_trafo(prediction_trafo: Tensor, truth_trafo: Tensor, period: Tensor
 def mask_untrained(
     prediction: Prediction, truth: Truth, trained: Tensor, true_needed: Tensor | None = None
 ) -> tuple[Prediction, Truth]:
-    """Replace whatever untrained labels hold by constants.
+    """Replace predictions and true values of untrained labels by constants.
 
-    Losses of these labels are finite then, and their gradients 0, even where a prediction or a
-    true label is not a number.
+    Losses of these labels are then finite, and their gradients 0, even where a prediction or a true
+    label is NaN.
 
     Parameters
     ----------
     trained
         Whether each label has a weight [L], bool.
     true_needed
-        Whether the true value of each label is kept in physical units though it is not trained
+        Whether the true value of each label is kept in physical units even if it is not trained
         [L], bool: losses of other labels need it. None: of no label.
     """
     kept = trained if true_needed is None else trained | true_needed
