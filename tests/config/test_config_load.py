@@ -152,8 +152,8 @@ def test_placeholders_that_cannot_be_filled(write: WriteConfig) -> None:
     text = message(path)
     assert f"{path}:2: the placeholder '{{uniqe_name}}' of 'log_path'" in text
     assert "the nearest is 'unique_name'" in text
-    assert "'model_kwargs' holds {'x': 1}, which cannot stand inside a text" in text
-    assert "fills itself: model_checkpoint_path -> mine -> model_checkpoint_path" in text
+    assert "'model_kwargs' holds {'x': 1}, which cannot be part of a text" in text
+    assert "it refers to itself: model_checkpoint_path -> mine -> model_checkpoint_path" in text
 
 
 def test_the_length_of_the_training_in_a_schedule(write: WriteConfig) -> None:
@@ -343,11 +343,11 @@ def test_unknown_keys_are_kept_with_a_warning(write: WriteConfig) -> None:
     assert config.extra == {"batch_sise": 8, "my_own": {"a": [1, 2]}}
     warnings = [notice.text for notice in config.notices if notice.level == "warning"]
     assert len(warnings) == 4
-    assert f"{path}:1: nobody knows the key 'batch_sise'" in warnings[0]
+    assert f"{path}:1: unknown key 'batch_sise'" in warnings[0]
     assert "nearest known key is 'batch_size'" in warnings[0]
-    assert f"{path}:3: nobody knows the key 'biased_fracton'" in warnings[2]
+    assert f"{path}:3: unknown key 'biased_fracton'" in warnings[2]
     assert "nearest known key is 'biased_fraction'" in warnings[2]
-    assert f"{path}:5: nobody knows the key 'l2_regularisation'" in warnings[3]
+    assert f"{path}:5: unknown key 'l2_regularisation'" in warnings[3]
 
 
 def test_pool_keys_have_an_effect_only_with_biased_selection(write: WriteConfig) -> None:

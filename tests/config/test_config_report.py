@@ -67,7 +67,7 @@ def test_check_finds_plugins_files_and_missing_keys(write: WriteConfig, tmp_path
     assert "'dnn_reco.detector.grid' has no 'main_aray'" in report.text
     assert "ok       data_handler_label_class: dnn_reco.detector.grid.main_array" in report.text
     assert "the key 'model_optimizer_dict' is not set" in report.text
-    assert "nobody knows the key 'nobody_knows'" in report.text
+    assert "unknown key 'nobody_knows'" in report.text
 
 
 def test_check_of_a_complete_config(write: WriteConfig, tmp_path: Path) -> None:

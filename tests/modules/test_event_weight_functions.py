@@ -66,7 +66,7 @@ def test_event_selection_weight_with_missing_settings() -> None:
     without = {k: v for k, v in SELECTION.items() if k != "event_weights_num_nugen_files"}
     with pytest.raises(ConfigError, match="needs the key 'event_weights_num_nugen_files'"):
         event_selection_weight(truth, misc, without)
-    with pytest.raises(ConfigError, match="names none: set event_weights_corsika_keys"):
+    with pytest.raises(ConfigError, match="none is configured: set event_weights_corsika_keys"):
         event_selection_weight(truth, misc, {})
     with pytest.raises(ConfigError, match=r"Available: none\. Add .* misc_load_dict"):
         event_selection_weight(truth, misc_columns(torch.zeros(3, 0), ()), SELECTION)
@@ -98,7 +98,7 @@ def test_nersc_gnn_weight_of_signal_and_background() -> None:
         nersc_gnn_weight(label_columns(torch.zeros(4, 0), ()), misc, config)
 
 
-def test_missing_columns_are_errors_that_list_the_available_ones() -> None:
+def test_columns_by_name_and_missing_ones() -> None:
     _, misc = columns(a=[1.0, 2.0], b=[3.0, 4.0])
     assert misc.names == ("a", "b")
     assert len(misc) == 2

@@ -202,7 +202,7 @@ def test_no_process_goes_on_alone(tmp_path: Path) -> None:
     assert "Traceback" not in log.read_text()
 
 
-def test_wrong_settings_are_errors(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run = prepared(tmp_path / "run", batch_size=2)
     assert run_processes(3, command(run)) == 1
     message = capfd.readouterr().err
