@@ -19,7 +19,7 @@ class CGroups:
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "cgroup"
-        self.own = folder / "own_groups"
+        self.own = folder / "process_groups"
         self.root.mkdir()
         self.own.write_text("")
 

@@ -41,14 +41,15 @@ def load_with_stages(
 ) -> tuple[Config, tuple[Config, ...]]:
     """Load the config of a whole training, and that of each of its `training_stages`.
 
-    In each stage its keys replace those of the files, and `num_training_iterations` counts the
-    iterations until its end. Without stages the only one is the config of the files. The files are
-    read once.
+    In each stage its keys replace those of the files, and `num_training_iterations` is the total
+    number of iterations until its end. Without stages the only one is the config of the files. The
+    files are read once.
 
     Parameters
     ----------
     paths, overrides
-        As for :func:`load_config`; iterations among the overrides cut the stages short.
+        As for :func:`load_config`; `num_training_iterations` among the overrides ends the stages
+        early.
 
     Raises
     ------

@@ -148,7 +148,7 @@ def test_sbatch_reads_the_value_of_an_option_unchanged(value: str) -> None:
     ],
 )
 def test_line_breaks_are_refused(change: dict[str, object]) -> None:
-    with pytest.raises(ClusterError, match="cannot stand in the files of a job"):
+    with pytest.raises(ClusterError, match="cannot be used in the files of a job"):
         replace(JOB, **change)  # type: ignore[arg-type]
 
 
@@ -157,11 +157,11 @@ def test_line_breaks_are_refused(change: dict[str, object]) -> None:
     [
         ("slurm", "cpus-per-task", "set twice"),
         ("slurm", "signal", "set twice"),
-        ("slurm", "my partition", "no name of a setting of sbatch"),
-        ("slurm", "-p", "no name of a setting of sbatch"),
+        ("slurm", "my partition", "not a valid name of a setting of sbatch"),
+        ("slurm", "-p", "not a valid name of a setting of sbatch"),
         ("htcondor", "Request_CPUs", "set twice"),
         ("htcondor", "on_exit_remove", "set twice"),
-        ("htcondor", "my rank", "no name of a setting of condor_submit"),
+        ("htcondor", "my rank", "not a valid name of a setting of condor_submit"),
     ],
 )
 def test_invalid_options(cluster: str, name: str, message: str) -> None:

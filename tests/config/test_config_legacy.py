@@ -141,7 +141,7 @@ def test_one_key_of_a_pair_alone(write: WriteConfig) -> None:
         load_config([path])
     text = str(caught.value)
     assert f"{path}:1: 'model_file' is set without 'model_name'" in text
-    assert f"{path}:2: 'evaluation_name' is given without 'evaluation_file'" in text
+    assert f"{path}:2: 'evaluation_name' is set without 'evaluation_file'" in text
     assert f"{path}:3: 'loss_file' has 2 entries, but 'loss_name' 1" in text
 
 
