@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, newest first, damaged ones named."""
+"""Checkpoints: atomic writing, newest first, error messages for damaged ones."""
 
 import json
 from dataclasses import replace

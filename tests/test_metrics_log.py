@@ -1,4 +1,4 @@
-"""metrics.jsonl: whole lines of JSON, none of iterations that will be done again."""
+"""metrics.jsonl: complete lines of JSON, none of iterations that will be repeated."""
 
 import json
 import math

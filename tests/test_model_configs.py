@@ -18,7 +18,7 @@ CONFIGS = sorted((Path(__file__).parents[1] / "configs" / "models").glob("*.yaml
 
 @pytest.fixture(scope="module")
 def data_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with simulated events where the configs look for them."""
+    """A folder with simulated events at the paths of the configs."""
     home = tmp_path_factory.mktemp("home")
     settings = SimulationSettings(energy=(1e4, 1e5), margin=0, seed=3)
     data = home / "training_data" / "datasets" / "11883"

@@ -1,4 +1,4 @@
-"""`parity/network.py` on the shared golden files, and on copies that are not right."""
+"""`parity/network.py` on the shared golden files, and on modified copies."""
 
 import shutil
 import subprocess

@@ -44,7 +44,7 @@ def random_events(num_events: int, seed: int = 1) -> tuple[NDArray, NDArray, NDA
     counts = rng.integers(0, 400, num_events)
     event = np.repeat(np.arange(num_events), counts)
     dom = np.concatenate([np.sort(rng.choice(5160, count, replace=False)) for count in counts])
-    # times with a large offset and a small spread: what cancels in a careless variance
+    # times with a large offset and a small spread: cancellation in a naive variance
     features = np.stack([rng.gamma(0.5, 20, len(dom)), 9.5e3 + rng.normal(size=len(dom))], axis=1)
     labels = np.stack(
         [

@@ -1,4 +1,4 @@
-"""The files of a job: what they ask for, and that no text can change their meaning."""
+"""The files of a job: requested resources, and quoting of all texts."""
 
 import re
 import shlex
@@ -29,7 +29,7 @@ def text_of(cluster: str, name: str, job: Job = JOB) -> str:
 
 
 def sbatch_options(text: str) -> list[str]:
-    """What sbatch reads: its quotes are those of shlex's POSIX mode."""
+    """A text as sbatch parses it: its quoting is that of shlex's POSIX mode."""
     lines = [line for line in text.splitlines() if line.startswith("#SBATCH")]
     return [option for line in lines for option in shlex.split(line)[1:]]
 
@@ -99,7 +99,7 @@ def test_which_jobs_leave_the_queue_of_htcondor(
     expression = condor_settings(text_of("htcondor", "train.sub"))["on_exit_remove"]
     python = expression.replace("&&", "and").replace("||", "or")
     python = re.sub(r"!(?!=)", "not ", python)
-    # HTCondor keeps what an earlier run left: here one that had saved, and one that was stopped.
+    # HTCondor keeps files of an earlier run: here of one that had saved, and of one stopped.
     for earlier_code, earlier_signal in ((85, 15), (0, 9)):
         attributes = {
             "ExitBySignal": signal is not None,
@@ -120,7 +120,7 @@ def test_any_name_reaches_the_command_unchanged(cluster: str, word: str, blank: 
     script = text_of(
         cluster, "train.sh", replace(job, folder=Path("/jobs") / name.replace("/", ""))
     )
-    # the log of the job is not writable here: what the command prints goes to stream 3
+    # the log of the job is not writable here: the output of the command goes to stream 3
     script = re.sub(r"^exec >>.*$", "", script, flags=re.MULTILINE)
     result = subprocess.run(
         ["bash", "-c", f"{{ {script}\n}} 3>&1"], capture_output=True, check=True

@@ -1,4 +1,4 @@
-"""Reading, merging, placeholders, and what is said when that fails."""
+"""Reading, merging and placeholders of config files, and their error messages."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_learning_rate_schedule_becomes_settings(production_style: Path) -> None
 
 
 def test_a_pattern_that_is_listed_twice(write: WriteConfig) -> None:
-    """Production configs do so to weigh samples, which has no effect here."""
+    """Production configs do so to weight samples, which has no effect here."""
     text = "training_data_file: [a/*.hdf5, b/*.hdf5, a/*.hdf5]\ntest_data_file: [a/*.hdf5]\n"
     (notice,) = load_config([write(text)]).notices
     assert notice.level == "warning"

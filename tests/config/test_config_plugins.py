@@ -1,4 +1,4 @@
-"""What users' own functions get: their names resolved, and the mapping they are called with."""
+"""Users' functions: import of their dotted names, and the config that is passed to them."""
 
 import pickle
 import sys

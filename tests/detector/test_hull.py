@@ -14,7 +14,7 @@ from dnn_reco.detector.hull import convex_hull, detector_hull, label_hull
 
 Array = NDArray[np.float64]
 
-# Corners of the published definition, counter-clockwise; (101.04, 412.79) of string 72 is left out,
+# Corners of the published definition, counter-clockwise; (101.04, 412.79) of string 72 is omitted,
 # since it lies inside the line between its neighbours.
 CORNERS = np.array(
     [

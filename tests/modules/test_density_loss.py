@@ -18,7 +18,7 @@ GAUSSIAN = [i for i in range(len(LABELS)) if i not in (*ANGLES, *DIRECTION, *CLA
 
 
 def minus_two_log_densities(events: Events) -> list[list[float]]:
-    """-2 ln p of each event and label, direction as a whole at its first component."""
+    """-2 ln p of each event and label, that of the direction at its first component."""
     rows = []
     for true, predicted, sigma in zip(
         events.true.tolist(), events.predicted.tolist(), events.sigma.tolist(), strict=True
@@ -85,7 +85,7 @@ def test_gradient_over_all_concentrations(exponent: float, psi: float) -> None:
     expected = torch.full((3,), -by_kappa * kappa**2 * sigma, dtype=torch.float64)
     cancelled = 2e-15 * kappa**2 * sigma * max(1, 1 / kappa)
     torch.testing.assert_close(result.sigma[0, DIRECTION], expected, rtol=1e-9, atol=cancelled)
-    # cos ψ of a vector that is normalised: only what is across it counts
+    # cos ψ of a normalised vector: only perpendicular components contribute
     across = true[0] - math.cos(psi) * predicted[0]
     torch.testing.assert_close(
         result.predicted[0, DIRECTION], by_cosine * across, rtol=1e-9, atol=1e-9 * kappa

@@ -1,4 +1,4 @@
-"""The transformer over hit DOMs: what its output may and may not depend on."""
+"""The transformer over hit DOMs: its invariances, settings and test-time augmentation."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def network_spec(num_bins: int = 9, normalize: bool = True) -> NetworkSpec:
 
 
 def hits_of(counts: list[int], num_bins: int = 9, seed: int = 5) -> HitBatch:
-    """Events with so many hits."""
+    """Events with these numbers of hits."""
     rng = np.random.default_rng(seed)
     num_hits = sum(counts)
     features = rng.exponential(3.0, (num_hits, num_bins)).astype(np.float32)
@@ -51,7 +51,7 @@ def assert_same(found: Prediction, expected: Prediction, events: slice = slice(N
 
 @torch.no_grad()
 def trained(spec: NetworkSpec | None = None, **kwargs: object) -> DomTransformer:
-    """A network all of whose weights do something: some begin with 0."""
+    """A network whose weights are all different from 0, unlike initially."""
     network = DomTransformer(spec or network_spec(), **SMALL, **kwargs).eval()
     generator = torch.Generator().manual_seed(11)
     for parameter in network.parameters():
@@ -78,7 +78,7 @@ def test_the_order_of_hits_does_not_matter(network: DomTransformer) -> None:
 
 @torch.no_grad()
 def test_events_are_independent(network: DomTransformer) -> None:
-    """Alone, an event is in a group without padding, or with other padding."""
+    """A single event is in a bucket without padding, or with different padding."""
     hits = hits_of(COUNTS)
     together = network(hits)
     for event in range(len(COUNTS)):
@@ -110,7 +110,7 @@ def test_layout_has_a_row_for_each_token_and_little_padding() -> None:
     rows = torch.cat([layout.summary, layout.hits])
     assert len(rows.unique()) == len(rows) == 256 + len(event)
     assert len(rows) <= layout.num_rows < 1.12 * len(rows)
-    # each event has consecutive rows, its summary first
+    # each event has consecutive rows, the summary token first
     assert torch.equal(
         layout.hits.diff()[event.diff() == 0], torch.ones(len(event) - 1).long()[event.diff() == 0]
     )
@@ -306,23 +306,25 @@ def test_roles_of_features() -> None:
 
 @torch.no_grad()
 def test_test_time_rotations_are_mixed_to_one_density() -> None:
-    """Compared with the moments of the six predictions, turned back by hand."""
+    """Compared with the moments of the six predictions, rotated back by hand."""
     spec, hits = network_spec(), hits_of([30, 5, 80])
-    plain, turning = trained(spec), trained(spec, test_time_rotations=6)
-    assert turning.state_dict().keys() == plain.state_dict().keys()
-    said = turning(hits)
-    looks = [plain._predict(hits, torch.full((3,), number * np.pi / 3)) for number in range(6)]
-    vectors = np.stack([look.labels[:, 1:4].double().numpy() for look in looks])
-    sigmas = np.stack([look.uncertainty[:, 1:4].double().numpy() for look in looks])
+    plain, augmented = trained(spec), trained(spec, test_time_rotations=6)
+    assert augmented.state_dict().keys() == plain.state_dict().keys()
+    prediction = augmented(hits)
+    parts = [plain._predict(hits, torch.full((3,), number * np.pi / 3)) for number in range(6)]
+    vectors = np.stack([part.labels[:, 1:4].double().numpy() for part in parts])
+    sigmas = np.stack([part.uncertainty[:, 1:4].double().numpy() for part in parts])
     assert np.abs(vectors - vectors[0]).max() > 0.01  # the network is not the same on all sides
     kappa = 2 / (sigmas**2).sum(axis=2, keepdims=True)
     mean = (vectors * (1 / np.tanh(kappa) - 1 / kappa)).mean(axis=0)
     expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-    np.testing.assert_allclose(said.labels[:, 1:4].numpy(), expected, atol=1e-5)
-    energy = np.stack([np.log1p(look.labels[:, 0].numpy()) for look in looks])
-    np.testing.assert_allclose(np.log1p(said.labels[:, 0].numpy()), energy.mean(axis=0), rtol=1e-4)
-    track = np.stack([look.labels[:, 6].numpy() for look in looks])
-    np.testing.assert_allclose(said.labels[:, 6].numpy(), track.mean(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(prediction.labels[:, 1:4].numpy(), expected, atol=1e-5)
+    energy = np.stack([np.log1p(part.labels[:, 0].numpy()) for part in parts])
+    np.testing.assert_allclose(
+        np.log1p(prediction.labels[:, 0].numpy()), energy.mean(axis=0), rtol=1e-4
+    )
+    track = np.stack([part.labels[:, 6].numpy() for part in parts])
+    np.testing.assert_allclose(prediction.labels[:, 6].numpy(), track.mean(axis=0), rtol=1e-4)
     assert_same(trained(spec, test_time_rotations=1)(hits), plain(hits))
 
 

@@ -86,7 +86,7 @@ def test_clipped_astroness_weights() -> None:
 
 
 def test_nersc_gnn_weight_of_signal_and_background() -> None:
-    """Smoothed labels of 0.05 and 0.95 tell as well."""
+    """Smoothed labels of 0.05 and 0.95 are classified, too."""
     config = {"nersc_gnn_weight_num_nugen_files": 100, "nersc_gnn_weight_num_corsika_files": 1000}
     truth, misc = columns(
         is_signal=[1.0, 0.0, 0.95, 0.05], nersc_gnn_info_weight=[1e-6, 1e-6, 2e-6, 2e-6]

@@ -215,7 +215,7 @@ def test_starting_cascades_event_by_event(tmp_path: Path) -> None:
 
 
 def test_lengths_and_distances_of_the_config(tmp_path: Path) -> None:
-    """Only the tables of the distances asked for are read; their order in the config is nothing."""
+    """Only the tables of these distances are read, whatever their order in the config."""
     tables = Tables(
         {
             "LabelsDeepLearning": {"Length": [10.0, 40.0], "p_starting": [1.0, 0.0]},

@@ -1,4 +1,4 @@
-"""A loss that cannot find its labels is told before anything is read."""
+"""Labels that a loss needs are checked before any event is read."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def check(loss, keys=KEYS, untrained=()):
 def test_valid_labels():
     for loss in (opening_angle, von_mises_fisher, track_pos_mse, focal_cross_entropy):
         check(loss)
-    check(mse, LabelKeys(), LABELS)  # looks for no label
+    check(mse, LabelKeys(), LABELS)  # needs no special label
     # only the true values of direction and time are needed to compare positions
     check(track_pos_gaussian, untrained=["dir_x", "dir_y", "dir_z", "vertex_time"])
     check(focal_cross_entropy, untrained=["p_track"])

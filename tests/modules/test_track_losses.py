@@ -1,4 +1,4 @@
-"""Track losses see how far a predicted vertex is from the true track, and nothing else."""
+"""Track losses depend only on the distance of the predicted vertex from the true track."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Random changes of hits: their statistics, and what they do not depend on."""
+"""Data augmentation of hits: its statistics, and its independence of order and processes."""
 
 import math
 
@@ -165,11 +165,11 @@ def test_a_rotation_by_60_degrees_maps_the_grid_of_strings_nearly_to_itself() ->
     inputs = HitInputs(9, MEANING, 2, torch.float64)
     strings = torch.arange(0, 78 * 60, 60)
     hits = HitBatch(78, torch.arange(78), strings, torch.ones(78, 9))
-    turn = torch.full((78,), math.pi / 3, dtype=torch.float64)
-    turned = inputs(hits, turn).hits[:, 9:12] * 500
+    angle = torch.full((78,), math.pi / 3, dtype=torch.float64)
+    rotated = inputs(hits, angle).hits[:, 9:12] * 500
     grid = torch.tensor(dom_positions()[strings])
-    torch.testing.assert_close(turned[:, 2], grid[:, 2])
+    torch.testing.assert_close(rotated[:, 2], grid[:, 2])
     inner = (grid[:, :2] - grid[35, :2]).norm(dim=1) < 260
-    apart = torch.cdist(turned[inner, :2], grid[:, :2]).min(dim=1).values
+    distance = torch.cdist(rotated[inner, :2], grid[:, :2]).min(dim=1).values
     assert inner.sum() > 15
-    assert apart.max() < 35  # strings are 125 m from each other
+    assert distance.max() < 35  # strings are 125 m from each other

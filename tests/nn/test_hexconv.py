@@ -20,8 +20,8 @@ from dnn_reco.nn.hexconv import (
 STEPS = [(0, 1), (1, 0), (1, -1), (0, -1), (-1, 0), (-1, 1)]
 
 
-def turned(cell):
-    """A cell turned by 60 degrees around (0, 0), the way the weights of rotated kernels go."""
+def rotated(cell):
+    """A cell rotated by 60 degrees around (0, 0), in the direction of rotated kernels."""
     a, b = cell
     return a + b, -a
 
@@ -48,7 +48,7 @@ def test_tips_are_six_cells_of_the_next_ring_60_degrees_apart(size, orientation)
     assert hexagon < cells
     assert len(tips) == 6
     assert tips < within(size)
-    assert {turned(tip) for tip in tips} == tips
+    assert {rotated(tip) for tip in tips} == tips
 
 
 def test_tips_lie_where_the_reference_has_them():
@@ -120,7 +120,7 @@ def test_a_rotation_keeps_the_sum_of_each_weight_and_60_degrees_rotate_the_kerne
         if num_rotations % 6 != 0 or later >= num_rotations:
             continue
         for a, b in within(middle):
-            new_a, new_b = turned((a, b))
+            new_a, new_b = rotated((a, b))
             np.testing.assert_allclose(
                 grid[later, new_a + middle, new_b + middle],
                 grid[rotation, a + middle, b + middle],

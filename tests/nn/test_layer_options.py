@@ -32,7 +32,7 @@ HEXAGON = {"method_list": "hex_convolution", "num_filters_list": [2], "activatio
 
 @pytest.mark.parametrize(("size", "orientation"), [(2, 0), (2, 1), (3, 0), (3, 1), (3, 2), (4, 0)])
 def test_rotating_the_input_by_60_degrees_rotates_the_output(size, orientation):
-    """With the same weights from channel to channel, rotation r + 1 sees what r saw before."""
+    """With equal weights from channel to channel, rotation r + 1 gives the rotated output of r."""
     options = {
         **HEXAGON,
         "filter_size_list": [[size, orientation, 2]],
@@ -48,18 +48,18 @@ def test_rotating_the_input_by_60_degrees_rotates_the_output(size, orientation):
         for b in range(-radius, radius + 1)
         if abs(a + b) <= radius
     ]
-    x, turned = torch.zeros(2, 1, width, width, 4, 3, dtype=torch.float64)
+    x, rotated = torch.zeros(2, 1, width, width, 4, 3, dtype=torch.float64)
     for a, b in cells:
         x[0, a + radius, b + radius] = torch.randn(4, 3, dtype=torch.float64)
-        # (a, b) -> (a + b, -a) is a turn by 60 degrees
-        turned[0, a + b + radius, -a + radius] = x[0, a + radius, b + radius]
+        # (a, b) -> (a + b, -a) is a rotation by 60 degrees
+        rotated[0, a + b + radius, -a + radius] = x[0, a + radius, b + radius]
     with torch.no_grad():
         in_out.copy_(in_out[:1].expand_as(in_out))
         layers[0].convolution.bias.fill_(0.3)
-        y, y_turned = (layers(each)[0].unflatten(-1, (6, 2)).numpy() for each in (x, turned))
+        y, y_rotated = (layers(each)[0].unflatten(-1, (6, 2)).numpy() for each in (x, rotated))
     for a, b in cells:
         before = y[a + radius, b + radius]
-        after = y_turned[a + b + radius, -a + radius]
+        after = y_rotated[a + b + radius, -a + radius]
         np.testing.assert_allclose(np.roll(after, -1, axis=1), before, atol=1e-12)
         assert np.abs(before).max() > 0
 
@@ -129,7 +129,7 @@ def test_max_out_is_the_largest_of_each_group():
     x = torch.randn(5, 7, dtype=torch.float64)
     nodes = (x @ layer.weight / math.sqrt(7) + layer.bias) / math.sqrt(2)
     largest = torch.stack([torch.maximum(nodes[:, j], nodes[:, j + 3]) for j in range(3)], dim=1)
-    # of the seven inputs every second, as far as there are outputs
+    # every second of the seven inputs, as many as there are outputs
     expected = x[:, [0, 2, 4]] + layer.residual_scale * largest
     torch.testing.assert_close(layer(x), expected)
     assert layers(x).shape == (5, 4)

@@ -80,7 +80,7 @@ def slow_convolution(x, taps, num_inputs, bias, shape, strides, dilation, paddin
 
 
 def neighbours(steps, orientation):
-    """Cells (a, b) of a hexagonal kernel, found by walking; tips as NETWORK.md lists them."""
+    """Cells (a, b) of a hexagonal kernel, found step by step; tips as NETWORK.md lists them."""
     reached = {(0, 0)}
     for _ in range(steps):
         moves = [(0, 1), (1, 0), (1, -1), (0, -1), (-1, 0), (-1, 1)]
@@ -188,7 +188,7 @@ def test_initial_weights_are_normal_cut_at_two_sigma():
     layer = build(options, 50, (12, 12))[0]
     weight = layer.convolution.weight.detach()
     assert weight.abs().max() <= 2
-    # standard deviation of the cut distribution: sqrt(1 - 4 φ(2) / (2 Φ(2) - 1))
+    # standard deviation of the truncated distribution: sqrt(1 - 4 φ(2) / (2 Φ(2) - 1))
     assert weight.std().item() == pytest.approx(0.8796, abs=0.005)
     assert weight.mean().item() == pytest.approx(0, abs=0.01)
     scale = layer.residual_scale.detach()

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the formulas of Keras, worked out by hand, and what a config may say."""
+"""Learning-rate schedules: the formulas of Keras, worked out by hand, and their settings."""
 
 import math
 from pathlib import Path
@@ -180,7 +180,7 @@ def test_a_boundary_belongs_to_the_earlier_schedule_and_later_ones_count_from_it
 
 
 # --------------------------------------------------------------------------------------------------
-# As a config says it
+# In a config
 # --------------------------------------------------------------------------------------------------
 # Warming up, a plateau, decay: as in configs of production.
 STAGES = {
