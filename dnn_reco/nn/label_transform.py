@@ -1,7 +1,7 @@
 """The transformation of labels and their uncertainties, on the device.
 
-All of it is computed in float64 and given back in the type of the input, as labels with logarithm
-span many orders of magnitude.
+It is computed in float64 and returned in the type of the input, as labels with logarithm span many
+orders of magnitude.
 """
 
 import math
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dnn_reco.transform import TransformationModel
 
 _MAX_EXPONENT = 60.0
-# The logarithm ends at -1; labels at or below count as just above.
+# The logarithm diverges at -1; labels at or below are clamped to just above.
 _MIN_LOG_ARGUMENT = -1 + 1e-6
 
 
