@@ -173,8 +173,8 @@ def test_interesting_events_that_come_back_are_preferred_again(many: EventDatase
     source = selection(many, "label_less", RANK, 0.0)
     trained(source, 300)
     balance = source.balance
-    source.plan = replace(
-        source.plan, criteria=(SelectionCriterion("label_equal", column(many, RARE), 1.0),)
+    source.settings = replace(
+        source.settings, criteria=(SelectionCriterion("label_equal", column(many, RARE), 1.0),)
     )
     trained(source, 70)  # what was chosen before
     events = trained(source, 40).ravel()
