@@ -23,6 +23,7 @@ BRANCH = {
     "activation_list": "elu",
     "use_residual_list": True,
 }
+MODEL_CLASS = "dnn_reco.modules.models.general_IC86_cnn.GeneralIC86CNN"
 MODEL_KWARGS = {
     "keep_prob_dom": 0.9,
     "keep_prob_fc": 0.9,
@@ -117,7 +118,7 @@ def make_small_run(folder: Path, num_events: int = 60, **changes: object) -> Sma
         "num_training_iterations": 60,
         "validation_frequency": 20,
         "save_frequency": 30,
-        "model_class": "dnn_reco.modules.models.general_IC86_cnn.GeneralIC86CNN",
+        "model_class": MODEL_CLASS,
         "model_kwargs": MODEL_KWARGS,
         "model_checkpoint_path": str(run.checkpoints),
         "model_optimizer_dict": {

@@ -13,7 +13,8 @@ import pytest
 import torch
 from event_files import Events, random_events, write_events
 from ruamel.yaml import YAML
-from small_run import make_small_run
+from small_run import MODEL_CLASS, MODEL_KWARGS, make_small_run
+from tiny_network import tiny
 from workspace import Result, invoke
 
 from dnn_reco.checkpoint_file import Checkpoint, load_latest
@@ -42,6 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("compare")
     make_small_run(
         folder,
+        **tiny(),
         label_weight_dict={"EnergyVisible": 1.0, **dict.fromkeys(DIRECTION, 1.0)},
         label_pid_keys=["p_starting", "p_entering", "p_is_track"],
         test_data_file=[str(folder / "test.hdf5")],
@@ -346,6 +348,8 @@ def test_one_budget_is_needed(contest: Contest, budget: tuple[str, ...]) -> None
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
 def test_stopping_and_going_on(contest: Contest, number: signal.Signals, code: int) -> None:
+    for name in ("a", "b"):  # a network that takes its time
+        contest.write(name, model_class=MODEL_CLASS, model_kwargs=MODEL_KWARGS)
     line = [sys.executable, "-m", "dnn_reco", "compare", "a.yaml", "b.yaml", *OPTIONS]
     command = [*line, "--iterations", "80"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

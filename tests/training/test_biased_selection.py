@@ -18,7 +18,7 @@ import torch
 from event_files import random_events, write_events
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from small_run import MODEL_KWARGS, SmallRun, make_small_run
+from small_run import MODEL_CLASS, MODEL_KWARGS, SmallRun, make_small_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_network import tiny
 
@@ -488,8 +488,7 @@ def test_selection_can_be_switched_on_and_changed_later(
 
 def test_marks_are_made_without_a_trace_in_the_network(prepared: SmallRun) -> None:
     """In evaluation mode, from labels in both units; azimuth angles are compared across 2π."""
-    cnn = "dnn_reco.modules.models.general_IC86_cnn.GeneralIC86CNN"
-    config = prepared.config(model_class=cnn, model_kwargs=MODEL_KWARGS)
+    config = prepared.config(model_class=MODEL_CLASS, model_kwargs=MODEL_KWARGS)
     transformation = load_transformation(Path(config.trafo.trafo_model_path))
     spec = network_spec(config, transformation)
     network = make_network(config, spec, torch.device("cpu"))
