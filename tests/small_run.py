@@ -1,13 +1,19 @@
 """A whole training on a small scale: data files, a config, and a network of a few weights."""
 
+import itertools
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from event_files import random_events, write_events
 from ruamel.yaml import YAML
+from torch import nn
 
 from dnn_reco.config import Config, load_config
 
@@ -145,6 +151,23 @@ def run_of(prepared: SmallRun, folder: Path) -> SmallRun:
         text = text.replace(str(prepared.folder / name), str(folder / name))
     run.config_file.write_text(text)
     return run
+
+
+@contextmanager
+def signal_while_training(
+    network: type[nn.Module], calls: int, number: signal.Signals
+) -> Iterator[None]:
+    """Send this process a signal in the n-th forward pass of the networks of a class."""
+    forward, count = network.forward, itertools.count(1)
+
+    def interrupted(self: nn.Module, *inputs: object) -> object:
+        if next(count) == calls:
+            os.kill(os.getpid(), number)
+        return forward(self, *inputs)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(network, "forward", interrupted)
+        yield
 
 
 def start(run: SmallRun, *options: str) -> subprocess.Popen[str]:

@@ -95,7 +95,8 @@ def test_grouping_does_not_matter(network: DomTransformer, monkeypatch: pytest.M
         layout = bucket_by_length(hits.event, hits.num_events, torch.float32, share)
         assert len(layout.groups) == num_groups
         monkeypatch.setattr(
-            "dnn_reco.modules.models.dom_transformer.bucket_by_length", lambda *_, layout=layout: layout
+            "dnn_reco.modules.models.dom_transformer.bucket_by_length",
+            lambda *_, layout=layout: layout,
         )
         assert_same(network(hits), expected)
 

@@ -14,9 +14,9 @@ SCRIPT = Path(__file__).with_name("distributed_script.py")
 
 def launch(num_ranks: int, folder: Path) -> list[dict[str, torch.Tensor]]:
     folder.mkdir()
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_ranks}"]
     subprocess.run(
-        [*command, f"--nproc_per_node={num_ranks}", str(SCRIPT), str(folder)],
+        [sys.executable, *(torchrun if num_ranks > 1 else []), str(SCRIPT), str(folder)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=True,
         capture_output=True,
