@@ -10,6 +10,17 @@ A first session in Python::
     predictions = predict(model, events.hits)
     predictions["EnergyVisible"], events.labels["EnergyVisible"]
 
+====================  ==============================================================
+open_events           events of files: hits, labels, misc data (NumPy, or pandas)
+simulate_events       the same from the simulation
+plot_event            an event display
+densify               dense arrays (n, 10, 10, 60, F) and (n, 8, 60, F)
+load_config           a config from its YAML files
+load_model            a trained model from a config or a model folder
+predict               labels and uncertainties of events, as named columns
+Reconstructor         the same as tensors, or for events that do not fit into memory
+====================  ==============================================================
+
 Importing the package is cheap: nothing heavy (torch, matplotlib, tensorboard) is loaded before it
 is needed.
 """
@@ -30,8 +41,7 @@ if TYPE_CHECKING:
         predict,
         simulate_events,
     )
-    from dnn_reco.config import Config
-    from dnn_reco.data.event_table import Columns, EventTable
+    from dnn_reco.data.event_table import EventTable, NamedColumns
     from dnn_reco.data.hits import Hits
     from dnn_reco.inference.prediction_table import PredictionTable
     from dnn_reco.inference.reconstructor import Reconstructor
@@ -45,8 +55,7 @@ _MODULES = {
     "plot_event": "api",
     "predict": "api",
     "simulate_events": "api",
-    "Columns": "data.event_table",
-    "Config": "config",
+    "NamedColumns": "data.event_table",
     "EventTable": "data.event_table",
     "Hits": "data.hits",
     "PredictionTable": "inference.prediction_table",
@@ -55,14 +64,13 @@ _MODULES = {
 }
 
 __all__ = [
-    "Columns",
-    "Config",
     "ConfigError",
     "DataError",
     "DnnRecoError",
     "EventTable",
     "Hits",
     "ModelError",
+    "NamedColumns",
     "PredictionTable",
     "Reconstructor",
     "TrainedModel",

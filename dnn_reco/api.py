@@ -48,7 +48,7 @@ def open_events(
     Parameters
     ----------
     files
-        Path or glob pattern of event files, or several.
+        Path or glob pattern of event files, or several; they are read in sorted order.
     config
         Config, or its file or files.
     max_events
@@ -88,7 +88,7 @@ def open_events(
     """
     if max_events is not None and max_events < 1:
         raise ConfigError(f"max_events is {max_events}: give at least 1")
-    paths = find_files([str(name) for name in _list(files)], "the files of open_events")
+    paths = find_files([str(name) for name in _list(files)], "the argument 'files'")
     if config is None:
         content = FileContent(inputs, num_bins, labels, misc)
         return _first_events(read_as_written(paths, content), max_events)
@@ -147,7 +147,7 @@ def load_config(files: Names) -> Config:
     Examples
     --------
     >>> from dnn_reco import load_config
-    >>> config = load_config("small.yaml")
+    >>> config = load_config("config.yaml")
     >>> config.general.batch_size
     8
     """
@@ -178,7 +178,7 @@ def load_model(
     Examples
     --------
     >>> from dnn_reco import load_model
-    >>> model = load_model("small.yaml", device="cpu")
+    >>> model = load_model("config.yaml", device="cpu")
     >>> model.trained_labels
     ('EnergyVisible', 'PrimaryAzimuth')
     """
@@ -223,10 +223,10 @@ def predict(model: TrainedModel, hits: Hits, batch_size: int = 256) -> Predictio
     Examples
     --------
     >>> from dnn_reco import load_model, open_events, predict
-    >>> events = open_events("validation.hdf5", "small.yaml")
-    >>> predictions = predict(load_model("small.yaml", device="cpu"), events.hits)
+    >>> events = open_events("data/*.hdf5", "config.yaml")
+    >>> predictions = predict(load_model("config.yaml", device="cpu"), events.hits)
     >>> predictions["EnergyVisible"].shape, predictions["EnergyVisible_log_uncertainty"].shape
-    ((30,), (30,))
+    ((60,), (60,))
     """
     from dnn_reco.inference.reconstructor import Reconstructor
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from dnn_reco.data.event_table import Columns, EventTable
+from dnn_reco.data.event_table import EventTable, NamedColumns
 from dnn_reco.data.file_events import FileEvents, HitsSettings
 from dnn_reco.data.hdf5 import read_file
 from dnn_reco.data.store import EventReader
@@ -65,8 +65,8 @@ def simulated_events(settings: SimulationSettings, num_events: int) -> EventTabl
     features = settings.features(events.pulses)
     return EventTable(
         replace(features.hits, features=features.hits.features.astype(np.float32)),
-        Columns(tuple(events.labels), np.stack(list(events.labels.values()), axis=1)),
-        Columns((), np.empty((num_events, 0))),
+        NamedColumns(tuple(events.labels), np.stack(list(events.labels.values()), axis=1)),
+        NamedColumns((), np.empty((num_events, 0))),
         features.time_offset,
         simulated_ids(num_events, 0),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dnn_reco.config import Config
-from dnn_reco.data.event_table import Columns, EventTable
+from dnn_reco.data.event_table import EventTable, NamedColumns
 from dnn_reco.data.file_events import HitsSettings
 from dnn_reco.data.from_config import hits_settings, record_settings
 from dnn_reco.data.hdf5 import (
@@ -38,7 +38,7 @@ class FileContent:
     labels
         Name of the table of labels.
     misc
-        Columns of other tables with one row an event, by table.
+        NamedColumns of other tables with one row an event, by table.
     """
 
     inputs: str | None = None
@@ -68,8 +68,8 @@ def read_as_configured(paths: Sequence[Path], config: Config) -> Iterator[EventT
         names, rows = records.names, records.rows
         yield EventTable(
             events.hits.select(rows["row"]),
-            Columns(names.labels, np.ascontiguousarray(rows["labels"])),
-            Columns(names.misc, np.ascontiguousarray(rows["misc"])),
+            NamedColumns(names.labels, np.ascontiguousarray(rows["labels"])),
+            NamedColumns(names.misc, np.ascontiguousarray(rows["misc"])),
             np.ascontiguousarray(rows["time_offset"]),
             np.ascontiguousarray(rows["id"]),
         )
@@ -109,7 +109,7 @@ def _read_columns(
     event_table: str,
     num_events: int,
     with_table: bool = False,
-) -> Columns:
+) -> NamedColumns:
     """Columns of per-event tables; their names start with that of the table if `with_table`."""
     names: list[str] = []
     parts = [np.empty((num_events, 0))]
@@ -117,4 +117,4 @@ def _read_columns(
         values, found = read_columns(path, table, wanted, event_table)
         names += [f"{table}_{name}" if with_table else name for name in found]
         parts.append(values.filled(np.nan))
-    return Columns(tuple(names), np.concatenate(parts, axis=1))
+    return NamedColumns(tuple(names), np.concatenate(parts, axis=1))

@@ -6,7 +6,7 @@ from pathlib import Path
 import older_plugins
 import pytest
 import torch
-from small_run import make_small_run
+from small_run import ON_CPU, make_small_run
 
 from dnn_reco import plugins
 from dnn_reco.checkpoint_file import load_latest
@@ -62,8 +62,8 @@ def test_training_with_functions_of_an_older_version(
             }
         },
     )
-    run_trafo(run.config(), 1, None, overwrite=False)
-    assert run_train(run.config(), "cpu", 1, None, None) == 0
+    run_trafo(run.config(), ON_CPU, overwrite=False)
+    assert run_train(run.config(), ON_CPU) == 0
     output = capsys.readouterr().out
     assert "zenith of 8 events after 0" in output
     assert "zenith of 8 events after 2" in output

@@ -40,7 +40,9 @@ def config_check_command(config_files: tuple[str, ...]) -> NoReturn:
     Example:
       dnn-reco config check getting_started.yaml
     """
-    from dnn_reco.commands.check_config import run_check
     from dnn_reco.config import load_stages
 
-    sys.exit(run_check(load_stages(config_files)))
+    stages = load_stages(config_files)
+    from dnn_reco.commands.check_config import run_check  # slow: it imports torch
+
+    sys.exit(run_check(stages))

@@ -151,7 +151,7 @@ def simulate_command(
     log_level: str,
     **overrides: Any,
 ) -> NoReturn:
-    """Simulate events of one's own, with the labels and inputs of IceCube's files.
+    """Simulate events, with the labels and inputs of IceCube's files.
 
     Options or a YAML file, PRESET (see configs/simulation), describe what to simulate; options
     win. Events that do not trigger the detector are not written, and not counted. Ctrl-C keeps the

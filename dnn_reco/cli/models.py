@@ -125,7 +125,7 @@ def compare_command(
     "--allow_code",
     multiple=True,
     metavar="PACKAGE",
-    help="A package besides dnn_reco whose networks and functions model folders may name; may be "
+    help="A further package whose networks and functions model folders may name; may be "
     "repeated. Its code is run.",
 )
 @click.option(

@@ -24,7 +24,7 @@ log_level_option = click.option(
     default="INFO",
     show_default=True,
     type=click.Choice(LOG_LEVELS, case_sensitive=False),
-    help="Least level of messages that are printed besides results.",
+    help="Least level of messages that are printed.",
 )
 num_threads_option = click.option(
     "--num_threads",

@@ -157,9 +157,9 @@ def _data_lines(data: DataEstimate, config: Config, cache_dir: str | None) -> It
         yield _row("", "THERE IS NOT ENOUGH SPACE for it: choose another folder with --cache-dir")
 
 
-def _events(look: StorePreview) -> str:
-    events, files = look.whole.events, look.whole.files
-    number = f"about {_rounded(events):,}" if look.to_build.files else f"{events:,}"
+def _events(preview: StorePreview) -> str:
+    events, files = preview.whole.events, preview.whole.files
+    number = f"about {_rounded(events):,}" if preview.to_build.files else f"{events:,}"
     return f"{number} in {files:,} file(s)"
 
 

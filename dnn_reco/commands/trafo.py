@@ -39,7 +39,7 @@ _KEEP_IT = (
 
 
 def run_trafo(config: Config, options: RunOptions, overwrite: bool) -> None:
-    """Fit the transformation model and write it to `trafo_model_path`; tell so."""
+    """Fit the transformation model and write it to `trafo_model_path`, and print the path."""
     path = make_transformation(config, options, overwrite)
     click.echo("\n=======================================")
     click.echo("= Successfully saved trafo model to:  =")

@@ -24,7 +24,7 @@ def run_train(config: Config, options: RunOptions) -> int:
 
 
 def run_stages(stages: Sequence[Config], options: RunOptions) -> int:
-    """Train stage after stage, each as a call of its own would; returns the exit code.
+    """Train stage after stage, each as a separate call would; returns the exit code.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def run_stages(stages: Sequence[Config], options: RunOptions) -> int:
     options
         Device, threads and event store.
     """
-    for config in stages:  # mistakes in later stages shall show now
+    for config in stages:  # mistakes in later stages must show now
         config.require(*TRAINING_KEYS)
         if len(stages) > 1 and not config.model.model_save_model:
             raise ConfigError(

@@ -1,7 +1,7 @@
 """The config: YAML files become typed, validated settings once, at the border of the program."""
 
 from dnn_reco.config.key_lists import TRAFO_KEYS, TRAINING_KEYS
-from dnn_reco.config.load import load_config, load_stages
+from dnn_reco.config.load import load_config, load_stages, load_with_stages
 from dnn_reco.config.plugin_config import PluginConfig, needed_setting
 from dnn_reco.config.plugins import call_plugin, resolve, source_hash
 from dnn_reco.config.report import show_config
@@ -23,6 +23,7 @@ __all__ = [
     "call_plugin",
     "load_config",
     "load_stages",
+    "load_with_stages",
     "needed_setting",
     "resolve",
     "show_config",

@@ -19,7 +19,7 @@ Selection = int | slice | NDArray[np.bool_] | NDArray[np.integer]
 
 
 @dataclass(frozen=True, repr=False)
-class Columns(Mapping[str, NDArray[np.floating]]):
+class NamedColumns(Mapping[str, NDArray[np.floating]]):
     """Named columns of n events: `columns["EnergyVisible"]` is an array [n].
 
     Attributes
@@ -76,8 +76,8 @@ class EventTable:
     """
 
     hits: Hits
-    labels: Columns
-    misc: Columns
+    labels: NamedColumns
+    misc: NamedColumns
     time_offset: NDArray[np.float64]
     ids: NDArray[np.void]
 
@@ -88,8 +88,8 @@ class EventTable:
         numbers = np.atleast_1d(np.arange(len(self))[events])
         return EventTable(
             self.hits.select(numbers),
-            Columns(self.labels.names, self.labels.array[numbers]),
-            Columns(self.misc.names, self.misc.array[numbers]),
+            NamedColumns(self.labels.names, self.labels.array[numbers]),
+            NamedColumns(self.misc.names, self.misc.array[numbers]),
             self.time_offset[numbers],
             self.ids[numbers],
         )
@@ -109,8 +109,8 @@ def join_tables(tables: Sequence[EventTable]) -> EventTable:
     first = tables[0]
     return EventTable(
         join_hits([table.hits for table in tables]),
-        Columns(first.labels.names, np.concatenate([table.labels.array for table in tables])),
-        Columns(first.misc.names, np.concatenate([table.misc.array for table in tables])),
+        NamedColumns(first.labels.names, np.concatenate([table.labels.array for table in tables])),
+        NamedColumns(first.misc.names, np.concatenate([table.misc.array for table in tables])),
         np.concatenate([table.time_offset for table in tables]),
         np.concatenate([table.ids for table in tables]),
     )

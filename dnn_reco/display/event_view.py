@@ -20,7 +20,8 @@ from dnn_reco.errors import DataError
 _SIZE = (11.0, 5.3)  # inches
 _STRING_COLOR = "0.75"
 _COLORS = "turbo_r"  # red is early, blue is late, as in IceCube's own event displays
-_SHOWN_TIMES = 0.02, 0.98  # quantiles; earlier and later hits have the colour of these
+# Quantiles of the times, weighted by the root of the charge; hits beyond have the colour of these.
+_SHOWN_TIMES = 0.04, 0.96
 _AREA, _MIN_AREA, _MAX_AREA = 12.0, 5.0, 600.0  # points²: of 1 PE, and limits
 _LEGEND_CHARGES = (1, 10, 100, 1000)
 
@@ -63,7 +64,7 @@ def plot_event(
     time_feature = _checked_features(hits, charge_feature, time_feature)
     shown = hits.part(event, event + 1)
     charge, time = shown.features[:, charge_feature], shown.features[:, time_feature]
-    colors = _time_colors(time)
+    colors = _time_colors(time, charge)
 
     figure = NotebookFigure(figsize=_SIZE, layout="constrained")
     figure.suptitle(f"{len(charge)} hit DOMs, {charge.sum():,.1f} PE", fontsize="medium")
@@ -107,9 +108,14 @@ def _area(charge: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.asarray(np.clip(_AREA * np.sqrt(np.maximum(charge, 0)), _MIN_AREA, _MAX_AREA))
 
 
-def _time_colors(time: NDArray[np.floating]) -> ScalarMappable:
-    finite = time[np.isfinite(time)]
-    low, high = np.quantile(finite, _SHOWN_TIMES) if len(finite) else (0.0, 1.0)
+def _time_colors(time: NDArray[np.floating], charge: NDArray[np.floating]) -> ScalarMappable:
+    """Colours of times [ns]; noise hits, which are faint, hardly change their range."""
+    order = np.argsort(time)
+    share = np.cumsum(np.sqrt(np.maximum(charge[order], 0)))
+    low, high = 0.0, 1.0
+    if len(time) and share[-1] > 0:
+        inside = np.searchsorted(share, np.array(_SHOWN_TIMES) * share[-1])
+        low, high = time[order][inside]
     return ScalarMappable(Normalize(low, max(high, low + 1.0)), _COLORS)
 
 

@@ -1,7 +1,7 @@
 """Activation functions by the names that configs use, those of TensorFlow first.
 
-All act element by element, and may overwrite their argument. `''` is the identity. Some have
-trainable weights, one for each position and channel.
+All act element-wise, and may overwrite their argument. `''` is the identity. Some have trainable
+weights, one for each position and channel.
 """
 
 from collections.abc import Callable, Sequence
@@ -118,7 +118,7 @@ class PELU(_Trainable):
     """x a / b, below zero a (e^(x / b) - 1), with a = w_a + 1 and b = w_b + 1."""
 
     def __init__(self, make_weights: MakeWeights) -> None:
-        # b must stay clear of 0
+        # b must stay away from 0
         super().__init__(["a_weight", "b_weight"], make_weights, std=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ class PGaussian(_Trainable):
     """e^(-((x - μ) / s)² / 2) / s, with s = w_s + 1."""
 
     def __init__(self, make_weights: MakeWeights) -> None:
-        # s must stay clear of 0
+        # s must stay away from 0
         super().__init__(["sigma_weight", "mu"], make_weights, std=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -161,7 +161,7 @@ def _known_name(name: object) -> str:
 
 
 ActivationName = Annotated[str, PlainValidator(_known_name)]
-"""Type of the name of an activation function that there is, for settings."""
+"""Type of a setting: the name of an activation function, checked."""
 
 
 def make_activation(name: str, make_weights: MakeWeights) -> Activation:

@@ -14,7 +14,7 @@ from dnn_reco.errors import ConfigError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a name such as `cpu`, `cuda:1`; `auto` is a GPU if there is one.
+    """The device named for example `cpu`, `cuda:1`; `auto` is a GPU if there is one.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """Name of a device for people."""
+    """Name of a device for messages, such as ``NVIDIA H100 (cuda:0)``."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} ({device})"
     return f"CPU, {torch.get_num_threads()} thread(s)"
@@ -47,7 +47,7 @@ def as_array(values: Tensor) -> NDArray[np.float64]:
 
 
 def compute_deterministically() -> None:
-    """Let this process, on GPUs, add in a fixed order: two runs then agree in each bit."""
+    """Use deterministic algorithms on GPUs: two runs then agree bit by bit."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True)

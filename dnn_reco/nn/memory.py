@@ -1,4 +1,4 @@
-"""Memory of a process that runs networks: how it is kept, and how much is in use."""
+"""Memory of a process that runs networks: settings of the allocator, and its usage."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> None:
-    """Keep freed memory for the next step instead of giving it back to the system.
+    """Keep freed memory for the next step instead of returning it to the system.
 
     Each step allocates the same large tensors again. The C library on Linux returns blocks of
-    their size at once, and the system clears each page anew: a seventh of a training step on two
+    their size at once, and the system clears each page again: a seventh of a training step on two
     cores. No effect with other C libraries.
     """
     if not sys.platform.startswith("linux"):
@@ -29,9 +29,9 @@ def keep_freed_memory() -> None:
 
 
 def memory_in_use(device: torch.device) -> dict[str, float]:
-    """Memory [MB] that this process holds, and that its tensors hold on a GPU.
+    """Resident memory of this process (`process`, on Linux only) and GPU memory of tensors (`gpu`).
 
-    The first is told by Linux alone.
+    Both in MB of 10⁶ bytes.
     """
     memory = {}
     statistics = Path("/proc/self/statm")
@@ -44,9 +44,9 @@ def memory_in_use(device: torch.device) -> dict[str, float]:
 
 
 def peak_memory(device: torch.device) -> dict[str, float]:
-    """The same at its greatest so far, on any system."""
+    """Peak of :func:`memory_in_use` so far, on any system."""
     status = Path("/proc/self/status")
-    if status.exists():  # ru_maxrss may be that of the program which started this one
+    if status.exists():  # ru_maxrss may be inherited from the parent process
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         resident = 1024 * int(lines["VmHWM"].split()[0])
     else:

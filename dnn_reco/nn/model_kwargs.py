@@ -1,4 +1,4 @@
-"""What the `model_kwargs` of all networks have in common."""
+"""Settings that the `model_kwargs` of all networks have in common."""
 
 import torch
 

@@ -1,10 +1,10 @@
 """The `*_settings` blocks of a config, as typed settings of each layer.
 
-A block holds lists with one entry a layer; the number of layers is the length of
+A block holds lists with one entry per layer; the number of layers is the length of
 `num_filters_list` (convolutions) or `fc_sizes` (dense layers), further entries of other lists are
-not used. A single value stands for all layers; where an entry is itself a list (strides, pooling
-windows, dilation), one flat list of the full length stands for all layers. `filter_size_list`
-always needs one entry a layer. Strides and pooling windows count the event axis first and the
+not used. A single value applies to all layers; where an entry is itself a list (strides, pooling
+windows, dilation), one flat list of the full length applies to all layers. `filter_size_list`
+always needs one entry per layer. Strides and pooling windows include the event axis first and the
 channel axis last, both 1: [1, x, y, z, 1].
 """
 
@@ -25,7 +25,7 @@ from dnn_reco.errors import ModelError
 from dnn_reco.nn.activations import ActivationName
 
 _HEX = "hex_convolution"
-# Options of which only one value is supported; None stands for "none" in any case.
+# Options of which only one value is supported; None always means "not set".
 _FIXED: dict[str, Any] = {
     "repair_std_deviation_list": True,
     "weights_list": None,
@@ -190,7 +190,7 @@ def _conv_layer(key: str, values: Mapping[str, Any], num_dims: int) -> ConvSetti
 def parse_fc_settings(
     name: str, options: Mapping[str, Any], num_outputs: int
 ) -> tuple[FCSettings, ...]:
-    """Read a block of dense layers; the last one always gets `num_outputs` nodes.
+    """Read a block of dense layers; the last one always has `num_outputs` nodes.
 
     Raises
     ------
@@ -217,12 +217,12 @@ def _layer_values(
     defaults: Mapping[str, list[int] | None],
     last: int | None = None,
 ) -> list[tuple[str, dict[str, Any]]]:
-    """What a block says of each layer, by option; before it the layer's name, for messages.
+    """Name (for messages) and options of each layer of a block.
 
     Parameters
     ----------
     size_option
-        The option that has one entry a layer.
+        The option that has one entry per layer.
     defaults
         Values of options that are absent; a list is as long as one layer's value of the option.
     last
@@ -230,7 +230,7 @@ def _layer_values(
     """
     sizes = options.get(size_option)
     if not _is_list(sizes) or not sizes:
-        raise ModelError(f"{name}.{size_option} is {sizes!r}; allowed: a list, one size a layer")
+        raise ModelError(f"{name}.{size_option} is {sizes!r}; allowed: a list, one size per layer")
     sizes = list(sizes) if last is None else [*sizes[:-1], last]
     given = {o: value for o, value in options.items() if value is not None or o not in defaults}
     per_option = {
@@ -255,14 +255,14 @@ def _per_layer(key: str, value: Any, num_layers: int, entry_length: int) -> list
         return [value] * num_layers
     if len(value) < num_layers:
         raise ModelError(
-            f"{key} has {len(value)} entries, but there are {num_layers} layers: give one entry a "
-            "layer, or one value for all layers."
+            f"{key} has {len(value)} entries, but there are {num_layers} layers: give one entry "
+            "per layer, or one value for all layers."
         )
     return list(value[:num_layers])
 
 
 def _along_axes(key: str, option: str, values: Mapping[str, Any], num_dims: int) -> tuple[Any, ...]:
-    """Entries for the spatial axes, of a list that has ends for the other axes or not."""
+    """Entries of the spatial axes; `_WITH_ENDS` also have the event and the channel axis."""
     value, ends = values.get(option), option in _WITH_ENDS
     length = num_dims + 2 if ends else num_dims
     if not _is_list(value) or len(value) != length:
@@ -278,7 +278,7 @@ def _along_axes(key: str, option: str, values: Mapping[str, Any], num_dims: int)
 
 
 def _refuse_unsupported(key: str, values: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
-    """Raise if an option that cannot be chosen has any other value than the one supported."""
+    """Raise if an option of which only one value is supported has another one."""
     for option, only in fixed.items():
         value = values.get(option)
         if value is not None and value != only:
@@ -286,7 +286,7 @@ def _refuse_unsupported(key: str, values: Mapping[str, Any], fixed: Mapping[str,
 
 
 def _typed(kind: type[T], values: Mapping[str, Any], key: str) -> T:
-    """The settings of a class, of all those of a layer."""
+    """Settings of one class from the options of a layer, which are more than those of the class."""
     names = setting_fields(kind)
     given = {name: value for name, value in values.items() if name in names}
     return typed_settings(kind, given, key, ModelError)

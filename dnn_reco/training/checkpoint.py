@@ -43,7 +43,7 @@ def restore_network(
         old, new = set(checkpoint.progress.label_names), set(label_names)
         raise ModelError(
             f"the checkpoint '{checkpoint.path}' was trained with other labels: it lacks "
-            f"{sorted(new - old) or 'none'} and has {sorted(old - new) or 'none'} besides"
+            f"{sorted(new - old) or 'none'} and has {sorted(old - new) or 'none'} more"
             f"{'' if old != new else ' (the order differs)'}. {_ANOTHER_MODEL}"
         )
     if checkpoint.progress.transformation != transformation:

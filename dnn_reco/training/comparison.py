@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 _CONFIG, _TIME = "config.yaml", "training_time.json"
 _ITERATIONS = "num_training_iterations"
-# What may change between two calls: where things are, and what does not touch the training.
+# What may change between two calls: where things are, and what does not change the training.
 _FREE_KEYS = {
     *("model_checkpoint_path", "log_path", "trafo_model_path", "data_cache_dir"),
     *("num_jobs", "trafo_num_jobs", "test_data_file"),
@@ -129,7 +129,7 @@ def make_runs(
             "data_cache_dir": store,
             "model_restore_model": True,
             "model_save_model": True,
-            "early_stopping_patience": None,  # each shall use its budget
+            "early_stopping_patience": None,  # each uses its whole budget
             "seed": configs[0].seed if seed is None else seed,
             _ITERATIONS: config.values().get(_ITERATIONS) or 1,
         }

@@ -191,7 +191,7 @@ def format_validation(
 def batch_section(
     metrics: BatchMetrics, label_names: Sequence[str], trained: np.ndarray
 ) -> dict[str, Any]:
-    """What `metrics.jsonl` says of a batch of the print-out."""
+    """Metrics of a printed batch, for `metrics.jsonl`."""
     return {
         "losses": {name: loss for name, (loss, _) in metrics.losses.items()},
         "losses_with_penalties": {name: total for name, (_, total) in metrics.losses.items()},
@@ -206,7 +206,7 @@ def batch_section(
 
 
 def set_section(metrics: ValidationMetrics) -> dict[str, Any]:
-    """What `metrics.jsonl` says of the validation set."""
+    """Metrics of the validation set, for `metrics.jsonl`."""
     labels: dict[str, dict[str, float]] = {name: {} for name in metrics.label_names}
     for key, measured in metrics.of_labels().items():
         for i, name in enumerate(metrics.label_names):

@@ -147,7 +147,7 @@ class Objective:
         self.optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        """All that changes in training besides the parameters, by name in a checkpoint."""
+        """All that changes in training except the parameters, by name in a checkpoint."""
         sections = {
             "optimizer": optimizer_tensors(self.optimizer, self.parameters),
             "accumulated": self.accumulator.state(),
@@ -188,7 +188,7 @@ class Objective:
 def _in_layout_of(parameter: Tensor, gradient: Tensor) -> Tensor:
     """The gradient, its numbers in memory in the order of those of the parameter.
 
-    Fused optimizers of PyTorch go through both as they lie in memory, without a look at strides.
+    Fused optimizers of PyTorch go through both as they lie in memory, ignoring strides.
     """
     if gradient.stride() == parameter.stride():
         return gradient

@@ -78,7 +78,7 @@ _REMEDIES = {
     "gradient_accumulation_steps": "set accumulate_steps beside optimizer_settings",
     "loss_scale_factor": "losses are not scaled here",
 }
-# Arguments of PyTorch that are not for a config: they tell how to compute, in special programs.
+# Arguments of PyTorch that are not for a config: they concern the implementation.
 _HIDDEN = {"self", "params", "capturable", "differentiable"}
 _IMPLEMENTATIONS = {"foreach", "fused"}
 _HAVE_FUSED = {"Adam", "AdamW", "SGD"}  # all parameters in one pass: the fastest
@@ -251,17 +251,20 @@ def ema_decay(given: float | None, settings: Mapping[str, Mapping[str, Any]]) ->
     ConfigError
         If they contradict each other: the network is averaged as a whole.
     """
-    own = {name: _own_settings(f"optimizer_settings of {name}", s) for name, s in settings.items()}
-    asked = {name: each.ema_momentum if each.use_ema else None for name, each in own.items()}
-    decays = set(asked.values())
+    own = {
+        name: _own_settings(f"model_optimizer_dict.{name}.optimizer_settings", each)
+        for name, each in settings.items()
+    }
+    requested = {name: each.ema_momentum if each.use_ema else None for name, each in own.items()}
+    decays = set(requested.values())
     if decays <= {None}:
         return given
     decay = decays.pop()
     if decays or given not in (None, decay):
-        said = ", ".join(f"{name}: {value or 'none'}" for name, value in asked.items())
+        listed = ", ".join(f"{name}: {value or 'none'}" for name, value in requested.items())
         raise ConfigError(
             f"ema_decay is {given or 'empty'}, and by use_ema and ema_momentum of the "
-            f"optimizer_settings it would be {said}; but the network is averaged as a whole: set "
+            f"optimizer_settings it would be {listed}; but the network is averaged as a whole: set "
             "ema_decay, and leave out use_ema"
         )
     return decay
@@ -372,7 +375,7 @@ def _defaults_of(kind: type[torch.optim.Optimizer]) -> dict[str, Any]:
 def _unknown_setting(
     key: str, kind: type[torch.optim.Optimizer], setting: str, known: Mapping[str, Any]
 ) -> str:
-    """What to tell a user who gave a setting that an optimizer does not have."""
+    """The message on a setting that an optimizer does not have."""
     spellings = {*_SPELLINGS, *_PARTS, *_OWN_SPELLINGS.get(kind.__name__, {})}
     there = {name for name in spellings if _argument(kind, name, known)[0] in known}
     names = sorted({*known, *there, *_OWN})

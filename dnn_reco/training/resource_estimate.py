@@ -11,7 +11,7 @@ from dnn_reco.training.settings import TrainerSettings
 from dnn_reco.training.timing import StepTimings
 
 MARGIN = 1.3
-"""What is asked for, to what is expected: other machines, other batches."""
+"""Ratio of what is requested to what is expected: machines and batches differ."""
 
 _MEBIBYTE = 2**20  # as batch systems count
 _MEMORY_STEP = 512 * _MEBIBYTE
@@ -63,7 +63,7 @@ def training_items(
         Its iterations.
     settings
         How often it validates and saves.
-    pace
+    timings
         What was measured.
     set_events
         Events of the validation set; those that were measured may be fewer.

@@ -58,7 +58,7 @@ class TrainerSettings:
         return EventOrder(events.events_per_shard, self.seed, stream, self.shuffle_window)
 
     def for_trial(self, folder: Path) -> TrainerSettings:
-        """The same for a trial, which has no end and writes to a folder of its own."""
+        """The same for a trial, which has no end and writes to another folder."""
         checkpoints = None if self.checkpoints is None else folder / "model"
         return replace(
             self, num_iterations=sys.maxsize, checkpoints=checkpoints, log_path=folder / "logs"

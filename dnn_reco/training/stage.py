@@ -79,7 +79,7 @@ def run_stage(trainer: Trainer, config: Config) -> bool:
     checkpoints = trainer.settings.checkpoints
     if checkpoints is not None:
         with temporary_beside(checkpoints / "probe"):
-            pass  # a folder that cannot be written to shall show now, not at the first checkpoint
+            pass  # a folder that cannot be written to must show now, not at the first checkpoint
     _log_start(trainer)
     trainer.run(_record_writer(config, len(trainer.progress.training_steps)))
     return True

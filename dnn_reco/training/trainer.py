@@ -233,7 +233,7 @@ class Trainer:
     def _event_numbers(self, first: int, stop_request: StopRequest) -> Iterator[NDArray[np.int64]]:
         """Event numbers of each batch, from iteration `first` on.
 
-        A biased selection may look for events for long; it gives up once a stop is requested.
+        A biased selection may search for events for long; it gives up once a stop is requested.
         """
         size, selection = self.settings.batch_size, self.data.selection
         if selection is None:
@@ -245,7 +245,7 @@ class Trainer:
             yield numbers
 
     def _agree_to_stop(self, stop_request: StopRequest) -> bool:
-        """Whether any process was asked to stop: the same answer in all of them."""
+        """Whether any process was asked to stop, the same in all of them."""
         if self.stopped_by is None:
             self.stopped_by = self.distributed.all_reduce_signal(stop_request())
         return self.stopped_by is not None

@@ -88,7 +88,7 @@ def read_validation_set(
 
 
 def measure_digest(events: str, objectives: Sequence[Objective], weights: Tensor) -> str:
-    """Digest of all that the total loss depends on besides the network.
+    """Digest of all that the total loss depends on, except the network.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationInfo
-from pydantic.dataclasses import dataclass
+from pydantic.dataclasses import dataclass, is_pydantic_dataclass
 
 from dnn_reco.config.plugins import call_plugin, resolve
 from dnn_reco.config.typed_settings import STRICT, typed_settings
@@ -307,14 +307,6 @@ _KERAS_SCHEDULES: dict[str, type] = {
         PolynomialDecay,
     )
 }
-_OWN_SCHEDULES = (
-    *_KERAS_SCHEDULES.values(),
-    ConstantRate,
-    Cosine,
-    MultiLearningRateScheduler,
-    OneCycle,
-    WarmUp,
-)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -344,14 +336,10 @@ def make_schedule(key: str, settings: Any) -> Schedule:
         settings = settings.model_dump()
     named = typed_settings(_NamedSchedule, settings, key, ConfigError)
     name, arguments = named.full_class_string, named.settings or {}
-    kind = _find(f"{key}.full_class_string", name)
-    if kind in _OWN_SCHEDULES:
-        own: Schedule = typed_settings(
-            kind,
-            _with_schedules(f"{key}.settings", arguments),
-            f"{key}.settings",
-            ConfigError,
-        )
+    kind: Any = _find(f"{key}.full_class_string", name)
+    if _is_own(kind):
+        made = _with_schedules(f"{key}.settings", arguments)
+        own: Schedule = typed_settings(kind, made, f"{key}.settings", ConfigError)
         return own
     schedule: Schedule = _construct(f"{key}.settings", name, kind, arguments)
     if not callable(schedule):
@@ -385,6 +373,10 @@ def rate_at(key: str, schedule: Schedule, step: int) -> float:
             f"{key}: the learning rate of step {step} is {rate}; it must be a number >= 0"
         )
     return rate
+
+
+def _is_own(kind: Any) -> bool:
+    return is_pydantic_dataclass(kind) and kind.__module__ == __name__
 
 
 def _find(key: str, name: str) -> Any:

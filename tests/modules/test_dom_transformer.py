@@ -91,9 +91,9 @@ def test_events_do_not_see_each_other(network: DomTransformer) -> None:
 def test_grouping_does_not_matter(network: DomTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
     hits = hits_of(COUNTS)
     expected = network(hits)
-    for share, num_groups in ((0.0, 1), (1.0, 10), (0.5, 4)):
+    for share, num_buckets in ((0.0, 1), (1.0, 10), (0.5, 4)):
         layout = bucket_by_length(hits.event, hits.num_events, torch.float32, share)
-        assert len(layout.groups) == num_groups
+        assert len(layout.buckets) == num_buckets
         monkeypatch.setattr(
             "dnn_reco.modules.models.dom_transformer.bucket_by_length",
             lambda *_, layout=layout: layout,
@@ -241,7 +241,7 @@ def test_the_seed_decides_the_initial_weights_alone() -> None:
         ({"num_layers": 0}, ["'num_layers' is 0"]),
         ({"max_tokens": True}, ["'max_tokens' is True"]),
         ({"dropout": 1.0}, ["'dropout' is 1.0"]),
-        ({"time_feature": 9}, ["time_feature: 9 is none of the 9"]),
+        ({"time_feature": 9}, ["time_feature: there is no input feature 9"]),
         ({"time_feature": "aut"}, ["'time_feature' is 'aut'"]),
         ({"charge_features": [0, "x"]}, ["'charge_features' is [0, 'x']"]),
         ({"charge_features": 0}, ["'charge_features' is 0", "auto, or a list"]),

@@ -30,7 +30,7 @@ def some_hits(num_events: int = 200, hits_each: int = 50) -> HitBatch:
 
 def changed(hits: HitBatch, seed: int = 1, **settings: object) -> HitBatch:
     torch.manual_seed(seed)
-    return Augmentation.from_kwargs(settings, MEANING).change(hits, MEANING)
+    return Augmentation.from_kwargs(settings, MEANING).apply(hits, MEANING)
 
 
 def assert_equal(first: HitBatch, second: HitBatch) -> None:

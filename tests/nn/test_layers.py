@@ -288,5 +288,5 @@ def test_input_that_cannot_be_added_to_the_output():
 
 def test_valid_kernel_larger_than_its_input():
     options = {"num_filters_list": [3], "filter_size_list": [[1, 9]], "padding_list": "VALID"}
-    with pytest.raises(ModelError, match="layer 1 of 1: nothing is left"):
+    with pytest.raises(ModelError, match="layer 1 of 1: its output is empty"):
         build(options, 2, (1, 8))

@@ -26,7 +26,7 @@ from dnn_reco.config.value_types import (
 )
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.errors import ModelError
-from dnn_reco.nn.attention import RelativeBias, Trunk, start_at_variance_one
+from dnn_reco.nn.attention import RelativeBias, Trunk, init_to_variance
 from dnn_reco.nn.augmentation import Augmentation
 from dnn_reco.nn.density_heads import DensityHeads
 from dnn_reco.nn.ensemble import Mixture
@@ -220,7 +220,7 @@ class DomTransformer(nn.Module):
         """Predict labels and uncertainties of a batch of events."""
         dtype, device = DTYPES[self.settings.dtype], hits.event.device
         if self.training:
-            hits = self._limit(self.augmentation.change(hits, self.inputs.roles))
+            hits = self._limit(self.augmentation.apply(hits, self.inputs.roles))
             return self._predict(
                 hits, self.augmentation.rotation_angles(hits.num_events, device, dtype)
             )
@@ -244,9 +244,9 @@ class DomTransformer(nn.Module):
         tokens = inputs.hits.new_zeros(layout.num_rows, of_hits.shape[1])
         tokens = tokens.index_copy(0, layout.hits, of_hits.to(tokens.dtype))
         tokens = tokens.index_copy(0, layout.summary, of_events.to(tokens.dtype))
-        biases = [group.bias for group in layout.groups]
+        biases = [bucket.bias for bucket in layout.buckets]
         if self.relative_bias is not None:
-            biases = self.relative_bias(inputs.places, layout)
+            biases = self.relative_bias(inputs.coordinates, layout)
         events = self.trunk(tokens, layout, biases)
         if self.training:
             events = dropout(events, self.settings.dropout)
@@ -267,6 +267,6 @@ class DomTransformer(nn.Module):
 def _dense(num_inputs: int, width: int) -> nn.Module:
     """From inputs to a token."""
     first, last = nn.Linear(num_inputs, 2 * width), nn.Linear(2 * width, width)
-    start_at_variance_one(first)
-    start_at_variance_one(last, 2.0)  # GELU takes about half of the mean square
+    init_to_variance(first)
+    init_to_variance(last, 2.0)  # GELU takes about half of the mean square
     return nn.Sequential(first, nn.GELU(), last)
