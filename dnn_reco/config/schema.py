@@ -125,10 +125,10 @@ class GeneralGroup(SettingsGroup):
         0, "Shuffle events within windows of so many files; 0: over all files."
     )
     file_capacity: PositiveWholeNumber | None = _key(
-        None, "Once the length of a queue of files; without effect."
+        None, "Formerly the length of a queue of files; without effect."
     )
     batch_capacity: PositiveWholeNumber | None = _key(
-        None, "Once the length of a queue of batches; without effect."
+        None, "Formerly the length of a queue of batches; without effect."
     )
     num_add_files: WholeNumber | None = _key(
         None, "Biased selection chooses from the events of 1 + so many files at a time; empty: 0."
@@ -196,13 +196,13 @@ class DataHandlerGroup(SettingsGroup):
         "time", "The same for all whose lower-case name contains this text; empty: none."
     )
     data_handler_num_splits: PositiveWholeNumber | None = _key(
-        None, "Once the number of parts of a file in a queue; without effect."
+        None, "Formerly the number of parts of a file in a queue; without effect."
     )
     data_handler_max_events_per_file: PositiveWholeNumber | None = _key(
-        None, "Once the number of events of a file in a queue; without effect."
+        None, "Formerly the number of events of a file in a queue; without effect."
     )
     data_handler_max_file_chunk_size: PositiveWholeNumber | None = _key(
-        None, "Once the number of events put into a queue together; without effect."
+        None, "Formerly the number of events put into a queue together; without effect."
     )
 
 
@@ -333,10 +333,10 @@ class BiasedSelectionSettings(Settings):
         {}, "The same, transformed and divided by the predicted uncertainty."
     )
     GPU_device_count: WholeNumber | None = _key(
-        None, "Once the number of GPUs for it; without effect."
+        None, "Formerly the number of GPUs for it; without effect."
     )
     tf_parallelism_threads: WholeNumber | None = _key(
-        None, "Once the number of its threads; without effect."
+        None, "Formerly the number of its threads; without effect."
     )
 
 
@@ -350,14 +350,14 @@ class BiasedSelectionGroup(SettingsGroup):
 
 
 class TrainingGroup(SettingsGroup):
-    """How long to train, and what happens on the way."""
+    """Length of the training, validation, checkpoints, and precision."""
 
     title = "Training"
     num_training_iterations: PositiveWholeNumber = _needed(
         "Number of training iterations (batches) in all.", "1000000"
     )
     training_stages: Stages = _key(
-        (), "Parts of the training: the iterations of each, and the keys that are other in it."
+        (), "Parts of the training: the iterations of each, and the keys that differ in it."
     )
     validation_frequency: PositiveWholeNumber = _key(100, "Iterations between validations.")
     save_frequency: PositiveWholeNumber = _key(500, "Iterations between checkpoints.")
@@ -385,7 +385,7 @@ class TrainingGroup(SettingsGroup):
     )
     compile: AutoFlag = _key(
         False,
-        "Whether `torch.compile` translates the network for training: a minute at the start, then "
+        "Whether `torch.compile` compiles the network for training: a minute at the start, then "
         "fewer and larger operations; `auto`: on GPUs.",
     )
     data_on_device: AutoFlag = _key(
@@ -453,7 +453,7 @@ class ModelGroup(SettingsGroup):
 
     title = "Model"
     model_class: DottedName = _needed(
-        "Class or function that makes the network.",
+        "Class or function that creates the network.",
         f"{_MODULES}.models.general_IC86_cnn.GeneralIC86CNN",
     )
     model_kwargs: FreeSettings = _key({}, "Its arguments.")
@@ -464,7 +464,7 @@ class ModelGroup(SettingsGroup):
         CheckpointManagerSettings(), "How checkpoints are kept."
     )
     model_restore_model: Flag = _key(
-        True, "Go on from the latest checkpoint; false: begin anew, and rename what is there."
+        True, "Resume from the latest checkpoint; false: start again, and rename the old folders."
     )
     model_save_model: Flag = _key(True, "Save checkpoints.")
     model_optimizer_dict: dict[str, OptimizerSettings] = _needed(
