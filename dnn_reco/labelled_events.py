@@ -110,7 +110,7 @@ def _read_columns(
     num_events: int,
     with_table: bool = False,
 ) -> NamedColumns:
-    """NamedColumns of per-event tables; their names start with that of the table if `with_table`."""
+    """Columns of per-event tables; their names start with that of the table if `with_table`."""
     names: list[str] = []
     parts = [np.empty((num_events, 0))]
     for table, wanted in columns.items():

@@ -2,12 +2,18 @@
 
 import os
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from small_run import ON_CPU, SmallRun, make_small_run
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Tests run side by side, one worker for each CPU: a worker, and the programs that it starts, use
+# one thread. PyTorch reads the variable when it is imported, which is later than this.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 # A shell ignores Ctrl-C for what it starts in the background; tests of Ctrl-C, and the programs
 # that they start, need it.
@@ -22,6 +28,20 @@ def shared_data() -> Path:
     if not (folder / "golden").is_dir():
         pytest.skip(f"shared test data not found in '{folder}': set DNN_RECO_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="module")
+def blank_figures() -> Iterator[Callable[..., None]]:
+    """Figures are saved blank: drawing one takes longer than a tiny training.
+
+    Gives the method `Figure.draw` for tests that need it after all.
+    """
+    from matplotlib.figure import Figure
+
+    draw = Figure.draw
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(Figure, "draw", lambda figure, renderer: None)
+        yield draw
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,19 @@
 """A whole training on a small scale: data files, a config, and a network of a few weights."""
 
+import itertools
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from event_files import random_events, write_events
 from ruamel.yaml import YAML
+from torch import nn
 
 from dnn_reco.config import Config, load_config
 from dnn_reco.run_options import RunOptions
@@ -26,6 +32,7 @@ BRANCH = {
     "activation_list": "elu",
     "use_residual_list": True,
 }
+MODEL_CLASS = "dnn_reco.modules.models.general_IC86_cnn.GeneralIC86CNN"
 MODEL_KWARGS = {
     "keep_prob_dom": 0.9,
     "keep_prob_fc": 0.9,
@@ -120,7 +127,7 @@ def make_small_run(folder: Path, num_events: int = 60, **changes: object) -> Sma
         "num_training_iterations": 60,
         "validation_frequency": 20,
         "save_frequency": 30,
-        "model_class": "dnn_reco.modules.models.general_IC86_cnn.GeneralIC86CNN",
+        "model_class": MODEL_CLASS,
         "model_kwargs": MODEL_KWARGS,
         "model_checkpoint_path": str(run.checkpoints),
         "model_optimizer_dict": {
@@ -147,6 +154,23 @@ def run_of(prepared: SmallRun, folder: Path) -> SmallRun:
         text = text.replace(str(prepared.folder / name), str(folder / name))
     run.config_file.write_text(text)
     return run
+
+
+@contextmanager
+def signal_while_training(
+    network: type[nn.Module], calls: int, number: signal.Signals
+) -> Iterator[None]:
+    """Send this process a signal in the n-th forward pass of the networks of a class."""
+    forward, count = network.forward, itertools.count(1)
+
+    def interrupted(self: nn.Module, *inputs: object) -> object:
+        if next(count) == calls:
+            os.kill(os.getpid(), number)
+        return forward(self, *inputs)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(network, "forward", interrupted)
+        yield
 
 
 def start(run: SmallRun, *options: str) -> subprocess.Popen[str]:

@@ -67,9 +67,8 @@ def module_graph() -> Graph:
 
 
 def room(module: str) -> str:
-    """The part of the package that a module belongs to; the folders of modules/ are parts, too."""
-    parts = module.split(".")
-    return ".".join(parts[: 3 if parts[1:2] == ["modules"] else 2])
+    """The part of the package that a module belongs to."""
+    return ".".join(module.split(".")[:2])
 
 
 def shortest_path(graph: Graph, start: str, goal: str) -> list[str]:

@@ -103,7 +103,7 @@ def missing_key(name: str, field: FieldInfo) -> str:
     )
 
 
-class General(SettingsGroup):
+class GeneralGroup(SettingsGroup):
     """Name of the run, input pipeline, random seed, and log folder."""
 
     title = "General"
@@ -138,7 +138,7 @@ class General(SettingsGroup):
     )
 
 
-class DataFiles(SettingsGroup):
+class DataFilesGroup(SettingsGroup):
     """Glob patterns of the input files."""
 
     title = "Data files"
@@ -157,7 +157,7 @@ class DataFiles(SettingsGroup):
     )
 
 
-class DataHandler(SettingsGroup):
+class DataHandlerGroup(SettingsGroup):
     """Tables of the input files and the functions that load labels, misc data and filters."""
 
     title = "Data handler"
@@ -206,7 +206,7 @@ class DataHandler(SettingsGroup):
     )
 
 
-class Misc(SettingsGroup):
+class MiscGroup(SettingsGroup):
     """Further values of each event, for filters and event weights."""
 
     title = "Misc data"
@@ -218,7 +218,7 @@ class Misc(SettingsGroup):
     )
 
 
-class Filter(SettingsGroup):
+class FilterGroup(SettingsGroup):
     """Selection of events by their misc data; an event must pass all cuts."""
 
     title = "Filter"
@@ -230,7 +230,7 @@ class Filter(SettingsGroup):
     )
 
 
-class Labels(SettingsGroup):
+class LabelsGroup(SettingsGroup):
     """Which labels are trained and how they are prepared."""
 
     title = "Labels"
@@ -283,7 +283,7 @@ class Labels(SettingsGroup):
     )
 
 
-class EventWeights(SettingsGroup):
+class EventWeightsGroup(SettingsGroup):
     """Weight of each event in the loss."""
 
     title = "Event weights"
@@ -340,7 +340,7 @@ class BiasedSelectionSettings(Settings):
     )
 
 
-class BiasedSelection(SettingsGroup):
+class BiasedSelectionGroup(SettingsGroup):
     """Training on a sample enriched in interesting events."""
 
     title = "Biased selection"
@@ -350,14 +350,14 @@ class BiasedSelection(SettingsGroup):
 
 
 class TrainingGroup(SettingsGroup):
-    """Length of the training, validation, early stopping, and precision."""
+    """Length of the training, validation, early stopping, checkpoints, and precision."""
 
     title = "Training"
     num_training_iterations: PositiveWholeNumber = _needed(
         "Total number of training iterations (batches).", "1000000"
     )
     training_stages: Stages = _key(
-        (), "Parts of the training: the iterations of each, and the keys that change in it."
+        (), "Parts of the training: the iterations of each, and the keys that differ in it."
     )
     validation_frequency: PositiveWholeNumber = _key(100, "Iterations between validations.")
     save_frequency: PositiveWholeNumber = _key(500, "Iterations between checkpoints.")
@@ -398,7 +398,7 @@ class TrainingGroup(SettingsGroup):
     )
 
 
-class Trafo(SettingsGroup):
+class TrafoGroup(SettingsGroup):
     """The data transformation model."""
 
     title = "Transformation model"
@@ -459,7 +459,7 @@ class OptimizerSettings(Settings):
     )
 
 
-class Model(SettingsGroup):
+class ModelGroup(SettingsGroup):
     """The network, its checkpoints and its optimizers."""
 
     title = "Model"
@@ -485,17 +485,17 @@ class Model(SettingsGroup):
 
 
 GROUPS: dict[str, type[SettingsGroup]] = {
-    "general": General,
-    "data_files": DataFiles,
-    "data_handler": DataHandler,
-    "misc": Misc,
-    "filter": Filter,
-    "labels": Labels,
-    "event_weights": EventWeights,
-    "biased_selection": BiasedSelection,
+    "general": GeneralGroup,
+    "data_files": DataFilesGroup,
+    "data_handler": DataHandlerGroup,
+    "misc": MiscGroup,
+    "filter": FilterGroup,
+    "labels": LabelsGroup,
+    "event_weights": EventWeightsGroup,
+    "biased_selection": BiasedSelectionGroup,
     "training": TrainingGroup,
-    "trafo": Trafo,
-    "model": Model,
+    "trafo": TrafoGroup,
+    "model": ModelGroup,
 }
 
 FIELDS: dict[str, FieldInfo] = {

@@ -3,15 +3,22 @@
 from typing import Any
 
 from dnn_reco.config.legacy import CLASSES
-from dnn_reco.config.schema import DataFiles, DataHandler, Filter, Misc, Trafo
+from dnn_reco.config.schema import (
+    DataFilesGroup,
+    DataHandlerGroup,
+    FilterGroup,
+    MiscGroup,
+    TrafoGroup,
+)
 from dnn_reco.config.sources import RawConfig, locate
 
 STAGES = "training_stages"
 ITERATIONS = "num_training_iterations"
 
+_DATA_GROUPS = (DataFilesGroup, DataHandlerGroup, MiscGroup, FilterGroup, TrafoGroup)
 # Keys that must be the same for the whole training.
 _NOT_IN_STAGES = {
-    *(key for group in (DataFiles, DataHandler, Misc, Filter, Trafo) for key in group.model_fields),
+    *(key for group in _DATA_GROUPS for key in group.model_fields),
     *("unique_name", "log_path", "data_cache_dir", "float_precision", "seed"),
     *("model_class", CLASSES["model_class"].file, CLASSES["model_class"].name),
     *("model_checkpoint_path", "model_restore_model", "model_save_model", STAGES),
@@ -19,7 +26,7 @@ _NOT_IN_STAGES = {
 
 
 def wrong_stages(raw: RawConfig) -> list[str]:
-    """What is wrong with the stages of a config, with file and line."""
+    """Messages for wrong stages of a config, with file and line."""
     stages = raw.values[STAGES]
     where = locate(raw.locations, (STAGES,))
     if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):

@@ -18,9 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from dnn_reco.inference.prediction_table import PredictionTable
-from dnn_reco.modules.loss.residual import residual_trafo
 from dnn_reco.nn.interface import LabelKeys, NetworkSpec
-from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.nn.label_transform import LabelTransform, residual_trafo
 
 Values = NDArray[np.floating]
 

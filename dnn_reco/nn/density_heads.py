@@ -116,7 +116,7 @@ class DensityHeads(nn.Module):
         for column in direction:
             if self.transform.has_log[column]:
                 raise ModelError(
-                    f"trafo_log_label_bins takes the logarithm of '{names[column]}', which "
+                    f"trafo_log_label_bins selects the logarithm of '{names[column]}', which "
                     "belongs to the direction: switch it off there, and create the transformation "
                     "model again"
                 )

@@ -71,3 +71,20 @@ class LabelTransform(nn.Module):
         is_azimuth = [azimuth_key is not None and azimuth_key in name for name in label_names]
         mask = torch.tensor(is_azimuth, device=self._scale.device)
         return torch.where(mask, 2 * math.pi / self._scale, torch.inf)
+
+
+def residual_trafo(prediction_trafo: Tensor, truth_trafo: Tensor, period: Tensor) -> Tensor:
+    """Predicted minus true labels in the transformed space, [B, L].
+
+    Parameters
+    ----------
+    prediction_trafo, truth_trafo
+        Transformed labels [B, L].
+    period
+        Period of each label in transformed units [L], inf where there is none. Residuals beyond
+        half a period are shifted by one period towards 0.
+    """
+    residual = prediction_trafo - truth_trafo
+    period = period.to(residual.dtype)
+    periodic = torch.where(residual.abs() > period / 2, period, 0)
+    return residual - torch.copysign(periodic, residual)

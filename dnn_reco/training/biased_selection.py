@@ -28,9 +28,8 @@ from dnn_reco.data.selection import (
     interesting,
     repeat_shuffled,
 )
-from dnn_reco.modules.loss.residual import residual_trafo
 from dnn_reco.nn.interface import Network
-from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.nn.label_transform import LabelTransform, residual_trafo
 
 _log = logging.getLogger(__name__)
 

@@ -8,6 +8,11 @@ from event_files import random_events, write_events
 from workspace import NUM_TRAINING, NUM_VALIDATION, Workspace, complete
 
 
+@pytest.fixture(scope="module", autouse=True)
+def without_drawing(blank_figures: object) -> None:
+    """`test_evaluate` draws figures; the other tests need none."""
+
+
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Event files in the folders of the tutorial: three for training, one for validation."""

@@ -1,11 +1,7 @@
 """`compare`: equal budgets, equal events, going on, and what it refuses."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +9,8 @@ import pytest
 import torch
 from event_files import Events, random_events, write_events
 from ruamel.yaml import YAML
-from small_run import make_small_run
+from small_run import make_small_run, signal_while_training
+from tiny_network import TinyNetwork, tiny
 from workspace import Result, invoke
 
 from dnn_reco.checkpoint_file import Checkpoint, load_latest
@@ -42,6 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("compare")
     make_small_run(
         folder,
+        **tiny(),
         label_weight_dict={"EnergyVisible": 1.0, **dict.fromkeys(DIRECTION, 1.0)},
         label_pid_keys=["p_starting", "p_entering", "p_is_track"],
         test_data_file=[str(folder / "test.hdf5")],
@@ -346,19 +344,11 @@ def test_one_budget_is_needed(contest: Contest, budget: tuple[str, ...]) -> None
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
 def test_stopping_and_going_on(contest: Contest, number: signal.Signals, code: int) -> None:
-    line = [sys.executable, "-m", "dnn_reco", "compare", "a.yaml", "b.yaml", *OPTIONS]
-    command = [*line, "--iterations", "80"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    log_batch_metrics = contest.out / "a" / "print_out.txt"
-    while process.poll() is None and not (
-        log_batch_metrics.exists() and log_batch_metrics.stat().st_size
-    ):
-        time.sleep(0.02)
-    os.kill(process.pid, number)
-    out, err = process.communicate()
-    assert process.returncode == code, err
-    assert "The same command goes on from there." in err
-    assert "held-out events, each" not in out
+    with signal_while_training(TinyNetwork, 30, number):
+        result = contest.run("--iterations", "80")
+    assert result.exit_code == code, result.err
+    assert "The same command goes on from there." in result.err
+    assert "held-out events, each" not in result.out
     assert not (contest.out / "b" / "model").exists()
     assert contest.checkpoint("a").progress.iterations < 80
     assert contest.run("--iterations", "80").exit_code == 0

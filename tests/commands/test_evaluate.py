@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
 from small_run import MODEL_KWARGS, ON_CPU, SmallRun, make_small_run, run_of
@@ -104,7 +106,13 @@ def refused(*arguments: str | Path) -> str:
     return result.err[result.err.index("Error: ") :]
 
 
-def test_the_newest_checkpoint(trained: SmallRun, home: Path) -> None:
+def test_the_newest_checkpoint(
+    trained: SmallRun,
+    home: Path,
+    blank_figures: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Figure, "draw", blank_figures)
     result = evaluated(trained.config_file)
     energies, truth = log_energies(trained, 1)
     rms = found()["small"]["energy_rms"]["value"]

@@ -18,8 +18,9 @@ import torch
 from event_files import random_events, write_events
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from small_run import ON_CPU, SmallRun, make_small_run
+from small_run import MODEL_CLASS, MODEL_KWARGS, ON_CPU, SmallRun, make_small_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_network import tiny
 
 from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
@@ -41,9 +42,9 @@ NUM_EVENTS = 1000  # of each of the two training files
 RARE, RANK = "VertexX", "VertexY"  # labels: 1 for one event in a hundred; 0 … 1999
 SELECTION = {
     "biased_fraction": 0.6,
-    "cut_abs_diff_trafo": {"EnergyVisible": 0.8},
+    "cut_abs_diff_trafo": {"EnergyVisible": 1.5},
     "cut_unc_weighted_diff_trafo": {"PrimaryAzimuth": 1.5},
-    "true_minus_pred_greater": {"EnergyVisible": 100.0},
+    "true_minus_pred_greater": {"EnergyVisible": 700.0},
     "reload_frequency": 2,
 }
 POOLS = {"num_add_files": 0, "num_repetitions": 1}
@@ -172,8 +173,8 @@ def test_interesting_events_that_come_back_are_preferred_again(many: EventDatase
     source = selection(many, "label_less", RANK, 0.0)
     trained(source, 300)
     balance = source.balance
-    source.plan = replace(
-        source.plan, criteria=(SelectionCriterion("label_equal", column(many, RARE), 1.0),)
+    source.settings = replace(
+        source.settings, criteria=(SelectionCriterion("label_equal", column(many, RARE), 1.0),)
     )
     trained(source, 70)  # what was chosen before
     events = trained(source, 40).ravel()
@@ -332,6 +333,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     """Data, transformation model and event store, to be shared by runs with paths of their own."""
     run = make_small_run(
         tmp_path_factory.mktemp("prepared"),
+        **tiny(),
         nn_biased_selection=SELECTION,
         num_training_iterations=40,
         save_frequency=1,
@@ -455,7 +457,7 @@ def test_selection_changes_the_run_and_can_be_switched_off(
         states.append(train(run, nn_biased_selection=settings))
     assert_same_state(*states)
     assert not any(name.startswith("biased_selection") for name in states[0])
-    name = "network/fc.0.weight"
+    name = "network/prediction"
     assert not torch.equal(states[0][name], final_state(whole)[name])
 
 
@@ -486,7 +488,7 @@ def test_selection_can_be_switched_on_and_changed_later(
 
 def test_marks_are_made_without_a_trace_in_the_network(prepared: SmallRun) -> None:
     """In evaluation mode, from labels in both units; azimuth angles are compared across 2π."""
-    config = prepared.config()
+    config = prepared.config(model_class=MODEL_CLASS, model_kwargs=MODEL_KWARGS)
     transformation = load_transformation(Path(config.trafo.trafo_model_path))
     spec = network_spec(config, transformation)
     network = make_network(config, spec, torch.device("cpu"))

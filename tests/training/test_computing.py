@@ -1,7 +1,9 @@
 """Precision, compilation and where events lie: the training stays what it is."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -54,8 +56,30 @@ def test_a_training_in_bfloat16_keeps_float32(tmp_path: Path) -> None:
     assert all(value.isfinite().all() for value in tensors.values())
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
-def test_a_compiled_training_is_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "aot_eager",
+        pytest.param(
+            "inductor",
+            marks=[
+                pytest.mark.long,
+                pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++ on a CPU"),
+            ],
+        ),
+    ],
+)
+def test_a_compiled_training_is_the_same(
+    tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the compiler of PyTorch, and in short with its graphs alone."""
+    if backend != "inductor":
+        translate = torch.compile
+
+        def without_compiler(function: Callable[..., Any], mode: str, dynamic: bool) -> Any:
+            return translate(function, dynamic=dynamic, backend=backend)
+
+        monkeypatch.setattr(torch, "compile", without_compiler)
     layer = {
         "num_filters_list": [2],
         "pooling_type_list": [False],

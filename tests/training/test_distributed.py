@@ -14,9 +14,9 @@ SCRIPT = Path(__file__).with_name("distributed_script.py")
 
 def launch(num_ranks: int, folder: Path) -> list[dict[str, torch.Tensor]]:
     folder.mkdir()
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_ranks}"]
     subprocess.run(
-        [*command, f"--nproc_per_node={num_ranks}", str(SCRIPT), str(folder)],
+        [sys.executable, *(torchrun if num_ranks > 1 else []), str(SCRIPT), str(folder)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=True,
         capture_output=True,
@@ -24,9 +24,16 @@ def launch(num_ranks: int, folder: Path) -> list[dict[str, torch.Tensor]]:
     return [torch.load(folder / f"rank_{rank}.pt", weights_only=True) for rank in range(num_ranks)]
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    (result,) = launch(1, tmp_path_factory.mktemp("one") / "alone")
+    return result
+
+
 @pytest.mark.parametrize("num_ranks", [2, 3])
-def test_ranks_together_equal_one_process(tmp_path: Path, num_ranks: int) -> None:
-    (alone,) = launch(1, tmp_path / "alone")
+def test_ranks_together_equal_one_process(
+    alone: dict[str, torch.Tensor], tmp_path: Path, num_ranks: int
+) -> None:
     together = launch(num_ranks, tmp_path / "together")
     for result in together:
         for name in ("whole", "loss", "x", "scale", "beta", "pop_mean"):

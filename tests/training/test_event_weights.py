@@ -99,7 +99,7 @@ def test_weights_of_batches_read_ahead(run: SmallRun) -> None:
     weigh = EventWeights(event_selection_weight, "name", config, events.names)
     order = EventOrder(events.events_per_shard, seed=1, stream="training")
     energy = random_events(0, 60, num_bins=3).primary["energy"]
-    with PrefetchLoader(events, order.batches(3, 8), weigh=weigh) as batches:
+    with PrefetchLoader(events, order.batches(3, 8), weight_function=weigh) as batches:
         batch = next(iter(batches))
     assert batch.event_weights is not None
     assert batch.event_weights.dtype == batch.labels.dtype

@@ -17,6 +17,11 @@ from dnn_reco.training.logging import format_set
 from dnn_reco.training.validation_set import ValidationMetrics
 
 
+@pytest.fixture(scope="module")
+def blank_figures() -> None:
+    """Here figures are drawn."""
+
+
 def measured(*pairs: tuple[float, float]) -> ValueWithError:
     values, errors = zip(*pairs, strict=True)
     return ValueWithError(np.array(values), np.array(errors))

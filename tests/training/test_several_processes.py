@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from small_run import MODEL_KWARGS, ON_CPU, SmallRun, make_small_run
 
+from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.training.launch import run_processes
@@ -52,7 +53,7 @@ SETTINGS: dict[str, dict[str, object]] = {
         },
         "ema_decay": 0.9,
     },
-    "event weights, tukey": {
+    "event weights, tukey, biased selection": {
         "label_scale_tukey": True,
         "event_weight_class": "functions_of_a_user.weigh_in_batch",
         "model_optimizer_dict": {
@@ -65,8 +66,6 @@ SETTINGS: dict[str, dict[str, object]] = {
                 "accumulate_steps": 2,
             }
         },
-    },
-    "biased selection": {
         "nn_biased_selection": {
             "biased_fraction": 0.3,
             "reload_frequency": 1,
@@ -152,7 +151,26 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     return run
 
 
-def test_processes_that_are_asked_to_stop_save(tmp_path: Path, uninterrupted: SmallRun) -> None:
+def test_processes_that_are_asked_to_stop_save(tmp_path: Path) -> None:
+    run, log = prepared(tmp_path / "run", num_training_iterations=100000), tmp_path / "log"
+    options = command(run, "--processes", "2", "--checkpoint-exit-code", "85")
+    process = begin([sys.executable, "-m", "dnn_reco", *options], log)
+    wait_for("Step: 00000020", log, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 85, log.read_text()
+    assert log.read_text().count("SIGTERM: saving.") == 1
+    checkpoint = load_latest(run.checkpoints)
+    assert checkpoint is not None
+    done = checkpoint.progress.iterations
+    assert done > 20
+    assert run_train(run.config(num_training_iterations=done + 2), ON_CPU) == 0
+    assert tensors(run, done + 2)
+
+
+@pytest.mark.long
+def test_processes_that_were_asked_to_stop_go_on_as_if_never_stopped(
+    tmp_path: Path, uninterrupted: SmallRun
+) -> None:
     run, log = prepared(tmp_path / "run", num_training_iterations=ITERATIONS), tmp_path / "log"
     options = command(run, "--processes", "2", "--checkpoint-exit-code", "85")
     launch = [sys.executable, "-m", "dnn_reco", *options]
@@ -173,6 +191,7 @@ def test_processes_that_are_asked_to_stop_save(tmp_path: Path, uninterrupted: Sm
     assert all(torch.equal(found[key], value) for key, value in expected.items())
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to find processes")
 def test_torchrun_starts_again_after_a_process_was_killed(
     tmp_path: Path, uninterrupted: SmallRun
@@ -203,8 +222,8 @@ def test_no_process_goes_on_alone(tmp_path: Path) -> None:
 
 
 def test_mistakes_are_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    run = prepared(tmp_path / "run", batch_size=2)
-    assert run_processes(3, command(run)) == 1
+    run = prepared(tmp_path / "run", batch_size=1)
+    assert run_processes(2, command(run)) == 1
     message = capfd.readouterr().err
-    assert "a batch_size of 2 cannot be shared by 3 processes" in message
+    assert "a batch_size of 1 cannot be shared by 2 processes" in message
     assert "Traceback" not in message

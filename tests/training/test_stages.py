@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_run import ON_CPU, SmallRun, make_small_run
+from tiny_network import tiny
 
 from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
@@ -51,7 +52,7 @@ STAGES = {"training_stages": [FIRST, SECOND, THIRD], "num_training_iterations": 
 
 def prepared(folder: Path, **changes: Any) -> SmallRun:
     folder.mkdir()
-    run = make_small_run(folder, **changes)
+    run = make_small_run(folder, **tiny(), **changes)
     run_trafo(load_config([run.config_file]), ON_CPU, overwrite=False)
     return run
 
@@ -78,7 +79,7 @@ def test_stages_are_edited_configs_and_calls(tmp_path: Path) -> None:
     train_stages(staged)
     edited = prepared(tmp_path / "edited")
     for stage, end in ((FIRST, 4), (SECOND, 9), (THIRD, 12)):
-        make_small_run(edited.folder, **{**stage, "num_training_iterations": end})
+        make_small_run(edited.folder, **tiny(), **{**stage, "num_training_iterations": end})
         run_train(load_config([edited.config_file]), ON_CPU)
     assert_same_state(staged, edited)
     for run in (staged, edited):
@@ -91,10 +92,17 @@ def test_stages_are_edited_configs_and_calls(tmp_path: Path) -> None:
         assert all(str(staged.folder) in str(settings[0][key]) for key in differing)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    run = prepared(tmp_path_factory.mktemp("stages") / "whole", **STAGES)
+    train_stages(run)
+    return run
+
+
 @pytest.mark.parametrize("stops", [(2,), (4,), (6, 10), (1, 9)])
-def test_stopping_anywhere_changes_nothing(tmp_path: Path, stops: tuple[int, ...]) -> None:
-    whole = prepared(tmp_path / "whole", **STAGES)
-    train_stages(whole)
+def test_stopping_anywhere_changes_nothing(
+    whole: SmallRun, tmp_path: Path, stops: tuple[int, ...]
+) -> None:
     stopped = prepared(tmp_path / "stopped", **STAGES)
     for iterations in stops:
         train_stages(stopped, num_training_iterations=iterations)

@@ -31,7 +31,7 @@ PredictedBatch = EvaluationBatch
 
 @dataclass(frozen=True)
 class EvaluationContext:
-    """What evaluation functions may need besides the batches.
+    """Further input of evaluation functions, in addition to the batches.
 
     Attributes
     ----------

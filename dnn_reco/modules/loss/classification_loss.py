@@ -1,4 +1,4 @@
-"""The cross entropy, and losses of classification labels alone."""
+"""The cross entropy, and losses of classification labels only."""
 
 import torch
 from torch import Tensor
