@@ -1,4 +1,4 @@
-"""`parity/network.py` on the shared golden files, and on copies that are not right."""
+"""`parity/network.py` on the shared golden files, and on modified copies."""
 
 import shutil
 import subprocess
@@ -56,7 +56,7 @@ def change(path: Path, key: str, factor: float) -> None:
     np.savez(path, **arrays)
 
 
-def test_what_is_there_is_compared_and_deviations_are_named(copy: Path) -> None:
+def test_existing_files_are_compared_and_deviations_are_named(copy: Path) -> None:
     result = validate(copy)
     assert result.returncode == 0, result.stdout + result.stderr
     assert len(result.stdout.splitlines()) == 2
@@ -69,7 +69,7 @@ def test_what_is_there_is_compared_and_deviations_are_named(copy: Path) -> None:
     assert "! gradient_unc of mse " in result.stdout
 
 
-def test_network_with_an_error_of_the_reference_needs_to_be_told(golden_network: Path) -> None:
+def test_network_with_an_error_of_the_reference_needs_legacy(golden_network: Path) -> None:
     result = validate(golden_network, "--legacy", "dirnorm")
     assert result.returncode == 1
     assert "! act/ic78/0 " in result.stdout.split("network mixed", 1)[1]
