@@ -9,8 +9,8 @@ import pytest
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 
-# Tests run side by side, one worker for each CPU: a worker, and the programs that it starts, keep to
-# one thread. PyTorch reads the variable when it is imported, which is later than this.
+# Tests run side by side, one worker for each CPU: a worker, and the programs that it starts, keep
+# to one thread. PyTorch reads the variable when it is imported, which is later than this.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
