@@ -1,24 +1,34 @@
-# make test    the test suite, in a virtual environment of its own
-# make check   formatting, lint and types
-# make demo    simulate events, train networks on them, and see that they work
+# make install     the virtual environment that all others use
+# make check       formatting, lint, types, and which part imports which
+# make test        the test suite without the tests marked "long"
+# make test-long   the whole test suite
+# make demo        simulate events, train networks on them, and see that they work
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
 
-.PHONY: test check demo clean
+.PHONY: install check test test-long demo clean
 
-test: $(INSTALLED)
-	$(BIN)/python -m pytest -n auto --dist loadfile
+install: $(INSTALLED)
 
-check: $(INSTALLED)
+check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
-demo: $(INSTALLED)
+test: install
+	$(PYTEST)
+
+# An empty expression replaces the one in pyproject.toml that leaves long tests out.
+test-long: install
+	$(PYTEST) -m ""
+
+demo: install
 	$(BIN)/python tools/demo.py
 
 # torch goes first: what depends on it must not bring another build of it.

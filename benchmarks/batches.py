@@ -16,11 +16,12 @@ from hdf5_reading import NUM_BINS, PREFIX, make_file
 from dnn_reco.config import PluginConfig
 from dnn_reco.data.build import open_events
 from dnn_reco.data.event_dataset import EventDataset
-from dnn_reco.data.hdf5 import InputTables
+from dnn_reco.data.file_events import HitsSettings
+from dnn_reco.data.hdf5 import InputTables, read_file
 from dnn_reco.data.loader import read_tensors
 from dnn_reco.data.records import RecordSettings
 from dnn_reco.data.sampling import EventOrder
-from dnn_reco.data.store import EventStore, HitsSettings
+from dnn_reco.data.store import EventStore
 
 NUM_FILES = 10
 MODULES = "dnn_reco.modules.data"
@@ -45,7 +46,7 @@ def open_store(folder: Path, files: list[Path]) -> EventDataset:
         dtype="float32",
     )
     hits = HitsSettings(InputTables(), NUM_BINS, (0.0,) * NUM_BINS, "float32")
-    return open_events(EventStore(folder, hits, records, PluginConfig(config)), files, 1)
+    return open_events(EventStore(folder, hits, records, PluginConfig(config), read_file), files, 1)
 
 
 def events_per_second(events: EventDataset, batch_size: int, seconds: float) -> float:

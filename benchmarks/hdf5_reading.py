@@ -24,25 +24,23 @@ MEAN_RANDOM_HITS = 300
 
 def make_file(path: Path, source: Path | None, prefix: str, num_events: int) -> None:
     """Repeat the events of `source`, or random ones, in a file with the default table names."""
-    from dnn_reco.data.hdf5 import EVENT_ID, InputTables, read_events, write_input_tables
+    from dnn_reco.data.file_events import EVENT_ID
+    from dnn_reco.data.hdf5 import InputTables, read_events, write_input_tables
+    from dnn_reco.data.hits import Hits
 
     rng = np.random.default_rng(0)
     if source is None:
-        hits = rng.poisson(MEAN_RANDOM_HITS, num_events)
-        dom = np.concatenate([np.sort(rng.choice(5160, size, replace=False)) for size in hits])
+        counts = rng.poisson(MEAN_RANDOM_HITS, num_events)
+        dom = np.concatenate([np.sort(rng.choice(5160, size, replace=False)) for size in counts])
         features = rng.gamma(2.0, 0.5, (len(dom), NUM_BINS))
+        hits = Hits(np.concatenate([[0], np.cumsum(counts)]), dom.astype(np.uint16), features)
     else:
         names = (f"{prefix}_{end}" for end in ("bin_values", "bin_indices", "global_time_offset"))
         events = read_events(source, InputTables(*names), NUM_BINS, dtype=np.float64)
-        chosen = np.arange(num_events) % len(events.ids)
-        hits = np.diff(events.offsets)[chosen]
-        parts = [slice(*events.offsets[event : event + 2]) for event in chosen]
-        dom = np.concatenate([events.dom[part] for part in parts])
-        features = np.concatenate([events.features[part] for part in parts])
+        hits = events.hits.select(np.arange(num_events) % len(events.ids))
     ids = np.zeros(num_events, dtype=EVENT_ID)
     ids["Event"] = np.arange(num_events)
-    offsets = np.concatenate([[0], np.cumsum(hits)])
-    write_input_tables(path, ids, np.full(num_events, 9000.0), offsets, dom, features)
+    write_input_tables(path, ids, np.full(num_events, 9000.0), hits)
 
 
 def measure(path: Path, threads: int, repeat: int) -> None:
@@ -54,7 +52,7 @@ def measure(path: Path, threads: int, repeat: int) -> None:
         start = time.perf_counter()
         events = read_events(path, InputTables(), NUM_BINS, threads=threads)
         seconds.append(time.perf_counter() - start)
-    best, rows = min(seconds), events.features.size
+    best, rows = min(seconds), events.hits.features.size
     speed = f"{len(events.ids) / best:10.0f} {rows / best / 1e6:10.2f}"
     print(f"{speed} {best:10.3f} {peak_memory():10.0f}")
 

@@ -20,6 +20,7 @@ from killed_training import differences, train_and_kill
 from small_run import make_small_run
 
 from dnn_reco.commands.trafo import run_trafo
+from dnn_reco.run_options import RunOptions
 
 
 def main() -> None:
@@ -31,7 +32,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         frequencies = {"validation_frequency": 1, "save_frequency": options.save_frequency}
         run = make_small_run(Path(name), **frequencies, ema_decay=0.99)
-        run_trafo(run.config(), 1, None, overwrite=False)
+        run_trafo(run.config(), RunOptions(num_threads=1), overwrite=False)
         kills = list(train_and_kill(run, options.kills, options.seed))
         different = differences(run, kills[-1].kept + 2)
     lost = [kill.reached - kill.kept for kill in kills]

@@ -1,17 +1,98 @@
 """dnn_reco: deep networks for the reconstruction of IceCube events.
 
-Importing the package is cheap: nothing heavy (torch, matplotlib, tensorboard) is loaded before a
-command needs it.
+A first session in Python::
+
+    from dnn_reco import load_model, open_events, plot_event, predict
+
+    events = open_events("data/*.hdf5", "config.yaml", max_events=1000)
+    plot_event(events.hits, event=3)
+    model = load_model("config.yaml")
+    predictions = predict(model, events.hits)
+    predictions["EnergyVisible"], events.labels["EnergyVisible"]
+
+====================  ==============================================================
+open_events           events of files: hits, labels, misc data (NumPy, or pandas)
+simulate_events       the same from the simulation
+plot_event            an event display
+densify               dense arrays (n, 10, 10, 60, F) and (n, 8, 60, F)
+load_config           a config from its YAML files
+load_model            a trained model from a config or a model folder
+predict               labels and uncertainties of events, as named columns
+Reconstructor         the same as tensors, or for events that do not fit into memory
+====================  ==============================================================
+
+Importing the package is cheap: nothing heavy (torch, matplotlib, tensorboard) is loaded before it
+is needed.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from dnn_reco._version import __version__
 from dnn_reco.errors import ConfigError, DataError, DnnRecoError, ModelError, TrainingError
+
+if TYPE_CHECKING:
+    from dnn_reco.api import (
+        densify,
+        load_config,
+        load_model,
+        open_events,
+        plot_event,
+        predict,
+        simulate_events,
+    )
+    from dnn_reco.data.event_table import EventTable, NamedColumns
+    from dnn_reco.data.hits import Hits
+    from dnn_reco.inference.prediction_table import PredictionTable
+    from dnn_reco.inference.reconstructor import Reconstructor
+    from dnn_reco.inference.trained_model import TrainedModel
+
+_MODULES = {
+    "densify": "api",
+    "load_config": "api",
+    "load_model": "api",
+    "open_events": "api",
+    "plot_event": "api",
+    "predict": "api",
+    "simulate_events": "api",
+    "NamedColumns": "data.event_table",
+    "EventTable": "data.event_table",
+    "Hits": "data.hits",
+    "PredictionTable": "inference.prediction_table",
+    "Reconstructor": "inference.reconstructor",
+    "TrainedModel": "inference.trained_model",
+}
 
 __all__ = [
     "ConfigError",
     "DataError",
     "DnnRecoError",
+    "EventTable",
+    "Hits",
     "ModelError",
+    "NamedColumns",
+    "PredictionTable",
+    "Reconstructor",
+    "TrainedModel",
     "TrainingError",
     "__version__",
+    "densify",
+    "load_config",
+    "load_model",
+    "open_events",
+    "plot_event",
+    "predict",
+    "simulate_events",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -12,32 +12,67 @@ validation set. (Between two checkpoints there can be two: the last is the best.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dnn_reco.errors import ModelError
 from dnn_reco.files import temporary_beside
-from dnn_reco.nn.interface import Network
-from dnn_reco.nn.weights import load_weights
-from dnn_reco.training.early_stopping import BestCheckpoint
 
 BEST = "best"  # the subfolder
 KEEP_ALL = 10**9  # as `max_to_keep`
-_FORMAT = "dnn_reco checkpoint 1"
+_FORMAT = "dnn_reco checkpoint 2"
 _NAME = re.compile(r"checkpoint-(\d{8,})")
-_ANOTHER_MODEL = (
-    "Give this config a unique_name (model_checkpoint_path) of its own, or set "
-    "model_restore_model: False to start anew"
-)
+
+
+@dataclass(frozen=True)
+class BestCheckpoint:
+    """The smallest loss on the validation set; kept in checkpoints.
+
+    Attributes
+    ----------
+    measure
+        Digest of what was measured: only losses of one measure can be compared.
+    loss
+        The smallest loss; None as long as there was no finite one.
+    iterations
+        Iterations that were done when it was found.
+    evaluations_since
+        Evaluations since then, none of them better.
+    """
+
+    measure: str
+    loss: float | None = None
+    iterations: int = 0
+    evaluations_since: int = 0
+
+    def updated(self, loss: float, iterations: int) -> BestCheckpoint:
+        """The best after one more evaluation; a loss that is not finite is never better."""
+        if math.isfinite(loss) and (self.loss is None or loss < self.loss):
+            return BestCheckpoint(self.measure, loss, iterations)
+        return replace(self, evaluations_since=self.evaluations_since + 1)
+
+    @classmethod
+    def read(cls, description: Mapping[str, Any] | None) -> BestCheckpoint | None:
+        """What `dataclasses.asdict` made; None of older checkpoints, which do not have it."""
+        if description is None:
+            return None
+        loss = description["loss"]
+        return cls(
+            measure=str(description["measure"]),
+            loss=None if loss is None else float(loss),
+            iterations=int(description["iterations"]),
+            evaluations_since=int(description["evaluations_since"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -87,7 +122,7 @@ class Checkpoint:
     @property
     def weights(self) -> dict[str, Tensor]:
         """The weights to predict with: their moving average, if there is one."""
-        return self.section("average") or self.section("network")
+        return self.section("ema") or self.section("network")
 
 
 def save_checkpoint(
@@ -208,86 +243,3 @@ def _load(path: Path) -> Checkpoint:
             "one before it"
         ) from error
     return Checkpoint(path, progress, tensors)
-
-
-def restore_network(
-    network: Network, checkpoint: Checkpoint, label_names: tuple[str, ...], transformation: str
-) -> None:
-    """Give a network the weights of a checkpoint, to go on training.
-
-    Parameters
-    ----------
-    network
-        The network.
-    checkpoint
-        The checkpoint.
-    label_names
-        Labels of the network, in order.
-    transformation
-        Digest of its transformation model.
-
-    Raises
-    ------
-    ModelError
-        If the checkpoint is of another network, other labels or another transformation model.
-    """
-    if checkpoint.progress.label_names != label_names:
-        old, new = set(checkpoint.progress.label_names), set(label_names)
-        raise ModelError(
-            f"the checkpoint '{checkpoint.path}' was trained with other labels: it lacks "
-            f"{sorted(new - old) or 'none'} and has {sorted(old - new) or 'none'} besides"
-            f"{'' if old != new else ' (the order differs)'}. {_ANOTHER_MODEL}"
-        )
-    if checkpoint.progress.transformation != transformation:
-        raise ModelError(
-            f"the checkpoint '{checkpoint.path}' was trained with another transformation model "
-            "than the one at trafo_model_path, which was made anew since: bring the old file "
-            "back, or set model_restore_model: False to start anew"
-        )
-    try:
-        load_weights(network, checkpoint.section("network"))
-    except ModelError as error:
-        raise ModelError(
-            f"the checkpoint '{checkpoint.path}' is of another network: {error}. {_ANOTHER_MODEL}"
-        ) from error
-
-
-def optimizer_kind(optimizer: torch.optim.Optimizer) -> str:
-    """Its class and the settings on which depends what it keeps in mind, such as "SGD momentum"."""
-    settings = optimizer.param_groups[0]
-    switches = [name for name in ("amsgrad", "centered", "momentum") if settings.get(name)]
-    return " ".join([type(optimizer).__name__, *switches])
-
-
-def optimizer_tensors(
-    optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """State of an optimizer by parameter name and kind, such as ``fc.0.weight/exp_avg``."""
-    return {
-        f"{name}/{kind}": torch.as_tensor(value)
-        for name, parameter in parameters.items()
-        for kind, value in optimizer.state.get(parameter, {}).items()
-        if value is not None
-    }
-
-
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer,
-    parameters: Mapping[str, Tensor],
-    tensors: Mapping[str, Tensor],
-) -> None:
-    """Give an optimizer back the state that :func:`optimizer_tensors` took."""
-    state = optimizer.state_dict()
-    by_parameter: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        name, kind = key.rsplit("/", 1)
-        by_parameter.setdefault(name, {})[kind] = tensor
-    numbers = {name: number for number, name in enumerate(parameters)}
-    state["state"] |= {
-        numbers[name]: kinds for name, kinds in by_parameter.items() if name in numbers
-    }
-    optimizer.load_state_dict(state)
-    for name, parameter in parameters.items():
-        kept = optimizer.state.get(parameter, {})
-        for kind, tensor in by_parameter.get(name, {}).items():  # PyTorch may have changed the type
-            kept[kind] = kept[kind].to(tensor.dtype)

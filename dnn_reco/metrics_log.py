@@ -16,7 +16,7 @@ from dnn_reco.files import write_atomically
 _KEY = "iterations_done"
 
 
-class MetricsFile:
+class MetricsLog:
     """The file, from now on.
 
     Parameters

@@ -18,7 +18,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-import dnn_reco
+from dnn_reco._version import __version__
 from dnn_reco.files import write_atomically
 
 _RECORDS = re.compile(r"training_steps\.yaml|config_training_\d{4,}\.yaml")
@@ -27,8 +27,8 @@ _RECORDS = re.compile(r"training_steps\.yaml|config_training_\d{4,}\.yaml")
 def software_record() -> dict[str, Any]:
     """Versions, git revision and machine of this process, as plain values."""
     return {
-        "dnn_reco_version": dnn_reco.__version__,
-        **_git_record(Path(dnn_reco.__file__).resolve().parent),
+        "dnn_reco_version": __version__,
+        **_git_record(Path(__file__).resolve().parent),
         "python_version": platform.python_version(),
         "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),

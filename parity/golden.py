@@ -16,10 +16,9 @@ from torch import Tensor
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.grid import DEEPCORE_SHAPE, DOM_CELL, NUM_CELLS, NUM_MAIN_CELLS
 from dnn_reco.modules.loss.interface import LossContext, Truth
-from dnn_reco.modules.loss.residual import residual_trafo
 from dnn_reco.modules.models.general_IC86_cnn import GeneralIC86CNN
 from dnn_reco.nn.interface import LabelKeys, NetworkSpec, Prediction
-from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.nn.label_transform import LabelTransform, residual_trafo
 from dnn_reco.tf_import.variables import our_parameters
 from dnn_reco.training.label_weights import NORMAL_MAD
 from dnn_reco.transform import TransformationModel, TransformSettings

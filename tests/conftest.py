@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-_REPOSITORY = Path(__file__).resolve().parent.parent
-
-# Tests run side by side, one worker for each CPU: a worker, and the programs that it starts, keep
-# to one thread. PyTorch reads the variable when it is imported, which is later than this.
+# Tests run side by side, one worker for each CPU: a worker, and the programs that it starts, use
+# one thread. PyTorch reads the variable when it is imported: by the imports below.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
+
+from small_run import ON_CPU, SmallRun, make_small_run
+
+_REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A shell ignores Ctrl-C for what it starts in the background; tests of Ctrl-C, and the programs
 # that they start, need it.
@@ -52,3 +54,15 @@ def golden_network(shared_data: Path) -> Path:
 def numu_file(shared_data: Path) -> Path:
     """32 real neutrino simulation events."""
     return shared_data / "real_nugen" / "NuMu_medium_00000001.hdf5"
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    """A run of four iterations, for tests that only read it."""
+    from dnn_reco.commands.trafo import run_trafo
+    from dnn_reco.commands.train import run_train
+
+    run = make_small_run(tmp_path_factory.mktemp("trained_run"))
+    run_trafo(run.config(), ON_CPU, overwrite=False)
+    run_train(run.config(num_training_iterations=4), ON_CPU)
+    return run

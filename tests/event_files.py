@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dnn_reco.data.hdf5 import EVENT_ID, InputTables, write_input_tables
+from dnn_reco.data.file_events import EVENT_ID
+from dnn_reco.data.hdf5 import InputTables, write_input_tables
+from dnn_reco.data.hits import Hits
 from dnn_reco.detector.geometry import NUM_DOMS
 
 LABEL_TABLE = "LabelsDeepLearning"
@@ -28,6 +30,10 @@ class Events:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def hits(self) -> Hits:
+        return Hits(self.offsets, self.dom, self.features)
 
 
 def event_ids(num_events: int, run: int = 1, first_event: int = 0) -> NDArray[np.void]:
@@ -106,9 +112,7 @@ def write_events(
         path,
         events.ids,
         events.time_offset,
-        events.offsets,
-        events.dom,
-        events.features,
+        events.hits,
         names=names,
         sparse=sparse,
         tables={name: columns for name, columns in tables.items() if columns},

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from small_run import SmallRun
+from small_run import ON_CPU, SmallRun
 from tqdm import tqdm
 
 from dnn_reco.checkpoint_file import latest_path, load_latest
@@ -71,7 +71,7 @@ def differences(run: SmallRun, iterations: int) -> list[str]:
     states = []
     for changes in ({}, paths):
         config = run.config(num_training_iterations=iterations, **changes)
-        run_train(config, "cpu", 1, None, None)
+        run_train(config, ON_CPU)
         checkpoint = load_latest(Path(config.model.model_checkpoint_path))
         assert checkpoint is not None
         assert checkpoint.progress.iterations == iterations
@@ -85,7 +85,7 @@ def differences(run: SmallRun, iterations: int) -> list[str]:
 def _train(run: SmallRun, output: Path) -> None:
     tqdm.set_lock(threading.RLock())  # the usual one, for several processes, survives a kill
     with output.open("w", buffering=1) as sys.stdout:
-        run_train(run.config(num_training_iterations=_NEVER), "cpu", 1, None, None)
+        run_train(run.config(num_training_iterations=_NEVER), ON_CPU)
 
 
 def _let_it_run(process: BaseProcess, output: Path, iterations: int) -> None:

@@ -17,8 +17,8 @@ from dnn_reco.modules.loss import (
     track_loss,
 )
 from dnn_reco.modules.loss.interface import Loss, LossContext, Truth
-from dnn_reco.modules.loss.residual import residual_trafo
 from dnn_reco.nn.interface import LabelKeys, Prediction
+from dnn_reco.nn.label_transform import residual_trafo
 
 MODULES = (
     default_loss,

@@ -16,6 +16,9 @@ from ruamel.yaml import YAML
 from torch import nn
 
 from dnn_reco.config import Config, load_config
+from dnn_reco.run_options import RunOptions
+
+ON_CPU = RunOptions(device="cpu", num_threads=1)
 
 BRANCH = {
     "num_filters_list": [2, 2],

@@ -78,13 +78,13 @@ def test_every_event_once_with_its_features_and_labels(convert: ModuleType, tmp_
         assert np.cos(labels["PrimaryAzimuth"]) == pytest.approx(np.cos(expected), abs=1e-5)
         assert "kind" not in labels.dtype.names
         assert "n_pe" not in labels.dtype.names
-        assert events.dom.tolist() == [2 * 60 + 6, 85 * 60 + 59] * len(numbers)
+        assert events.hits.dom.tolist() == [2 * 60 + 6, 85 * 60 + 59] * len(numbers)
         # 4 PE in all, 1 of them at 10000 ns, 3 at 10200 ns
-        summary = events.features[0::2] + events.time_offset[:, None] * (np.arange(9) > 2)
+        summary = events.hits.features[0::2] + events.time_offset[:, None] * (np.arange(9) > 2)
         mean, spread = 10150.0, np.sqrt(2 * (1 * 150**2 + 3 * 50**2) / 4)
         first = np.array([4.0, 4.0, 1.0, 10000, 10000, 10200, 10200, mean])
         assert summary[:, :8] == pytest.approx(np.tile(first, (len(numbers), 1)))
-        assert events.features[0::2, 8] == pytest.approx(spread)
+        assert events.hits.features[0::2, 8] == pytest.approx(spread)
     every = np.arange(NUM_EVENTS)
     assert seen["test"] == every[every % 5 == 0].tolist()
     assert seen["validation"] == every[every % 20 == 1].tolist()

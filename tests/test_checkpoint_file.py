@@ -9,16 +9,15 @@ import torch
 
 from dnn_reco.checkpoint_file import (
     KEEP_ALL,
+    BestCheckpoint,
     Progress,
     load_latest,
-    optimizer_tensors,
     remove_checkpoints,
-    restore_optimizer,
     save_checkpoint,
 )
 from dnn_reco.errors import ModelError
 from dnn_reco.provenance import retire
-from dnn_reco.training.early_stopping import BestCheckpoint
+from dnn_reco.training.checkpoint import optimizer_tensors, restore_optimizer
 
 
 def progress(iterations: int) -> Progress:
@@ -36,7 +35,9 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 
 
 def test_the_best_evaluation_is_kept_and_not_asked_of_older_checkpoints(tmp_path: Path) -> None:
-    best = BestCheckpoint("digest").after(0.1 + 0.2, 10).after(float("nan"), 20).after(0.4, 30)
+    best = (
+        BestCheckpoint("digest").updated(0.1 + 0.2, 10).updated(float("nan"), 20).updated(0.4, 30)
+    )
     assert best == BestCheckpoint("digest", 0.30000000000000004, 10, 2)
     path = save_checkpoint(tmp_path, replace(progress(30), best=best), {"a": torch.ones(1)}, 3)
     checkpoint = load_latest(tmp_path)

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dnn_reco.metrics_log import MetricsFile
+from dnn_reco.metrics_log import MetricsLog
 
 
 def write(path: Path, first: int, iterations: list[int]) -> None:
-    metrics = MetricsFile(path, first)
+    metrics = MetricsLog(path, first)
     for iteration in iterations:
         metrics.write(iteration, {"val": {"rmse": np.float64(iteration / 10)}, "label": "Σ"})
 
@@ -50,7 +50,7 @@ def test_a_file_without_anything_to_drop_is_not_written_anew(tmp_path: Path) -> 
 
 def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    MetricsFile(path, 0).write(3, {"a": {"b": math.nan, "c": np.float32(np.inf), "d": None}})
+    MetricsLog(path, 0).write(3, {"a": {"b": math.nan, "c": np.float32(np.inf), "d": None}})
     assert json.loads(path.read_text()) == {
         "iteration": 3,
         "iterations_done": 4,

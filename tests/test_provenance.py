@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import dnn_reco
+from dnn_reco import provenance
 from dnn_reco.provenance import software_record
 
 
@@ -30,7 +30,7 @@ def test_origin_is_recorded_without_passwords(
         ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "first"],
     ):
         subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
-    monkeypatch.setattr(dnn_reco, "__file__", str(package / "__init__.py"))
+    monkeypatch.setattr(provenance, "__file__", str(package / "provenance.py"))
     record = software_record()
     assert record["git_origin"] == recorded
     assert record["git_uncommited_changes"] is False

@@ -1,4 +1,4 @@
-"""What the networks of `make demo` have learnt, beside what one could say without them."""
+"""What the networks of `make demo` have learnt, beside simple estimators."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,12 +15,9 @@ from dnn_reco.data.build import open_events
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import event_store
 from dnn_reco.detector.geometry import dom_positions
+from dnn_reco.evaluation.held_out_events import predict_held_out
 from dnn_reco.files import find_files
-from dnn_reco.inference.reconstructor import predict
-from dnn_reco.inference.trained_model import trained_network
-from dnn_reco.nn.from_config import network_spec
-from dnn_reco.nn.label_transform import LabelTransform
-from dnn_reco.transform import load_transformation
+from dnn_reco.inference.trained_model import load_trained_model
 
 Numbers = NDArray[np.float64]
 
@@ -65,19 +62,16 @@ def evaluate(config_files: Mapping[str, Path]) -> Results:
     for network_name, config_file in config_files.items():
         config = load_config([config_file])
         training, test = _events(config, "training_data_file"), _events(config, "test_data_file")
-        transformation = load_transformation(Path(config.trafo.trafo_model_path))
-        keys = network_spec(config, transformation).label_keys
-        network = trained_network(config, torch.device("cpu"))
-        said = predict(network, LabelTransform(transformation), keys.azimuth, test)
+        found = predict_held_out(load_trained_model(config, torch.device("cpu")), test)
         names = list(test.names.labels)
         energy, direction = names.index(ENERGY), [names.index(name) for name in DIRECTION]
-        energies[network_name] = _log_energy(said.labels[:, energy])
-        pulls[network_name] = said.pull[:, energy]
-        true_direction = said.true[:, direction]
+        energies[network_name] = _log_energy(found.table[ENERGY])
+        pulls[network_name] = found.pulls()[:, energy]
+        true_direction = found.true[:, direction]
         if set(DIRECTION) <= set(config.labels.label_weight_dict):
-            angles[network_name] = opening_angle(said.labels[:, direction], true_direction)
+            angles[network_name] = opening_angle(found.table.labels[:, direction], true_direction)
     return Results(
-        true_energy=_log_energy(said.true[:, energy]),
+        true_energy=_log_energy(found.true[:, energy]),
         energies=energies | {TOTAL_CHARGE: energy_from_charge(training, test, energy)},
         pulls=pulls,
         angles=angles | {LINE_FIT: opening_angle(line_fit(test), true_direction)},
@@ -105,8 +99,8 @@ def energy_from_charge(training: EventDataset, test: EventDataset, label: int) -
 
 
 def _log_charge(events: EventDataset) -> Numbers:
-    read = events.read(np.arange(len(events)))
-    total = np.add.reduceat(read.features[:, CHARGE].astype(np.float64), read.offsets[:-1])
+    hits = events.read(np.arange(len(events))).hits
+    total = np.add.reduceat(hits.features[:, CHARGE].astype(np.float64), hits.offsets[:-1])
     return np.log10(np.maximum(total, 1.0))
 
 
@@ -116,13 +110,13 @@ def line_fit(events: EventDataset) -> Numbers:
     A plane wave of light or a track moves as r = r0 + v t; least squares over the hit DOMs,
     weighted with their charge, give v = cov(r, t) / var(t).
     """
-    read = events.read(np.arange(len(events)))
-    start = read.offsets[:-1]
-    weight = read.features[:, CHARGE].astype(np.float64)
-    time = read.features[:, FIRST_TIME].astype(np.float64)
-    position = dom_positions()[read.dom.astype(np.int64)]
+    hits = events.read(np.arange(len(events))).hits
+    start = hits.offsets[:-1]
+    weight = hits.features[:, CHARGE].astype(np.float64)
+    time = hits.features[:, FIRST_TIME].astype(np.float64)
+    position = dom_positions()[hits.dom.astype(np.int64)]
     total = np.add.reduceat(weight, start)
-    counts = np.diff(read.offsets)
+    counts = np.diff(hits.offsets)
 
     def minus_mean(values: Numbers) -> Numbers:
         return values - np.repeat(np.add.reduceat(weight * values, start) / total, counts)
@@ -205,7 +199,7 @@ def draw(results: Results, path: Path) -> None:
     figure = Figure(figsize=(11, 8.6), layout="constrained")
     axes = figure.subplots(2, 2)
     figure.suptitle(
-        f"{len(results.true_energy)} held-out events: networks, and what simple estimators say",
+        f"{len(results.true_energy)} held-out events: networks beside simple estimators",
         fontsize=14,
         color=INK,
     )

@@ -21,8 +21,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dnn_reco.data.features import DomFeatures, dom_features
-from dnn_reco.data.hdf5 import EVENT_ID, InputTables, read_events, read_table, write_input_tables
+from dnn_reco.data.features import dom_features
+from dnn_reco.data.file_events import EVENT_ID
+from dnn_reco.data.hdf5 import InputTables, read_events, read_table, write_input_tables
 from dnn_reco.data.pulses import Pulses
 from dnn_reco.detector.geometry import dom_index
 from dnn_reco.workers import available_cpus, in_workers
@@ -82,19 +83,6 @@ def read_pulses(folder: Path, start: int, stop: int) -> Pulses:
     )
 
 
-def of_events(features: DomFeatures, chosen: NDArray[np.bool_]) -> DomFeatures:
-    """The features of some of the events."""
-    num_hits = np.diff(features.offsets)
-    hits = np.repeat(chosen, num_hits)
-    return DomFeatures(
-        np.concatenate([[0], np.cumsum(num_hits[chosen])]),
-        features.dom[hits],
-        features.features[hits],
-        features.time_offset[chosen],
-        features.sparse,
-    )
-
-
 def convert_block(folder: Path, out: Path, block: tuple[int, NDArray[np.void], Labels]) -> int:
     """Write the files of a block of events: its number, ids and labels. Returns their number."""
     number, ids, labels = block
@@ -103,16 +91,13 @@ def convert_block(folder: Path, out: Path, block: tuple[int, NDArray[np.void], L
     splits = split_of(ids["Event"])
     for split in np.unique(splits):
         chosen = splits == split
-        part = of_events(features, chosen)
         path = out / split / file_name(number)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_input_tables(
             path,
             ids[chosen],
-            part.time_offset,
-            part.offsets,
-            part.dom,
-            part.features,
+            features.time_offset[chosen],
+            features.hits.select(chosen),
             tables={LABEL_TABLE: {name: column[chosen] for name, column in labels.items()}},
         )
     return len(ids)
@@ -151,12 +136,12 @@ def events_in(path: Path) -> dict[int, Event]:
     labels = read_table(path, LABEL_TABLE)
     names = labels.dtype.names or ()
     found = {}
-    for row, (start, stop) in enumerate(pairwise(events.offsets)):
+    for row, (start, stop) in enumerate(pairwise(events.hits.offsets)):
         values = {name: float(labels[name][row]) for name in names}
         values["time_offset"] = float(events.time_offset[row])
         hits = slice(start, stop)
         number = int(events.ids["Event"][row])
-        found[number] = Event(values, events.dom[hits], events.features[hits])
+        found[number] = Event(values, events.hits.dom[hits], events.hits.features[hits])
     return found
 
 

@@ -40,12 +40,9 @@ def config_check_command(config_files: tuple[str, ...]) -> NoReturn:
     Example:
       dnn-reco config check getting_started.yaml
     """
-    from dnn_reco.config import check_config, load_stages
+    from dnn_reco.config import load_stages
 
     stages = load_stages(config_files)
-    reports = [check_config(config) for config in stages]
-    for number, report in enumerate(reports, start=1):
-        if len(reports) > 1:
-            click.echo(f"{'' if number == 1 else chr(10)}Stage {number} of {len(reports)}")
-        click.echo(report.text)
-    sys.exit(0 if all(report.ok for report in reports) else 1)
+    from dnn_reco.commands.check_config import run_check  # slow: it imports torch
+
+    sys.exit(run_check(stages))

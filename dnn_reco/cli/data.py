@@ -13,8 +13,10 @@ from dnn_reco.cli.options import (
     config_files_argument,
     log_level_option,
     num_threads_option,
+    with_run_options,
 )
 from dnn_reco.cli.session import show_messages, start
+from dnn_reco.run_options import RunOptions
 
 
 @click.command("count")
@@ -30,18 +32,17 @@ from dnn_reco.cli.session import show_messages, start
 @click.option(
     "--apply-filters",
     is_flag=True,
-    help="Tell too how many events pass filters and checks (builds the event store).",
+    help="Also count the events that pass filters and checks (builds the event store).",
 )
 @cache_dir_option
 @log_level_option
 @num_threads_option
+@with_run_options
 def count_command(
     config_files: tuple[str, ...],
     n_jobs: int | None,
     apply_filters: bool,
-    cache_dir: str | None,
-    log_level: str,
-    num_threads: int,
+    options: RunOptions,
 ) -> NoReturn:
     """Count the events in the data files.
 
@@ -52,12 +53,12 @@ def count_command(
     Example:
       dnn-reco count getting_started.yaml -j 8
     """
-    config = start(config_files, log_level, num_threads)
+    config = start(config_files, options)
     from dnn_reco.commands.count import run_count
-    from dnn_reco.workers import available_cpus
 
-    jobs = n_jobs or num_threads or available_cpus()
-    sys.exit(run_count(config, min(jobs, num_threads or jobs), apply_filters, cache_dir))
+    jobs = n_jobs or options.threads
+    num_jobs = min(jobs, options.num_threads or jobs)
+    sys.exit(run_count(config, num_jobs, apply_filters, options.cache_dir))
 
 
 @click.command("trafo")
@@ -66,12 +67,11 @@ def count_command(
 @cache_dir_option
 @log_level_option
 @num_threads_option
+@with_run_options
 def trafo_command(
     config_files: tuple[str, ...],
     overwrite: bool,
-    cache_dir: str | None,
-    log_level: str,
-    num_threads: int,
+    options: RunOptions,
 ) -> None:
     """Create the data transformation model.
 
@@ -82,10 +82,10 @@ def trafo_command(
     Example:
       dnn-reco trafo getting_started.yaml
     """
-    config = start(config_files, log_level, num_threads)
+    config = start(config_files, options)
     from dnn_reco.commands.trafo import run_trafo
 
-    run_trafo(config, num_threads, cache_dir, overwrite)
+    run_trafo(config, options, overwrite)
 
 
 @click.command("simulate")
@@ -151,9 +151,9 @@ def simulate_command(
     log_level: str,
     **overrides: Any,
 ) -> NoReturn:
-    """Simulate events of one's own, with the labels and inputs of IceCube's files.
+    """Simulate events, with the labels and inputs of IceCube's files.
 
-    What to simulate is told by options or by a YAML file, PRESET (see configs/simulation); options
+    Options or a YAML file, PRESET (see configs/simulation), describe what to simulate; options
     win. Events that do not trigger the detector are not written, and not counted. Ctrl-C keeps the
     finished files, and the same command goes on from there.
 

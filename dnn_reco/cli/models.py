@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,8 +16,10 @@ from dnn_reco.cli.options import (
     device_option,
     log_level_option,
     num_threads_option,
+    with_run_options,
 )
-from dnn_reco.cli.session import limit_threads, load_stages_and_tell, show_messages, start
+from dnn_reco.cli.session import limit_threads, show_messages, start, start_stages
+from dnn_reco.run_options import RunOptions
 
 ensemble_option = click.option(
     "--ensemble",
@@ -68,13 +71,14 @@ allow_overlap_option = click.option(
 @cache_dir_option
 @log_level_option
 @num_threads_option
+@with_run_options
 def compare_command(
-    config_files: tuple[str, ...], log_level: str, num_threads: int, **options: Any
+    config_files: tuple[str, ...], options: RunOptions, **settings: Any
 ) -> NoReturn:
     """Train several configs with equal budgets, and evaluate them on the same events.
 
     Each CONFIG is trained in a folder of its own below --out; checkpoints of other trainings are
-    not touched. Then all of them reconstruct the held-out events, and a table tells how well. It is
+    not touched. Then all of them reconstruct the held-out events, and a table shows how well. It is
     written as comparison.json and comparison.md, too, with figures beside. A config of several
     files is written with plus signs: data.yaml+network.yaml.
 
@@ -87,12 +91,12 @@ def compare_command(
       dnn-reco compare one.yaml two.yaml three.yaml --seconds 600 --ensemble
       dnn-reco compare *.yaml --iterations 20000 --out widths --test-data 'test/*.hdf5'
     """
-    if (options["seconds"] is None) == (options["iterations"] is None):
+    if (settings["seconds"] is None) == (options.iterations is None):
         raise click.UsageError("give the budget of each training: --seconds or --iterations")
-    configs = [start(_parts_of(name), log_level, num_threads) for name in config_files]
+    configs = [start(_parts_of(name), replace(options, iterations=None)) for name in config_files]
     from dnn_reco.commands.compare import CompareSettings, run_compare
 
-    sys.exit(run_compare(configs, CompareSettings(num_threads=num_threads, **options)))
+    sys.exit(run_compare(configs, CompareSettings(options=options, **settings)))
 
 
 @click.command("evaluate")
@@ -121,7 +125,7 @@ def compare_command(
     "--allow_code",
     multiple=True,
     metavar="PACKAGE",
-    help="A package besides dnn_reco whose networks and functions model folders may name; may be "
+    help="A further package whose networks and functions model folders may name; may be "
     "repeated. Its code is run.",
 )
 @click.option(
@@ -135,13 +139,12 @@ def compare_command(
 @cache_dir_option
 @log_level_option
 @num_threads_option
-def evaluate_command(
-    networks: tuple[str, ...], log_level: str, num_threads: int, **options: Any
-) -> None:
+@with_run_options
+def evaluate_command(networks: tuple[str, ...], options: RunOptions, **settings: Any) -> None:
     """Evaluate trained networks on events that they never saw.
 
     A NETWORK is a config that was trained with (its newest checkpoint is taken), or a model folder.
-    All of them reconstruct the held-out events, and a table tells how well. It is written as
+    All of them reconstruct the held-out events, and a table shows how well. It is written as
     comparison.json and comparison.md, too, with figures beside. A config of several files is
     written with plus signs: data.yaml+network.yaml.
 
@@ -151,15 +154,15 @@ def evaluate_command(
       dnn-reco evaluate one.yaml two.yaml models/imported --ensemble
       dnn-reco evaluate one.yaml --checkpoints 5 --test-data 'test/*.hdf5'
     """
-    limit_threads(num_threads)
-    show_messages(log_level)
+    limit_threads(options.num_threads)
+    show_messages(options.log_level)
     named = [
-        Path(name) if Path(name).is_dir() else load_stages_and_tell(_parts_of(name), log_level)
+        Path(name) if Path(name).is_dir() else start_stages(_parts_of(name), options)
         for name in networks
     ]
     from dnn_reco.commands.evaluate import EvaluateSettings, run_evaluate
 
-    run_evaluate(named, EvaluateSettings(num_threads=num_threads, **options))
+    run_evaluate(named, EvaluateSettings(options=options, **settings))
 
 
 def _parts_of(name: str) -> tuple[str, ...]:

@@ -1,8 +1,19 @@
-"""Options that several commands share."""
+"""Options that commands share, and how they travel: as one `RunOptions`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, TypeVar
 
 import click
 
+from dnn_reco.run_options import RunOptions
+
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+_Result = TypeVar("_Result")
 
 config_files_argument = click.argument(
     "config_files", nargs=-1, required=True, metavar="CONFIG...", type=click.Path()
@@ -13,7 +24,7 @@ log_level_option = click.option(
     default="INFO",
     show_default=True,
     type=click.Choice(LOG_LEVELS, case_sensitive=False),
-    help="How much is told besides results.",
+    help="Least level of messages that are printed.",
 )
 num_threads_option = click.option(
     "--num_threads",
@@ -43,3 +54,24 @@ checkpoint_exit_code_option = click.option(
     type=click.IntRange(0, 255),
     help="Exit code after SIGTERM, once all is saved (HTCondor: 85) [143].",
 )
+
+
+def with_run_options(function: Callable[..., _Result]) -> Callable[..., _Result]:
+    """Call a command with one `options`, a `RunOptions` of all its options that are fields of it.
+
+    It stands below the options of the command.
+    """
+
+    @functools.wraps(function)
+    def callback(**given: Any) -> _Result:
+        options, rest = split_run_options(given)
+        return function(options=options, **rest)
+
+    return callback
+
+
+def split_run_options(given: dict[str, Any]) -> tuple[RunOptions, dict[str, Any]]:
+    """Values of options by name: those of `RunOptions`, and the others."""
+    names = {field.name for field in fields(RunOptions)}
+    of_run = {name: value for name, value in given.items() if name in names}
+    return RunOptions(**of_run), {k: v for k, v in given.items() if k not in names}

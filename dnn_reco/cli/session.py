@@ -5,59 +5,55 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from dnn_reco.errors import DnnRecoError
+from dnn_reco.run_options import RunOptions
 from dnn_reco.workers import world_size
+
+if TYPE_CHECKING:
+    from dnn_reco.config import Config
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
-def start(config_files: tuple[str, ...], log_level: str, num_threads: int) -> Any:
-    """Limit threads, set up messages, and load the config."""
-    limit_threads(num_threads)
-    return load_and_tell(config_files, log_level)
+def start(config_files: tuple[str, ...], options: RunOptions) -> Config:
+    """Limit threads, set up logging, load the config, and print its notices."""
+    return _start(config_files, options)[0]
+
+
+def start_stages(config_files: tuple[str, ...], options: RunOptions) -> tuple[Config, ...]:
+    """The same; the config of each stage of a training, of which most have one."""
+    return _start(config_files, options)[1]
+
+
+def _start(config_files: tuple[str, ...], options: RunOptions) -> tuple[Config, tuple[Config, ...]]:
+    limit_threads(options.num_threads)
+    show_messages(options.log_level)
+    from dnn_reco.config import load_with_stages
+
+    config, stages = load_with_stages(config_files, options.overrides)
+    log = logging.getLogger(__name__)
+    for notice in config.notices:
+        log.log(getattr(logging, notice.level.upper()), "%s", notice.text)
+    return config, stages
 
 
 def limit_threads(num_threads: int) -> None:
     """Let numerical libraries use so many threads; 0: as many as they like."""
     # Read by the numerical libraries when they are imported. Threads that wait for each other spin
     # for some microseconds only: spinning on makes a step many times slower where other programs
-    # run besides, not spinning at all halves the speed where none do.
+    # run as well, not spinning at all halves the speed where none do.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     if num_threads:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ[name] = str(num_threads)
 
 
-def load_and_tell(
-    config_files: tuple[str, ...], log_level: str, overrides: dict[str, Any] | None = None
-) -> Any:
-    """Set up messages, load the config, and tell what there is to tell of it."""
-    show_messages(log_level)
-    from dnn_reco.config import load_config
-
-    config = load_config(config_files, overrides)
-    log = logging.getLogger(__name__)
-    for notice in config.notices:
-        log.log(getattr(logging, notice.level.upper()), "%s", notice.text)
-    return config
-
-
-def load_stages_and_tell(
-    config_files: tuple[str, ...], log_level: str, overrides: dict[str, Any] | None = None
-) -> tuple[Any, ...]:
-    """The same; the config of each stage of a training, of which most have one."""
-    config = load_and_tell(config_files, log_level, overrides)
-    from dnn_reco.config import load_stages
-
-    return load_stages(config_files, overrides) if config.training.training_stages else (config,)
-
-
 def show_messages(log_level: str) -> None:
-    """Show what the package tells, from this level on."""
+    """Print messages of the package from this level on."""
     logging.basicConfig(format="%(message)s", handlers=[_TerminalHandler()], force=True)
     logging.getLogger("dnn_reco").setLevel(log_level.upper())
 
@@ -83,7 +79,7 @@ def run_safely(command: click.Command) -> NoReturn:
         sys.exit(1)
     except OSError as error:  # such as: no such folder, not allowed, disk full
         logging.getLogger(__name__).debug("It happened here:", exc_info=True)
-        click.echo(f"Error: the system says: {error}", err=True)
+        click.echo(f"Error: {error}", err=True)
         sys.exit(1)
     sys.exit(0)
 

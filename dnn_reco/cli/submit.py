@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
-from dnn_reco.cli.options import config_files_argument, log_level_option
-from dnn_reco.cli.session import load_stages_and_tell
+from dnn_reco.cli.options import config_files_argument, log_level_option, split_run_options
+from dnn_reco.cli.session import start_stages
 from dnn_reco.cli.train import train_command
+from dnn_reco.run_options import RunOptions
 
 
 @click.group("submit")
@@ -92,8 +93,8 @@ def submit_train_command(
           --option partition=gpu --option account=icecube -- --iterations 100000
     """
     train_options = context.meta["train_options"]
-    overrides = _train_overrides(context.find_root(), config_files, train_options)
-    stages = load_stages_and_tell(config_files, log_level, overrides)
+    run_options = _train_run_options(context.find_root(), config_files, train_options)
+    stages = start_stages(config_files, replace(run_options, num_threads=0, log_level=log_level))
     from dnn_reco.cluster import Resources, parse_memory, parse_time
     from dnn_reco.commands.submit import run_submit
 
@@ -102,17 +103,17 @@ def submit_train_command(
     run_submit(stages, cluster, out, resources, env_setup, options, train_options, dry_run)
 
 
-def _train_overrides(
+def _train_run_options(
     root: click.Context, config_files: tuple[str, ...], train_options: list[str]
-) -> dict[str, Any]:
-    """Config keys that options of `train` set; wrong options are refused here, not in the job."""
+) -> RunOptions:
+    """The options of `train`; wrong ones are refused here, not in the job."""
     words = [*config_files, *train_options]
     given = train_command.make_context("train", words, parent=root).params
-    if given["config_files"] != config_files:
+    options, others = split_run_options(given)
+    if others["config_files"] != config_files:
         raise click.UsageError("config files stand before --, options of dnn-reco train after it")
-    if given["checkpoint_exit_code"] is not None:
+    if options.checkpoint_exit_code is not None:
         raise click.UsageError("--checkpoint-exit-code is set by dnn-reco submit")
-    if given["estimate"]:
+    if others["estimate"]:
         raise click.UsageError("--estimate belongs to dnn-reco train, before a job is submitted")
-    iterations = given["iterations"]
-    return {} if iterations is None else {"num_training_iterations": iterations}
+    return options

@@ -15,8 +15,10 @@ from dnn_reco.cli.options import (
     device_option,
     log_level_option,
     num_threads_option,
+    with_run_options,
 )
-from dnn_reco.cli.session import leave, limit_threads, load_stages_and_tell
+from dnn_reco.cli.session import leave, start_stages
+from dnn_reco.run_options import RunOptions
 from dnn_reco.workers import world_size
 
 
@@ -51,17 +53,9 @@ from dnn_reco.workers import world_size
 @cache_dir_option
 @log_level_option
 @num_threads_option
+@with_run_options
 def train_command(
-    config_files: tuple[str, ...],
-    iterations: int | None,
-    device: str,
-    processes: int,
-    checkpoint_exit_code: int | None,
-    deterministic: bool,
-    estimate: bool,
-    cache_dir: str | None,
-    log_level: str,
-    num_threads: int,
+    config_files: tuple[str, ...], processes: int, estimate: bool, options: RunOptions
 ) -> NoReturn:
     """Train a network, or go on where its training stopped.
 
@@ -76,7 +70,6 @@ def train_command(
       dnn-reco train getting_started.yaml --estimate
       torchrun --nnodes 2 --nproc_per_node 4 … train_model.py getting_started.yaml
     """
-    overrides = {} if iterations is None else {"num_training_iterations": iterations}
     if estimate and (processes > 1 or world_size() > 1):
         raise click.UsageError(
             "--estimate measures a training in one process: leave out --processes and torchrun"
@@ -84,27 +77,16 @@ def train_command(
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         from dnn_reco.training.launch import run_processes
 
-        options: dict[str, str | int | None] = {
-            "--iterations": iterations,
-            "--device": device,
-            "--checkpoint-exit-code": checkpoint_exit_code,
-            "--cache-dir": cache_dir,
-            "--log-level": log_level,
-            "--num-threads": num_threads,
-        }
-        given = [f"{name}={value}" for name, value in options.items() if value is not None]
-        flags = ["--deterministic"] if deterministic else []
-        sys.exit(run_processes(processes, ["train", *config_files, *given, *flags]))
-    limit_threads(num_threads)
-    stages = load_stages_and_tell(config_files, log_level, overrides)
-    if deterministic:
-        from dnn_reco.training.from_config import compute_deterministically
+        sys.exit(run_processes(processes, ["train", *config_files, *options.to_argv()]))
+    stages = start_stages(config_files, options)
+    if options.deterministic:
+        from dnn_reco.nn.device import compute_deterministically
 
         compute_deterministically()
     if estimate:
         from dnn_reco.commands.estimate import run_estimate
 
-        sys.exit(run_estimate(stages, device, num_threads, cache_dir, iterations))
+        sys.exit(run_estimate(stages, options))
     from dnn_reco.commands.train import run_stages
 
-    leave(run_stages(stages, device, num_threads, cache_dir, checkpoint_exit_code))
+    leave(run_stages(stages, options))

@@ -1,4 +1,4 @@
-"""`compare`: train several configs on the same events for as long, and evaluate them alike."""
+"""`compare`: train several configs on the same events for as long, and compare the networks."""
 
 from __future__ import annotations
 
@@ -7,45 +7,34 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dnn_reco.commands.evaluate import check_ensemble, compare_on_held_out
 from dnn_reco.commands.trafo import make_transformation
-from dnn_reco.commands.train import (
-    farewell,
-    is_done,
-    open_all_data,
-    prepare,
-    prepare_to_go_on,
-    train_stage,
-)
+from dnn_reco.commands.train import report_end
 from dnn_reco.config import Config
 from dnn_reco.errors import ConfigError, TrainingError
 from dnn_reco.evaluation.comparison_report import TrainingCost
-from dnn_reco.evaluation.held_out import (
-    TrainedModel,
-    check_comparable,
-    check_ensemble,
-    evaluate,
-    open_held_out,
-    trained_by,
-)
+from dnn_reco.evaluation.held_out_events import check_same_events, open_held_out_events
 from dnn_reco.files import temporary_beside
-from dnn_reco.inference.trained_model import choose_device
+from dnn_reco.inference.trained_model import TrainedModel, load_trained_model
+from dnn_reco.nn.device import choose_device
+from dnn_reco.run_options import RunOptions
 from dnn_reco.training.comparison import (
     ComparisonRun,
     check_budget,
     check_files,
     check_unchanged,
     make_runs,
-    tell_schedule,
+    warn_of_fixed_schedules,
 )
-from dnn_reco.training.distributed import DistributedContext
+from dnn_reco.training.from_config import make_trainer
 from dnn_reco.training.resource_estimate import iterations_within
+from dnn_reco.training.stage import is_done, open_stage, run_stage
 from dnn_reco.training.timing import measure_step_time
-from dnn_reco.training.trainer import Training
-from dnn_reco.workers import available_cpus, world_size
+from dnn_reco.training.trainer import Trainer
+from dnn_reco.workers import world_size
 
 _log = logging.getLogger(__name__)
 
@@ -60,8 +49,8 @@ class CompareSettings:
 
     Attributes
     ----------
-    seconds, iterations
-        The budget of each training: one of the two.
+    seconds
+        The budget of each training; None: `options.iterations`.
     out
         Folder for all that is written.
     test_data
@@ -72,28 +61,26 @@ class CompareSettings:
         Seed of all trainings; None: that of the first config.
     ensemble
         Whether all networks together are compared as one more.
-    device, num_threads, cache_dir, checkpoint_exit_code
-        See :func:`dnn_reco.commands.train.run_stages`.
+    options
+        Device, threads, event store and exit code.
     """
 
     seconds: float | None
-    iterations: int | None
     out: Path
     test_data: tuple[str, ...]
     allow_overlap: bool
     seed: int | None
     ensemble: bool
-    device: str
-    num_threads: int
-    cache_dir: str | None
-    checkpoint_exit_code: int | None
+    options: RunOptions
 
 
 def run_compare(configs: Sequence[Config], settings: CompareSettings) -> int:
-    """Train all configs with equal budgets, evaluate them, and tell; returns the exit code."""
+    """Train all configs with equal budgets and compare them; returns the exit code."""
     if world_size() > 1:
         raise ConfigError("compare runs in one process: start it without torchrun")
-    runs = make_runs(configs, settings.out, settings.seed, settings.test_data, settings.cache_dir)
+    runs = make_runs(
+        configs, settings.out, settings.seed, settings.test_data, settings.options.cache_dir
+    )
     check_files(runs, settings.allow_overlap)
     names = [run.name for run in runs]
     if settings.ensemble:
@@ -101,13 +88,13 @@ def run_compare(configs: Sequence[Config], settings: CompareSettings) -> int:
     _import_slow_modules()
     try:
         held_out = [
-            open_held_out(
-                run.config(), run.files("test_data_file"), run.cache_dir, _threads(settings)
+            open_held_out_events(
+                run.config(), run.files("test_data_file"), run.cache_dir, settings.options.threads
             )
             for run in runs
         ]
-        check_comparable(names, held_out, settings.ensemble)
-        check_budget(settings.out, settings.seconds, settings.iterations)
+        check_same_events(names, held_out, settings.ensemble)
+        check_budget(settings.out, settings.seconds, settings.options.iterations)
         for run in runs:
             _log.info("\nPreparing %s", run.name)
             _make_ready(run, settings)
@@ -116,10 +103,11 @@ def run_compare(configs: Sequence[Config], settings: CompareSettings) -> int:
             code = _train(run, settings)
             if code is not None:
                 return code
-        device = choose_device(settings.device)
-        trained = [trained_by(run.fixed_config(), run.name, device, 1) for run in runs]
-        costs = [_effort(run, each) for run, each in zip(runs, trained, strict=True)]
-        evaluate(trained, costs, held_out, settings.ensemble, _threads(settings), settings.out)
+        device = choose_device(settings.options.device)
+        models = [load_trained_model(run.fixed_config(), device, name=run.name) for run in runs]
+        costs = {run.name: _cost(run, model) for run, model in zip(runs, models, strict=True)}
+        threads = settings.options.threads
+        compare_on_held_out(models, costs, held_out, settings.ensemble, threads, settings.out)
     except KeyboardInterrupt:
         _log.info("Stopped. What is trained so far is kept; the same command goes on from there.")
     return 0
@@ -131,39 +119,38 @@ def _import_slow_modules() -> None:
         importlib.import_module(name)
 
 
-def _threads(settings: CompareSettings) -> int:
-    return settings.num_threads or available_cpus()
-
-
 def _make_ready(run: ComparisonRun, settings: CompareSettings) -> None:
     """Do all that comes before a training, so that mistakes show before the first one begins."""
     previous_config = run.previous_config()
     if previous_config is not None:
         check_unchanged(run, previous_config)
         return
-    tell_schedule(run)
-    make_transformation(run.config(), settings.num_threads, run.cache_dir, overwrite=False)
-    open_data = partial(open_all_data, cache_dir=run.cache_dir)
-    trial = prepare(
-        run.config(), settings.device, settings.num_threads, open_data, DistributedContext()
-    )
-    iterations = settings.iterations
-    if settings.seconds is not None:
-        iterations = _iterations_within(settings.seconds, trial, run)
+    warn_of_fixed_schedules(run)
+    options = _options(run, settings)
+    make_transformation(run.config(), options, overwrite=False)
+    with temporary_beside(run.folder) as folder:
+        trial = make_trainer(run.config(), options, trial_folder=folder)
+        iterations = settings.options.iterations
+        if settings.seconds is not None:
+            iterations = _iterations_within(settings.seconds, trial, folder, run.name)
     assert iterations is not None
     run.fix_config(iterations)
 
 
-def _iterations_within(seconds: float, trial: Training, run: ComparisonRun) -> int:
+def _options(run: ComparisonRun, settings: CompareSettings) -> RunOptions:
+    """Run options of one training: all share an event store."""
+    return replace(settings.options, cache_dir=run.cache_dir)
+
+
+def _iterations_within(seconds: float, trial: Trainer, folder: Path, name: str) -> int:
     """How many iterations of a training fit into a time; the trial is used up in measuring it."""
     measuring = min(max(_SHARE_TO_MEASURE * seconds, _LEAST_SECONDS), _MOST_SECONDS)
     try:
-        with temporary_beside(run.folder) as folder:
-            timings = measure_step_time(trial, 0, folder, measuring, lambda share: None)
+        timings = measure_step_time(trial, folder, measuring, lambda share: None)
     except TrainingError as error:
         raise TrainingError(
-            f"'{run.name}' diverges in the iterations that were tried: 'dnn-reco train' stops "
-            "there, too, and says why"
+            f"'{name}' diverges in the iterations that were tried: 'dnn-reco train' stops there, "
+            "too, and gives the reason"
         ) from error
     iterations = iterations_within(seconds, trial.settings, timings)
     step = timings.step + timings.choosing
@@ -177,22 +164,20 @@ def _train(run: ComparisonRun, settings: CompareSettings) -> int | None:
     if is_done(config):
         _log.info("Trained already, in '%s'.", run.folder)
         return None
-    training = prepare_to_go_on(
-        config, settings.device, settings.num_threads, run.cache_dir, True, DistributedContext()
-    )
+    trainer = open_stage(config, _options(run, settings), restore=True)
     with (run.folder / _PRINT_OUT).open("a", buffering=1) as file, redirect_stdout(file):
         start = time.perf_counter()
-        received, _ = train_stage(training, config)
+        run_stage(trainer, config)
         run.add_seconds(time.perf_counter() - start)
-    code = farewell(training, received, settings.checkpoint_exit_code)
-    return None if received is None else code
+    code = report_end(trainer, settings.options.checkpoint_exit_code)
+    return None if trainer.stopped_by is None else code
 
 
-def _effort(run: ComparisonRun, trained: TrainedModel) -> TrainingCost:
+def _cost(run: ComparisonRun, model: TrainedModel) -> TrainingCost:
     config = run.fixed_config()
     return TrainingCost(
         iterations=config.training.num_training_iterations,
         num_events=config.training.num_training_iterations * config.general.batch_size,
         seconds=run.seconds,
-        num_weights=trained.num_weights,
+        num_weights=model.num_weights,
     )

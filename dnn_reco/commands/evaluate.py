@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+import torch
+
 from dnn_reco.checkpoint_file import latest_iterations
 from dnn_reco.config import Config
+from dnn_reco.data.event_dataset import EventDataset
+from dnn_reco.data.overlap import refuse_overlap
 from dnn_reco.errors import ConfigError, DataError
-from dnn_reco.evaluation.comparison_report import TrainingCost
-from dnn_reco.evaluation.held_out import (
-    TrainedModel,
-    check_comparable,
-    check_ensemble,
-    evaluate,
-    open_held_out,
-    trained_by,
-    trained_labels,
+from dnn_reco.evaluation.comparison import compare_models
+from dnn_reco.evaluation.comparison_report import TrainingCost, sum_of_costs, text_report
+from dnn_reco.evaluation.held_out_events import (
+    check_same_events,
+    open_held_out_events,
+    predict_held_out,
+    predicted_together,
 )
+from dnn_reco.evaluation.report import write_report
 from dnn_reco.files import find_files
 from dnn_reco.inference.model_folder import CONFIG_FILE, load_model_folder
-from dnn_reco.inference.trained_model import choose_device
-from dnn_reco.training.comparison import refuse_overlap
-from dnn_reco.workers import available_cpus
+from dnn_reco.inference.trained_model import TrainedModel, load_trained_model
+from dnn_reco.nn.device import choose_device
+from dnn_reco.nn.predictor import allow_tf32
+from dnn_reco.run_options import RunOptions
+
+_log = logging.getLogger(__name__)
+
+ENSEMBLE = "ensemble"
+"""Name of the ensemble of all models."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +55,8 @@ class EvaluateSettings:
         Packages whose code model folders may name.
     out
         Folder to write to.
-    device
-        Where to predict.
-    num_threads
-        CPU threads; 0: all there are.
-    cache_dir
-        Folder of the event store; None: that of each config.
+    options
+        Device, threads and event store.
     """
 
     test_data: tuple[str, ...]
@@ -58,22 +65,19 @@ class EvaluateSettings:
     allow_overlap: bool
     allow_code: tuple[str, ...]
     out: Path
-    device: str
-    num_threads: int
-    cache_dir: str | None
+    options: RunOptions
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A network that is to be evaluated: its config, the network, and what it took to train it."""
+    """A model to evaluate, and what it took to train it."""
 
-    config: Config
-    trained: TrainedModel
+    model: TrainedModel
     cost: TrainingCost
 
 
 def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: EvaluateSettings) -> None:
-    """Evaluate trained networks on the same events, and tell.
+    """Evaluate trained networks on the same events; print the comparison and write its files.
 
     Parameters
     ----------
@@ -83,49 +87,99 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
         How to evaluate.
     """
     candidates = [_load(each, settings) for each in networks]
-    names = [each.trained.name for each in candidates]
+    models = [each.model for each in candidates]
+    names = [model.name for model in models]
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"two of the networks would be called '{name}': rename one of them")
     if settings.ensemble:
         check_ensemble(names)
-    configs = [each.config for each in candidates]
+    configs = [model.config for model in models]
     files = _held_out_files(configs, settings)
-    threads = settings.num_threads or available_cpus()
+    threads = settings.options.threads
     held_out = [
-        open_held_out(config, files, _store(each, config, settings), threads)
+        open_held_out_events(config, files, _store(each, config, settings), threads)
         for each, config in zip(networks, configs, strict=True)
     ]
-    check_comparable(names, held_out, settings.ensemble)
-    trained = [each.trained for each in candidates]
-    costs = [each.cost for each in candidates]
-    evaluate(trained, costs, held_out, settings.ensemble, threads, settings.out)
+    check_same_events(names, held_out, settings.ensemble)
+    costs = {each.model.name: each.cost for each in candidates}
+    compare_on_held_out(models, costs, held_out, settings.ensemble, threads, settings.out)
+
+
+def check_ensemble(names: Sequence[str]) -> None:
+    """Check that the models of these names can be compared with the ensemble of all.
+
+    Raises
+    ------
+    ConfigError
+        If there is only one, or one is called as the ensemble will be.
+    """
+    if len(names) == 1 or ENSEMBLE in names:
+        raise ConfigError(
+            f"--ensemble needs at least two networks, none of them called '{ENSEMBLE}'; there are: "
+            f"{', '.join(names)}"
+        )
+
+
+def compare_on_held_out(
+    models: Sequence[TrainedModel],
+    costs: Mapping[str, TrainingCost],
+    held_out: Sequence[EventDataset],
+    ensemble: bool,
+    num_threads: int,
+    out: Path,
+) -> None:
+    """Predict the held-out events with all models; print the comparison and write its files.
+
+    Parameters
+    ----------
+    models
+        The models.
+    costs
+        What it took to train each, by name.
+    held_out
+        The events with the labels of each.
+    ensemble
+        Whether the ensemble of all models is compared, too.
+    num_threads
+        CPU threads to use.
+    out
+        Folder to write to.
+    """
+    torch.set_num_threads(num_threads)
+    allow_tf32(False)  # the same digits for all, whatever a training before used
+    predictions = []
+    for model, events in zip(models, held_out, strict=True):
+        num_events = f"{len(events):,}"
+        _log.info("%s: reconstruction of the %s held-out events.", model.name, num_events)
+        predictions.append(predict_held_out(model, events))
+    if ensemble:
+        predictions.append(predicted_together(ENSEMBLE, predictions))
+        costs = {**costs, ENSEMBLE: sum_of_costs(list(costs.values()))}
+    comparison = compare_models(predictions)
+    click.echo(text_report(comparison, costs))
+    write_report(comparison, costs, out)
+    _log.info("Written: comparison.json, comparison.md and figures in '%s'.", out)
 
 
 def _load(network: tuple[Config, ...] | Path, settings: EvaluateSettings) -> _Candidate:
-    device = choose_device(settings.device)
+    device = choose_device(settings.options.device)
     if isinstance(network, Path):
         model = load_model_folder(network, device, settings.allow_code)
-        labels = trained_labels(model.config, model.spec)
-        trained = TrainedModel(network.resolve().name, labels, model.spec, model.network)
-        return _Candidate(
-            model.config, trained, TrainingCost(None, None, None, trained.num_weights)
-        )
+        return _Candidate(model, TrainingCost(None, None, None, model.num_weights))
     *earlier, config = network
     config.require("model_checkpoint_path", "trafo_model_path")
     iterations = latest_iterations(Path(config.model.model_checkpoint_path))
     for stage in reversed(earlier):  # a training may not have come to its last stage
         if iterations <= stage.training.num_training_iterations:
             config = stage
-    trained = trained_by(config, _name(config.paths[-1]), device, settings.checkpoints)
+    model = load_trained_model(config, device, settings.checkpoints, _name(config.paths[-1]))
     num_events = None if earlier else iterations * config.general.batch_size
-    return _Candidate(
-        config, trained, TrainingCost(iterations, num_events, None, trained.num_weights)
-    )
+    return _Candidate(model, TrainingCost(iterations, num_events, None, model.num_weights))
 
 
 def _name(path: Path) -> str:
-    """What the network of a config is called: as its file, or folder where that says nothing."""
+    """Name of the network of a config: that of its file, or of the folder of a ``config.yaml``."""
     return path.resolve().parent.name if path.name == CONFIG_FILE else path.stem
 
 
@@ -146,7 +200,7 @@ def _held_out_files(configs: Sequence[Config], settings: EvaluateSettings) -> li
 
 def _store(network: tuple[Config, ...] | Path, config: Config, settings: EvaluateSettings) -> str:
     """Folder of the event store; that of a model folder may have been on another machine."""
-    if settings.cache_dir:
-        return settings.cache_dir
+    if settings.options.cache_dir:
+        return settings.options.cache_dir
     elsewhere = isinstance(network, Path) and not config.event_store.is_dir()
     return str(settings.out / "event_store" if elsewhere else config.event_store)

@@ -1,4 +1,4 @@
-"""`simulate`: make events of one's own."""
+"""`simulate`: simulate events."""
 
 from __future__ import annotations
 

@@ -71,8 +71,8 @@ def run_submit(
             click.echo(f"# ---- {path}\n{text}")
         return
     write_files(files)
-    answer = submit(cluster, job.folder)
-    click.echo(f"{answer}\nThe output of the training goes to '{job.folder / LOG}'.")
+    reply = submit(cluster, job.folder)
+    click.echo(f"{reply}\nThe output of the training goes to '{job.folder / LOG}'.")
 
 
 def _check_config(config: Config) -> None:

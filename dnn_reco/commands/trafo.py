@@ -17,6 +17,7 @@ from dnn_reco.data.sampling import EventOrder
 from dnn_reco.errors import DataError, ModelError
 from dnn_reco.files import find_files, write_atomically
 from dnn_reco.provenance import record_text
+from dnn_reco.run_options import RunOptions
 from dnn_reco.transform import (
     TransformationModel,
     TransformFit,
@@ -25,7 +26,6 @@ from dnn_reco.transform import (
     save_transformation,
     settings_differences,
 )
-from dnn_reco.workers import available_cpus
 
 _log = logging.getLogger(__name__)
 
@@ -38,18 +38,16 @@ _KEEP_IT = (
 )
 
 
-def run_trafo(config: Config, num_threads: int, cache_dir: str | None, overwrite: bool) -> None:
-    """Fit the transformation model and write it to `trafo_model_path`; tell so."""
-    path = make_transformation(config, num_threads, cache_dir, overwrite)
+def run_trafo(config: Config, options: RunOptions, overwrite: bool) -> None:
+    """Fit the transformation model and write it to `trafo_model_path`, and print the path."""
+    path = make_transformation(config, options, overwrite)
     click.echo("\n=======================================")
     click.echo("= Successfully saved trafo model to:  =")
     click.echo("=======================================")
     click.echo(f"'{path}'\n")
 
 
-def make_transformation(
-    config: Config, num_threads: int, cache_dir: str | None, overwrite: bool
-) -> Path:
+def make_transformation(config: Config, options: RunOptions, overwrite: bool) -> Path:
     """Fit the transformation model and write it to `trafo_model_path`, which is returned.
 
     Raises
@@ -66,9 +64,9 @@ def make_transformation(
         find_files(config.data_files.trafo_data_file, "trafo_data_file"), config.seed
     )
     events = open_events(
-        event_store(config, cache_dir),
+        event_store(config, options.cache_dir),
         files,
-        min(config.trafo.trafo_num_jobs, num_threads or available_cpus()),
+        min(config.trafo.trafo_num_jobs, options.threads),
         batch_size * num_batches,
     )
     _check_enough(len(events), batch_size, num_batches)

@@ -1,10 +1,10 @@
 """The config: YAML files become typed, validated settings once, at the border of the program."""
 
 from dnn_reco.config.key_lists import TRAFO_KEYS, TRAINING_KEYS
-from dnn_reco.config.load import load_config, load_stages
+from dnn_reco.config.load import load_config, load_stages, load_with_stages
 from dnn_reco.config.plugin_config import PluginConfig, needed_setting
 from dnn_reco.config.plugins import call_plugin, resolve, source_hash
-from dnn_reco.config.report import CheckReport, check_config, show_config
+from dnn_reco.config.report import show_config
 from dnn_reco.config.schema import BiasedSelectionSettings, OptimizerSettings
 from dnn_reco.config.settings import Config
 from dnn_reco.config.sources import Notice, Origin
@@ -14,7 +14,6 @@ __all__ = [
     "TRAFO_KEYS",
     "TRAINING_KEYS",
     "BiasedSelectionSettings",
-    "CheckReport",
     "Config",
     "Notice",
     "OptimizerSettings",
@@ -22,9 +21,9 @@ __all__ = [
     "PluginConfig",
     "ScheduleSettings",
     "call_plugin",
-    "check_config",
     "load_config",
     "load_stages",
+    "load_with_stages",
     "needed_setting",
     "resolve",
     "show_config",

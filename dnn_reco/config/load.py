@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from dnn_reco.config.schema import FIELDS, SettingsGroup
 from dnn_reco.config.settings import Config
 from dnn_reco.config.sources import KeyPath, Notice, Origin, RawConfig, read_files
 from dnn_reco.config.stages import ITERATIONS, STAGES, wrong_stages
-from dnn_reco.config.validate import Where, nearest, unknown_nested_keys, validate_groups
+from dnn_reco.config.validate import Where, unknown_nested_keys, validate_groups
 from dnn_reco.errors import ConfigError
+from dnn_reco.suggestions import nearest
 
 _OPTIMIZERS = "model_optimizer_dict"
 
@@ -29,8 +31,19 @@ def load_stages(
 ) -> tuple[Config, ...]:
     """Load config files as one config for each of their `training_stages`.
 
-    In each the keys of its stage replace those of the files, and `num_training_iterations` counts
-    the iterations until its end. Without stages it is the one config of the files.
+    See :func:`load_with_stages` for arguments and errors.
+    """
+    return load_with_stages(paths, overrides)[1]
+
+
+def load_with_stages(
+    paths: Sequence[str | Path], overrides: Mapping[str, Any] | None = None
+) -> tuple[Config, tuple[Config, ...]]:
+    """Load the config of a whole training, and that of each of its `training_stages`.
+
+    In each stage its keys replace those of the files, and `num_training_iterations` counts the
+    iterations until its end. Without stages the only one is the config of the files. The files are
+    read once.
 
     Parameters
     ----------
@@ -42,24 +55,29 @@ def load_stages(
     ConfigError
         Naming everything that is wrong with the files, with file and line.
     """
-    whole = load_config(paths, overrides)
+    source = _read(paths, overrides)
+    whole = _make_config(source)
     stages = whole.training.training_stages
     if not stages:
-        return (whole,)
+        return whole, (whole,)
     configs: list[Config] = []
     end = 0
     for number, stage in enumerate(stages):
         end += stage[ITERATIONS]
-        iterations = min(end, (overrides or {}).get(ITERATIONS, end))
-        configs.append(load_config(paths, {**(overrides or {}), ITERATIONS: iterations}, number))
-    return tuple(configs)
+        iterations = min(end, source.overrides.get(ITERATIONS, end))
+        configs.append(
+            _make_config(
+                replace(
+                    source,
+                    raw=source.raw.with_entry(STAGES, number),
+                    overrides={**source.overrides, ITERATIONS: iterations},
+                )
+            )
+        )
+    return whole, tuple(configs)
 
 
-def load_config(
-    paths: Sequence[str | Path],
-    overrides: Mapping[str, Any] | None = None,
-    stage: int | None = None,
-) -> Config:
+def load_config(paths: Sequence[str | Path], overrides: Mapping[str, Any] | None = None) -> Config:
     """Load one or several config files as one config.
 
     Parameters
@@ -68,14 +86,26 @@ def load_config(
         YAML files, older or newer spelling; no key may stand in two of them.
     overrides
         Values (newer spelling) that replace those of the files, from the command line.
-    stage
-        Number of a training stage whose keys replace those of the files.
 
     Raises
     ------
     ConfigError
         Naming everything that is wrong with the files, with file and line.
     """
+    return _make_config(_read(paths, overrides))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The files of a config as read, what replaces their values, and what is wrong with them."""
+
+    files: tuple[Path, ...]
+    raw: RawConfig
+    overrides: dict[str, Any]
+    problems: tuple[str, ...]
+
+
+def _read(paths: Sequence[str | Path], overrides: Mapping[str, Any] | None) -> _Source:
     files = tuple(Path(path) for path in paths)
     if not files:
         raise ConfigError("no config file is given: name at least one YAML file")
@@ -88,11 +118,20 @@ def load_config(
         for key in overrides
         if key not in FIELDS
     ]
-    name = "__".join(path.name.replace(".yaml", "").replace(".yml", "") for path in files)
     raw = read_files(files, problems)
-    if stage is not None:
-        raw = raw.with_entry(STAGES, stage)
-    elif raw.values.get(STAGES):
+    return _Source(files, raw, overrides, tuple(problems))
+
+
+def _make_config(source: _Source) -> Config:
+    """Fill placeholders, translate, validate."""
+    files, raw, overrides, problems = (
+        source.files,
+        source.raw,
+        source.overrides,
+        list(source.problems),
+    )
+    name = "__".join(path.name.replace(".yaml", "").replace(".yml", "") for path in files)
+    if raw.values.get(STAGES):
         problems += wrong_stages(raw)
         if not problems:
             iterations = sum(entry[ITERATIONS] for entry in raw.values[STAGES])

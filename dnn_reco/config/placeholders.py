@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dnn_reco.config.validate import nearest
+from dnn_reco.suggestions import nearest
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _TUTORIAL = "insert_DNN_HOME"

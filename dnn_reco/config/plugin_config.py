@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dnn_reco.config.validate import nearest
 from dnn_reco.errors import ConfigError
+from dnn_reco.suggestions import nearest
 
 
 class PluginConfig(Mapping[str, Any]):

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dnn_reco.config.validate import nearest
 from dnn_reco.errors import ConfigError, DataError, DnnRecoError
+from dnn_reco.suggestions import nearest
 
 
 def resolve(dotted_name: str, key: str) -> Any:

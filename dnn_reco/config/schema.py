@@ -14,7 +14,6 @@ from dnn_reco.config.value_types import (
     AutoFlag,
     ColumnsByTable,
     CutsByName,
-    Decay,
     DomLogBins,
     DottedName,
     DottedNames,
@@ -31,6 +30,7 @@ from dnn_reco.config.value_types import (
     Number,
     NumberByName,
     Numbers,
+    OpenFraction,
     OptimizerArguments,
     PositiveNumber,
     PositiveWholeNumber,
@@ -103,7 +103,7 @@ def missing_key(name: str, field: FieldInfo) -> str:
     )
 
 
-class General(SettingsGroup):
+class GeneralGroup(SettingsGroup):
     """Name of the run, input pipeline, random numbers, and where logs go."""
 
     title = "General"
@@ -138,7 +138,7 @@ class General(SettingsGroup):
     )
 
 
-class DataFiles(SettingsGroup):
+class DataFilesGroup(SettingsGroup):
     """Glob patterns of the input files."""
 
     title = "Data files"
@@ -157,7 +157,7 @@ class DataFiles(SettingsGroup):
     )
 
 
-class DataHandler(SettingsGroup):
+class DataHandlerGroup(SettingsGroup):
     """Tables of the input files and the functions that load labels, misc data and filters."""
 
     title = "Data handler"
@@ -206,7 +206,7 @@ class DataHandler(SettingsGroup):
     )
 
 
-class Misc(SettingsGroup):
+class MiscGroup(SettingsGroup):
     """Further values of each event, for filters and event weights."""
 
     title = "Misc data"
@@ -218,7 +218,7 @@ class Misc(SettingsGroup):
     )
 
 
-class Filter(SettingsGroup):
+class FilterGroup(SettingsGroup):
     """Selection of events by their misc data; an event must pass all of it."""
 
     title = "Filter"
@@ -230,7 +230,7 @@ class Filter(SettingsGroup):
     )
 
 
-class Labels(SettingsGroup):
+class LabelsGroup(SettingsGroup):
     """Which labels are trained and how they are prepared."""
 
     title = "Labels"
@@ -283,7 +283,7 @@ class Labels(SettingsGroup):
     )
 
 
-class EventWeights(SettingsGroup):
+class EventWeightsGroup(SettingsGroup):
     """Weight of each event in the loss."""
 
     title = "Event weights"
@@ -340,7 +340,7 @@ class BiasedSelectionSettings(Settings):
     )
 
 
-class BiasedSelection(SettingsGroup):
+class BiasedSelectionGroup(SettingsGroup):
     """Training on a sample that is rich in interesting events."""
 
     title = "Biased selection"
@@ -349,7 +349,7 @@ class BiasedSelection(SettingsGroup):
     )
 
 
-class Training(SettingsGroup):
+class TrainingGroup(SettingsGroup):
     """How long to train, and what happens on the way."""
 
     title = "Training"
@@ -373,7 +373,7 @@ class Training(SettingsGroup):
     early_stopping_patience: PositiveWholeNumber | None = _key(
         None, "Evaluations of that set without a smaller loss that end training; empty: none do."
     )
-    ema_decay: Decay | None = _key(
+    ema_decay: OpenFraction | None = _key(
         None,
         "Decay d of a moving average of the weights, for validation and prediction, that reaches "
         "back some 1 / (1 - d) iterations; empty: none.",
@@ -395,7 +395,7 @@ class Training(SettingsGroup):
     )
 
 
-class Trafo(SettingsGroup):
+class TrafoGroup(SettingsGroup):
     """The data transformation model."""
 
     title = "Transformation model"
@@ -448,7 +448,7 @@ class OptimizerSettings(Settings):
     )
 
 
-class Model(SettingsGroup):
+class ModelGroup(SettingsGroup):
     """The network, its checkpoints and its optimizers."""
 
     title = "Model"
@@ -474,17 +474,17 @@ class Model(SettingsGroup):
 
 
 GROUPS: dict[str, type[SettingsGroup]] = {
-    "general": General,
-    "data_files": DataFiles,
-    "data_handler": DataHandler,
-    "misc": Misc,
-    "filter": Filter,
-    "labels": Labels,
-    "event_weights": EventWeights,
-    "biased_selection": BiasedSelection,
-    "training": Training,
-    "trafo": Trafo,
-    "model": Model,
+    "general": GeneralGroup,
+    "data_files": DataFilesGroup,
+    "data_handler": DataHandlerGroup,
+    "misc": MiscGroup,
+    "filter": FilterGroup,
+    "labels": LabelsGroup,
+    "event_weights": EventWeightsGroup,
+    "biased_selection": BiasedSelectionGroup,
+    "training": TrainingGroup,
+    "trafo": TrafoGroup,
+    "model": ModelGroup,
 }
 
 FIELDS: dict[str, FieldInfo] = {

@@ -14,18 +14,18 @@ from dnn_reco.config.plugin_config import PluginConfig
 from dnn_reco.config.schema import (
     FIELDS,
     GROUPS,
-    BiasedSelection,
-    DataFiles,
-    DataHandler,
-    EventWeights,
-    Filter,
-    General,
-    Labels,
-    Misc,
-    Model,
+    BiasedSelectionGroup,
+    DataFilesGroup,
+    DataHandlerGroup,
+    EventWeightsGroup,
+    FilterGroup,
+    GeneralGroup,
+    LabelsGroup,
+    MiscGroup,
+    ModelGroup,
     OptimizerSettings,
-    Trafo,
-    Training,
+    TrafoGroup,
+    TrainingGroup,
     extra_of,
     missing_key,
 )
@@ -59,17 +59,17 @@ training, trafo, model
 
     name: str
     paths: tuple[Path, ...]
-    general: General
-    data_files: DataFiles
-    data_handler: DataHandler
-    misc: Misc
-    filter: Filter
-    labels: Labels
-    event_weights: EventWeights
-    biased_selection: BiasedSelection
-    training: Training
-    trafo: Trafo
-    model: Model
+    general: GeneralGroup
+    data_files: DataFilesGroup
+    data_handler: DataHandlerGroup
+    misc: MiscGroup
+    filter: FilterGroup
+    labels: LabelsGroup
+    event_weights: EventWeightsGroup
+    biased_selection: BiasedSelectionGroup
+    training: TrainingGroup
+    trafo: TrafoGroup
+    model: ModelGroup
     extra: Mapping[str, Any]
     origins: Mapping[str, Origin]
     notices: tuple[Notice, ...]

@@ -3,15 +3,26 @@
 from typing import Any
 
 from dnn_reco.config.legacy import CLASSES
-from dnn_reco.config.schema import DataFiles, DataHandler, Filter, Misc, Trafo
+from dnn_reco.config.schema import (
+    DataFilesGroup,
+    DataHandlerGroup,
+    FilterGroup,
+    MiscGroup,
+    TrafoGroup,
+)
 from dnn_reco.config.sources import RawConfig, locate
 
 STAGES = "training_stages"
 ITERATIONS = "num_training_iterations"
 
+_DATA_GROUPS = (DataFilesGroup, DataHandlerGroup, MiscGroup, FilterGroup, TrafoGroup)
 # What is the same for the whole training.
 _NOT_IN_STAGES = {
-    *(key for group in (DataFiles, DataHandler, Misc, Filter, Trafo) for key in group.model_fields),
+    *(
+        key
+        for group in (DataFilesGroup, DataHandlerGroup, MiscGroup, FilterGroup, TrafoGroup)
+        for key in group.model_fields
+    ),
     *("unique_name", "log_path", "data_cache_dir", "float_precision", "seed"),
     *("model_class", CLASSES["model_class"].file, CLASSES["model_class"].name),
     *("model_checkpoint_path", "model_restore_model", "model_save_model", STAGES),

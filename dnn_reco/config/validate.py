@@ -1,7 +1,6 @@
 """From plain values to typed groups; every wrong value becomes one message for the user."""
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,7 +9,9 @@ from pydantic_core import ErrorDetails
 from dnn_reco.config.legacy import KEEP_PROBABILITIES
 from dnn_reco.config.schema import FIELDS, GROUPS, SettingsGroup
 from dnn_reco.config.sources import KeyPath, Notice
+from dnn_reco.config.typed_settings import describe, kind_of
 from dnn_reco.config.value_types import Settings, allowed, nested_settings
+from dnn_reco.suggestions import nearest
 
 Where = Callable[[KeyPath], str]
 
@@ -41,29 +42,8 @@ def validate_groups(
 
 def _message(details: ErrorDetails, given: Mapping[str, Any], where: Where) -> str:
     """One message: where, which key, what was given, what is allowed."""
-    at, value = _deepest_value(details["loc"], given)
-    name = ".".join(map(str, at))
-    if details["type"] == "missing":
-        return f"{where(at)}: '{name}' lacks the key '{details['loc'][-1]}'"
-    message = f"{where(at)}: '{name}' is {value!r} ({_kind(value)}); "
-    if details["type"] == "value_error":
-        message += details["msg"].removeprefix("Value error, ")
-    else:
-        message += _allowed_at(at)
-    needs_quotes = details["type"] == "string_type" and isinstance(value, int | float)
-    return message + ("; write text that looks like a number in quotes" if needs_quotes else "")
-
-
-def _deepest_value(at: KeyPath, given: Any) -> tuple[KeyPath, Any]:
-    """Follow an error's location as far as the values go (unions add steps of their own)."""
-    depth, value = 0, given
-    for step in at:
-        in_list = isinstance(value, list | tuple) and isinstance(step, int) and step < len(value)
-        if not in_list and not (isinstance(value, Mapping) and step in value):
-            break
-        value = value[step]
-        depth += 1
-    return at[:depth], value
+    at, text = describe(details, given, _allowed_at)
+    return f"{where(at)}: {text}"
 
 
 def _allowed_at(at: KeyPath) -> str:
@@ -77,20 +57,6 @@ def _allowed_at(at: KeyPath) -> str:
             owner, text = str(step), allowed(field)
     inside = "" if owner == at[-1] else f"'{owner}' is "
     return f"allowed: {inside}{text}"
-
-
-def _kind(value: Any) -> str:
-    kinds = {
-        bool: "true/false",
-        int: "number",
-        float: "number",
-        str: "text",
-        list: "list",
-        tuple: "list",
-        dict: "mapping",
-        type(None): "empty",
-    }
-    return kinds.get(type(value), type(value).__name__)
 
 
 def _inconsistent(values: Mapping[str, Any], where: Where) -> list[str]:
@@ -118,13 +84,13 @@ def _inconsistent(values: Mapping[str, Any], where: Where) -> list[str]:
         if isinstance(probability, bool | str | list | dict) or not 0 < probability <= 1:
             problems.append(
                 f"{where(('model_kwargs', key))}: 'model_kwargs.{key}' is {probability!r} "
-                f"({_kind(probability)}); allowed: a number > 0 and <= 1"
+                f"({kind_of(probability)}); allowed: a number > 0 and <= 1"
             )
     seed = kwargs.get("random_seed") if isinstance(kwargs, dict) else None
     if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
         problems.append(
             f"{where(('model_kwargs', 'random_seed'))}: 'model_kwargs.random_seed' is {seed!r} "
-            f"({_kind(seed)}); allowed: a whole number >= 0"
+            f"({kind_of(seed)}); allowed: a whole number >= 0"
         )
     return problems
 
@@ -158,8 +124,3 @@ def unknown_nested_keys(groups: Mapping[str, SettingsGroup], where: Where) -> li
                         )
                     )
     return notices
-
-
-def nearest(name: str, known: Mapping[str, Any] | list[str]) -> str:
-    """The known name most like `name`."""
-    return get_close_matches(name, list(known), n=1, cutoff=0.0)[0]

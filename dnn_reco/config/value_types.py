@@ -4,7 +4,7 @@ Each type carries an `Allowed` text, used alike in error messages and in the ref
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
@@ -123,7 +123,7 @@ Number = Annotated[float, Field(allow_inf_nan=False), Allowed("a number")]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False), Allowed("a number > 0")]
 NotNegativeNumber = Annotated[float, Field(ge=0, allow_inf_nan=False), Allowed("a number >= 0")]
 Fraction = Annotated[float, Field(gt=0, le=1), Allowed("a number > 0 and <= 1")]
-Decay = Annotated[float, Field(gt=0, lt=1), Allowed("a number > 0 and < 1")]
+OpenFraction = Annotated[float, Field(gt=0, lt=1), Allowed("a number > 0 and < 1")]
 Smoothing = Annotated[float, Field(ge=0, le=1), Allowed("a number from 0 to 1")]
 WholeNumber = Annotated[int, Field(ge=0), Allowed("a whole number >= 0")]
 PositiveWholeNumber = Annotated[int, Field(gt=0), Allowed("a whole number > 0")]
@@ -168,6 +168,10 @@ Stages = Annotated[
     tuple[dict[str, Any], ...],
     Allowed("a list of mappings, each with num_training_iterations and the keys to change"),
 ]
+LooseFlag = Annotated[
+    bool, BeforeValidator(lambda v: bool(v) if v in (0, 1, None) else v), Allowed("true or false")
+]
+"""For strict classes of settings: a flag that may be 0 or 1 as well, or empty for false."""
 FreeSettings = Annotated[dict[str, Any], Allowed("a mapping of settings")]
 OptimizerArguments = Annotated[
     dict[str, Any],
@@ -187,9 +191,16 @@ def allowed(field: FieldInfo) -> str:
             for entry in getattr(member, "__metadata__", ())
             if isinstance(entry, Allowed)
         ]
+    choices = [c for member in (field.annotation, *members) for c in _choices(member)]
+    if choices and not texts:
+        texts = [", ".join(map(str, choices))]
     if not texts:
         return "a mapping of settings"
     return texts[0] + ("; or empty" if may_be_empty(field) else "")
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
 def may_be_empty(field: FieldInfo) -> bool:

@@ -1,4 +1,4 @@
-"""Opening a data set: finding its files, and building what the event store lacks of them."""
+"""Opening a data set: files that are missing in the event store are built."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from dnn_reco.data.store import EventStore, Shard, StoreError, free_space, shard
 from dnn_reco.errors import DataError
 from dnn_reco.workers import available_cpus, in_workers
 
-# Below this size of the source files starting worker processes costs more than it saves.
+# Bytes of source files below which starting worker processes costs more than it saves.
 _WORTH_WORKERS = 30e6
 
-# So many unusable files in a row, from the first on, mean that the config is wrong, not the files.
+# If that many files in a row, from the first on, are unusable, the config is at fault.
 _TRIES = 3
 
 _log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What became of one source file: its shard, or the reason why there is none."""
+    """The shard of one source file, or the error that prevented it."""
 
     source: Path
     shard: Shard | None
@@ -42,18 +42,18 @@ def open_events(
     num_jobs: int,
     enough: int | None = None,
 ) -> EventDataset:
-    """The events of the files, from the store; what it lacks is built with a progress bar.
+    """The events of the files, from the store; missing shards are built with a progress bar.
 
     Parameters
     ----------
     store
-        The store with the settings to see it with.
+        The store.
     sources
-        HDF5 files, in the order in which their events are numbered.
+        Event files, in the order in which their events are numbered.
     num_jobs
-        Number of worker processes at most.
+        Maximum number of worker processes.
     enough
-        Stop after the first files that together have so many events.
+        Stop after the first files that together have this number of events.
 
     Raises
     ------
@@ -67,13 +67,13 @@ def open_events(
     names = first.names
     shards: list[Shard] = []
     num_events = 0
-    with closing(_outcomes(store, sources, names, num_jobs, first)) as outcomes:
-        for outcome in outcomes:
-            if outcome.shard is None:
-                failures.append(outcome)
+    with closing(_build_results(store, sources, names, num_jobs, first)) as results:
+        for result in results:
+            if result.shard is None:
+                failures.append(result)
             else:
-                shards.append(outcome.shard)
-                num_events += outcome.shard.num_events
+                shards.append(result.shard)
+                num_events += result.shard.num_events
             if enough is not None and num_events >= enough:
                 break
     _summarise(shards, failures)
@@ -83,7 +83,7 @@ def open_events(
 
 
 def missing_files(store: EventStore, sources: Sequence[Path]) -> list[Path]:
-    """Files that the store lacks; the first usable one is built, as it defines the columns."""
+    """Files without shard; the first usable one is built, as it defines the columns."""
     first = _first_usable(store, sources)
     return [
         source
@@ -104,21 +104,23 @@ def _first_usable(store: EventStore, sources: Sequence[Path]) -> Shard:
             errors.append(str(error))
     kinds = {error.replace(str(source), "") for error, source in zip(errors, sources, strict=False)}
     if len(kinds) == 1:
-        others = f"\n(The next {len(errors) - 1} of the {len(sources)} files are no better.)"
+        others = (
+            f"\n(The next {len(errors) - 1} of the {len(sources)} files cannot be used either.)"
+        )
         raise DataError(errors[0] + (others if len(errors) > 1 else ""))
     raise DataError(
         "\n".join([f"none of the first {len(errors)} data files can be used:", *errors])
     )
 
 
-def _outcomes(
+def _build_results(
     store: EventStore,
     sources: Sequence[Path],
     names: ColumnNames,
     num_jobs: int,
     first: Shard,
 ) -> Generator[BuildResult]:
-    """Outcomes of all files in their order; what the store lacks is built when its turn comes."""
+    """Results of all files in their order; missing shards are built in turn."""
     found = {
         source: first if source == first.source else store.find(source, names) for source in sources
     }
@@ -138,7 +140,7 @@ def _build_parallel(
     num_jobs: int,
     first: Shard,
 ) -> Generator[BuildResult]:
-    """Build shards, in worker processes where that pays; a few files ahead of what is asked for."""
+    """Build shards, in worker processes where that is faster, a few files ahead of the consumer."""
     size = sum(file_size(source) for source in sources)
     expected = size * shard_size(first) / max(1, file_size(first.source))
     _log.info(
@@ -148,20 +150,20 @@ def _build_parallel(
     workers = num_workers(sources, num_jobs)
     build = partial(_build_one, store, names)
     advice = "try again with fewer num_jobs; the part of the event store that is built is kept"
-    with closing(in_workers(build, sources, workers, advice)) as outcomes:
+    with closing(in_workers(build, sources, workers, advice)) as results:
         yield from tqdm(
-            outcomes, total=len(sources), desc="Event store", unit="file", leave=False, disable=None
+            results, total=len(sources), desc="Event store", unit="file", leave=False, disable=None
         )
 
 
 def num_workers(sources: Sequence[Path], num_jobs: int) -> int:
-    """Processes that build the shards of these files, where `num_jobs` are allowed."""
+    """Number of processes that build the shards of these files, at most `num_jobs`."""
     size = sum(file_size(source) for source in sources)
     return 1 if size < _WORTH_WORKERS else min(num_jobs, len(sources), available_cpus())
 
 
 def file_size(source: Path) -> int:
-    """Bytes of a file; 0 if it is none."""
+    """Bytes of a file; 0 if it does not exist."""
     return source.stat().st_size if source.is_file() else 0
 
 
@@ -175,7 +177,7 @@ def _build_one(store: EventStore, names: ColumnNames, source: Path) -> BuildResu
 
 
 def _summarise(shards: Sequence[Shard], failures: Sequence[BuildResult]) -> None:
-    """One line each for what was left out, and each unusable file by name."""
+    """Log dropped events and skipped rows in one line each, and each skipped file by name."""
     dropped: Counter[str] = Counter()
     skipped: Counter[str] = Counter()
     for shard in shards:
@@ -184,12 +186,12 @@ def _summarise(shards: Sequence[Shard], failures: Sequence[BuildResult]) -> None
     total = sum(shard.num_events_in_file for shard in shards)
     reasons = [f"{count} {reason}" for reason, count in dropped.items() if count]
     if reasons:
-        _log.info(f"Left out {sum(dropped.values())} of {total} events: {', '.join(reasons)}.")
+        _log.info(f"Dropped {sum(dropped.values())} of {total} events: {', '.join(reasons)}.")
     rows = [f"{count} {what}" for what, count in skipped.items() if count]
     if rows:
-        _log.info(f"Left out in the input tables: {', '.join(rows)}.")
+        _log.info(f"Skipped in the input tables: {', '.join(rows)}.")
     for failure in failures:
-        _log.warning("Left out a file: %s", failure.error)
+        _log.warning("Skipped a file: %s", failure.error)
 
 
 def _no_events_left(shards: Sequence[Shard]) -> str:

@@ -1,4 +1,4 @@
-"""Events that lie in the memory of a device as a whole, so that a batch is put together there."""
+"""All events of a set in the memory of a device, where batches are assembled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.hit_batch import HitBatch, TensorBatch
-from dnn_reco.data.loader import LOOK_AHEAD, EventWeightFunction
+from dnn_reco.data.loader import PREFETCH_DEPTH, EventWeightFunction
 
 _EVENTS_PER_READ = 10_000
 _DOM_TYPE = torch.int16  # up to 5159
@@ -26,7 +26,7 @@ class DeviceEvents:
     events
         The set.
     device
-        Where they shall lie.
+        Device that holds them.
     """
 
     def __init__(self, events: EventDataset, device: torch.device) -> None:
@@ -59,17 +59,19 @@ class DeviceEvents:
         weight_function: EventWeightFunction | None = None,
         local_slice: slice = slice(None),
     ) -> TensorBatch:
-        """Events by number: what :func:`dnn_reco.data.loader.to_tensors` makes of those read."""
+        """Events by number: the same batch as :func:`dnn_reco.data.loader.to_tensors` returns."""
         device = self._labels.device
         starts, stops = self._offsets[numbers[local_slice]], self._offsets[numbers[local_slice] + 1]
         counts = stops - starts
         num_events, num_hits = len(counts), int(counts.sum())
-        # how far the hits of each event lie before their place in the batch
+        # distance from the hits of each event in the batch to those in the memory
         shifts = starts - (np.cumsum(counts) - counts)
-        told = torch.from_numpy(np.concatenate([numbers, counts, shifts]).astype(np.int64))
+        index = torch.from_numpy(np.concatenate([numbers, counts, shifts]).astype(np.int64))
         if device.type == "cuda":
-            told = told.pin_memory().to(device, non_blocking=True)
-        rows, counts_there, shifts_there = torch.split(told, [len(numbers), num_events, num_events])
+            index = index.pin_memory().to(device, non_blocking=True)
+        rows, counts_there, shifts_there = torch.split(
+            index, [len(numbers), num_events, num_events]
+        )
         event = torch.repeat_interleave(
             torch.arange(num_events, device=device), counts_there, output_size=num_hits
         )
@@ -84,8 +86,7 @@ class DeviceEvents:
 class DeviceLoader:
     """Batches of given events from the memory of the device.
 
-    To be used as :class:`dnn_reco.data.loader.PrefetchLoader`, which see: the numbers are asked
-    for as many batches ahead.
+    Used as :class:`dnn_reco.data.loader.PrefetchLoader`; the event numbers are drawn as far ahead.
     """
 
     seconds_waited = 0.0
@@ -97,12 +98,8 @@ class DeviceLoader:
         weight_function: EventWeightFunction | None = None,
         local_slice: slice = slice(None),
     ) -> None:
-        self._events, self._numbers, self._weigh, self._own = (
-            events,
-            iter(numbers),
-            weight_function,
-            local_slice,
-        )
+        self._events, self._numbers = events, iter(numbers)
+        self._weight_function, self._local_slice = weight_function, local_slice
 
     def __enter__(self) -> DeviceLoader:
         return self
@@ -111,16 +108,17 @@ class DeviceLoader:
         pass
 
     def __iter__(self) -> Iterator[TensorBatch]:
-        ahead = deque(islice(self._numbers, LOOK_AHEAD))
+        ahead = deque(islice(self._numbers, PREFETCH_DEPTH))
         while True:
             ahead.extend(islice(self._numbers, 1))
             if not ahead:
                 return
-            yield self._events.batch(ahead.popleft(), self._weigh, self._own)
+            numbers = ahead.popleft()
+            yield self._events.batch(numbers, self._weight_function, self._local_slice)
 
 
 def size_in_memory(events: EventDataset) -> int:
-    """Bytes that the events of a set take in memory as :class:`DeviceEvents`."""
+    """Bytes of the events of a set in memory as :class:`DeviceEvents`."""
     sample = events.read(np.arange(1))
     features, labels, misc = (
         int(columns.shape[1] * columns.itemsize)

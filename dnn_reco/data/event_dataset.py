@@ -72,7 +72,7 @@ class EventDataset:
     Attributes
     ----------
     shards
-        Where the events lie.
+        The shards that hold the events.
     names
         Names of labels and misc values.
     """
@@ -99,21 +99,21 @@ class EventDataset:
             self._files.close()
 
     def read(self, numbers: NDArray[np.integer], hits_of: slice = slice(None)) -> EventBatch:
-        """Read events by number (0 … len - 1), in the order asked for.
+        """Read events by number (0 … len - 1), in the given order.
 
         Parameters
         ----------
         numbers
             Event numbers [n].
         hits_of
-            Whose hits to read; the others seem to have none.
+            Events whose hits are read; the others are returned without hits.
 
         Raises
         ------
         DataError
             If the store was changed or damaged.
         IndexError
-            If there is no event of a number.
+            If a number is out of range.
         """
         shards, records = self._read_records(numbers)
         num_hits = np.zeros(len(records), dtype=np.int64)
@@ -184,7 +184,7 @@ class EventDataset:
 
 
 def max_open_files() -> int:
-    """How many files a set of events keeps open at most."""
+    """Maximum number of files that a set of events keeps open."""
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if allowed == resource.RLIM_INFINITY:
         return _MAX_OPEN_FILES

@@ -1,7 +1,7 @@
 """From pulses to the input features of the network, one list of numbers for each hit DOM.
 
-A *format* says which numbers; a *relative time method* says which time they count from. Names are
-those of the configuration of IceCube's own tools, spelling included.
+A *format* defines these numbers; a *relative time method* the time that they are relative to. Names
+are those of the configuration of IceCube's own tools, spelling included.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,14 +12,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.data.hits import Hits
 from dnn_reco.data.pulses import Pulses
 from dnn_reco.data.segments import accumulate, offsets_after, segment_of
 from dnn_reco.data.time_window import WindowSearch, window_starts
+from dnn_reco.detector.constants import SPEED_OF_FIRST_LIGHT
 from dnn_reco.detector.geometry import NUM_DOMS, dom_positions
 from dnn_reco.errors import ConfigError
 
-SPEED_OF_FIRST_LIGHT = 0.299792458 / 1.35634
-"""Speed at which the first light travels in ice, m/ns: vacuum speed over group index."""
+FIRST_TIME_FEATURE = {9: 3, 3: 1}
+"""Feature that holds the time of the first pulse, by the number of features of the formats
+`pulse_summmary_clipped` and `reduced_summary_statistics_data`; feature 0 is their charge."""
 
 Numbers = NDArray[np.float64]
 
@@ -32,41 +35,32 @@ _EPSILON = 1e-6  # slack of charge fractions, except in pulse_summmary_clipped
 
 @dataclass(frozen=True)
 class DomFeatures:
-    """Features of n events: F values for each of k hits, the DOMs that have any.
-
-    `offsets`, `dom`, `features` and `time_offset` are what `dnn_reco.data.hdf5.write_input_tables`
-    takes.
+    """Features of n events, made of their pulses.
 
     Attributes
     ----------
-    offsets
-        [n + 1] the hits of event i are `offsets[i]:offsets[i + 1]`.
-    dom
-        DOM index of each hit [k], ascending in an event.
-    features
-        Values [k, F] in PE and ns; NaN where a mean, width or quantile does not exist because the
-        DOM's charge is zero.
+    hits
+        The DOMs with any feature. Features [k, F] are float64, in PE and ns, NaN where a mean,
+        width or quantile does not exist because the DOM's charge is zero.
     time_offset
-        Time of each event [n] in ns that its times count from; in methods with an offset for each
-        DOM the part that is common to all.
+        Time of each event [n] in ns that its times are relative to; in methods with an offset for
+        each DOM the part that is common to all.
     sparse
         Whether event files list only the values that are not zero, as they do for formats with a
         charge histogram.
     """
 
-    offsets: NDArray[np.int64]
-    dom: NDArray[np.int64]
-    features: NDArray[np.float64]
+    hits: Hits
     time_offset: NDArray[np.float64]
     sparse: bool
 
 
 @dataclass(frozen=True)
-class _Hits:
+class _HitPulses:
     """The pulses [p] of k hits: DOMs with at least one pulse.
 
-    `offsets` [k + 1] says which pulses belong to a hit; `time` is relative to `time_offset` [k],
-    the sum of the event's and the DOM's own offset.
+    The pulses of hit i are `offsets[i]:offsets[i + 1]`, `offsets` [k + 1]; `time` is relative to
+    `time_offset` [k], the sum of the event's and the DOM's own offset.
     """
 
     event: NDArray[np.int64]
@@ -97,7 +91,7 @@ class _Format:
     time offset; `is_sparse`: see `DomFeatures`.
     """
 
-    compute: Callable[[_Hits, Numbers], Numbers]
+    compute: Callable[[_HitPulses, Numbers], Numbers]
     setting: Literal["time_bins", "time_quantiles"] | None = None
     is_clipped: bool = False
     counts_from_mean: bool = False
@@ -144,7 +138,7 @@ def dom_features(
         DOMs whose pulses are all clipped, or all outside of the bins of `charge_bins`, have no hit.
         The weighted variance is n sum q (t - mean)² / ((n - 1) sum q), 0 for n = 1.
     relative_time_method
-        Where times count from:
+        Time that the times are relative to:
 
         None, "none" or "null"
             0.
@@ -164,7 +158,7 @@ def dom_features(
     time_quantiles
         Fractions of the charge.
     vertex
-        x, y, z [m] and time [ns] of each event [n, 4], for methods that count from a vertex.
+        x, y, z [m] and time [ns] of each event [n, 4], for methods relative to a vertex.
 
     Raises
     ------
@@ -190,7 +184,8 @@ def dom_features(
         has_content = (features != 0).any(axis=1)
         event, dom, features = event[has_content], dom[has_content], features[has_content]
     offsets = np.searchsorted(event, np.arange(pulses.num_events + 1))
-    return DomFeatures(offsets, dom, features, time_offset, chosen.is_sparse)
+    found = Hits(offsets, dom.astype(np.uint16), features)
+    return DomFeatures(found, time_offset, chosen.is_sparse)
 
 
 def _numbers(
@@ -268,8 +263,8 @@ def _vertex(method: str, vertex: NDArray[np.floating] | None, num_events: int) -
 
 
 def _relative_to(
-    hits: _Hits, time_offset: Numbers, method: str, vertex: NDArray[np.floating] | None
-) -> _Hits:
+    hits: _HitPulses, time_offset: Numbers, method: str, vertex: NDArray[np.floating] | None
+) -> _HitPulses:
     """Hits with times relative to the event's offset [n] and to the DOM's own."""
     of_event = time_offset[hits.event]
     hits = replace(hits, time=hits.time - np.repeat(of_event, hits.num_pulses))
@@ -306,13 +301,13 @@ def _local_search(method: str) -> WindowSearch:
 # Hits and what is computed from them
 
 
-def _hits(pulses: Pulses) -> _Hits:
+def _hits(pulses: Pulses) -> _HitPulses:
     """The hits of all events, with absolute times."""
     in_ice = pulses.dom >= 0
     event, dom = pulses.event[in_ice], pulses.dom[in_ice]
     is_first = np.ones(len(dom), dtype=bool)
     is_first[1:] = np.diff(event * NUM_DOMS + dom) != 0
-    return _Hits(
+    return _HitPulses(
         event[is_first],
         dom[is_first],
         np.append(np.flatnonzero(is_first), len(dom)),
@@ -322,12 +317,12 @@ def _hits(pulses: Pulses) -> _Hits:
     )
 
 
-def _clip(hits: _Hits) -> _Hits:
+def _clip(hits: _HitPulses) -> _HitPulses:
     """Without the pulses far from the time offset, and without the hits that then have none."""
     inside = (hits.time >= _CLIP[0]) & (hits.time <= _CLIP[1])
     offsets = offsets_after(inside, hits.offsets)
     has_pulses = np.diff(offsets) > 0
-    return _Hits(
+    return _HitPulses(
         hits.event[has_pulses],
         hits.dom[has_pulses],
         offsets[np.append(has_pulses, True)],
@@ -362,7 +357,7 @@ def _mean_and_std(
     return first_time + mean, np.where(n > 1, std, 0.0)
 
 
-def _times_at_fractions(hits: _Hits, fractions: Sequence[float], without: float) -> Numbers:
+def _times_at_fractions(hits: _HitPulses, fractions: Sequence[float], without: float) -> Numbers:
     """Times [k, len(fractions)] of the first pulses with which fractions of the charge are reached.
 
     `without` stands where none is reached, as in hits without charge.
@@ -378,7 +373,7 @@ def _times_at_fractions(hits: _Hits, fractions: Sequence[float], without: float)
     return times
 
 
-def _charge_bins(hits: _Hits, edges: Numbers) -> Numbers:
+def _charge_bins(hits: _HitPulses, edges: Numbers) -> Numbers:
     """Histogram [k, B] of the charge of each hit."""
     k, B = len(hits.dom), len(edges) - 1
     time_bin = np.searchsorted(edges, hits.time, side="right") - 1
@@ -392,7 +387,7 @@ def _charge_bins(hits: _Hits, edges: Numbers) -> Numbers:
 # Formats
 
 
-def _pulse_summary(hits: _Hits, _: Numbers) -> Numbers:
+def _pulse_summary(hits: _HitPulses, _: Numbers) -> Numbers:
     delay = hits.time - np.repeat(hits.first_time, hits.num_pulses)
     return np.column_stack(
         [
@@ -407,27 +402,27 @@ def _pulse_summary(hits: _Hits, _: Numbers) -> Numbers:
     )
 
 
-def _reduced_summary(hits: _Hits, _: Numbers) -> Numbers:
+def _reduced_summary(hits: _HitPulses, _: Numbers) -> Numbers:
     _, std = _mean_and_std(hits.offsets, hits.time, hits.charge)
     return np.column_stack([_sums(hits.offsets, hits.charge), hits.first_time, std])
 
 
-def _charge_bins_and_time_offset(hits: _Hits, edges: Numbers) -> Numbers:
+def _charge_bins_and_time_offset(hits: _HitPulses, edges: Numbers) -> Numbers:
     return np.column_stack([hits.time_offset, _charge_bins(hits, edges)])
 
 
-def _charge_bins_and_times(hits: _Hits, edges: Numbers) -> Numbers:
+def _charge_bins_and_times(hits: _HitPulses, edges: Numbers) -> Numbers:
     first_time = hits.first_time + hits.time_offset
     return np.column_stack([first_time, hits.time_offset, _charge_bins(hits, edges)])
 
 
-def _time_quantiles(hits: _Hits, quantiles: Numbers) -> Numbers:
+def _time_quantiles(hits: _HitPulses, quantiles: Numbers) -> Numbers:
     total = _sums(hits.offsets, hits.charge)
     times = _times_at_fractions(hits, list(quantiles - _EPSILON), without=np.nan)
     return np.column_stack([total, times])
 
 
-def _total_charge(hits: _Hits, _: Numbers) -> Numbers:
+def _total_charge(hits: _HitPulses, _: Numbers) -> Numbers:
     return _sums(hits.offsets, hits.charge)[:, None]
 
 

@@ -1,26 +1,35 @@
-"""From the config to the arguments of the functions that do the work: the border of the program."""
+"""Event store, transformation settings and label weights from the config."""
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dnn_reco.config import Config
-from dnn_reco.data.hdf5 import InputTables
+from dnn_reco.data.file_events import HitsSettings, InputTables
+from dnn_reco.data.hdf5 import read_file
 from dnn_reco.data.records import ColumnNames, RecordSettings
-from dnn_reco.data.store import EventStore, HitsSettings
+from dnn_reco.data.store import EventReader, EventStore
 from dnn_reco.errors import ConfigError
+from dnn_reco.suggestions import did_you_mean
 from dnn_reco.transform import TransformSettings
 
 _log = logging.getLogger(__name__)
 
 
-def event_store(config: Config, cache_dir: str | None) -> EventStore:
-    """The event store of a config, in `cache_dir` if that is given."""
+def event_store(config: Config, cache_dir: str | None, read: EventReader = read_file) -> EventStore:
+    """The event store of a config, in `cache_dir` if that is given; `read` reads its sources."""
+    folder = Path(cache_dir) if cache_dir else config.event_store
+    return EventStore(
+        folder, hits_settings(config), record_settings(config), config.plugin_view(), read
+    )
+
+
+def hits_settings(config: Config) -> HitsSettings:
+    """What the hits depend on."""
     handler = config.data_handler
-    hits = HitsSettings(
+    return HitsSettings(
         InputTables(
             handler.data_handler_bin_values_name,
             handler.data_handler_bin_indices_name,
@@ -30,8 +39,12 @@ def event_store(config: Config, cache_dir: str | None) -> EventStore:
         config.dom_init_values,
         config.general.float_precision,
     )
-    labels = config.labels
-    records = RecordSettings(
+
+
+def record_settings(config: Config) -> RecordSettings:
+    """What labels, misc data and the selection of events depend on."""
+    handler, labels = config.data_handler, config.labels
+    return RecordSettings(
         label_class=handler.data_handler_label_class,
         misc_class=handler.data_handler_misc_class,
         filter_class=handler.data_handler_filter_class,
@@ -43,8 +56,6 @@ def event_store(config: Config, cache_dir: str | None) -> EventStore:
         relative_time_pattern=handler.data_handler_relative_time_key_pattern,
         dtype=config.general.float_precision,
     )
-    folder = Path(cache_dir) if cache_dir else config.event_store
-    return EventStore(folder, hits, records, config.plugin_view())
 
 
 def transform_settings(config: Config, names: ColumnNames) -> TransformSettings:
@@ -88,11 +99,10 @@ def _log_flags(
 
 
 def warn_of_unknown(key: str, named: Iterable[str], names: Sequence[str]) -> None:
-    """Tell of names in the config that the data do not have."""
+    """Warn of names in the config that the data do not have."""
     for name in sorted(set(named) - set(names)):
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"; is '{near[0]}' meant?" if near else ""
-        _log.warning("%s names '%s', which the data do not have%s", key, name, hint)
+        hint = did_you_mean(name, names)
+        _log.warning("%s names '%s', which the data do not have.%s", key, name, hint)
 
 
 def label_weights(config: Config, names: Sequence[str]) -> list[float]:
@@ -106,10 +116,9 @@ def label_weights(config: Config, names: Sequence[str]) -> list[float]:
     labels = config.labels
     for name in sorted(set(labels.label_weight_dict) - set(names)):
         if labels.label_weight_dict[name] > 0:
-            near = difflib.get_close_matches(name, names, n=1)
             raise ConfigError(
-                f"label_weight_dict: the data have no label '{name}'"
-                f"{f'; the nearest is {near[0]!r}' if near else ''}. There are: {', '.join(names)}"
+                f"label_weight_dict: the data have no label '{name}'.{did_you_mean(name, names)} "
+                f"There are: {', '.join(names)}"
             )
     weights = [label_weight(config, name) for name in names]
     if not any(weights):

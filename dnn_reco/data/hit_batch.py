@@ -1,4 +1,4 @@
-"""Batches of events as tensors: what networks read, and what training compares it with."""
+"""Batches of events as tensors: the hits that networks read, and their true labels."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class HitBatch:
         """Tensors of hits; the features share their memory."""
         return cls(
             hits.num_events,
-            torch.from_numpy(np.repeat(np.arange(hits.num_events), np.diff(hits.offsets))),
+            torch.from_numpy(hits.event),
             torch.from_numpy(hits.dom.astype(np.int64)),
             torch.from_numpy(hits.features),
         )
@@ -61,7 +61,7 @@ class TensorBatch:
     labels, misc
         Labels [B, L] and misc data [B, M], untransformed.
     event_weights
-        Weight of each event in the loss [B, 1]; None where all weigh the same.
+        Weight of each event in the loss [B, 1]; None: all have weight 1.
     """
 
     hits: HitBatch

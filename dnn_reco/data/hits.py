@@ -1,11 +1,14 @@
-"""Hits: which DOMs of which event saw light, and what they saw. NumPy only."""
+"""Hits: which DOMs of which event saw light, and their input features. NumPy only."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from dnn_reco.detector import grid
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,49 @@ class Hits:
         """Number of input features F of a DOM."""
         return int(self.features.shape[1])
 
+    @property
+    def event(self) -> NDArray[np.int64]:
+        """Number of the event of each hit [k], 0 … n - 1."""
+        return np.repeat(np.arange(self.num_events), np.diff(self.offsets))
+
     def part(self, start: int, stop: int) -> Hits:
         """Hits of the events start … stop - 1, as views."""
         hits = slice(self.offsets[start], self.offsets[stop])
         offsets = self.offsets[start : stop + 1] - self.offsets[start]
         return Hits(offsets, self.dom[hits], self.features[hits])
+
+    def select(self, events: NDArray[np.bool_] | NDArray[np.integer]) -> Hits:
+        """Hits of some of the events, by mask [n] or by number, in the given order."""
+        numbers = np.arange(self.num_events)[events]
+        starts, counts = self.offsets[numbers], np.diff(self.offsets)[numbers]
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        hits = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])
+        return Hits(offsets, self.dom[hits], self.features[hits])
+
+
+def join_hits(parts: Sequence[Hits]) -> Hits:
+    """The events of several hits, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    num_hits = np.concatenate([np.diff(hits.offsets) for hits in parts])
+    return Hits(
+        np.concatenate([[0], np.cumsum(num_hits)]),
+        np.concatenate([hits.dom for hits in parts]),
+        np.concatenate([hits.features for hits in parts]),
+    )
+
+
+def dense_cells(hits: Hits, init_values: ArrayLike) -> NDArray[np.floating]:
+    """Input features of all cells of the detector [n, 6480, F].
+
+    Parameters
+    ----------
+    hits
+        Hits of n events.
+    init_values
+        Values of DOMs without hit: one number, or one for each feature [F].
+    """
+    cells = np.empty((hits.num_events, grid.NUM_CELLS, hits.num_features), hits.features.dtype)
+    cells[:] = init_values
+    cells[hits.event, grid.DOM_CELL[hits.dom]] = hits.features
+    return cells

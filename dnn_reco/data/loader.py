@@ -1,4 +1,4 @@
-"""Batches of events as tensors, read ahead of the training loop by a thread."""
+"""Batches of events as tensors, prefetched by a thread."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from dnn_reco.data.event_dataset import EventBatch, EventDataset
 from dnn_reco.data.hit_batch import HitBatch, TensorBatch
 from dnn_reco.data.sampling import EventOrder
 
-# So many batches ahead it is known which events come.
-LOOK_AHEAD = 8
+PREFETCH_DEPTH = 8
+"""Number of batches whose event numbers are fixed in advance."""
 
-# Gives the weight of each event [B, 1].
 EventWeightFunction = Callable[[EventBatch], Tensor]
+"""Returns the weight of each event [B, 1]."""
 
 
 def to_tensors(
@@ -36,9 +36,9 @@ def to_tensors(
     events
         Events of the batch.
     weight_function
-        Gives their weights; None: all weigh the same.
+        Returns their weights; None: all have weight 1.
     local_slice
-        The events whose hits the batch has: those that this process predicts.
+        The events whose hits are in the batch: those that this process predicts.
     """
     start, stop, _ = local_slice.indices(len(events))
     return TensorBatch(
@@ -56,33 +56,33 @@ def read_tensors(
     batch_size: int,
     weight_function: EventWeightFunction | None = None,
 ) -> TensorBatch:
-    """Batch `number` of a stream: the same for the same arguments, whenever it is asked for."""
+    """Batch `number` of a stream: a function of the arguments alone."""
     return to_tensors(events.read(order.batch(number, batch_size)), weight_function)
 
 
 class PrefetchLoader:
-    """Batches of given events, read ahead by a thread.
+    """Batches of given events, prefetched by a thread.
 
-    Iterate over it inside a ``with`` block. `seconds_waited` tells how long the consumer has
+    Iterate over it inside a ``with`` block. `seconds_waited` is the time that the consumer has
     waited for data so far.
 
-    The thread only reads. Which events come next is asked for by the consumer, always so many
-    batches ahead: whatever `numbers` does, it does in the thread of the consumer and between the
-    same two batches in every run.
+    The thread only reads. The consumer draws the event numbers, always `depth` batches ahead:
+    side effects of `numbers` happen in the thread of the consumer, and between the same two batches
+    in every run.
 
     Parameters
     ----------
     events
         The data.
     numbers
-        Event numbers of batch after batch, asked for `depth` batches before each is taken.
+        Event numbers of each batch, drawn `depth` batches before it is used.
     pin
         Whether to place batches in pinned memory, for a GPU.
     depth
-        How many batches to read ahead.
-    weigh
-        Gives the weights of the events; None: all weigh the same.
-    own
+        Number of batches to prefetch.
+    weight_function
+        Returns the weights of the events; None: all have weight 1.
+    local_slice
         The events of each batch whose hits are read.
     """
 
@@ -91,17 +91,18 @@ class PrefetchLoader:
         events: EventDataset,
         numbers: Iterable[NDArray[np.integer]],
         pin: bool = False,
-        depth: int = LOOK_AHEAD,
+        depth: int = PREFETCH_DEPTH,
         weight_function: EventWeightFunction | None = None,
         local_slice: slice = slice(None),
     ) -> None:
         self.seconds_waited = 0.0
         self._events, self._numbers = events, iter(numbers)
-        self._pin, self._depth, self._weigh, self._own = pin, depth, weight_function, local_slice
-        self._wanted: queue.SimpleQueue[NDArray[np.integer] | None] = queue.SimpleQueue()
+        self._pin, self._depth = pin, depth
+        self._weight_function, self._local_slice = weight_function, local_slice
+        self._requested: queue.SimpleQueue[NDArray[np.integer] | None] = queue.SimpleQueue()
         self._ready: queue.SimpleQueue[TensorBatch | Exception] = queue.SimpleQueue()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._read_wanted, name="batches", daemon=True)
+        self._thread = threading.Thread(target=self._read_requested, name="batches", daemon=True)
 
     def __enter__(self) -> PrefetchLoader:
         self._thread.start()
@@ -109,13 +110,13 @@ class PrefetchLoader:
 
     def __exit__(self, *exception: object) -> None:
         self._stop.set()
-        self._wanted.put(None)  # it may be waiting for something to read
+        self._requested.put(None)  # ends a wait for the next request
         self._thread.join()
 
     def __iter__(self) -> Iterator[TensorBatch]:
-        in_flight = self._ask_for(self._depth)
+        in_flight = self._request(self._depth)
         while not self._stop.is_set():
-            in_flight += self._ask_for(1)
+            in_flight += self._request(1)
             if in_flight == 0:
                 return
             start = time.perf_counter()
@@ -126,19 +127,20 @@ class PrefetchLoader:
                 raise batch
             yield batch
 
-    def _ask_for(self, num_batches: int) -> int:
-        """Let the thread read the next batches; returns how many there were."""
-        asked = 0
+    def _request(self, num_batches: int) -> int:
+        """Let the thread read the next batches; returns their number."""
+        count = 0
         for numbers in islice(self._numbers, num_batches):
-            self._wanted.put(numbers)
-            asked += 1
-        return asked
+            self._requested.put(numbers)
+            count += 1
+        return count
 
-    def _read_wanted(self) -> None:
-        while (numbers := self._wanted.get()) is not None and not self._stop.is_set():
+    def _read_requested(self) -> None:
+        while (numbers := self._requested.get()) is not None and not self._stop.is_set():
             try:
-                batch = to_tensors(self._events.read(numbers, self._own), self._weigh, self._own)
+                events = self._events.read(numbers, self._local_slice)
+                batch = to_tensors(events, self._weight_function, self._local_slice)
                 self._ready.put(batch.pinned() if self._pin else batch)
-            except Exception as error:  # handed to the consumer, who raises it
+            except Exception as error:  # raised in the consumer's thread
                 self._ready.put(error)
                 return

@@ -1,4 +1,4 @@
-"""Labels, misc data and filter of one file: which events are used, and with which truth.
+"""Labels, misc data and filter of one file: which events are used, and their true labels.
 
 Users' own functions run here, with the signatures of the reference. The result is one fixed-size
 *record* an event, ready for training: labels with fill values, smoothing and relative times
@@ -18,19 +18,20 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
 from dnn_reco.config import PluginConfig, call_plugin, resolve
-from dnn_reco.data.hdf5 import EVENT_ID
+from dnn_reco.data.file_events import EVENT_ID, FileEvents
+from dnn_reco.data.hits import Hits, dense_cells
 from dnn_reco.detector import grid
 from dnn_reco.errors import DataError
 
 
 @dataclass(frozen=True)
 class RecordSettings:
-    """What labels, misc data and the choice of events depend on.
+    """What labels, misc data and the selection of events depend on.
 
     Attributes
     ----------
     label_class, misc_class, filter_class
-        Dotted names of the functions that load labels and misc data and choose events.
+        Dotted names of the functions that load labels and misc data and select events.
     label_fill_values
         Value for a label that is not finite, by label name.
     nan_fill_value
@@ -66,22 +67,21 @@ class ColumnNames:
 
 @dataclass(frozen=True)
 class ShardEvents:
-    """The events of one file as the store holds them, before any choice.
+    """The events of one file as the store holds them, before any selection.
 
     Attributes
     ----------
     table
         One row an event, in file order: `id`, `time_offset` [ns], `exists` (the time-offset row
         holds an object), `finite` (all inputs are), `start` and `stop` of its hits.
-    dom, features
-        Hits of all events: DOM index [k] and input features [k, F].
+    hits
+        Hits of all events.
     init_values
         What a DOM without hit holds [F].
     """
 
     table: NDArray[np.void]
-    dom: NDArray[np.uint16]
-    features: NDArray[np.floating]
+    hits: Hits
     init_values: NDArray[np.float64]
 
 
@@ -95,6 +95,18 @@ EVENT_TABLE = np.dtype(
         ("stop", "i8"),
     ]
 )
+
+
+def event_table(events: FileEvents) -> NDArray[np.void]:
+    """Table of the events of a file: see :class:`ShardEvents`."""
+    hits = events.hits
+    table = np.zeros(len(events.ids), dtype=EVENT_TABLE)
+    table["id"], table["time_offset"] = events.ids, events.time_offset
+    table["exists"] = events.exists & np.isfinite(events.time_offset)
+    table["start"], table["stop"] = hits.offsets[:-1], hits.offsets[1:]
+    table["finite"] = True
+    table["finite"][hits.event[~np.isfinite(hits.features).all(axis=1)]] = False
+    return table
 
 
 def record_dtype(names: ColumnNames, dtype: str) -> np.dtype[np.void]:
@@ -114,7 +126,7 @@ def record_dtype(names: ColumnNames, dtype: str) -> np.dtype[np.void]:
 
 @dataclass(frozen=True)
 class Records:
-    """Records of the events that are used, and why the others are not."""
+    """Records of the events that are used, and how many were dropped for which reason."""
 
     names: ColumnNames
     rows: NDArray[np.void]
@@ -140,11 +152,11 @@ def load_records(
     events
         Its events as stored.
     settings
-        What to do.
+        Settings of the records.
     config
-        What users' functions see of the configuration.
+        Configuration as users' functions see it.
     names
-        Columns to load; None for the first file, which then defines them.
+        Columns to load; None: this file defines them.
 
     Raises
     ------
@@ -203,7 +215,7 @@ def smooth_labels(
     pid_keys: Sequence[str],
     smoothing: float | None,
 ) -> NDArray[np.float64]:
-    """Labels [n, L] with classification labels y drawn towards one half: y (1 - s) + s / 2."""
+    """Labels [n, L] with classification labels y smoothed towards one half: y (1 - s) + s / 2."""
     if not smoothing:
         return labels
     is_pid = np.isin(names, pid_keys)
@@ -216,7 +228,7 @@ def _finish(
     time_offset: NDArray[np.float64],
     settings: RecordSettings,
 ) -> NDArray[np.floating]:
-    """Columns [n, C] as they stand in the records: relative times, type, fill value."""
+    """Columns [n, C] as stored in the records: relative times, type, fill value."""
     is_time = relative_time_columns(names, settings)
     with np.errstate(over="ignore", invalid="ignore"):
         relative = np.where(is_time, columns - time_offset[:, None], columns)
@@ -248,8 +260,8 @@ def _load_columns(
 ) -> tuple[np.ma.MaskedArray[Any, Any], list[str]]:
     """Run a user's label or misc loader, and check that what it returns fits the file."""
     key = f"data_handler_{kind}_class"
-    wanted = None if names is None else list(names.labels if kind == "label" else names.misc)
-    result = _call(dotted_name, key, path, str(path), config, wanted)
+    expected = None if names is None else list(names.labels if kind == "label" else names.misc)
+    result = _call(dotted_name, key, path, str(path), config, expected)
     try:
         columns, found = result
         found = [str(name) for name in found]
@@ -266,10 +278,10 @@ def _load_columns(
             f"names for '{path}', which has {len(table)} events: it must return one row for each "
             "row of the time-offset table and one column for each name"
         )
-    if wanted is not None and found != wanted:
+    if expected is not None and found != expected:
         raise DataError(
-            f"{dotted_name} ({key}) found {found} in '{path}', but the files before had {wanted}: "
-            f"all files must offer the same {kind} columns"
+            f"{dotted_name} ({key}) found {found} in '{path}', but the files before had "
+            f"{expected}: all files must offer the same {kind} columns"
         )
     return columns, found
 
@@ -284,7 +296,7 @@ def _apply_filter(
     misc: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
     key = "data_handler_filter_class"
-    cells = cache(lambda: dense_cells(events))
+    cells = cache(lambda: dense_cells(events.hits, events.init_values))
     mask = _call(
         settings.filter_class,
         key,
@@ -292,8 +304,8 @@ def _apply_filter(
         DataHandlerView(names),
         str(path),
         config,
-        LazyCells(events, cells, grid.main_array),
-        LazyCells(events, cells, grid.deepcore),
+        LazyCells(events.hits, cells, grid.main_array),
+        LazyCells(events.hits, cells, grid.deepcore),
         labels,
         misc if names.misc else None,
         events.table["time_offset"][:, None],
@@ -314,7 +326,7 @@ def _call(dotted_name: str, key: str, path: Path, *arguments: object) -> Any:
 
 @dataclass(frozen=True)
 class DataHandlerView:
-    """What filters of users may ask about the data: names and places of labels and misc values."""
+    """`data_handler` of users' filters: names and columns of labels and misc values."""
 
     names: ColumnNames
 
@@ -350,31 +362,31 @@ class DataHandlerView:
 class LazyCells(NDArrayOperatorsMixin):
     """Dense input tensor of all events of a file, made only when a filter touches it.
 
-    Most filters never look at the inputs, which are a quarter of a megabyte an event when dense.
-    Whatever can be done with an array can be done with it.
+    Most filters never use the inputs, which are a quarter of a megabyte an event when dense. It
+    behaves like an array.
 
     Parameters
     ----------
-    events
-        The events.
+    hits
+        Their hits.
     cells
-        Gives their inputs in all cells [n, 6480, F].
+        Returns their inputs in all cells [n, 6480, F].
     part
-        Takes the wanted part out of the cells.
+        Selects the main array or DeepCore from the cells.
     """
 
     def __init__(
         self,
-        events: ShardEvents,
+        hits: Hits,
         cells: Callable[[], NDArray[np.floating]],
         part: Callable[[NDArray[Any]], NDArray[Any]],
     ) -> None:
-        self._events = events
+        self._hits = hits
         self._cells = cells
         self._part = part
 
     def __len__(self) -> int:
-        return len(self._events.table)
+        return self._hits.num_events
 
     def __getitem__(self, index: Any) -> Any:
         return self.__array__()[index]
@@ -395,15 +407,5 @@ class LazyCells(NDArrayOperatorsMixin):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the tensor: [n, 10, 10, 60, F] or [n, 8, 60, F]."""
-        one_event = np.empty((grid.NUM_CELLS, len(self._events.init_values)))
+        one_event = np.empty((grid.NUM_CELLS, self._hits.num_features))
         return (len(self), *self._part(one_event).shape)
-
-
-def dense_cells(events: ShardEvents) -> NDArray[np.floating]:
-    """Inputs of all events in all cells [n, 6480, F], unlisted bins holding their initial value."""
-    num_events = len(events.table)
-    cells = np.empty((num_events, grid.NUM_CELLS, len(events.init_values)), events.features.dtype)
-    cells[:] = events.init_values
-    event = np.repeat(np.arange(num_events), events.table["stop"] - events.table["start"])
-    cells[event, grid.DOM_CELL[events.dom]] = events.features
-    return cells

@@ -1,7 +1,7 @@
 """Which events come next: the order of events as a pure function of seed, stream and position.
 
 A *stream* is an endless sequence of event numbers: epoch after epoch, each epoch a fresh
-permutation of all events. Nothing is kept between calls, so any batch can be asked for at any
+permutation of all events. Nothing is kept between calls, so any batch can be computed at any
 time, training resumes exactly, and any number of devices can each take a slice of the same batch.
 The permutation is computed element by element (a Feistel network), so that it costs no memory
 however many events there are.

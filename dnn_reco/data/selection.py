@@ -1,9 +1,9 @@
 """Biased selection: training on a sample that is rich in interesting events.
 
-Events are offered in pools: pool n is the next few thousand events of a shuffled order. *Marks* say
-which of them are interesting; all of those are taken, and as many random ones of the others as
-leaves the interesting ones their share. What was taken is gone through several times, each time
-shuffled anew. All here are pure functions; :mod:`dnn_reco.training.biased_selection` puts them
+Events are offered in pools: pool n is the next few thousand events of a shuffled order. *Criteria*
+define which of them are interesting; all of those are taken, and as many random ones of the others
+as leave the interesting ones their share. The sample is repeated several times, shuffled anew each
+time. All here are pure functions; :mod:`dnn_reco.training.biased_selection` puts them
 together.
 """
 
@@ -37,12 +37,12 @@ _PREDICTION_CRITERIA: dict[str, tuple[Callable[[Residuals], Tensor], _Compare]] 
     "cut_unc_weighted_diff_trafo": (lambda r: r.trafo.abs() / r.uncertainty_trafo, torch.ge),
 }
 CRITERIA = (*_LABEL_CRITERIA, *_PREDICTION_CRITERIA)
-"""The keys of `nn_biased_selection` that mark events."""
+"""The keys of `nn_biased_selection` that are criteria."""
 
 
 @dataclass(frozen=True)
 class Residuals:
-    """What a network gets wrong of B events; all tensors [B, L].
+    """Residuals of the predictions of B events; all tensors [B, L].
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class SelectionCriterion:
     Attributes
     ----------
     key
-        The key of `nn_biased_selection`, which says what is compared and how: one of `MARKS`.
+        The key of `nn_biased_selection`, which defines what is compared and how: one of `CRITERIA`.
     column
         Which of the labels is compared, 0 … L - 1.
     value
@@ -77,23 +77,23 @@ class SelectionCriterion:
 
     @property
     def needs_prediction(self) -> bool:
-        """Whether the cut is on what a network says, not on the label alone."""
+        """Whether the cut is on a prediction, not on the label alone."""
         return self.key in _PREDICTION_CRITERIA
 
 
 def interesting(
     criteria: Sequence[SelectionCriterion], labels: Tensor, residuals: Residuals | None
 ) -> Tensor:
-    """Which of B events are interesting: those that any mark fits [B], bool.
+    """Which of B events are interesting: those that fulfil any criterion [B], bool.
 
     Parameters
     ----------
-    marks
+    criteria
         The cuts. A comparison with what is not a number never holds (but for `label_unequal`).
     labels
         True labels [B, L], physical units.
     residuals
-        What a network gets wrong; None where no mark needs it.
+        Residuals of the predictions; None where no criterion needs them.
     """
     found = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
     for criterion in criteria:
@@ -137,11 +137,11 @@ def choose(
         The balance from now on.
     """
     interesting_ones, others = np.flatnonzero(marked), np.flatnonzero(~marked)
-    wanted = len(interesting_ones) * (1 / fraction - 1)
+    target = len(interesting_ones) * (1 / fraction - 1)
     at_least = int(fraction < 1 and balance <= max_imbalance)
-    number = min(max(round(wanted - balance), at_least), len(others))
+    number = min(max(round(target - balance), at_least), len(others))
     random_ones = others[permute(np.arange(number), len(others), key)]
-    balance = max(balance + number - wanted, -max_imbalance)
+    balance = max(balance + number - target, -max_imbalance)
     return np.concatenate([interesting_ones, random_ones]), balance
 
 

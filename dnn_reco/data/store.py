@@ -1,10 +1,10 @@
-"""The event store: HDF5 files decoded once into plain arrays on disk.
+"""The event store: event files decoded once into plain arrays on disk.
 
-A store is a folder that may be deleted at any time; it is made again from the files. It holds one
+A store is a folder that may be deleted at any time; it is rebuilt from the files. It holds one
 *shard* a source file, keyed by the file's path, size and time of change:
 
 ``hits-<settings>/<shard>/``
-    what the input tables say: ``dom.bin`` (uint16) and ``features.bin`` of all hits, one after the
+    the input tables: ``dom.bin`` (uint16) and ``features.bin`` of all hits, one after the
     other, ``events.npy`` (which hits belong to which event) and ``shard.json``.
 ``records-<settings>/<shard>/<config>.bin`` and ``.json``
     labels and misc data of the events that are used (see :mod:`dnn_reco.data.records`), keyed by
@@ -20,7 +20,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -31,18 +31,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.config import PluginConfig, resolve, source_hash
-from dnn_reco.data.hdf5 import InputTables, read_events
+from dnn_reco.data.file_events import FileEvents, HitsSettings
+from dnn_reco.data.hits import Hits
 from dnn_reco.data.records import (
-    EVENT_TABLE,
     ColumnNames,
     RecordSettings,
     ShardEvents,
+    event_table,
     load_records,
 )
 from dnn_reco.errors import DataError
 from dnn_reco.files import existing_part, temporary_beside, write_atomically
 
-# To be raised whenever the content or the layout of a store changes.
+# To be incremented whenever the content or the layout of a store changes.
 _VERSION = 2
 
 _MAX_STEM = 100  # file systems allow 255 bytes a name, and more is added to it
@@ -52,31 +53,13 @@ class StoreError(DataError):
     """The store itself cannot be written or is damaged: no fault of the source file."""
 
 
-@dataclass(frozen=True)
-class HitsSettings:
-    """What the hits of a store depend on.
-
-    Attributes
-    ----------
-    tables
-        Names of the input tables.
-    num_bins
-        Number of input features F of a DOM.
-    init_values
-        What an unlisted bin holds: F values.
-    dtype
-        Type of the features, "float32" or "float64".
-    """
-
-    tables: InputTables
-    num_bins: int
-    init_values: tuple[float, ...]
-    dtype: str
+EventReader = Callable[[Path, HitsSettings], FileEvents]
+"""Reads the events of a file; raises DataError where the file cannot be used."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One source file in the store: where its parts lie, and what became of its events."""
+    """One source file in the store: where its parts are, and how many events were dropped."""
 
     source: Path
     hits_folder: Path
@@ -90,29 +73,32 @@ class Shard:
 
 @dataclass(frozen=True)
 class EventStore:
-    """A store in a folder, seen with given settings.
+    """A store in a folder, used with given settings.
 
     Attributes
     ----------
     folder
-        Where it lies.
+        Folder of the store.
     hits, records
-        What its shards depend on.
+        Settings that its shards depend on.
     config
-        What users' functions see of the configuration.
+        Configuration as users' functions see it.
+    read
+        Reader of the source files.
     """
 
     folder: Path
     hits: HitsSettings
     records: RecordSettings
     config: PluginConfig
+    read: EventReader
 
     def find(self, source: Path, names: ColumnNames | None = None) -> Shard | None:
         """The shard of a source file if the store has it whole and up to date."""
         try:
             place = self._place(source, names)
         except DataError:
-            return None  # the file is gone; building it will say so
+            return None  # the file is gone; building it reports that
         if not (place.hits / "shard.json").is_file():
             return None
         for file in _descriptions(place.records):
@@ -122,12 +108,12 @@ class EventStore:
         return None
 
     def build(self, source: Path, names: ColumnNames | None = None) -> Shard:
-        """Make the shard of a source file, or what is missing of it.
+        """Build the shard of a source file, or the missing part of it.
 
         Parameters
         ----------
         source
-            An HDF5 file.
+            An event file.
         names
             Columns of labels and misc data to load; None lets this file define them.
 
@@ -162,23 +148,13 @@ class EventStore:
         return _shard(source, place.hits, records_file, description)
 
     def _write_hits(self, source: Path, folder: Path) -> None:
-        hits = self.hits
-        events = read_events(
-            source, hits.tables, hits.num_bins, np.array(hits.init_values), np.dtype(hits.dtype)
-        )
-        table = np.zeros(len(events.ids), dtype=EVENT_TABLE)
-        table["id"], table["time_offset"] = events.ids, events.time_offset
-        table["exists"] = events.exists & np.isfinite(events.time_offset)
-        table["start"], table["stop"] = events.offsets[:-1], events.offsets[1:]
-        table["finite"] = True
-        bad_hits = np.flatnonzero(~np.isfinite(events.features).all(axis=1))
-        table["finite"][np.searchsorted(events.offsets, bad_hits, side="right") - 1] = False
+        events = self.read(source, self.hits)
         with self._writing(source), temporary_beside(folder) as temporary:
             part = temporary / folder.name
             part.mkdir()
-            events.dom.tofile(part / "dom.bin")
-            events.features.tofile(part / "features.bin")
-            np.save(part / "events.npy", table)
+            events.hits.dom.tofile(part / "dom.bin")
+            events.hits.features.tofile(part / "features.bin")
+            np.save(part / "events.npy", event_table(events))
             description = {"source": str(source), "skipped": dict(events.skipped)}
             (part / "shard.json").write_text(json.dumps(description), encoding="utf-8")
             _sync(part)
@@ -190,7 +166,7 @@ class EventStore:
             yield
         except OSError as error:
             raise StoreError(
-                f"the event store '{self.folder}' cannot take '{source}': "
+                f"'{source}' cannot be written to the event store '{self.folder}': "
                 f"{error.strerror or error} ({free_space(self.folder) / 1e9:.1f} GB are free "
                 "there): make room, or choose another folder with --cache-dir or the key "
                 "data_cache_dir"
@@ -200,7 +176,7 @@ class EventStore:
         return all(self._config_digest(key) == digest for key, digest in config_read.items())
 
     def _config_digest(self, key: str) -> str:
-        """Digest of a config value, or of its absence; kept, as it is asked for by each file."""
+        """Digest of a config value, or of its absence; cached, as each file needs it."""
         if key not in self._config_digests:
             value = [self.config[key]] if key in self.config else []
             self._config_digests[key] = _digest(value)
@@ -212,7 +188,7 @@ class EventStore:
 
     @cached_property
     def _plugin_sources(self) -> list[str]:
-        """Hashes of the source of users' functions: another source, another result."""
+        """Hashes of the source of users' functions: the records are keyed by them."""
         names = {
             "label": self.records.label_class,
             "misc": self.records.misc_class,
@@ -271,7 +247,7 @@ def _descriptions(folder: Path) -> list[Path]:
 
 
 def _read_description(file: Path) -> dict[str, Any] | None:
-    """What stands beside records; None if it is damaged: the records are then made again."""
+    """Description beside records; None if it is damaged: the records are then rebuilt."""
     try:
         description: dict[str, Any] = json.loads(file.read_bytes())
     except (FileNotFoundError, ValueError):
@@ -285,7 +261,7 @@ def _digest(value: object) -> str:
 
 
 def _shard_name(source: Path) -> str:
-    """Name of the shard of a file, another one as soon as the file is another."""
+    """Name of the shard of a file, which changes whenever the file does."""
     try:
         status = source.stat()
     except OSError as error:
@@ -302,9 +278,9 @@ def _sync(folder: Path) -> None:
 
 
 def _move_into_place(part: Path, folder: Path) -> None:
-    """Rename a complete shard to its place, unless another process was faster."""
+    """Rename a complete shard to its place, unless another process did so first."""
     if folder.exists() and not (folder / "shard.json").is_file():
-        shutil.rmtree(folder)  # somebody has deleted a part of it
+        shutil.rmtree(folder)  # an incomplete shard: a part of it was deleted
     try:
         part.rename(folder)
     except OSError:
@@ -313,7 +289,7 @@ def _move_into_place(part: Path, folder: Path) -> None:
 
 
 def _read_shard_events(folder: Path, hits: HitsSettings) -> tuple[ShardEvents, dict[str, int]]:
-    """The hits of a shard, and what was left out of them."""
+    """The events of a shard, and the counts of skipped rows."""
     try:
         skipped = json.loads((folder / "shard.json").read_bytes())["skipped"]
         table = np.load(folder / "events.npy", allow_pickle=False)
@@ -324,7 +300,8 @@ def _read_shard_events(folder: Path, hits: HitsSettings) -> tuple[ShardEvents, d
         raise StoreError(
             f"the event store is damaged ({error}): delete the folder '{folder}' and start again"
         ) from error
-    return ShardEvents(table, dom, features, np.array(hits.init_values)), skipped
+    offsets = np.append(0, table["stop"])
+    return ShardEvents(table, Hits(offsets, dom, features), np.array(hits.init_values)), skipped
 
 
 def _map(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
@@ -337,7 +314,7 @@ def _map(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[An
 
 
 def shard_size(shard: Shard) -> int:
-    """Bytes that a shard takes on disk."""
+    """Bytes of a shard on disk."""
     files = [*shard.hits_folder.iterdir(), shard.records_file]
     return sum(file.stat().st_size for file in files)
 

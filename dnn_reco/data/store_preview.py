@@ -1,4 +1,4 @@
-"""A look at a data set whose event store need not be built yet: what is there, what it lacks."""
+"""Preview of a data set whose event store is incomplete: what is stored, what is to be built."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dnn_reco.data.build import file_size, missing_files, num_workers, open_even
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.store import EventStore, shard_size
 
-# Files that are built to learn what the others will take.
+# Files that are built to estimate size and time of the others.
 _MAX_FILES = 8
 _MAX_BYTES = 200e6
 
@@ -23,7 +23,7 @@ class StoredAmount:
     Attributes
     ----------
     files, events
-        How many.
+        Their numbers.
     size
         Bytes in the store.
     seconds
@@ -46,18 +46,18 @@ class StoredAmount:
 
 @dataclass(frozen=True)
 class StorePreview:
-    """What there is of a data set, and what is to come.
+    """What the store holds of a data set, and an estimate of the rest.
 
     Attributes
     ----------
     events
-        The events of the files that the store has.
+        The events of the files that are stored.
     built
-        How much that is.
+        Their amount.
     to_build
-        What the store lacks, estimated from a sample of it.
+        Amount of the missing files, estimated from a sample of them.
     workers
-        Processes that will build it, beside this one; 0: this one does.
+        Worker processes that will build these; 0: this process does.
     """
 
     events: EventDataset
@@ -67,12 +67,12 @@ class StorePreview:
 
     @property
     def whole(self) -> StoredAmount:
-        """Everything, once it is built."""
+        """Amount of the complete data set."""
         return self.built + self.to_build
 
 
 def preview_store(store: EventStore, sources: Sequence[Path], num_jobs: int) -> StorePreview:
-    """Open the events that the store has; of the files that it lacks, build a few.
+    """Open the events that are stored; of the missing files, build a few.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def preview_store(store: EventStore, sources: Sequence[Path], num_jobs: int) -> 
 
 
 def choose_sample(paths: Sequence[Path], sizes: Sequence[int]) -> list[Path]:
-    """A few of the files, from all parts of the list, and not too much in all: at least one.
+    """A few of the files, from all parts of the list, of limited total size: at least one.
 
     Parameters
     ----------
@@ -128,12 +128,12 @@ def choose_sample(paths: Sequence[Path], sizes: Sequence[int]) -> list[Path]:
 
 
 def extrapolate(sample: StoredAmount, ratio: float, num_files: int, workers: int) -> StoredAmount:
-    """What further files will take, going by a sample of them that one process built.
+    """Estimate for further files, from a sample of them that one process built.
 
     Parameters
     ----------
     sample
-        What the sample took.
+        Amount and time of the sample.
     ratio
         Bytes of the further files to those of the sample.
     num_files

@@ -72,7 +72,7 @@ class _Sweep:
     charge
         Charge in each window [m].
     position
-        Position T of the sweep [m] at which it looks at this window: the window starts at
+        Position T of the sweep [m] at which it evaluates this window: the window starts at
         T - W + step.
     """
 

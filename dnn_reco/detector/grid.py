@@ -9,10 +9,14 @@ Both parts together are one list of 6480 *cells*: first the 6000 of the main arr
 the 480 of DeepCore, so that one scatter fills a whole event.
 """
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.detector.geometry import NUM_DOMS, NUM_DOMS_PER_STRING, NUM_STRINGS
+
+_Number = TypeVar("_Number", bound=np.generic)
 
 MAIN_SHAPE = (10, 10, 60)
 DEEPCORE_SHAPE = (8, 60)
@@ -72,12 +76,12 @@ CELL_HAS_DOM.setflags(write=False)
 assert len(DOM_CELL) == NUM_DOMS
 
 
-def main_array(cells: NDArray[np.generic]) -> NDArray[np.generic]:
+def main_array(cells: NDArray[_Number]) -> NDArray[_Number]:
     """View the main array of ``cells`` [..., 6480, F] as [..., 10, 10, 60, F]."""
     return cells[..., :NUM_MAIN_CELLS, :].reshape(*cells.shape[:-2], *MAIN_SHAPE, cells.shape[-1])
 
 
-def deepcore(cells: NDArray[np.generic]) -> NDArray[np.generic]:
+def deepcore(cells: NDArray[_Number]) -> NDArray[_Number]:
     """View DeepCore of ``cells`` [..., 6480, F] as [..., 8, 60, F]."""
     return cells[..., NUM_MAIN_CELLS:, :].reshape(
         *cells.shape[:-2], *DEEPCORE_SHAPE, cells.shape[-1]

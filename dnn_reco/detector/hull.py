@@ -131,7 +131,7 @@ def convex_hull(points: NDArray[np.float64]) -> Hull:
     planes = np.concatenate([normals, np.sum(normals * triples[:, 0], axis=1)[:, None]], axis=1)
     planes = np.concatenate([planes, -planes])
     is_face = np.all(points @ planes[:, :3].T - planes[:, 3] < _TOLERANCE, axis=0)
-    # Many triples lie in one face; 9 digits tell faces apart and rounding differences not.
+    # Many triples lie in one face; 9 digits separate faces and ignore rounding differences.
     _, first = np.unique(planes[is_face].round(9) + 0.0, axis=0, return_index=True)
     faces = planes[is_face][first]
     return Hull(faces[:, :3], faces[:, 3])

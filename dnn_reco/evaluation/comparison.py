@@ -1,6 +1,6 @@
-"""Networks side by side: how well each reconstructs the same events, by event type and energy.
+"""Models side by side: how well each reconstructs the same events, by event type and energy.
 
-Pure functions over arrays. How errors are found: see :mod:`dnn_reco.evaluation.metrics`.
+Pure functions over arrays. How errors are computed: see :mod:`dnn_reco.evaluation.metrics`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation import metrics
-from dnn_reco.evaluation.metrics import Values, ValueWithError
+from dnn_reco.evaluation.coverage import coverage, credible_level, vector_concentration
+from dnn_reco.evaluation.held_out_events import ModelPredictions
+from dnn_reco.evaluation.metrics import LOWEST_ENERGY, Values, ValueWithError, energy_residual
 
 ALL_EVENTS = "all events"
 CASCADE, STARTING_TRACK, THROUGH_GOING_TRACK = "cascade", "starting track", "through-going track"
@@ -22,34 +24,34 @@ CASCADE, STARTING_TRACK, THROUGH_GOING_TRACK = "cascade", "starting track", "thr
 ANGLE_QUANTILES = (20, 50, 80)  # percent
 COVERAGE_LEVELS = (50, 68, 90)  # percent
 LEAST_EVENTS = 20
-"""Decades of fewer events are left out: quantiles of them say nothing."""
-LOWEST_ENERGY = 1.0
-"""Energies below, in GeV, count as this: a logarithm must be taken."""
+"""Decades of fewer events are left out: their quantiles have no meaning."""
 
 # The first is the label of tracks; before there was one, muons from the vertex.
 _TRACK_LABELS = ("p_is_track", "p_starting_cc_mu")
+# Labels that may hold the energy [GeV], besides that of `label_particle_keys`.
+_ENERGY_LABELS = ("EnergyVisible", "PrimaryEnergy")
 
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class ModelResult:
-    """What one network says of n events.
+    """What is compared of one model, for n events.
 
     Attributes
     ----------
     name
-        How to call it.
+        Its name.
     angle
-        Opening angle [n] between true and reconstructed direction, in degrees; None: there is no
+        Opening angle [n] between true and reconstructed direction, in degrees; None: it predicts no
         direction.
     energy_residual
-        log10(reconstructed / true energy) [n]; None: there is no energy.
+        log10(reconstructed / true energy) [n]; None: it predicts no energy.
     pulls
-        Residual over uncertainty [n] of each trained label, as the network was trained.
-    cone_content
-        Probability [n] that the network gives to smaller opening angles
-        (:func:`dnn_reco.evaluation.directions.credible_level`); None: it gives none.
+        Residual over uncertainty [n] of each trained label, in the space of the training.
+    credible_level
+        Probability [n] that the model gives to smaller opening angles
+        (:func:`dnn_reco.evaluation.coverage.credible_level`); None: it gives none.
     """
 
     name: str
@@ -61,7 +63,7 @@ class ModelResult:
 
 @dataclass(frozen=True)
 class EventSelection:
-    """Some of the events, and how well each network reconstructs them.
+    """Some of the events, and how well each model reconstructs them.
 
     Attributes
     ----------
@@ -72,7 +74,7 @@ class EventSelection:
     num_events
         How many there are.
     found
-        What was measured, by network and quantity (:func:`measure`).
+        What was measured, by model and quantity (:func:`measure`).
     """
 
     event_type: str
@@ -83,39 +85,91 @@ class EventSelection:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Networks side by side.
+    """Models side by side, on the same n events.
 
     Attributes
     ----------
-    num_events
-        Number of all events.
+    results
+        What is compared of each.
+    types
+        The events of each type [n], by its name.
+    energy
+        True energy [n] in GeV; None: there is none.
     energy_label
-        The label of which the true energy is taken; None: there is no energy.
+        The label that it is.
     groups
         All events first, then by event type, each at all energies and by decade of true energy.
     angle_differences
-        Mean opening angle minus that of the first network [degrees], by network. Its error is that
-        of the mean over events of the difference: both saw the same events.
+        Mean opening angle minus that of the first model [degrees], by model. Its error is that of
+        the mean over events of the difference: both have the same events.
     """
 
-    num_events: int
+    results: tuple[ModelResult, ...]
+    types: Mapping[str, Mask]
+    energy: NDArray[np.float64] | None
     energy_label: str | None
     groups: tuple[EventSelection, ...]
     angle_differences: Mapping[str, ValueWithError]
+
+    @property
+    def num_events(self) -> int:
+        """Number n of all events."""
+        return len(next(iter(self.types.values())))
+
+
+def compare_models(predictions: Sequence[ModelPredictions]) -> Comparison:
+    """Compare predictions of several models for the same events."""
+    label = energy_label(predictions)
+    energy = None
+    if label is not None:
+        truth = (each.true_labels() for each in predictions)
+        energy = next(labels[label] for labels in truth if label in labels)
+    types = [event_types(each.true_labels(), len(each.true)) for each in predictions]
+    results = [model_result(each, label) for each in predictions]
+    return compare(results, max(types, key=len), energy, label)
+
+
+def energy_label(predictions: Sequence[ModelPredictions]) -> str | None:
+    """The label of the energy, if possible a trained one; None: there is no such label."""
+    keys = [each.model.spec.label_keys.particle for each in predictions]
+    candidates = [*(key["energy"] for key in keys if "energy" in key), *_ENERGY_LABELS]
+    trained = {name for each in predictions for name in each.model.trained_labels}
+    known = {name for each in predictions for name in each.model.label_names}
+    ranked = [name for names in (trained, known) for name in candidates if name in names]
+    return next(iter(ranked), None)
+
+
+def model_result(predictions: ModelPredictions, energy_label: str | None) -> ModelResult:
+    """What is compared of a model: of trained labels alone."""
+    model, table, true = predictions.model, predictions.table, predictions.true
+    trained, keys = model.trained_labels, model.spec.label_keys
+    names = [label if label in trained else "" for label in model.label_names]
+    angle = level = residual = None
+    for columns in metrics.direction_columns(names, keys):  # the vector wins over the angles
+        angle = metrics.opening_angle_degrees(true, table.labels, columns)
+        if len(columns) == 3:
+            vectors, sigmas = table.labels[:, columns], table.uncertainty[:, columns]
+            level = credible_level(angle, vector_concentration(vectors, sigmas))
+    if energy_label is not None and energy_label in trained:
+        residual = energy_residual(table[energy_label], predictions.true_labels()[energy_label])
+    pulls = dict(zip(model.label_names, predictions.pulls().T, strict=True))
+    # a class is right or wrong
+    pulls = {label: pulls[label] for label in trained if label not in keys.pid}
+    return ModelResult(model.name, angle, residual, pulls, level)
 
 
 def compare(
     results: Sequence[ModelResult],
     types: Mapping[str, Mask],
-    energy: Values | None,
+    energy: NDArray[np.float64] | None,
     energy_label: str | None,
 ) -> Comparison:
-    """Compare networks on the same n events.
+    """Compare models on the same n events.
 
     Parameters
     ----------
-    contenders
-        What each network says.
+    results
+        What is compared of each model.
     types
         The events of each type [n], by its name.
     energy
@@ -124,7 +178,6 @@ def compare(
         The label that it is.
     """
     groups = []
-    num_events = len(next(iter(types.values())))
     for event_type, of_type in types.items():
         for energy_range, in_range in _energy_ranges(energy, of_type):
             chosen = of_type & in_range
@@ -138,11 +191,11 @@ def compare(
         for each in results[1:]
         if each.angle is not None and first is not None
     }
-    return Comparison(num_events, energy_label, tuple(groups), differences)
+    return Comparison(tuple(results), types, energy, energy_label, tuple(groups), differences)
 
 
 def measure(result: ModelResult, chosen: Mask) -> dict[str, ValueWithError]:
-    """How well a network reconstructs the chosen events [n].
+    """How well a model reconstructs the chosen events [n].
 
     Returns
     -------
@@ -151,7 +204,7 @@ def measure(result: ModelResult, chosen: Mask) -> dict[str, ValueWithError]:
             Quantiles of the opening angle in degrees: 20, 50, 80 % of the events lie below.
         `angle_mean`
             Its mean in degrees.
-        `cone_50`, `cone_68`, `cone_90`
+        `coverage_50`, `coverage_68`, `coverage_90`
             Share of the events inside of the cone that should hold 50, 68, 90 % of them.
         `energy_bias`, `energy_rms`, `energy_width_68`
             Mean, root mean square, and half the width of the central 68 % of log10 of
@@ -162,27 +215,23 @@ def measure(result: ModelResult, chosen: Mask) -> dict[str, ValueWithError]:
     """
     found: dict[str, ValueWithError] = {}
     if result.angle is not None:
-        angle = result.angle[chosen]
-        for percent in ANGLE_QUANTILES:
-            found[f"angle_{percent}"] = metrics.quantile(angle, percent / 100)
-        found["angle_mean"] = metrics.mean(angle)
+        angles = metrics.angle_metrics(result.angle[chosen], ANGLE_QUANTILES)
+        found |= {f"angle_{name}": value for name, value in angles.items()}
     if result.credible_level is not None:
-        for percent in COVERAGE_LEVELS:
-            inside = result.credible_level[chosen] < percent / 100
-            found[f"cone_{percent}"] = metrics.mean(inside.astype(np.float64))
+        shares = coverage(result.credible_level[chosen], COVERAGE_LEVELS)
+        found |= {f"coverage_{percent}": share for percent, share in shares.items()}
     if result.energy_residual is not None:
-        residual = result.energy_residual[chosen]
-        found["energy_bias"] = metrics.mean(residual)
-        found["energy_rms"] = metrics.root_mean_square(residual)
-        found["energy_width_68"] = metrics.central_width(residual)
+        of_energy = metrics.residual_metrics(result.energy_residual[chosen])
+        names = {"energy_bias": "bias", "energy_rms": "rmse", "energy_width_68": "width_68"}
+        found |= {key: of_energy[name] for key, name in names.items()}
     for label, pulls in result.pulls.items():
-        found[f"pull/{label}"] = metrics.standard_deviation(pulls[chosen])
-        found[f"pull_68/{label}"] = metrics.central_width(pulls[chosen])
+        of_label = metrics.pull_metrics(pulls[chosen])
+        found |= {f"{name}/{label}": value for name, value in of_label.items()}
     return found
 
 
 def event_types(labels: Mapping[str, Values], num_events: int) -> dict[str, Mask]:
-    """The events [n] of each type, as far as the labels tell; all events come first.
+    """The events [n] of each type, as far as labels distinguish them; all events come first.
 
     Through-going tracks come in from outside (`p_entering`). Starting tracks begin inside
     (`p_starting`) and have a track (`p_is_track`, or `p_starting_cc_mu` where there is no such
@@ -206,18 +255,6 @@ def event_types(labels: Mapping[str, Values], num_events: int) -> dict[str, Mask
     types[STARTING_TRACK] = ~entering & starting & is_track
     types[THROUGH_GOING_TRACK] = entering
     return {name: mask for name, mask in types.items() if mask.any()}
-
-
-def energy_residual(reconstructed: Values, true: Values) -> NDArray[np.float64]:
-    """log10(reconstructed / true) [n] of energies [n] in GeV.
-
-    Those below 1 GeV count as 1 GeV; what is no number stays none.
-    """
-    first, second = (
-        np.log10(np.maximum(np.asarray(values, dtype=np.float64), LOWEST_ENERGY))
-        for values in (reconstructed, true)
-    )
-    return np.asarray(first - second)
 
 
 def decade_edges(energy: Values) -> NDArray[np.float64]:

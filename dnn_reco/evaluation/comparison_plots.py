@@ -1,4 +1,4 @@
-"""Figures of networks side by side."""
+"""Figures of models side by side."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from dnn_reco.evaluation.comparison import (
     ALL_EVENTS,
     ANGLE_QUANTILES,
     LEAST_EVENTS,
+    Comparison,
     Mask,
     ModelResult,
     decade_edges,
     quantiles_by_energy,
 )
 
-# Colours that those with any colour blindness tell apart (Okabe & Ito, 2008).
+# Colours that are distinct for those with any colour blindness (Okabe & Ito, 2008).
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _BINS_A_DECADE = 3
@@ -30,7 +31,24 @@ _COLUMNS = 3
 _CENTRAL_68 = 15.87, 50, 84.13  # percent
 _PULLS = np.linspace(-5, 5, 51)
 
+FIGURES = ("opening_angle", "energy", "pulls")
+"""Names of the figures that there may be."""
+
 Values = NDArray[np.float64]
+
+
+def comparison_figures(comparison: Comparison) -> dict[str, Figure]:
+    """Those of :data:`FIGURES` that a comparison has something to show in, by name."""
+    results, types = comparison.results, comparison.types
+    energy, label = comparison.energy, comparison.energy_label
+    figures = {}
+    if energy is not None and label is not None:
+        if any(each.angle is not None for each in results):
+            figures["opening_angle"] = opening_angles(results, types, energy, label)
+        if any(each.energy_residual is not None for each in results):
+            figures["energy"] = energy_residuals(results, types, energy, label)
+    shown = sorted({name for each in results for name in each.pulls})
+    return {**figures, "pulls": pull_distributions(results, shown)}
 
 
 def opening_angles(
@@ -108,7 +126,7 @@ def _draw_bands(
     energy: Values,
     percents: Sequence[float],
 ) -> None:
-    """A line for the middle quantile and a band between the outer ones, for each network."""
+    """A line for the middle quantile and a band between the outer ones, for each model."""
     edges = _edges(energy)
     centres = np.sqrt(edges[:-1] * edges[1:])
     for number, (result, values) in enumerate(shown):

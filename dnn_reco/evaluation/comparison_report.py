@@ -1,11 +1,14 @@
-"""A comparison of networks as text, as Markdown and as plain numbers."""
+"""A comparison of models as text, as Markdown and as plain numbers."""
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any, TypeVar
 
 from dnn_reco.evaluation.comparison import (
@@ -22,11 +25,12 @@ Number = TypeVar("Number", int, float)
 _NAME_WIDTH = 21
 _CELL_WIDTH = 13
 _MISSING = "–"
+_EARLIER_KEY = re.compile(r"^cone_(?=\d+$)")
 
 
 @dataclass(frozen=True)
 class TrainingCost:
-    """What a network had, and what it took to train it.
+    """What it took to train a model.
 
     Attributes
     ----------
@@ -55,7 +59,7 @@ class TrainingCost:
 
 
 def sum_of_costs(costs: Sequence[TrainingCost]) -> TrainingCost:
-    """What several networks took together."""
+    """The cost of several models together."""
     return TrainingCost(
         _sum([each.iterations for each in costs]),
         _sum([each.num_events for each in costs]),
@@ -104,11 +108,11 @@ def _columns(comparison: Comparison) -> list[tuple[str, str]]:
 
 
 def text_report(comparison: Comparison, costs: Mapping[str, TrainingCost]) -> str:
-    """All that is printed, in at most 100 columns."""
+    """The report that is printed, in at most 100 columns."""
     lines = [
         f"{comparison.num_events:,} held-out events, each reconstructed by all networks",
         "",
-        *_effort_lines(comparison, costs),
+        *_cost_lines(comparison, costs),
     ]
     columns = _columns(comparison)
     for event_type, groups in groupby(comparison.groups, lambda group: group.event_type):
@@ -136,8 +140,8 @@ def _head(
     yield " " * _NAME_WIDTH + "".join(f"{name:>{_CELL_WIDTH}}" for name, _ in columns)
 
 
-def _effort_lines(comparison: Comparison, costs: Mapping[str, TrainingCost]) -> Iterator[str]:
-    """What each network took, and its mean opening angle in degrees and radian."""
+def _cost_lines(comparison: Comparison, costs: Mapping[str, TrainingCost]) -> Iterator[str]:
+    """Cost of each model, its mean opening angle in degrees and radian, and its coverage."""
     yield (
         f"{'':<{_NAME_WIDTH}}{'iterations':>11}{'events':>12}{'seconds':>9}{'weights':>12}"
         f"{'mean opening angle':>34}"
@@ -156,15 +160,15 @@ def _effort_lines(comparison: Comparison, costs: Mapping[str, TrainingCost]) -> 
             f"  mean opening angle of {name} minus that of {first}: "
             f"{format_measured(difference)} degrees"
         )
-    cones = ", ".join(map(str, COVERAGE_LEVELS))
+    levels = ", ".join(map(str, COVERAGE_LEVELS))
     for name in costs:
-        if shares := ", ".join(_cone_shares(whole[name])):
-            yield f"  {shortened(name)} has {shares} of the events in its {cones} % cones"
+        if shares := ", ".join(_coverage(whole[name])):
+            yield f"  coverage of the {levels} % cones of {shortened(name)}: {shares}"
 
 
-def _cone_shares(found: Mapping[str, ValueWithError]) -> list[str]:
+def _coverage(found: Mapping[str, ValueWithError]) -> list[str]:
     """Shares of events inside of the cones, as numbers with errors; none without cones."""
-    shares = [found.get(f"cone_{percent}") for percent in COVERAGE_LEVELS]
+    shares = [found.get(f"coverage_{percent}") for percent in COVERAGE_LEVELS]
     return [format_measured(share, "±") for share in shares if share is not None]
 
 
@@ -184,7 +188,7 @@ def shortened(name: str) -> str:
 
 
 def markdown_report(comparison: Comparison, costs: Mapping[str, TrainingCost]) -> str:
-    """The same as tables of Markdown, with the pulls of all labels."""
+    """The same as tables in Markdown, with the pulls of all labels."""
     lines = [
         f"{comparison.num_events:,} held-out events, each reconstructed by all networks.",
         "",
@@ -200,9 +204,13 @@ def markdown_report(comparison: Comparison, costs: Mapping[str, TrainingCost]) -
         f"\nMean opening angle of {name} minus that of {first}: {format_measured(difference)}°"
         for name, difference in comparison.angle_differences.items()
     ]
-    shares = {name: _cone_shares(whole[name]) for name in costs}
+    shares = {name: _coverage(whole[name]) for name in costs}
     if any(shares.values()):
-        lines += ["", "Share of events inside of the cones that should hold so many:", ""]
+        lines += [
+            "",
+            "Coverage: share of the events inside of the cones that should hold so many:",
+            "",
+        ]
         lines.append(
             "| network | " + " | ".join(f"{percent} %" for percent in COVERAGE_LEVELS) + " |"
         )
@@ -240,8 +248,19 @@ def _pulls(group: EventSelection) -> Iterator[str]:
         yield f"| {label} | " + " | ".join(cells) + " |"
 
 
+def read_comparison(path: Path) -> dict[str, Any]:
+    """The numbers of a ``comparison.json``, those of earlier versions with today's names."""
+    numbers: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    for group in numbers["groups"]:
+        group["found"] = {
+            name: {_EARLIER_KEY.sub("coverage_", key): each for key, each in found.items()}
+            for name, found in group["found"].items()
+        }
+    return numbers
+
+
 def as_plain(comparison: Comparison, costs: Mapping[str, TrainingCost]) -> dict[str, Any]:
-    """All numbers as JSON has them; what is not finite is None."""
+    """All numbers for JSON; what is not finite is None."""
     return {
         "num_events": comparison.num_events,
         "energy_label": comparison.energy_label,

@@ -1,4 +1,6 @@
-"""How good predictions are: numbers with their statistical errors, as pure functions over arrays.
+"""How good predictions are: residuals, pulls and opening angles, and their summaries with errors.
+
+All that is measured of predictions is defined here and in :mod:`dnn_reco.evaluation.coverage`.
 
 Values of N independent events lie along the first axis; further axes, such as labels, stay. Errors
 are standard errors to first order in 1/N. They hold for any distribution with finite moments, not
@@ -8,12 +10,21 @@ for normal ones alone, and are NaN for fewer than two events.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from dnn_reco.inference.prediction_table import PredictionTable
+from dnn_reco.nn.interface import LabelKeys, NetworkSpec
+from dnn_reco.nn.label_transform import LabelTransform, residual_trafo
+
 Values = NDArray[np.floating]
+
+LOWEST_ENERGY = 1.0
+"""Energies below, in GeV, count as this: a logarithm must be taken."""
 
 # Share of a normal distribution below -1 standard deviation
 _TAIL = math.erfc(math.sqrt(0.5)) / 2
@@ -67,7 +78,7 @@ def quantile(values: Values, p: float) -> ValueWithError:
 def central_width(values: Values) -> ValueWithError:
     """Half the distance between the quantiles that hold the central 68.3 % of values [N, ...].
 
-    It equals the standard deviation of a normal distribution, and does not care for outliers. Its
+    It equals the standard deviation of a normal distribution, and outliers do not change it. Its
     error comes from those of the quantiles at p and 1 - p, which are correlated by p / (1 - p)
     (David & Nagaraja, Order Statistics, 2003, chapter 10).
     """
@@ -89,6 +100,96 @@ def jackknife_error(left_out: Values) -> NDArray[np.float64]:
     return np.sqrt(_moments(left_out)[1] * (len(left_out) - 1))
 
 
+# --------------------------------------------------------------------------------------------------
+# Residuals and pulls
+# --------------------------------------------------------------------------------------------------
+def residuals_and_pulls(
+    table: PredictionTable, true: Values, spec: NetworkSpec
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Residuals [N, L] in transformed units, and residual over uncertainty [N, L].
+
+    Residuals of the azimuth are taken modulo 2π.
+
+    Parameters
+    ----------
+    table
+        Predictions of N events.
+    true
+        Their true labels [N, L], in physical units.
+    spec
+        Names and transformation of the labels.
+    """
+    transform = LabelTransform(spec.transformation)
+    labels, sigma, truth = (
+        torch.from_numpy(np.asarray(values, dtype=np.float64))
+        for values in (table.labels, table.uncertainty, true)
+    )
+    period = transform.azimuth_period(spec.label_names, spec.label_keys.azimuth)
+    residual = residual_trafo(transform(labels), transform(truth), period)
+    return residual.numpy(), (residual / transform.scale_uncertainty(sigma)).numpy()
+
+
+def residual_metrics(residual: Values) -> dict[str, ValueWithError]:
+    """Of residuals [N, ...]: `rmse`, `width_68` (:func:`central_width`), `bias` (the mean)."""
+    return {
+        "rmse": root_mean_square(residual),
+        "width_68": central_width(residual),
+        "bias": mean(residual),
+    }
+
+
+def pull_metrics(pull: Values) -> dict[str, ValueWithError]:
+    """Standard deviation (`pull`) and central width (`pull_68`) of pulls [N, ...].
+
+    Both are 1 if the uncertainties are right and the pulls normal.
+    """
+    return {"pull": standard_deviation(pull), "pull_68": central_width(pull)}
+
+
+def energy_residual(reconstructed: Values, true: Values) -> NDArray[np.float64]:
+    """log10(reconstructed / true) [N] of energies [N] in GeV.
+
+    Those below 1 GeV count as 1 GeV; NaN stays NaN.
+    """
+    first, second = (
+        np.log10(np.maximum(np.asarray(values, dtype=np.float64), LOWEST_ENERGY))
+        for values in (reconstructed, true)
+    )
+    return np.asarray(first - second)
+
+
+# --------------------------------------------------------------------------------------------------
+# Directions
+# --------------------------------------------------------------------------------------------------
+def direction_columns(label_names: Sequence[str], keys: LabelKeys) -> Iterator[list[int]]:
+    """Columns of (zenith, azimuth) and of (x, y, z), where there are such labels."""
+    for names in ((keys.zenith, keys.azimuth), (keys.dir_x, keys.dir_y, keys.dir_z)):
+        if all(name in label_names for name in names):
+            yield [label_names.index(name) for name in names if name is not None]
+
+
+def opening_angle_degrees(
+    true: Values, predicted: Values, columns: Sequence[int]
+) -> NDArray[np.float64]:
+    """Angle [N] between true and predicted direction, in degrees.
+
+    Parameters
+    ----------
+    true, predicted
+        Labels [N, L].
+    columns
+        Where (zenith, azimuth) or (x, y, z) stand among them.
+    """
+    first, second = (_vectors(labels[:, list(columns)]) for labels in (true, predicted))
+    return np.degrees(opening_angle(first, second))
+
+
+def angle_metrics(angle: Values, percents: Sequence[int] = (50,)) -> dict[str, ValueWithError]:
+    """Mean of opening angles [N] as `mean`; `50`, … are quantiles: 50 % of the events lie below."""
+    found = {str(percent): quantile(angle, percent / 100) for percent in percents}
+    return {**found, "mean": mean(angle)}
+
+
 def direction(zenith: Values, azimuth: Values) -> NDArray[np.float64]:
     """Unit vectors [N, 3] that point to zenith and azimuth [N], in radian."""
     zenith, azimuth = zenith.astype(np.float64), azimuth.astype(np.float64)
@@ -106,6 +207,13 @@ def opening_angle(first: Values, second: Values) -> NDArray[np.float64]:
     # exact at small angles, where the cosine is not
     sine = np.linalg.norm(np.cross(first, second), axis=1)
     return np.asarray(np.arctan2(sine, (first * second).sum(axis=1)))
+
+
+def _vectors(labels: Values) -> NDArray[np.float64]:
+    """Vectors [N, 3] from labels that are vectors, or zenith and azimuth [N, 2]."""
+    if labels.shape[1] == 3:
+        return labels.astype(np.float64)
+    return direction(labels[:, 0], labels[:, 1])
 
 
 @np.errstate(invalid="ignore")

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import torch
@@ -23,9 +22,8 @@ from torch import Tensor
 from dnn_reco.config import Config, load_config, resolve
 from dnn_reco.errors import ModelError
 from dnn_reco.files import temporary_beside
+from dnn_reco.inference.trained_model import TrainedModel, trained_labels
 from dnn_reco.nn.from_config import make_network, network_spec
-from dnn_reco.nn.interface import Network, NetworkSpec
-from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.nn.weights import load_weights
 from dnn_reco.provenance import record_text
 from dnn_reco.transform import TransformationModel, load_transformation, save_transformation
@@ -37,41 +35,6 @@ MANIFEST_FILE = "manifest.json"
 
 _OUR_CODE = "dnn_reco.modules."
 _FORMAT = "dnn_reco model 1"
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """A model ready to be applied.
-
-    Attributes
-    ----------
-    path
-        Its folder.
-    config
-        The config that it was trained with.
-    spec
-        What the network knows of the data: transformation, names, special labels.
-    network
-        The network with its weights, in evaluation mode.
-    label_transform
-        Transformation of its labels, on the same device.
-    """
-
-    path: Path
-    config: Config
-    spec: NetworkSpec
-    network: Network
-    label_transform: LabelTransform
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """Names of the labels that it predicts, in order."""
-        return self.spec.label_names
-
-    @property
-    def misc_names(self) -> tuple[str, ...]:
-        """Names of the misc data that it was trained with."""
-        return self.spec.transformation.settings.misc_names
 
 
 def write_model_folder(
@@ -152,7 +115,7 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
 def load_model_folder(
     path: Path, device: torch.device, trusted: Collection[str] = ()
 ) -> TrainedModel:
-    """Load a model to apply it.
+    """Load a model to apply it; its name is that of the folder.
 
     Parameters
     ----------
@@ -182,8 +145,8 @@ def load_model_folder(
             f"'{CONFIG_FILE}' beside it describes: {error}"
         ) from error
     network.eval()
-    transform = LabelTransform(spec.transformation).to(device)
-    return TrainedModel(path, config, spec, network, transform)
+    name = path.resolve().name
+    return TrainedModel(name, config, spec, network, trained_labels(config, spec))
 
 
 def _check_code(path: Path, config: Config, trusted: Collection[str]) -> None:
@@ -198,8 +161,8 @@ def _check_code(path: Path, config: Config, trusted: Collection[str]) -> None:
         if package not in trusted and not _is_ours(name, key):
             raise ModelError(
                 f"the model folder '{path}' names code that is not part of dnn_reco: '{name}' "
-                f"({key}). Such code may do anything: if you know and trust it, say --allow-code "
-                f"{package}"
+                f"({key}). Such code may do anything: if you know and trust it, allow it with "
+                f"--allow-code {package}"
             )
 
 

@@ -1,100 +1,113 @@
-"""Applying a trained network to events."""
+"""Prediction: hits in, labels and uncertainties out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dnn_reco.data.event_dataset import EventDataset
-from dnn_reco.data.loader import to_tensors
-from dnn_reco.modules.loss.residual import residual_trafo
+from dnn_reco.data.hit_batch import HitBatch
+from dnn_reco.data.hits import Hits, join_hits
+from dnn_reco.errors import DataError
+from dnn_reco.inference.prediction_table import PredictionTable
+from dnn_reco.inference.trained_model import TrainedModel
+from dnn_reco.nn.device import as_array
 from dnn_reco.nn.ensemble import Mixture
-from dnn_reco.nn.interface import Network, NetworkSpec, Prediction
-from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.nn.interface import NetworkSpec, Prediction
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """What a network says of n events, beside the truth; physical units, columns are labels.
-
-    Attributes
-    ----------
-    labels, uncertainty
-        Predicted labels and their uncertainties [n, L].
-    pull
-        Residual over uncertainty, in the space in which the network was trained [n, L].
-    true
-        True labels [n, L].
-    """
-
-    labels: NDArray[np.float64]
-    uncertainty: NDArray[np.float64]
-    pull: NDArray[np.float64]
-    true: NDArray[np.float64]
-
-
-@torch.inference_mode()
-def predict(
-    network: Network,
-    label_transform: LabelTransform,
-    azimuth_key: str | None,
-    events: EventDataset,
-    batch_size: int = 256,
-) -> Predictions:
-    """Apply a network to all events of a set, in their order.
+class Reconstructor:
+    """Applies a trained model to hits, wherever they come from.
 
     Parameters
     ----------
-    network
-        In evaluation mode, on its device.
-    label_transform
-        Transformation of its labels, on the same device.
-    azimuth_key
-        Name of the azimuth label, whose residuals are taken modulo 2π.
-    events
-        The events.
+    model
+        The model.
     batch_size
-        Events to predict at once.
+        Events that :meth:`reconstruct` predicts at once.
     """
-    period = label_transform.azimuth_period(events.names.labels, azimuth_key)
-    parts: list[tuple[torch.Tensor, ...]] = []
-    starts = range(0, len(events), batch_size)
-    for start in tqdm(starts, desc="Reconstruction", unit="batch", leave=False, disable=None):
-        numbers = np.arange(start, min(start + batch_size, len(events)))
-        batch = to_tensors(events.read(numbers)).to(period.device)
-        said = network(batch.hits)
-        pull = _pull(said, label_transform(batch.labels), period)
-        parts.append((said.labels, said.uncertainty, pull, batch.labels))
-    columns = (torch.cat(column).double().cpu().numpy() for column in zip(*parts, strict=True))
-    return Predictions(*columns)
+
+    def __init__(self, model: TrainedModel, batch_size: int = 256) -> None:
+        self.model = model
+        self.batch_size = batch_size
+        self._dtype = np.dtype(model.config.general.float_precision)
+
+    @torch.inference_mode()
+    def predict(self, hits: Hits) -> Prediction:
+        """Predict all events of some hits as one batch, on the device of the model.
+
+        Raises
+        ------
+        DataError
+            If the hits have another number of features than those of the training.
+        """
+        if hits.num_features != self.model.spec.num_bins:
+            raise DataError(
+                f"'{self.model.name}' was trained with {self.model.spec.num_bins} features a DOM, "
+                f"these hits have {hits.num_features}: read them in the data format of its training"
+            )
+        hits = replace(hits, features=hits.features.astype(self._dtype, copy=False))
+        return self.model.network(HitBatch.from_hits(hits).to(self.model.device))
+
+    def reconstruct(self, chunks: Iterable[Hits], num_events: int | None = None) -> PredictionTable:
+        """Predict all events of chunks of any size, in their order.
+
+        Parameters
+        ----------
+        chunks
+            Hits of some events each; no more than a batch and a chunk is kept in memory.
+        num_events
+            Number of all events, for a progress bar; None: no bar is shown.
+        """
+        parts = [np.zeros((2, 0, len(self.model.label_names)))]
+        with tqdm(
+            total=num_events,
+            desc="Reconstruction",
+            unit="event",
+            leave=False,
+            disable=num_events is None or None,
+        ) as bar:
+            for hits in batches_of(chunks, self.batch_size):
+                prediction = self.predict(hits)
+                values = torch.stack([prediction.labels, prediction.uncertainty])
+                parts.append(as_array(values))
+                bar.update(hits.num_events)
+        has_log = self.model.spec.transformation.settings.log_label_bins
+        return PredictionTable(self.model.label_names, has_log, *np.concatenate(parts, axis=1))
 
 
-def mix(said: Sequence[Predictions], spec: NetworkSpec) -> Predictions:
-    """What several networks say of the same events as one: the mixture of their densities.
+def batches_of(chunks: Iterable[Hits], batch_size: int) -> Iterator[Hits]:
+    """The same events in batches of one size; the last may be smaller."""
+    waiting: list[Hits] = []
+    num_waiting = 0
+    for chunk in chunks:
+        waiting.append(chunk)
+        num_waiting += chunk.num_events
+        if num_waiting >= batch_size:
+            joined = join_hits(waiting)
+            stop = num_waiting - num_waiting % batch_size
+            for start in range(0, stop, batch_size):
+                yield joined.part(start, start + batch_size)
+            waiting, num_waiting = [joined.part(stop, num_waiting)], num_waiting - stop
+    if num_waiting > 0:
+        yield join_hits(waiting)
+
+
+def mix(tables: Sequence[PredictionTable], spec: NetworkSpec) -> PredictionTable:
+    """Predictions of several models for the same events as the mixture of their densities.
 
     Parameters
     ----------
-    said
-        What each says.
+    tables
+        Predictions of each.
     spec
-        Names and transformation of the labels, for the pulls.
+        Names and transformation of the labels.
     """
-    transform = LabelTransform(spec.transformation)
-    period = transform.azimuth_period(spec.label_names, spec.label_keys.azimuth)
     mixed = Mixture(spec).mix(
-        torch.from_numpy(np.stack([each.labels for each in said])),
-        torch.from_numpy(np.stack([each.uncertainty for each in said])),
+        torch.from_numpy(np.stack([table.labels for table in tables])),
+        torch.from_numpy(np.stack([table.uncertainty for table in tables])),
     )
-    true = said[0].true
-    pull = _pull(mixed, transform(torch.from_numpy(true)), period)
-    return Predictions(mixed.labels.numpy(), mixed.uncertainty.numpy(), pull.numpy(), true)
-
-
-def _pull(said: Prediction, true_trafo: torch.Tensor, period: torch.Tensor) -> torch.Tensor:
-    residual = residual_trafo(said.labels_trafo, true_trafo, period)
-    return residual / said.uncertainty_trafo
+    return replace(tables[0], labels=mixed.labels.numpy(), uncertainty=mixed.uncertainty.numpy())

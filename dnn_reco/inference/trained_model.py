@@ -1,75 +1,139 @@
-"""The device and the trained network of a command."""
+"""Trained networks, ready to predict, from the checkpoints of a training."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from textwrap import shorten
 
 import torch
 
 from dnn_reco.checkpoint_file import Checkpoint, load_newest
 from dnn_reco.config import Config
-from dnn_reco.errors import ConfigError, ModelError
+from dnn_reco.data.from_config import label_weight
+from dnn_reco.errors import ModelError
+from dnn_reco.nn.ensemble import Ensemble
 from dnn_reco.nn.from_config import make_network, network_spec
 from dnn_reco.nn.interface import Network, NetworkSpec
+from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.nn.weights import load_weights
 from dnn_reco.transform import load_transformation
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of a name such as `cpu`, `cuda:1`; `auto` is a GPU if there is one.
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained network, or an ensemble of several.
 
-    Raises
-    ------
-    ConfigError
-        If it cannot be used.
+    Attributes
+    ----------
+    name
+        Its name in tables and figures.
+    config
+        The config that it was trained with; of an ensemble that of the first network.
+    spec
+        Names and transformation of the data, and special labels.
+    network
+        The network with its weights, in evaluation mode, on its device.
+    trained_labels
+        Names of the labels with a weight in the loss; predictions of all others mean nothing.
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"the device '{name}' cannot be used ({shorten(str(error), 70)}): choose another with "
-            "--device, such as cpu, cuda or cuda:1"
-        ) from error
-    return device
+
+    name: str
+    config: Config
+    spec: NetworkSpec
+    network: Network
+    trained_labels: tuple[str, ...]
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of all L labels that it predicts, in order."""
+        return self.spec.label_names
+
+    @property
+    def misc_names(self) -> tuple[str, ...]:
+        """Names of the misc data that it was trained with."""
+        return self.spec.transformation.settings.misc_names
+
+    @cached_property
+    def label_transform(self) -> LabelTransform:
+        """Transformation of its labels, on its device."""
+        return LabelTransform(self.spec.transformation).to(self.device)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of its weights."""
+        return next(parameter.device for _, parameter in self.network.named_parameters())
+
+    @property
+    def num_weights(self) -> int:
+        """Number of its trainable weights."""
+        return sum(p.numel() for _, p in self.network.named_parameters() if p.requires_grad)
 
 
-def trained_network(config: Config, device: torch.device) -> Network:
-    """The network with the weights of its newest checkpoint: see :func:`trained_networks`."""
-    return trained_networks(config, trained_spec(config), device, 1)[0]
+def trained_labels(config: Config, spec: NetworkSpec) -> tuple[str, ...]:
+    """Names of the labels that a training with this config learns."""
+    return tuple(name for name in spec.label_names if label_weight(config, name) > 0)
 
 
-def trained_spec(config: Config) -> NetworkSpec:
-    """What a trained network knows of the data, by its transformation model."""
-    return network_spec(config, load_transformation(Path(config.trafo.trafo_model_path)))
+def ensemble_of(name: str, models: Sequence[TrainedModel]) -> TrainedModel:
+    """Several models of the same labels as the mixture of their densities.
+
+    Its trained labels are those that all of them learnt.
+    """
+    first = models[0]
+    labels = tuple(
+        label for label in first.trained_labels if all(label in m.trained_labels for m in models)
+    )
+    network = Ensemble([model.network for model in models], first.spec)
+    network.to(first.device)
+    return replace(first, name=name, network=network, trained_labels=labels)
 
 
-def trained_networks(
-    config: Config, spec: NetworkSpec, device: torch.device, count: int
-) -> list[Network]:
-    """The network with the weights of each of its newest checkpoints, ready to predict.
+def load_trained_model(
+    config: Config, device: torch.device, num_checkpoints: int = 1, name: str | None = None
+) -> TrainedModel:
+    """The newest checkpoint of a training, or the ensemble of several.
 
-    They are the moving average of the weights where the training had `ema_decay`.
+    See :func:`load_checkpoint_models` for arguments and errors.
+    """
+    models = load_checkpoint_models(config, device, num_checkpoints, name)
+    return models[0] if len(models) == 1 else ensemble_of(models[0].name, models)
+
+
+def load_checkpoint_models(
+    config: Config, device: torch.device, num_checkpoints: int, name: str | None = None
+) -> list[TrainedModel]:
+    """The newest checkpoints of a training, a model each, the oldest first.
+
+    Their weights are the moving average of those in training where the config has `ema_decay`.
 
     Parameters
     ----------
     config
         The config that it was trained with.
-    spec
-        What it knows of the data.
     device
-        Where to put the networks.
-    count
-        How many checkpoints to take.
+        The device for the networks.
+    num_checkpoints
+        How many checkpoints to load.
+    name
+        Name of the models; None: `unique_name` of the config.
 
     Raises
     ------
     ModelError
-        If there are not so many, or one is of another network or transformation model.
+        If there are fewer checkpoints, or one belongs to another network or transformation model.
     """
+    spec = network_spec(config, load_transformation(Path(config.trafo.trafo_model_path)))
+    labels = trained_labels(config, spec)
+    networks = [
+        _network(config, spec, checkpoint, device)
+        for checkpoint in _newest_checkpoints(config, spec, num_checkpoints)
+    ]
+    return [TrainedModel(name or config.name, config, spec, each, labels) for each in networks]
+
+
+def _newest_checkpoints(config: Config, spec: NetworkSpec, count: int) -> list[Checkpoint]:
     folder = Path(config.model.model_checkpoint_path)
     checkpoints = load_newest(folder, count)
     if not checkpoints:
@@ -86,16 +150,19 @@ def trained_networks(
                 f"'{config.trafo.trafo_model_path}', which was made anew since: bring the old file "
                 "back"
             )
-    return [_with_weights(make_network(config, spec, device), each) for each in checkpoints]
+    return checkpoints
 
 
-def _with_weights(network: Network, checkpoint: Checkpoint) -> Network:
+def _network(
+    config: Config, spec: NetworkSpec, checkpoint: Checkpoint, device: torch.device
+) -> Network:
+    network = make_network(config, spec, device)
     try:
         load_weights(network, checkpoint.weights)
     except ModelError as error:
         raise ModelError(
-            f"the checkpoint '{checkpoint.path}' is of another network than the config tells: "
-            f"{error}"
+            f"the checkpoint '{checkpoint.path}' belongs to another network than the config "
+            f"describes: {error}"
         ) from error
     network.eval()
     return network

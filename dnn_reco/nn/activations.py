@@ -1,17 +1,18 @@
 """Activation functions by the names that configs use, those of TensorFlow first.
 
-All act element by element, and may overwrite their argument. `''` is the identity. Some have
-trainable weights, one for each position and channel.
+All act element-wise, and may overwrite their argument. `''` is the identity. Some have trainable
+weights, one for each position and channel.
 """
 
-import difflib
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import torch
+from pydantic import PlainValidator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dnn_reco.errors import ModelError
+from dnn_reco.suggestions import did_you_mean
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -117,7 +118,7 @@ class PELU(_Trainable):
     """x a / b, below zero a (e^(x / b) - 1), with a = w_a + 1 and b = w_b + 1."""
 
     def __init__(self, make_weights: MakeWeights) -> None:
-        # b must stay clear of 0
+        # b must stay away from 0
         super().__init__(["a_weight", "b_weight"], make_weights, std=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -132,7 +133,7 @@ class PGaussian(_Trainable):
     """e^(-((x - μ) / s)² / 2) / s, with s = w_s + 1."""
 
     def __init__(self, make_weights: MakeWeights) -> None:
-        # s must stay clear of 0
+        # s must stay away from 0
         super().__init__(["sigma_weight", "mu"], make_weights, std=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -149,32 +150,22 @@ _TRAINABLE: dict[str, Callable[[MakeWeights], nn.Module]] = {
 }
 
 
-def check_activation(name: object, where: str) -> str:
-    """The name of an activation function, if there is one of that name.
+_NAMES = sorted({*ACTIVATIONS, *_TRAINABLE})
 
-    Parameters
-    ----------
-    name
-        As written in the config.
-    where
-        Settings block, option and layer, for the error message.
 
-    Raises
-    ------
-    ModelError
-        If the name is unknown.
-    """
-    known = sorted({**ACTIVATIONS, **_TRAINABLE})
-    if isinstance(name, str) and name in known:
+def _known_name(name: object) -> str:
+    if isinstance(name, str) and name in _NAMES:
         return name
-    close = difflib.get_close_matches(str(name), known, n=1)
-    hint = f" Did you mean '{close[0]}'?" if close else ""
-    listed = ", ".join(f"'{each}'" for each in known)
-    raise ModelError(f"{where}: no activation {name!r}.{hint} Supported: {listed}.")
+    listed = ", ".join(f"'{each}'" for each in _NAMES)
+    raise ValueError(f"allowed: {listed}.{did_you_mean(name, _NAMES)}")
+
+
+ActivationName = Annotated[str, PlainValidator(_known_name)]
+"""Type of a setting: the name of an activation function, checked."""
 
 
 def make_activation(name: str, make_weights: MakeWeights) -> Activation:
-    """The activation function of a name (as `check_activation` gives it).
+    """The activation function of a name (an `ActivationName`).
 
     One with weights is a module that holds them, for inputs [B, C, *positions].
     """

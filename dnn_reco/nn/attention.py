@@ -1,4 +1,4 @@
-"""Transformer layers over the tokens of events, without waste on padding.
+"""Transformer layers over the tokens of events, in buckets of similar length.
 
 Pre-norm layers (Xiong et al., arXiv:2002.04745): x + attention(norm(x)), then x + mlp(norm(x)).
 """
@@ -12,21 +12,21 @@ from torch.nn import functional
 from dnn_reco.nn.length_buckets import TokenLayout
 from dnn_reco.nn.predictor import autocast_disabled
 
-# Distances [m] that count as far and near.
+# Length scales [m] of the inputs of the attention bias.
 _FAR, _NEAR = 500.0, 20.0
 
 
 class TransformerLayer(nn.Module):
-    """Attention among the tokens of each event, and a small dense network on each token.
+    """Multi-head attention among the tokens of each event, and an MLP on each token.
 
     Parameters
     ----------
     width
-        Numbers of a token.
+        Dimension of a token.
     num_heads
-        Heads of attention, a divisor of the width.
+        Number of attention heads, a divisor of the width.
     hidden
-        Width inside of the dense network.
+        Hidden width of the MLP.
     """
 
     def __init__(self, width: int, num_heads: int, hidden: int) -> None:
@@ -39,8 +39,8 @@ class TransformerLayer(nn.Module):
         self.mlp_in = nn.Linear(width, hidden)
         self.mlp_out = nn.Linear(hidden, width)
         for dense in (self.qkv, self.mlp_in):
-            start_at_variance_one(dense)
-        # at first a layer adds nothing to what it is given
+            init_to_variance(dense)
+        # initially a layer is the identity
         for dense in (self.out, self.mlp_out):
             nn.init.zeros_(dense.weight)
             nn.init.zeros_(dense.bias)
@@ -56,16 +56,16 @@ class TransformerLayer(nn.Module):
         Parameters
         ----------
         tokens
-            Tokens before [rows, width].
+            Tokens before this layer [rows, width].
         layout
-            Where the tokens of each event lie.
+            Rows of the tokens of each event.
         biases
-            For each group what is added to the logits of attention.
+            For each bucket what is added to the attention logits.
         """
         parts = torch.split(self.qkv(self.norm_attention(tokens)), layout.sizes)
         attended = [
-            self._attend_all(part.view(group.num_events, group.length, -1), bias)
-            for part, group, bias in zip(parts, layout.groups, biases, strict=True)
+            self._attend_all(part.view(bucket.num_events, bucket.length, -1), bias)
+            for part, bucket, bias in zip(parts, layout.buckets, biases, strict=True)
         ]
         tokens = tokens + self.out(torch.cat(attended))
         return tokens + self._mlp(tokens)
@@ -76,22 +76,22 @@ class TransformerLayer(nn.Module):
         layout: TokenLayout,
         biases: Sequence[Tensor | None],
     ) -> Tensor:
-        """The first token of each event alone after this layer [B, width], in order of the batch.
+        """The summary token of each event after this layer [B, width], in the order of the batch.
 
         The same numbers as from :meth:`forward`, at a fraction of the cost.
         """
         width = tokens.shape[1]
         normed = self.norm_attention(tokens)
         weight, bias = self.qkv.weight, self.qkv.bias
-        of_groups = normed[layout.summary[layout.order]]
-        queries = functional.linear(of_groups, weight[:width], bias[:width])
+        of_buckets = normed[layout.summary[layout.order]]
+        queries = functional.linear(of_buckets, weight[:width], bias[:width])
         keys_values = functional.linear(normed, weight[width:], bias[width:])
         attended = [
-            self._attend_first(query, part.view(group.num_events, group.length, -1), mask)
-            for query, part, group, mask in zip(
-                torch.split(queries, [group.num_events for group in layout.groups]),
+            self._attend_first(query, part.view(bucket.num_events, bucket.length, -1), mask)
+            for query, part, bucket, mask in zip(
+                torch.split(queries, [bucket.num_events for bucket in layout.buckets]),
                 torch.split(keys_values, layout.sizes),
-                layout.groups,
+                layout.buckets,
                 biases,
                 strict=True,
             )
@@ -127,7 +127,7 @@ class TransformerLayer(nn.Module):
 def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
     """Attention of all heads [G, heads, N, width / heads].
 
-    Trained in bfloat16, CPUs still take float32 here: the gradient takes four times as long in
+    Training in bfloat16 on CPUs uses float32 here: its gradient takes four times as long in
     bfloat16.
     """
     if query.device.type != "cpu" or query.dtype != torch.bfloat16 or not query.requires_grad:
@@ -138,51 +138,52 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> T
         )
 
 
-def start_at_variance_one(dense: nn.Linear, variance: float = 1.0) -> None:
-    """Random weights that turn inputs of mean square 1 into outputs of that variance.
+def init_to_variance(dense: nn.Linear, variance: float = 1.0) -> None:
+    """Initialise with weights that map inputs of mean square 1 to outputs of that variance.
 
-    Far larger than what PyTorch begins with (a third of the variance): a transformer of few layers
-    begins to learn the direction after half as many events.
+    Three times the variance of PyTorch's default: a transformer of few layers begins to learn the
+    direction after half as many events.
     """
     nn.init.normal_(dense.weight, std=(variance / dense.in_features) ** 0.5)
     nn.init.zeros_(dense.bias)
 
 
 class RelativeBias(nn.Module):
-    """How attention between two hits depends on where and when they are to each other.
+    """Attention bias from the relative position and time of two hits.
 
-    A small network turns distance, time difference, and by how much the later hit is after, or
-    before, the light of the earlier one, into a number that is added to the logits of each head; 0
-    from and to the token that sums up the event.
+    An MLP maps distance, time difference, and the delay of the later hit with respect to light from
+    the earlier one, to a number that is added to the logits of each head; 0 from and to the summary
+    token.
 
     Parameters
     ----------
     num_heads
-        Heads of attention.
+        Number of attention heads.
     """
 
     def __init__(self, num_heads: int) -> None:
         super().__init__()
         self.dense = nn.Sequential(nn.Linear(4, 16), nn.GELU(), nn.Linear(16, num_heads))
 
-    def forward(self, places: Tensor, layout: TokenLayout) -> list[Tensor]:
-        """For each group what to add to the logits [G, num_heads, N, N].
+    def forward(self, coordinates: Tensor, layout: TokenLayout) -> list[Tensor]:
+        """What to add to the attention logits, for each bucket [G, num_heads, N, N].
 
         Parameters
         ----------
-        places
-            Position and time of each hit [k, 4] in m (time: the way of light in ice).
+        coordinates
+            Position and time of each hit [k, 4] in m (time multiplied by the speed of light in
+            ice).
         layout
-            Where the tokens of each event lie.
+            Rows of the tokens of each event.
         """
-        # the fifth column tells hits from all else
-        places = torch.cat([places, torch.ones_like(places[:, :1])], dim=1)
-        rows = places.new_zeros(layout.num_rows, 5).index_copy(0, layout.hits, places)
+        # the fifth column is 1 for hits, 0 for summary tokens and padding
+        coordinates = torch.cat([coordinates, torch.ones_like(coordinates[:, :1])], dim=1)
+        rows = coordinates.new_zeros(layout.num_rows, 5).index_copy(0, layout.hits, coordinates)
         biases = []
-        for part, group in zip(torch.split(rows, layout.sizes), layout.groups, strict=True):
-            of_group = part.view(group.num_events, group.length, 5)
-            is_hit = of_group[:, :, 4]
-            difference = of_group[:, :, None, :4] - of_group[:, None, :, :4]
+        for part, bucket in zip(torch.split(rows, layout.sizes), layout.buckets, strict=True):
+            hits = part.view(bucket.num_events, bucket.length, 5)
+            is_hit = hits[:, :, 4]
+            difference = hits[:, :, None, :4] - hits[:, None, :, :4]
             distance = (difference[..., :3].square().sum(dim=3) + 1).sqrt()
             time = difference[..., 3]
             delay = time.abs() - distance
@@ -191,19 +192,19 @@ class RelativeBias(nn.Module):
             )
             both = (is_hit[:, :, None] * is_hit[:, None])[:, None]
             bias = self.dense(inputs).permute(0, 3, 1, 2) * both
-            biases.append(bias if group.bias is None else bias + group.bias)
+            biases.append(bias if bucket.bias is None else bias + bucket.bias)
         return biases
 
 
 class Trunk(nn.Module):
-    """Layers one after the other; from the last one only the first token of each event is taken.
+    """A stack of layers; of the last one only the summary token of each event is computed.
 
     Parameters
     ----------
     width, num_heads, hidden
         See :class:`TransformerLayer`.
     num_layers
-        How many layers there are.
+        Number of layers.
     """
 
     def __init__(self, width: int, num_layers: int, num_heads: int, hidden: int) -> None:
@@ -217,7 +218,7 @@ class Trunk(nn.Module):
     def forward(
         self, tokens: Tensor, layout: TokenLayout, biases: Sequence[Tensor | None]
     ) -> Tensor:
-        """What the layers make of the first token of each event [B, width]; see the layers."""
+        """The summary token of each event after all layers [B, width], normalised."""
         for layer in self.layers:
             tokens = layer(tokens, layout, biases)
         summary: Tensor = self.norm(self.last.summarise(tokens, layout, biases))

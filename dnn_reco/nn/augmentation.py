@@ -1,76 +1,77 @@
-"""Small random changes of hits, in training: what the simulation does not know for certain.
+"""Data augmentation of hits in training: systematic uncertainties of the simulation.
 
-A network that is trained with them finds no use in what they blur, and its uncertainties contain
-them. All of it is drawn by step, event and DOM (:mod:`dnn_reco.nn.counter_rng`), so that it does
-not depend on the number of processes.
+A network trained with it becomes insensitive to what is varied, and its uncertainties include it.
+All random numbers are drawn by step, event and DOM (:mod:`dnn_reco.nn.counter_rng`), so that they
+do not depend on the number of processes.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
+from dnn_reco.config.typed_settings import STRICT, typed_settings, with_newer_names
+from dnn_reco.config.value_types import Allowed, NotNegativeNumber
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.geometry import NUM_DOMS
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.counter_rng import new_key, normal, uniform
-from dnn_reco.nn.model_kwargs import check_choice, check_names
 from dnn_reco.nn.sharded_batch import shard_start
 from dnn_reco.nn.tokens import FeatureRoles
 
-_TURNS = ("sixths", "any")
-# Noise is drawn for so many slots an event, each filled or not, per hit that is wanted on average:
-# close to Poisson's distribution.
+# Number of slots per expected noise hit; each is filled or not, so that the number of noise hits is
+# nearly Poisson distributed.
 _SLOTS_PER_HIT = 8
 # Charge of a noise hit [PE]: that of a single photon.
 _NOISE_CHARGE, _NOISE_SPREAD = 1.0, 0.3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Augmentation:
-    """What to change; the default of each is to change nothing.
+    """The settings of augmentation; by default nothing is changed.
 
     Attributes
     ----------
     drop_doms
-        Probability that a hit DOM is left out: DOMs that do not work, or are masked.
+        Probability that a hit DOM is dropped: DOMs that do not work, or are masked.
     noise_hits
         Mean number of hits of about 1 PE that are added to an event, anywhere in the detector and
         between its first and last hit: more noise than simulated.
     jitter_times
-        Standard deviation [ns] of a shift of all times of a DOM: calibration, delay of light.
+        Standard deviation [ns] of a shift of all times of a DOM: calibration, scattering of light.
     scale_charges
         Standard deviation of the logarithm of a factor on all charges of an event: the efficiency
         of the DOMs, the clearness of the ice.
     vary_charges
-        The same for each DOM by itself: the efficiency of single DOMs, local ice.
-    turn_events
-        `sixths`: turn events by multiples of 60° about string 36, `any`: by any angle; the
-        predicted direction is turned back. The grid of strings is almost the same after a turn by
-        60°, so that an event counts as six; what differs by direction in the ice is lost. Not for
-        labels that are positions.
+        The same for each DOM independently: the efficiency of single DOMs, local ice.
+    rotate_events
+        `sixths`: rotate events by multiples of 60° about string 36, `any`: by any angle; the
+        predicted direction is rotated back. The grid of strings is almost the same after a rotation
+        by 60°, so that an event counts as six; the anisotropy of the ice is averaged out. Not for
+        labels that are positions. (Older name: `turn_events`.)
     """
 
-    drop_doms: float = 0.0
-    noise_hits: float = 0.0
-    jitter_times: float = 0.0
-    scale_charges: float = 0.0
-    vary_charges: float = 0.0
-    turn_events: str | None = None
+    drop_doms: Annotated[float, Field(ge=0, lt=1), Allowed("a number from 0 to below 1")] = 0.0
+    noise_hits: NotNegativeNumber = 0.0
+    jitter_times: NotNegativeNumber = 0.0
+    scale_charges: NotNegativeNumber = 0.0
+    vary_charges: NotNegativeNumber = 0.0
+    rotate_events: Literal["sixths", "any"] | None = None
 
     @classmethod
     def from_kwargs(cls, settings: Mapping[str, Any], roles: FeatureRoles) -> "Augmentation":
-        """Check and take over what stands in a config.
+        """Validate the settings of a config.
 
         Parameters
         ----------
         settings
             The block `augmentation` of `model_kwargs`.
-        meaning
-            Which features mean what.
+        roles
+            The roles of the input features.
 
         Raises
         ------
@@ -78,58 +79,46 @@ class Augmentation:
             If a setting is unknown or wrong, or changes what the input features do not hold.
         """
         key = "model_kwargs.augmentation"
-        check_names(key, settings, [each.name for each in fields(cls)])
-        wanted = cls(**settings)
-        numbers = {name: value for name, value in asdict(wanted).items() if name != "turn_events"}
-        for name, value in numbers.items():
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not 0 <= value < math.inf:
-                raise ModelError(f"{key}.{name}: {value!r} is not a number of at least 0.")
-        if wanted.drop_doms >= 1:
-            raise ModelError(
-                f"{key}.drop_doms: {wanted.drop_doms!r} leaves no DOM: give less than 1."
-            )
-        if wanted.turn_events is not None:
-            check_choice(f"{key}.turn_events", wanted.turn_events, _TURNS)
-        if roles.time is None and (wanted.jitter_times or wanted.noise_hits):
+        renamed = with_newer_names(settings, {"turn_events": "rotate_events"}, key, ModelError)
+        augmentation = typed_settings(cls, renamed, key, ModelError)
+        if roles.time is None and (augmentation.jitter_times or augmentation.noise_hits):
             raise ModelError(
                 f"{key}: jitter_times and noise_hits need a feature that holds the time of the "
-                "first pulse: name it (model_kwargs.time_feature), or leave them out."
+                "first pulse: name it (model_kwargs.time_feature), or remove them."
             )
-        return wanted
+        return augmentation
 
-    def change(self, hits: HitBatch, roles: FeatureRoles) -> HitBatch:
-        """The hits of a batch after all changes but the turn."""
+    def apply(self, hits: HitBatch, roles: FeatureRoles) -> HitBatch:
+        """The hits of a batch after all changes except the rotation."""
         if self.noise_hits:
             hits = self._add_noise(hits, roles)
-        owner = self._owner(hits.event, hits.dom)
+        of_dom = self._counter(hits.event, hits.dom)
         if self.drop_doms:
-            kept = uniform(new_key(), owner, torch.float64) >= self.drop_doms
+            kept = uniform(new_key(), of_dom, torch.float64) >= self.drop_doms
             hits = HitBatch(hits.num_events, hits.event[kept], hits.dom[kept], hits.features[kept])
-            owner = owner[kept]
+            of_dom = of_dom[kept]
         features = hits.features.clone()
         of_event = hits.event + shard_start()
-        for strength, belongs_to in (
-            (self.scale_charges, of_event),
-            (self.vary_charges, owner),
-        ):
+        for strength, counter in ((self.scale_charges, of_event), (self.vary_charges, of_dom)):
             if strength:
-                factor = (strength * normal(new_key(), belongs_to, features.dtype)).exp()
+                factor = (strength * normal(new_key(), counter, features.dtype)).exp()
                 features[:, list(roles.scaling)] *= factor[:, None]
         if self.jitter_times:
-            shift = self.jitter_times * normal(new_key(), owner, features.dtype)
+            shift = self.jitter_times * normal(new_key(), of_dom, features.dtype)
             features[:, list(roles.times)] += shift[:, None]
         return HitBatch(hits.num_events, hits.event, hits.dom, features)
 
-    def turn(self, num_events: int, device: torch.device, dtype: torch.dtype) -> Tensor | None:
-        """Angle [B] by which each event is turned; None: not at all."""
-        if self.turn_events is None:
+    def rotation_angles(
+        self, num_events: int, device: torch.device, dtype: torch.dtype
+    ) -> Tensor | None:
+        """Angle [B] in radian by which each event is rotated; None: no rotation."""
+        if self.rotate_events is None:
             return None
         event = torch.arange(num_events, device=device) + shard_start()
-        part = uniform(new_key(), event, dtype)
-        if self.turn_events == "sixths":
-            part = (6 * part).floor() / 6
-        return 2 * math.pi * part
+        fraction = uniform(new_key(), event, dtype)
+        if self.rotate_events == "sixths":
+            fraction = (6 * fraction).floor() / 6
+        return 2 * math.pi * fraction
 
     def _add_noise(self, hits: HitBatch, roles: FeatureRoles) -> HitBatch:
         num_slots = math.ceil(_SLOTS_PER_HIT * self.noise_hits)
@@ -142,17 +131,17 @@ class Augmentation:
         )
         event = torch.unique_consecutive(hits.event).repeat_interleave(num_slots)
         slot = torch.arange(len(event), device=event.device) % num_slots
-        owner = (event + shard_start()) * num_slots + slot
-        filled = uniform(new_key(), owner, torch.float64) < self.noise_hits / num_slots
-        dom = (uniform(new_key(), owner, torch.float64) * NUM_DOMS).long()
-        # a DOM that is hit already stays as it is
+        counter = (event + shard_start()) * num_slots + slot
+        filled = uniform(new_key(), counter, torch.float64) < self.noise_hits / num_slots
+        dom = (uniform(new_key(), counter, torch.float64) * NUM_DOMS).long()
+        # DOMs that are hit already are not changed
         filled &= ~torch.isin(event * NUM_DOMS + dom, hits.event * NUM_DOMS + hits.dom)
-        event, dom, owner = event[filled], dom[filled], owner[filled]
-        place = uniform(new_key(), owner, features.dtype)
-        charge = _NOISE_CHARGE + _NOISE_SPREAD * normal(new_key(), owner, features.dtype)
+        event, dom, counter = event[filled], dom[filled], counter[filled]
+        fraction = uniform(new_key(), counter, features.dtype)
+        charge = _NOISE_CHARGE + _NOISE_SPREAD * normal(new_key(), counter, features.dtype)
         added = features.new_zeros(len(event), features.shape[1])
         added[:, list(roles.scaling)] = charge.clamp(min=0.1)[:, None]
-        added[:, list(roles.times)] = (first[event] + place * (last - first)[event])[:, None]
+        added[:, list(roles.times)] = (first[event] + fraction * (last - first)[event])[:, None]
         order = torch.cat([hits.event, event]).argsort(stable=True)
         return HitBatch(
             hits.num_events,
@@ -161,6 +150,6 @@ class Augmentation:
             torch.cat([features, added])[order],
         )
 
-    def _owner(self, event: Tensor, dom: Tensor) -> Tensor:
-        """A number for each hit, unique in the whole batch."""
+    def _counter(self, event: Tensor, dom: Tensor) -> Tensor:
+        """A number for each hit [k], unique in the batch of all processes."""
         return (event + shard_start()) * NUM_DOMS + dom

@@ -1,4 +1,4 @@
-"""Batch normalisation by position."""
+"""Batch normalisation with separate statistics at each position."""
 
 import torch
 from torch import Tensor, nn
@@ -6,15 +6,15 @@ from torch import Tensor, nn
 from dnn_reco.nn.sharded_batch import mean_and_variance
 
 _EPSILON = 1e-6
-_SHARE_OF_BATCH = 0.01
+_MOMENTUM = 0.01
 
 
 class BatchNorm(nn.Module):
-    """Bring each value to mean `beta` and standard deviation `scale` over events.
+    """Normalise each value to mean `beta` and standard deviation `scale` over events.
 
-    Other than in most libraries, statistics are taken over events alone: each position and channel
-    has its own. In training they are those of the batch (the variance being biased); running means
-    of them, with a share of 0.01 for each batch, are used in inference.
+    Unlike in most libraries, statistics are taken over events only, for each position and channel.
+    In training they are those of the batch (with the biased variance); inference uses their
+    exponential moving averages, to which each batch contributes 0.01.
 
     Parameters
     ----------
@@ -36,12 +36,12 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise [B, C, *positions]."""
-        x = x.to(self.scale.dtype)  # convolutions may compute with fewer digits
+        x = x.to(self.scale.dtype)  # convolutions may compute in lower precision
         if self.training:
             mean, variance = mean_and_variance(x)
             with torch.no_grad():
-                self.pop_mean.lerp_(mean.movedim(0, -1), _SHARE_OF_BATCH)
-                self.pop_var.lerp_(variance.movedim(0, -1), _SHARE_OF_BATCH)
+                self.pop_mean.lerp_(mean.movedim(0, -1), _MOMENTUM)
+                self.pop_var.lerp_(variance.movedim(0, -1), _MOMENTUM)
         else:
             mean, variance = self.pop_mean.movedim(-1, 0), self.pop_var.movedim(-1, 0)
         factor = self.scale.movedim(-1, 0) * torch.rsqrt(variance + _EPSILON)

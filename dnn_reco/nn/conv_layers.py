@@ -1,7 +1,7 @@
 """Convolutional layers, as the `conv_*_settings` blocks of a config describe them.
 
 Order within a layer: convolution with bias (:mod:`dnn_reco.nn.kernels`), batch normalisation,
-activation, residual addition, pooling, dropout. Layers take and give [B, x, y(, z), channels].
+activation, residual addition, pooling, dropout. Inputs and outputs are [B, x, y(, z), channels].
 """
 
 import math
@@ -26,9 +26,9 @@ class ConvLayer(nn.Module):
     Parameters
     ----------
     settings
-        What the layer does.
+        Settings of the layer.
     given
-        Its place in the network.
+        Shape of its input, and how it is initialised.
     keep_prob
         Probability that dropout keeps a value, in training.
 
@@ -40,7 +40,7 @@ class ConvLayer(nn.Module):
     Raises
     ------
     ModelError
-        If nothing is left of the input, or it cannot be added to the output.
+        If the output would be empty, or the input cannot be added to it.
     """
 
     output_shape: tuple[int, ...]
@@ -97,7 +97,7 @@ class ConvLayer(nn.Module):
 
 
 class ConvLayers(nn.Sequential):
-    """Convolutional layers one after the other.
+    """A stack of convolutional layers.
 
     Attributes
     ----------

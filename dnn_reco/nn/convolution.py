@@ -37,7 +37,7 @@ def convolve(
     Returns
     -------
     Tensor
-        Output [B, channels out, x, y(, z)], no view, so that it may be overwritten at no cost.
+        Output [B, channels out, x, y(, z)], not a view, so that it may be overwritten in place.
     """
     lengths = kernel.shape[:-2]
     keeps_shape = all(2 * p + 1 == n for p, n in zip(padding, lengths, strict=True))
@@ -54,7 +54,7 @@ def convolve(
 
 def _on_cpu(x: Tensor) -> bool:
     return (
-        not torch.compiler.is_compiling()  # what is compiled chooses its own way
+        not torch.compiler.is_compiling()  # the compiler chooses its own algorithm
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
@@ -64,9 +64,9 @@ def _on_cpu(x: Tensor) -> bool:
 class _Convolution3D(torch.autograd.Function):
     """Convolution on CPUs that keeps the shape, as a two-dimensional one over the last two axes.
 
-    The planes of the kernel along the first axis become output channels side by side, which are
-    then added, each shifted by its place. oneDNN fills the output channels of each convolution up
-    to a multiple of 8 or 16; with few channels, this way takes half of the time.
+    The planes of the kernel along the first axis are stacked as output channels, which are then
+    added, each shifted by its position. oneDNN pads the output channels of each convolution to a
+    multiple of 8 or 16; with few channels, this takes half of the time.
     """
 
     @staticmethod
@@ -76,7 +76,7 @@ class _Convolution3D(torch.autograd.Function):
             return _onednn(x.movedim(-1, 1), _channels_first(kernel), bias)
         stacked = _onednn(_rows(x), _stacked(kernel), None).movedim(1, -1)
         planes = stacked.reshape(*x.shape[:-1], len(kernel), len(bias))
-        # made in its final shape: autograd allows no view here that is overwritten later
+        # allocated in its final shape: autograd does not allow a view to be overwritten later
         y = torch.empty_like(planes[..., 0, :].movedim(-1, 1), memory_format=torch.channels_last_3d)
         sums = y.movedim(1, -1)
         torch.add(planes[..., len(kernel) // 2, :], bias, out=sums)
@@ -105,7 +105,7 @@ class _Convolution3D(torch.autograd.Function):
 
 
 def _shifts(num_planes: int, length: int) -> list[tuple[int, slice, slice]]:
-    """For each plane but the middle one: the outputs it reaches, and the inputs they see."""
+    """For each plane except the central one: the outputs it contributes to, and their inputs."""
     return [
         (
             plane,
@@ -133,6 +133,6 @@ def _channels_first(kernel: Tensor) -> Tensor:
 
 
 def _onednn(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
-    """Convolution [B, C out, …] that keeps the shape; PyTorch takes a slower one for B = 1."""
+    """Convolution [B, C out, …] that keeps the shape; PyTorch has a slower one for B = 1."""
     ones, padding = [1] * (x.dim() - 2), [length // 2 for length in kernel.shape[2:]]
     return torch.mkldnn_convolution(x, kernel, bias, padding, ones, ones, 1)

@@ -1,7 +1,7 @@
-"""From hits to the dense tensors that convolutional networks see, on the device.
+"""From hits to the dense input tensors of convolutional networks, on the device.
 
-The data transformation touches only the hit DOMs; every other cell holds the transform of an
-untouched DOM, which is a constant.
+Only hit DOMs are transformed; every other cell holds the transform of a DOM without a hit, which is
+a constant.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ from dnn_reco.nn.sharded_batch import keep_mask
 
 
 class Densify(nn.Module):
-    """Transform hits and spread them over all cells of the detector.
+    """Transform hits and scatter them to the cells of the detector.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Densify(nn.Module):
 
         constant("_cell", DOM_CELL, torch.int64)
         constant("_log", log, torch.bool)
-        # by DOM, so that one look-up finds them
+        # indexed by DOM, so that one look-up suffices
         constant("_mean", mean[DOM_CELL], dtype)
         constant("_scale", scale[DOM_CELL], dtype)
         main, deepcore = background[:NUM_MAIN_CELLS], background[NUM_MAIN_CELLS:]
@@ -67,7 +67,7 @@ class Densify(nn.Module):
     def forward(self, hits: HitBatch) -> tuple[Tensor, Tensor]:
         """Transformed main array [B, 10, 10, 60, F] and DeepCore [B, 8, 60, F]."""
         features = hits.features.to(self._main_background.dtype)
-        # log1p of a column without log flag may not be a number: take it of 0 there
+        # log1p of a column without log flag may be NaN: use 0 there
         logs = torch.log1p(torch.where(self._log, features, 0))
         values = torch.where(self._log, logs, features)
         values = (values - self._mean[hits.dom]) / self._scale[hits.dom]

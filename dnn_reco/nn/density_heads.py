@@ -1,4 +1,4 @@
-"""From what a network knows of an event to labels and uncertainties that are those of a density.
+"""Density heads: labels and uncertainties of an event as the parameters of a probability density.
 
 Ordinary labels are normal distributions in the transformed space. The direction is a von
 Mises-Fisher distribution on the sphere: one unit vector and one concentration κ give all labels of
@@ -12,25 +12,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dnn_reco.config.typed_settings import check_names
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.direction import (
     angle_uncertainties,
     component_uncertainty,
-    turn_about_z,
+    rotate_about_z,
     unit_vector,
     zenith_and_azimuth,
 )
 from dnn_reco.nn.interface import LabelKeys, NetworkSpec, Prediction
 from dnn_reco.nn.label_head import check_classes
 from dnn_reco.nn.label_transform import LabelTransform
-from dnn_reco.nn.model_kwargs import check_choice, check_names
 
 DIRECTION = "direction"
 GAUSSIAN, FISHER, CLASSES = "gaussian", "von_mises_fisher", "classification"
 _PARTS = ("dir_x", "dir_y", "dir_z", "zenith", "azimuth")
 _MIN_UNCERTAINTY = 1e-4
 _MIN_KAPPA, _MAX_KAPPA = 1e-3, 1e7
-_UNKNOWN_VECTOR = 5e-4  # each component: any direction, and a length below the smallest κ
+_UNKNOWN_VECTOR = 5e-4  # each component; the length is below the smallest κ
 _MAX_SHARPNESS = 8.0
 _MIN_PROBABILITY = 1e-3
 
@@ -43,7 +43,7 @@ def choose_heads(
     Parameters
     ----------
     heads
-        Kinds other than the usual, by `direction` or the name of a classification label.
+        Kinds that differ from the default, by `direction` or the name of a classification label.
     names
         Names of the labels.
     keys
@@ -58,13 +58,16 @@ def choose_heads(
     Raises
     ------
     ModelError
-        If there is no such label, or kind of head for it.
+        If there is no such label, or no such kind of head for it.
     """
     classes = [name for name in names if name in keys.pid]
-    check_names("model_kwargs.heads", heads, [DIRECTION, *classes])
+    check_names(heads, [DIRECTION, *classes], "model_kwargs.heads", ModelError)
     for name, kind in heads.items():
-        allowed = (GAUSSIAN, FISHER if name == DIRECTION else CLASSES)
-        check_choice(f"model_kwargs.heads.{name}", kind, allowed)
+        default = FISHER if name == DIRECTION else CLASSES
+        if kind not in (GAUSSIAN, default):
+            raise ModelError(
+                f"model_kwargs.heads: '{name}' is {kind!r}; allowed: {GAUSSIAN}, {default}"
+            )
     direction = {
         list(names).index(name): part
         for part, name in enumerate(getattr(keys, each) for each in _PARTS)
@@ -78,7 +81,7 @@ def choose_heads(
 class DensityHeads(nn.Module):
     """Labels and uncertainties of events.
 
-    An event of which nothing is known gets the mean and the spread that the labels have in the
+    An event without hits gets the mean and the standard deviation that the labels have in the
     transformation model, and a direction that is almost uniform on the sphere.
 
     Parameters
@@ -86,15 +89,15 @@ class DensityHeads(nn.Module):
     spec
         Label names, special labels, transformation.
     width
-        How many numbers there are of each event.
+        Dimension of the summary token of an event.
     heads
         See :func:`choose_heads`.
 
     Raises
     ------
     ModelError
-        If a head is not known, a logarithm is asked for labels of the direction, or if a label
-        looks like a classification (`p_…`) but is not named as one.
+        If a head is unknown, labels of the direction are transformed with logarithm, or a label is
+        named like a classification (`p_…`) but is not among `label_pid_keys`.
     """
 
     _classes: Tensor
@@ -113,8 +116,8 @@ class DensityHeads(nn.Module):
         for column in direction:
             if self.transform.has_log[column]:
                 raise ModelError(
-                    f"trafo_log_label_bins asks for the logarithm of '{names[column]}', which "
-                    "belongs to the direction: switch it off there, and make the transformation "
+                    f"trafo_log_label_bins takes the logarithm of '{names[column]}', which "
+                    "belongs to the direction: switch it off there, and create the transformation "
                     "model again"
                 )
         self.labels = nn.Linear(width, len(names))
@@ -141,28 +144,30 @@ class DensityHeads(nn.Module):
         constant("_parts", torch.tensor(list(direction.values()), dtype=torch.int64))
 
     def uncertainty_parameters(self) -> list[nn.Parameter]:
-        """Weights of the uncertainties alone."""
+        """Weights that only uncertainties depend on."""
         heads = [self.uncertainties] + ([] if self.sharpness is None else [self.sharpness])
         return [parameter for head in heads for parameter in head.parameters()]
 
-    def forward(self, events: Tensor, known: Tensor, turn: Tensor | None = None) -> Prediction:
+    def forward(
+        self, events: Tensor, has_hits: Tensor, rotation: Tensor | None = None
+    ) -> Prediction:
         """Labels and uncertainties of B events.
 
         Parameters
         ----------
         events
-            What the network knows of each event [B, width].
-        known
-            Whether there is anything known of an event at all [B], bool.
-        turn
-            Angle [B] by which the events were turned about the z axis; the direction is turned
-            back.
+            Summary token of each event [B, width].
+        has_hits
+            Whether each event has any hit [B], bool.
+        rotation
+            Angle [B] in radian by which the events were rotated about the z axis; the direction is
+            rotated back.
         """
-        known = known[:, None]
+        has_hits = has_hits[:, None]
         dtype = events.dtype
-        raw = torch.where(known, self.labels(events), self._mean.to(dtype))
+        raw = torch.where(has_hits, self.labels(events), self._mean.to(dtype))
         unit = functional.elu(self.uncertainties(events)) + 1 + _MIN_UNCERTAINTY
-        sigma_trafo = torch.where(known, unit, self._spread.to(dtype))
+        sigma_trafo = torch.where(has_hits, unit, self._spread.to(dtype))
         labels = self.transform.inverse(raw)
         sigma = self.transform.unscale_uncertainty(sigma_trafo)
         logits = torch.where(self._classes, raw + self._base_logit.to(dtype), 0)
@@ -171,9 +176,9 @@ class DensityHeads(nn.Module):
         spread = (probability * (1 - probability)).sqrt().detach()
         sigma = torch.where(self._classes, spread, sigma)
         if self.vector is not None and self.sharpness is not None:
-            vector = torch.where(known, self.vector(events), _UNKNOWN_VECTOR)
-            if turn is not None:
-                vector = turn_about_z(vector, -turn)
+            vector = torch.where(has_hits, self.vector(events), _UNKNOWN_VECTOR)
+            if rotation is not None:
+                vector = rotate_about_z(vector, -rotation)
             factor = self.sharpness(events).clamp(-_MAX_SHARPNESS, _MAX_SHARPNESS).exp()
             direction, widths = _direction_labels(vector, factor.squeeze(1))
             labels = labels.index_copy(1, self._columns, direction[:, self._parts])
@@ -194,7 +199,7 @@ def _direction_labels(vector: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
     """Values and uncertainties of x, y, z, zenith and azimuth [B, 5] each.
 
     The vector's length times the factor is the concentration κ: the vector is the natural parameter
-    of the distribution, whose gradient does not vanish where nothing is known of the direction yet.
+    of the distribution, whose gradient does not vanish where the direction is still unknown.
     """
     unit = unit_vector(vector)
     zenith, azimuth = zenith_and_azimuth(unit)

@@ -1,4 +1,4 @@
-"""Direction vectors in predictions: limit, normalise, and the angles that follow from them.
+"""Direction vectors in predictions: clipping, normalisation, and the angles that follow from them.
 
 A direction vector points along the motion, zenith θ and azimuth φ to the source:
 x = -sin θ cos φ, y = -sin θ sin φ, z = -cos θ.
@@ -16,7 +16,7 @@ _TINY = 1e-12
 _ISOTROPIC_ZENITH = math.sqrt(math.pi**2 / 4 - 2)
 _ISOTROPIC_AZIMUTH = math.pi / math.sqrt(3)
 
-# Concentrations below have a series instead of hyperbolic functions, which would lose digits.
+# Below this concentration a series replaces hyperbolic functions, which would lose precision.
 _SERIES_UP_TO = 0.1
 # Lengths of the mean vector that belong to the concentrations 1e-3 and 1e7.
 _MEAN_LENGTHS = (1e-3 / 3, 1 - 1e-7)
@@ -32,11 +32,11 @@ class DirectionSettings:
     enforce_norm
         Divide the vector by its length.
     legacy_norm
-        Divide by the length only up to 1, so that longer vectors stay long.
+        Divide by min(length, 1), so that vectors longer than 1 stay unnormalised.
     z_independent
-        Keep z, and give (x, y) the length that makes the whole vector one of length 1.
+        Keep z, and scale (x, y) so that the vector has length 1.
     limit
-        First limit each component to ± this value by tanh; None: do not.
+        First limit each component to ± this value by tanh; None: no limit.
     """
 
     enforce_norm: bool
@@ -84,10 +84,14 @@ def angle_between(zenith: Tensor, azimuth: Tensor, zenith_2: Tensor, azimuth_2: 
     zenith, azimuth, zenith_2, azimuth_2
         Angles of both directions [B], in radian.
     """
-    half_turn = (azimuth - azimuth_2) / 2
+    half_azimuth = (azimuth - azimuth_2) / 2
     half_sum, half_difference = (zenith + zenith_2) / 2, (zenith - zenith_2) / 2
-    sine = hypotenuse(half_turn.cos() * half_difference.sin(), half_turn.sin() * half_sum.sin())
-    cosine = hypotenuse(half_turn.cos() * half_difference.cos(), half_turn.sin() * half_sum.cos())
+    sine = hypotenuse(
+        half_azimuth.cos() * half_difference.sin(), half_azimuth.sin() * half_sum.sin()
+    )
+    cosine = hypotenuse(
+        half_azimuth.cos() * half_difference.cos(), half_azimuth.sin() * half_sum.cos()
+    )
     return 2 * torch.atan2(sine, cosine)
 
 
@@ -106,32 +110,32 @@ def zenith_and_azimuth(vector: Tensor) -> tuple[Tensor, Tensor]:
     return zenith, torch.remainder(azimuth + 2 * math.pi, 2 * math.pi)
 
 
-def turn_about_z(vector: Tensor, angle: Tensor) -> Tensor:
-    """Vectors [k, 3] after a turn by angles [k] in radian, counter-clockwise seen from above."""
+def rotate_about_z(vector: Tensor, angle: Tensor) -> Tensor:
+    """Rotate vectors [k, 3] by angles [k] in radian, counter-clockwise seen from above."""
     x, y, z = vector.unbind(dim=1)
     cosine, sine = angle.cos(), angle.sin()
     return torch.stack([x * cosine - y * sine, x * sine + y * cosine, z], dim=1)
 
 
 def concentration(component_uncertainty: Tensor) -> Tensor:
-    """Concentration κ [B] by the uncertainties σ of the components [B, 3]: 2 / (σx² + σy² + σz²).
+    """Concentration κ [B] from uncertainties σ of the components [B, 3]: 2 / (σx² + σy² + σz²).
 
-    For small angles the squared deviations of the components of a von Mises-Fisher distribution
-    have these squares as their expectation, together.
+    For small angles the expected squared length of the deviation of a von Mises-Fisher
+    distribution is 2 / κ.
     """
     return 2 / component_uncertainty.square().sum(dim=1)
 
 
 def component_uncertainty(kappa: Tensor) -> Tensor:
-    """The uncertainty σ of each component, were all equal, by the concentration κ [B]."""
+    """The uncertainty σ of each component [B], if all are equal, from the concentration κ [B]."""
     return (2 / (3 * kappa)).sqrt()
 
 
 def angle_uncertainties(kappa: Tensor, zenith: Tensor) -> tuple[Tensor, Tensor]:
-    """Uncertainties of zenith and azimuth in radian by the concentration κ; all [B].
+    """Uncertainties of zenith and azimuth in radian from the concentration κ; all [B].
 
-    1 / √κ, for the azimuth divided by the sine of the zenith; at most what they are of a direction
-    of which nothing is known, √(π²/4 - 2) and π/√3.
+    1 / √κ, for the azimuth divided by the sine of the zenith; at most those of an isotropic
+    direction, √(π²/4 - 2) and π/√3.
     """
     width = kappa.rsqrt()
     of_azimuth = width / zenith.sin().clamp(min=1e-6)
@@ -139,7 +143,7 @@ def angle_uncertainties(kappa: Tensor, zenith: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mean_angle(kappa: Tensor) -> Tensor:
-    """Mean angle ψ in radian from the middle of a von Mises-Fisher distribution, by its κ > 0.
+    """Mean angle ψ in radian to the mean direction of a von Mises-Fisher distribution of κ > 0.
 
     ∫ ψ κ exp(κ cos ψ) sin ψ / (2 sinh κ) dψ = π (I₀(κ) - exp(-κ)) / (2 sinh κ); π/2 for κ = 0, and
     √(π / (2κ)) for large κ.
@@ -160,7 +164,7 @@ def mean_cosine(kappa: Tensor) -> Tensor:
 
 
 def fisher_concentration(mean_length: Tensor) -> Tensor:
-    """Concentration κ from 1e-3 to 1e7 by the length of the mean vector: the inverse of A(κ).
+    """Concentration κ from 1e-3 to 1e7 from the length of the mean vector: the inverse of A(κ).
 
     Newton's method from κ ≈ R (3 - R²) / (1 - R²) (Banerjee et al., JMLR 6, 2005), with the slope
     A'(κ) = 1/κ² - 1/sinh² κ; float64.

@@ -1,8 +1,8 @@
-"""Several predictions as one: their densities are averaged, not their numbers.
+"""Ensembles and test-time augmentation: the densities of several predictions are averaged.
 
-Each network, or look at an event, gives a density of the true labels. All together are their
-mixture, each with the same share (Lakshminarayanan, Pritzel & Blundell, arXiv:1612.01474), told by
-its moments: where they disagree, the uncertainty grows.
+Each network, or rotation of an event, predicts a density of the true labels. The ensemble predicts
+their mixture with equal weights (Lakshminarayanan, Pritzel & Blundell, arXiv:1612.01474), given by
+its moments: where the members disagree, the uncertainty grows.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _MIN_PROBABILITY = 1e-6
 
 
 class Ensemble(nn.Module):
-    """The mixture of what several networks say, with the interface of a network.
+    """The mixture of the predictions of several networks, with the interface of a network.
 
     Parameters
     ----------
     networks
-        The networks, all of the same labels; each may have a transformation of its own.
+        The networks, all with the same labels; their transformations may differ.
     spec
-        Names and transformation of the labels, for what is told in transformed units.
+        Names and transformation of the labels, for predictions in transformed units.
 
     Raises
     ------
@@ -58,18 +58,18 @@ class Ensemble(nn.Module):
         return mixed
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """None: an ensemble is not trained as a whole."""
+        """An empty mapping: the ensemble itself is not trained."""
         return {}
 
 
 class Mixture(nn.Module):
-    """The mixture of several predictions of the same events, each with the same share.
+    """The mixture of several predictions of the same events, with equal weights.
 
     - Ordinary labels, those with logarithm as ln(1 + x): mean of the means; the variance is the
       mean of the variances plus the variance of the means.
     - Direction vector: the von Mises-Fisher distribution with the same mean vector as the mixture.
-      Zenith and azimuth follow from it; their variances are mean squares of σ and of the distance
-      from the common angle.
+      Zenith and azimuth follow from it; their variances are the mean of σ² plus the mean squared
+      distance from the common angle.
     - Classes: mean of the probabilities.
 
     Parameters
@@ -98,15 +98,15 @@ class Mixture(nn.Module):
         )
         self.register_buffer("_period", torch.tensor(period), persistent=False)
 
-    def forward(self, said: Sequence[Prediction]) -> Prediction:
+    def forward(self, predictions: Sequence[Prediction]) -> Prediction:
         """The mixture of predictions of B events."""
         return self.mix(
-            torch.stack([each.labels for each in said]),
-            torch.stack([each.uncertainty for each in said]),
+            torch.stack([each.labels for each in predictions]),
+            torch.stack([each.uncertainty for each in predictions]),
         )
 
     def mix(self, labels: Tensor, uncertainty: Tensor) -> Prediction:
-        """The same by labels and uncertainties [N, B, L] of N predictions, in physical units."""
+        """The mixture of N predictions by their labels and uncertainties [N, B, L], physical."""
         dtype = labels.dtype
         labels, uncertainty = self._moments(labels.double(), uncertainty.double())
         probability = labels.clamp(_MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
@@ -121,37 +121,37 @@ class Mixture(nn.Module):
     def _moments(self, labels: Tensor, sigmas: Tensor) -> tuple[Tensor, Tensor]:
         """Labels and uncertainties [B, L] of the mixture of N densities [N, B, L]."""
         values = torch.where(self._log, torch.log1p(torch.where(self._log, labels, 0)), labels)
-        middle = values[0] + self._wrapped(values - values[0]).mean(dim=0)
+        mean = values[0] + self._wrapped(values - values[0]).mean(dim=0)
         if self._azimuth is not None:
-            middle[:, self._azimuth].remainder_(2 * math.pi)
+            mean[:, self._azimuth].remainder_(2 * math.pi)
         kappa = None
         if self._vector:
             vector, kappa = mean_direction(values[..., self._vector], sigmas[..., self._vector])
-            middle[:, self._vector] = vector
+            mean[:, self._vector] = vector
             zenith, azimuth = zenith_and_azimuth(vector)
             for column, angle in ((self._zenith, zenith), (self._azimuth, azimuth)):
                 if column is not None:
-                    middle[:, column] = angle
-        spread = self._wrapped(values - middle)
+                    mean[:, column] = angle
+        spread = self._wrapped(values - mean)
         sigma = (sigmas.square() + spread.square()).mean(dim=0).sqrt()
         if kappa is not None:
             sigma[:, self._vector] = component_uncertainty(kappa)[:, None]
-        of_class = (middle * (1 - middle)).clamp(min=0).sqrt()
+        of_class = (mean * (1 - mean)).clamp(min=0).sqrt()
         sigma = torch.where(self._classes, of_class, sigma)
-        return torch.where(self._log, torch.expm1(middle), middle), sigma
+        return torch.where(self._log, torch.expm1(mean), mean), sigma
 
     def _wrapped(self, differences: Tensor) -> Tensor:
-        """Differences of labels; of azimuth angles the short way round."""
-        turns = torch.where(self._period.isinf(), 0, (differences / self._period).round())
-        return differences - torch.where(self._period.isinf(), 0, turns * self._period)
+        """Differences of labels; those of azimuths are wrapped to -π … π."""
+        periods = torch.where(self._period.isinf(), 0, (differences / self._period).round())
+        return differences - torch.where(self._period.isinf(), 0, periods * self._period)
 
 
 def mean_direction(vectors: Tensor, sigmas: Tensor) -> tuple[Tensor, Tensor]:
     """Direction [B, 3] and concentration κ [B] of a mixture of N densities.
 
     The mean vector of a von Mises-Fisher distribution has the length A(κ) = coth κ - 1/κ. The
-    mixture is told by that distribution with the mean vector of the mixture. A network that leaves
-    its vectors shorter than 1 tells mean vectors itself: the shorter of both counts.
+    mixture is approximated by the one with the same mean vector. Vectors shorter than 1 are taken
+    as mean vectors themselves: the smaller of both lengths is used.
 
     Parameters
     ----------

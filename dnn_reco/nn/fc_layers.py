@@ -19,7 +19,7 @@ from dnn_reco.nn.weights import initial_weights, residual_scales, with_channels
 
 
 class FCLayer(nn.Module):
-    """One dense layer."""
+    """One dense layer [B, inputs] -> [B, outputs]."""
 
     def __init__(
         self,
@@ -59,13 +59,13 @@ class FCLayer(nn.Module):
     def _shortcut(self, x: Tensor) -> Tensor:
         num_outputs = self.settings.num_outputs
         if self.settings.max_out_size is not None:
-            # the reference takes inputs from all over, not the first ones, after a maximum
+            # after a maximum the reference takes equally spaced inputs, not the first ones
             x = x[:, :: max(1, x.shape[1] // num_outputs)]
         return with_channels(x, num_outputs)
 
 
 class FCLayers(nn.Sequential):
-    """Dense layers one after the other."""
+    """A stack of dense layers."""
 
     def __init__(
         self,

@@ -11,13 +11,13 @@ from dnn_reco.transform import TransformationModel
 
 
 def float_type(config: Config) -> torch.dtype:
-    """The type of weights and labels."""
+    """Data type of weights and labels (`float_precision`)."""
     dtype: torch.dtype = getattr(torch, config.general.float_precision)
     return dtype
 
 
 def network_spec(config: Config, transformation: TransformationModel) -> NetworkSpec:
-    """What the network must know of the data."""
+    """The specification of the data for a network."""
     labels = config.labels
     keys = LabelKeys(
         zenith=labels.label_zenith_key,
@@ -32,7 +32,7 @@ def network_spec(config: Config, transformation: TransformationModel) -> Network
 
 
 def make_network(config: Config, spec: NetworkSpec, device: torch.device) -> Network:
-    """The network that `model_class` names, with the run's seed unless it has one of its own."""
+    """The network of `model_class`; its seed is `model_kwargs.random_seed`, else the run's."""
     kwargs = {
         "random_seed": config.seed,
         "dtype": config.general.float_precision,

@@ -1,14 +1,14 @@
-"""Hexagonal kernels: convolutions over the triangular grid on which the strings stand.
+"""Hexagonal kernels: convolutions over the triangular grid of the strings.
 
 In axial coordinates (a, b) the cells within s - 1 steps of a cell form a hexagon of size s. A
-kernel is a square of cells around it; cells of the square that do not belong to it carry no weight.
+kernel is a square of cells around it; cells of the square outside the hexagon have no weight.
 
-A kernel may have an orientation o, 0 < o < s: then six cells of the ring around the hexagon belong
-to it, too, its tips. o tells where in the ring, and so by how much the kernel is tilted.
+A kernel may have an orientation o, 0 < o < s: then it also contains six cells of the ring around
+the hexagon, its tips. o is their position in the ring, and thus determines the tilt of the kernel.
 
-Kernels that are rotated share their weights between R angles, 360°/R apart. The cells around the
-middle form rings, ring k with 6k cells; a rotation moves the weights along each ring, between two
-cells where the angle does not lead from cell to cell.
+Rotated kernels share their weights between R angles, 360°/R apart. The cells around the centre form
+rings, ring k with 6k cells; a rotation moves the weights along each ring, and interpolates between
+two cells where the angle is no multiple of the cells' spacing.
 """
 
 import math
@@ -35,12 +35,12 @@ def kernel_cells(size: int, orientation: int) -> list[Cell]:
         0: a hexagon; 1 … size - 1: a hexagon with tips.
     """
     s, o = size, orientation
-    middle = kernel_width(s, o) // 2
-    steps = range(-middle, middle + 1)
+    centre = kernel_width(s, o) // 2
+    steps = range(-centre, centre + 1)
     cells = {(a, b) for a in steps for b in steps if max(abs(a), abs(b), abs(a + b)) < s}
     if o > 0:
         cells |= {(s - o, -s), (-o, o - s), (-s, o), (o - s, s), (o, s - o), (s, -o)}
-    return sorted((a + middle, b + middle) for a, b in cells)
+    return sorted((a + centre, b + centre) for a, b in cells)
 
 
 def flat_cells(size: int, orientation: int) -> Tensor:
@@ -74,7 +74,7 @@ def ring(radius: int) -> list[Cell]:
     """The 6 · radius cells at `radius` steps around (0, 0), in the order of the reference.
 
     It begins at the corner (-radius, radius); the second ring begins one cell later. Ring 0 is the
-    middle itself.
+    central cell.
     """
     if radius == 0:
         return [(0, 0)]
@@ -88,7 +88,7 @@ def ring(radius: int) -> list[Cell]:
 
 
 def rotations(size: int, orientation: int, num_rotations: int, legacy: bool) -> Tensor:
-    """Where the weights of a rotated kernel go, for each rotation.
+    """The contribution of each weight to each cell of a rotated kernel, for each rotation.
 
     Parameters
     ----------
@@ -104,23 +104,23 @@ def rotations(size: int, orientation: int, num_rotations: int, legacy: bool) -> 
     Returns
     -------
     Tensor
-        Share [R, cells of the square, weights] of each weight in each cell, row-major in the cells.
-        Weights are counted from the middle outwards, along each ring.
+        Contribution [R, cells of the square, weights] of each weight to each cell, row-major in the
+        cells. Weights are numbered from the centre outwards, along each ring.
     """
     width = kernel_width(size, orientation)
-    middle = width // 2
+    centre = width // 2
     rings = _ring_weights(size, orientation)
     count = 1 + max(weight for weights in rings for weight in weights if weight is not None)
     shares = torch.zeros(num_rotations, width, width, count, dtype=torch.float64)
     for rotation in range(num_rotations):
         for radius, weights in enumerate(rings):
             steps, rest = divmod(rotation * len(weights), num_rotations)
-            beyond = rest / num_rotations  # of the way to the next cell
-            for place, (a, b) in enumerate(ring(radius)):
-                for behind, share in ((steps, 1 - beyond), (steps + 1, beyond)):
-                    weight = weights[(place - behind) % len(weights)]
+            fraction = rest / num_rotations  # of the distance to the next cell
+            for position, (a, b) in enumerate(ring(radius)):
+                for shift, share in ((steps, 1 - fraction), (steps + 1, fraction)):
+                    weight = weights[(position - shift) % len(weights)]
                     if weight is not None:
-                        shares[rotation, a + middle, b + middle, weight] += share
+                        shares[rotation, a + centre, b + centre, weight] += share
     if legacy and (size, orientation) == (2, 0):
         (a, b), (a_before, b_before) = ring(1)[4], ring(1)[3]
         shares[:, a + 1, b + 1] = shares[:, a_before + 1, b_before + 1]
@@ -128,13 +128,13 @@ def rotations(size: int, orientation: int, num_rotations: int, legacy: bool) -> 
 
 
 def _ring_weights(size: int, orientation: int) -> list[list[int | None]]:
-    """Number of the weight at each place of each ring, None where tips leave a gap."""
+    """Number of the weight at each position of each ring, None between tips."""
     rings: list[list[int | None]] = []
     count = 0
     for radius in range(size + (orientation > 0)):
         weights: list[int | None] = []
-        for place in range(max(1, 6 * radius)):
-            has_weight = radius < size or place % size == orientation
+        for position in range(max(1, 6 * radius)):
+            has_weight = radius < size or position % size == orientation
             weights.append(count if has_weight else None)
             count += has_weight
         rings.append(weights)
@@ -142,7 +142,7 @@ def _ring_weights(size: int, orientation: int) -> list[list[int | None]]:
 
 
 def rotated_kernel(shares: Tensor, spatial: Tensor, in_out: Tensor) -> Tensor:
-    """Kernels of all rotations side by side.
+    """Kernels of all rotations, stacked along the output channels.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What goes into a network and what comes out: the only types that models and losses share.
+"""Input and output types of networks: the only types that models and losses share.
 
 A model named by a config is any callable ``model(spec, **model_kwargs) -> Network``.
 """
@@ -17,10 +17,13 @@ from torch import Tensor
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.transform import TransformationModel
 
+Hits = HitBatch
+"""Older name, for users' own networks."""
+
 
 @dataclass(frozen=True)
 class LabelKeys:
-    """Names of the labels that networks and losses treat in a special way (None: there is none).
+    """Names of the labels with a special meaning for networks and losses (None: not set).
 
     Attributes
     ----------
@@ -29,7 +32,7 @@ class LabelKeys:
     pid
         The classification labels (`label_pid_keys`).
     particle
-        Labels by the part they have in the reconstructed particle (`label_particle_keys`).
+        Labels by the property of the reconstructed particle they hold (`label_particle_keys`).
     """
 
     zenith: str | None = None
@@ -51,14 +54,14 @@ class LabelKeys:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """All that a network must know about the data it will see.
+    """Properties of the data that a network needs.
 
     Attributes
     ----------
     transformation
-        Names of labels and features' flags, and the moments to transform with.
+        The transformation model: names of labels, flags and moments.
     dom_init_values
-        What an unlisted bin holds [F] (`DOM_init_values`), untransformed.
+        Values [F] of bins that are not listed in the file (`DOM_init_values`), untransformed.
     label_keys
         Names of special labels.
     """
@@ -80,7 +83,7 @@ class NetworkSpec:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says of B events; all tensors [B, L].
+    """Prediction of a network for B events; all tensors [B, L].
 
     Attributes
     ----------
@@ -89,7 +92,7 @@ class Prediction:
     labels, uncertainty
         The same in physical units; for labels with logarithm the uncertainty is that of ln(1 + x).
     logits
-        For classification labels the value before the sigmoid, 0 for all other labels.
+        Input of the sigmoid for classification labels, 0 for all other labels.
     """
 
     labels_trafo: Tensor
@@ -100,7 +103,7 @@ class Prediction:
 
 
 class Network(Protocol):
-    """What training and inference ask of a `torch.nn.Module`."""
+    """The part of a `torch.nn.Module` that training and inference use."""
 
     def __call__(self, hits: HitBatch) -> Prediction:
         """Predict labels and uncertainties of a batch of events."""
@@ -109,10 +112,10 @@ class Network(Protocol):
         """Trainable parameters by the names that `vars` of an optimizer may use (`pred`, `unc`)."""
 
     def train(self, mode: bool = True) -> Any:
-        """Switch dropout and batch statistics on (see `torch.nn.Module`)."""
+        """Switch to training mode: dropout and batch statistics (see `torch.nn.Module`)."""
 
     def eval(self) -> Any:
-        """Switch them off."""
+        """Switch to inference mode."""
 
     def to(self, device: torch.device) -> Any:
         """Move all parameters and buffers."""
@@ -121,20 +124,20 @@ class Network(Protocol):
         """All parameters by name."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Parameters and buffers to be saved, by name."""
+        """Parameters and persistent buffers, by name."""
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
-        """Take over what `state_dict` gave."""
+        """Load parameters and buffers from the result of `state_dict`."""
 
 
 @runtime_checkable
 class TruncatingNetwork(Protocol):
-    """A network that reads at most so many hits of an event, and counts.
+    """A network that reads a limited number of hits per event, and counts the truncated ones.
 
     Attributes
     ----------
-    num_hits_read, num_hits_cut
-        How many hits it has read so far, and how many it has left out.
+    num_hits_read, num_hits_truncated
+        Number of hits that it has read so far, and of those dropped by truncation.
     """
 
     num_hits_read: int
@@ -142,7 +145,7 @@ class TruncatingNetwork(Protocol):
 
 
 def share_of_hits_truncated(network: object) -> float | None:
-    """Share of the hits of all events so far that a network did not read; None: it reads all."""
+    """Fraction of the hits so far that a network dropped by truncation; None: it reads all."""
     if not isinstance(network, TruncatingNetwork):
         return None
     num_hits = network.num_hits_read + network.num_hits_truncated

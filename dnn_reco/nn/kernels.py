@@ -1,9 +1,9 @@
 """Convolutions with their weights: plain, hexagonal, rotated, and locally connected.
 
-Each takes [B, x, y(, z), channels in] and gives [B, channels out, x, y(, z)]: the convolution
-divided by the square root of the number of inputs n, plus bias, divided by √2. All weights and
-biases start from a normal distribution of width 1 cut at two standard deviations; dividing by √n
-and √2 at run time, not in the weights, keeps the outputs at the scale of the inputs.
+Each maps [B, x, y(, z), channels in] to [B, channels out, x, y(, z)]: the convolution divided by
+the square root of the number of inputs n, plus bias, divided by √2. All weights and biases are
+initialised from a normal distribution of width 1 truncated at two standard deviations; dividing by
+√n and √2 at run time, not in the weights, keeps the outputs at the scale of the inputs.
 """
 
 import math
@@ -35,16 +35,16 @@ _HALF = math.sqrt(0.5)
 
 @dataclass(frozen=True)
 class LayerInput:
-    """What a layer must know of its place in the network.
+    """The input of a layer, and how its weights are initialised.
 
     Attributes
     ----------
     where
         Settings block and number of the layer, for messages.
     channels, shape
-        Channels and lengths of the spatial axes of the input.
+        Number of channels and lengths of the spatial axes of the input.
     generator, dtype
-        Where initial weights come from, and their type.
+        Random number generator and data type of the initial weights.
     """
 
     where: str
@@ -54,26 +54,26 @@ class LayerInput:
     dtype: torch.dtype
 
     def weights(self, shape: Sequence[int], std: float = 1.0) -> nn.Parameter:
-        """Initial weights."""
+        """Initial weights of a shape, from a normal distribution of width `std`."""
         return initial_weights(shape, self.generator, self.dtype, std)
 
 
 class Convolution(nn.Module):
-    """What all of them share: strides, dilation, padding, and the shape of the output.
+    """Base of all convolutions: strides, dilation, padding, and the shape of the output.
 
     Parameters
     ----------
     settings
-        What the layer does.
+        Settings of the layer.
     given
-        Its place in the network.
+        Shape of its input, and how it is initialised.
     kernel
         Lengths of the kernel along the spatial axes.
 
     Raises
     ------
     ModelError
-        If nothing is left of the input.
+        If the output would be empty.
     """
 
     def __init__(self, settings: ConvSettings, given: LayerInput, kernel: Sequence[int]) -> None:
@@ -97,16 +97,16 @@ class Convolution(nn.Module):
 
 
 def check_not_empty(shape: Sequence[int], given: LayerInput) -> None:
-    """Refuse layers whose output is empty."""
+    """Raise ModelError if the output of a layer is empty."""
     if min(shape) < 1:
         raise ModelError(
-            f"{given.where}: nothing is left of its input of shape {list(given.shape)}: use "
-            f"padding 'SAME' or a smaller kernel or window."
+            f"{given.where}: its output is empty, since its input has the shape "
+            f"{list(given.shape)}: use padding 'SAME' or a smaller kernel or window."
         )
 
 
 class PlainConvolution(Convolution):
-    """A kernel [x, y(, z)] that moves over the input."""
+    """A convolution with a kernel [x, y(, z)]."""
 
     def __init__(self, settings: ConvSettings, given: LayerInput) -> None:
         kernel = settings.filter_size
@@ -121,14 +121,14 @@ class PlainConvolution(Convolution):
 
 
 class HexagonalConvolution(Convolution):
-    """A hexagonal kernel that moves over the main array; children make it from their weights.
+    """A convolution of the main array with a hexagonal kernel, which subclasses define.
 
-    With `zero_out`, cells where no string stands get no more than the bias.
+    With `zero_out`, the output of cells without a string is the bias alone.
 
     Raises
     ------
     ModelError
-        If it is not known in which cells strings stand.
+        If `zero_out` is set for a grid whose strings are not known.
     """
 
     _no_string: Tensor | None
@@ -137,15 +137,15 @@ class HexagonalConvolution(Convolution):
         size, orientation, length = settings.filter_size
         self._width = kernel_width(size, orientation)
         super().__init__(settings, given, (self._width, self._width, length))
-        # The reference counts the cells plus (not times) the length along z, and leaves out tips;
-        # kept, since it sets the scale of what trained weights mean.
+        # The reference counts the cells plus (not times) the length along z, and ignores tips;
+        # kept, since imported weights have this scale.
         self._scale = _HALF / math.sqrt((len(flat_cells(size, 0)) + length) * given.channels)
         mask = _cells_without_string(self.output_shape[:2], given) if settings.zero_out else None
         self.register_buffer("_no_string", mask, persistent=False)
 
     @abstractmethod
     def _kernel(self) -> Tensor:
-        """The kernel [a, b, z, channels in, channels out], not yet scaled."""
+        """The unscaled kernel [a, b, z, channels in, channels out]."""
 
     bias: nn.Parameter
 
@@ -176,9 +176,9 @@ class FixedHexagon(HexagonalConvolution):
 
 
 class RotatedHexagon(HexagonalConvolution):
-    """A hexagonal kernel in several rotations: each has output channels of its own.
+    """A hexagonal kernel in several rotations, each with separate output channels.
 
-    All share their weights in space [weights, z] (see :func:`dnn_reco.nn.hexconv.rotations`), which
+    All share their spatial weights [weights, z] (see :func:`dnn_reco.nn.hexconv.rotations`), which
     are multiplied by weights from channel to channel [rotations, channels in, out].
     """
 
@@ -199,7 +199,7 @@ class RotatedHexagon(HexagonalConvolution):
 
 
 class LocalConvolution(Convolution):
-    """A kernel and a bias of its own at each position, [positions, inputs, channels out]."""
+    """A locally connected layer: a separate kernel [inputs, channels out] for each position."""
 
     def __init__(self, settings: ConvSettings, given: LayerInput) -> None:
         kernel = settings.filter_size
@@ -240,7 +240,7 @@ def make_convolution(settings: ConvSettings, given: LayerInput) -> Convolution:
 def _cells_without_string(shape: Sequence[int], given: LayerInput) -> Tensor:
     """Mask [a, b, 1] of the cells without a string.
 
-    On the full grid they are known. A smaller square grid with a middle is taken for a hexagon.
+    On the full grid they are known. On a smaller square grid of odd size they form a hexagon.
     """
     has_string = torch.zeros(*shape, 1, dtype=torch.bool)
     if tuple(shape) == MAIN_SHAPE[:2]:

@@ -20,11 +20,11 @@ _DIRECTION_KEYS = {
 
 
 class LabelHead(nn.Module):
-    """Turn raw predictions into consistent labels.
+    """Derive consistent labels from raw predictions.
 
     Direction vectors are limited and normalised, zenith and azimuth computed from them, and
-    classification labels squeezed into 0 … 1 by a sigmoid, all in physical units. Other labels
-    stay exactly as the network gave them.
+    classification labels mapped to 0 … 1 by a sigmoid, all in physical units. Other labels are the
+    raw predictions, unchanged.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ class LabelHead(nn.Module):
     Raises
     ------
     ModelError
-        If direction vectors are to be treated but a direction label is missing, or if a label
-        looks like a classification (`p_…`) but is not named as one.
+        If direction vectors are limited or normalised but a direction label is missing, or a label
+        is named like a classification (`p_…`) but is not among `label_pid_keys`.
     """
 
     _classes: Tensor
@@ -81,7 +81,7 @@ class LabelHead(nn.Module):
 
 
 def _direction_indices(names: Sequence[str], keys: LabelKeys) -> list[int]:
-    """Where direction x, y, z, zenith and azimuth are among the labels."""
+    """Columns of direction x, y, z, zenith and azimuth among the labels."""
     indices = []
     for field, key in _DIRECTION_KEYS.items():
         name = getattr(keys, field)
@@ -96,7 +96,7 @@ def _direction_indices(names: Sequence[str], keys: LabelKeys) -> list[int]:
 
 
 def check_classes(names: Sequence[str], keys: LabelKeys) -> None:
-    """Refuse labels that look like classifications (`p_…`) but are not named as such.
+    """Check that labels named like classifications (`p_…`) are among `label_pid_keys`.
 
     Raises
     ------
@@ -106,6 +106,6 @@ def check_classes(names: Sequence[str], keys: LabelKeys) -> None:
     missing = [name for name in names if name.startswith("p_") and name not in keys.pid]
     if missing:
         raise ModelError(
-            f"The labels {missing} begin with 'p_' as classification labels do, but "
+            f"the labels {missing} begin with 'p_' as classification labels do, but "
             f"'label_pid_keys' does not list them. Add them there, or rename them."
         )

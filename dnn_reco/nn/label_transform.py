@@ -1,7 +1,7 @@
 """The transformation of labels and their uncertainties, on the device.
 
-All of it is computed in float64 and given back in the type of the input, as labels with logarithm
-span many orders of magnitude.
+It is computed in float64 and returned in the type of the input, as labels with logarithm span many
+orders of magnitude.
 """
 
 import math
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dnn_reco.transform import TransformationModel
 
 _MAX_EXPONENT = 60.0
-# The logarithm ends at -1; labels at or below count as just above.
+# The logarithm diverges at -1; labels at or below are clamped to just above.
 _MIN_LOG_ARGUMENT = -1 + 1e-6
 
 
@@ -71,3 +71,20 @@ class LabelTransform(nn.Module):
         is_azimuth = [azimuth_key is not None and azimuth_key in name for name in label_names]
         mask = torch.tensor(is_azimuth, device=self._scale.device)
         return torch.where(mask, 2 * math.pi / self._scale, torch.inf)
+
+
+def residual_trafo(prediction_trafo: Tensor, truth_trafo: Tensor, period: Tensor) -> Tensor:
+    """Predicted minus true labels in the transformed space, [B, L].
+
+    Parameters
+    ----------
+    prediction_trafo, truth_trafo
+        Transformed labels [B, L].
+    period
+        Period of each label in transformed units [L], inf where there is none. Residuals beyond
+        half a period are brought to the other side by one period.
+    """
+    residual = prediction_trafo - truth_trafo
+    period = period.to(residual.dtype)
+    periodic = torch.where(residual.abs() > period / 2, period, 0)
+    return residual - torch.copysign(periodic, residual)

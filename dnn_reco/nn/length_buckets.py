@@ -1,9 +1,9 @@
-"""Where the tokens of a batch lie, so that attention wastes little on padding.
+"""Length bucketing of the tokens of a batch, so that attention wastes little on padding.
 
-Events are sorted by their number of tokens and cut into groups of similar length. All groups lie
-behind one another in one tensor [rows, width]: what acts on single tokens takes it as it is, and
-attention takes each group [events, length, width] by itself, padded only to its own longest event.
-The first token of each event is the one that sums it up; those of its hits follow.
+Events are sorted by their number of tokens and divided into buckets of similar length. All buckets
+are concatenated in one tensor [rows, width]: operations on single tokens use it directly, and
+attention handles each bucket [events, length, width] separately, padded to its longest event. The
+first token of each event is its summary token; the tokens of its hits follow.
 """
 
 from collections.abc import Sequence
@@ -12,22 +12,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# An event joins the group of a longer one if it is at least so many times as long. On a GPU, where
-# each group costs as much to start as to compute, groups are fewer.
+# An event joins the bucket of a longer one if it has at least this fraction of its length. On a
+# GPU, where launching the kernels of a bucket costs as much as computing them, buckets are fewer.
 _SHARE_OF_LONGEST = {"cpu": 0.8}
 _SHARE_ON_ACCELERATOR = 0.5
 
 
 @dataclass(frozen=True)
 class LengthBucket:
-    """Events that attention takes together.
+    """Events of similar length, padded to the longest.
 
     Attributes
     ----------
     num_events, length
         Number of events G, and of tokens N of the longest.
     bias
-        What is added to the logits of attention [G, 1, 1, N]: 0 for tokens, -inf for padding; None
+        What is added to the attention logits [G, 1, 1, N]: 0 for tokens, -inf for padding; None
         where there is no padding.
     """
 
@@ -37,7 +37,7 @@ class LengthBucket:
 
     @property
     def num_rows(self) -> int:
-        """Rows of the tensor of all tokens that this group takes."""
+        """Number of rows of this bucket, padding included."""
         return self.num_events * self.length
 
 
@@ -47,17 +47,17 @@ class TokenLayout:
 
     Attributes
     ----------
-    groups
-        The groups, longest events first.
+    buckets
+        The buckets, longest events first.
     order
-        The events in the order of the groups [B].
+        The events in the order of the buckets [B].
     summary
-        Row of the first token of each event [B], in the order of the batch.
+        Row of the summary token of each event [B], in the order of the batch.
     hits
         Row of the token of each hit [k].
     """
 
-    groups: tuple[LengthBucket, ...]
+    buckets: tuple[LengthBucket, ...]
     order: Tensor
     summary: Tensor
     hits: Tensor
@@ -65,18 +65,18 @@ class TokenLayout:
     @property
     def num_rows(self) -> int:
         """Number of rows, padding included."""
-        return sum(group.num_rows for group in self.groups)
+        return sum(self.sizes)
 
     @property
     def sizes(self) -> list[int]:
-        """Rows of each group."""
-        return [group.num_rows for group in self.groups]
+        """Number of rows of each bucket, padding included."""
+        return [bucket.num_rows for bucket in self.buckets]
 
 
 def bucket_by_length(
     event: Tensor, num_events: int, dtype: torch.dtype, share_of_longest: float | None = None
 ) -> TokenLayout:
-    """Find a place for all tokens of a batch.
+    """Assign the tokens of a batch to buckets and rows.
 
     Parameters
     ----------
@@ -87,8 +87,8 @@ def bucket_by_length(
     dtype
         Type of the tokens.
     share_of_longest
-        How long the events of a group are at least, in terms of the longest. None: what suits the
-        device.
+        Minimum length of the events of a bucket, as a fraction of its longest event. None: the
+        default of the device.
     """
     if share_of_longest is None:
         share_of_longest = _SHARE_OF_LONGEST.get(event.device.type, _SHARE_ON_ACCELERATOR)
@@ -96,22 +96,22 @@ def bucket_by_length(
     lengths, order = (counts + 1).sort(descending=True, stable=True)
     on_host = lengths.tolist()
     ends = _bucket_ends(on_host, share_of_longest)
-    groups, first_rows, row = [], [], 0
+    buckets, first_rows, row = [], [], 0
     for start, end in zip([0, *ends], ends, strict=False):
-        group = _bucket(lengths[start:end], on_host[start], on_host[end - 1], dtype)
-        steps = torch.arange(group.num_events, device=event.device) * group.length
+        bucket = _bucket(lengths[start:end], on_host[start], on_host[end - 1], dtype)
+        steps = torch.arange(bucket.num_events, device=event.device) * bucket.length
         first_rows.append(row + steps)
-        groups.append(group)
-        row += group.num_rows
+        buckets.append(bucket)
+        row += bucket.num_rows
     summary = torch.empty_like(counts)
     summary[order] = torch.cat(first_rows) if first_rows else order
     first_hit = counts.cumsum(0) - counts
     within = torch.arange(len(event), device=event.device) - first_hit[event]
-    return TokenLayout(tuple(groups), order, summary, summary[event] + 1 + within)
+    return TokenLayout(tuple(buckets), order, summary, summary[event] + 1 + within)
 
 
 def _bucket_ends(lengths: Sequence[int], share_of_longest: float) -> list[int]:
-    """Where each group ends, in lengths that descend."""
+    """End of each bucket in descending lengths."""
     ends: list[int] = []
     longest = 0
     for i, length in enumerate(lengths):

@@ -1,4 +1,4 @@
-"""SAME padding: as much padding as makes the output ceil(input / stride) long."""
+"""SAME padding, with which the output has the length ceil(input / stride)."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ def output_length(length: int, kernel: int, stride: int, dilation: int, padding:
 def pad_widths(
     length: int, kernel: int, stride: int, dilation: int, padding: str
 ) -> tuple[int, int]:
-    """Cells to add (before, after) along one axis; an odd one goes to the end."""
+    """Number of cells to add (before, after) along one axis; an odd one is added at the end."""
     if padding == "VALID":
         return 0, 0
     outputs = math.ceil(length / stride)
@@ -23,8 +23,8 @@ def pad_widths(
 
 
 def pad_argument(widths: Sequence[tuple[int, int]]) -> list[int]:
-    """What `torch.nn.functional.pad` wants for (before, after) of each spatial axis.
+    """The argument of `torch.nn.functional.pad` for (before, after) of each spatial axis.
 
-    Its list begins with the last axis, here that of the channels.
+    It begins with the last axis, here that of the channels.
     """
     return [0, 0, *(width for before_after in reversed(widths) for width in before_after)]

@@ -36,7 +36,7 @@ class Pooling(nn.Module):
         self.output_shape = tuple(output_length(n, k, s, 1, settings.padding) for n, k, s in axes)
         self._pad = pad_argument(widths)
         self._padded = any(self._pad)
-        # one over the number of cells that count, for each output
+        # one over the number of cells inside the input, for each output
         inside = functional.pad(torch.ones(1, *shape, 1, dtype=dtype), self._pad)
         weight = (
             self._sum(inside).reciprocal()
@@ -78,7 +78,7 @@ class Pooling(nn.Module):
 def _sum_tiles(x: Tensor, window: Sequence[int]) -> Tensor:
     """Sum over windows that tile the input, one axis at a time.
 
-    Much faster on CPUs than the pooling of PyTorch.
+    Much faster on CPUs than PyTorch's pooling.
     """
     for axis, length in enumerate(window, start=1):
         if length > 1:

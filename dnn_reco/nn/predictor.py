@@ -1,4 +1,4 @@
-"""How a network computes: with how many digits, and whether it is compiled."""
+"""How a network computes: precision (float32, TF32, bfloat16) and compilation."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ Predictor: TypeAlias = Callable[[HitBatch], Prediction]
 
 @runtime_checkable
 class GridNetwork(Protocol):
-    """A network that places hits on a grid first: what follows has the same shape in each batch."""
+    """A network that first fills a grid from hits: all that follows has the same static shape."""
 
     def __call__(self, hits: HitBatch) -> Prediction:
         """Predict labels and uncertainties of a batch of events."""
 
     def place_on_grid(self, hits: HitBatch) -> tuple[Tensor, ...]:
-        """Inputs of all cells."""
+        """Input tensors of the grid."""
 
     def read_grid(self, *grids: Tensor) -> Prediction:
-        """Predict from what :meth:`place_on_grid` gives."""
+        """Predict from the result of :meth:`place_on_grid`."""
 
 
 def predictor(network: Network, in_bfloat16: bool = False, compiled: bool = False) -> Predictor:
-    """The network as it shall compute in training; its weights and its mode stay its own.
+    """The forward pass of a network in training; weights and mode remain those of the network.
 
     Parameters
     ----------
     network
         The network, on its device.
     in_bfloat16
-        Multiply matrices and convolve with numbers of 8 binary digits (bfloat16), while weights and
-        what is added up keep theirs.
+        Autocast matrix products and convolutions to bfloat16; weights and accumulation stay in
+        float32.
     compiled
-        Let `torch.compile` translate all that follows the grid, where gradients are wanted; on GPUs
-        it is recorded and played as a whole (CUDA graphs).
+        Compile all that follows the grid with `torch.compile`, for passes with gradients; on GPUs
+        with CUDA graphs.
     """
     predict = _compiled(network) if compiled and isinstance(network, GridNetwork) else network
     return _in_bfloat16(predict) if in_bfloat16 else predict
 
 
 def autocast_disabled(device: torch.device) -> AbstractContextManager[object]:
-    """While this lasts, bfloat16 is not used: for last layers, whose digits are those of labels."""
+    """A context without autocast: for last layers, whose precision is that of the labels."""
     return torch.autocast(device.type, enabled=False)
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Whether GPUs may multiply matrices of float32 with 11 binary digits, which is faster."""
+    """Set whether GPUs may use TF32 (11 bits of mantissa) for float32 products, which is faster."""
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
 
@@ -71,11 +71,13 @@ def _compiled(network: GridNetwork) -> Predictor:
     read_grid = torch.compile(network.read_grid, mode="reduce-overhead", dynamic=False)
 
     def predict(hits: HitBatch) -> Prediction:
-        if not torch.is_grad_enabled():  # validation: batches of all sizes, each a translation
+        if not torch.is_grad_enabled():  # validation: each batch size would be compiled
             return network(hits)
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        said = read_grid(*network.place_on_grid(hits))
-        # what a CUDA graph gives is written over when it is played again
-        return Prediction(*(getattr(said, field.name).clone() for field in fields(said)))
+        prediction = read_grid(*network.place_on_grid(hits))
+        # outputs of a CUDA graph are overwritten when it is replayed
+        return Prediction(
+            *(getattr(prediction, field.name).clone() for field in fields(prediction))
+        )
 
     return predict

@@ -1,8 +1,7 @@
-"""What layers must know of a batch that is shared out over several processes.
+"""Batches that are sharded over several processes (data parallelism).
 
-Each process (rank) sees some events of a batch. Where an output depends on the whole batch, layers
-must not notice: batch normalisation takes its statistics over all events, and dropout drops the
-same values as if one process saw them all.
+Each process (rank) computes some events of a batch, with the same result as a single process: batch
+normalisation takes its statistics over all events, and dropout drops the same values.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,16 +14,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class BatchShard:
-    """The batch of which this process sees a part.
+    """The part of a batch that this process computes.
 
     Attributes
     ----------
     num_events
-        Number of events in all parts.
+        Number of events of the whole batch.
     first
-        Number in the batch of the first event of this part.
-    add_up
-        Sum of a tensor over all processes, through which gradients flow.
+        Index in the batch of the first event of this shard.
+    all_reduce_sum
+        Sum of a tensor over all processes, differentiable.
     """
 
     num_events: int
@@ -32,32 +31,32 @@ class BatchShard:
     all_reduce_sum: Callable[[Tensor], Tensor]
 
 
-# of this process; a ContextVar would be one that torch.compile cannot look into
-_whole: BatchShard | None = None
+# of this process; torch.compile cannot trace a ContextVar
+_shard: BatchShard | None = None
 
 
 @contextmanager
-def batch_shard(whole: BatchShard | None) -> Iterator[None]:
-    """While this lasts, networks take what they see for a part of `whole`; None: for all of it."""
-    global _whole
-    before, _whole = _whole, whole
+def batch_shard(shard: BatchShard | None) -> Iterator[None]:
+    """A context in which layers treat their batches as this shard; None: as whole batches."""
+    global _shard
+    before, _shard = _shard, shard
     try:
         yield
     finally:
-        _whole = before
+        _shard = before
 
 
 def shard_start() -> int:
-    """Number in the whole batch of the first event that is seen here."""
-    return 0 if _whole is None else _whole.first
+    """Index in the whole batch of the first event of this process."""
+    return 0 if _shard is None else _shard.first
 
 
 def keep_mask(x: Tensor, keep_prob: float) -> Tensor:
-    """Which values dropout keeps: 1 / keep_prob or 0, in the shape [B, …] and type of x."""
-    whole = _whole
-    shape = x.shape if whole is None else (whole.num_events, *x.shape[1:])
+    """Dropout mask: 1 / keep_prob for kept values, else 0, in the shape [B, …] and type of x."""
+    shard = _shard
+    shape = x.shape if shard is None else (shard.num_events, *x.shape[1:])
     mask = torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(keep_prob)
-    part = mask if whole is None else mask[whole.first : whole.first + len(x)]
+    part = mask if shard is None else mask[shard.first : shard.first + len(x)]
     return part.mul_(1 / keep_prob)
 
 
@@ -67,10 +66,10 @@ def dropout(x: Tensor, drop_prob: float) -> Tensor:
 
 
 def mean_and_variance(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and (biased) variance over events of x [B, …]."""
-    whole = _whole
-    if whole is None:
+    """Mean and (biased) variance over the events of the whole batch, of x [B, …]."""
+    shard = _shard
+    if shard is None:
         variance, mean = torch.var_mean(x, dim=0, correction=0)
         return mean, variance
-    mean = whole.all_reduce_sum(x.sum(dim=0)) / whole.num_events
-    return mean, whole.all_reduce_sum((x - mean).square().sum(dim=0)) / whole.num_events
+    mean = shard.all_reduce_sum(x.sum(dim=0)) / shard.num_events
+    return mean, shard.all_reduce_sum((x - mean).square().sum(dim=0)) / shard.num_events

@@ -1,45 +1,51 @@
-"""What a transformer is told of each hit DOM, and of the event as a whole.
+"""Inputs of a transformer: features of each hit DOM, and of each event.
 
-Times and positions are given relative to the middle of the event's light as well: there the event
-began, or passed, and what matters are differences to it. All numbers are of order 1. The moments of
-the transformation model are not used: they are over all DOMs, of which most see nothing.
+Times and positions are also given relative to their charge-weighted mean, since differences within
+the event matter most. All numbers are of order 1. The moments of the transformation model are not
+used: they are over all DOMs, most of which have no hit.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dnn_reco.data.features import SPEED_OF_FIRST_LIGHT
+from dnn_reco.config.value_types import Allowed, WholeNumber
 from dnn_reco.data.hit_batch import HitBatch
+from dnn_reco.detector.constants import SPEED_OF_FIRST_LIGHT
 from dnn_reco.detector.geometry import NUM_DOMS, NUM_DOMS_PER_STRING, dom_positions, string_and_om
 from dnn_reco.detector.grid import NUM_MAIN_STRINGS
 from dnn_reco.errors import ModelError
-from dnn_reco.nn.direction import turn_about_z
+from dnn_reco.nn.direction import rotate_about_z
 
 _LENGTH = 500.0  # [m], half the height of the detector
 _LONGEST_WAVE = 2000.0  # [m]
-_AXIS_STRING = 36  # about which the hexagonal grid is turned into itself by 60°
-AUTO = "auto"
+_AXIS_STRING = 36  # about which the hexagonal grid is mapped to itself by rotations of 60°
+AUTO: Literal["auto"] = "auto"
+Features = Annotated[
+    Sequence[WholeNumber] | Literal["auto"],
+    Allowed("auto, or a list of input features, from 0"),
+]
 
 
 @dataclass(frozen=True)
 class FeatureRoles:
-    """Which input features of a DOM mean what.
+    """The roles of the input features of a DOM.
 
     Attributes
     ----------
     time
         The feature that holds the time of the first pulse [ns]; None if there is none.
     late_times
-        Features that hold later times [ns] on the same clock.
+        Features that hold later times [ns], relative to the same time offset.
     charges
         Features whose sum is the charge of the DOM [PE].
     parts_of_charge
-        Features that hold a part of this charge once more.
+        Features that hold a part of this charge again.
     """
 
     time: int | None
@@ -61,11 +67,11 @@ class FeatureRoles:
     def of(
         cls,
         num_bins: int,
-        time: int | str | None,
-        late_times: Sequence[int] | str,
-        charges: Sequence[int] | str,
+        time: int | Literal["auto"] | None,
+        late_times: Features,
+        charges: Features,
     ) -> "FeatureRoles":
-        """What a config says; `auto`: what goes with the number of features.
+        """The roles of a config; `auto`: those of the known format with this number of features.
 
         Raises
         ------
@@ -73,7 +79,7 @@ class FeatureRoles:
             If there is no such feature.
         """
         known = _KNOWN_FORMATS.get(num_bins, FeatureRoles(None, (), tuple(range(num_bins))))
-        first = known.time if time == AUTO else time
+        first = known.time if isinstance(time, str) else time
         if first is not None:
             first = _feature("time_feature", first, num_bins)
         late = _features("late_time_features", late_times, known.late_times, num_bins)
@@ -84,60 +90,58 @@ class FeatureRoles:
         return replace(roles, charges=summed, parts_of_charge=tuple(parts))
 
     def charge(self, features: Tensor) -> Tensor:
-        """Charge of each hit [k] in PE, not below 0; 1 where no feature holds it."""
+        """Charge of each hit [k] in PE, at least 0; 1 if no feature holds it."""
         if not self.charges:
             return torch.ones_like(features[:, 0])
         return features[:, list(self.charges)].sum(dim=1).clamp(min=0)
 
 
-# What is known of the formats by their number of features (see `dnn_reco.data.features`).
+# Known formats by their number of features (see `dnn_reco.data.features`).
 _KNOWN_FORMATS = {
     9: FeatureRoles(time=3, late_times=(4, 5, 6, 7), charges=(0,), parts_of_charge=(1, 2)),
     3: FeatureRoles(time=1, late_times=(), charges=(0,)),
 }
 
 
-def _features(key: str, given: object, known: Sequence[int], num_bins: int) -> tuple[int, ...]:
-    if given == AUTO:
+def _features(
+    key: str, given: Sequence[int] | str, known: Sequence[int], num_bins: int
+) -> tuple[int, ...]:
+    if isinstance(given, str):
         return tuple(known)
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        raise ModelError(
-            f"model_kwargs.{key}: {given!r} is neither '{AUTO}' nor a list of input features."
-        )
     return tuple(_feature(key, each, num_bins) for each in given)
 
 
-def _feature(key: str, feature: object, num_bins: int) -> int:
-    if isinstance(feature, int) and not isinstance(feature, bool) and 0 <= feature < num_bins:
+def _feature(key: str, feature: int, num_bins: int) -> int:
+    if feature < num_bins:
         return feature
     raise ModelError(
-        f"model_kwargs.{key}: {feature!r} is none of the {num_bins} input features of a DOM, "
+        f"model_kwargs.{key}: there is no input feature {feature!r}; a DOM has {num_bins}, "
         f"0 … {num_bins - 1}."
     )
 
 
 @dataclass(frozen=True)
 class TokenInputs:
-    """What is known of hits and events.
+    """Inputs of the tokens of hits and events.
 
     Attributes
     ----------
     hits
-        Of each hit [k, `num_hit_inputs`].
+        Inputs of each hit [k, `num_hit_inputs`].
     events
-        Of each event as a whole [B, `num_event_inputs`]; 0 where there is no hit.
-    places
-        Position of each hit relative to the middle of the event's light, and time (0 if there is
-        none) times the speed of light in ice [k, 4], in m.
+        Inputs of each event [B, `num_event_inputs`]; 0 if it has no hit.
+    coordinates
+        Position of each hit, and time (0 if there is none) multiplied by the speed of light in ice,
+        relative to their charge-weighted mean in the event [k, 4], in m.
     """
 
     hits: Tensor
     events: Tensor
-    places: Tensor
+    coordinates: Tensor
 
 
 class HitInputs(nn.Module):
-    """Inputs of hits and events, as they are given to the network.
+    """Computes the inputs of hit tokens and summary tokens.
 
     Of a hit: its features as sign(x) ln(1 + |x|) (later times as differences to the first);
     position in the detector and relative to the charge-weighted mean position of the event's hits;
@@ -152,8 +156,8 @@ class HitInputs(nn.Module):
     ----------
     num_bins
         Number of input features F of a DOM.
-    meaning
-        Which of them mean what.
+    roles
+        Their roles.
     num_waves
         Number of wavelengths.
     dtype
@@ -185,26 +189,27 @@ class HitInputs(nn.Module):
         self.num_hit_inputs = num_bins + 8 + 10 * num_waves
         self.num_event_inputs = 2 + 4 + 10
 
-    def forward(self, hits: HitBatch, turn: Tensor | None = None) -> TokenInputs:
+    def forward(self, hits: HitBatch, rotation: Tensor | None = None) -> TokenInputs:
         """Inputs of all hits and events of a batch.
 
         Parameters
         ----------
         hits
             The hits.
-        turn
-            Angle [B] by which each event is turned about string 36, the middle of DeepCore.
+        rotation
+            Angle [B] in radian by which each event is rotated about string 36, the centre of
+            DeepCore.
         """
         features = hits.features.to(self._positions.dtype)
         position = self._positions[hits.dom]
-        if turn is not None:
-            apart = turn_about_z(position - self._axis, turn[hits.event])
-            position = self._axis + apart
+        if rotation is not None:
+            from_axis = rotate_about_z(position - self._axis, rotation[hits.event])
+            position = self._axis + from_axis
         charge = self.roles.charge(features)
         time = torch.zeros_like(charge) if self.roles.time is None else features[:, self.roles.time]
-        places = torch.cat([position, SPEED_OF_FIRST_LIGHT * time[:, None]], dim=1)
-        events, middle = self._of_events(hits, charge, places)
-        relative = places - middle[hits.event]
+        coordinates = torch.cat([position, SPEED_OF_FIRST_LIGHT * time[:, None]], dim=1)
+        events, centre = self._event_inputs(hits, charge, coordinates)
+        relative = coordinates - centre[hits.event]
         waves = torch.cat([relative, position[:, 2:]], dim=1)[:, :, None] * self._waves
         of_hits = torch.cat(
             [
@@ -220,14 +225,16 @@ class HitInputs(nn.Module):
         return TokenInputs(of_hits, events, relative)
 
     def _logarithms(self, features: Tensor, time: Tensor) -> Tensor:
-        """Features [k, F], the first time left out of place: it is among the waves."""
+        """Features [k, F] as ± ln(1 + |x|) / 4, times relative to the first (which becomes 0)."""
         shift = torch.zeros_like(features)
         shift[:, list(self.roles.times)] = time[:, None]
         values = features - shift
         return values.sign() * values.abs().log1p() / 4
 
-    def _of_events(self, hits: HitBatch, charge: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs of events, and the middle of the light of each [B, 4] in m."""
+    def _event_inputs(
+        self, hits: HitBatch, charge: Tensor, coordinates: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Inputs of events, and the charge-weighted mean coordinates of each [B, 4] in m."""
 
         def total(values: Tensor) -> Tensor:
             sums = values.new_zeros(hits.num_events, values.shape[1])
@@ -235,21 +242,21 @@ class HitInputs(nn.Module):
 
         weight = (charge + 1e-3)[:, None]
         sums = total(
-            torch.cat([weight, charge[:, None], torch.ones_like(weight), weight * places], 1)
+            torch.cat([weight, charge[:, None], torch.ones_like(weight), weight * coordinates], 1)
         )
         norm = sums[:, :1].clamp(min=1e-3)
-        middle = sums[:, 3:] / norm
-        apart = (places - middle[hits.event]) / _LENGTH
-        rows, columns = torch.triu_indices(4, 4, device=places.device)
-        covariance = total(weight * apart[:, rows] * apart[:, columns]) / norm
+        centre = sums[:, 3:] / norm
+        deviation = (coordinates - centre[hits.event]) / _LENGTH
+        rows, columns = torch.triu_indices(4, 4, device=coordinates.device)
+        covariance = total(weight * deviation[:, rows] * deviation[:, columns]) / norm
         root = covariance.sign() * (covariance.abs() + 1e-6).sqrt()
-        return torch.cat([sums[:, 1:3].log1p() / 4, middle / _LENGTH, root], dim=1), middle
+        return torch.cat([sums[:, 1:3].log1p() / 4, centre / _LENGTH, root], dim=1), centre
 
 
 def keep_highest_charge(hits: HitBatch, charge: Tensor, max_hits: int) -> HitBatch:
-    """The hits of each event, but at most so many: those of the highest charge.
+    """Truncate each event to the hits of the highest charge.
 
-    Of equal charges the DOM of the lower number counts as the brighter one.
+    Of equal charges the DOM with the lower index is preferred.
 
     Parameters
     ----------
@@ -258,14 +265,14 @@ def keep_highest_charge(hits: HitBatch, charge: Tensor, max_hits: int) -> HitBat
     charge
         Charge of each [k].
     max_hits
-        How many an event may have.
+        Maximum number of hits of an event.
     """
     counts = torch.bincount(hits.event, minlength=hits.num_events)
     if len(hits.event) == 0 or int(counts.max()) <= max_hits:
         return hits
     order = hits.dom.argsort(stable=True)
     order = order[charge[order].argsort(descending=True, stable=True)]
-    order = order[hits.event[order].argsort(stable=True)]  # by event, the brightest first
+    order = order[hits.event[order].argsort(stable=True)]  # by event, highest charge first
     rank = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[hits.event]
     kept = order[rank < max_hits].sort().values
     return HitBatch(hits.num_events, hits.event[kept], hits.dom[kept], hits.features[kept])

@@ -1,4 +1,4 @@
-"""Small things about weights: how they begin, taking them over, and matching channels."""
+"""Weights: initialisation, loading, and matching numbers of channels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,33 +14,33 @@ from dnn_reco.nn.interface import Network
 def initial_weights(
     shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype, std: float = 1.0
 ) -> nn.Parameter:
-    """Random weights from a normal distribution cut at two standard deviations."""
+    """Random weights from a normal distribution truncated at two standard deviations."""
     weights = torch.empty(*shape, dtype=dtype)
     nn.init.trunc_normal_(weights, std=std, a=-2 * std, b=2 * std, generator=generator)
     return nn.Parameter(weights)
 
 
 def residual_scales(channels: int, generator: torch.Generator, dtype: torch.dtype) -> nn.Parameter:
-    """Initial factors of what a layer adds to its input: small, to start from the identity."""
+    """Initial scales of a residual branch: small, so that the layer starts near the identity."""
     return initial_weights((channels,), generator, dtype, std=0.001)
 
 
 def load_weights(network: Network, weights: Mapping[str, Any]) -> None:
-    """Give a network the weights that another one of its kind had.
+    """Load the weights of a network with the same architecture.
 
     Raises
     ------
     ModelError
-        If they are those of another network; it names the first thing that differs.
+        If they belong to another architecture; it names the first difference.
     """
-    own = network.state_dict()
+    expected = network.state_dict()
     wrong = [
-        *(f"'{name}' is missing" for name in own if name not in weights),
-        *(f"'{name}' is no part of this network" for name in weights if name not in own),
+        *(f"'{name}' is missing" for name in expected if name not in weights),
+        *(f"'{name}' is not part of this network" for name in weights if name not in expected),
         *(
             f"'{name}' has the shape {tuple(weights[name].shape)}, in this network it is "
             f"{tuple(value.shape)}"
-            for name, value in own.items()
+            for name, value in expected.items()
             if name in weights and weights[name].shape != value.shape
         ),
     ]

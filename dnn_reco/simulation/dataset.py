@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dnn_reco.data.hdf5 import EVENT_ID, InputTables, count_events, write_input_tables
+from dnn_reco.data.file_events import EVENT_ID
+from dnn_reco.data.hdf5 import InputTables, count_events, write_input_tables
 from dnn_reco.data.pulses import Pulses, join
 from dnn_reco.detector.geometry import string_and_om
 from dnn_reco.errors import ConfigError, DataError
@@ -21,6 +23,9 @@ from dnn_reco.simulation.response import ResponseSettings, detect
 from dnn_reco.simulation.settings import SimulationSettings
 from dnn_reco.simulation.truth import SimulationTruth, simulate_particles
 
+LABEL_TABLE = "LabelsDeepLearning"
+"""Name of the table of labels."""
+
 Layout = Literal["flat", "tutorial"]
 
 FILES_PER_FOLDER = 1000
@@ -30,7 +35,7 @@ _VALIDATION_SHARE = 100  # one file in so many
 
 # Events to generate at once: enough for vectors to pay, few enough for little memory.
 _BLOCK = 100
-# A block in which no event triggers tells nothing; so many in a row tell that none ever will.
+# One block without a trigger is chance; that many in a row mean that no event ever triggers.
 _PATIENCE = 50
 
 
@@ -95,19 +100,40 @@ def _files(folder: Path, first: int, num_events: int, events_per_file: int) -> l
     ]
 
 
-def write_file(
-    settings: SimulationSettings, file: PlannedFile, report: Callable[[int], None] | None = None
-) -> None:
-    """Simulate the events of a file and write it; it appears when it is complete.
+@dataclass(frozen=True)
+class SimulatedEvents:
+    """Simulated events that triggered the detector.
+
+    Attributes
+    ----------
+    pulses
+        Pulses of the n events.
+    labels
+        Values [n] by name: see `dnn_reco.simulation.labels.labels`.
+    """
+
+    pulses: Pulses
+    labels: dict[str, NDArray[np.float64]]
+
+
+def simulate(
+    settings: SimulationSettings,
+    num_events: int,
+    number: int = 0,
+    report: Callable[[int], None] | None = None,
+) -> SimulatedEvents:
+    """Simulate events, a function of the settings and `number`, which is that of a file.
 
     Parameters
     ----------
     settings
         What to simulate.
-    file
-        Which file.
+    num_events
+        Number of events n, at least 1.
+    number
+        Number of the file that they are written to.
     report
-        Told the number of events after each block of them.
+        Called with the number of events after each block of them.
 
     Raises
     ------
@@ -115,29 +141,40 @@ def write_file(
         If next to no event triggers the detector.
     """
     truths, parts = [], []
-    for truth, pulses in _triggered(settings, file, report):
+    for truth, pulses in _triggered(settings, num_events, number, report):
         truths.append(labels(truth))
         parts.append(pulses)
-    pulses = join(parts).first(file.num_events)
-    ids = np.zeros(file.num_events, dtype=EVENT_ID)
-    ids["Run"], ids["Event"] = file.number, np.arange(file.num_events)
+    return SimulatedEvents(
+        join(parts).first(num_events),
+        {name: np.concatenate([part[name] for part in truths])[:num_events] for name in truths[0]},
+    )
+
+
+def simulated_ids(num_events: int, number: int) -> NDArray[np.void]:
+    """Event ids [n]: the number of the file as run, events from 0 on."""
+    ids = np.zeros(num_events, dtype=EVENT_ID)
+    ids["Run"], ids["Event"] = number, np.arange(num_events)
+    return ids
+
+
+def write_file(
+    settings: SimulationSettings, file: PlannedFile, report: Callable[[int], None] | None = None
+) -> None:
+    """Simulate the events of a file and write it; it appears when it is complete.
+
+    Arguments and errors are those of :func:`simulate`.
+    """
+    events = simulate(settings, file.num_events, file.number, report)
     if settings.keep_pulses:
-        _write_pulses(file.path.with_suffix(".parquet"), pulses)
-    features = settings.features(pulses)
+        _write_pulses(file.path.with_suffix(".parquet"), events.pulses)
+    features = settings.features(events.pulses)
     write_input_tables(
         file.path,
-        ids,
+        simulated_ids(file.num_events, file.number),
         features.time_offset,
-        features.offsets,
-        features.dom,
-        features.features,
+        features.hits,
         sparse=features.sparse,
-        tables={
-            "LabelsDeepLearning": {
-                name: np.concatenate([part[name] for part in truths])[: file.num_events]
-                for name in truths[0]
-            }
-        },
+        tables={LABEL_TABLE: events.labels},
     )
 
 
@@ -149,19 +186,22 @@ def is_written(file: PlannedFile) -> bool:
 
 
 def _triggered(
-    settings: SimulationSettings, file: PlannedFile, report: Callable[[int], None] | None
+    settings: SimulationSettings,
+    num_events: int,
+    number: int,
+    report: Callable[[int], None] | None,
 ) -> Iterator[tuple[SimulationTruth, Pulses]]:
-    """Blocks of events that triggered the detector, until there are enough for the file."""
-    rng = np.random.default_rng([settings.seed, file.number])
+    """Blocks of events that triggered the detector, until there are enough."""
+    rng = np.random.default_rng([settings.seed, number])
     detector = icecube86()
-    missing, blocks_in_vain = file.num_events, 0
+    missing, empty_blocks = num_events, 0
     while missing > 0:
         truth, sources = simulate_particles(settings, _BLOCK, rng)
         photoelectrons = sample_photoelectrons(sources, detector.efficiency, rng)
         detected = detect(photoelectrons, detector, ResponseSettings(), rng)
         found = min(len(detected.triggered), missing)
-        blocks_in_vain = 0 if found else blocks_in_vain + 1
-        if blocks_in_vain == _PATIENCE:
+        empty_blocks = 0 if found else empty_blocks + 1
+        if empty_blocks == _PATIENCE:
             raise DataError(
                 f"none of {_PATIENCE * _BLOCK} events in a row triggered the detector: give higher "
                 "energies, or a smaller margin"

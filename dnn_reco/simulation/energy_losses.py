@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from dnn_reco.simulation.interactions import LIGHT_SPEED
+from dnn_reco.detector.constants import SPEED_OF_LIGHT
 from dnn_reco.simulation.muons import ICE_DENSITY, MuonTracks
 from dnn_reco.simulation.sources import LightSources
 
@@ -66,7 +66,7 @@ class Flights:
             num_events=self.num_events,
             event=self.event[flight],
             position=self.position[flight] + distance[:, None] * self.direction[flight],
-            time=self.time[flight] + distance / LIGHT_SPEED,
+            time=self.time[flight] + distance / SPEED_OF_LIGHT,
             direction=self.direction[flight],
             energy=np.zeros_like(distance) + energy,
             length=np.zeros_like(distance) + length,

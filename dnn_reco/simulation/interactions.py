@@ -3,9 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-LIGHT_SPEED = 0.299792458
-"""Vacuum speed of light in m/ns."""
-
 _LOG_ENERGY = np.arange(1.0, 9.0)  # log10(E/GeV) of the rows below
 _MEAN_INELASTICITY = {
     ("cc", "matter"): (0.483, 0.477, 0.472, 0.426, 0.332, 0.273, 0.250, 0.237),

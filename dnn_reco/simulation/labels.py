@@ -3,9 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.detector.constants import SPEED_OF_LIGHT
 from dnn_reco.detector.hull import detector_hull, label_hull
 from dnn_reco.simulation.energy_losses import shower_depth
-from dnn_reco.simulation.interactions import LIGHT_SPEED, hadronic_light_fraction
+from dnn_reco.simulation.interactions import hadronic_light_fraction
 from dnn_reco.simulation.particles import CHARGED_CURRENT, NEUTRAL_CURRENT
 from dnn_reco.simulation.truth import SimulationTruth
 
@@ -133,7 +134,7 @@ def _vertex(truth: SimulationTruth) -> dict[str, NDArray[np.float64]]:
         "VertexX": vertex[:, 0],
         "VertexY": vertex[:, 1],
         "VertexZ": vertex[:, 2],
-        "VertexTime": truth.time + advance / LIGHT_SPEED,
+        "VertexTime": truth.time + advance / SPEED_OF_LIGHT,
         "EnergyVisible": np.where(entering, track_energy, visible),
         "Length": length,
         "LengthInDetector": label_hull().overlap(truth.vertex, direction, length),

@@ -11,14 +11,12 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.detector.constants import CHERENKOV_COSINE, GROUP_INDEX, SPEED_OF_LIGHT
 from dnn_reco.detector.geometry import NUM_DOMS, NUM_DOMS_PER_STRING, NUM_STRINGS, dom_positions
 from dnn_reco.simulation.energy_losses import TRACK_PER_GEV
 from dnn_reco.simulation.ice import Columns, mean_coefficients, south_pole_ice
 from dnn_reco.simulation.propagation import (
-    CHERENKOV_COSINE,
     DELAY_POWER,
-    GROUP_INDEX,
-    LIGHT_SPEED,
     delay_distribution,
     fitted_constants,
     photoelectrons_per_gev,
@@ -40,7 +38,7 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Pairs:
+class SourceDomPairs:
     """m pairs of a source and a DOM.
 
     Attributes
@@ -65,15 +63,17 @@ class Pairs:
     scattering: Floats
     absorption: Floats
 
-    def select(self, index: NDArray[np.int64]) -> "Pairs":
+    def select(self, index: NDArray[np.int64]) -> "SourceDomPairs":
         """Some of the pairs, by index."""
-        return Pairs(*(values[index] for values in vars(self).values()))
+        return SourceDomPairs(*(values[index] for values in vars(self).values()))
 
 
-def expected_photoelectrons(sources: LightSources, efficiency: NDArray[np.float64]) -> Pairs:
+def expected_photoelectrons(
+    sources: LightSources, efficiency: NDArray[np.float64]
+) -> SourceDomPairs:
     """Pairs of sources and DOMs, with the mean number of photo-electrons of each.
 
-    DOMs too far for a source to matter are left out, and so are dead ones.
+    DOMs too far for a source to matter are skipped, and so are dead ones.
 
     Parameters
     ----------
@@ -87,7 +87,9 @@ def expected_photoelectrons(sources: LightSources, efficiency: NDArray[np.float6
         source, dom = _neighbours(block)
         pairs = _light(block, source, dom, np.ones(len(source), dtype=np.float32), efficiency)
         parts.append(vars(pairs) | {"source": pairs.source + start})
-    return Pairs(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+    return SourceDomPairs(
+        **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    )
 
 
 def sample_photoelectrons(
@@ -169,7 +171,7 @@ def _light(
     dom: NDArray[np.int64],
     multiplicity: Floats,
     efficiency: NDArray[np.float64],
-) -> Pairs:
+) -> SourceDomPairs:
     """Geometry and light of pairs; `multiplicity` [m] and `efficiency` [5160] multiply it."""
     centre, direction = _centres(sources), sources.direction.astype(np.float32)
     offset = [
@@ -196,7 +198,7 @@ def _light(
     mean *= _energy(sources).astype(np.float32)[source] * multiplicity
     mean *= efficiency.astype(np.float32)[dom]
     alive = np.flatnonzero(mean > 0)
-    pairs = Pairs(source, dom, distance, cos_emission, mean, scattering, absorption)
+    pairs = SourceDomPairs(source, dom, distance, cos_emission, mean, scattering, absorption)
     return pairs if len(alive) == len(mean) else pairs.select(alive)
 
 
@@ -222,7 +224,7 @@ def _draw(mean: Floats, rng: np.random.Generator) -> tuple[NDArray[np.int64], ND
 
 
 def _arrival_times(
-    sources: LightSources, hits: Pairs, rng: np.random.Generator
+    sources: LightSources, hits: SourceDomPairs, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Times [p] in ns at which photo-electrons of hit pairs are released.
 
@@ -239,7 +241,7 @@ def _arrival_times(
         np, fitted_constants(), hits.distance, hits.cos_emission, hits.scattering, hits.absorption
     )
     delay = scale * rng.standard_gamma(shape) ** DELAY_POWER
-    straight = sources.time[hits.source] + (emission + distance * GROUP_INDEX) / LIGHT_SPEED
+    straight = sources.time[hits.source] + (emission + distance * GROUP_INDEX) / SPEED_OF_LIGHT
     return np.asarray(straight + delay)
 
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dnn_reco.simulation.photomultiplier import Hits, PhotomultiplierSettings, charges
+from dnn_reco.simulation.photomultiplier import AnodePulses, PhotomultiplierSettings, charges
 
 
 @dataclass(frozen=True)
 class NoiseSettings:
-    """How often DOMs see photo-electrons in the dark, and how these cluster.
+    """Rate of dark-noise photo-electrons, and how they cluster in time.
 
     Decays in the glass cause bursts of photo-electrons whose distances in time follow a log-normal
     distribution (Larson, MSc thesis, University of Alabama, 2013; Aartsen et al., JINST 12 (2017)
@@ -38,15 +38,15 @@ class NoiseSettings:
     lead: float = 10_000.0
 
 
-def noise_hits(
+def noise_pulses(
     start: NDArray[np.float64],
     stop: NDArray[np.float64],
     efficiency: NDArray[np.float64],
     settings: NoiseSettings,
     photomultiplier: PhotomultiplierSettings,
     rng: np.random.Generator,
-) -> Hits:
-    """Noise hits [h] of n events, in no order.
+) -> AnodePulses:
+    """Noise pulses [h] of n events, in no order.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def noise_hits(
     bursts_per_ns = 1e-9 * settings.rate * efficiency.sum() * (1 - settings.burst_probability)
     length = stop - start + settings.lead
     event = np.repeat(np.arange(len(length)), rng.poisson(bursts_per_ns * length))
-    # The right side leaves out dead DOMs, which add nothing to the sum.
+    # side="right" skips dead DOMs, which add nothing to the sum.
     dom = np.searchsorted(share, rng.random(len(event)), side="right")
     first = stop[event] - length[event] * rng.random(len(event))
 
@@ -70,5 +70,5 @@ def noise_hits(
     elapsed = np.cumsum(delay)
     time = np.repeat(first - elapsed[begin], size) + elapsed
     charge = charges(np.ones(len(time), dtype=np.int64), photomultiplier, rng)
-    hits = Hits(np.repeat(event, size), np.repeat(dom, size), time, charge)
-    return hits.select((time >= start[hits.event]) & (time < stop[hits.event]))
+    pulses = AnodePulses(np.repeat(event, size), np.repeat(dom, size), time, charge)
+    return pulses.select((time >= start[pulses.event]) & (time < stop[pulses.event]))

@@ -1,4 +1,4 @@
-"""What a photomultiplier makes of photo-electrons: pulses with a charge, some early, late or twice.
+"""Response of photomultipliers to photo-electrons: charges, prepulses, late and afterpulses.
 
 The probabilities and delays are those of the collaboration's simulation of the photomultiplier
 (PMTResponseSimulator of https://github.com/icecube/icetray), which go back to Abbasi et al., Nucl.
@@ -33,7 +33,7 @@ _AFTERPULSES = np.array(
 
 
 @dataclass(frozen=True)
-class Hits:
+class AnodePulses:
     """h pulses at the anodes of photomultipliers, before they are digitised.
 
     Attributes
@@ -54,14 +54,14 @@ class Hits:
     def __len__(self) -> int:
         return len(self.event)
 
-    def select(self, index: NDArray[np.bool_] | NDArray[np.int64]) -> "Hits":
-        """Some of the hits, by mask or index."""
-        return Hits(self.event[index], self.dom[index], self.time[index], self.charge[index])
+    def select(self, index: NDArray[np.bool_] | NDArray[np.int64]) -> "AnodePulses":
+        """Some of the pulses, by mask or index."""
+        return AnodePulses(self.event[index], self.dom[index], self.time[index], self.charge[index])
 
 
-def combined(first: Hits, second: Hits) -> Hits:
-    """Hits of both."""
-    return Hits(
+def combined(first: AnodePulses, second: AnodePulses) -> AnodePulses:
+    """Pulses of both."""
+    return AnodePulses(
         np.concatenate([first.event, second.event]),
         np.concatenate([first.dom, second.dom]),
         np.concatenate([first.time, second.time]),
@@ -71,11 +71,11 @@ def combined(first: Hits, second: Hits) -> Hits:
 
 @dataclass(frozen=True)
 class PhotomultiplierSettings:
-    """How photomultipliers answer single photo-electrons.
+    """Response of photomultipliers to single photo-electrons.
 
     The distribution of charges is an exponential plus a Gaussian, the shape that IceCube measures
     in the ice (Aartsen et al., JINST 15 (2020) P06032; the steep second exponential, almost without
-    charge, is left out). The four numbers are fitted to single dark-noise pulses and to the charge
+    charge, is neglected). The four numbers are fitted to single dark-noise pulses and to the charge
     per photo-electron of the photon-tracking reference simulation; laboratory measurements gave
     0.30, 0.51 PE, 1 PE and 0.29 PE (PMTResponseSimulator).
 
@@ -117,10 +117,10 @@ class PhotomultiplierSettings:
         return mean, square - mean**2
 
 
-def photomultiplier_hits(
+def anode_pulses(
     photoelectrons: PhotoElectrons, settings: PhotomultiplierSettings, rng: np.random.Generator
-) -> Hits:
-    """Hits [h] of photo-electrons, pre-, late and afterpulses included, in no order."""
+) -> AnodePulses:
+    """Pulses [h] of photo-electrons, pre-, late and afterpulses included, in no order."""
     weight = np.rint(photoelectrons.weight).astype(np.int64)
     early = rng.binomial(weight, settings.prepulse_probability)
     late = rng.binomial(weight - early, settings.late_pulse_probability)
@@ -138,7 +138,7 @@ def photomultiplier_hits(
     index = np.concatenate([index for index, _, _ in parts])
     delay = np.concatenate([np.broadcast_to(delay, len(index)) for index, delay, _ in parts])
     number = np.concatenate([np.broadcast_to(number, len(index)) for index, _, number in parts])
-    return Hits(
+    return AnodePulses(
         photoelectrons.event[index],
         photoelectrons.dom[index],
         photoelectrons.time[index] + delay + rng.normal(0.0, settings.jitter, len(index)),

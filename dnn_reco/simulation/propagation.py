@@ -14,15 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.detector.constants import CHERENKOV_COSINE
 from dnn_reco.simulation.energy_losses import TRACK_PER_GEV
-
-LIGHT_SPEED = 0.299792458
-GROUP_INDEX = 1.356
-"""Group index of the ice around 400 nm, where most detected photons are."""
-
-CHERENKOV_COSINE = 1 / 1.3195
-"""Cosine of the Cherenkov angle, 40.7 degrees: phase index 1.3195 around 400 nm (Price and
-Woschnagg, Astropart. Phys. 15 (2001) 97)."""
 
 PHOTONS_PER_METRE = 33_000.0
 """Cherenkov photons of 300 to 600 nm per metre of bare track (formula of Frank and Tamm)."""

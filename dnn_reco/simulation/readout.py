@@ -1,4 +1,4 @@
-"""What a DOM writes down of the pulses at its anode: launches, and the pulses found in them.
+"""Readout of a DOM: launches, and the pulses found in their waveforms.
 
 A DOM *launches* when a pulse exceeds the discriminator. With another launch close by on its string
 (local coincidence) it digitises 422 ns finely (ATWD) and 6.4 μs coarsely (FADC); an isolated launch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dnn_reco.data.pulses import ATWD, FADC, LOCAL_COINCIDENCE
 from dnn_reco.detector.geometry import NUM_DOMS, NUM_DOMS_PER_STRING
-from dnn_reco.simulation.photomultiplier import Hits
+from dnn_reco.simulation.photomultiplier import AnodePulses
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class ReadoutSettings:
     coincident_dead_time, isolated_dead_time
         From one launch to the earliest next.
     atwd_width, fadc_width
-        Pulses of less than this distance are told apart neither by the fine nor by the coarse
-        digitiser: they become one.
+        Pulses of less than this distance cannot be resolved by the fine and by the coarse
+        digitiser: they are merged.
     fadc_jitter
         Standard deviation by which the coarse digitiser shifts a pulse.
     saturation
@@ -67,45 +67,47 @@ class Launches:
 
     Attributes
     ----------
-    hit
-        Which hit [l] started it.
+    pulse
+        Which pulse [l] started it.
     event, dom, time
         Event [l], DOM index [l] and time [l] in ns.
     coincident
         Whether there is local coincidence [l].
     """
 
-    hit: NDArray[np.int64]
+    pulse: NDArray[np.int64]
     event: NDArray[np.int64]
     dom: NDArray[np.int64]
     time: NDArray[np.float64]
     coincident: NDArray[np.bool_]
 
 
-def time_ordered(hits: Hits) -> Hits:
-    """The hits sorted by event, DOM and time."""
-    position, _ = _on_one_axis(hits.event * NUM_DOMS + hits.dom, hits.time, 0.0)
-    return hits.select(np.argsort(position))
+def time_ordered(pulses: AnodePulses) -> AnodePulses:
+    """The pulses sorted by event, DOM and time."""
+    position, _ = _on_one_axis(pulses.event * NUM_DOMS + pulses.dom, pulses.time, 0.0)
+    return pulses.select(np.argsort(position))
 
 
-def find_launches(hits: Hits, settings: ReadoutSettings) -> Launches:
-    """Launches [l] started by hits [h], which must be sorted by event, DOM and time.
+def find_launches(pulses: AnodePulses, settings: ReadoutSettings) -> Launches:
+    """Launches [l] started by pulses [h], which must be sorted by event, DOM and time.
 
-    Only single hits above the discriminator start launches; piled up smaller ones do not.
+    Only single pulses above the discriminator start launches; piled up smaller ones do not.
     """
-    above = np.flatnonzero(hits.charge >= settings.discriminator)
-    time = hits.time[above]
-    channel = hits.event[above] * NUM_DOMS + hits.dom[above]
+    above = np.flatnonzero(pulses.charge >= settings.discriminator)
+    time = pulses.time[above]
+    channel = pulses.event[above] * NUM_DOMS + pulses.dom[above]
     # Whether a launch coincides decides how long the DOM is blind, hence when it launches again.
-    # The first guess is that every hit launches; after the second round hardly any DOM changes.
+    # The first guess is that every pulse launches; after the second round hardly any DOM changes.
     coincident = local_coincidence(channel, time, settings)
     launch = np.zeros(0, dtype=np.int64)
     for _ in range(2):
         dead = np.where(coincident, settings.coincident_dead_time, settings.isolated_dead_time)
         launch = first_of_each(channel, time, dead)
         coincident[launch] = local_coincidence(channel[launch], time[launch], settings)
-    hit = above[launch]
-    return Launches(hit, hits.event[hit], hits.dom[hit], hits.time[hit], coincident[launch])
+    pulse = above[launch]
+    return Launches(
+        pulse, pulses.event[pulse], pulses.dom[pulse], pulses.time[pulse], coincident[launch]
+    )
 
 
 def local_coincidence(
@@ -135,61 +137,62 @@ def local_coincidence(
 
 
 def read_out(
-    hits: Hits,
+    pulses: AnodePulses,
     launches: Launches,
     keep: NDArray[np.bool_],
     settings: ReadoutSettings,
     rng: np.random.Generator,
-) -> tuple[Hits, NDArray[np.uint8]]:
+) -> tuple[AnodePulses, NDArray[np.uint8]]:
     """Pulses found [p] in the launches that are kept, and their flags [p].
 
     Pulses of one DOM are in order of time but for the jitter of the coarse digitiser.
 
     Parameters
     ----------
-    hits
-        Hits [h], sorted by event, DOM and time.
+    pulses
+        Pulses [h], sorted by event, DOM and time.
     launches
         Their launches [l].
     keep
         Mask [l].
     """
-    channel = hits.event * NUM_DOMS + hits.dom
-    position, _ = _on_one_axis(channel, hits.time, settings.fadc_length)
+    channel = pulses.event * NUM_DOMS + pulses.dom
+    position, _ = _on_one_axis(channel, pulses.time, settings.fadc_length)
     length = np.where(launches.coincident, settings.fadc_length, settings.isolated_length)[keep]
-    begin = launches.hit[keep]
+    begin = launches.pulse[keep]
     size = np.searchsorted(position, position[begin] + length) - begin
     launch = np.repeat(np.flatnonzero(keep), size)
     seen = np.repeat(begin - np.cumsum(size) + size, size) + np.arange(size.sum())
 
     coincident = launches.coincident[launch]
-    fine = coincident & (hits.time[seen] - launches.time[launch] < settings.atwd_length)
+    fine = coincident & (pulses.time[seen] - launches.time[launch] < settings.atwd_length)
     flags = np.where(coincident, LOCAL_COINCIDENCE, 0).astype(np.uint8)
     flags += np.where(fine, ATWD, FADC).astype(np.uint8)
-    merged, flags = merge(hits.select(seen), flags, settings)
+    merged, flags = merge(pulses.select(seen), flags, settings)
     charge = saturated(merged.charge, flags, settings)
     shift = rng.normal(0.0, settings.fadc_jitter, len(merged)) * ((flags & FADC) != 0)
-    found = Hits(merged.event, merged.dom, merged.time + shift, charge)
+    found = AnodePulses(merged.event, merged.dom, merged.time + shift, charge)
     enough = charge >= settings.min_charge
     return found.select(enough), flags[enough]
 
 
 def merge(
-    hits: Hits, flags: NDArray[np.uint8], settings: ReadoutSettings
-) -> tuple[Hits, NDArray[np.uint8]]:
-    """Hits and their flags, after those too close to be told apart became one.
+    pulses: AnodePulses, flags: NDArray[np.uint8], settings: ReadoutSettings
+) -> tuple[AnodePulses, NDArray[np.uint8]]:
+    """Pulses and their flags, with those too close to be resolved merged.
 
-    All hits within the width of the digitiser after the first hit of a DOM join it, the next one
-    starts anew. The sum keeps the time of its first hit. Hits of different flags stay apart. `hits`
-    [h] must be sorted by event, DOM and time.
+    All pulses within the width of the digitiser after the first pulse of a DOM join it, the next
+    one starts anew. The sum keeps the time of its first pulse. Pulses of different flags stay
+    apart. `pulses` [h] must be sorted by event, DOM and time.
     """
-    changes = (np.diff(hits.event) != 0) | (np.diff(hits.dom) != 0) | (np.diff(flags) != 0)
-    run = np.cumsum(np.append(False, changes)[: len(hits)])
-    first = first_of_each(run, hits.time, _width(flags, settings))
+    changes = (np.diff(pulses.event) != 0) | (np.diff(pulses.dom) != 0) | (np.diff(flags) != 0)
+    run = np.cumsum(np.append(False, changes)[: len(pulses)])
+    first = first_of_each(run, pulses.time, _width(flags, settings))
     if not len(first):
-        return hits, flags
-    charge = np.add.reduceat(hits.charge, first)
-    return Hits(hits.event[first], hits.dom[first], hits.time[first], charge), flags[first]
+        return pulses, flags
+    charge = np.add.reduceat(pulses.charge, first)
+    merged = AnodePulses(pulses.event[first], pulses.dom[first], pulses.time[first], charge)
+    return merged, flags[first]
 
 
 def saturated(

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from dnn_reco.data.pulses import Pulses
 from dnn_reco.simulation.detector import Detector
-from dnn_reco.simulation.noise import NoiseSettings, noise_hits
+from dnn_reco.simulation.noise import NoiseSettings, noise_pulses
 from dnn_reco.simulation.photomultiplier import (
     PhotomultiplierSettings,
+    anode_pulses,
     combined,
-    photomultiplier_hits,
 )
 from dnn_reco.simulation.readout import ReadoutSettings, find_launches, read_out, time_ordered
 from dnn_reco.simulation.sources import PhotoElectrons
@@ -30,7 +30,7 @@ class ResponseSettings:
 
 @dataclass(frozen=True)
 class Detected:
-    """What the detector writes down of n events, k of which trigger.
+    """Recorded pulses of n events, k of which trigger.
 
     Attributes
     ----------
@@ -68,19 +68,19 @@ def detect(
     light = PhotoElectrons(
         light.num_events, light.event, light.dom, light.time - origin[light.event], light.weight
     )
-    hits = photomultiplier_hits(light, settings.photomultiplier, rng)
+    anode = anode_pulses(light, settings.photomultiplier, rng)
 
     trigger = settings.trigger
     end = np.zeros(light.num_events)
-    np.maximum.at(end, hits.event, hits.time)
+    np.maximum.at(end, anode.event, anode.time)
     # Noise may begin the trigger a window before the light.
     start = np.full(light.num_events, -(trigger.window + trigger.readout_before))
     stop = end + trigger.readout_after + settings.readout.fadc_length
-    noise = noise_hits(
+    noise = noise_pulses(
         start, stop, detector.efficiency, settings.noise, settings.photomultiplier, rng
     )
-    hits = time_ordered(combined(hits, noise))
-    launches = find_launches(hits, settings.readout)
+    anode = time_ordered(combined(anode, noise))
+    launches = find_launches(anode, settings.readout)
     lc = launches.coincident
     triggers = multiplicity_trigger(launches.event[lc], launches.time[lc], trigger)
 
@@ -91,7 +91,7 @@ def detect(
     last = np.full(light.num_events, -np.inf)
     last[triggers.event] = triggers.stop + trigger.readout_after
     keep = (launches.time >= first[launches.event]) & (launches.time <= last[launches.event])
-    found, flags = read_out(hits, launches, keep, settings.readout, rng)
+    found, flags = read_out(anode, launches, keep, settings.readout, rng)
 
     shift = trigger.time - triggers.start
     event = number[found.event]

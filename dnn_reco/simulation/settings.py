@@ -9,15 +9,16 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from dnn_reco.config.sources import read_files
-from dnn_reco.config.validate import nearest
+from dnn_reco.config.typed_settings import describe
 from dnn_reco.data.features import DomFeatures, dom_features
 from dnn_reco.data.pulses import Pulses, no_pulses
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import write_atomically
 from dnn_reco.simulation.particles import ParticleSettings
+from dnn_reco.suggestions import nearest
 
 RECORD = "simulation.json"
-"""Name of the file in a data set's folder that tells how it was made."""
+"""Name of the file in a data set's folder that holds its settings."""
 
 MAX_SEED = 2**63 - 1
 
@@ -86,15 +87,15 @@ def load_settings(path: Path | None, overrides: Mapping[str, Any]) -> Simulation
             )
     if problems:
         raise ConfigError("\n".join(problems))
+    values = {**written.values, **overrides}
     try:
-        return TypeAdapter(SimulationSettings).validate_python({**written.values, **overrides})
+        return TypeAdapter(SimulationSettings).validate_python(values)
     except ValidationError as error:
         lines = []
         for details in error.errors():
-            key = str(details["loc"][0])
-            from_file = key in written.values and key not in overrides
-            where = f"{written.locations[key,]}: " if from_file else ""
-            lines.append(f"{where}'{key}' is {details['input']!r}: {details['msg']}")
+            at, text = describe(details, values, lambda _: "")
+            from_file = at[0] in written.values and at[0] not in overrides
+            lines.append(f"{written.locations[at[:1]]}: {text}" if from_file else text)
         raise ConfigError("\n".join(dict.fromkeys(lines))) from error
 
 
@@ -107,16 +108,16 @@ def claim_folder(folder: Path, settings: SimulationSettings) -> None:
         If the folder holds events that were made otherwise.
     """
     path = folder / RECORD
-    wanted = json.loads(json.dumps(asdict(settings)))
+    current = json.loads(json.dumps(asdict(settings)))
     if not path.exists():
-        write_atomically(path, json.dumps(wanted, indent=2).encode() + b"\n")
+        write_atomically(path, json.dumps(current, indent=2).encode() + b"\n")
         return
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         differences = [
-            f"{key} is {found.get(key)} there, {wanted.get(key)} now"
-            for key in {**found, **wanted}
-            if found.get(key) != wanted.get(key)
+            f"{key} is {found.get(key)} there, {current.get(key)} now"
+            for key in {**found, **current}
+            if found.get(key) != current.get(key)
         ]
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(

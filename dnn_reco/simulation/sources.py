@@ -1,4 +1,4 @@
-"""What is handed from step to step of the simulation, as flat arrays over many events."""
+"""Containers passed between the steps of the simulation: flat arrays over many events."""
 
 from dataclasses import dataclass
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.detector.constants import SPEED_OF_LIGHT
 from dnn_reco.detector.hull import detector_hull, label_hull
 from dnn_reco.simulation.energy_losses import (
     Flights,
@@ -13,11 +14,7 @@ from dnn_reco.simulation.energy_losses import (
     shower_sources,
     track_sources,
 )
-from dnn_reco.simulation.interactions import (
-    LIGHT_SPEED,
-    hadronic_light_fraction,
-    sample_hadronic_light,
-)
+from dnn_reco.simulation.interactions import hadronic_light_fraction, sample_hadronic_light
 from dnn_reco.simulation.muons import MuonTracks, propagate
 from dnn_reco.simulation.particles import REACH, Interactions, ParticleSettings, generate
 from dnn_reco.simulation.sources import LightSources
@@ -159,7 +156,7 @@ def _light(
     n = interactions.energy.size
     everyone = np.arange(n)
     start = interactions.vertex, interactions.time
-    decay = interactions.lepton_end, interactions.time + interactions.tau_length / LIGHT_SPEED
+    decay = interactions.lepton_end, interactions.time + interactions.tau_length / SPEED_OF_LIGHT
     along_neutrino = Flights(n, everyone, *start, interactions.direction)
     along_lepton = Flights(n, everyone, *start, interactions.lepton_direction)
     behind_tau = Flights(n, everyone, *decay, interactions.lepton_direction)

@@ -1,11 +1,16 @@
 """The checksum of TensorFlow's files: CRC-32C (Castagnoli polynomial, RFC 3720), masked.
 
-The checksum is linear over bits, so a long message is cut into rows of equal length whose
-checksums numpy computes side by side; joining them needs only the effect of a row of zeros on each
-of the 32 bits.
+It is computed by the package google-crc32c where that is installed, else with a table and numpy:
+the checksum is linear over bits, so a long message is cut into rows of equal length whose checksums
+are computed side by side; joining them needs only the effect of a row of zeros on each of the 32
+bits.
 """
 
+from __future__ import annotations
+
 import math
+import warnings
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +37,8 @@ def masked_crc32c(data: bytes) -> int:
     return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & _ALL_BITS
 
 
-def crc32c(data: bytes) -> int:
-    """CRC-32C of `data`."""
+def table_crc32c(data: bytes) -> int:
+    """CRC-32C of `data`, with numpy alone."""
     row_length = max(math.isqrt(len(data)), 1)
     num_rows, rest = divmod(len(data), row_length)
     content = np.frombuffer(data, dtype=np.uint8)
@@ -52,3 +57,17 @@ def _advance(states: NDArray[np.uint32], rows: NDArray[np.uint8]) -> NDArray[np.
     for column in rows.T:
         states = _TABLE[(states & 0xFF) ^ column] ^ (states >> 8)
     return states
+
+
+def library_crc32c() -> Callable[[bytes], int] | None:
+    """The function of google-crc32c; none if only its slow form without C is installed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # about its slow form
+            import google_crc32c
+    except ImportError:
+        return None
+    return google_crc32c.value if google_crc32c.implementation == "c" else None
+
+
+crc32c: Callable[[bytes], int] = library_crc32c() or table_crc32c

@@ -1,4 +1,4 @@
-"""Models that the TensorFlow version trained (its newer generation), read without TensorFlow.
+"""Reading models that the TensorFlow version trained (its newer generation), without TensorFlow.
 
 Folders that it exported and folders of checkpoints both hold what is needed: a checkpoint, the
 transformation model ``trafo_model.npy``, and the config ``config_training_NNNN.yaml`` (also in the
@@ -48,7 +48,7 @@ _VALUE = ".ATTRIBUTES/VARIABLE_VALUE"
 
 @dataclass(frozen=True)
 class ImportedModel:
-    """A model of the TensorFlow version, in our terms.
+    """A model of the TensorFlow version, converted.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class ImportedModel:
     iterations
         Iterations that it was trained for.
     config
-        Its config, with what must be switched on to get the same numbers.
+        Its config, with the settings that reproduce its predictions.
     config_files, trafo_file
         Where config and transformation model come from.
     transformation
@@ -132,15 +132,15 @@ def _variable_names(bundle: TensorBundle) -> dict[str, str]:
     if OBJECT_GRAPH_KEY not in bundle.entries:
         raise ModelError(
             f"'{bundle.prefix}' is a checkpoint of the older generation (TensorFlow 1), which "
-            "cannot be imported: train the network again with its config, which is understood"
+            "cannot be imported: train the network again with its config, which works unchanged"
         )
-    return variable_names(bundle.read_text(OBJECT_GRAPH_KEY))
+    return variable_names(bundle.read_string(OBJECT_GRAPH_KEY))
 
 
 def _iterations(bundle: TensorBundle) -> int:
     step = bundle.read(f"step/{_VALUE}")
     if step.shape or step.dtype.kind != "i":
-        raise ModelError(f"the checkpoint '{bundle.prefix}' does not tell its number of iterations")
+        raise ModelError(f"the checkpoint '{bundle.prefix}' does not hold its number of iterations")
     return int(step)
 
 
@@ -177,7 +177,7 @@ def _record_folder(folder: Path) -> Path:
 
 
 def _as_in_reference(config: Config) -> tuple[Config, tuple[str, ...]]:
-    """The config with all that is needed to get the same numbers, and a line on each."""
+    """The config with the settings that reproduce its predictions, and a line on each."""
     if config.model.model_class != _MODEL_CLASS:
         raise ModelError(
             f"the model_class is '{config.model.model_class}': only networks of the newer "
@@ -187,14 +187,14 @@ def _as_in_reference(config: Config) -> tuple[Config, tuple[str, ...]]:
     kwargs["legacy_direction_norm"] = True
     lines = [
         "model_kwargs.legacy_direction_norm: direction vectors longer than 1 keep their length, as "
-        "they do there"
+        "in the TensorFlow version"
     ]
     block = kwargs.get("conv_ic78_settings")
     if isinstance(block, dict) and _has_rotations(block):
         block["legacy_rotation"] = True
         lines.append(
             "model_kwargs.conv_ic78_settings.legacy_rotation: rotated kernels [2, 0] use five of "
-            "their six ring weights, as they do there"
+            "their six ring weights, as in the TensorFlow version"
         )
     model = config.model.model_copy(update={"model_kwargs": kwargs})
     return replace(config, model=model), tuple(lines)

@@ -1,7 +1,7 @@
 """Reading Protocol Buffers messages field by field, as far as TensorFlow's checkpoints need it.
 
-Encoding: https://protobuf.dev/programming-guides/encoding/. Nothing that a message says about
-lengths is trusted.
+Encoding: https://protobuf.dev/programming-guides/encoding/. No length that
+a message declares is trusted.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def number_field(value: Value) -> int:
 
 
 def bytes_field(value: Value) -> bytes:
-    """A field's value that must be bytes: a text or a message.
+    """A field's value that must be bytes: a string or a message.
 
     Raises
     ------

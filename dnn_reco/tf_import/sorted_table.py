@@ -2,8 +2,8 @@
 
 The format is that of LevelDB's table files
 (https://github.com/google/leveldb/blob/main/doc/table_format.md): blocks of entries whose keys
-leave out what they share with the key before, each block with a checksum; an index block that says
-where the blocks lie; and a footer that says where the index block lies.
+leave out what they share with the key before, each block with a checksum; an index block with the
+place of each block; and a footer with the place of the index block.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MAGIC = 0xDB4775248B80FB57
 _FOOTER_SIZE = 48
 _TRAILER_SIZE = 5  # kind of the block, checksum
 _UNCOMPRESSED, _SNAPPY = 0, 1
-# What keys share costs a file nothing, but each key costs memory.
+# Keys that share their beginning take no space in the file, but memory.
 _MAX_KEY_LENGTH = 1024
 _MAX_GROWTH = 100
 
@@ -30,13 +30,13 @@ def read_table(data: bytes) -> dict[bytes, bytes]:
     Raises
     ------
     ModelError
-        If it is no such table, is damaged, or is compressed.
+        If it is not such a table, is damaged, or is compressed.
     """
     if len(data) < _FOOTER_SIZE or struct.unpack("<Q", data[-8:])[0] != _MAGIC:
         raise ModelError("it does not end as the index of a TensorFlow checkpoint does")
     footer = data[-_FOOTER_SIZE:]
     filter_handle, position = _read_handle(footer, 0)
-    _read_block(data, filter_handle)  # nothing in it is of use, but damage shall be told
+    _read_block(data, filter_handle)  # its content is not needed, but damage is an error
     index_handle, _ = _read_handle(footer, position)
     table: dict[bytes, bytes] = {}
     room = _MAX_GROWTH * len(data)
@@ -46,7 +46,7 @@ def read_table(data: bytes) -> dict[bytes, bytes]:
         for key, value in _entries(block):
             room -= len(key)
             if room < 0:
-                raise ModelError("it unfolds to far more than its size")
+                raise ModelError("it expands to far more than its size")
             table[key] = value
     return table
 
@@ -79,7 +79,7 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
     num_restarts = struct.unpack("<I", block[-4:])[0] if len(block) >= 4 else len(block)
     end = len(block) - 4 * (num_restarts + 1)
     if end < 0:
-        raise ModelError("a block is too short for what it says of itself")
+        raise ModelError("a block is shorter than it declares")
     key, position = b"", 0
     while position < end:
         shared, position = read_varint(block, position)

@@ -2,7 +2,7 @@
 
 A checkpoint ``ckpt-N`` is a "tensor bundle"
 (https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/protobuf/tensor_bundle.proto):
-``ckpt-N.index`` is a sorted table that tells type, shape and place of each array by its key, and
+``ckpt-N.index`` is a sorted table that holds type, shape and place of each array by its key, and
 ``ckpt-N.data-00000-of-00001`` (or several such files) holds the arrays one after the other.
 """
 
@@ -72,7 +72,7 @@ class TensorBundle:
     num_shards
         Number of data files.
     entries
-        What there is to read, by key.
+        Type, shape and place of each array, by key.
     """
 
     prefix: Path
@@ -85,7 +85,7 @@ class TensorBundle:
         Raises
         ------
         ModelError
-            If there is no such array, it is damaged, or its type is not a number's.
+            If there is no such array, it is damaged, or it does not hold numbers.
         """
         entry = self._entry(key)
         if entry.dtype not in _DTYPES:
@@ -94,15 +94,15 @@ class TensorBundle:
         size = math.prod(entry.shape) * dtype.itemsize
         if size != entry.size or _is_too_large(entry.shape, dtype):
             raise ModelError(
-                f"{self._where(key)}: {entry.size} bytes are no array of shape "
+                f"{self._where(key)}: {entry.size} bytes do not fit an array of shape "
                 f"{list(entry.shape)} and type {dtype.name}"
             )
         data = self._read_bytes(key, entry)
         self._check(key, data, entry.checksum)
         return np.frombuffer(data, dtype=dtype).reshape(entry.shape)
 
-    def read_text(self, key: str) -> bytes:
-        """The single text of a key: its length, a checksum of that, and the bytes.
+    def read_string(self, key: str) -> bytes:
+        """The single string of a key, stored as its length, a checksum of that, and the bytes.
 
         Raises
         ------
@@ -111,17 +111,17 @@ class TensorBundle:
         """
         entry = self._entry(key)
         if entry.dtype != _STRING or entry.shape:
-            raise ModelError(f"{self._where(key)}: it is no single text")
+            raise ModelError(f"{self._where(key)}: it is not a single string")
         data = self._read_bytes(key, entry)
         length, position = read_varint(data, 0)
-        text = data[position + 4 :]
-        if len(data) < position + 4 or length != len(text) or length >= 2**32:
+        content = data[position + 4 :]
+        if len(data) < position + 4 or length != len(content) or length >= 2**32:
             raise ModelError(f"{self._where(key)}: its length is wrong")
         # checksums count the length as a number of four bytes
         start = struct.pack("<I", length)
         self._check(key, start, struct.unpack("<I", data[position : position + 4])[0])
         self._check(key, start + data[position:], entry.checksum)
-        return text
+        return content
 
     def _entry(self, key: str) -> TensorEntry:
         if key not in self.entries:
@@ -140,7 +140,7 @@ class TensorBundle:
         if entry.offset + entry.size > path.stat().st_size:
             raise ModelError(
                 f"{self._where(key)}: '{path}' ends before byte {entry.offset + entry.size}: it "
-                "was not copied wholly, or belongs to another checkpoint"
+                "was not copied completely, or belongs to another checkpoint"
             )
         with path.open("rb") as file:
             file.seek(entry.offset)
@@ -152,7 +152,7 @@ class TensorBundle:
 
 
 def _is_too_large(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    """Whether numpy has no array of that shape; a length of 0 hides others from the size."""
+    """Whether numpy has no array of that shape; an axis of length 0 hides others in the size."""
     lengths = [max(length, 1) for length in shape]
     return len(shape) > _MAX_DIMENSIONS or math.prod(lengths) * dtype.itemsize > sys.maxsize
 
@@ -174,14 +174,14 @@ def open_bundle(prefix: Path) -> TensorBundle:
     if not path.is_file():
         raise ModelError(f"the checkpoint has no index: the file '{path}' is missing")
     if path.stat().st_size > _MAX_INDEX_SIZE:
-        raise ModelError(f"'{path}' is no index of a checkpoint: it is far too large")
+        raise ModelError(f"'{path}' is not the index of a checkpoint: it is far too large")
     try:
         table = read_table(path.read_bytes())
         num_shards = _num_shards(table.pop(b"", None))
-        entries = {_text(key): _entry(value) for key, value in table.items()}
+        entries = {_decoded(key): _entry(value) for key, value in table.items()}
     except ModelError as error:
         raise ModelError(
-            f"'{path}' is damaged, or no index of a TensorFlow checkpoint: {error}"
+            f"'{path}' is damaged, or not the index of a TensorFlow checkpoint: {error}"
         ) from error
     return TensorBundle(prefix, num_shards, entries)
 
@@ -195,12 +195,12 @@ def _num_shards(header: bytes | None) -> int:
         raise ModelError("its numbers are big-endian, which is not supported")
     num_shards = number_field(fields.get(1, 0))
     if not 1 <= num_shards <= _MAX_SHARDS:
-        raise ModelError(f"it tells of {num_shards} data files")
+        raise ModelError(f"it declares {num_shards} data files")
     return num_shards
 
 
 def _entry(message: bytes) -> TensorEntry:
-    """What a BundleEntryProto says."""
+    """Type, shape and place of an array, from a BundleEntryProto."""
     numbers = {1: 0, 3: 0, 4: 0, 5: 0, 6: 0}
     shape: tuple[int, ...] = ()
     for field, value in read_fields(message):
@@ -226,7 +226,7 @@ def variable_names(object_graph: bytes) -> dict[str, str]:
     Parameters
     ----------
     object_graph
-        The text under `OBJECT_GRAPH_KEY` (TrackableObjectGraph).
+        The string under `OBJECT_GRAPH_KEY` (TrackableObjectGraph).
 
     Raises
     ------
@@ -239,16 +239,16 @@ def variable_names(object_graph: bytes) -> dict[str, str]:
         for field, attribute in read_fields(bytes_field(node)):
             if field == 2:
                 saved = dict(read_fields(bytes_field(attribute)))
-                key = _text(bytes_field(saved.get(3, b"")))
-                names[key] = _text(bytes_field(saved.get(2, b"")))
+                key = _decoded(bytes_field(saved.get(3, b"")))
+                names[key] = _decoded(bytes_field(saved.get(2, b"")))
     return names
 
 
-def _text(data: bytes) -> str:
+def _decoded(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise ModelError(f"a name is not text: {data[:40]!r}") from error
+        raise ModelError(f"a name is not UTF-8: {data[:40]!r}") from error
 
 
 def latest_checkpoint(folder: Path) -> Path:

@@ -1,8 +1,9 @@
-"""The transformation model of the TensorFlow version, as ours.
+"""Reading the transformation model of the TensorFlow version.
 
 Its file is the pickle of a dictionary: names, flags, and moments by part of the detector
 (``ic78_mean`` [10, 10, 60, F], ``deepcore_mean`` [8, 60, F] and so on; axes of length 1 where all
-DOMs have the same), with the meaning that they have here. Misc data may be absent.
+DOMs have the same), with the meaning that they have in `TransformationModel`. Misc data may be
+absent.
 """
 
 from __future__ import annotations
@@ -26,19 +27,18 @@ def read_reference_transformation(path: Path) -> TransformationModel:
     Raises
     ------
     ModelError
-        If there is none, or the file holds anything else than what such a model needs.
+        If there is none, or the file does not hold what such a model needs.
     """
     if not path.is_file():
         raise ModelError(f"there is no transformation model '{path}'")
     try:
         content = read_plain_pickle(path.read_bytes())
         if not isinstance(content, dict):
-            raise ModelError("it holds no dictionary")
+            raise ModelError("it does not hold a dictionary")
         return _transformation(content)
     except ModelError as error:
         raise ModelError(
-            f"'{path}' is no transformation model of the TensorFlow version that can be read: "
-            f"{error}"
+            f"'{path}' is not a readable transformation model of the TensorFlow version: {error}"
         ) from error
 
 
@@ -90,7 +90,7 @@ def _value(content: Mapping[str, Any], key: str, kind: type) -> Any:
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:
-        raise ModelError(f"its '{key}' is no {kind.__name__}")
+        raise ModelError(f"its '{key}' is not of type {kind.__name__}")
     return value
 
 
@@ -99,7 +99,7 @@ def _names(content: Mapping[str, Any], key: str) -> tuple[str, ...]:
     if not isinstance(names, list | tuple) or not all(
         isinstance(name, str) and name.isprintable() and name for name in names
     ):
-        raise ModelError(f"its '{key}' is no list of names")
+        raise ModelError(f"its '{key}' is not a list of names")
     if len(set(names)) != len(names):
         raise ModelError(f"its '{key}' holds a name twice")
     return tuple(names)
@@ -110,7 +110,7 @@ def _flags(content: Mapping[str, Any], key: str, length: int) -> tuple[bool, ...
     if isinstance(flags, np.ndarray) and flags.dtype == np.bool_ and flags.ndim == 1:
         flags = flags.tolist()
     if not isinstance(flags, list | tuple) or not all(type(flag) is bool for flag in flags):
-        raise ModelError(f"its '{key}' is no list of true and false")
+        raise ModelError(f"its '{key}' is not a list of true and false")
     if len(flags) != length:
         raise ModelError(f"its '{key}' has {len(flags)} entries instead of {length}")
     return tuple(flags)
@@ -119,7 +119,7 @@ def _flags(content: Mapping[str, Any], key: str, length: int) -> tuple[bool, ...
 def _moments(content: Mapping[str, Any], key: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
     moments = _get(content, key)
     if not isinstance(moments, np.ndarray) or moments.dtype.kind != "f":
-        raise ModelError(f"its '{key}' is no array of floating-point numbers")
+        raise ModelError(f"its '{key}' is not an array of floating-point numbers")
     if not np.isfinite(moments).all():
         raise ModelError(f"its '{key}' holds numbers that are not finite")
     one_for_all = (*[1] * (len(shape) - 1), shape[-1])

@@ -1,8 +1,8 @@
 """The weights of the TensorFlow version: their names, order and shapes, and ours.
 
-A network of the newer generation is told by the same config there and here, and each of its
-variables has a key ``branch/layer/kind``, such as ``ic78/0/biases``. Checkpoints there know
-variables only by position:
+A network of the newer generation is described by the same config in both versions, and each of its
+variables has a key ``branch/layer/kind``, such as ``ic78/0/biases``. A checkpoint
+identifies variables only by position:
 
 1. label weights (where `label_update_weights` is on), then the scale of the Tukey loss (where
    `label_scale_tukey` is on);
@@ -12,9 +12,9 @@ variables only by position:
 3. statistics of the batch norm (mean, variance) by branch (ic78, lower, upper, fc, fc_unc) and
    layer.
 
-The names that the variables had in their program lie in the checkpoint, too. Many are alike, but
-names and shapes together tell the variables of different layers and kinds apart, but for residual
-scales and statistics of one shape.
+A checkpoint also holds the names that the variables had in their program. Many are equal, but
+names and shapes together distinguish the variables of different layers and kinds, except residual
+scales and statistics of equal shape.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class ReferenceVariable:
     key
         ``branch/layer/kind``; for the variables of the loss their name alone.
     shape
-        Its shape.
+        Its shape in that version.
     name
         Regular expression for the name that it had in its program.
     """
@@ -84,7 +84,7 @@ class ReferenceVariable:
     shape: tuple[int, ...]
     name: str
 
-    def may_be_called(self, name: str) -> bool:
+    def matches_name(self, name: str) -> bool:
         """Whether the variable can have had this name in its program."""
         return re.fullmatch(self.name, name.removesuffix(":0")) is not None
 
@@ -197,10 +197,10 @@ def check_variables(
     Raises
     ------
     ModelError
-        Naming the first one that is something else, or what is missing.
+        If they differ; it names the first that differs, or what is missing.
     """
     for position, ((name, shape), variable) in enumerate(zip(found, expected, strict=False)):
-        if shape != variable.shape or not variable.may_be_called(name):
+        if shape != variable.shape or not variable.matches_name(name):
             raise ModelError(
                 f"its variable {position} is '{name}' of shape {list(shape)}, where the network "
                 f"has '{variable.key}' of shape {list(variable.shape)}. {_OTHER_CONFIG}"
@@ -208,7 +208,7 @@ def check_variables(
     missing = [variable.key for variable in expected[len(found) :]]
     if missing and all(key.endswith(("bn_pop_mean", "bn_pop_var")) for key in missing):
         raise ModelError(
-            f"it lacks means and variances of the batch norm ({missing[0]} and {len(missing) - 1} "
+            f"it has no means and variances of the batch norm ({missing[0]} and {len(missing) - 1} "
             "more), without which the network cannot be applied"
         )
     if len(found) != len(expected):

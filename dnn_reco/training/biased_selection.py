@@ -28,9 +28,8 @@ from dnn_reco.data.selection import (
     interesting,
     repeat_shuffled,
 )
-from dnn_reco.modules.loss.residual import residual_trafo
 from dnn_reco.nn.interface import Network
-from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.nn.label_transform import LabelTransform, residual_trafo
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +70,7 @@ class SelectionSettings:
 
     @property
     def needs_predictions(self) -> bool:
-        """Whether any mark compares with what the network says."""
+        """Whether any criterion compares with a prediction."""
         return any(criterion.needs_prediction for criterion in self.criteria)
 
 
@@ -182,9 +181,9 @@ class BiasedSelection:
     ) -> Iterator[NDArray[np.int64]]:
         """Event numbers of the batches from the next one to be trained on.
 
-        They end early if `interrupted` becomes true while a pool is looked through. That pool is
+        They end early if `interrupted` becomes true while a pool is searched. That pool is
         then left for the next time, and none of the batches that are on their way may be trained
-        on: the weights must be the same when it is looked through again.
+        on: the weights must be the same when it is searched again.
         """
         self._asked_for = 0
         while self._choose_enough(interrupted):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dnn_reco.config import TRAFO_KEYS, TRAINING_KEYS, Config, load_config
+from dnn_reco.data.overlap import quoted_paths, refuse_overlap, resolved_paths
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import find_files, write_atomically
 
@@ -17,12 +18,11 @@ _log = logging.getLogger(__name__)
 
 _CONFIG, _TIME = "config.yaml", "training_time.json"
 _ITERATIONS = "num_training_iterations"
-# What may change between two calls: where things are, and what does not touch the training.
+# What may change between two calls: where things are, and what does not change the training.
 _FREE_KEYS = {
     *("model_checkpoint_path", "log_path", "trafo_model_path", "data_cache_dir"),
     *("num_jobs", "trafo_num_jobs", "test_data_file"),
 }
-_MOST_NAMED = 5  # files in a message
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def make_runs(
             "data_cache_dir": store,
             "model_restore_model": True,
             "model_save_model": True,
-            "early_stopping_patience": None,  # each shall use its budget
+            "early_stopping_patience": None,  # each uses its whole budget
             "seed": configs[0].seed if seed is None else seed,
             _ITERATIONS: config.values().get(_ITERATIONS) or 1,
         }
@@ -170,9 +170,9 @@ def check_files(runs: Sequence[ComparisonRun], allow_overlap: bool) -> None:
     """
     first, *others = runs
     for key in ("training_data_file", "validation_data_file", "test_data_file"):
-        wanted = _resolved(first.files(key))
+        wanted = resolved_paths(first.files(key))
         for other in others:
-            found = _resolved(other.files(key))
+            found = resolved_paths(other.files(key))
             if found != wanted:
                 raise DataError(
                     f"'{first.name}' and '{other.name}' do not have the same files in {key}, so "
@@ -183,41 +183,8 @@ def check_files(runs: Sequence[ComparisonRun], allow_overlap: bool) -> None:
     refuse_overlap(first.files("training_data_file"), first.files("test_data_file"), allow_overlap)
 
 
-def refuse_overlap(seen: Sequence[Path], held_out: Sequence[Path], allow_overlap: bool) -> None:
-    """Check that no file is both trained on and held out; where that is allowed, tell.
-
-    Raises
-    ------
-    DataError
-        Naming such files.
-    """
-    overlap = _resolved(held_out) & _resolved(seen)
-    if overlap and not allow_overlap:
-        raise DataError(
-            f"{_listed(overlap)} both in training_data_file and held out for the comparison: a "
-            "network that has seen an event seems better than it is. Give other files with "
-            "--test-data, or take it with --allow-overlap"
-        )
-    if overlap:
-        _log.warning("%s both trained on and held out.", _listed(overlap))
-
-
-def _resolved(files: Sequence[Path]) -> set[Path]:
-    return {path.resolve() for path in files}
-
-
 def _only_in(name: str, files: set[Path]) -> str:
-    return f"only in '{name}': {_named(files)}\n" if files else ""
-
-
-def _listed(files: set[Path]) -> str:
-    return f"{_named(files)} {'is' if len(files) == 1 else 'are'}"
-
-
-def _named(files: set[Path]) -> str:
-    names = [f"'{path}'" for path in sorted(files)]
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return f"only in '{name}': {quoted_paths(files)}\n" if files else ""
 
 
 def check_unchanged(run: ComparisonRun, previous_config: Config) -> None:
@@ -256,16 +223,16 @@ def check_budget(out: Path, seconds: float | None, iterations: int | None) -> No
     if path.exists():
         before = json.loads(path.read_text())
         if before != budget:
-            said = ", ".join(f"--{key} {value:g}" for key, value in before.items() if value)
+            given = ", ".join(f"--{key} {value:g}" for key, value in before.items() if value)
             raise ConfigError(
-                f"the trainings in '{out}' were begun with {said}: go on with that, or choose "
+                f"the trainings in '{out}' were begun with {given}: go on with that, or choose "
                 "another folder with --out"
             )
     write_atomically(path, json.dumps(budget).encode())
 
 
-def tell_schedule(run: ComparisonRun) -> None:
-    """Tell if learning rates follow a schedule of a length of its own."""
+def warn_of_fixed_schedules(run: ComparisonRun) -> None:
+    """Warn of learning rates whose schedule does not follow the number of iterations."""
     short, long = (
         {
             name: each.optimizer_settings.get("learning_rate", each.optimizer_settings.get("lr"))

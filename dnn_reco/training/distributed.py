@@ -1,9 +1,9 @@
-"""Training in several processes (ranks), as `torchrun` starts them: what they tell each other.
+"""Training in several processes (ranks), as `torchrun` starts them.
 
-Each rank predicts its part of a batch. All ranks then learn the predictions of the others, so that
-each can compute the loss of the whole batch, with whatever averages, medians or orders it needs.
-In this loss only the own part is not a constant; gradients are therefore added up over the ranks.
-After that all ranks take the same step: weights, label weights and running statistics stay equal.
+Each rank predicts a slice of the batch. The predictions are gathered, so that each rank can compute
+the loss of the whole batch, with whatever averages, medians or orders it needs. In this loss only
+the local slice is not a constant; gradients are therefore summed over the ranks. All ranks then
+take the same step: weights, label weights and running statistics stay equal.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from dnn_reco.nn.interface import Prediction
 from dnn_reco.nn.sharded_batch import BatchShard, batch_shard
 from dnn_reco.workers import world_size
 
-# Ranks wait for each other, also while the first one builds the event store.
-_PATIENCE = timedelta(hours=6)
-_SECONDS_BETWEEN_LOOKS = 0.02
+# Ranks wait for each other, also while the main process builds the event store.
+_TIMEOUT = timedelta(hours=6)
+_POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class DistributedContext:
 
     Attributes
     ----------
-    number
-        Number of this process, from 0; the first one tells and saves.
-    count
-        How many there are.
+    rank
+        Number of this process, from 0.
+    world_size
+        Number of processes.
     local_rank, local_world_size
-        Number of this process on its machine, which decides on its GPU, and how many are there.
+        Number of this process on its machine, which decides on its GPU, and processes there.
     """
 
     rank: int = 0
@@ -57,7 +57,7 @@ class DistributedContext:
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this process is the one that tells and saves."""
+        """Whether this process is the one that reports and saves: rank 0."""
         return self.rank == 0
 
     def local_slice(self, num_events: int) -> slice:
@@ -68,7 +68,7 @@ class DistributedContext:
         )
 
     def shard(self, num_events: int) -> BatchShard | None:
-        """What layers must know of a batch of so many events in all; None for a single process."""
+        """The local part of a batch, for layers that depend on all of it; None for one process."""
         if self.world_size == 1:
             return None
         return BatchShard(num_events, self.local_slice(num_events).start, all_reduce_sum)
@@ -76,22 +76,22 @@ class DistributedContext:
     def predict(
         self, network: Callable[[HitBatch], Prediction], hits: HitBatch, num_events: int
     ) -> Prediction:
-        """What the networks of all ranks say of a batch; from each come the events of its part.
+        """Predictions of a batch, gathered from all ranks: each predicts its local slice.
 
         Parameters
         ----------
         network
             The network of this rank.
         hits
-            Hits of its part.
+            Hits of the local slice.
         num_events
             Number of events of the whole batch.
         """
         with batch_shard(self.shard(num_events)):
-            own = network(hits)
+            prediction = network(hits)
         if self.world_size == 1:
-            return own
-        columns = [getattr(own, field.name) for field in fields(own)]
+            return prediction
+        columns = [getattr(prediction, field.name) for field in fields(prediction)]
         whole = self.gather(torch.cat(columns, dim=1), num_events)
         return Prediction(*torch.split(whole, [column.shape[1] for column in columns], dim=1))
 
@@ -107,45 +107,45 @@ class DistributedContext:
         padded = part.detach().new_zeros(longest, *part.shape[1:])
         padded[: len(part)] = part.detach()
         received = [torch.empty_like(padded) for _ in parts]
-        with _in_touch():
+        with _communication():
             distributed.all_gather(received, padded)
         rows = [each[: p.stop - p.start] for each, p in zip(received, parts, strict=True)]
         rows[self.rank] = part
         return torch.cat(rows)
 
     def all_reduce_sum(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """Sums over the ranks; None stays None, as it is that in all of them."""
+        """Sums over the ranks; None stays None, as it is None in all of them."""
         present = [gradient for gradient in gradients if gradient is not None]
         if self.world_size == 1 or not present:
             return list(gradients)
         flat = torch.cat([gradient.flatten() for gradient in present])
-        with _in_touch():
+        with _communication():
             distributed.all_reduce(flat)
         sums = iter(torch.split(flat, [gradient.numel() for gradient in present]))
         return [None if each is None else next(sums).view_as(each) for each in gradients]
 
     def all_reduce_signal(self, received: signal.Signals | None) -> signal.Signals | None:
-        """A signal that any rank received: the same answer for all of them."""
+        """A signal that any rank received, the same in all ranks; None if none did."""
         if self.world_size == 1:
             return received
         number = torch.tensor(received or 0, dtype=torch.int64)
-        with _in_touch():
+        with _communication():
             distributed.all_reduce(number, distributed.ReduceOp.MAX)
         return signal.Signals(int(number)) if number > 0 else None
 
     def broadcast_scalar(self, value: float) -> float:
-        """The value that the first rank has."""
+        """The value of the main process."""
         if self.world_size == 1:
             return value
-        told = torch.tensor(value, dtype=torch.float64)
-        with _in_touch():
-            distributed.broadcast(told, 0)
-        return float(told)
+        broadcast = torch.tensor(value, dtype=torch.float64)
+        with _communication():
+            distributed.broadcast(broadcast, 0)
+        return float(broadcast)
 
     def broadcast_batches(
         self, batches: Iterator[NDArray[np.int64]], batch_size: int
     ) -> Iterator[NDArray[np.int64]]:
-        """Batches of event numbers, as the first rank draws them; the others do not draw."""
+        """Batches of event numbers, drawn by the main process alone."""
         if self.world_size == 1:
             yield from batches
             return
@@ -153,7 +153,7 @@ class DistributedContext:
         while True:
             drawn = next(batches, None) if self.is_main_process else None
             numbers = nothing.clone() if drawn is None else torch.from_numpy(drawn)
-            with _in_touch():
+            with _communication():
                 distributed.broadcast(numbers, 0)
             if numbers[0] < 0:
                 return
@@ -161,7 +161,7 @@ class DistributedContext:
 
     @contextmanager
     def main_process_first(self) -> Iterator[None]:
-        """The first rank does what follows, the others after it: they find it done."""
+        """The main process runs the block first, the others after it: they find its work done."""
         if not self.is_main_process:
             _wait_for_all()
         yield
@@ -170,13 +170,13 @@ class DistributedContext:
 
 
 def _wait_for_all() -> None:
-    with _in_touch():
+    with _communication():
         distributed.all_reduce(torch.zeros(1))  # a barrier would take a GPU
 
 
 @contextmanager
-def _in_touch() -> Iterator[None]:
-    """Say in plain words that another process is gone."""
+def _communication() -> Iterator[None]:
+    """Turn a failure of communication into an error that names its cause."""
     try:
         yield
     except RuntimeError as error:
@@ -186,89 +186,89 @@ def _in_touch() -> Iterator[None]:
         ) from error
 
 
-class _AddUp(torch.autograd.Function):
+class _AllReduceSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
         total = values.clone()
-        with _in_touch():
+        with _communication():
             distributed.all_reduce(total)
         return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         total = gradients[0].clone()
-        with _in_touch():
+        with _communication():
             distributed.all_reduce(total)
         return total
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
-    """Sum of a tensor over the ranks; what each makes of it flows back to all."""
-    total: Tensor = _AddUp.apply(values)  # type: ignore[no-untyped-call]
+    """Sum of a tensor over the ranks; gradients are summed over the ranks, too."""
+    total: Tensor = _AllReduceSum.apply(values)  # type: ignore[no-untyped-call]
     return total
 
 
 @contextmanager
 def init_distributed(device: str) -> Iterator[DistributedContext]:
-    """Meet the other processes that `torchrun` started; alone if it did not.
+    """Join the processes that `torchrun` started; a context of one process if it did not.
 
     Parameters
     ----------
     device
-        What the user asks for: processes on GPUs talk through NCCL, others through Gloo.
+        As given by the user: processes on GPUs communicate through NCCL, others through Gloo.
 
     Raises
     ------
     ConfigError
-        If the processes cannot meet.
+        If the processes cannot connect to each other.
     """
-    count = world_size()
-    if count == 1:
+    num_processes = world_size()
+    if num_processes == 1:
         yield DistributedContext()
         return
     on_gpus = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     # signals and event numbers are on the CPU in any case: no step waits for a GPU for them
     backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
     try:
-        store, number, count = next(rendezvous("env://", timeout=_PATIENCE))
-        store = _unused_part(store, number, count)
+        store, rank, num_processes = next(rendezvous("env://", timeout=_TIMEOUT))
+        store = _fresh_prefix(store, rank, num_processes)
         distributed.init_process_group(
-            backend, store=store, rank=number, world_size=count, timeout=_PATIENCE
+            backend, store=store, rank=rank, world_size=num_processes, timeout=_TIMEOUT
         )
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"the {count} processes of this training cannot meet ({error}): start them with "
-            "torchrun --nproc_per_node N train_model.py CONFIG"
+            f"the {num_processes} processes of this training cannot connect ({error}): start them "
+            "with torchrun --nproc_per_node N train_model.py CONFIG"
         ) from error
     try:
         local_rank, local_world_size = (
             int(os.environ.get(name, default))
             for name, default in (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
         )
-        yield DistributedContext(number, count, local_rank, local_world_size)
+        yield DistributedContext(rank, num_processes, local_rank, local_world_size)
     finally:
         distributed.destroy_process_group()
 
 
-def _unused_part(store: Store, number: int, count: int) -> PrefixStore:
-    """A part of the store that processes share in which nobody has written yet.
+def _fresh_prefix(store: Store, rank: int, num_processes: int) -> PrefixStore:
+    """The shared store below a prefix that no process has written to yet.
 
-    A `torchrun` that starts the processes again gives them the store that the former ones wrote
-    to (https://github.com/pytorch/pytorch/issues/135712), so addresses found there may be old. Each
-    process therefore asks the first one for the name of a new part, with a question of its own.
+    A `torchrun` that restarts the processes gives them the store that the former ones wrote to
+    (https://github.com/pytorch/pytorch/issues/135712), so addresses found there may be stale. Each
+    process therefore requests the prefix from the main process, with a request id of its own.
     """
-    if number > 0:
-        question = uuid4().hex
-        store.set(f"question/{number}", question)
-        name = store.get(f"answer/{question}").decode()  # waits for it
-        store.set(f"{name}/{number}", "heard")
-        return PrefixStore(name, store)
-    name = uuid4().hex
-    others = list(range(1, count))
+    if rank > 0:
+        request = uuid4().hex
+        store.set(f"request/{rank}", request)
+        prefix = store.get(f"response/{request}").decode()  # blocks until it is there
+        store.set(f"{prefix}/{rank}", "received")
+        return PrefixStore(prefix, store)
+    prefix = uuid4().hex
+    others = list(range(1, num_processes))
     while others:
         for each in others:
-            if store.check([f"question/{each}"]):
-                store.set(f"answer/{store.get(f'question/{each}').decode()}", name)
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
-        others = [each for each in others if not store.check([f"{name}/{each}"])]
-    return PrefixStore(name, store)
+            if store.check([f"request/{each}"]):
+                store.set(f"response/{store.get(f'request/{each}').decode()}", prefix)
+        time.sleep(_POLL_SECONDS)
+        others = [each for each in others if not store.check([f"{prefix}/{each}"])]
+    return PrefixStore(prefix, store)

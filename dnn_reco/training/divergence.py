@@ -1,4 +1,4 @@
-"""A training that diverges: to notice it, to keep the batch for study, and to say what helps."""
+"""A training that diverges: detection, the batch kept for study, and advice."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dnn_reco.data.event_dataset import EventBatch
+from dnn_reco.checkpoint_file import latest_path
+from dnn_reco.data.event_dataset import EventBatch, EventDataset
 from dnn_reco.data.loader import EventWeightFunction, to_tensors
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.errors import TrainingError
 from dnn_reco.files import temporary_beside
 from dnn_reco.training.objectives import Objective
+from dnn_reco.training.settings import TrainerSettings
 
 _INTERVAL_ON_A_GPU = 50
 _MAX_EVENTS_NAMED = 8
+# Iterations whose event numbers are kept: more than between two checks, and than are read ahead.
+_NUM_RECENT = 200
 
 
 @dataclass(frozen=True)
@@ -33,14 +38,14 @@ class NonFiniteValue:
 
 
 def check_interval(device: torch.device) -> int:
-    """Iterations between two looks at losses: where a look waits for a GPU, it must be rare."""
+    """Iterations between two checks of losses: on a GPU each check waits, so they are rare."""
     return 1 if device.type == "cpu" else _INTERVAL_ON_A_GPU
 
 
 class NonFiniteDetector:
-    """Looks whether losses, gradient norms and weights are finite.
+    """Checks whether losses, gradient norms and weights are finite.
 
-    Losses and norms are noted where they are, on the device; a GPU is waited for only when they are
+    Losses and norms are kept where they are, on the device; a GPU is waited for only when they are
     read, those of some iterations together.
 
     Parameters
@@ -49,7 +54,7 @@ class NonFiniteDetector:
         Weights and running statistics by name. (Those that are not finite from the start, such as
         the -inf of a mask, are none that could diverge.)
     interval
-        Iterations between two looks (:func:`check_interval`).
+        Iterations between two checks (:func:`check_interval`).
     """
 
     def __init__(self, weights: Mapping[str, Tensor], interval: int) -> None:
@@ -60,21 +65,23 @@ class NonFiniteDetector:
         }
         self._interval = interval
         self._names: tuple[str, ...] = ()
-        self._noted: list[tuple[int, Tensor]] = []
+        self._recorded: list[tuple[int, Tensor]] = []
 
-    def note(
+    def record(
         self,
         iteration: int,
         objectives: Sequence[Objective],
         losses: Mapping[str, Tensor],
         norms: Mapping[str, Tensor],
     ) -> NonFiniteValue | None:
-        """Take note of an iteration; every now and then tells what is wrong.
+        """Record an iteration; every `interval` iterations returns what is not finite.
 
         Parameters
         ----------
+        iteration
+            Its number, from 0.
         objectives
-            The optimizers. Where gradients are cleaned of what is not finite, a loss may be so.
+            The optimizers. Where gradients are filtered, a loss may be non-finite.
         losses, norms
             Loss and gradient norm of each optimizer, scalars.
         """
@@ -86,16 +93,16 @@ class NonFiniteDetector:
         numbers |= {f"the gradient norm of '{name}'": norm for name, norm in norms.items()}
         self._names = tuple(numbers)
         row = torch.stack([number.detach() for number in numbers.values()])
-        self._noted.append((iteration, row))
-        return self.look() if len(self._noted) == self._interval else None
+        self._recorded.append((iteration, row))
+        return self.check() if len(self._recorded) == self._interval else None
 
-    def look(self) -> NonFiniteValue | None:
-        """The first loss or norm that is not finite since the last look, if there is one."""
-        noted, self._noted = self._noted, []
-        if not noted:
+    def check(self) -> NonFiniteValue | None:
+        """The first loss or norm since the last check that is not finite, if there is one."""
+        recorded, self._recorded = self._recorded, []
+        if not recorded:
             return None
-        rows = torch.stack([row for _, row in noted]).tolist()
-        for (iteration, _), row in zip(noted, rows, strict=True):
+        rows = torch.stack([row for _, row in recorded]).tolist()
+        for (iteration, _), row in zip(recorded, rows, strict=True):
             named = zip(self._names, row, strict=True)
             bad = [f"{name} is {value}" for name, value in named if not math.isfinite(value)]
             if bad:
@@ -104,13 +111,88 @@ class NonFiniteDetector:
 
     @torch.no_grad()
     def check_weights(self, iteration: int) -> NonFiniteValue | None:
-        """Whether the weights are finite after an iteration."""
+        """The weights that are not finite after an iteration, if there are any."""
         flat = torch.cat([weight.reshape(-1) for weight in self._weights.values()])
         if flat.isfinite().all():
             return None
         bad = [name for name, weight in self._weights.items() if not weight.isfinite().all()]
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
         return NonFiniteValue(iteration, f"the weights {', '.join(bad[:3])}{more} are not finite")
+
+
+class DivergenceGuard:
+    """Ends a training that diverges, and keeps the batch at which it did.
+
+    Parameters
+    ----------
+    detector
+        Finds values that are not finite.
+    objectives
+        The optimizers.
+    events
+        The training events.
+    event_weights
+        Gives their weights; None: all weigh the same.
+    settings
+        Where checkpoints and logs are.
+    is_main_process
+        Whether this process writes the batch.
+    """
+
+    def __init__(
+        self,
+        detector: NonFiniteDetector,
+        objectives: Sequence[Objective],
+        events: EventDataset,
+        event_weights: EventWeightFunction | None,
+        settings: TrainerSettings,
+        is_main_process: bool,
+    ) -> None:
+        self._detector = detector
+        self._objectives = objectives
+        self._events, self._event_weights = events, event_weights
+        self._settings = settings
+        self._is_main_process = is_main_process
+        self._recent: dict[int, NDArray[np.int64]] = {}  # event numbers of the last iterations
+
+    def remember(self, iteration: int, numbers: NDArray[np.int64]) -> None:
+        """Keep the event numbers of a batch for a while."""
+        self._recent[iteration] = numbers
+        self._recent.pop(iteration - _NUM_RECENT, None)
+
+    def record(
+        self, iteration: int, losses: Mapping[str, Tensor], norms: Mapping[str, Tensor]
+    ) -> None:
+        """Record loss and gradient norm of each optimizer, scalars, after an iteration.
+
+        Raises
+        ------
+        TrainingError
+            If one that was recorded since the last check is not finite.
+        """
+        self._raise_if(self._detector.record(iteration, self._objectives, losses, norms))
+
+    def check(self, iteration: int) -> None:
+        """Check all that was recorded and the weights, before anything is reported or saved.
+
+        Raises
+        ------
+        TrainingError
+            If any of it is not finite.
+        """
+        self._raise_if(self._detector.check() or self._detector.check_weights(iteration))
+
+    def _raise_if(self, found: NonFiniteValue | None) -> None:
+        if found is None:
+            return
+        events = self._events.read(self._recent[found.iteration])
+        checkpoints = self._settings.checkpoints
+        folder = self._settings.log_path if checkpoints is None else checkpoints.parent
+        path = folder / f"diverged_batch_{found.iteration:08d}.safetensors"
+        if self._is_main_process:
+            save_batch(path, events, self._events.names, self._event_weights, found.iteration)
+        last = None if checkpoints is None else latest_path(checkpoints)
+        raise divergence_error(found, events, path, self._objectives, last)
 
 
 def save_batch(
@@ -156,7 +238,7 @@ def divergence_error(
     objectives: Sequence[Objective],
     checkpoint: Path | None,
 ) -> TrainingError:
-    """What to tell the user of a training that diverged.
+    """The error of a training that diverged.
 
     Parameters
     ----------

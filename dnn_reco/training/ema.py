@@ -11,7 +11,7 @@ from torch import Tensor
 from dnn_reco.checkpoint_file import Checkpoint
 from dnn_reco.nn.interface import Network
 
-_COUNT = "average_iterations"
+_COUNT = "ema_iterations"
 
 
 class ExponentialMovingAverage:
@@ -39,7 +39,7 @@ class ExponentialMovingAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take note of the weights after an iteration."""
+        """Take in the weights after an iteration."""
         self._count += 1
         share = (1 - self._decay) / (1 - self._decay**self._count)
         means, weights = (
@@ -67,13 +67,13 @@ class ExponentialMovingAverage:
 
     def state(self) -> dict[str, Tensor]:
         """All of it, by name in a checkpoint."""
-        means = {f"average/{name}": mean for name, mean in self._means.items()}
+        means = {f"ema/{name}": mean for name, mean in self._means.items()}
         return {**means, _COUNT: torch.tensor(self._count)}
 
     @torch.no_grad()
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take over the mean from a checkpoint; without one it starts anew."""
-        means = checkpoint.section("average")
+        means = checkpoint.section("ema")
         self._count = int(checkpoint.tensors[_COUNT]) if means else 0
         for name, mean in self._means.items():
             mean.copy_(means.get(name, self._weights[name]))

@@ -10,10 +10,10 @@ import torch
 
 from dnn_reco.config import call_plugin
 from dnn_reco.data.records import ColumnNames
-from dnn_reco.modules.evaluation.interface import EvaluationContext, PredictedBatch
+from dnn_reco.modules.evaluation.interface import EvaluationBatch, EvaluationContext
 from dnn_reco.nn.interface import LabelKeys
 
-Evaluate = Callable[[PredictedBatch, PredictedBatch, EvaluationContext], None]
+Evaluate = Callable[[EvaluationBatch, EvaluationBatch, EvaluationContext], None]
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class EvaluationHook:
     def __call__(
         self,
         iteration: int,
-        train: PredictedBatch,
-        val: PredictedBatch,
+        train: EvaluationBatch,
+        val: EvaluationBatch,
         print_line: Callable[[str], None],
         add_scalar: Callable[[str, str, float, int], None],
     ) -> None:

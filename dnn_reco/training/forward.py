@@ -1,4 +1,4 @@
-"""What the network says of a batch beside the truth, and the losses of that."""
+"""The forward pass: prediction of a batch beside its truth, and the losses of that."""
 
 from __future__ import annotations
 
@@ -9,90 +9,89 @@ import torch
 from torch import Tensor
 
 from dnn_reco.data.hit_batch import TensorBatch
-from dnn_reco.modules.evaluation.interface import PredictedBatch
 from dnn_reco.modules.loss.interface import LossContext, Truth
-from dnn_reco.modules.loss.residual import mask_untrained, residual_trafo
+from dnn_reco.modules.loss.residual import mask_untrained
 from dnn_reco.modules.loss.special_labels import true_label_names
-from dnn_reco.nn.interface import LabelKeys, Network, Prediction
-from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.nn.interface import Network, NetworkSpec, Prediction
+from dnn_reco.nn.label_transform import LabelTransform, residual_trafo
 from dnn_reco.nn.predictor import Predictor
 from dnn_reco.training.distributed import DistributedContext
 from dnn_reco.training.label_weights import LabelWeights
+from dnn_reco.training.loss_inputs import LossInputs
 from dnn_reco.training.objectives import Objective
 
 
 @dataclass(frozen=True)
 class ForwardResult:
-    """A batch with what the network says of it, ready for losses and scores.
+    """A batch with its prediction, ready for losses and metrics.
 
     Attributes
     ----------
-    predicted
-        The batch, and all that the network says of it.
-    prediction, truth
-        Prediction and truth of the trained labels, the others blanked.
-    context
-        What else losses may need.
+    batch
+        The batch, with its true labels.
+    prediction
+        Prediction of all labels, trained or not.
+    loss_inputs
+        What losses compare: prediction and truth of the trained labels, the others blanked.
     """
 
-    predicted: PredictedBatch
+    batch: TensorBatch
     prediction: Prediction
-    truth: Truth
-    context: LossContext
+    loss_inputs: LossInputs
 
 
 class ForwardPass:
-    """Lets the network predict batches, in whatever mode it is, and compares with the truth.
+    """Predicts batches with the network, in whatever mode it is, and compares with the truth.
 
     Parameters
     ----------
     network
         The network, on its device.
-    label_transform
-        Transformation of the labels, on the same device.
-    label_keys
-        Names of special labels.
-    label_names
-        Names of the labels.
+    spec
+        Names and transformation of its labels.
     objectives
         The optimizers, with their losses.
     label_weights
         Weights of the labels.
-    predict
-        The network as it shall compute (:func:`dnn_reco.nn.predictor.predictor`).
+    predictor
+        The network with its precision and compilation (:func:`dnn_reco.nn.predictor.predictor`);
+        None: the network itself.
     """
 
     def __init__(
         self,
         network: Network,
-        label_transform: LabelTransform,
-        label_keys: LabelKeys,
-        label_names: Sequence[str],
+        spec: NetworkSpec,
         objectives: Sequence[Objective],
         label_weights: LabelWeights,
-        predict: Predictor,
+        predictor: Predictor | None = None,
     ) -> None:
         self.network = network
-        self.predict = predict
-        self.label_transform = label_transform
-        self.label_keys = label_keys
-        self.label_names = tuple(label_names)
+        self.spec = spec
         self.objectives = tuple(objectives)
         self.label_weights = label_weights
-        self._azimuth_period = label_transform.azimuth_period(self.label_names, label_keys.azimuth)
+        self.device = label_weights.initial.device
+        self.label_transform = LabelTransform(spec.transformation).to(self.device)
+        self._predictor = predictor or network
+        keys, names = spec.label_keys, spec.label_names
+        self._azimuth_period = self.label_transform.azimuth_period(names, keys.azimuth)
         losses = [loss for objective in self.objectives for loss in objective.losses]
-        needed = true_label_names(losses, label_keys)
-        self._true_needed = torch.tensor(
-            [name in needed for name in self.label_names], device=label_weights.initial.device
-        )
+        needed = true_label_names(losses, keys)
+        self._true_needed = torch.tensor([name in needed for name in names], device=self.device)
+
+    @property
+    def num_weights(self) -> int:
+        """Number of trainable weights."""
+        parameters = {id(p): p.numel() for o in self.objectives for p in o.parameters.values()}
+        return sum(parameters.values())
 
     def __call__(
         self, batch: TensorBatch, distributed: DistributedContext | None = None
     ) -> ForwardResult:
         """Predict a batch, and set prediction and truth side by side.
 
-        Labels of weight 0 are blanked here, before any loss: nothing that the network says of them
-        can reach the loss or its gradient. (Only the true values stay that a loss asks for.)
+        Labels of weight 0 are blanked here, before any loss: no prediction of them can reach the
+        loss or its gradient. (Only the true values stay that a loss asks for.)
 
         Parameters
         ----------
@@ -101,30 +100,26 @@ class ForwardPass:
         distributed
             The processes that predict a part of it each; None: this one predicts all.
         """
-        prediction = (
-            self.predict(batch.hits)
-            if distributed is None
-            else distributed.predict(self.predict, batch.hits, len(batch.labels))
-        )
-        predicted = PredictedBatch(batch, prediction)
-        truth = Truth(batch.labels, self.label_transform(batch.labels))
-        prediction, truth = mask_untrained(
-            prediction, truth, self.label_weights.trained, self._true_needed
+        if distributed is None:
+            prediction = self._predictor(batch.hits)
+        else:
+            prediction = distributed.predict(self._predictor, batch.hits, len(batch.labels))
+        trained, truth = mask_untrained(
+            prediction,
+            Truth(batch.labels, self.label_transform(batch.labels)),
+            self.label_weights.trained,
+            self._true_needed,
         )
         context = LossContext(
-            self.label_names,
-            self.label_keys,
-            residual_trafo(prediction.labels_trafo, truth.labels_trafo, self._azimuth_period),
+            self.spec.label_names,
+            self.spec.label_keys,
+            residual_trafo(trained.labels_trafo, truth.labels_trafo, self._azimuth_period),
             batch.event_weights,
             self.label_weights.tukey_scale,
         )
-        return ForwardResult(predicted, prediction, truth, context)
+        return ForwardResult(batch, prediction, LossInputs(trained, truth, context))
 
-    def losses(self, judged: ForwardResult) -> dict[str, tuple[Tensor, Tensor]]:
+    def losses(self, result: ForwardResult) -> dict[str, tuple[Tensor, Tensor]]:
         """Loss of each optimizer, without and with its penalties."""
-        return {
-            objective.name: objective.loss(
-                judged.prediction, judged.truth, judged.context, self.label_weights.current
-            )
-            for objective in self.objectives
-        }
+        weights = self.label_weights.current
+        return {o.name: o.loss(result.loss_inputs, weights) for o in self.objectives}

@@ -1,35 +1,270 @@
-"""How a training computes: with how many digits, compiled or not, and where its events lie."""
+"""From a config to a trainer, ready for its first iteration."""
 
 from __future__ import annotations
 
 import logging
-import os
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
-from dnn_reco.config import Config
+from dnn_reco.checkpoint_file import KEEP_ALL
+from dnn_reco.config import Config, OptimizerSettings, resolve
+from dnn_reco.data.build import open_events
 from dnn_reco.data.device_cache import DeviceEvents, size_in_memory
 from dnn_reco.data.event_dataset import EventDataset
-from dnn_reco.errors import ConfigError
-from dnn_reco.nn.interface import Network
+from dnn_reco.data.from_config import event_store, label_weight, label_weights, transform_settings
+from dnn_reco.data.records import ColumnNames
+from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.files import find_files
+from dnn_reco.modules.loss.special_labels import check_special_labels
+from dnn_reco.nn.device import choose_device, device_name
+from dnn_reco.nn.from_config import float_type, make_network, network_spec
+from dnn_reco.nn.interface import Network, NetworkSpec
+from dnn_reco.nn.memory import keep_freed_memory
 from dnn_reco.nn.predictor import GridNetwork, Predictor, allow_tf32, predictor
-from dnn_reco.training.metrics import device_name
+from dnn_reco.run_options import RunOptions
+from dnn_reco.training.data import TrainingData
+from dnn_reco.training.distributed import DistributedContext
+from dnn_reco.training.evaluation_hook import EvaluationHook
+from dnn_reco.training.event_weights import EventWeights
+from dnn_reco.training.forward import ForwardPass
+from dnn_reco.training.gradients import GradientAccumulator, NonFiniteGradientFilter
+from dnn_reco.training.label_weights import LabelWeights
+from dnn_reco.training.objectives import Objective
+from dnn_reco.training.optimizers import choose_optimizer, ema_decay, make_optimizer
+from dnn_reco.training.selection_from_config import make_selection, selection_criteria
+from dnn_reco.training.settings import TrainerSettings
+from dnn_reco.training.trainer import Trainer
+from dnn_reco.training.validation_set import ValidationSet, read_validation_set
+from dnn_reco.transform import check_settings, load_transformation
 
 _log = logging.getLogger(__name__)
 
 _SHARE_OF_FREE_MEMORY = 1 / 4
 
+# From a config and the run options: training and validation events.
+OpenData: TypeAlias = Callable[[Config, RunOptions], tuple[EventDataset, EventDataset]]
 
-def compute_deterministically() -> None:
-    """Let this process, on GPUs, add in an order that is always the same."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
-    torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(True)
+
+def open_training_data(config: Config, options: RunOptions) -> tuple[EventDataset, EventDataset]:
+    """Training and validation events, from the event store."""
+    store = event_store(config, options.cache_dir)
+    jobs = min(config.general.num_jobs, options.threads)
+    datasets = []
+    for key in ("training_data_file", "validation_data_file"):
+        files = find_files(getattr(config.data_files, key), key)
+        events = open_events(store, files, jobs)
+        _log.info("%s: %d events in %d file(s).", key, len(events), len(files))
+        datasets.append(events)
+    training, validation = datasets
+    if len(training) < config.general.batch_size:
+        _log.warning(
+            "There are only %d training events for a batch_size of %d: every batch holds events "
+            "more than once.",
+            len(training),
+            config.general.batch_size,
+        )
+    return training, validation
+
+
+def trainer_settings(config: Config) -> TrainerSettings:
+    """How long to train, and how often to validate and save."""
+    manager = config.model.model_checkpoint_manager_kwargs
+    settings = {name: each.optimizer_settings for name, each in config.optimizers.items()}
+    checkpoints = Path(config.model.model_checkpoint_path)
+    return TrainerSettings(
+        num_iterations=config.training.num_training_iterations,
+        batch_size=config.general.batch_size,
+        validation_frequency=config.training.validation_frequency,
+        save_frequency=config.training.save_frequency,
+        seed=config.seed,
+        shuffle_window=config.general.shuffle_window_files,
+        checkpoints=checkpoints if config.model.model_save_model else None,
+        max_to_keep=manager.max_to_keep or KEEP_ALL,
+        log_path=Path(config.general.log_path),
+        validation_set_frequency=config.training.validation_set_frequency
+        or config.training.save_frequency,
+        patience=config.training.early_stopping_patience,
+        ema_decay=ema_decay(config.training.ema_decay, settings),
+    )
+
+
+def make_trainer(
+    config: Config,
+    options: RunOptions,
+    distributed: DistributedContext = DistributedContext(),  # noqa: B008 - frozen
+    open_data: OpenData = open_training_data,
+    trial_folder: Path | None = None,
+) -> Trainer:
+    """The trainer of a config, as it is before the first iteration.
+
+    Mistakes in the config are found first, before anything that may take long.
+
+    Parameters
+    ----------
+    config
+        What to train.
+    options
+        Device, threads and event store.
+    distributed
+        The processes that train together.
+    open_data
+        Gives the training and the validation events of a config.
+    trial_folder
+        Where a trial writes checkpoints and logs; None: a real training, to the config's folders.
+
+    Raises
+    ------
+    ConfigError, DataError, ModelError
+        If something does not fit together.
+    """
+    device = _local_device(options.device, distributed)
+    torch.set_num_threads(options.threads)
+    keep_freed_memory()
+    trafo_path = Path(config.trafo.trafo_model_path)
+    transformation = load_transformation(trafo_path)
+    spec = network_spec(config, transformation)
+    network = make_network(config, spec, device)
+    objectives = make_objectives(config, network)
+    _check_losses(config, objectives, spec)
+    criteria = selection_criteria(config, spec)
+    event_weights, hook = _event_weights(config, spec), _evaluation_hook(config, spec)
+    settings = trainer_settings(config)
+    _check_batch_size(settings.batch_size, distributed)
+    training, validation = open_data(config, options)
+    _check_columns(training, validation)
+    check_settings(transformation, transform_settings(config, training.names), trafo_path)
+    forward = ForwardPass(
+        network,
+        spec,
+        objectives,
+        make_label_weights(config, spec, device),
+        training_predictor(config, network, device),
+    )
+    selection = make_selection(config, criteria, network, forward.label_transform, spec, training)
+    data = TrainingData(
+        training,
+        validation,
+        event_weights,
+        _validation_set(config, validation, event_weights),
+        selection,
+        _device_events(config, training, device),
+    )
+    if trial_folder is not None:
+        settings = settings.for_trial(trial_folder)
+    return Trainer(forward, data, settings, hook, distributed)
+
+
+def _local_device(name: str, distributed: DistributedContext) -> torch.device:
+    """The device that a user asks for; several processes on a machine take a GPU each."""
+    device = choose_device(name)
+    if device.type != "cuda" or distributed.world_size == 1:
+        return device
+    if name not in ("auto", "cuda"):
+        raise ConfigError(
+            f"--device {name} names one GPU for {distributed.world_size} processes: give cuda, "
+            "with which each gets one of its own (CUDA_VISIBLE_DEVICES chooses which)"
+        )
+    if distributed.local_world_size > torch.cuda.device_count():
+        raise ConfigError(
+            f"{distributed.local_world_size} processes on this machine need a GPU each, but there "
+            f"are {torch.cuda.device_count()}: start fewer"
+        )
+    device = torch.device("cuda", distributed.local_rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def _check_batch_size(batch_size: int, distributed: DistributedContext) -> None:
+    if batch_size < distributed.world_size:
+        raise ConfigError(
+            f"a batch_size of {batch_size} cannot be shared by {distributed.world_size} "
+            "processes: raise it, or start fewer"
+        )
+
+
+def _check_columns(training: EventDataset, validation: EventDataset) -> None:
+    if training.names != validation.names:
+        raise DataError(
+            "training_data_file and validation_data_file offer different labels or misc values: "
+            f"{training.names} and {validation.names}"
+        )
+
+
+def make_objectives(config: Config, network: Network) -> list[Objective]:
+    """The optimizers of `model_optimizer_dict`, each over its part of the network.
+
+    Raises
+    ------
+    ConfigError
+        If one names parts that the network does not have, or cannot be made.
+    """
+    groups = network.parameter_groups()
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    return [
+        _make_objective(name, settings, groups, names)
+        for name, settings in config.optimizers.items()
+    ]
+
+
+def _make_objective(
+    name: str,
+    settings: OptimizerSettings,
+    groups: Mapping[str, list[torch.nn.Parameter]],
+    parameter_names: Mapping[torch.nn.Parameter, str],
+) -> Objective:
+    unknown = [group for group in settings.vars if group not in groups]
+    if unknown:
+        raise ConfigError(
+            f"model_optimizer_dict.{name}.vars names {unknown}, but the network has the groups "
+            f"{sorted(groups)}"
+        )
+    key = f"model_optimizer_dict.{name}"
+    parameters = {
+        parameter_names[parameter]: parameter for g in settings.vars for parameter in groups[g]
+    }
+    choice = choose_optimizer(key, settings.optimizer, settings.optimizer_settings)
+    values = list(parameters.values())
+    filters = settings.remove_nan_gradients
+    return Objective(
+        name=name,
+        optimizer=make_optimizer(key, choice, values),
+        parameters=parameters,
+        losses=tuple(resolve(loss, f"{key}.loss_class") for loss in settings.loss_class),
+        l1=settings.l1_regularization,
+        l2=settings.l2_regularization,
+        schedule=choice.schedule,
+        accumulator=GradientAccumulator(parameters, settings.accumulate_steps),
+        gradient_filter=NonFiniteGradientFilter(values[0].device) if filters else None,
+        clipping=choice.clipping.at_most(settings.clip_gradients_value),
+        weight_decay=choice.weight_decay,
+    )
+
+
+def _check_losses(config: Config, objectives: Sequence[Objective], spec: NetworkSpec) -> None:
+    """Check that each loss finds the labels that it looks for, and that these are trained."""
+    trained = {name for name in spec.label_names if label_weight(config, name) > 0}
+    for objective in objectives:
+        classes = config.optimizers[objective.name].loss_class
+        for loss, name in zip(objective.losses, classes, strict=True):
+            message_name = f"model_optimizer_dict.{objective.name}.loss_class '{name}'"
+            check_special_labels(loss, message_name, spec.label_keys, spec.label_names, trained)
+
+
+def make_label_weights(config: Config, spec: NetworkSpec, device: torch.device) -> LabelWeights:
+    """Weights of the labels in the loss."""
+    weights = label_weights(config, spec.label_names)
+    return LabelWeights(
+        torch.tensor(weights, dtype=float_type(config), device=device),
+        config.labels.label_update_weights,
+        config.labels.label_scale_tukey,
+    )
 
 
 def training_predictor(config: Config, network: Network, device: torch.device) -> Predictor:
-    """The network as `precision` and `compile` want it to compute.
+    """The network with the `precision` and `compile` of the config.
 
     Raises
     ------
@@ -44,7 +279,7 @@ def training_predictor(config: Config, network: Network, device: torch.device) -
     reasons = []
     if not isinstance(network, GridNetwork):
         reasons.append(f"{type(network).__name__} does not place hits on a grid")
-    if len(config.optimizers) > 1:  # each goes backwards through the network, which frees it
+    if len(config.optimizers) > 1:  # each differentiates through the network, which frees the graph
         reasons.append("there is more than one optimizer")
     if wanted is True and reasons:
         raise ConfigError(f"'compile: True' is not possible, as {' and '.join(reasons)}: remove it")
@@ -52,10 +287,42 @@ def training_predictor(config: Config, network: Network, device: torch.device) -
     return predictor(network, in_bfloat16, compiled)
 
 
-def device_events(
-    wanted: Literal["auto"] | bool, events: EventDataset, device: torch.device
+def _event_weights(config: Config, spec: NetworkSpec) -> EventWeights | None:
+    """The function that `event_weight_class` names, if any."""
+    name = config.event_weights.event_weight_class
+    if not name:
+        return None
+    function = resolve(name, "event_weight_class")
+    return EventWeights(function, name, config.plugin_view(), _columns(spec))
+
+
+def _evaluation_hook(config: Config, spec: NetworkSpec) -> EvaluationHook | None:
+    """The function that `evaluation_class` names, if any."""
+    name = config.training.evaluation_class
+    if not name:
+        return None
+    function = resolve(name, "evaluation_class")
+    return EvaluationHook(function, name, config.plugin_view(), _columns(spec), spec.label_keys)
+
+
+def _columns(spec: NetworkSpec) -> ColumnNames:
+    return ColumnNames(spec.label_names, spec.transformation.settings.misc_names)
+
+
+def _validation_set(
+    config: Config, events: EventDataset, event_weights: EventWeights | None
+) -> ValidationSet | None:
+    num_events = config.training.validation_events
+    if not num_events:
+        return None
+    return read_validation_set(events, num_events, config.general.batch_size, event_weights)
+
+
+def _device_events(
+    config: Config, events: EventDataset, device: torch.device
 ) -> DeviceEvents | None:
-    """The training events in the memory of the device, if they shall lie there."""
+    """The training events in the memory of the device, where `data_on_device` asks for it."""
+    wanted = config.training.data_on_device
     if wanted == "auto":
         if device.type != "cuda":
             return None
@@ -63,9 +330,6 @@ def device_events(
         wanted = size_in_memory(events) < _SHARE_OF_FREE_MEMORY * free
     if not wanted:
         return None
-    _log.info(
-        "Training events: %.1f GB, in the memory of %s.",
-        size_in_memory(events) / 1e9,
-        device_name(device),
-    )
+    size = size_in_memory(events) / 1e9
+    _log.info("Training events: %.1f GB, in the memory of %s.", size, device_name(device))
     return DeviceEvents(events, device)

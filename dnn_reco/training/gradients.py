@@ -35,7 +35,7 @@ class Clipping:
     value: float | None = None
 
     def at_most(self, global_norm: float | None) -> Clipping:
-        """The same limits, and this one besides."""
+        """The same limits, with this one added."""
         norms = [norm for norm in (self.global_norm, global_norm) if norm is not None]
         return replace(self, global_norm=min(norms, default=None))
 

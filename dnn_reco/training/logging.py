@@ -1,18 +1,22 @@
-"""How training tells what validations found: as text, in TensorBoard, and in `metrics.jsonl`."""
+"""Where a training reports what validations found: printed text, TensorBoard, `metrics.jsonl`."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dnn_reco.metrics_log import MetricsFile
-from dnn_reco.training.early_stopping import BestCheckpoint
-from dnn_reco.training.metrics import BatchMetrics, ProgressBar, TensorBoard, trained_labels
+from dnn_reco.checkpoint_file import BestCheckpoint
+from dnn_reco.metrics_log import MetricsLog
+from dnn_reco.training.metrics import BatchMetrics, trained_labels
+from dnn_reco.training.objectives import Objective
+from dnn_reco.training.progress_bar import ProgressBar
+from dnn_reco.training.run_state import RunState
+from dnn_reco.training.settings import TrainerSettings
+from dnn_reco.training.tensorboard import TensorBoard
 from dnn_reco.training.validation_set import ValidationMetrics
 
 METRICS_FILE = "metrics.jsonl"
@@ -23,71 +27,8 @@ _LABELS_SHOWN = 6
 _SECONDS_BETWEEN_FIGURES = 60.0
 
 
-@dataclass(frozen=True)
-class RunState:
-    """How the run stands at a validation.
-
-    Attributes
-    ----------
-    label_weights
-        Current weight of each trained label.
-    learning_rates, gradient_norms
-        Of each optimizer, in the last step; the norm before clipping.
-    events_per_second
-        Training events, since the start of this call.
-    share_waiting
-        Share of the time since then that was spent waiting for data.
-    seconds
-        That time.
-    memory
-        Memory in use [MB], by what uses it.
-    further
-        What else there is to tell since then, by tag: how biased selection goes, hits left out.
-    """
-
-    label_weights: Mapping[str, float]
-    learning_rates: Mapping[str, float]
-    gradient_norms: Mapping[str, float]
-    events_per_second: float
-    share_waiting: float
-    seconds: float
-    memory: Mapping[str, float]
-    further: Mapping[str, float]
-
-    def scalars(self) -> dict[str, float]:
-        """Scalars for TensorBoard by tag."""
-        groups = {
-            "label_weight": self.label_weights,
-            "learning_rate": self.learning_rates,
-            "gradient_norm": self.gradient_norms,
-            "memory_mb": self.memory,
-        }
-        return {
-            "events_per_second": self.events_per_second,
-            "share_of_time_waiting_for_data": self.share_waiting,
-            **self.further,
-            **{f"{tag}/{k}": value for tag, group in groups.items() for k, value in group.items()},
-        }
-
-    def sections(self) -> dict[str, Any]:
-        """Sections for `metrics.jsonl`; all that differs from run to run is in one of them."""
-        return {
-            "label_weights": self.label_weights,
-            "learning_rates": self.learning_rates,
-            "gradient_norms": self.gradient_norms,
-            "machine": {
-                "time": time.time(),
-                "seconds": self.seconds,
-                "events_per_second": self.events_per_second,
-                "share_of_time_waiting_for_data": self.share_waiting,
-                "memory_mb": self.memory,
-                **self.further,
-            },
-        }
-
-
-class Reports:
-    """The places where training tells how it goes.
+class TrainingLog:
+    """Where a training reports its progress.
 
     Attributes
     ----------
@@ -108,19 +49,30 @@ class Reports:
         Whether to write `metrics.jsonl`.
     """
 
+    @classmethod
+    def open(cls, settings: TrainerSettings, first: int) -> TrainingLog:
+        """The log of a training of which `first` iterations are done already."""
+        return cls(
+            settings.log_path,
+            first,
+            settings.num_iterations,
+            settings.batch_size,
+            write_metrics=settings.checkpoints is not None,
+        )
+
     def __init__(
         self, log_path: Path, first: int, last: int, batch_size: int, write_metrics: bool
     ) -> None:
         self.tensorboard = TensorBoard(log_path, first)
         self.bar = ProgressBar(first, last, batch_size)
-        self._metrics = MetricsFile(log_path / METRICS_FILE, first) if write_metrics else None
+        self._metrics = MetricsLog(log_path / METRICS_FILE, first) if write_metrics else None
         self._last = last
         self._time_of_figure = -np.inf
 
     def write_set(
         self,
         iteration: int,
-        scores: ValidationMetrics,
+        metrics: ValidationMetrics,
         weights: Sequence[float],
         has_log: Sequence[bool],
     ) -> None:
@@ -130,54 +82,68 @@ class Reports:
         ----------
         iteration
             Number of the iteration, from 0.
-        scores
-            What was found.
+        metrics
+            Metrics of the validation set.
         weights, has_log
             Weight in the config of each of the L labels, and whether it has a logarithm.
         """
-        for tag, value in set_scalars(scores).items():
+        for tag, value in set_scalars(metrics).items():
             self.tensorboard.add_scalar(_SET, tag, value, iteration)
         is_due = time.monotonic() - self._time_of_figure > _SECONDS_BETWEEN_FIGURES
         if is_due or iteration + 1 == self._last:
             self._time_of_figure = time.monotonic()
-            self._add_figure(iteration, scores, weights, has_log)
+            self._add_figure(iteration, metrics, weights, has_log)
 
     def _add_figure(
         self,
         iteration: int,
-        scores: ValidationMetrics,
+        metrics: ValidationMetrics,
         weights: Sequence[float],
         has_log: Sequence[bool],
     ) -> None:
         from dnn_reco.evaluation import plots  # slow, and only needed here
 
-        heaviest = sorted(range(len(scores.columns)), key=lambda i: -weights[scores.columns[i]])
+        heaviest = sorted(range(len(metrics.columns)), key=lambda i: -weights[metrics.columns[i]])
         labels = [
             plots.LabelPoints(
-                scores.label_names[i],
-                scores.true[:, i],
-                scores.predicted[:, i],
-                has_log[scores.columns[i]],
+                metrics.label_names[i],
+                metrics.true[:, i],
+                metrics.predicted[:, i],
+                has_log[metrics.columns[i]],
             )
             for i in heaviest[:_LABELS_SHOWN]
         ]
-        title = f"{scores.num_events} validation events after {iteration + 1} iterations"
+        title = f"{metrics.num_events} validation events after {iteration + 1} iterations"
         figure = plots.reconstructed_against_true(labels, title)
         self.tensorboard.add_picture(
             _SET, "reconstructed_against_true", plots.pixels(figure), iteration
         )
 
-    def finish(self, iteration: int, sections: Mapping[str, Any], state: RunState) -> None:
-        """Tell all that is left to tell of an iteration with a validation.
+    def write_removed_gradients(self, iteration: int, objectives: Sequence[Objective]) -> None:
+        """Print and log how many gradient entries `remove_nan_gradients` removed."""
+        for objective in objectives:
+            if objective.gradient_filter is None:
+                continue
+            entries, batches = objective.gradient_filter.take_counts()
+            tag = f"removed_gradient_entries/{objective.name}"
+            self.tensorboard.add_scalar("train", tag, entries, iteration)
+            if entries:
+                self.bar.print(
+                    f"\tgradient of {objective.name}: {entries} entries removed in {batches} "
+                    "batches"
+                )
+
+    def write_sections(self, iteration: int, sections: Mapping[str, Any], state: RunState) -> None:
+        """Write the line of an iteration with a validation to `metrics.jsonl`, and its scalars.
 
         Parameters
         ----------
         iteration
             Number of the iteration, from 0.
         sections
-            What was found: sections of its line in `metrics.jsonl`.
+            Results of its validations, by section of the line.
         state
-            How the run stands.
+            State of the run.
         """
         for tag, value in state.scalars().items():
             self.tensorboard.add_scalar("train", tag, value, iteration)
@@ -191,16 +157,47 @@ class Reports:
         self.tensorboard.close()
 
 
+def format_validation(
+    iteration: int,
+    seconds: float,
+    seconds_per_step: float,
+    label_names: Sequence[str],
+    trained: np.ndarray,
+    weights: np.ndarray,
+    train: BatchMetrics,
+    validation: BatchMetrics,
+) -> str:
+    """The print-out of a validation, in the form of the reference: trained labels only, sorted."""
+    lines = [
+        f"Step: {iteration:08d}, Runtime: {seconds:2.1f}s, Per-Step: {seconds_per_step:2.3f}s, "
+        f"Benchmark: {weights.sum():3.3f}"
+    ]
+    for title, metrics in (("[Train]", train), ("[Validation]", validation)):
+        losses = " ".join(
+            f"loss_sum_{name}: {loss:2.3f} loss_sum_total_{name}: {total:2.3f}"
+            for name, (loss, total) in metrics.losses.items()
+        )
+        lines.append(f"\t{title:<12} {losses}")
+    for name, i in trained_labels(label_names, trained):
+        lines.append(
+            f"\tweight: {weights[i]:2.3f}, "
+            f"train: {train.rmse[i]:2.3f} [{train.pull[i]:1.2f}],"
+            f"val: {validation.rmse[i]:2.3f} [{validation.pull[i]:1.2f}] "
+            f"[{name}, mean: {train.mean[i]:2.3f} {validation.mean[i]:2.3f}]"
+        )
+    return "\n".join(lines)
+
+
 def batch_section(
-    scores: BatchMetrics, label_names: Sequence[str], trained: np.ndarray
+    metrics: BatchMetrics, label_names: Sequence[str], trained: np.ndarray
 ) -> dict[str, Any]:
-    """What `metrics.jsonl` says of a batch of the print-out."""
+    """Metrics of a printed batch, for `metrics.jsonl`."""
     return {
-        "losses": {name: loss for name, (loss, _) in scores.losses.items()},
-        "losses_with_penalties": {name: total for name, (_, total) in scores.losses.items()},
+        "losses": {name: loss for name, (loss, _) in metrics.losses.items()},
+        "losses_with_penalties": {name: total for name, (_, total) in metrics.losses.items()},
         "labels": {
             name: {
-                key: getattr(scores, key)[i]
+                key: getattr(metrics, key)[i]
                 for key in ("rmse", "pull", "bias", "label_loss", "mean")
             }
             for name, i in trained_labels(label_names, trained)
@@ -208,41 +205,41 @@ def batch_section(
     }
 
 
-def set_section(scores: ValidationMetrics) -> dict[str, Any]:
-    """What `metrics.jsonl` says of the validation set."""
-    labels: dict[str, dict[str, float]] = {name: {} for name in scores.label_names}
-    for key, measured in scores.of_labels().items():
-        for i, name in enumerate(scores.label_names):
+def set_section(metrics: ValidationMetrics) -> dict[str, Any]:
+    """Metrics of the validation set, for `metrics.jsonl`."""
+    labels: dict[str, dict[str, float]] = {name: {} for name in metrics.label_names}
+    for key, measured in metrics.of_labels().items():
+        for i, name in enumerate(metrics.label_names):
             labels[name] |= {key: measured.value[i], f"{key}_error": measured.error[i]}
     section: dict[str, Any] = {
-        "num_events": scores.num_events,
-        "loss": scores.loss.value,
-        "loss_error": scores.loss.error,
-        "losses": {name: loss.value for name, loss in scores.losses.items()},
-        "losses_error": {name: loss.error for name, loss in scores.losses.items()},
+        "num_events": metrics.num_events,
+        "loss": metrics.loss.value,
+        "loss_error": metrics.loss.error,
+        "losses": {name: loss.value for name, loss in metrics.losses.items()},
+        "losses_error": {name: loss.error for name, loss in metrics.losses.items()},
         "labels": labels,
     }
-    for suffix, angles in scores.opening_angles.items():
+    for suffix, angles in metrics.opening_angles.items():
         for kind, angle in zip(("mean", "median"), angles, strict=True):
             key = f"opening_angle_{kind}{suffix}"
             section |= {key: angle.value, f"{key}_error": angle.error}
     return section
 
 
-def set_scalars(scores: ValidationMetrics) -> dict[str, float]:
+def set_scalars(metrics: ValidationMetrics) -> dict[str, float]:
     """What TensorBoard shows of the validation set, by tag."""
-    scalars = {f"configured_loss/{name}": loss.value for name, loss in scores.losses.items()}
-    scalars["configured_loss_total"] = scores.loss.value
-    for key, measured in scores.of_labels().items():
-        for name, value in zip(scores.label_names, measured.value, strict=True):
+    scalars = {f"configured_loss/{name}": loss.value for name, loss in metrics.losses.items()}
+    scalars["configured_loss_total"] = metrics.loss.value
+    for key, measured in metrics.of_labels().items():
+        for name, value in zip(metrics.label_names, measured.value, strict=True):
             scalars[f"{key}/{name}"] = value
-    for suffix, (average, median) in scores.opening_angles.items():
+    for suffix, (average, median) in metrics.opening_angles.items():
         scalars[f"opening_angle_mean{suffix}"] = average.value
         scalars[f"opening_angle_median{suffix}"] = median.value
     return {tag: float(value) for tag, value in scalars.items()}
 
 
-def format_set(iterations: int, scores: ValidationMetrics, best: BestCheckpoint) -> str:
+def format_set(iterations: int, metrics: ValidationMetrics, best: BestCheckpoint) -> str:
     """The table of an evaluation of the validation set: trained labels only, sorted."""
     if best.iterations == iterations:
         remark = "best so far"
@@ -250,18 +247,18 @@ def format_set(iterations: int, scores: ValidationMetrics, best: BestCheckpoint)
         remark = "no finite one so far"
     else:
         remark = f"best: {best.loss:.4f} after {best.iterations} iterations"
-    width = max(len("label"), *(len(name) for name in scores.label_names))
+    width = max(len("label"), *(len(name) for name in metrics.label_names))
     titles = "".join(f"{title:<18}" for title in ("RMSE", "68 % width", "bias", "pull"))
     lines = [
-        f"Validation set after {iterations} iterations: {scores.num_events} events, "
-        f"loss {scores.loss.value:.4f} ± {scores.loss.error:.4f} ({remark})",
+        f"Validation set after {iterations} iterations: {metrics.num_events} events, "
+        f"loss {metrics.loss.value:.4f} ± {metrics.loss.error:.4f} ({remark})",
         f"  {'label':<{width}}  {titles}68 % pull",
     ]
-    columns = (scores.rmse, scores.width_68, scores.bias, scores.pull, scores.pull_68)
-    for i, name in enumerate(scores.label_names):
+    columns = (metrics.rmse, metrics.width_68, metrics.bias, metrics.pull, metrics.pull_68)
+    for i, name in enumerate(metrics.label_names):
         cells = (f"{c.value[i]:6.3f} ± {c.error[i]:5.3f}" for c in columns)
         lines.append(f"  {name:<{width}}  " + "".join(f"{cell:<18}" for cell in cells).rstrip())
-    for suffix, (average, median) in scores.opening_angles.items():
+    for suffix, (average, median) in metrics.opening_angles.items():
         source = "direction vector" if suffix else "zenith and azimuth"
         lines.append(
             f"  opening angle by {source}: mean {average.value:.2f}° ± {average.error:.2f}°, "

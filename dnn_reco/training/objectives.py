@@ -9,21 +9,17 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from dnn_reco.checkpoint_file import (
-    Checkpoint,
-    optimizer_kind,
-    optimizer_tensors,
-    restore_optimizer,
-)
+from dnn_reco.checkpoint_file import Checkpoint
 from dnn_reco.errors import ConfigError
-from dnn_reco.modules.loss.interface import Loss, LossContext, Truth
-from dnn_reco.nn.interface import Prediction
+from dnn_reco.modules.loss.interface import Loss
+from dnn_reco.training.checkpoint import optimizer_kind, optimizer_tensors, restore_optimizer
 from dnn_reco.training.gradients import (
     Clipping,
     Gradient,
     GradientAccumulator,
     NonFiniteGradientFilter,
 )
+from dnn_reco.training.loss_inputs import LossInputs
 from dnn_reco.training.optimizers import RATE_KEY
 from dnn_reco.utils.learning_rate import Schedule, rate_at
 
@@ -83,19 +79,18 @@ class Objective:
             else:
                 group["lr"] = rate
 
-    def label_losses(self, prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
+    def label_losses(self, inputs: LossInputs) -> Tensor:
         """Loss of each label [L], without its weight.
 
-        `prediction` and `truth` must be finite in labels of weight 0 as well
+        Prediction and truth must be finite in labels of weight 0 as well
         (:func:`dnn_reco.modules.loss.residual.mask_untrained`).
         """
-        return sum((loss(prediction, truth, context) for loss in self.losses), torch.zeros(()))
+        arguments = (inputs.prediction, inputs.truth, inputs.context)
+        return sum((loss(*arguments) for loss in self.losses), torch.zeros(()))
 
-    def loss(
-        self, prediction: Prediction, truth: Truth, context: LossContext, weights: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def loss(self, inputs: LossInputs, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Weighted loss of the trained labels, without and with the penalties (two scalars)."""
-        weighted = (weights * self.label_losses(prediction, truth, context)).sum()
+        weighted = (weights * self.label_losses(inputs)).sum()
         total = weighted
         values = list(self.parameters.values())
         if self.l1:
@@ -152,7 +147,7 @@ class Objective:
         self.optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        """All that changes in training besides the parameters, by name in a checkpoint."""
+        """All that changes in training except the parameters, by name in a checkpoint."""
         sections = {
             "optimizer": optimizer_tensors(self.optimizer, self.parameters),
             "accumulated": self.accumulator.state(),
@@ -193,7 +188,7 @@ class Objective:
 def _in_layout_of(parameter: Tensor, gradient: Tensor) -> Tensor:
     """The gradient, its numbers in memory in the order of those of the parameter.
 
-    Fused optimizers of PyTorch go through both as they lie in memory, without a look at strides.
+    Fused optimizers of PyTorch go through both as they lie in memory, ignoring strides.
     """
     if gradient.stride() == parameter.stride():
         return gradient

@@ -8,8 +8,6 @@ Decay of the weights is decoupled for all of them, as in Keras (Loshchilov & Hut
 arXiv:1711.05101): each step multiplies the weights by 1 - rate · `weight_decay`.
 """
 
-from __future__ import annotations
-
 import inspect
 import logging
 import math
@@ -18,17 +16,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pydantic.dataclasses import dataclass as settings_dataclass
 from torch import nn
 
-from dnn_reco.config.validate import nearest
+from dnn_reco.config.typed_settings import STRICT, setting_fields, typed_settings
+from dnn_reco.config.value_types import LooseFlag, NotNegativeNumber, OpenFraction, PositiveNumber
 from dnn_reco.errors import ConfigError
+from dnn_reco.suggestions import nearest
 from dnn_reco.training.gradients import Clipping
 from dnn_reco.utils.learning_rate import ConstantRate, Schedule, make_schedule, rate_at
 
 _log = logging.getLogger(__name__)
 
 RATE_KEY = "optimizer_settings.learning_rate"
-_DEFAULT_EMA_MOMENTUM = 0.99
 
 _ALIASES = {"momentum": "sgd", "gradientdescent": "sgd"}
 _UNSUITABLE = {
@@ -67,8 +67,6 @@ _PARTS = {
     "epsilon_1": ("eps", 0),
     "epsilon_2": ("eps", 1),
 }
-# What is done here, the same for all optimizers.
-_OURS = ("clipnorm", "clipvalue", "ema_momentum", "global_clipnorm", "use_ema", "weight_decay")
 _WITHOUT_EFFECT = ("jit_compile", "name", "use_locking")
 _ONLY_EMPTY = ("ema_overwrite_frequency", "gradient_accumulation_steps", "loss_scale_factor")
 _REMEDIES = {
@@ -80,10 +78,33 @@ _REMEDIES = {
     "gradient_accumulation_steps": "set accumulate_steps beside optimizer_settings",
     "loss_scale_factor": "losses are not scaled here",
 }
-# Arguments of PyTorch that are not for a config: they tell how to compute, in special programs.
+# Arguments of PyTorch that are not for a config: they concern the implementation.
 _HIDDEN = {"self", "params", "capturable", "differentiable"}
 _IMPLEMENTATIONS = {"foreach", "fused"}
 _HAVE_FUSED = {"Adam", "AdamW", "SGD"}  # all parameters in one pass: the fastest
+
+
+@settings_dataclass(frozen=True, config=STRICT)
+class _OwnSettings:
+    """Settings that have their effect here, the same for all optimizers."""
+
+    clipnorm: PositiveNumber | None = None
+    clipvalue: PositiveNumber | None = None
+    ema_momentum: OpenFraction = 0.99
+    global_clipnorm: PositiveNumber | None = None
+    use_ema: LooseFlag = False
+    weight_decay: NotNegativeNumber | None = None
+
+
+@settings_dataclass(frozen=True, config=STRICT)
+class _AddedBelowRoot:
+    """Settings that Keras adds to a square, but PyTorch to the root of that."""
+
+    epsilon: NotNegativeNumber = 0.0
+    epsilon_1: NotNegativeNumber = 0.0
+
+
+_OWN = tuple(setting_fields(_OwnSettings))
 
 
 @dataclass(frozen=True)
@@ -141,17 +162,13 @@ def choose_optimizer(key: str, optimizer: str, settings: Mapping[str, Any]) -> O
     if ignored:
         _log.info("%s: accepted, without effect: %s", key_of_settings, ", ".join(ignored))
     default_decay = arguments.pop("weight_decay", _defaults_of(kind).get("weight_decay", 0.0))
-    weight_decay = _number(key_of_settings, "weight_decay", settings, 0.0)
+    own = _own_settings(key_of_settings, settings)
     return OptimizerChoice(
         kind,
         arguments,
         schedule,
-        default_decay if weight_decay is None else weight_decay,
-        Clipping(
-            global_norm=_number(key_of_settings, "global_clipnorm", settings),
-            norm=_number(key_of_settings, "clipnorm", settings),
-            value=_number(key_of_settings, "clipvalue", settings),
-        ),
+        default_decay if own.weight_decay is None else own.weight_decay,
+        Clipping(global_norm=own.global_clipnorm, norm=own.clipnorm, value=own.clipvalue),
     )
 
 
@@ -234,24 +251,30 @@ def ema_decay(given: float | None, settings: Mapping[str, Mapping[str, Any]]) ->
     ConfigError
         If they contradict each other: the network is averaged as a whole.
     """
-    asked = {
-        name: each.get("ema_momentum", _DEFAULT_EMA_MOMENTUM) if each.get("use_ema") else None
+    own = {
+        name: _own_settings(f"model_optimizer_dict.{name}.optimizer_settings", each)
         for name, each in settings.items()
     }
-    decays = set(asked.values())
+    requested = {name: each.ema_momentum if each.use_ema else None for name, each in own.items()}
+    decays = set(requested.values())
     if decays <= {None}:
         return given
     decay = decays.pop()
     if decays or given not in (None, decay):
-        said = ", ".join(f"{name}: {value or 'none'}" for name, value in asked.items())
+        listed = ", ".join(f"{name}: {value or 'none'}" for name, value in requested.items())
         raise ConfigError(
             f"ema_decay is {given or 'empty'}, and by use_ema and ema_momentum of the "
-            f"optimizer_settings it would be {said}; but the network is averaged as a whole: set "
+            f"optimizer_settings it would be {listed}; but the network is averaged as a whole: set "
             "ema_decay, and leave out use_ema"
         )
-    if isinstance(decay, bool) or not (isinstance(decay, int | float) and 0 < decay < 1):
-        raise ConfigError(f"ema_momentum is {decay!r}; allowed: a number > 0 and < 1")
-    return float(decay)
+    return decay
+
+
+def _own_settings(key: str, settings: Mapping[str, Any]) -> _OwnSettings:
+    given = {name: value for name, value in settings.items() if name in _OWN}
+    if not given.get("use_ema"):
+        given.pop("ema_momentum", None)  # without effect
+    return typed_settings(_OwnSettings, given, key, ConfigError)
 
 
 def _find(key: str, optimizer: str) -> type[torch.optim.Optimizer]:
@@ -284,7 +307,7 @@ def _arguments(
     arguments = {"lr": known["lr"], **_DEFAULTS.get(kind.__name__, {})}
     given_by: dict[tuple[str, int | None], str] = {}
     for setting, value in settings.items():
-        if setting in _OURS or _has_no_effect(kind, setting, settings):
+        if setting in _OWN or _has_no_effect(kind, setting, settings):
             continue
         if setting in _REMEDIES:
             raise ConfigError(f"{key}.{setting} is {value!r}: {_REMEDIES[setting]}")
@@ -298,7 +321,7 @@ def _arguments(
                     "keep only one of them"
                 )
         given_by[argument, part] = setting
-        value = _above_root(f"{key}.{setting}", kind, setting, value)
+        value = _above_root(key, kind, setting, value)
         if part is None:
             arguments[argument] = tuple(value) if isinstance(value, list) else value
         else:
@@ -339,9 +362,8 @@ def _above_root(key: str, kind: type[torch.optim.Optimizer], setting: str, value
     """A setting that Keras adds to a square, as PyTorch adds it to the root of that."""
     if (kind.__name__, setting) not in _BELOW_ROOT:
         return value
-    if isinstance(value, bool) or not (isinstance(value, int | float) and value >= 0):
-        raise ConfigError(f"{key} is {value!r}; allowed: a number >= 0")
-    return math.sqrt(value)
+    added = typed_settings(_AddedBelowRoot, {setting: value}, key, ConfigError)
+    return math.sqrt(getattr(added, setting))
 
 
 def _defaults_of(kind: type[torch.optim.Optimizer]) -> dict[str, Any]:
@@ -353,27 +375,11 @@ def _defaults_of(kind: type[torch.optim.Optimizer]) -> dict[str, Any]:
 def _unknown_setting(
     key: str, kind: type[torch.optim.Optimizer], setting: str, known: Mapping[str, Any]
 ) -> str:
-    """What to tell a user who gave a setting that an optimizer does not have."""
+    """The message on a setting that an optimizer does not have."""
     spellings = {*_SPELLINGS, *_PARTS, *_OWN_SPELLINGS.get(kind.__name__, {})}
     there = {name for name in spellings if _argument(kind, name, known)[0] in known}
-    names = sorted({*known, *there, *_OURS})
+    names = sorted({*known, *there, *_OWN})
     return (
         f"{key}: {kind.__name__} has no setting '{setting}' (the nearest is "
         f"'{nearest(setting, names)}'); there are {', '.join(names)}"
     )
-
-
-def _number(
-    key: str, setting: str, settings: Mapping[str, Any], least: float | None = None
-) -> float | None:
-    """A setting that is a number > 0 (>= `least`), or not there."""
-    value = settings.get(setting)
-    if value is None:
-        return None
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (
-        is_number and math.isfinite(value) and (value > 0 if least is None else value >= least)
-    ):
-        bound = "> 0" if least is None else f">= {least:g}"
-        raise ConfigError(f"{key}.{setting} is {value!r}; allowed: a number {bound}")
-    return float(value)

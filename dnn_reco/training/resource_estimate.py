@@ -11,7 +11,7 @@ from dnn_reco.training.settings import TrainerSettings
 from dnn_reco.training.timing import StepTimings
 
 MARGIN = 1.3
-"""What is asked for, to what is expected: other machines, other batches."""
+"""Ratio of what is requested to what is expected: machines and batches differ."""
 
 _MEBIBYTE = 2**20  # as batch systems count
 _MEMORY_STEP = 512 * _MEBIBYTE
@@ -63,7 +63,7 @@ def training_items(
         Its iterations.
     settings
         How often it validates and saves.
-    pace
+    timings
         What was measured.
     set_events
         Events of the validation set; those that were measured may be fewer.
@@ -72,7 +72,7 @@ def training_items(
     if timings.choosing:
         yield Item("choices of their events", span.last - span.first, timings.choosing)
     print_outs = _multiples(span.first, span.last - 1, settings.validation_frequency)
-    yield Item("print-outs", print_outs, timings.log_batch_metrics)
+    yield Item("print-outs", print_outs, timings.batch_metrics)
     if timings.set_events:
         # each might be the best so far, which is saved
         seconds = timings.evaluation * set_events / timings.set_events + timings.checkpoint

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 from dnn_reco.config import BiasedSelectionSettings, Config
-from dnn_reco.config.validate import nearest
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import label_weight
 from dnn_reco.data.sampling import EventOrder
@@ -13,6 +12,7 @@ from dnn_reco.data.selection import CRITERIA, SelectionCriterion, pool_size
 from dnn_reco.errors import ConfigError
 from dnn_reco.nn.interface import Network, NetworkSpec
 from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.suggestions import nearest
 from dnn_reco.training.biased_selection import BiasedSelection, SelectionSettings, Snapshot
 
 _log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def selection_criteria(config: Config, spec: NetworkSpec) -> tuple[SelectionCrit
             criteria.append(criterion)
     if not criteria:
         raise ConfigError(
-            f"{_KEY} does not say which events are interesting: give at least one of "
+            f"{_KEY} does not define which events are interesting: give at least one of "
             f"{', '.join(CRITERIA)} (such as label_greater: {{{spec.label_names[0]}: 1.0}}), or "
             f"{_SWITCH_OFF}"
         )
@@ -89,7 +89,7 @@ def make_selection(
     spec: NetworkSpec,
     events: EventDataset,
 ) -> BiasedSelection | None:
-    """What chooses the events to train on; None where the config does not ask for it.
+    """The selection of events to train on; None where the config does not ask for it.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def _announce(settings: SelectionSettings, batch_size: int) -> None:
     if settings.reload_frequency is None:
         _log.warning(
             "%s.reload_frequency is empty: events are marked with the weights that the network has "
-            "when the selection begins, for ever.",
+            "when the selection begins, throughout the training.",
             _KEY,
         )
     else:

@@ -1,6 +1,9 @@
-"""How a training shall go: the settings that the loop itself follows."""
+"""Settings that the trainer itself follows."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dnn_reco.data.event_dataset import EventDataset
@@ -32,7 +35,7 @@ class TrainerSettings:
     validation_set_frequency
         Iterations between two evaluations of the validation set.
     patience
-        Evaluations without a better loss after which training ends; None: it does not.
+        Evaluations without a better loss after which training stops early; None: never.
     ema_decay
         See :class:`dnn_reco.training.ema.ExponentialMovingAverage`; None: weights are not averaged.
     """
@@ -53,3 +56,10 @@ class TrainerSettings:
     def order(self, events: EventDataset, stream: str) -> EventOrder:
         """The order in which a stream draws from a set of events."""
         return EventOrder(events.events_per_shard, self.seed, stream, self.shuffle_window)
+
+    def for_trial(self, folder: Path) -> TrainerSettings:
+        """The same for a trial, which has no end and writes to another folder."""
+        checkpoints = None if self.checkpoints is None else folder / "model"
+        return replace(
+            self, num_iterations=sys.maxsize, checkpoints=checkpoints, log_path=folder / "logs"
+        )

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish that training listens to between two iterations."""
+"""Ctrl-C and SIGTERM as a request to stop, served between two iterations."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from types import FrameType
 def stop_on_signals(
     tolerate_repetition: bool = False,
 ) -> Iterator[Callable[[], signal.Signals | None]]:
-    """Turn SIGINT (Ctrl-C) and SIGTERM into a wish to stop after the iteration at hand.
+    """Turn SIGINT (Ctrl-C) and SIGTERM into a request to stop after the current iteration.
 
-    Yields a function that tells which signal came, None as long as there was none. A second signal
-    stops the program at once, but for a repeated SIGTERM: batch systems send it to the script of a
-    job as well as to its programs, and the script passes it on.
+    Yields a function that returns the signal that came, None as long as there was none. A second
+    signal stops the program at once, except for a repeated SIGTERM: batch systems send it to the
+    script of a job as well as to its programs, and the script passes it on.
 
     Parameters
     ----------
     tolerate_repetition
-        Whether a repeated Ctrl-C shall not stop the program either: `torchrun` passes it on to
+        Whether a repeated Ctrl-C does not stop the program either: `torchrun` passes it on to
         processes that have seen it themselves.
     """
     received: list[signal.Signals] = []

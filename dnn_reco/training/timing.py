@@ -7,14 +7,16 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import torch
 
 from dnn_reco.training.biased_selection import BiasedSelection
-from dnn_reco.training.logging import Reports
-from dnn_reco.training.trainer import Batches, Training
+from dnn_reco.training.logging import TrainingLog
+from dnn_reco.training.run_state import Step
+from dnn_reco.training.trainer import Trainer
 
 # Iterations before anything is measured: the batches that were read ahead are used up, and
 # libraries have chosen how to compute.
@@ -38,7 +40,7 @@ class StepTimings:
         Choosing the events of an iteration (biased selection).
     waiting
         Share of the time of an iteration in which it waits for data.
-    print_out
+    batch_metrics
         A validation with its print-out.
     evaluation
         An evaluation of the validation set; 0 if there is none.
@@ -53,7 +55,7 @@ class StepTimings:
     step: float
     choosing: float
     waiting: float
-    log_batch_metrics: float
+    batch_metrics: float
     evaluation: float
     set_events: int
     checkpoint: float
@@ -78,116 +80,102 @@ def step_time(blocks: Sequence[Block]) -> tuple[float, float]:
 
 
 def measure_step_time(
-    training: Training,
-    first: int,
-    folder: Path,
-    seconds: float,
-    tell: Callable[[float], None],
+    trainer: Trainer, folder: Path, seconds: float, report_progress: Callable[[float], None]
 ) -> StepTimings:
-    """Train for some seconds, then validate and save some times; all is written to `folder`.
+    """Train for some seconds, then validate and save some times.
 
-    The training cannot be used for anything else afterwards.
+    The trainer cannot be used for anything else afterwards. Its settings should be those of a trial
+    (:meth:`dnn_reco.training.settings.TrainerSettings.for_trial`).
 
     Parameters
     ----------
-    training
+    trainer
         What to measure.
-    first
-        Number of the iteration to begin with.
     folder
-        For logs and checkpoints, on the disk where those of the training will be.
+        Where the trainer writes checkpoints and logs: on the disk where those of the training will
+        be.
     seconds
         How long to train, after a warm-up.
-    tell
-        Called now and then with the share of that time that is over.
+    report_progress
+        Called now and then with the share of that time that has passed.
 
     Raises
     ------
     TrainingError
         If the training diverges.
     """
-    saves = training.settings.checkpoints is not None
-    checkpoints = folder / "model"
-    training.settings = replace(
-        training.settings, checkpoints=checkpoints if saves else None, log_path=folder / "logs"
-    )
-    training.progress = replace(training.progress, iterations=first)
-    step, waiting = step_time(_time_blocks(training, seconds, tell))
+    saves = trainer.settings.checkpoints is not None
+    selection, validation_set = trainer.data.selection, trainer.data.validation_set
+    with closing(trainer.steps(lambda: None)) as steps:
+        step, waiting = step_time(_time_blocks(trainer, steps, seconds, report_progress))
+        checkpoint = 0.0
+        if saves:  # a checkpoint that is there is not written again: each is of another iteration
+            checkpoint = _seconds_of(lambda: trainer.save(lambda _: None), lambda: next(steps))
     choosing = 0.0
-    if training.selection is not None:
-        choosing = _seconds_of_choosing(training.selection) * training.settings.batch_size
-    iteration = training.progress.iterations
-    validation_set = training.validation.validation_set
-    with _unseen_reports(training) as reports:
-        log_batch_metrics = _seconds_of(
-            lambda: training.validation.log_batch_metrics(iteration, 1, reports)
-        )
+    if selection is not None:
+        choosing = _seconds_of_choosing(selection) * trainer.settings.batch_size
+    iteration = trainer.progress.iterations - 1
+    with _silent_log(trainer) as log:
+        batch_metrics = _seconds_of(lambda: trainer.validation.log_batch_metrics(iteration, 1, log))
         evaluation = 0.0
         if validation_set is not None:
-            evaluation = _seconds_of(lambda: training.evaluate_set(iteration, reports))
+            evaluation = _seconds_of(lambda: trainer.evaluate_validation_set(iteration, log))
     return StepTimings(
         step=step,
         choosing=choosing,
         waiting=waiting,
-        log_batch_metrics=log_batch_metrics,
+        batch_metrics=batch_metrics,
         evaluation=evaluation,
         set_events=0 if validation_set is None else validation_set.num_events,
-        checkpoint=_seconds_of(lambda: _save(training)) if saves else 0.0,
-        checkpoint_bytes=_size_of_one(checkpoints) if saves else 0,
+        checkpoint=checkpoint,
+        checkpoint_bytes=_size_of_one(folder / "model") if saves else 0,
     )
 
 
-def _time_blocks(training: Training, seconds: float, tell: Callable[[float], None]) -> list[Block]:
+def _time_blocks(
+    trainer: Trainer,
+    steps: Iterator[Step],
+    seconds: float,
+    report_progress: Callable[[float], None],
+) -> list[Block]:
+    start = time.perf_counter()
+    last, warm_up_steps = next(steps), 1
+    while warm_up_steps < _WARM_UP_STEPS or time.perf_counter() - start < seconds / _BLOCKS:
+        last, warm_up_steps = next(steps), warm_up_steps + 1
     blocks: list[Block] = []
-    with training.batches(training.progress.iterations, lambda: None) as batches:
-        steps = _steps(training, batches)
-        start = time.perf_counter()
-        for number, _ in enumerate(steps, start=1):
-            if number >= _WARM_UP_STEPS and time.perf_counter() - start >= seconds / _BLOCKS:
-                break
-        start = time.perf_counter()
-        while (past := time.perf_counter() - start) < seconds or len(blocks) < _MIN_BLOCKS:
-            tell(min(past / seconds, 1.0))
-            blocks.append(_time_block(training, steps, batches, seconds / _BLOCKS))
+    start = time.perf_counter()
+    while (past := time.perf_counter() - start) < seconds or len(blocks) < _MIN_BLOCKS:
+        report_progress(min(past / seconds, 1.0))
+        block, last = _time_block(trainer, steps, last, seconds / _BLOCKS)
+        blocks.append(block)
     return blocks
 
 
-def _steps(training: Training, batches: Batches) -> Iterator[None]:
-    """Iterations as :meth:`Training.run` makes them, one each time."""
-    for batch in batches:
-        iteration = training.progress.iterations
-        training.take_step(iteration, batch.to(training.device))
-        training.progress = replace(training.progress, iterations=iteration + 1)
-        if training.selection is not None:
-            training.selection.batch_is_trained()
-        yield
-
-
 def _time_block(
-    training: Training, steps: Iterator[None], batches: Batches, seconds: float
-) -> Block:
-    """As many iterations as it takes until so much time is over."""
+    trainer: Trainer, steps: Iterator[Step], last: Step, seconds: float
+) -> tuple[Block, Step]:
+    """Time steps until so many seconds have passed; `last` is the step before them."""
 
-    def chosen_for() -> float:
-        return 0.0 if training.selection is None else training.selection.seconds
+    def seconds_choosing() -> float:
+        return 0.0 if trainer.data.selection is None else trainer.data.selection.seconds
 
-    _finish(training.device)
-    start, waited, choosing = time.perf_counter(), batches.seconds_waited, chosen_for()
-    count = 0
+    before = last
+    _synchronize(trainer.forward.device)
+    start, choosing = time.perf_counter(), seconds_choosing()
     while time.perf_counter() - start < seconds:
-        next(steps)
-        count += 1
-    _finish(training.device)
-    return Block(
-        count,
+        last = next(steps)
+    _synchronize(trainer.forward.device)
+    block = Block(
+        last.iteration - before.iteration,
         time.perf_counter() - start,
-        batches.seconds_waited - waited,
-        chosen_for() - choosing,
+        last.seconds_waited - before.seconds_waited,
+        seconds_choosing() - choosing,
     )
+    return block, last
 
 
-def _finish(device: torch.device) -> None:
-    """Wait until a GPU has done all that it was asked for."""
+def _synchronize(device: torch.device) -> None:
+    """Wait until a GPU has finished all kernels."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -202,30 +190,28 @@ def _seconds_of_choosing(selection: BiasedSelection) -> float:
 
 
 @contextmanager
-def _unseen_reports(training: Training) -> Iterator[Reports]:
-    """Reports as those of a training, with nothing on the terminal."""
-    settings = training.settings
+def _silent_log(trainer: Trainer) -> Iterator[TrainingLog]:
+    """A log as that of a training, with nothing on the terminal."""
+    settings = trainer.settings
     with redirect_stderr(io.StringIO()):  # where the progress bar will be
-        reports = Reports(settings.log_path, 0, settings.num_iterations, settings.batch_size, False)
-    with closing(reports), redirect_stdout(io.StringIO()):
-        yield reports
+        log = TrainingLog(settings.log_path, 0, settings.num_iterations, settings.batch_size, False)
+    with closing(log), redirect_stdout(io.StringIO()):
+        yield log
 
 
-def _seconds_of(work: Callable[[], object]) -> float:
-    """Seconds that something takes which has been done before: the median of some times."""
-    work()
+def _seconds_of(work: Callable[[], object], before: Callable[[], object] | None = None) -> float:
+    """Median of some times that `work` takes, without the first; `before` is not timed."""
     times: list[float] = []
-    while not times or (len(times) < _REPETITIONS and sum(times) < _REPETITION_SECONDS):
+    for number in count():
+        if before is not None:
+            before()
         start = time.perf_counter()
         work()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
-def _save(training: Training) -> None:
-    iterations = training.progress.iterations + 1  # a checkpoint that is there is not written again
-    training.progress = replace(training.progress, iterations=iterations)
-    training.save(lambda progress: None)
+        if number > 0:
+            times.append(time.perf_counter() - start)
+        if len(times) == _REPETITIONS or sum(times) >= _REPETITION_SECONDS:
+            return statistics.median(times)
+    raise AssertionError("unreachable")
 
 
 def _size_of_one(checkpoints: Path) -> int:

@@ -1,8 +1,7 @@
-"""Validation during training: batches for the print-out, and the validation set."""
+"""Validation during training: batches for the printed metrics, and the validation set."""
 
 from __future__ import annotations
 
-import logging
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -10,131 +9,108 @@ from typing import Any
 import torch
 
 from dnn_reco.data.event_dataset import EventDataset
-from dnn_reco.data.loader import EventWeightFunction, read_tensors
+from dnn_reco.data.loader import read_tensors
+from dnn_reco.training.data import TrainingData
 from dnn_reco.training.ema import ExponentialMovingAverage
 from dnn_reco.training.evaluation_hook import EvaluationHook
 from dnn_reco.training.forward import ForwardPass, ForwardResult
-from dnn_reco.training.logging import Reports, batch_section
-from dnn_reco.training.metrics import BatchMetrics, format_validation, score
+from dnn_reco.training.logging import TrainingLog, batch_section, format_validation
+from dnn_reco.training.loss_inputs import concatenate
+from dnn_reco.training.metrics import BatchMetrics, batch_metrics
 from dnn_reco.training.settings import TrainerSettings
-from dnn_reco.training.validation_set import (
-    LossInputs,
-    ValidationMetrics,
-    ValidationSet,
-    join,
-    measure,
-)
-
-_log = logging.getLogger(__name__)
+from dnn_reco.training.validation_set import ValidationMetrics, ValidationSet, measure
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Looks how well the network predicts, with the moving average of its weights if there is one.
+    """Validates the network, with the moving average of its weights if there is one.
 
-    The network is in inference mode then: no dropout, and nothing in it changes.
+    The network is in evaluation mode then: no dropout, and nothing in it changes.
 
     Attributes
     ----------
-    judge
-        Predicts batches.
+    forward
+        The network with its objectives and label weights.
+    data
+        The events.
     settings
-        How training shall go.
-    training_events, validation_events
-        The data.
-    average
+        Batch size, frequency and seed.
+    ema
         The moving average of the weights; None: they are not averaged.
-    event_weights
-        Gives the weights of the events; None: all weigh the same.
     hook
-        Called after each print-out; None: nothing is.
-    validation_set
-        Events to evaluate now and then, always the same; None: there are none.
+        Called with both batches of printed metrics; None: nothing is.
     """
 
-    judge: ForwardPass
+    forward: ForwardPass
+    data: TrainingData
     settings: TrainerSettings
-    training_events: EventDataset
-    validation_events: EventDataset
-    average: ExponentialMovingAverage | None
-    event_weights: EventWeightFunction | None
+    ema: ExponentialMovingAverage | None
     hook: EvaluationHook | None
-    validation_set: ValidationSet | None
 
     @torch.no_grad()
     def log_batch_metrics(
-        self, iteration: int, iterations_of_call: int, reports: Reports
+        self, iteration: int, iterations_of_call: int, log: TrainingLog
     ) -> dict[str, Any]:
-        """Score a fresh batch of training and of validation events; print and log.
+        """Metrics of a fresh batch of training and of validation events, printed and logged.
 
         Both batches come from streams of their own, so that validating more often does not change
         the run. Returns sections for `metrics.jsonl`.
         """
         number = iteration // self.settings.validation_frequency
-        self.judge.network.eval()
+        self.forward.network.eval()
         with self._averaged_weights():
-            judged = {
-                "train": self._judge_batch(self.training_events, "training print-out", number),
-                "val": self._judge_batch(self.validation_events, "validation", number),
+            results = {
+                "train": self._predict(self.data.training, "training print-out", number),
+                "val": self._predict(self.data.validation, "validation", number),
             }
-        scores = {name: self._score(batch) for name, batch in judged.items()}
-        weights = self.judge.label_weights.current.cpu().numpy()
-        trained = self.judge.label_weights.trained.cpu().numpy()
-        names = self.judge.label_names
-        seconds = reports.bar.seconds
+        metrics = {name: self._metrics(result) for name, result in results.items()}
+        label_weights, names = self.forward.label_weights, self.forward.spec.label_names
+        trained = label_weights.trained.cpu().numpy()
+        seconds = log.bar.seconds
         text = format_validation(
             iteration,
             seconds,
             seconds / iterations_of_call,
             names,
             trained,
-            weights,
-            scores["train"],
-            scores["val"],
+            label_weights.current.cpu().numpy(),
+            metrics["train"],
+            metrics["val"],
         )
-        reports.bar.print(text)
-        reports.tensorboard.write(iteration, names, trained, scores)
+        log.bar.print(text)
+        log.tensorboard.write(iteration, names, trained, metrics)
         if self.hook is not None:
-            self._call_hook(self.hook, iteration, judged, reports)
-        return {name: batch_section(batch, names, trained) for name, batch in scores.items()}
-
-    def _call_hook(
-        self,
-        hook: EvaluationHook,
-        iteration: int,
-        judged: dict[str, ForwardResult],
-        reports: Reports,
-    ) -> None:
-        train, val = (judged[name].predicted for name in ("train", "val"))
-        hook(iteration, train, val, reports.bar.print, reports.tensorboard.add_scalar)
+            add_scalar = log.tensorboard.add_scalar
+            self.hook(iteration, results["train"], results["val"], log.bar.print, add_scalar)
+        return {name: batch_section(each, names, trained) for name, each in metrics.items()}
 
     @torch.no_grad()
-    def score_set(self, validation_set: ValidationSet) -> ValidationMetrics:
-        """Score the validation set, its labels weighted as in the config."""
-        judge = self.judge
-        device = judge.label_weights.initial.device
-        judge.network.eval()
+    def evaluate(self, validation_set: ValidationSet) -> ValidationMetrics:
+        """Metrics of the validation set, its labels weighted as in the config."""
+        forward = self.forward
+        forward.network.eval()
         with self._averaged_weights():
-            judged = [judge(batch.to(device)) for batch in validation_set.batches]
-        loss_inputs = join([LossInputs(j.prediction, j.truth, j.context) for j in judged])
-        return measure(loss_inputs, judge.objectives, judge.label_weights.initial, judge.label_keys)
+            results = [forward(batch.to(forward.device)) for batch in validation_set.batches]
+        inputs = concatenate([result.loss_inputs for result in results])
+        weights = forward.label_weights.initial
+        return measure(inputs, forward.objectives, weights, forward.spec.label_keys)
 
-    def _judge_batch(self, events: EventDataset, stream: str, number: int) -> ForwardResult:
-        order = self.settings.order(events, stream)
-        batch = read_tensors(events, order, number, self.settings.batch_size, self.event_weights)
-        return self.judge(batch.to(self.judge.label_weights.initial.device))
+    def _predict(self, events: EventDataset, stream: str, number: int) -> ForwardResult:
+        order, size = self.settings.order(events, stream), self.settings.batch_size
+        batch = read_tensors(events, order, number, size, self.data.event_weights)
+        return self.forward(batch.to(self.forward.device))
 
-    def _score(self, judged: ForwardResult) -> BatchMetrics:
-        loss_inputs = (judged.prediction, judged.truth, judged.context)
-        label_losses = [o.label_losses(*loss_inputs) for o in self.judge.objectives]
-        return score(
-            self.judge.losses(judged),
+    def _metrics(self, result: ForwardResult) -> BatchMetrics:
+        inputs = result.loss_inputs
+        label_losses = [o.label_losses(inputs) for o in self.forward.objectives]
+        return batch_metrics(
+            self.forward.losses(result),
             torch.stack(label_losses).sum(dim=0),
-            judged.prediction,
-            judged.truth,
-            judged.context.residual_trafo,
+            inputs.prediction,
+            inputs.truth,
+            inputs.context.residual_trafo,
         )
 
     def _averaged_weights(self) -> AbstractContextManager[None]:
-        """While this lasts, the network has the moving average of its weights, if there is one."""
-        return nullcontext() if self.average is None else self.average.in_network()
+        """The network has the moving average of its weights inside, if there is one."""
+        return nullcontext() if self.ema is None else self.ema.in_network()

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,12 +20,11 @@ from dnn_reco.data.hit_batch import TensorBatch
 from dnn_reco.data.loader import EventWeightFunction, to_tensors
 from dnn_reco.data.sampling import EventOrder
 from dnn_reco.evaluation import metrics
-from dnn_reco.evaluation.directions import direction_columns, opening_angle_degrees
 from dnn_reco.evaluation.metrics import ValueWithError
-from dnn_reco.modules.loss.interface import LossContext, Truth
-from dnn_reco.nn.interface import LabelKeys, Prediction
-from dnn_reco.training.label_weights import NORMAL_MAD
-from dnn_reco.training.metrics import as_array, trained_labels
+from dnn_reco.nn.device import as_array
+from dnn_reco.nn.interface import LabelKeys
+from dnn_reco.training.loss_inputs import LossInputs
+from dnn_reco.training.metrics import trained_labels
 from dnn_reco.training.objectives import Objective
 
 # Events predicted together, or those of a training batch if these are more: small batches leave a
@@ -34,8 +32,6 @@ from dnn_reco.training.objectives import Objective
 _EVENTS_AT_ONCE = 128
 # Groups of events that are left out in turn for the errors of losses.
 _GROUPS = 20
-
-_Tensors = TypeVar("_Tensors", Prediction, Truth)
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ def read_validation_set(
         How many of them to take, at most.
     batch_size
         Events of a batch in training.
-    weigh
+    event_weights
         Gives the weights of the events; None: all weigh the same.
     """
     num_events = min(num_events, len(events))
@@ -92,7 +88,7 @@ def read_validation_set(
 
 
 def measure_digest(events: str, objectives: Sequence[Objective], weights: Tensor) -> str:
-    """Digest of all that the total loss depends on besides the network.
+    """Digest of all that the total loss depends on, except the network.
 
     Parameters
     ----------
@@ -110,53 +106,6 @@ def measure_digest(events: str, objectives: Sequence[Objective], weights: Tensor
     ]
     text = repr((events, losses, weights.tolist()))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-@dataclass(frozen=True)
-class LossInputs:
-    """What losses compare, for some events."""
-
-    prediction: Prediction
-    truth: Truth
-    context: LossContext
-
-    def of(self, chosen: Tensor) -> LossInputs:
-        """The same for a part of the events, chosen by a mask [B]."""
-        weights, residual = self.context.event_weights, self.context.residual_trafo
-        return LossInputs(
-            _each(self.prediction, chosen),
-            _each(self.truth, chosen),
-            replace(
-                self.context,
-                residual_trafo=residual[chosen],
-                event_weights=None if weights is None else weights[chosen],
-            ),
-        )
-
-
-def _each(values: _Tensors, chosen: Tensor) -> _Tensors:
-    return type(values)(*(getattr(values, field.name)[chosen] for field in fields(values)))
-
-
-def join(parts: Sequence[LossInputs]) -> LossInputs:
-    """The outcome for all events together; the Tukey scale is that of the start of a training."""
-    contexts = [part.context for part in parts]
-    weights = [c.event_weights for c in contexts if c.event_weights is not None]
-    return LossInputs(
-        _concatenated([part.prediction for part in parts]),
-        _concatenated([part.truth for part in parts]),
-        replace(
-            contexts[0],
-            residual_trafo=torch.cat([context.residual_trafo for context in contexts]),
-            event_weights=torch.cat(weights) if weights else None,
-            tukey_scale=torch.full_like(contexts[0].tukey_scale, NORMAL_MAD),
-        ),
-    )
-
-
-def _concatenated(parts: Sequence[_Tensors]) -> _Tensors:
-    names = [field.name for field in fields(parts[0])]
-    return type(parts[0])(*(torch.cat([getattr(p, name) for p in parts]) for name in names))
 
 
 @dataclass(frozen=True)
@@ -215,7 +164,7 @@ class ValidationMetrics:
 def measure(
     loss_inputs: LossInputs, objectives: Sequence[Objective], weights: Tensor, keys: LabelKeys
 ) -> ValidationMetrics:
-    """Compute the scores of the validation set.
+    """Metrics of the validation set.
 
     Errors of losses come from a jackknife over 20 groups of events, as a loss need not be a mean
     over events; for all else see :mod:`dnn_reco.evaluation.metrics`. Event weights count in losses
@@ -223,8 +172,8 @@ def measure(
 
     Parameters
     ----------
-    outcome
-        What the network said of all its events.
+    loss_inputs
+        Prediction and truth of all its events.
     objectives
         The optimizers, with their losses.
     weights
@@ -235,10 +184,8 @@ def measure(
     names = loss_inputs.context.label_names
     trained = trained_labels(names, weights.cpu().numpy() > 0)
     columns = [column for _, column in trained]
-    true, predicted = (
-        loss_inputs.truth.labels[:, columns],
-        loss_inputs.prediction.labels[:, columns],
-    )
+    true = as_array(loss_inputs.truth.labels[:, columns])
+    predicted = as_array(loss_inputs.prediction.labels[:, columns])
     residual = as_array(loss_inputs.context.residual_trafo[:, columns])
     pull = residual / as_array(loss_inputs.prediction.uncertainty_trafo[:, columns])
     label_losses = _label_losses(loss_inputs, objectives)
@@ -250,14 +197,11 @@ def measure(
         label_names=tuple(name for name, _ in trained),
         columns=tuple(columns),
         label_loss=_measured(label_losses[..., columns].sum(axis=1)),
-        rmse=metrics.root_mean_square(residual),
-        width_68=metrics.central_width(residual),
-        bias=metrics.mean(residual),
-        pull=metrics.standard_deviation(pull),
-        pull_68=metrics.central_width(pull),
         opening_angles=dict(_opening_angles(true, predicted, [name for name, _ in trained], keys)),
-        true=as_array(true),
-        predicted=as_array(predicted),
+        true=true,
+        predicted=predicted,
+        **metrics.residual_metrics(residual),
+        **metrics.pull_metrics(pull),
     )
 
 
@@ -266,12 +210,8 @@ def _label_losses(loss_inputs: LossInputs, objectives: Sequence[Objective]) -> N
     num_events = len(loss_inputs.context.residual_trafo)
     group = torch.arange(num_events, device=loss_inputs.context.residual_trafo.device) % _GROUPS
     num_groups = min(_GROUPS, num_events) if num_events > 1 else 0
-    samples = [loss_inputs, *(loss_inputs.of(group != number) for number in range(num_groups))]
-    losses = [
-        o.label_losses(sample.prediction, sample.truth, sample.context)
-        for sample in samples
-        for o in objectives
-    ]
+    samples = [loss_inputs, *(loss_inputs.select(group != number) for number in range(num_groups))]
+    losses = [o.label_losses(sample) for sample in samples for o in objectives]
     return as_array(torch.stack(losses)).reshape(len(samples), len(objectives), -1)
 
 
@@ -281,9 +221,9 @@ def _measured(samples: NDArray[np.float64]) -> ValueWithError:
 
 
 def _opening_angles(
-    true: Tensor, predicted: Tensor, names: Sequence[str], keys: LabelKeys
+    true: NDArray[np.float64], predicted: NDArray[np.float64], names: Sequence[str], keys: LabelKeys
 ) -> Iterator[tuple[str, tuple[ValueWithError, ValueWithError]]]:
-    for columns in direction_columns(names, keys):
-        angle = opening_angle_degrees(true, predicted, columns)
+    for columns in metrics.direction_columns(names, keys):
+        angle = metrics.angle_metrics(metrics.opening_angle_degrees(true, predicted, columns))
         suffix = "_vector" if len(columns) == 3 else ""
-        yield suffix, (metrics.mean(angle), metrics.quantile(angle, 0.5))
+        yield suffix, (angle["mean"], angle["50"])

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file
-from small_run import SmallRun, make_small_run
+from small_run import ON_CPU, SmallRun, make_small_run
 from workspace import Result, Workspace, invoke
 
 from dnn_reco.commands import estimate
@@ -73,7 +73,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., S
 
     def prepare(**changes: object) -> SmallRun:
         run = make_small_run(tmp_path, **changes)
-        run_trafo(run.config(), 1, None, overwrite=False)
+        run_trafo(run.config(), ON_CPU, overwrite=False)
         monkeypatch.chdir(tmp_path)
         return run
 
@@ -82,7 +82,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., S
 
 def train(run: SmallRun, iterations: int) -> None:
     stages = load_stages([run.config_file], {"num_training_iterations": iterations})
-    assert run_stages(stages, "cpu", 1, None, None) == 0
+    assert run_stages(stages, ON_CPU) == 0
 
 
 def estimated(*options: str) -> str:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
-from small_run import MODEL_KWARGS, SmallRun, make_small_run, run_of
+from small_run import MODEL_KWARGS, ON_CPU, SmallRun, make_small_run, run_of
 from workspace import Result, invoke
 
 from dnn_reco.checkpoint_file import load_latest
@@ -20,8 +21,9 @@ from dnn_reco.commands.train import run_train
 from dnn_reco.data.build import open_events
 from dnn_reco.data.from_config import event_store
 from dnn_reco.data.loader import to_tensors
+from dnn_reco.evaluation.comparison_report import read_comparison
 from dnn_reco.inference.model_folder import write_model_folder
-from dnn_reco.inference.trained_model import trained_networks, trained_spec
+from dnn_reco.inference.trained_model import load_checkpoint_models
 from dnn_reco.transform import load_transformation
 
 CPU = torch.device("cpu")
@@ -40,8 +42,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
         model_checkpoint_manager_kwargs={"max_to_keep": NUM_CHECKPOINTS},
         validation_events=20,
     )
-    run_trafo(run.config(), 1, None, overwrite=False)
-    run_train(run.config(num_training_iterations=ITERATIONS), "cpu", 1, None, None)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
+    run_train(run.config(num_training_iterations=ITERATIONS), ON_CPU)
     return run
 
 
@@ -63,23 +65,22 @@ def model_folder(run: SmallRun, path: Path, **changes: object) -> Path:
 
 def found(out: Path = Path("evaluation")) -> dict[str, dict[str, dict[str, float]]]:
     """What was measured of all events, by network."""
-    groups = json.loads((out / "comparison.json").read_text())["groups"]
+    groups = read_comparison(out / "comparison.json")["groups"]
     whole: dict[str, dict[str, dict[str, float]]] = groups[0]["found"]
     return whole
 
 
 def log_energies(run: SmallRun, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """ln(1 + E) that each of the newest checkpoints says, and the truth."""
+    """ln(1 + E) that each of the newest checkpoints predicts, and the truth."""
     config = run.config()
     events = open_events(event_store(config, None), [run.folder / "validation.hdf5"], 1)
     batch = to_tensors(events.read(np.arange(len(events))))
     label = events.names.labels.index("EnergyVisible")
     with torch.no_grad():
-        said = [
-            network(batch.hits)
-            for network in trained_networks(config, trained_spec(config), CPU, count)
+        predictions = [
+            model.network(batch.hits) for model in load_checkpoint_models(config, CPU, count)
         ]
-    energies = np.stack([each.labels[:, label].double().numpy() for each in said])
+    energies = np.stack([each.labels[:, label].double().numpy() for each in predictions])
     return np.log1p(energies), np.log1p(batch.labels[:, label].double().numpy())
 
 
@@ -118,10 +119,10 @@ def test_the_newest_checkpoint(
     assert rms == pytest.approx(rms_of(energies[0], truth), rel=1e-4)
     assert "60 held-out events" in result.out
     report = json.loads(Path("evaluation/comparison.json").read_text())
-    effort = report["networks"]["small"]
-    assert effort["iterations"] == ITERATIONS
-    assert effort["num_events"] == ITERATIONS * BATCH_SIZE
-    assert effort["seconds"] is None
+    cost = report["networks"]["small"]
+    assert cost["iterations"] == ITERATIONS
+    assert cost["num_events"] == ITERATIONS * BATCH_SIZE
+    assert cost["seconds"] is None
     assert max(map(len, result.out.splitlines())) <= 100
     for figure in ("opening_angle", "energy", "pulls"):
         assert (home / "evaluation" / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
@@ -136,7 +137,7 @@ def test_several_checkpoints_are_averaged(trained: SmallRun, home: Path) -> None
     assert rms == pytest.approx(rms_of(energies.mean(axis=0), truth), rel=1e-4)
 
 
-def test_a_model_folder_says_the_same(trained: SmallRun, home: Path) -> None:
+def test_a_model_folder_predicts_the_same(trained: SmallRun, home: Path) -> None:
     folder = model_folder(trained, home / "models" / "exported")
     result = evaluated(trained.config_file, folder, "--ensemble")
     measured = found()
@@ -184,7 +185,7 @@ def test_configs_that_compare_wrote_are_called_by_their_folder(
 
 
 def in_stages(run: SmallRun, path: Path, *stages: tuple[int, dict[str, object]]) -> Path:
-    """The config of a run, but with what stands in `model_kwargs` told by its stages."""
+    """The config of a run, but with what stands in `model_kwargs` given by its stages."""
     yaml = YAML(typ="safe", pure=True)
     settings = yaml.load(run.config_file)
     del settings["num_training_iterations"], settings["model_kwargs"]
@@ -209,7 +210,10 @@ def test_the_stage_that_a_training_has_come_to(trained: SmallRun, home: Path) ->
     wrong = in_stages(trained, home / "wrong.yaml", (40, wider), (10, wider))
     shutil.rmtree("evaluation")
     message = refused(wrong)
-    assert "is of another network than the config tells: 'fc.0.weight' has the shape" in message
+    assert (
+        "belongs to another network than the config describes: 'fc.0.weight' has the shape"
+        in message
+    )
     assert message.count("\n") == 1
 
 
@@ -233,7 +237,7 @@ def test_another_transformation_model(trained: SmallRun, home: Path) -> None:
     shutil.copytree(trained.checkpoints, other.checkpoints)
     changed = home / "changed.npy"
     config = trained.config(trafo_model_path=str(changed), trafo_num_batches=5)
-    run_trafo(config, 1, str(trained.config().event_store), overwrite=False)
+    run_trafo(config, replace(ON_CPU, cache_dir=str(trained.config().event_store)), overwrite=False)
     text = other.config_file.read_text()
     path = trained.config().trafo.trafo_model_path
     other.config_file.write_text(text.replace(str(path), str(changed)))

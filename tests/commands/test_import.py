@@ -22,8 +22,8 @@ def model(tmp_path: Path) -> SmallReferenceModel:
     return make_small_reference_model(tmp_path / "exported")
 
 
-def told(*arguments: str | Path) -> str:
-    """The one message of an import that failed."""
+def error_message(*arguments: str | Path) -> str:
+    """The only message of an import that failed."""
     result = invoke("import", *arguments)
     assert result.exit_code == 1
     assert result.out == ""
@@ -32,7 +32,7 @@ def told(*arguments: str | Path) -> str:
     return result.err
 
 
-def test_what_it_says_and_writes(model: SmallReferenceModel, tmp_path: Path) -> None:
+def test_output_and_model_folder(model: SmallReferenceModel, tmp_path: Path) -> None:
     output = tmp_path / "models" / "small"
     result = invoke("import", model.folder, "-o", output)
     assert result.exit_code == 0, result.err
@@ -44,7 +44,7 @@ def test_what_it_says_and_writes(model: SmallReferenceModel, tmp_path: Path) -> 
         f"Transformation: {model.folder / 'trafo_model.npy'}",
         f"Network:        {num_weights:,} weights, 3 inputs of a DOM, 7 labels",
         "Switched on:    model_kwargs.legacy_direction_norm: direction vectors longer than 1 keep "
-        "their length, as they do there",
+        "their length, as in the TensorFlow version",
         f"Written to '{output}'",
     ]
     loaded = load_model_folder(output, torch.device("cpu"))
@@ -52,20 +52,20 @@ def test_what_it_says_and_writes(model: SmallReferenceModel, tmp_path: Path) -> 
         assert torch.equal(loaded.network(some_hits()).labels, model.predict().labels)
 
 
-def test_output_that_is_there(model: SmallReferenceModel, tmp_path: Path) -> None:
+def test_existing_output(model: SmallReferenceModel, tmp_path: Path) -> None:
     output = tmp_path / "small"
     assert invoke("import", model.folder, "-o", output).exit_code == 0
-    assert "replace it with --overwrite" in told(model.folder, "-o", output)
+    assert "replace it with --overwrite" in error_message(model.folder, "-o", output)
     assert invoke("import", model.folder, "-o", output, "--overwrite").exit_code == 0
-    assert "it is never replaced" in told(model.folder, "-o", model.folder, "--overwrite")
+    assert "it is never replaced" in error_message(model.folder, "-o", model.folder, "--overwrite")
 
 
 def test_parts_from_elsewhere(model: SmallReferenceModel, tmp_path: Path) -> None:
     trafo, config = tmp_path / "trafo.npy", tmp_path / "config.yaml"
     (model.folder / "trafo_model.npy").rename(trafo)
-    assert "name it with --trafo" in told(model.folder, "-o", tmp_path / "small")
+    assert "name it with --trafo" in error_message(model.folder, "-o", tmp_path / "small")
     (model.folder / "config_training_0000.yaml").rename(config)
-    missing = told(model.folder, "-o", tmp_path / "small", "--trafo", trafo)
+    missing = error_message(model.folder, "-o", tmp_path / "small", "--trafo", trafo)
     assert "name the config of the training with --config" in missing
     parts = ("--trafo", trafo, "--config", config)
     result = invoke("import", model.folder, "-o", tmp_path / "small", *parts)
@@ -74,16 +74,16 @@ def test_parts_from_elsewhere(model: SmallReferenceModel, tmp_path: Path) -> Non
 
 
 def test_no_folder_and_no_checkpoint(tmp_path: Path) -> None:
-    assert "there is no folder" in told(tmp_path / "nowhere", "-o", tmp_path / "small")
+    assert "there is no folder" in error_message(tmp_path / "nowhere", "-o", tmp_path / "small")
     (tmp_path / "empty").mkdir()
-    assert "no TensorFlow checkpoint" in told(tmp_path / "empty", "-o", tmp_path / "small")
+    assert "no TensorFlow checkpoint" in error_message(tmp_path / "empty", "-o", tmp_path / "small")
     assert not (tmp_path / "small").exists()
 
 
 def test_transformation_model_of_another_config(model: SmallReferenceModel, tmp_path: Path) -> None:
     settings = {**SETTINGS, "trafo_norm_constant": 0.1, "trafo_log_label_bins": {"zenith": True}}
     reference_files.write_config(model.folder / "config_training_0000.yaml", settings)
-    message = told(model.folder, "-o", tmp_path / "small")
+    message = error_message(model.folder, "-o", tmp_path / "small")
     assert "norm_constant: 0.0001 in the model, 0.1 in the config" in message
     assert "log_label_bins: " in message
     assert "Name those of this training with --trafo and --config." in message
@@ -94,9 +94,9 @@ def test_damaged_checkpoint(model: SmallReferenceModel, tmp_path: Path) -> None:
     content = bytearray(file.read_bytes())
     content[100] ^= 1
     file.write_bytes(content)
-    assert "checksum is wrong" in told(model.folder, "-o", tmp_path / "small")
+    assert "checksum is wrong" in error_message(model.folder, "-o", tmp_path / "small")
     file.unlink()
-    assert f"the file '{file}' is missing" in told(model.folder, "-o", tmp_path / "small")
+    assert f"the file '{file}' is missing" in error_message(model.folder, "-o", tmp_path / "small")
 
 
 def test_help_shows_how() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cluster_stubs import Stubs, start, wait_for
-from small_run import SmallRun, make_small_run
+from small_run import ON_CPU, SmallRun, make_small_run
 from workspace import Result, invoke
 
 from dnn_reco.commands.trafo import run_trafo
@@ -20,7 +20,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallRun:
     folder = tmp_path / "it's my $HOME"
     folder.mkdir()
     run = make_small_run(folder, num_training_iterations=150)
-    run_trafo(run.config(), 1, None, overwrite=False)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
     monkeypatch.chdir(folder)
     return run
 

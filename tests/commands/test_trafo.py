@@ -129,7 +129,7 @@ def test_misspelt_label_gets_a_warning(workspace: Workspace) -> None:
     result = workspace.run("trafo")
     assert result.exit_code == 0
     assert "WARNING: trafo_log_label_bins names 'EnergyVisble'" in result.err
-    assert "'EnergyVisible' meant?" in result.err
+    assert "Did you mean 'EnergyVisible'?" in result.err
 
 
 def test_folder_that_cannot_be_written(workspace: Workspace) -> None:

@@ -124,7 +124,7 @@ def test_weight_for_a_label_that_is_not_there(trained: Workspace) -> None:
     trained.edit(r"^  EnergyVisible: 1.0", "  EnergyVisble: 1.0")
     message = trained.error("train", "--iterations", "2")
     assert "label_weight_dict: the data have no label 'EnergyVisble'" in message
-    assert "the nearest is 'EnergyVisible'" in message
+    assert "Did you mean 'EnergyVisible'?" in message
 
 
 def test_no_label_to_train(trained: Workspace) -> None:

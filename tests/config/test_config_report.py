@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from dnn_reco import ConfigError
-from dnn_reco.config import TRAINING_KEYS, check_config, load_config, show_config
+from dnn_reco.commands.check_config import check_config
+from dnn_reco.config import TRAINING_KEYS, load_config, show_config
 from dnn_reco.config.schema import FIELDS
 
 WriteConfig = Callable[..., Path]

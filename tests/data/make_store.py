@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from dnn_reco.config import PluginConfig
 from dnn_reco.data.event_dataset import EventBatch, EventDataset
-from dnn_reco.data.hdf5 import InputTables
+from dnn_reco.data.file_events import HitsSettings
+from dnn_reco.data.hdf5 import InputTables, read_file
 from dnn_reco.data.records import RecordSettings
-from dnn_reco.data.store import EventStore, HitsSettings
+from dnn_reco.data.store import EventStore
 
 MODULES = "dnn_reco.modules.data"
 CONFIG: Mapping[str, Any] = {
@@ -50,6 +51,7 @@ def make_store(
         HitsSettings(tables, num_bins, tuple(init_values or [0.0] * num_bins), dtype),
         RecordSettings(**(settings | records)),
         PluginConfig(config),
+        read_file,
     )
 
 

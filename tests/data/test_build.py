@@ -87,7 +87,7 @@ def test_only_unusable_files(tmp_path: Path) -> None:
     assert f"'{sources[1]}' is empty" in str(error.value)
 
 
-def test_a_wrong_table_name_is_told_once(tmp_path: Path) -> None:
+def test_a_wrong_table_name_is_reported_once(tmp_path: Path) -> None:
     sources = write_many(tmp_path, 5)
     config = {**CONFIG, "data_handler_label_key": "LabelsDeepLerning"}
     with pytest.raises(DataError) as error:
@@ -96,7 +96,7 @@ def test_a_wrong_table_name_is_told_once(tmp_path: Path) -> None:
     assert message.count("no table 'LabelsDeepLerning' (given by 'data_handler_label_key')") == 1
     assert "Did you mean 'LabelsDeepLearning'?" in message
     assert "dnn_data_bin_values" in message
-    assert "The next 2 of the 5 files are no better" in message
+    assert "The next 2 of the 5 files cannot be used either" in message
 
 
 def test_a_setting_that_is_missing_is_not_blamed_on_the_files(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_no_event_is_left(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------------------
 # How much is built, and by whom
 # --------------------------------------------------------------------------------------------------
-def test_size_and_free_space_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_size_and_free_space_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     sources = write_many(tmp_path, 3)
     with caplog.at_level(logging.INFO):
         open_events(make_store(tmp_path / "store"), sources, 1)

@@ -199,17 +199,17 @@ def test_same_as_dom_by_dom(
     data_format: str, events: list[list[Pulse]], method: str | None
 ) -> None:
     got = numbers(events, data_format, method)
-    assert len(got.offsets) == len(events) + 1
-    assert len(got.dom) == len(got.features) == got.offsets[-1]
+    assert len(got.hits.offsets) == len(events) + 1
+    assert len(got.hits.dom) == len(got.hits.features) == got.hits.offsets[-1]
     for i, event in enumerate(events):
         offset, expected = slow_event(event, data_format, method, vertices(len(events))[i])
         assert got.time_offset[i] == pytest.approx(offset, rel=1e-12, abs=1e-9, nan_ok=True)
-        hits = slice(got.offsets[i], got.offsets[i + 1])
-        assert got.dom[hits].tolist() == list(expected)
+        hits = slice(got.hits.offsets[i], got.hits.offsets[i + 1])
+        assert got.hits.dom[hits].tolist() == list(expected)
         if expected:
             # Widths of coinciding pulses come out of rounding alone: 1e-6 ns.
             np.testing.assert_allclose(
-                got.features[hits], list(expected.values()), rtol=1e-12, atol=1e-6
+                got.hits.features[hits], list(expected.values()), rtol=1e-12, atol=1e-6
             )
 
 
@@ -222,9 +222,9 @@ def test_summary_of_three_pulses() -> None:
     got = numbers([event], "pulse_summmary_clipped")
     mean = (9000 + 2 * 9100 + 2 * 9500) / 5
     variance = 3 / 2 * ((9000 - mean) ** 2 + 2 * (9100 - mean) ** 2 + 2 * (9500 - mean) ** 2) / 5
-    assert got.dom.tolist() == [7]
+    assert got.hits.dom.tolist() == [7]
     np.testing.assert_allclose(
-        got.features,
+        got.hits.features,
         [[5.0, 3.0, 1.0, 9000.0, 9000.0, 9100.0, 9500.0, mean, math.sqrt(variance)]],
         rtol=1e-14,
     )
@@ -233,21 +233,21 @@ def test_summary_of_three_pulses() -> None:
 def test_width_of_nanoseconds_late_in_the_readout() -> None:
     """Two equal charges 1 ns apart: width sqrt(2) / 2, to the last digits also at 1e6 ns."""
     event = [(7, 1e6, 0.3), (7, 1e6 + 1, 0.3)]
-    width = numbers([event], "reduced_summary_statistics_data").features[0, 2]
+    width = numbers([event], "reduced_summary_statistics_data").hits.features[0, 2]
     assert width == pytest.approx(math.sqrt(0.5), rel=1e-14)
 
 
 def test_clipping_includes_its_limits() -> None:
     times = [-5000.5, -5000.0, 14_000.0, 14_000.5]
     got = numbers([[(i, time, 1.0) for i, time in enumerate(times)]], "pulse_summmary_clipped")
-    assert got.dom.tolist() == [1, 2]
+    assert got.hits.dom.tolist() == [1, 2]
 
 
 def test_surface_tanks_count_in_the_time_offset_only() -> None:
     event = [(7, 10_000.0, 1.0), (SURFACE, 20_000.0, 100.0)]
     got = numbers([event, []], "reduced_summary_statistics_data")
-    assert got.dom.tolist() == [7]
-    assert got.offsets.tolist() == [0, 1, 1]
+    assert got.hits.dom.tolist() == [7]
+    assert got.hits.offsets.tolist() == [0, 1, 1]
     assert got.time_offset.tolist() == pytest.approx([2_010_000 / 101, 0.0])
     late = numbers([event, []], "pulse_summmary_clipped", "time_range")
     assert late.time_offset.tolist() == [19_999.0, 9000.0]  # 9000: no pulses
@@ -258,12 +258,12 @@ def test_dom_without_charge() -> None:
     event = [(7, 10_000.0, 0.0), (7, 10_010.0, 0.0), (8, 10_000.0, 0.0)]
     nan = math.nan
     np.testing.assert_array_equal(
-        numbers([event], "pulse_summmary_clipped").features,
+        numbers([event], "pulse_summmary_clipped").hits.features,
         [[0, 0, 0, 10_000, 0, 0, 10_010, nan, nan], [0, 0, 0, 10_000, 0, 0, 10_000, nan, 0]],
     )
-    got = numbers([event], "charge_weighted_time_quantiles").features
+    got = numbers([event], "charge_weighted_time_quantiles").hits.features
     np.testing.assert_array_equal(got, [[0, nan, nan, nan, nan]] * 2)
-    assert len(numbers([event], "charge_bins").dom) == 0
+    assert len(numbers([event], "charge_bins").hits.dom) == 0
 
 
 def test_first_light_counts_from_its_arrival() -> None:
@@ -274,8 +274,8 @@ def test_first_light_counts_from_its_arrival() -> None:
     got = dom_features(
         pulses, "charge_bins_and_times", "first_light_at_dom", time_bins=BINS, vertex=vertex
     )
-    assert got.features[0, :2].tolist() == pytest.approx([10_000.0, 9952.426], abs=1e-3)
-    assert got.features[0, 2:].tolist() == [0, 0, 0, 1, 0]
+    assert got.hits.features[0, :2].tolist() == pytest.approx([10_000.0, 9952.426], abs=1e-3)
+    assert got.hits.features[0, 2:].tolist() == [0, 0, 0, 1, 0]
     assert got.time_offset.tolist() == [9500.0]
 
 
@@ -287,13 +287,11 @@ def test_histograms_are_written_sparse(tmp_path: Path) -> None:
     ids = np.zeros(2, dtype=[(k, "u4") for k in ("Run", "Event", "SubEvent", "SubEventStream")])
     ids["Event"] = [1, 2]
     path = tmp_path / "events.hdf5"
-    write_input_tables(
-        path, ids, got.time_offset, got.offsets, got.dom, got.features, sparse=got.sparse
-    )
+    write_input_tables(path, ids, got.time_offset, got.hits, sparse=got.sparse)
     back = read_events(path, InputTables(), len(BINS) - 1)
-    assert back.offsets.tolist() == [0, 0, 2]
-    assert back.dom.tolist() == [7, 9]
-    assert back.features.tolist() == [[0, 0, 0, 2, 1], [5, 0, 0, 0, 0]]
+    assert back.hits.offsets.tolist() == [0, 0, 2]
+    assert back.hits.dom.tolist() == [7, 9]
+    assert back.hits.features.tolist() == [[0, 0, 0, 2, 1], [5, 0, 0, 0, 0]]
 
 
 # Event 2 of run 140000 of a public simulation of neutrinos of a few GeV: (string, om, time, charge)
@@ -347,9 +345,9 @@ def test_real_event_clipped_summary(real_event: Pulses) -> None:
     """Sums over all DOMs, and a DOM, as an independent program gives them."""
     got = dom_features(real_event)
     assert got.time_offset.tolist() == [9875.0]
-    assert len(got.dom) == 25
+    assert len(got.hits.dom) == 25
     np.testing.assert_allclose(
-        got.features.sum(axis=0),
+        got.hits.features.sum(axis=0),
         [
             30.824999898672104,
             28.44999986886978,
@@ -364,7 +362,7 @@ def test_real_event_clipped_summary(real_event: Pulses) -> None:
         rtol=1e-13,
     )
     np.testing.assert_allclose(
-        got.features[got.dom.tolist().index(60 * 13 + 12)],
+        got.hits.features[got.hits.dom.tolist().index(60 * 13 + 12)],
         [
             2.5500000715255737,
             1.5750000476837158,
@@ -383,9 +381,9 @@ def test_real_event_clipped_summary(real_event: Pulses) -> None:
 def test_real_event_reduced_summary(real_event: Pulses) -> None:
     got = dom_features(real_event, "reduced_summary_statistics_data")
     assert got.time_offset.tolist() == pytest.approx([11303.850748939187], rel=1e-14)
-    assert len(got.dom) == 26
+    assert len(got.hits.dom) == 26
     expected = [32.324999898672104, -3941.119472418857, 7303.718706525124]
-    np.testing.assert_allclose(got.features.sum(axis=0), expected, rtol=1e-12)
+    np.testing.assert_allclose(got.hits.features.sum(axis=0), expected, rtol=1e-12)
 
 
 def test_real_event_charge_bins(real_event: Pulses) -> None:
@@ -402,8 +400,8 @@ def test_real_event_charge_bins(real_event: Pulses) -> None:
         0.32499998807907104,
         9.074999988079071,
     ]
-    np.testing.assert_allclose(got.features.sum(axis=0), expected, rtol=1e-14)
-    dom = got.features[got.dom.tolist().index(60 * 13 + 12)]
+    np.testing.assert_allclose(got.hits.features.sum(axis=0), expected, rtol=1e-14)
+    dom = got.hits.features[got.hits.dom.tolist().index(60 * 13 + 12)]
     assert dom[[5, 8]].tolist() == [1.5750000476837158, 0.9750000238418579]
     assert np.count_nonzero(dom) == 2
 
@@ -431,13 +429,13 @@ def test_events_of_the_photon_tracking_simulation(shared_data: Path) -> None:
 
     file = folder / "hdf5" / "PPC_run11_0000.hdf5"
     expected = read_events(file, InputTables(), 9, dtype=np.float64)
-    k = expected.offsets[50]
+    k = expected.hits.offsets[50]
     np.testing.assert_array_equal(got.time_offset, expected.time_offset[:50])
-    np.testing.assert_array_equal(got.offsets, expected.offsets[:51])
-    np.testing.assert_array_equal(got.dom, expected.dom[:k])
-    np.testing.assert_array_equal(got.features[:, :7], expected.features[:k, :7])
+    np.testing.assert_array_equal(got.hits.offsets, expected.hits.offsets[:51])
+    np.testing.assert_array_equal(got.hits.dom, expected.hits.dom[:k])
+    np.testing.assert_array_equal(got.hits.features[:, :7], expected.hits.features[:k, :7])
     np.testing.assert_allclose(
-        got.features[:, 7:], expected.features[:k, 7:], rtol=1e-12, atol=1e-9
+        got.hits.features[:, 7:], expected.hits.features[:k, 7:], rtol=1e-12, atol=1e-9
     )
 
 

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from dnn_reco.data.file_events import FileEvents
 from dnn_reco.data.hdf5 import (
-    FileEvents,
     InputTables,
     count_events,
     list_tables,
@@ -46,9 +46,9 @@ FORMATS = {
 
 def dense(events: FileEvents) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Main array [n, 10, 10, 60, F] and DeepCore [n, 8, 60, F]."""
-    cells = np.zeros((len(events.ids), NUM_CELLS, events.features.shape[1]), np.float32)
-    event = np.repeat(np.arange(len(events.ids)), np.diff(events.offsets))
-    cells[event, DOM_CELL[events.dom]] = events.features
+    cells = np.zeros((len(events.ids), NUM_CELLS, events.hits.features.shape[1]), np.float32)
+    event = np.repeat(np.arange(len(events.ids)), np.diff(events.hits.offsets))
+    cells[event, DOM_CELL[events.hits.dom]] = events.hits.features
     return main_array(cells), deepcore(cells)
 
 
@@ -73,18 +73,22 @@ def slow_read(
 
 def assert_same_as_slow(events: FileEvents, slow: list[dict[int, NDArray[np.float64]]]) -> None:
     for number, doms in enumerate(slow):
-        part = slice(events.offsets[number], events.offsets[number + 1])
-        assert events.dom[part].tolist() == sorted(doms)
+        part = slice(events.hits.offsets[number], events.hits.offsets[number + 1])
+        assert events.hits.dom[part].tolist() == sorted(doms)
         expected = np.array([doms[dom] for dom in sorted(doms)]).reshape(len(doms), -1)
         if len(doms):
             np.testing.assert_array_equal(
-                events.features[part], expected.astype(events.features.dtype)
+                events.hits.features[part], expected.astype(events.hits.features.dtype)
             )
 
 
 def assert_same_events(one: FileEvents, other: FileEvents | Events) -> None:
-    for name in ("ids", "time_offset", "offsets", "dom", "features"):
+    for name in ("ids", "time_offset"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    for name in ("offsets", "dom", "features"):
+        np.testing.assert_array_equal(
+            getattr(one.hits, name), getattr(other.hits, name), err_msg=name
+        )
 
 
 def edit(path: Path, name: str, change: Callable[[NDArray[Any]], NDArray[Any] | None]) -> None:
@@ -151,7 +155,7 @@ def test_large_file_equals_slow_reader(shared_data: Path) -> None:
     assert_same_as_slow(events, slow_read(source, TABLES, 9, num_events=20))
     assert len(events.ids) == 1000
     # Every row is in one hit: none is lost, whatever event it belongs to.
-    assert 9 * len(events.dom) == len(read_table(source, TABLES.values))
+    assert 9 * len(events.hits.dom) == len(read_table(source, TABLES.values))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -190,8 +194,8 @@ def test_random_events_survive(
         drop_index(path)
     read = read_events(path, TABLES, num_bins, threads=threads)
     assert_same_events(read, events)
-    assert read.dom.dtype == np.uint16
-    assert read.features.dtype == np.float32
+    assert read.hits.dom.dtype == np.uint16
+    assert read.hits.features.dtype == np.float32
     assert count_events(path, TABLES.time_offset) == num_events
 
 
@@ -200,9 +204,9 @@ def test_bins_that_are_not_listed_keep_their_initial_value(path: Path) -> None:
     events.features[::2, 2] = 0.0
     write_events(path, events, sparse=True)
     read = read_events(path, TABLES, 5, init_values=[9.0, 8.0, 7.0, 6.0, 5.0])
-    np.testing.assert_array_equal(read.features[::2, 2], 7.0)
-    np.testing.assert_array_equal(read.features[1::2, :4], events.features[1::2])
-    np.testing.assert_array_equal(read.features[:, 4], 5.0)
+    np.testing.assert_array_equal(read.hits.features[::2, 2], 7.0)
+    np.testing.assert_array_equal(read.hits.features[1::2, :4], events.features[1::2])
+    np.testing.assert_array_equal(read.hits.features[:, 4], 5.0)
 
 
 def test_initial_values_of_the_wrong_length(path: Path) -> None:
@@ -217,10 +221,10 @@ def test_float64_and_values_that_are_not_finite_are_kept(path: Path) -> None:
     write_events(path, events)
     edit(path, TABLES.values, lambda rows: rows["item"].__setitem__(3, 1e300))
     read = read_events(path, TABLES, 3, dtype=np.float64)
-    assert read.features.dtype == np.float64
-    np.testing.assert_array_equal(read.features[0], events.features[0])
-    assert read.features[1, 0] == 1e300
-    assert read_events(path, TABLES, 3).features[1, 0] == np.inf
+    assert read.hits.features.dtype == np.float64
+    np.testing.assert_array_equal(read.hits.features[0], events.features[0])
+    assert read.hits.features[1, 0] == 1e300
+    assert read_events(path, TABLES, 3).hits.features[1, 0] == np.inf
 
 
 @pytest.mark.parametrize("has_index", [True, False])
@@ -298,7 +302,7 @@ def test_large_numbers_in_the_columns(path: Path) -> None:
         edit(path, name, change)
     read = read_events(path, TABLES, 2)
     assert read.skipped == {"rows of unknown DOMs": 4}
-    np.testing.assert_array_equal(read.features, events.features[2:])
+    np.testing.assert_array_equal(read.hits.features, events.features[2:])
 
 
 # --------------------------------------------------------------------------------------------------
@@ -324,9 +328,9 @@ def test_rows_of_other_doms_are_skipped_and_counted(path: Path, sparse: bool) ->
         "rows of unknown DOMs": 6,
         "rows without object": 3,
     }
-    np.testing.assert_array_equal(read.features, events.features[5:])
-    np.testing.assert_array_equal(read.dom, events.dom[5:])
-    assert read.offsets[-1] == len(events.dom) - 5
+    np.testing.assert_array_equal(read.hits.features, events.features[5:])
+    np.testing.assert_array_equal(read.hits.dom, events.dom[5:])
+    assert read.hits.offsets[-1] == len(events.dom) - 5
 
 
 @pytest.mark.parametrize("sparse", [True, False])
@@ -338,9 +342,9 @@ def test_rows_of_events_without_time_offset_are_skipped(path: Path, sparse: bool
     first, last = events.offsets[2:4]
     assert read.skipped == {"rows of events not in the time-offset table": 3 * (last - first)}
     np.testing.assert_array_equal(read.ids, np.delete(events.ids, 2))
-    np.testing.assert_array_equal(read.dom, np.delete(events.dom, np.s_[first:last]))
+    np.testing.assert_array_equal(read.hits.dom, np.delete(events.dom, np.s_[first:last]))
     np.testing.assert_array_equal(
-        read.features, np.delete(events.features, np.s_[first:last], axis=0)
+        read.hits.features, np.delete(events.features, np.s_[first:last], axis=0)
     )
 
 
@@ -351,10 +355,10 @@ def test_rows_follow_the_order_of_the_time_offset_table(path: Path) -> None:
     read = read_events(path, TABLES, 3)
     np.testing.assert_array_equal(read.ids, events.ids[::-1])
     for number in range(5):
-        ours = slice(*read.offsets[number : number + 2])
+        ours = slice(*read.hits.offsets[number : number + 2])
         theirs = slice(*events.offsets[4 - number : 6 - number])
-        np.testing.assert_array_equal(read.dom[ours], events.dom[theirs])
-        np.testing.assert_array_equal(read.features[ours], events.features[theirs])
+        np.testing.assert_array_equal(read.hits.dom[ours], events.dom[theirs])
+        np.testing.assert_array_equal(read.hits.features[ours], events.features[theirs])
 
 
 def test_negative_bins_are_skipped_and_counted(path: Path) -> None:
@@ -365,7 +369,7 @@ def test_negative_bins_are_skipped_and_counted(path: Path) -> None:
     assert read.skipped == {"rows of negative bins": 1}
     expected = events.features.copy()
     expected[0, 1] = -7.0
-    np.testing.assert_array_equal(read.features, expected)
+    np.testing.assert_array_equal(read.hits.features, expected)
 
 
 @pytest.mark.parametrize("sparse", [True, False])
@@ -391,7 +395,7 @@ def test_bins_listed_in_another_order(path: Path) -> None:
     write_events(path, events)
     edit(path, TABLES.indices, lambda rows: rows["item"].__setitem__(np.s_[:], 2 - rows["item"]))
     read = read_events(path, TABLES, 3)
-    np.testing.assert_array_equal(read.features, events.features[:, ::-1])
+    np.testing.assert_array_equal(read.hits.features, events.features[:, ::-1])
 
 
 @pytest.mark.parametrize("has_index", [True, False])
@@ -412,9 +416,9 @@ def test_dom_listed_twice(path: Path, has_index: bool) -> None:
         if not has_index:
             drop_index(path)
         read = read_events(path, TABLES, 3)
-        assert read.offsets.tolist() == [0, 2, 4]
-        assert read.dom.tolist() == [20, 700, 5, 20]
-        assert read.features.tolist() == [[4, 5, 6], merged, [13, 14, 15], [10, 11, 12]]
+        assert read.hits.offsets.tolist() == [0, 2, 4]
+        assert read.hits.dom.tolist() == [20, 700, 5, 20]
+        assert read.hits.features.tolist() == [[4, 5, 6], merged, [13, 14, 15], [10, 11, 12]]
 
 
 def test_rows_of_an_event_need_not_be_together(path: Path) -> None:
@@ -432,7 +436,7 @@ def test_row_without_time_offset_object(path: Path) -> None:
     write_events(path, events, exists={TABLES.time_offset: np.array([True, False, True])})
     read = read_events(path, TABLES, 3)
     assert read.exists.tolist() == [True, False, True]
-    np.testing.assert_array_equal(read.features, events.features)
+    np.testing.assert_array_equal(read.hits.features, events.features)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -528,9 +532,9 @@ def test_file_that_is_open_elsewhere_in_the_process(path: Path) -> None:
 def test_file_without_events(path: Path) -> None:
     write_events(path, random_events(1, 0))
     read = read_events(path, TABLES, 9)
-    assert len(read.ids) == len(read.dom) == 0
-    assert read.features.shape == (0, 9)
-    assert read.offsets.tolist() == [0]
+    assert len(read.ids) == len(read.hits.dom) == 0
+    assert read.hits.features.shape == (0, 9)
+    assert read.hits.offsets.tolist() == [0]
     assert count_events(path, TABLES.time_offset) == 0
 
 
@@ -540,8 +544,8 @@ def test_file_with_empty_events_only(path: Path, has_index: bool) -> None:
     if not has_index:
         drop_index(path)
     read = read_events(path, TABLES, 9)
-    assert read.offsets.tolist() == [0, 0, 0, 0]
-    assert read.features.shape == (0, 9)
+    assert read.hits.offsets.tolist() == [0, 0, 0, 0]
+    assert read.hits.features.shape == (0, 9)
 
 
 @pytest.mark.parametrize(
@@ -602,7 +606,7 @@ def _read_in_new_process(path: Path, prelude: str = "") -> "subprocess.Completed
     code = (
         f"import sys; {prelude}\n"
         "from dnn_reco.data.hdf5 import InputTables, read_events\n"
-        "print(len(read_events(sys.argv[1], InputTables(), 9).dom))"
+        "print(len(read_events(sys.argv[1], InputTables(), 9).hits.dom))"
     )
     return subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
@@ -678,7 +682,7 @@ def test_columns_of_a_table_with_two_rows_for_an_event(path: Path) -> None:
         read_columns(path, TABLES.values, ["item"], TABLES.time_offset)
 
 
-def test_equal_ids_are_told_apart_by_their_rows(path: Path) -> None:
+def test_equal_ids_are_distinguished_by_their_rows(path: Path) -> None:
     """Merged files may repeat ids: tables that list the same ids row by row still fit."""
     events = random_events(1, 6)
     events.ids["Event"][3] = events.ids["Event"][1]

@@ -43,9 +43,7 @@ def copy(path: Path, numu_file: Path) -> Path:
         path,
         events.ids,
         events.time_offset,
-        events.offsets,
-        events.dom,
-        events.features,
+        events.hits,
         names=REAL,
         tables={name: read_table(numu_file, name) for name in COPIED},
     )
@@ -127,7 +125,7 @@ def test_sparse_lists_only_what_is_not_zero(path: Path) -> None:
     assert values["vector_index"][:2].tolist() == [0, 1]
     assert len(values) == np.count_nonzero(events.features)
     read = read_events(path, TABLES, 4)
-    np.testing.assert_array_equal(read.dom, np.delete(events.dom, 1))
+    np.testing.assert_array_equal(read.hits.dom, np.delete(events.dom, 1))
 
 
 def test_exclusion_maps_and_columns_of_pairs(path: Path) -> None:
@@ -159,7 +157,7 @@ def test_tables_longer_than_one_block(path: Path) -> None:
     write_events(path, events)
     read = read_events(path, TABLES, 9)
     assert len(read_table(path, TABLES.values)) > 64 * 1456
-    np.testing.assert_array_equal(read.features, events.features)
+    np.testing.assert_array_equal(read.hits.features, events.features)
 
 
 def test_failed_write_leaves_the_old_file(path: Path) -> None:

@@ -11,11 +11,13 @@ import pytest
 import user_functions
 from event_files import LABEL_TABLE, Events, random_events, write_events
 from make_store import CONFIG, column, make_store, read_all
+from numpy.typing import NDArray
 
 from dnn_reco.data import records
 from dnn_reco.data.build import open_events
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.hdf5 import InputTables
+from dnn_reco.data.hits import Hits
 from dnn_reco.detector.geometry import string_and_om
 from dnn_reco.detector.grid import DEEPCORE_SHAPE, MAIN_SHAPE
 from dnn_reco.errors import ConfigError, DataError
@@ -61,7 +63,7 @@ def test_events_without_object_are_dropped(
         read = open_one(tmp_path, events, exists=exists)
     assert read_all(read).ids["Event"].tolist() == [0, 3, 4, 5]
     assert np.isnan(column(read, "MCPrimary_energy")).tolist() == [False, True, False, False]
-    assert "Left out 2 of 6 events: 2 without object (exists = 0)." in caplog.text
+    assert "Dropped 2 of 6 events: 2 without object (exists = 0)." in caplog.text
 
 
 def test_fill_values_do_not_bring_back_events_without_object(tmp_path: Path) -> None:
@@ -131,7 +133,7 @@ def test_the_built_in_filter_counts(tmp_path: Path, caplog: pytest.LogCaptureFix
     with caplog.at_level(logging.INFO):
         read = open_one(tmp_path, events, config)
     assert read_all(read).ids["Event"].tolist() == np.flatnonzero(kept).tolist()
-    assert f"Left out {(~kept).sum()} of 40 events: {(~kept).sum()} rejected" in caplog.text
+    assert f"Dropped {(~kept).sum()} of 40 events: {(~kept).sum()} rejected" in caplog.text
 
 
 def test_a_filter_on_what_is_not_loaded_is_an_error_of_the_config(tmp_path: Path) -> None:
@@ -243,9 +245,9 @@ def test_inputs_are_dense_only_when_a_filter_touches_them(
     made = []
     dense_cells = records.dense_cells
 
-    def noting(events: records.ShardEvents) -> Any:
-        made.append(len(events.table))
-        return dense_cells(events)
+    def noting(hits: Hits, init_values: NDArray[np.float64]) -> Any:
+        made.append(hits.num_events)
+        return dense_cells(hits, init_values)
 
     monkeypatch.setattr(records, "dense_cells", noting)
     open_one(tmp_path, random_events(1, 4), filter_class="user_functions.note_arguments")
@@ -323,7 +325,7 @@ def test_a_filter_on_the_inputs(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_a_users_function_does_wrong_is_told(
+def test_error_in_a_users_function_is_reported(
     tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):

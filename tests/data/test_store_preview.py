@@ -1,4 +1,4 @@
-"""What a look at an unfinished event store says about the whole of it."""
+"""Preview of an incomplete event store."""
 
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def test_files_that_cannot_be_used_hold_nothing(
         file.write_bytes(b"x" * file.stat().st_size)
     look = preview_store(make_store(tmp_path / "store"), files, num_jobs=1)
     assert look.whole.events == pytest.approx(NUM_FILES / 2 * EVENTS, rel=0.4)
-    assert "Left out a file" in caplog.text
+    assert "Skipped a file" in caplog.text
 
 
 def test_one_file_is_built_and_needs_no_estimate(tmp_path: Path) -> None:

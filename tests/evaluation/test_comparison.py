@@ -1,7 +1,8 @@
-"""Networks side by side: numbers against analytic results and slow versions, text, figures."""
+"""Models side by side: numbers against analytic results and slow versions, text, figures."""
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,6 @@ from dnn_reco.evaluation.comparison import (
     ModelResult,
     compare,
     decade_edges,
-    energy_residual,
     event_types,
     measure,
     quantiles_by_energy,
@@ -28,10 +28,11 @@ from dnn_reco.evaluation.comparison_report import (
     format_energy,
     format_measured,
     markdown_report,
+    read_comparison,
     text_report,
 )
-from dnn_reco.evaluation.directions import credible_level
-from dnn_reco.evaluation.metrics import ValueWithError
+from dnn_reco.evaluation.coverage import credible_level
+from dnn_reco.evaluation.metrics import ValueWithError, energy_residual
 
 N = 40000
 
@@ -70,21 +71,21 @@ def result(
 
 @pytest.mark.parametrize("kappa", [0.01, 2.0, 50.0, 1e6])
 @pytest.mark.parametrize("percent", [50, 68, 90])
-def test_a_cone_holds_what_it_should(kappa: float, percent: int) -> None:
-    found = measure(result("a", 3, kappa), np.ones(N, dtype=bool))[f"cone_{percent}"]
+def test_coverage_of_right_uncertainties(kappa: float, percent: int) -> None:
+    found = measure(result("a", 3, kappa), np.ones(N, dtype=bool))[f"coverage_{percent}"]
     p = percent / 100
     error = math.sqrt(p * (1 - p) / N)
     assert found.value == pytest.approx(p, abs=4 * error)
     assert found.error == pytest.approx(error, rel=0.05)
 
 
-def test_cones_that_are_too_small_hold_too_little() -> None:
+def test_coverage_of_uncertainties_that_are_too_small() -> None:
     angle = fisher_angles(50.0, np.random.default_rng(4))
-    content = credible_level(angle, np.full(N, 200.0))
+    level = credible_level(angle, np.full(N, 200.0))
     # P(angle < psi) of 50, where psi holds 68 % of 200
     psi = fisher_quantile(200.0, 0.68)
     expected = np.expm1(-50 * (1 - np.cos(np.radians(psi)))) / math.expm1(-100)
-    assert np.mean(content < 0.68) == pytest.approx(float(expected), abs=0.01)
+    assert np.mean(level < 0.68) == pytest.approx(float(expected), abs=0.01)
 
 
 @pytest.mark.parametrize("kappa", [2.0, 50.0, 5000.0])
@@ -253,7 +254,7 @@ def example() -> tuple[list[ModelResult], dict[str, np.ndarray], np.ndarray]:
     return results, event_types(labels, size), energy
 
 
-EFFORTS = {
+COSTS = {
     "cnn": TrainingCost(123456, 126418944, 36000.4, 1234567),
     "b": TrainingCost(10, 320, 0.5, 100),
     "a_network_with_a_name_that_does_not_end": TrainingCost(10, 320, 0.5, 100),
@@ -263,7 +264,7 @@ EFFORTS = {
 def test_the_printed_table() -> None:
     results, types, energy = example()
     comparison = compare(results, types, energy, "EnergyVisible")
-    text = text_report(comparison, EFFORTS)
+    text = text_report(comparison, COSTS)
     lines = text.splitlines()
     assert max(map(len, lines)) <= 100
     assert "123,456 126,418,944   36,000   1,234,567" in text
@@ -280,11 +281,17 @@ def test_the_printed_table() -> None:
         assert value == pytest.approx(float(found[key].value), abs=0.051), key
         assert error == pytest.approx(float(found[key].error), abs=0.051), key
     assert lines[number + 3].split()[1:] == ["–"] * 6
+    shares = comparison.groups[0].found["b"]
+    line = next(line for line in lines if "% cones of b: " in line)
+    assert line.startswith("  coverage of the 50, 68, 90 % cones of b: ")
+    for cell, percent in zip(line.partition(": ")[2].split(", "), (50, 68, 90), strict=True):
+        value = float(shares[f"coverage_{percent}"].value)
+        assert float(cell.partition("±")[0]) == pytest.approx(value, abs=0.0006)
 
 
 def test_markdown_has_rows_of_equal_length() -> None:
     results, types, energy = example()
-    text = markdown_report(compare(results, types, energy, "EnergyVisible"), EFFORTS)
+    text = markdown_report(compare(results, types, energy, "EnergyVisible"), COSTS)
     blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
     assert len(blocks) == 3 + len(types)
     for block in blocks:
@@ -295,12 +302,24 @@ def test_markdown_has_rows_of_equal_length() -> None:
 def test_json_holds_all_numbers() -> None:
     results, types, energy = example()
     comparison = compare(results, types, energy, "EnergyVisible")
-    read = json.loads(json.dumps(as_plain(comparison, EFFORTS), allow_nan=False))
+    read = json.loads(json.dumps(as_plain(comparison, COSTS), allow_nan=False))
     assert len(read["groups"]) == len(comparison.groups)
     first = comparison.groups[0].found["b"]
     for key, measured in read["groups"][0]["found"]["b"].items():
         assert measured == {"value": float(first[key].value), "error": float(first[key].error)}
     assert read["networks"]["cnn"]["seconds"] == 36000.4
+
+
+def test_keys_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    results, types, energy = example()
+    numbers = as_plain(compare(results, types, energy, "EnergyVisible"), COSTS)
+    path = tmp_path / "comparison.json"
+    path.write_text(json.dumps(numbers))
+    assert read_comparison(path) == numbers
+    earlier = path.read_text().replace('"coverage_', '"cone_')
+    path.write_text(earlier)
+    assert '"cone_68"' in earlier
+    assert read_comparison(path) == numbers
 
 
 def test_figures_show_the_quantiles_in_a_colour_for_each_network() -> None:

@@ -45,6 +45,7 @@ def write(imported: ImportedModel, path: Path, overwrite: bool = False) -> None:
 
 def test_what_is_loaded(folder: Path, reference: SmallReferenceModel) -> None:
     model = load_model_folder(folder, CPU)
+    assert model.name == "small"
     assert model.label_names == LABELS
     assert model.misc_names == ("table_m",)
     assert model.config.model.model_kwargs["legacy_direction_norm"] is True

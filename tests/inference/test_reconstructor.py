@@ -1,91 +1,141 @@
-"""A trained network applied to events."""
+"""A trained network applied to hits."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from small_run import SmallRun, make_small_run
+from small_run import SmallRun
 
 from dnn_reco.checkpoint_file import load_latest
-from dnn_reco.commands.trafo import run_trafo
-from dnn_reco.commands.train import run_train
-from dnn_reco.data.build import open_events
-from dnn_reco.data.from_config import event_store
-from dnn_reco.data.loader import to_tensors
-from dnn_reco.errors import ModelError
-from dnn_reco.files import find_files
-from dnn_reco.inference.reconstructor import mix, predict
-from dnn_reco.inference.trained_model import trained_network, trained_spec
-from dnn_reco.nn.ensemble import Ensemble
-from dnn_reco.nn.from_config import network_spec
-from dnn_reco.nn.label_transform import LabelTransform
-from dnn_reco.transform import load_transformation
+from dnn_reco.data.hit_batch import HitBatch
+from dnn_reco.data.hits import Hits
+from dnn_reco.errors import DataError, ModelError
+from dnn_reco.inference.prediction_table import PredictionTable
+from dnn_reco.inference.reconstructor import Reconstructor, mix
+from dnn_reco.inference.trained_model import TrainedModel, ensemble_of, load_trained_model
 
 CPU = torch.device("cpu")
+NUM_EVENTS = 45
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
-    run = make_small_run(tmp_path_factory.mktemp("trained"))
-    run_trafo(run.config(), 1, None, overwrite=False)
-    run_train(run.config(num_training_iterations=4), "cpu", 1, None, None)
-    return run
+def model(trained_run: SmallRun) -> TrainedModel:
+    return load_trained_model(trained_run.config(), CPU)
 
 
-def test_all_events_whatever_the_batch(trained: SmallRun) -> None:
-    config = trained.config()
-    transformation = load_transformation(Path(config.trafo.trafo_model_path))
-    keys = network_spec(config, transformation).label_keys
-    files = find_files(config.data_files.test_data_file, "test_data_file")
-    events = open_events(event_store(config, None), files, 1)
-    network = trained_network(config, CPU)
-    transform = LabelTransform(transformation)
-    said = predict(network, transform, keys.azimuth, events, batch_size=7)
+@pytest.fixture(scope="module")
+def hits() -> Hits:
+    """Made-up hits of no file, some events without any."""
+    rng = np.random.default_rng(5)
+    num_hits = rng.integers(0, 30, NUM_EVENTS)
+    num_hits[[0, 7, 8, NUM_EVENTS - 1]] = 0
+    dom = [np.sort(rng.choice(5160, size, replace=False)) for size in num_hits]
+    offsets = np.concatenate([[0], np.cumsum(num_hits)])
+    features = rng.exponential(20.0, (offsets[-1], 3)).astype(np.float32)
+    return Hits(offsets, np.concatenate(dom).astype(np.uint16), features)
 
-    whole = to_tensors(events.read(np.arange(len(events))))
+
+def in_chunks(hits: Hits, sizes: Sequence[int]) -> Iterator[Hits]:
+    start = 0
+    for size in sizes:
+        yield hits.part(start, start + size)
+        start += size
+    assert start == hits.num_events
+
+
+def test_hits_alone_are_predicted_as_the_network_does(model: TrainedModel, hits: Hits) -> None:
+    prediction = Reconstructor(model).predict(hits)
     with torch.no_grad():
-        at_once = network(whole.hits)
-    np.testing.assert_allclose(said.labels, at_once.labels, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(said.uncertainty, at_once.uncertainty, rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(said.true, whole.labels)
-    energy = events.names.labels.index("EnergyVisible")
-    scale = transformation.label_std[energy] + transformation.settings.norm_constant
-    residual = np.log1p(said.labels[:, energy]) - np.log1p(said.true[:, energy])
-    expected = residual / scale / at_once.uncertainty_trafo[:, energy].numpy()
-    np.testing.assert_allclose(said.pull[:, energy], expected, rtol=1e-3, atol=1e-4)
-    azimuth = events.names.labels.index("PrimaryAzimuth")
-    assert np.abs(said.pull[:, azimuth] * said.uncertainty[:, azimuth]).max() <= np.pi + 1e-4
+        expected = model.network(HitBatch.from_hits(hits))
+    assert torch.equal(prediction.labels, expected.labels)
+    assert torch.equal(prediction.uncertainty, expected.uncertainty)
+    in_double = replace(hits, features=hits.features.astype(np.float64))
+    assert torch.equal(Reconstructor(model).predict(in_double).labels, expected.labels)
 
 
-def test_predictions_are_mixed_as_an_ensemble_of_the_networks_does(trained: SmallRun) -> None:
-    config = trained.config()
-    spec = trained_spec(config)
-    files = find_files(config.data_files.test_data_file, "test_data_file")
-    events = open_events(event_store(config, None), files, 1)
-    networks = [trained_network(config, CPU) for _ in range(2)]
+@pytest.mark.parametrize(
+    "sizes", [[NUM_EVENTS], [1] * NUM_EVENTS, [20, 0, 25], [3, 40, 2], [15, 15, 15]]
+)
+@pytest.mark.parametrize("batch_size", [1, 15, 100])
+def test_any_chunks_and_batches_give_the_same(
+    model: TrainedModel, hits: Hits, sizes: list[int], batch_size: int
+) -> None:
+    table = Reconstructor(model, batch_size).reconstruct(in_chunks(hits, sizes))
+    expected = Reconstructor(model).predict(hits)
+    assert len(table) == NUM_EVENTS
+    assert table.labels.dtype == np.float64
+    np.testing.assert_allclose(table.labels, expected.labels, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(table.uncertainty, expected.uncertainty, rtol=1e-5, atol=1e-5)
+    whole = Reconstructor(model, batch_size).reconstruct([hits])
+    assert np.array_equal(table.labels, whole.labels)
+
+
+def test_no_hits_and_no_events(model: TrainedModel, hits: Hits) -> None:
+    num_labels = len(model.label_names)
+    assert Reconstructor(model).reconstruct([]).labels.shape == (0, num_labels)
+    assert Reconstructor(model).reconstruct([hits.part(3, 3)]).labels.shape == (0, num_labels)
+    table = Reconstructor(model).reconstruct([hits.part(7, 9)])
+    assert np.isfinite(table.labels).all()
+    assert np.array_equal(table.labels[0], table.labels[1])
+
+
+def test_hits_of_another_data_format(model: TrainedModel, hits: Hits) -> None:
+    wide = replace(hits, features=np.repeat(hits.features, 3, axis=1))
+    with pytest.raises(DataError, match="trained with 3 features a DOM, these hits have 9"):
+        Reconstructor(model).predict(wide)
+
+
+def test_columns_are_named_by_label_and_logarithm() -> None:
+    rng = np.random.default_rng(0)
+    labels, sigma = rng.random((4, 2)), rng.random((4, 2))
+    table = PredictionTable(("Energy", "Zenith"), (True, False), labels, sigma)
+    columns = table.columns()
+    names = ["Energy", "Energy_log_uncertainty", "Zenith", "Zenith_uncertainty"]
+    assert list(columns) == names
+    expected = (labels[:, 0], sigma[:, 0], labels[:, 1], sigma[:, 1])
+    for name, values in zip(names, expected, strict=True):
+        assert np.array_equal(columns[name], values)
+        assert np.array_equal(table[name], values)
+    assert list(table.columns(["Zenith"])) == names[2:]
+    with pytest.raises(DataError, match="no column 'Energy_uncertainty'"):
+        table["Energy_uncertainty"]
+
+
+def test_columns_follow_the_transformation_model(model: TrainedModel, hits: Hits) -> None:
+    table = Reconstructor(model).reconstruct([hits])
+    assert "EnergyVisible_log_uncertainty" in table.columns()
+    assert "PrimaryZenith_uncertainty" in table.columns()
+    assert model.trained_labels == ("EnergyVisible", "PrimaryAzimuth")
+
+
+def test_predictions_are_mixed_as_an_ensemble_of_the_networks_does(
+    trained_run: SmallRun, model: TrainedModel, hits: Hits
+) -> None:
+    other = load_trained_model(trained_run.config(), CPU)
     with torch.no_grad():
-        for _, parameter in networks[1].named_parameters():
+        for _, parameter in other.network.named_parameters():
             parameter.mul_(0.9)
-    transform, azimuth = LabelTransform(spec.transformation), spec.label_keys.azimuth
-    said = [predict(network, transform, azimuth, events) for network in networks]
-    mixed = mix(said, spec)
-    together = predict(Ensemble(networks, spec), transform, azimuth, events)
-    for name in ("labels", "uncertainty", "pull", "true"):
-        found, wanted = getattr(mixed, name), getattr(together, name)
-        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4, err_msg=name)
-    assert not np.allclose(said[0].labels, said[1].labels, rtol=1e-2)
+    tables = [Reconstructor(each).reconstruct([hits]) for each in (model, other)]
+    mixed = mix(tables, model.spec)
+    together = Reconstructor(ensemble_of("both", [model, other])).reconstruct([hits])
+    np.testing.assert_allclose(mixed.labels, together.labels, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(mixed.uncertainty, together.uncertainty, rtol=1e-4, atol=1e-4)
+    assert not np.allclose(tables[0].labels, tables[1].labels, rtol=1e-2)
 
 
-def test_weights_are_those_of_the_newest_checkpoint(trained: SmallRun) -> None:
-    checkpoint = load_latest(trained.checkpoints)
+def test_weights_are_those_of_the_newest_checkpoint(
+    trained_run: SmallRun, model: TrainedModel
+) -> None:
+    checkpoint = load_latest(trained_run.checkpoints)
     assert checkpoint is not None
-    network = trained_network(trained.config(), CPU)
-    assert isinstance(network, torch.nn.Module) and not network.training
-    for name, tensor in network.state_dict().items():
+    assert isinstance(model.network, torch.nn.Module) and not model.network.training
+    for name, tensor in model.network.state_dict().items():
         assert torch.equal(tensor, checkpoint.section("network")[name])
 
 
-def test_without_a_checkpoint(trained: SmallRun, tmp_path: Path) -> None:
+def test_without_a_checkpoint(trained_run: SmallRun, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="train the network first"):
-        trained_network(trained.config(model_checkpoint_path=str(tmp_path / "none")), CPU)
+        load_trained_model(trained_run.config(model_checkpoint_path=str(tmp_path / "none")), CPU)

@@ -204,9 +204,7 @@ def test_filter_results_by_part_of_their_name(tmp_path: Path, events: Events) ->
         path,
         events.ids,
         events.time_offset,
-        events.offsets,
-        events.dom,
-        events.features,
+        events.hits,
         tables={"FilterMask": filters},
     )
 

@@ -91,9 +91,9 @@ def test_events_do_not_see_each_other(network: DomTransformer) -> None:
 def test_grouping_does_not_matter(network: DomTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
     hits = hits_of(COUNTS)
     expected = network(hits)
-    for share, num_groups in ((0.0, 1), (1.0, 10), (0.5, 4)):
+    for share, num_buckets in ((0.0, 1), (1.0, 10), (0.5, 4)):
         layout = bucket_by_length(hits.event, hits.num_events, torch.float32, share)
-        assert len(layout.groups) == num_groups
+        assert len(layout.buckets) == num_buckets
         monkeypatch.setattr(
             "dnn_reco.modules.models.dom_transformer.bucket_by_length",
             lambda *_, layout=layout: layout,
@@ -235,34 +235,34 @@ def test_the_seed_decides_the_initial_weights_alone() -> None:
     ("kwargs", "messages"),
     [
         ({"widht": 3}, ["unknown setting 'widht'", "Did you mean 'width'"]),
-        ({"size": ["S"]}, ["model_kwargs.size: ['S']"]),
-        ({"size": "XL"}, ["model_kwargs.size: 'XL'", "S, M, L"]),
-        ({"width": 10, "num_heads": 4}, ["num_heads", "cannot be divided among 4"]),
-        ({"num_layers": 0}, ["num_layers: 0"]),
-        ({"max_tokens": True}, ["max_tokens: True"]),
-        ({"dropout": 1.0}, ["dropout: 1.0"]),
-        ({"time_feature": 9}, ["time_feature: 9 is none of the 9"]),
-        ({"time_feature": "aut"}, ["time_feature: 'aut'"]),
-        ({"charge_features": [0, "x"]}, ["charge_features: 'x'"]),
-        ({"charge_features": 0}, ["charge_features: 0 is neither 'auto' nor a list"]),
-        ({"late_time_features": "none"}, ["late_time_features: 'none' is neither"]),
-        ({"heads": ["direction"]}, ["heads: ['direction'] is not a block"]),
-        ({"augmentation": True}, ["augmentation: True is not a block"]),
-        ({"relative_bias": "yes"}, ["relative_bias: 'yes' is not true or false"]),
+        ({"size": ["S"]}, ["model_kwargs: 'size' is ['S']"]),
+        ({"size": "XL"}, ["model_kwargs: 'size' is 'XL'", "S, M, L"]),
+        ({"width": 10, "num_heads": 4}, ["'num_heads'", "cannot be divided among 4"]),
+        ({"num_layers": 0}, ["'num_layers' is 0"]),
+        ({"max_tokens": True}, ["'max_tokens' is True"]),
+        ({"dropout": 1.0}, ["'dropout' is 1.0"]),
+        ({"time_feature": 9}, ["time_feature: there is no input feature 9"]),
+        ({"time_feature": "aut"}, ["'time_feature' is 'aut'"]),
+        ({"charge_features": [0, "x"]}, ["'charge_features' is [0, 'x']"]),
+        ({"charge_features": 0}, ["'charge_features' is 0", "auto, or a list"]),
+        ({"late_time_features": "none"}, ["'late_time_features' is 'none'", "auto, or a list"]),
+        ({"heads": ["direction"]}, ["'heads' is ['direction']", "a mapping of settings"]),
+        ({"augmentation": True}, ["'augmentation' is True", "a mapping of settings"]),
+        ({"relative_bias": "yes"}, ["'relative_bias' is 'yes' (text); allowed: true or false"]),
         ({"heads": {"directoin": "gaussian"}}, ["heads", "Did you mean 'direction'"]),
-        ({"heads": {"direction": "classification"}}, ["heads.direction", "von_mises_fisher"]),
+        ({"heads": {"direction": "classification"}}, ["heads: 'direction'", "von_mises_fisher"]),
         ({"heads": {"energy": "gaussian"}}, ["heads", "'energy'"]),
         ({"augmentation": {"drop_dom": 0.1}}, ["augmentation", "Did you mean 'drop_doms'"]),
-        ({"augmentation": {"drop_doms": 1.0}}, ["drop_doms: 1.0"]),
-        ({"augmentation": {"noise_hits": -1}}, ["noise_hits: -1"]),
-        ({"augmentation": {"turn_events": 60}}, ["turn_events: 60", "sixths, any"]),
+        ({"augmentation": {"drop_doms": 1.0}}, ["'drop_doms' is 1.0"]),
+        ({"augmentation": {"noise_hits": -1}}, ["'noise_hits' is -1"]),
+        ({"augmentation": {"rotate_events": 60}}, ["'rotate_events' is 60", "sixths, any"]),
         (
             {"time_feature": None, "augmentation": {"jitter_times": 1.0}},
             ["jitter_times", "time_feature"],
         ),
         (
-            {"heads": {"direction": "gaussian"}, "augmentation": {"turn_events": "any"}},
-            ["turn_events", "turned back"],
+            {"heads": {"direction": "gaussian"}, "augmentation": {"rotate_events": "any"}},
+            ["rotate_events", "rotated back"],
         ),
     ],
 )
@@ -270,6 +270,20 @@ def test_mistakes_are_told(kwargs: dict[str, object], messages: list[str]) -> No
     with pytest.raises(ModelError) as error:
         DomTransformer(network_spec(), **kwargs)
     assert all(message in str(error.value) for message in messages), str(error.value)
+
+
+def test_older_names_of_settings() -> None:
+    spec = network_spec()
+    older = DomTransformer(spec, prediction_turns=6, augmentation={"turn_events": "any"})
+    newer = {"test_time_rotations": 6, "augmentation": {"rotate_events": "any"}}
+    assert older.settings.test_time_rotations == 6
+    assert older.augmentation == DomTransformer(spec, **newer).augmentation
+    DomTransformer(spec, **newer, prediction_turns=6)  # both, but the same
+    with pytest.raises(ModelError, match="'prediction_turns' is 3, but 'test_time_rotations' is 6"):
+        DomTransformer(spec, **newer, prediction_turns=3)
+    both = {"rotate_events": "any", "turn_events": "sixths"}
+    with pytest.raises(ModelError, match=r"augmentation: 'turn_events'.*'rotate_events' is 'any'"):
+        DomTransformer(spec, augmentation=both)
 
 
 def test_what_features_mean() -> None:
@@ -292,7 +306,7 @@ def test_what_features_mean() -> None:
 def test_looks_after_several_turns_are_one_density() -> None:
     """Compared with the moments of the six predictions, turned back by hand."""
     spec, hits = network_spec(), hits_of([30, 5, 80])
-    plain, turning = trained(spec), trained(spec, prediction_turns=6)
+    plain, turning = trained(spec), trained(spec, test_time_rotations=6)
     assert turning.state_dict().keys() == plain.state_dict().keys()
     said = turning(hits)
     looks = [plain._predict(hits, torch.full((3,), number * np.pi / 3)) for number in range(6)]
@@ -307,13 +321,13 @@ def test_looks_after_several_turns_are_one_density() -> None:
     np.testing.assert_allclose(np.log1p(said.labels[:, 0].numpy()), energy.mean(axis=0), rtol=1e-4)
     track = np.stack([look.labels[:, 6].numpy() for look in looks])
     np.testing.assert_allclose(said.labels[:, 6].numpy(), track.mean(axis=0), rtol=1e-4)
-    assert_same(trained(spec, prediction_turns=1)(hits), plain(hits))
+    assert_same(trained(spec, test_time_rotations=1)(hits), plain(hits))
 
 
 def test_turns_need_a_direction() -> None:
     spec = made_up_spec(("energy",), LabelKeys(), [5.0], [2.0])
-    with pytest.raises(ModelError, match="prediction_turns: the labels have no direction"):
-        DomTransformer(spec, prediction_turns=6)
+    with pytest.raises(ModelError, match="test_time_rotations: the labels have no direction"):
+        DomTransformer(spec, test_time_rotations=6)
 
 
 def test_bfloat16_loses_few_digits(network: DomTransformer) -> None:

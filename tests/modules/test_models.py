@@ -264,7 +264,8 @@ def test_float64():
         ({"uncertainty_activation": "exp"}, ["uncertainty_activation", "softplus"]),
         ({"min_uncertainty_values": [1.0, 2.0]}, ["min_uncertainty_values", "7 labels"]),
         ({"dir_z_independent": True}, ["dir_z_independent", "limit_dir_vec"]),
-        ({"fc_settings": None}, ["'fc_settings'", "missing"]),
+        ({"fc_settings": None}, ["'fc_settings' is None", "a mapping of settings"]),
+        ({"add_prediction_to_unc_input": "no"}, ["'no' (text)", "true or false"]),
         (
             {"fc_settings": {"fc_sizes": [8, -1], "activation": "elu"}},
             ["fc_settings", "'activation'"],
@@ -276,6 +277,11 @@ def test_wrong_model_kwargs_name_the_key(changes, parts):
         GeneralIC86CNN(network_spec(), **{**KWARGS, **changes})
     for part in parts:
         assert part in str(error.value)
+
+
+def test_layers_that_are_missing():
+    with pytest.raises(ModelError, match="model_kwargs: 'fc_settings' is missing"):
+        GeneralIC86CNN(network_spec(), **{k: v for k, v in KWARGS.items() if k != "fc_settings"})
 
 
 def test_missing_direction_label_names_the_key():

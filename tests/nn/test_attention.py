@@ -1,4 +1,4 @@
-"""Layers over groups of events, against attention written out for one event."""
+"""Layers over buckets of events, against attention written out for one event."""
 
 import math
 
@@ -37,7 +37,7 @@ def some_tokens() -> tuple[TokenLayout, Tensor, list[Tensor]]:
     """Layout, tokens, and the rows of each event."""
     event = torch.arange(len(COUNTS)).repeat_interleave(COUNTS)
     layout = bucket_by_length(event, len(COUNTS), torch.float64)
-    assert 1 < len(layout.groups) < len(COUNTS)
+    assert 1 < len(layout.buckets) < len(COUNTS)
     generator = torch.Generator().manual_seed(1)
     tokens = torch.randn(layout.num_rows, WIDTH, generator=generator, dtype=torch.float64)
     rows = [
@@ -47,12 +47,12 @@ def some_tokens() -> tuple[TokenLayout, Tensor, list[Tensor]]:
     return layout, tokens, rows
 
 
-def bias_by_hand(bias: RelativeBias, places: Tensor) -> Tensor:
-    """Hits of one event with places [n, 4] -> [HEADS, n + 1, n + 1]."""
-    num_hits = len(places)
+def bias_by_hand(bias: RelativeBias, coordinates: Tensor) -> Tensor:
+    """Hits of one event with coordinates [n, 4] -> [HEADS, n + 1, n + 1]."""
+    num_hits = len(coordinates)
     result = torch.zeros(HEADS, num_hits + 1, num_hits + 1, dtype=torch.float64)
-    for i, first in enumerate(places):
-        for j, second in enumerate(places):
+    for i, first in enumerate(coordinates):
+        for j, second in enumerate(coordinates):
             distance = math.sqrt(float((first - second)[:3].square().sum()) + 1)
             time = float(first[3] - second[3])
             delay = abs(time) - distance
@@ -69,9 +69,9 @@ def test_layer(relative: bool) -> None:
     for parameter in layer.parameters():  # some begin with 0
         parameter.normal_(std=0.5)
     layout, tokens, rows = some_tokens()
-    places = 200 * torch.randn(int(COUNTS.sum()), 4, dtype=torch.float64)
-    of_events = torch.split(places, COUNTS.tolist())
-    biases = bias(places, layout) if relative else [group.bias for group in layout.groups]
+    coordinates = 200 * torch.randn(int(COUNTS.sum()), 4, dtype=torch.float64)
+    of_events = torch.split(coordinates, COUNTS.tolist())
+    biases = bias(coordinates, layout) if relative else [bucket.bias for bucket in layout.buckets]
     found = layer(tokens, layout, biases)
     summary = layer.summarise(tokens, layout, biases)
     for number, of_event in enumerate(rows):

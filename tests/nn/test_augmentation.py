@@ -30,7 +30,7 @@ def some_hits(num_events: int = 200, hits_each: int = 50) -> HitBatch:
 
 def changed(hits: HitBatch, seed: int = 1, **settings: object) -> HitBatch:
     torch.manual_seed(seed)
-    return Augmentation.from_kwargs(settings, MEANING).change(hits, MEANING)
+    return Augmentation.from_kwargs(settings, MEANING).apply(hits, MEANING)
 
 
 def assert_equal(first: HitBatch, second: HitBatch) -> None:
@@ -71,7 +71,7 @@ def test_keys_follow_the_generator() -> None:
 def test_by_default_nothing_changes() -> None:
     hits = some_hits()
     assert_equal(changed(hits), hits)
-    assert Augmentation().turn(3, torch.device("cpu"), torch.float32) is None
+    assert Augmentation().rotation_angles(3, torch.device("cpu"), torch.float32) is None
 
 
 def test_dropped_doms() -> None:
@@ -151,11 +151,11 @@ def test_two_parts_of_a_batch_are_changed_as_the_whole() -> None:
 def test_turns() -> None:
     torch.manual_seed(1)
     cpu = torch.device("cpu")
-    sixths = Augmentation(turn_events="sixths").turn(6000, cpu, torch.float64)
+    sixths = Augmentation(rotate_events="sixths").rotation_angles(6000, cpu, torch.float64)
     assert sixths is not None
     numbers = torch.bincount((sixths * 3 / math.pi).round().long(), minlength=6)
     assert numbers.tolist() == pytest.approx([1000] * 6, abs=120)
-    angle = Augmentation(turn_events="any").turn(10000, cpu, torch.float64)
+    angle = Augmentation(rotate_events="any").rotation_angles(10000, cpu, torch.float64)
     assert angle is not None
     assert angle.mean() == pytest.approx(math.pi, abs=0.06)
     assert angle.max() == pytest.approx(2 * math.pi, abs=0.01)

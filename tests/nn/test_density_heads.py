@@ -16,7 +16,7 @@ from dnn_reco.nn.direction import (
     component_uncertainty,
     concentration,
     mean_angle,
-    turn_about_z,
+    rotate_about_z,
 )
 from dnn_reco.nn.interface import LabelKeys, NetworkSpec
 
@@ -123,7 +123,7 @@ def test_a_turned_event_has_its_direction_turned_back() -> None:
     network, events, known = heads_and_events(spec_of())
     turn = torch.linspace(0, 6, 50, dtype=torch.float64)
     plain, turned = network(events, known), network(events, known, turn)
-    back = turn_about_z(turned.labels[:, VECTOR], turn)
+    back = rotate_about_z(turned.labels[:, VECTOR], turn)
     torch.testing.assert_close(back, plain.labels[:, VECTOR])
     torch.testing.assert_close(turned.labels[:, ZENITH], plain.labels[:, ZENITH])
     difference = plain.labels[:, AZIMUTH] - turned.labels[:, AZIMUTH]

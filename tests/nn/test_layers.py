@@ -270,7 +270,7 @@ def test_groups_of_nodes_that_do_not_work_out(max_out, parts):
     options = {"fc_sizes": [64, -1], "max_out_size_list": max_out}
     with pytest.raises(ModelError) as error:
         parse_fc_settings("fc_settings", options, 3)
-    for part in ["fc_settings.max_out_size_list", *parts]:
+    for part in ["fc_settings", "max_out_size_list", *parts]:
         assert part in str(error.value)
 
 
@@ -288,5 +288,5 @@ def test_input_that_cannot_be_added_to_the_output():
 
 def test_valid_kernel_larger_than_its_input():
     options = {"num_filters_list": [3], "filter_size_list": [[1, 9]], "padding_list": "VALID"}
-    with pytest.raises(ModelError, match="layer 1 of 1: nothing is left"):
+    with pytest.raises(ModelError, match="layer 1 of 1: its output is empty"):
         build(options, 2, (1, 8))

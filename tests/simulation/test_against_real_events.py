@@ -77,7 +77,7 @@ def starting_events(path: Path) -> tuple[Interactions, Seen]:
         decay_hadron_energy=nothing,
         muon_energy=energy * cascade["energy_fraction_track"],
     )
-    all_seen = seen(events.offsets, events.features)
+    all_seen = seen(events.hits.offsets, events.hits.features)
     return interactions, Seen(*(values[kept] for values in vars(all_seen).values()))
 
 
@@ -90,7 +90,7 @@ def simulated_again(interactions: Interactions, rng: np.random.Generator) -> See
         light = sample_photoelectrons(sources, detector.efficiency, rng)
         detected = detect(light, detector, ResponseSettings(), rng)
         features = dom_features(detected.pulses)
-        now = seen(features.offsets, features.features)
+        now = seen(features.hits.offsets, features.hits.features)
         rows = np.full((3, len(interactions.energy)), np.nan)
         rows[:, detected.triggered] = list(vars(now).values())
         results.append(rows)

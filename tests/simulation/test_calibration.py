@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dnn_reco.simulation.calibration.fit import START, fit, start_ice
-from dnn_reco.simulation.calibration.pairs import Pairs
+from dnn_reco.simulation.calibration.pairs import ShowerDomPairs
 from dnn_reco.simulation.ice import Ice, mean_coefficients
 from dnn_reco.simulation.propagation import (
     DELAY_POWER,
@@ -19,7 +19,7 @@ from dnn_reco.simulation.propagation import (
 )
 
 
-def drawn(ice: Ice, constants: LightConstants, number: int) -> Pairs:
+def drawn(ice: Ice, constants: LightConstants, number: int) -> ShowerDomPairs:
     """Pairs of bright showers and DOMs, without noise."""
     rng = np.random.default_rng(0)
     distance = rng.uniform(20, 150, number)
@@ -36,7 +36,7 @@ def drawn(ice: Ice, constants: LightConstants, number: int) -> Pairs:
     shape, scale = delay_distribution(np, constants, distance, cos_emission, *coefficients)
     pair = np.repeat(np.arange(number), photoelectrons)
     delay = scale[pair] * rng.standard_gamma(shape[pair]) ** DELAY_POWER
-    return Pairs(
+    return ShowerDomPairs(
         distance=distance,
         cos_emission=cos_emission,
         cos_arrival=cos_arrival,

@@ -102,9 +102,11 @@ class TestFiles:
         )
         expected = dom_features(pulses)
         found = read_events(tmp_path / "events.hdf5", InputTables(), 9)
-        np.testing.assert_array_equal(found.offsets, expected.offsets)
-        np.testing.assert_array_equal(found.dom, expected.dom)
-        np.testing.assert_allclose(found.features, expected.features, rtol=1e-5, atol=1e-3)
+        np.testing.assert_array_equal(found.hits.offsets, expected.hits.offsets)
+        np.testing.assert_array_equal(found.hits.dom, expected.hits.dom)
+        np.testing.assert_allclose(
+            found.hits.features, expected.hits.features, rtol=1e-5, atol=1e-3
+        )
         np.testing.assert_array_equal(found.time_offset, expected.time_offset)
 
     def test_labels_fit_the_light(self, tmp_path: Path) -> None:
@@ -114,17 +116,18 @@ class TestFiles:
         write_file(settings, file)
         events = read_events(file.path, InputTables(), 9)
         labels = tables(file.path)["LabelsDeepLearning"]
-        charge = np.add.reduceat(events.features[:, 0], events.offsets[:-1])
+        charge = np.add.reduceat(events.hits.features[:, 0], events.hits.offsets[:-1])
         correlation = np.corrcoef(np.log(labels["EnergyVisible"]), np.log(charge))[0, 1]
         assert correlation > 0.6
         brightest = [
-            events.dom[start + np.argmax(events.features[start:stop, 0])]
-            for start, stop in zip(events.offsets[:-1], events.offsets[1:], strict=True)
+            events.hits.dom[start + np.argmax(events.hits.features[start:stop, 0])]
+            for start, stop in zip(events.hits.offsets[:-1], events.hits.offsets[1:], strict=True)
         ]
         vertex = np.stack([labels["VertexX"], labels["VertexY"], labels["VertexZ"]], axis=1)
         distance = np.linalg.norm(dom_positions()[brightest] - vertex, axis=1)
         assert np.median(distance) < 60
-        first = np.minimum.reduceat(events.features[:, 4], events.offsets[:-1]) + events.time_offset
+        first = np.minimum.reduceat(events.hits.features[:, 4], events.hits.offsets[:-1])
+        first += events.time_offset
         assert np.median(first - labels["VertexTime"]) < 500
 
     @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
@@ -194,7 +197,7 @@ class TestCommand:
             ("flavor: nux", r"'flavor' is 'nux'.*'nutau'"),
             ("\nenergy: 5", r":2: 'energy' is 5"),
             ("energy: [10, 1]", r"two rising numbers"),
-            ("time_bins: [a]", r":1: 'time_bins' is 'a'"),
+            ("time_bins: [a]", r":1: 'time_bins.0' is 'a'"),
             ("[1, 2]", r"must hold lines of 'key: value'"),
             ("events_per_file: 0", r"give at least 1"),
         ],

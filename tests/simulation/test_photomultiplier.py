@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from dnn_reco.detector.geometry import NUM_DOMS
-from dnn_reco.simulation.noise import NoiseSettings, noise_hits
+from dnn_reco.simulation.noise import NoiseSettings, noise_pulses
 from dnn_reco.simulation.photomultiplier import (
-    Hits,
+    AnodePulses,
     PhotomultiplierSettings,
+    anode_pulses,
     charges,
-    photomultiplier_hits,
 )
 from dnn_reco.simulation.sources import PhotoElectrons
 
@@ -26,8 +26,8 @@ def photoelectrons(number: int, weight: float = 1.0) -> PhotoElectrons:
     return PhotoElectrons(1, zeros, zeros, np.full(number, 5000.0), np.full(number, weight))
 
 
-def hits(number: int, settings: PhotomultiplierSettings, weight: float = 1.0) -> Hits:
-    return photomultiplier_hits(photoelectrons(number, weight), settings, np.random.default_rng(0))
+def pulses(number: int, settings: PhotomultiplierSettings, weight: float = 1.0) -> AnodePulses:
+    return anode_pulses(photoelectrons(number, weight), settings, np.random.default_rng(0))
 
 
 def density(charge: np.ndarray) -> np.ndarray:
@@ -62,13 +62,13 @@ class TestCharge:
 
 class TestTime:
     def test_jitter(self) -> None:
-        time = hits(100_000, PLAIN).time
+        time = pulses(100_000, PLAIN).time
         assert len(time) == 100_000
         assert time.mean() == pytest.approx(5000.0, abs=0.03)
         assert time.std() == pytest.approx(2.0, rel=0.01)
 
     def test_pre_and_late_pulses(self) -> None:
-        found = hits(400_000, replace(SETTINGS, afterpulse_scale=0.0))
+        found = pulses(400_000, replace(SETTINGS, afterpulse_scale=0.0))
         delay = found.time - 5000.0
         assert len(delay) == 400_000
         early, late = delay[delay < -15.0], delay[delay > 15.0]
@@ -79,7 +79,7 @@ class TestTime:
         assert np.quantile(late, 0.98) == pytest.approx(141.0, abs=15.0)
 
     def test_afterpulses(self) -> None:
-        delay = hits(400_000, replace(PLAIN, afterpulse_scale=1.0)).time - 5000.0
+        delay = pulses(400_000, replace(PLAIN, afterpulse_scale=1.0)).time - 5000.0
         after = delay[delay > 15.0]
         # 0.049 a photo-electron, 0.026 of them microseconds later.
         assert len(after) / 400_000 == pytest.approx(0.049, abs=0.001)
@@ -87,11 +87,11 @@ class TestTime:
         assert after.max() < 7800.0 + 6 * 1150.0
 
     def test_no_hit_before_the_photoelectron_but_prepulses(self) -> None:
-        found = hits(300_000, SETTINGS)
+        found = pulses(300_000, SETTINGS)
         assert found.time.min() > 5000.0 - 31.0 - 6 * 2.0
 
     def test_weights_split_into_direct_early_late_and_after(self) -> None:
-        found = hits(1000, SETTINGS, weight=1000.0)
+        found = pulses(1000, SETTINGS, weight=1000.0)
         mean = SETTINGS.charge_moments()[0]
         photoelectrons_out = found.charge.sum() / mean
         assert photoelectrons_out == pytest.approx(1e6 * 1.049, rel=0.003)
@@ -99,14 +99,14 @@ class TestTime:
         assert found.charge[late].sum() / mean == pytest.approx(35_000, rel=0.03)
 
 
-def noise(settings: NoiseSettings, efficiency: np.ndarray, windows: np.ndarray) -> Hits:
+def noise(settings: NoiseSettings, efficiency: np.ndarray, windows: np.ndarray) -> AnodePulses:
     rng = np.random.default_rng(8)
-    return noise_hits(np.zeros(len(windows)), windows, efficiency, settings, SETTINGS, rng)
+    return noise_pulses(np.zeros(len(windows)), windows, efficiency, settings, SETTINGS, rng)
 
 
 class TestNoise:
     def test_rate(self) -> None:
-        """Without bursts the number of hits is a Poisson number."""
+        """Without bursts the number of pulses is a Poisson number."""
         settings = NoiseSettings(burst_probability=0.0)
         found = noise(settings, np.ones(NUM_DOMS), np.full(500, 20_000.0))
         expected = 620e-9 * NUM_DOMS * 20_000.0
@@ -127,7 +127,7 @@ class TestNoise:
         # Variance over mean of sums of geometric numbers: (1 + p) / (1 - p).
         assert counts.var() / counts.mean() == pytest.approx(1.42 / 0.58, rel=0.3)
 
-    def test_share_of_hits_that_are_followed_by_another_of_the_burst(self) -> None:
+    def test_share_of_pulses_that_are_followed_by_another_of_the_burst(self) -> None:
         settings = NoiseSettings(rate=5.0, burst_spread=0.0)
         one_dom = np.zeros(NUM_DOMS)
         one_dom[100] = 1.0

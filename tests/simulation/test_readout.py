@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dnn_reco.data.pulses import ATWD, FADC, LOCAL_COINCIDENCE
 from dnn_reco.detector.geometry import NUM_DOMS, dom_index
-from dnn_reco.simulation.photomultiplier import Hits
+from dnn_reco.simulation.photomultiplier import AnodePulses
 from dnn_reco.simulation.readout import (
     ReadoutSettings,
     find_launches,
@@ -31,7 +31,7 @@ few_doms = st.sampled_from([0, 1, 2, 3, 57, 58, 59, 60, 61, 119, 120, NUM_DOMS -
 hit_lists = st.lists(st.tuples(st.integers(0, 2), few_doms, times), max_size=60)
 
 
-def make_hits(rows: list[tuple[int, int, float]], charge: float = 1.0) -> Hits:
+def make_pulses(rows: list[tuple[int, int, float]], charge: float = 1.0) -> AnodePulses:
     event, dom, time = (
         (np.array(column) for column in zip(*rows, strict=True))
         if rows
@@ -41,12 +41,12 @@ def make_hits(rows: list[tuple[int, int, float]], charge: float = 1.0) -> Hits:
             np.zeros(0),
         )
     )
-    return time_ordered(Hits(event, dom, time, np.full(len(rows), charge)))
+    return time_ordered(AnodePulses(event, dom, time, np.full(len(rows), charge)))
 
 
-def on_string(*rows: tuple[int, float]) -> Hits:
-    """Hits (om, time) of one event on string 30."""
-    return make_hits([(0, int(dom_index(np.array(30), np.array(om))), t) for om, t in rows])
+def on_string(*rows: tuple[int, float]) -> AnodePulses:
+    """Pulses (om, time) of one event on string 30."""
+    return make_pulses([(0, int(dom_index(np.array(30), np.array(om))), t) for om, t in rows])
 
 
 def slow_windows(group: np.ndarray, time: np.ndarray, window: np.ndarray) -> list[int]:
@@ -64,25 +64,25 @@ def slow_windows(group: np.ndarray, time: np.ndarray, window: np.ndarray) -> lis
 @settings(deadline=None)
 @given(hit_lists, st.integers(1, 5))
 def test_first_of_each_window(rows: list[tuple[int, int, float]], seed: int) -> None:
-    hits = make_hits(rows)
-    group = hits.event * NUM_DOMS + hits.dom
-    window = np.random.default_rng(seed).choice([3.25, 13.0, 2450.0], len(hits))
-    result = first_of_each(group, hits.time, window)
-    assert result.tolist() == slow_windows(group, hits.time, window)
+    pulses = make_pulses(rows)
+    group = pulses.event * NUM_DOMS + pulses.dom
+    window = np.random.default_rng(seed).choice([3.25, 13.0, 2450.0], len(pulses))
+    result = first_of_each(group, pulses.time, window)
+    assert result.tolist() == slow_windows(group, pulses.time, window)
 
 
 @settings(deadline=None)
 @given(hit_lists, st.integers(1, 5))
 def test_merging(rows: list[tuple[int, int, float]], seed: int) -> None:
     rng = np.random.default_rng(seed)
-    hits = make_hits([(event, dom, time / 50) for event, dom, time in rows])
-    hits = replace(hits, charge=rng.uniform(0.1, 2.0, len(hits)))
+    pulses = make_pulses([(event, dom, time / 50) for event, dom, time in rows])
+    pulses = replace(pulses, charge=rng.uniform(0.1, 2.0, len(pulses)))
     kinds = np.array([HLC_FINE, HLC_COARSE, FADC], dtype=np.uint8)
-    flags = kinds[rng.integers(0, 3, len(hits))]
+    flags = kinds[rng.integers(0, 3, len(pulses))]
 
     expected: list[list[float]] = []
     for event, dom, time, charge, flag in zip(
-        hits.event, hits.dom, hits.time, hits.charge, flags, strict=True
+        pulses.event, pulses.dom, pulses.time, pulses.charge, flags, strict=True
     ):
         width = 3.3 if flag == HLC_FINE else 13.0
         last = expected[-1] if expected else [-1, 0, 0, 0, 0]
@@ -91,35 +91,35 @@ def test_merging(rows: list[tuple[int, int, float]], seed: int) -> None:
         else:
             expected.append([event, dom, time, charge, flag])
 
-    merged, merged_flags = merge(hits, flags, SETTINGS)
+    merged, merged_flags = merge(pulses, flags, SETTINGS)
     found = [merged.event, merged.dom, merged.time, merged.charge, merged_flags]
     np.testing.assert_allclose(np.array(found).T.reshape(-1, 5), np.reshape(expected, (-1, 5)))
-    assert merged.charge.sum() == pytest.approx(hits.charge.sum())
+    assert merged.charge.sum() == pytest.approx(pulses.charge.sum())
 
 
 @settings(deadline=None)
 @given(hit_lists)
 def test_local_coincidence(rows: list[tuple[int, int, float]]) -> None:
-    hits = make_hits(rows)
+    pulses = make_pulses(rows)
     expected = [
         any(
-            hits.event[i] == hits.event[j]
-            and hits.dom[i] // 60 == hits.dom[j] // 60
-            and 1 <= abs(hits.dom[i] - hits.dom[j]) <= 2
-            and abs(hits.time[i] - hits.time[j]) <= 1000.0
-            for j in range(len(hits))
+            pulses.event[i] == pulses.event[j]
+            and pulses.dom[i] // 60 == pulses.dom[j] // 60
+            and 1 <= abs(pulses.dom[i] - pulses.dom[j]) <= 2
+            and abs(pulses.time[i] - pulses.time[j]) <= 1000.0
+            for j in range(len(pulses))
         )
-        for i in range(len(hits))
+        for i in range(len(pulses))
     ]
-    channel = hits.event * NUM_DOMS + hits.dom
-    assert local_coincidence(channel, hits.time, SETTINGS).tolist() == expected
+    channel = pulses.event * NUM_DOMS + pulses.dom
+    assert local_coincidence(channel, pulses.time, SETTINGS).tolist() == expected
 
 
 @settings(deadline=None)
 @given(hit_lists)
 def test_flags_of_launches_fit_the_launches(rows: list[tuple[int, int, float]]) -> None:
-    hits = make_hits(rows)
-    launches = find_launches(hits, SETTINGS)
+    pulses = make_pulses(rows)
+    launches = find_launches(pulses, SETTINGS)
     channel = launches.event * NUM_DOMS + launches.dom
     expected = local_coincidence(channel, launches.time, SETTINGS)
     np.testing.assert_array_equal(launches.coincident, expected)
@@ -134,8 +134,8 @@ class TestLaunches:
         assert not launches.coincident.any()
 
     def test_coincident_launch_blinds_for_six_and_a_half(self) -> None:
-        hits = on_string((10, 0.0), (11, 1.0), (10, 2451.0), (10, 6449.0), (10, 6451.0))
-        launches = find_launches(hits, SETTINGS)
+        pulses = on_string((10, 0.0), (11, 1.0), (10, 2451.0), (10, 6449.0), (10, 6451.0))
+        launches = find_launches(pulses, SETTINGS)
         assert launches.time.tolist() == [0.0, 6451.0, 1.0]
         assert launches.coincident.tolist() == [True, False, True]
 
@@ -148,36 +148,36 @@ class TestLaunches:
         assert launches.coincident.tolist() == [coincident, coincident]
 
     def test_the_next_string_is_no_neighbour(self) -> None:
-        hits = make_hits([(0, 59, 0.0), (0, 60, 0.0)])
-        assert not find_launches(hits, SETTINGS).coincident.any()
+        pulses = make_pulses([(0, 59, 0.0), (0, 60, 0.0)])
+        assert not find_launches(pulses, SETTINGS).coincident.any()
 
     def test_a_neighbour_that_is_blind_does_not_coincide(self) -> None:
         # The neighbour launches at 0 and is busy with its readout at 3000.
-        hits = on_string((10, 0.0), (11, 0.0), (10, 3000.0), (12, 3000.0), (12, 5500.0))
-        launches = find_launches(hits, SETTINGS)
+        pulses = on_string((10, 0.0), (11, 0.0), (10, 3000.0), (12, 3000.0), (12, 5500.0))
+        launches = find_launches(pulses, SETTINGS)
         # Hence the launch at 3000 is isolated, and the DOM ready again at 5450.
         assert launches.time.tolist() == [0.0, 0.0, 3000.0, 5500.0]
         assert launches.coincident.tolist() == [True, True, False, False]
 
     def test_discriminator(self) -> None:
-        hits = on_string((10, 0.0), (10, 50.0))
-        launches = find_launches(replace(hits, charge=np.array([0.24, 0.26])), SETTINGS)
+        pulses = on_string((10, 0.0), (10, 50.0))
+        launches = find_launches(replace(pulses, charge=np.array([0.24, 0.26])), SETTINGS)
         assert launches.time.tolist() == [50.0]
 
 
-def pulses_of(hits: Hits) -> list[tuple[float, int]]:
-    launches = find_launches(hits, SETTINGS)
-    keep = np.ones(len(launches.hit), dtype=bool)
-    found, flags = read_out(hits, launches, keep, SETTINGS, np.random.default_rng(0))
+def pulses_of(pulses: AnodePulses) -> list[tuple[float, int]]:
+    launches = find_launches(pulses, SETTINGS)
+    keep = np.ones(len(launches.pulse), dtype=bool)
+    found, flags = read_out(pulses, launches, keep, SETTINGS, np.random.default_rng(0))
     return list(zip(found.time.tolist(), flags.tolist(), strict=True))
 
 
 class TestReadout:
     def test_coincident_launch_is_fine_first_and_coarse_later(self) -> None:
-        hits = on_string((10, 0.0), (10, 400.0), (10, 430.0), (10, 6390.0), (10, 6420.0))
+        pulses = on_string((10, 0.0), (10, 400.0), (10, 430.0), (10, 6390.0), (10, 6420.0))
         beside = on_string((11, 0.0))
-        hits = Hits(*(np.append(getattr(hits, n), getattr(beside, n)) for n in FIELDS))
-        assert pulses_of(hits) == [
+        pulses = AnodePulses(*(np.append(getattr(pulses, n), getattr(beside, n)) for n in FIELDS))
+        assert pulses_of(pulses) == [
             (0.0, HLC_FINE),
             (400.0, HLC_FINE),
             (430.0, HLC_COARSE),
@@ -186,28 +186,28 @@ class TestReadout:
         ]
 
     def test_isolated_launch_keeps_its_first_samples_only(self) -> None:
-        hits = on_string((10, 0.0), (10, 50.0), (10, 100.0), (10, 3000.0))
-        assert pulses_of(hits) == [(0.0, FADC), (50.0, FADC), (3000.0, FADC)]
+        pulses = on_string((10, 0.0), (10, 50.0), (10, 100.0), (10, 3000.0))
+        assert pulses_of(pulses) == [(0.0, FADC), (50.0, FADC), (3000.0, FADC)]
 
-    def test_hits_before_the_launch_are_lost(self) -> None:
-        hits = on_string((10, 0.0), (10, 50.0))
-        assert pulses_of(replace(hits, charge=np.array([0.2, 1.0]))) == [(50.0, FADC)]
+    def test_pulses_before_the_launch_are_lost(self) -> None:
+        pulses = on_string((10, 0.0), (10, 50.0))
+        assert pulses_of(replace(pulses, charge=np.array([0.2, 1.0]))) == [(50.0, FADC)]
 
     def test_only_kept_launches_are_read_out(self) -> None:
-        hits = on_string((10, 0.0), (40, 100.0), (59, 200.0))
-        launches = find_launches(hits, SETTINGS)
+        pulses = on_string((10, 0.0), (40, 100.0), (59, 200.0))
+        launches = find_launches(pulses, SETTINGS)
         keep = np.array([False, True, False])
-        found, _ = read_out(hits, launches, keep, SETTINGS, np.random.default_rng(0))
+        found, _ = read_out(pulses, launches, keep, SETTINGS, np.random.default_rng(0))
         assert found.time.tolist() == [100.0]
 
     def test_nothing(self) -> None:
-        assert pulses_of(make_hits([])) == []
+        assert pulses_of(make_pulses([])) == []
 
     def test_coarse_digitiser_adds_its_jitter(self) -> None:
-        hits = make_hits([(event, 100, 0.0) for event in range(20_000)])
-        launches = find_launches(hits, SETTINGS)
-        keep = np.ones(len(launches.hit), dtype=bool)
-        found, _ = read_out(hits, launches, keep, ReadoutSettings(), np.random.default_rng(0))
+        pulses = make_pulses([(event, 100, 0.0) for event in range(20_000)])
+        launches = find_launches(pulses, SETTINGS)
+        keep = np.ones(len(launches.pulse), dtype=bool)
+        found, _ = read_out(pulses, launches, keep, ReadoutSettings(), np.random.default_rng(0))
         assert found.time.std() == pytest.approx(2.2, rel=0.03)
 
 

@@ -1,4 +1,4 @@
-"""Models of the TensorFlow version: the same numbers come out, and what does not fit is told."""
+"""Models of the TensorFlow version: equal predictions, and errors for what does not fit."""
 
 import json
 import re
@@ -21,7 +21,8 @@ from small_reference_model import (
 from small_run import MODEL_KWARGS
 
 from dnn_reco.errors import ModelError
-from dnn_reco.inference.model_folder import TrainedModel, load_model_folder, write_model_folder
+from dnn_reco.inference.model_folder import load_model_folder, write_model_folder
+from dnn_reco.inference.trained_model import TrainedModel
 from dnn_reco.tf_import.importer import ImportedModel, import_reference
 
 CPU = torch.device("cpu")
@@ -136,7 +137,7 @@ def test_folder_of_checkpoints(small: SmallReferenceModel, tmp_path: Path) -> No
     assert len(imported.records) == 4
 
 
-def test_data_settings_and_records_are_told(small: SmallReferenceModel) -> None:
+def test_data_settings_and_records_are_found(small: SmallReferenceModel) -> None:
     for name in ("config_data_settings.yaml", "config_trafo.yaml", "config_meta_data.yaml"):
         (small.folder / name).write_text("a: 1\n")
     reference_files.write_config(small.folder.parent / "config_training_0007.yaml", SETTINGS)
@@ -159,7 +160,7 @@ def test_config_from_elsewhere(small: SmallReferenceModel, tmp_path: Path) -> No
     assert torch.equal(imported.weights["fc.0.bias"], small.network.fc[0].bias)
 
 
-def test_what_is_switched_on(small: SmallReferenceModel) -> None:
+def test_settings_that_are_switched_on(small: SmallReferenceModel) -> None:
     imported = import_reference(small.folder)
     assert imported.config.model.model_kwargs["legacy_direction_norm"] is True
     assert [line.partition(":")[0] for line in imported.switched_on] == [
@@ -225,7 +226,7 @@ def test_config_of_another_network(
 
 
 def test_order_of_another_network(small: SmallReferenceModel) -> None:
-    """Shapes alone would not tell that two layers were exchanged."""
+    """Shapes alone would not show that two layers were exchanged."""
     variables = [("label_weights", np.ones(7, dtype=np.float32))]
     variables += reference_files.plain_variables(small.network)
     names = [name for name, _ in variables]
@@ -285,5 +286,5 @@ def test_checkpoint_without_iterations(small: SmallReferenceModel) -> None:
     names = {f"model/{n}{reference_files.VALUE}": name for n, (name, _) in enumerate(variables)}
     step = {f"step{reference_files.VALUE}": np.zeros(0, dtype=np.int64)}
     reference_files.write_bundle(small.folder / "ckpt-300", {**arrays, **step}, names)
-    with pytest.raises(ModelError, match="does not tell its number of iterations"):
+    with pytest.raises(ModelError, match="does not hold its number of iterations"):
         import_reference(small.folder)

@@ -1,4 +1,4 @@
-"""Plain values come out of pickles, and nothing else happens."""
+"""Plain values are read from pickles, and nothing is executed."""
 
 import contextlib
 import os
@@ -132,20 +132,20 @@ MALICIOUS = {
     "other encoding": b"c_codecs\nencode\n(X\x01\x00\x00\x00aX\x03\x00\x00\x00hextR.",
     "objects in an array": pickle.dumps(np.array([{}, 1], dtype=object), 2),
     "call in an array": pickle.dumps(np.array([Calls(os.system, TOUCH)], dtype=object), 2),
-    "texts in an array": pickle.dumps(np.array(["a"]), 2),
+    "strings in an array": pickle.dumps(np.array(["a"]), 2),
     "structured array": pickle.dumps(np.zeros(2, dtype=[("a", "f8")]), 2),
     "array of a subclass": pickle.dumps(np.ma.zeros(2), 2),
     "dates": pickle.dumps(np.zeros(2, dtype="M8[s]"), 2),
     "complex numbers": pickle.dumps(1j, 2),
     "set": pickle.dumps({1}, 4),
-    "keys that are no texts": pickle.dumps({(1, 2): 3}, 2),
+    "keys that are not strings": pickle.dumps({(1, 2): 3}, 2),
     "type alone": pickle.dumps(np.dtype("f8"), 2),
     "function alone": b"c_codecs\nencode\n.",
 }
 
 
 @pytest.mark.parametrize("name", MALICIOUS)
-def test_what_is_not_plain_is_refused_and_not_run(
+def test_other_content_is_refused_and_not_run(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -160,7 +160,7 @@ DOUBLES += b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
 
 
 def array_of(shape: bytes, data: str) -> bytes:
-    """An array of doubles, from the instructions that make its shape and the text of its bytes."""
+    """An array of doubles, from the instructions for its shape, and its bytes as a string."""
     start = ARRAY + b"cnumpy\nndarray\nK\x00\x85" + ENCODE + text("b") + text("latin1") + b"\x86R"
     content = ENCODE + text(data) + text("latin1") + b"\x86R"
     return start + b"\x87R(K\x01" + shape + DOUBLES + b"\x89" + content + b"tb."
@@ -183,8 +183,8 @@ DAMAGED = {
     "append to a number": b"K\x01K\x01a.",
     "items of a list": b"](X\x01\x00\x00\x00aK\x01u.",
     "unknown value": b"h\x05.",
-    "text longer than the file": b"X\xff\xff\xff\x7fabc.",
-    "text of 2**62 bytes": b"\x8d" + struct.pack("<q", 2**62) + b"abc.",
+    "string longer than the file": b"X\xff\xff\xff\x7fabc.",
+    "string of 2**62 bytes": b"\x8d" + struct.pack("<q", 2**62) + b"abc.",
     "number of negative length": b"\x8b\xff\xff\xff\xffabc.",
     "name that is a number": b"K\x01K\x02\x93.",
     "too few numbers": array_of(b"K\x03\x85", "\0" * 16),
@@ -197,27 +197,27 @@ BOMBS = {
     "negative length": array_of(b"J\xff\xff\xff\xff\x85", "\0" * 8),
     "lengths behind a zero": array_of(b"K\x00" + HUGE + b"\x86", ""),
     "many axes": array_of(b"(" + b"K\x01" * 40 + b"t", "\0" * 8),
-    "one text, many bytes": b"](" + ENCODE + b"q\x00" + text("a" * 10_000) + b"q\x01"
+    "one string, many bytes": b"](" + ENCODE + b"q\x00" + text("a" * 10_000) + b"q\x01"
     + text("latin1") + b"q\x02\x86R" + b"h\x00h\x01h\x02\x86R" * 100 + b"e.",
     "deep lists": b"]" * 100_000 + b"a" * 99_999 + b".",
     "deep tuples": b")" + b"\x85" * 100_000 + b".",
     "list of itself": b"]q\x00(h\x00h\x00e.",
     "lists in each other": b"]q\x00]q\x01h\x00aa.",
     "doubling": DOUBLING + b".",
-    "key that takes for ever": b"}" + DOUBLING + b"Ns.",
-    "type that takes for ever": b"cnumpy\ndtype\n" + text("f8") + b"\x89\x88\x87R(K\x03" + DOUBLING
+    "key that takes forever": b"}" + DOUBLING + b"Ns.",
+    "type that takes forever": b"cnumpy\ndtype\n" + text("f8") + b"\x89\x88\x87R(K\x03" + DOUBLING
     + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb.",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_damage_is_told(name: str) -> None:
-    with pytest.raises(ModelError, match=r"damaged|single value|not there|does not lie"):
+def test_damage_is_reported(name: str) -> None:
+    with pytest.raises(ModelError, match=r"damaged|single value|do not fit"):
         read_plain_pickle(DAMAGED[name])
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_small_files_do_not_unfold_without_end(name: str) -> None:
+def test_small_files_do_not_expand_without_limit(name: str) -> None:
     with pytest.raises(ModelError, match=r"more than plain values|again and again"):
         read_plain_pickle(BOMBS[name])
 

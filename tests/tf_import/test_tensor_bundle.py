@@ -45,7 +45,7 @@ def small(tmp_path: Path) -> Path:
 def read_all(prefix: Path) -> dict[str, Any]:
     bundle = open_bundle(prefix)
     values = {key: bundle.read(key) for key in bundle.entries if key != OBJECT_GRAPH_KEY}
-    return values | {OBJECT_GRAPH_KEY: bundle.read_text(OBJECT_GRAPH_KEY)}
+    return values | {OBJECT_GRAPH_KEY: bundle.read_string(OBJECT_GRAPH_KEY)}
 
 
 def test_checkpoint_of_the_reference(golden_network: Path) -> None:
@@ -61,7 +61,7 @@ def test_checkpoint_of_the_reference(golden_network: Path) -> None:
         found = bundle.read(f"model/{position}{files.VALUE}")
         np.testing.assert_array_equal(found, weights[key.removesuffix(":0")])
     assert bundle.read(f"step{files.VALUE}") == order["step"]
-    names = variable_names(bundle.read_text(OBJECT_GRAPH_KEY))
+    names = variable_names(bundle.read_string(OBJECT_GRAPH_KEY))
     assert names[f"model/0{files.VALUE}"] == "label_weights"
     assert names[f"model/1{files.VALUE}"] == "GeneralIC86CNN__upper_deepcore_000_biases"
 
@@ -91,12 +91,12 @@ def test_any_table(entries: dict[bytes, bytes], per_block: int, restart_interval
 
 
 def test_names_of_variables(small: Path) -> None:
-    graph = open_bundle(small).read_text(OBJECT_GRAPH_KEY)
+    graph = open_bundle(small).read_string(OBJECT_GRAPH_KEY)
     assert variable_names(graph) == {"a/weights": "layer_weights", "step": "step"}
 
 
 @pytest.mark.parametrize("suffix", [".index", ".data-00000-of-00001"])
-def test_every_flipped_bit_is_noticed(small: Path, suffix: str) -> None:
+def test_every_flipped_bit_is_detected(small: Path, suffix: str) -> None:
     """Or it changes nothing: the padding of the footer has no meaning."""
     before = read_all(small)
     file = Path(f"{small}{suffix}")
@@ -116,7 +116,7 @@ def test_every_flipped_bit_is_noticed(small: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".index", ".data-00000-of-00001"])
-def test_every_truncation_is_noticed(small: Path, suffix: str) -> None:
+def test_every_truncation_is_detected(small: Path, suffix: str) -> None:
     file = Path(f"{small}{suffix}")
     content = file.read_bytes()
     for length in range(len(content)):
@@ -126,7 +126,7 @@ def test_every_truncation_is_noticed(small: Path, suffix: str) -> None:
 
 
 def index_of(**changes: Any) -> dict[bytes, bytes]:
-    """Entries of an index of one array of 8 bytes, with something else than what is right."""
+    """Entries of an index of one array of 8 bytes, with some fields changed."""
     data = np.arange(2, dtype=np.float32).tobytes()
     right = {"dtype": 1, "shape": (2,), "shard": 0, "offset": 0, "data": data}
     chosen = {**right, "crc": files.masked(data), **changes}
@@ -136,10 +136,10 @@ def index_of(**changes: Any) -> dict[bytes, bytes]:
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        (index_of(shape=(3,)), "8 bytes are no array of shape [3] and type float32"),
-        (index_of(shape=(2**63, 2)), "no array of shape"),
-        (index_of(shape=(0, 2**62), data=b""), "no array of shape"),
-        (index_of(shape=(1,) * 40), "no array of shape"),
+        (index_of(shape=(3,)), "8 bytes do not fit an array of shape [3] and type float32"),
+        (index_of(shape=(2**63, 2)), "do not fit an array of shape"),
+        (index_of(shape=(0, 2**62), data=b""), "do not fit an array of shape"),
+        (index_of(shape=(1,) * 40), "do not fit an array of shape"),
         (index_of(offset=1), "ends before byte 9"),
         (index_of(offset=2**62), "ends before byte"),
         (index_of(data=bytes(16), shape=(4,)), "ends before byte 16"),
@@ -147,7 +147,7 @@ def index_of(**changes: Any) -> dict[bytes, bytes]:
         (index_of(dtype=21), "arrays of TensorFlow's type 21"),
         (index_of(crc=5), "checksum is wrong"),
         ({b"x": index_of()[b"x"]}, "it has no header"),
-        ({**index_of(), b"": files.field(1, 0)}, "it tells of 0 data files"),
+        ({**index_of(), b"": files.field(1, 0)}, "it declares 0 data files"),
         ({**index_of(), b"": files.field(1, 1) + files.field(2, 1)}, "big-endian"),
         ({**index_of(), b"x": index_of()[b"x"] + files.field(7, b"")}, "array in slices"),
         ({**index_of(), b"x": files.field(1, b"a")}, "bytes where a number belongs"),
@@ -156,11 +156,11 @@ def index_of(**changes: Any) -> dict[bytes, bytes]:
         ({**index_of(), b"x": b"\x0b"}, "unknown kind 3"),
         ({**index_of(), b"x": b"\x08" + b"\xff" * 10}, "cut short or too long"),
         ({**index_of(), b"x": b"\x08" + b"\xff" * 9 + b"\x02"}, "cut short or too long"),
-        ({**index_of(), b"\xff": b""}, "a name is not text"),
+        ({**index_of(), b"\xff": b""}, "a name is not UTF-8"),
     ],
 )
 def test_wrong_entries(tmp_path: Path, entries: dict[bytes, bytes], message: str) -> None:
-    """Entries that are whole, but say what cannot be."""
+    """Entries that are complete, but inconsistent."""
     (tmp_path / "c.index").write_bytes(files.table(entries))
     (tmp_path / "c.data-00000-of-00001").write_bytes(np.arange(2, dtype=np.float32).tobytes())
     with pytest.raises(ModelError, match=re.escape(message)):
@@ -187,24 +187,24 @@ RESTARTS = struct.pack("<II", 0, 1)
         (table_of_block(RESTARTS, kind=1), "compressed with Snappy"),
         (table_of_block(RESTARTS, kind=9), "unknown way 9"),
         (table_of_block(RESTARTS, size=2**40), "reaches beyond the end"),
-        (table_of_block(b"\x00\x00"), "too short"),
-        (table_of_block(struct.pack("<I", 2**32 - 1)), "too short"),
+        (table_of_block(b"\x00\x00"), "shorter than it declares"),
+        (table_of_block(struct.pack("<I", 2**32 - 1)), "shorter than it declares"),
         (table_of_block(b"\x00\x05\x05abc" + RESTARTS), "does not fit into its block"),
         (table_of_block(b"\x03\x00\x00" + RESTARTS), "does not fit into its block"),
         (table_of_block(b"\x00\x80\x80\x01\x00" + bytes(2**14) + RESTARTS), "key is longer"),
     ],
 )
 def test_wrong_tables(data: bytes, message: str) -> None:
-    """Blocks with right checksums that hold nonsense."""
+    """Blocks with correct checksums and invalid content."""
     with pytest.raises(ModelError, match=message):
         read_table(data)
 
 
-def test_a_table_does_not_unfold_without_end() -> None:
+def test_a_table_does_not_expand_without_limit() -> None:
     """Keys that share all with the one before cost the file three bytes each."""
     first = b"\x00" + files.varint(1000) + b"\x00" + bytes(1000)
     again = files.varint(1000) + b"\x00\x00"
-    with pytest.raises(ModelError, match="unfolds"):
+    with pytest.raises(ModelError, match="expands"):
         read_table(table_of_block(first + 5000 * again + RESTARTS))
 
 
@@ -220,15 +220,15 @@ def test_missing_array(small: Path) -> None:
         open_bundle(small).read("b")
 
 
-def test_a_text_is_no_array_and_an_array_no_text(small: Path) -> None:
+def test_strings_and_numbers_are_not_mixed_up(small: Path) -> None:
     bundle = open_bundle(small)
     with pytest.raises(ModelError, match="type 7"):
         bundle.read(OBJECT_GRAPH_KEY)
-    with pytest.raises(ModelError, match="no single text"):
-        bundle.read_text("step")
+    with pytest.raises(ModelError, match="not a single string"):
+        bundle.read_string("step")
 
 
-def test_the_latest_checkpoint_is_the_one_that_is_named(tmp_path: Path) -> None:
+def test_latest_checkpoint_is_the_named_one(tmp_path: Path) -> None:
     for number in (100, 200, 1000):
         files.write_bundle(tmp_path / f"ckpt-{number}", SMALL)
     with pytest.raises(ModelError, match=r"several checkpoints.*ckpt-200.index"):

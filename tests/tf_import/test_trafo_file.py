@@ -62,42 +62,44 @@ def write_changed(path: Path, **changes: Any) -> None:
     ("changes", "message"),
     [
         ({"num_bins": ...}, "it has no 'num_bins'"),
-        ({"num_bins": 3.0}, "its 'num_bins' is no int"),
+        ({"num_bins": 3.0}, "its 'num_bins' is not of type int"),
         ({"num_bins": 4}, "its 'log_dom_bins' has 3 entries instead of 4"),
         ({"num_bins": -3}, "its 'log_dom_bins' has 3 entries instead of -3"),
-        ({"normalize_dom_data": 1}, "its 'normalize_dom_data' is no bool"),
-        ({"norm_constant": "small"}, "its 'norm_constant' is no float"),
-        ({"label_names": ["a", 5]}, "its 'label_names' is no list of names"),
-        ({"label_names": ["a", "b\n"]}, "its 'label_names' is no list of names"),
+        ({"normalize_dom_data": 1}, "its 'normalize_dom_data' is not of type bool"),
+        ({"norm_constant": "small"}, "its 'norm_constant' is not of type float"),
+        ({"label_names": ["a", 5]}, "its 'label_names' is not a list of names"),
+        ({"label_names": ["a", "b\n"]}, "its 'label_names' is not a list of names"),
         ({"label_names": ["a", "a"]}, "its 'label_names' holds a name twice"),
         ({"label_names": ["a"]}, "its 'log_label_bins' has 2 entries instead of 1"),
-        ({"log_label_bins": [0, 1]}, "its 'log_label_bins' is no list of true and false"),
-        ({"log_label_bins": np.zeros(2)}, "its 'log_label_bins' is no list of true and false"),
+        ({"log_label_bins": [0, 1]}, "its 'log_label_bins' is not a list of true and false"),
+        ({"log_label_bins": np.zeros(2)}, "its 'log_label_bins' is not a list of true and false"),
         ({"label_mean": np.zeros(3)}, "its 'label_mean' has shape [3] instead of [2]"),
-        ({"label_mean": [0.0, 0.0]}, "its 'label_mean' is no array of floating-point numbers"),
+        ({"label_mean": [0.0, 0.0]}, "its 'label_mean' is not an array of floating-point numbers"),
         ({"label_std": np.array([1.0, np.nan])}, "holds numbers that are not finite"),
         ({"ic78_std": np.ones((10, 10, 60, 1))}, "instead of [10, 10, 60, 3]"),
         ({"deepcore_mean": np.ones((8, 1, 3))}, "has shape [8, 1, 3] instead of [8, 60, 3]"),
         ({"misc_mean": ...}, "it has no 'misc_mean'"),
     ],
 )
-def test_what_is_wrong_is_told(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_wrong_content_is_reported(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     write_changed(tmp_path / "trafo.npy", **changes)
     with pytest.raises(ModelError, match=re.escape(message)) as caught:
         read_reference_transformation(tmp_path / "trafo.npy")
-    assert str(caught.value).startswith(f"'{tmp_path / 'trafo.npy'}' is no transformation model")
+    assert str(caught.value).startswith(
+        f"'{tmp_path / 'trafo.npy'}' is not a readable transformation model"
+    )
 
 
 @pytest.mark.parametrize("value", [None, [1, 2]])
 def test_something_else(tmp_path: Path, value: object) -> None:
     (tmp_path / "trafo.npy").write_bytes(pickle.dumps(value, protocol=2))
-    with pytest.raises(ModelError, match="it holds no dictionary"):
+    with pytest.raises(ModelError, match="it does not hold a dictionary"):
         read_reference_transformation(tmp_path / "trafo.npy")
 
 
 def test_array_file(tmp_path: Path) -> None:
     np.save(tmp_path / "trafo.npy", np.zeros(3))
-    with pytest.raises(ModelError, match="that can be read"):
+    with pytest.raises(ModelError, match="not a readable transformation model"):
         read_reference_transformation(tmp_path / "trafo.npy")
 
 

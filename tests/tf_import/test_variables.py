@@ -63,22 +63,22 @@ def test_shapes_and_names(golden_network: Path, name: str) -> None:
     assert {variable.key for variable in variables} == set(known)
     for variable in variables:
         assert list(variable.shape) == known[variable.key]["shape"]
-        assert variable.may_be_called(known[variable.key]["tf_name"])
+        assert variable.matches_name(known[variable.key]["tf_name"])
 
 
-def test_names_tell_layers_and_kinds_apart() -> None:
+def test_names_distinguish_layers_and_kinds() -> None:
     shapes = {
         "ic78.2.convolution.bias": (5,),
         "ic78.2.convolution.weight": (7, 3, 5, 5),
         "ic78.2.residual_scale": (5,),
     }
     bias, first_cell, *_, scale = network_variables(shapes)
-    assert bias.may_be_called("GeneralIC86CNN__ic78_002_biases")
-    assert not bias.may_be_called("GeneralIC86CNN__ic78_003_biases")
-    assert not bias.may_be_called("GeneralIC86CNN__fc_002_biases")
-    assert not bias.may_be_called("weights")
-    assert not scale.may_be_called("GeneralIC86CNN__ic78_002_biases")
-    assert not first_cell.may_be_called("weights")
+    assert bias.matches_name("GeneralIC86CNN__ic78_002_biases")
+    assert not bias.matches_name("GeneralIC86CNN__ic78_003_biases")
+    assert not bias.matches_name("GeneralIC86CNN__fc_002_biases")
+    assert not bias.matches_name("weights")
+    assert not scale.matches_name("GeneralIC86CNN__ic78_002_biases")
+    assert not first_cell.matches_name("weights")
 
 
 def test_variables_of_the_loss() -> None:
@@ -127,7 +127,7 @@ def test_parameters_without_counterpart_are_named(name: str) -> None:
         network_variables({name: (1,)})
 
 
-def test_missing_statistics_of_batch_norm_are_told() -> None:
+def test_missing_statistics_of_batch_norm_are_reported() -> None:
     parts = {"bias": (4,), "weight": (3, 4), "bn.scale": (4,), "bn.beta": (4,)}
     parts |= {"bn.pop_mean": (4,), "bn.pop_var": (4,)}
     expected = network_variables({f"fc.0.{part}": shape for part, shape in parts.items()})
@@ -135,7 +135,7 @@ def test_missing_statistics_of_batch_norm_are_told() -> None:
     found = [(name, v.shape) for name, v in zip(names, expected, strict=False)]
     statistics = [("BN_pop_mean", (4,)), ("BN_pop_var", (4,))]
     check_variables(found + statistics, expected)
-    with pytest.raises(ModelError, match=r"lacks means and variances .*fc/0/bn_pop_mean and 1"):
+    with pytest.raises(ModelError, match=r"has no means and variances .*fc/0/bn_pop_mean and 1"):
         check_variables(found, expected)
     with pytest.raises(ModelError, match="it has 3 variables, the network 6"):
         check_variables(found[:3], expected)

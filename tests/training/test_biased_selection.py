@@ -18,7 +18,7 @@ import torch
 from event_files import random_events, write_events
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from small_run import MODEL_CLASS, MODEL_KWARGS, SmallRun, make_small_run
+from small_run import MODEL_CLASS, MODEL_KWARGS, ON_CPU, SmallRun, make_small_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_network import tiny
 
@@ -340,7 +340,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
         model_checkpoint_manager_kwargs={"max_to_keep": None},
         **POOLS,
     )
-    run_trafo(run.config(), 1, None, overwrite=False)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
     return run
 
 
@@ -356,7 +356,7 @@ def run_of(prepared: SmallRun, folder: Path) -> SmallRun:
 
 def train(run: SmallRun, **overrides: Any) -> dict[str, torch.Tensor]:
     """Train on one thread; returns the state at the end."""
-    assert run_train(run.config(**overrides), "cpu", 1, None, None) == 0
+    assert run_train(run.config(**overrides), ON_CPU) == 0
     return final_state(run)
 
 
@@ -595,7 +595,7 @@ def test_a_signal_stops_the_look_at_a_pool_which_is_taken_again(
 
     with monkeypatch.context() as patched, caplog.at_level("INFO", "dnn_reco"):
         patched.setattr(Snapshot, "residuals", interrupt)
-        assert run_train(runs[1].config(**settings), "cpu", 1, None, None) == 0
+        assert run_train(runs[1].config(**settings), ON_CPU) == 0
     stopped = load_latest(runs[1].checkpoints)
     assert ("Stopped after 0 iterations, so there is nothing to save yet" in caplog.text) == (
         stopped is None

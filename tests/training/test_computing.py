@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_run import MODEL_KWARGS, SmallRun, make_small_run
+from small_run import MODEL_KWARGS, ON_CPU, SmallRun, make_small_run
 from tiny_network import tiny
 
 from dnn_reco.commands.trafo import run_trafo
@@ -26,8 +26,8 @@ KWARGS = {
 def trained(folder: Path, **changes: object) -> dict[str, torch.Tensor]:
     """All tensors of the last checkpoint of a training."""
     run = make_small_run(folder, **{"num_training_iterations": 30, **changes})
-    run_trafo(run.config(), 1, None, overwrite=False)
-    assert run_train(run.config(), "cpu", 1, None, None) == 0
+    run_trafo(run.config(), ON_CPU, overwrite=False)
+    assert run_train(run.config(), ON_CPU) == 0
     return load_file(run.checkpoints / "checkpoint-00000030" / "state.safetensors")
 
 
@@ -126,7 +126,7 @@ def test_a_compiled_training_is_the_same(
 )
 def test_what_cannot_be_is_told(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     run: SmallRun = make_small_run(tmp_path, **changes)
-    run_trafo(run.config(), 1, None, overwrite=False)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
     with pytest.raises(ConfigError, match=message):
-        run_train(run.config(), "cpu", 1, None, None)
+        run_train(run.config(), ON_CPU)
     assert not run.checkpoints.exists()

@@ -8,7 +8,7 @@ import torch
 from event_files import random_events, write_events
 from safetensors import safe_open
 from safetensors.torch import load_file
-from small_run import SmallRun, make_small_run
+from small_run import ON_CPU, SmallRun, make_small_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_network import SPOILT_ENERGY, tiny
 
@@ -41,7 +41,7 @@ def run(tmp_path: Path) -> SmallRun:
         label_weight_dict={"EnergyVisible": 1.0, "PrimaryAzimuth": 0.5},
         trafo_log_label_bins=False,
     )
-    run_trafo(run.config(), 1, None, overwrite=False)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
     events = random_events(0, 40, num_bins=3, run=0)
     events.labels["EnergyVisible"][17] = SPOILT_ENERGY
     write_events(tmp_path / "train_0.hdf5", events)
@@ -50,7 +50,7 @@ def run(tmp_path: Path) -> SmallRun:
 
 def error_of(run: SmallRun, **changes: Any) -> str:
     with pytest.raises(TrainingError) as caught:
-        run_train(run.config(**changes), "cpu", 1, None, None)
+        run_train(run.config(**changes), ON_CPU)
     return str(caught.value)
 
 
@@ -106,7 +106,7 @@ def test_the_same_command_comes_to_the_same_point_until_something_is_changed(run
     assert error_of(run) == first
     assert assert_last_checkpoint_is_good(run) == reached
     mended = run.config(model_optimizer_dict=optimizer(remove_nan_gradients=True))
-    assert run_train(mended, "cpu", 1, None, None) == 0
+    assert run_train(mended, ON_CPU) == 0
     assert assert_last_checkpoint_is_good(run) == BATCHES_OF_AN_EPOCH
 
 
@@ -152,7 +152,7 @@ def test_removed_gradient_entries_are_counted(
         "num_training_iterations": 3 * BATCHES_OF_AN_EPOCH + 1,
         "validation_frequency": 3 * BATCHES_OF_AN_EPOCH,
     }
-    assert run_train(run.config(**settings), "cpu", 1, None, None) == 0
+    assert run_train(run.config(**settings), ON_CPU) == 0
     counts = [line for line in capsys.readouterr().out.splitlines() if "removed" in line]
     checkpoint = load_latest(run.checkpoints)
     assert checkpoint is not None

@@ -7,13 +7,13 @@ import pytest
 import torch
 from functions_of_a_user import seen
 from safetensors.torch import load_file
-from small_run import SmallRun, make_small_run
+from small_run import ON_CPU, SmallRun, make_small_run
 from tiny_network import tiny
 
 from dnn_reco.checkpoint_file import Checkpoint, load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
-from dnn_reco.inference.trained_model import trained_network
+from dnn_reco.inference.trained_model import load_trained_model
 from dnn_reco.training.ema import ExponentialMovingAverage
 
 DECAY = 0.8
@@ -33,13 +33,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
         ema_decay=DECAY,
         evaluation_class="functions_of_a_user.keep_what_is_seen",
     )
-    run_trafo(run.config(), 1, None, overwrite=False)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
     train(run)
     return run
 
 
 def train(run: SmallRun, **changes: Any) -> Checkpoint:
-    assert run_train(run.config(**changes), "cpu", 1, None, None) == 0
+    assert run_train(run.config(**changes), ON_CPU) == 0
     checkpoint = load_latest(run.checkpoints)
     assert checkpoint is not None
     return checkpoint
@@ -60,7 +60,7 @@ def test_it_is_the_weighted_mean_of_the_weights_of_all_iterations(run: SmallRun)
     shares = torch.tensor([DECAY ** (6 - i) for i in range(1, 7)], dtype=torch.float64)
     checkpoint = load_latest(run.checkpoints)
     assert checkpoint is not None
-    average = checkpoint.section("average")
+    average = checkpoint.section("ema")
     assert average.keys() == history[0].keys()
     for name in ("prediction", "uncertainty", "norm.running_mean", "norm.running_var"):
         values = torch.stack([weights[name].double() for weights in history], dim=-1)
@@ -72,39 +72,39 @@ def test_it_is_the_weighted_mean_of_the_weights_of_all_iterations(run: SmallRun)
 def test_it_predicts(run: SmallRun) -> None:
     checkpoint = load_latest(run.checkpoints)
     assert checkpoint is not None
-    network = trained_network(run.config(), CPU)
+    network = load_trained_model(run.config(), CPU).network
     for name, tensor in network.state_dict().items():
-        assert torch.equal(tensor, checkpoint.section("average")[name]), name
+        assert torch.equal(tensor, checkpoint.section("ema")[name]), name
 
 
 def test_it_is_validated_and_the_training_does_not_notice(run: SmallRun) -> None:
     """The validation of iteration 5 came after six updates, as the last checkpoint."""
     predicted = seen["validated"]
     with torch.no_grad():
-        prediction = trained_network(run.config(), CPU)(predicted.batch.hits)
+        prediction = load_trained_model(run.config(), CPU).network(predicted.batch.hits)
     assert torch.equal(prediction.labels_trafo, predicted.prediction.labels_trafo)
 
 
 def test_the_weights_themselves_are_as_without_it(run: SmallRun, tmp_path: Path) -> None:
     folders = {"model_checkpoint_path": str(tmp_path / "model"), "log_path": str(tmp_path / "logs")}
     plain = run.config(ema_decay=None, **folders)
-    assert run_train(plain, "cpu", 1, None, None) == 0
+    assert run_train(plain, ON_CPU) == 0
     without, with_it = load_latest(tmp_path / "model"), load_latest(run.checkpoints)
     assert without is not None
     assert with_it is not None
-    assert not without.section("average")
+    assert not without.section("ema")
     for name, tensor in without.section("network").items():
         assert torch.equal(tensor, with_it.section("network")[name]), name
-    network = trained_network(plain, CPU)
+    network = load_trained_model(plain, CPU).network
     assert torch.equal(network.state_dict()["prediction"], without.tensors["network/prediction"])
 
 
 def test_switched_on_later_it_starts_with_the_weights_of_then(tmp_path: Path) -> None:
     run = make_small_run(tmp_path, 40, **tiny(), num_training_iterations=3)
-    run_trafo(run.config(), 1, None, overwrite=False)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
     train(run)
     one_more = train(run, num_training_iterations=4, ema_decay=0.999)
-    average, network = one_more.section("average"), one_more.section("network")
+    average, network = one_more.section("ema"), one_more.section("network")
     assert torch.equal(average["prediction"], network["prediction"])
 
 

@@ -1,6 +1,7 @@
 """Evaluation functions at validation."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import functions_of_a_user
 import numpy as np
 import pytest
 import torch
-from small_run import SmallRun, make_small_run
+from small_run import ON_CPU, SmallRun, make_small_run
 from torch import Tensor
 
 from dnn_reco.checkpoint_file import load_latest
@@ -17,7 +18,7 @@ from dnn_reco.commands.train import run_train
 from dnn_reco.data.hit_batch import HitBatch, TensorBatch
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.modules.evaluation.default_evaluation import eval_direction
-from dnn_reco.modules.evaluation.interface import EvaluationContext, PredictedBatch
+from dnn_reco.modules.evaluation.interface import EvaluationBatch, EvaluationContext
 from dnn_reco.nn.interface import LabelKeys, Prediction
 
 EVALUATION = "dnn_reco.modules.evaluation.default_evaluation.eval_direction"
@@ -36,7 +37,13 @@ def labels(zenith: np.ndarray, along: np.ndarray, azimuth: np.ndarray, length: f
     return torch.tensor(np.stack(columns, axis=1), dtype=torch.float32)
 
 
-def predicted(zenith: list[float], azimuth: list[float], off: list[float]) -> PredictedBatch:
+@dataclass(frozen=True)
+class OneBatch:
+    batch: TensorBatch
+    prediction: Prediction
+
+
+def predicted(zenith: list[float], azimuth: list[float], off: list[float]) -> EvaluationBatch:
     """Events whose predicted zenith is off by so many degrees, and the vector by twice as many."""
     n = len(off)
     theta, phi, delta = np.array(zenith), np.array(azimuth), np.radians(off)
@@ -45,7 +52,7 @@ def predicted(zenith: list[float], azimuth: list[float], off: list[float]) -> Pr
     batch = TensorBatch(hits, labels(theta, theta, phi, 1.0), torch.zeros(n, 0))
     unused = torch.zeros(n, len(NAMES))
     said = labels(theta + delta, theta + 2 * delta, phi, 0.3)
-    return PredictedBatch(batch, Prediction(unused, unused, said, unused, unused))
+    return OneBatch(batch, Prediction(unused, unused, said, unused, unused))
 
 
 def evaluate(keys: LabelKeys = KEYS) -> tuple[list[str], dict[tuple[str, str], float]]:
@@ -98,12 +105,12 @@ def test_one_kind_of_labels_is_enough() -> None:
 @pytest.fixture
 def run(tmp_path: Path) -> SmallRun:
     run = make_small_run(tmp_path, num_training_iterations=12, validation_frequency=5, my_own_key=3)
-    run_trafo(run.config(), 1, None, overwrite=False)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
     return run
 
 
 def train(run: SmallRun, **overrides: Any) -> dict[str, Tensor]:
-    assert run_train(run.config(**overrides), "cpu", 1, None, None) == 0
+    assert run_train(run.config(**overrides), ON_CPU) == 0
     checkpoint = load_latest(run.checkpoints)
     assert checkpoint is not None
     return dict(checkpoint.tensors)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from event_files import random_events
-from small_run import SmallRun, make_small_run
+from small_run import ON_CPU, SmallRun, make_small_run
 
 from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
@@ -42,8 +42,8 @@ def run(tmp_path: Path) -> SmallRun:
 def train(run: SmallRun, **overrides: Any) -> dict[str, torch.Tensor]:
     """Train anew on one thread; returns the state at the end."""
     if not Path(run.config().trafo.trafo_model_path).exists():
-        run_trafo(run.config(), 1, None, overwrite=False)
-    assert run_train(run.config(**overrides), "cpu", 1, None, None) == 0
+        run_trafo(run.config(), ON_CPU, overwrite=False)
+    assert run_train(run.config(**overrides), ON_CPU) == 0
     checkpoint = load_latest(run.checkpoints)
     assert checkpoint is not None
     return dict(checkpoint.tensors)
@@ -99,7 +99,7 @@ def test_weights_of_batches_read_ahead(run: SmallRun) -> None:
     weigh = EventWeights(event_selection_weight, "name", config, events.names)
     order = EventOrder(events.events_per_shard, seed=1, stream="training")
     energy = random_events(0, 60, num_bins=3).primary["energy"]
-    with PrefetchLoader(events, order.batches(3, 8), weigh=weigh) as batches:
+    with PrefetchLoader(events, order.batches(3, 8), weight_function=weigh) as batches:
         batch = next(iter(batches))
     assert batch.event_weights is not None
     assert batch.event_weights.dtype == batch.labels.dtype

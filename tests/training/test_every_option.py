@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_run import SmallRun, make_small_run
+from small_run import ON_CPU, SmallRun, make_small_run
 
 from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
@@ -189,10 +189,10 @@ def test_train_five_steps_restore_and_train_five_more(
     for name, calls in (("interrupted", (5, 10)), ("whole", (10,))):
         (tmp_path / name).mkdir()
         run = make_small_run(tmp_path / name, 40, **changes)
-        run_trafo(run.config(), 1, None, overwrite=False)
+        run_trafo(run.config(), ON_CPU, overwrite=False)
         for iterations in calls:
             config = run.config(num_training_iterations=iterations)
-            assert run_train(config, "cpu", 1, None, None) == 0
+            assert run_train(config, ON_CPU) == 0
         states.append(weights(run))
     first, second = states
     assert first.keys() == second.keys()

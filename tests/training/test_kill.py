@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from killed_training import differences, train_and_kill
-from small_run import make_small_run
+from small_run import ON_CPU, make_small_run
 from tiny_network import tiny
 
 from dnn_reco.commands.trafo import run_trafo
@@ -17,7 +17,7 @@ def test_killed_again_and_again(tmp_path: Path, kills: int) -> None:
     run = make_small_run(
         tmp_path, 40, **tiny(), validation_frequency=1, save_frequency=SAVE_FREQUENCY, ema_decay=0.9
     )
-    run_trafo(run.config(), 1, None, overwrite=False)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
     kept = 0
     for kill in train_and_kill(run, kills, seed=1):
         assert kill.kept >= kept

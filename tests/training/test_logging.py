@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_run import SmallRun, make_small_run
+from small_run import ON_CPU, SmallRun, make_small_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from dnn_reco.checkpoint_file import BestCheckpoint
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.evaluation.metrics import ValueWithError
-from dnn_reco.training.early_stopping import BestCheckpoint
 from dnn_reco.training.logging import format_set
 from dnn_reco.training.validation_set import ValidationMetrics
 
@@ -77,10 +77,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
         validation_set_frequency=4,
         label_weight_dict={"EnergyVisible": 1.0, "PrimaryZenith": 0.5, "PrimaryAzimuth": 0.2},
     )
-    run_trafo(run.config(), 1, None, overwrite=False)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
     for iterations in (8, 12):
         config = run.config(num_training_iterations=iterations)
-        assert run_train(config, "cpu", 1, None, None) == 0
+        assert run_train(config, ON_CPU) == 0
     return run
 
 

@@ -9,6 +9,7 @@ from dnn_reco.errors import ConfigError
 from dnn_reco.modules.loss.interface import LossContext, Truth
 from dnn_reco.nn.interface import LabelKeys, Prediction
 from dnn_reco.training.gradients import Clipping, GradientAccumulator, NonFiniteGradientFilter
+from dnn_reco.training.loss_inputs import LossInputs
 from dnn_reco.training.objectives import Objective
 from dnn_reco.training.optimizers import choose_optimizer, make_optimizer
 from dnn_reco.utils.learning_rate import ConstantRate, PiecewiseConstantDecay
@@ -23,7 +24,7 @@ def make_objective(parameter: torch.nn.Parameter, **changes: object) -> Objectiv
         "l1": 0.0,
         "l2": 0.0,
         "schedule": ConstantRate(1.0),
-        "gradient_mean": GradientAccumulator({"weight": parameter}),
+        "accumulator": GradientAccumulator({"weight": parameter}),
     }
     return Objective(**(settings | changes))  # type: ignore[arg-type]
 
@@ -36,18 +37,18 @@ def absolute(prediction: Prediction, truth: Truth, context: LossContext) -> Tens
     return (prediction.labels_trafo - truth.labels_trafo).abs().mean(dim=0)
 
 
-def arguments(values: Tensor) -> tuple[Prediction, Truth, LossContext]:
+def inputs(values: Tensor) -> LossInputs:
     zeros = torch.zeros_like(values)
     prediction = Prediction(values, zeros + 1, values, zeros + 1, zeros)
     context = LossContext(("a", "b"), LabelKeys(), values, None, torch.ones(2))
-    return prediction, Truth(zeros, zeros), context
+    return LossInputs(prediction, Truth(zeros, zeros), context)
 
 
 def test_losses_of_a_list_are_summed_and_weighted_by_label() -> None:
     weight = torch.nn.Parameter(torch.tensor([1.0, -3.0]))
     objective = make_objective(weight, losses=(squared, absolute))
     values = weight.expand(2, 2)
-    loss, total = objective.loss(*arguments(values), torch.tensor([0.5, 2.0]))
+    loss, total = objective.loss(inputs(values), torch.tensor([0.5, 2.0]))
     assert loss.item() == pytest.approx(0.5 * (1 + 1) + 2.0 * (9 + 3))
     assert total.item() == loss.item()
 
@@ -55,7 +56,7 @@ def test_losses_of_a_list_are_summed_and_weighted_by_label() -> None:
 def test_penalties_are_multiplied_by_their_strength() -> None:
     weight = torch.nn.Parameter(torch.tensor([1.0, -3.0]))
     objective = make_objective(weight, l1=0.1, l2=0.01)
-    loss, total = objective.loss(*arguments(weight.expand(2, 2)), torch.ones(2))
+    loss, total = objective.loss(inputs(weight.expand(2, 2)), torch.ones(2))
     assert (total - loss).item() == pytest.approx(0.1 * 4 + 0.01 * 10, rel=1e-5)
 
 
@@ -85,7 +86,7 @@ def test_an_objective_changes_its_own_parameters_only() -> None:
     mine, other = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
     objective = make_objective(mine)
     values = (mine * other).expand(2, 2)
-    _, total = objective.loss(*arguments(values), torch.ones(2))
+    _, total = objective.loss(inputs(values), torch.ones(2))
     objective.step(objective.gradient(total, keep_graph=False))
     assert mine.detach().tolist() != [1.0, 1.0]
     assert other.detach().tolist() == [1.0, 1.0]
@@ -118,7 +119,7 @@ def test_a_loss_that_depends_on_none_of_the_parameters_is_told() -> None:
     mine, other = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
     for values in (other.expand(2, 2), torch.ones(2, 2)):
         objective = make_objective(mine)
-        _, total = objective.loss(*arguments(values), torch.ones(2))
+        _, total = objective.loss(inputs(values), torch.ones(2))
         with pytest.raises(ConfigError, match=r"model_optimizer_dict\.test.*other vars"):
             objective.gradient(total, keep_graph=False)
 

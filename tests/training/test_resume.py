@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_run import SmallRun, make_small_run
+from small_run import ON_CPU, SmallRun, make_small_run
 from tiny_network import tiny
 
 from dnn_reco.checkpoint_file import load_latest
@@ -42,7 +42,7 @@ RATE = {
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     run = make_small_run(tmp_path_factory.mktemp("prepared"), 40, **tiny(), save_frequency=1)
-    run_trafo(run.config(), 1, None, overwrite=False)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
     return run
 
 
@@ -55,7 +55,7 @@ def train(prepared: SmallRun, folder: Path, changes: dict[str, Any]) -> dict[str
         **paths,
         **changes,
     )
-    assert run_train(config, "cpu", 1, None, None) == 0
+    assert run_train(config, ON_CPU) == 0
     checkpoint = load_latest(folder / "run" / "model")
     assert checkpoint is not None
     assert checkpoint.progress.iterations == ITERATIONS
@@ -98,7 +98,7 @@ def test_every_optimizer(prepared: SmallRun, tmp_path: Path, name: str) -> None:
     state = assert_exact(prepared, tmp_path, changes, 3, 4)
     assert any(key.startswith("optimizer/only/prediction/") for key in state)
     assert "accumulated/only/gradient/prediction" in state  # 7 iterations: the last is half a step
-    assert not torch.equal(state["average/prediction"], state["network/prediction"])
+    assert not torch.equal(state["ema/prediction"], state["network/prediction"])
 
 
 def test_several_optimizers_each_with_its_own_pace(prepared: SmallRun, tmp_path: Path) -> None:
@@ -160,9 +160,9 @@ def test_an_optimizer_of_another_kind_begins_anew(
     ]
     for number, kind in enumerate(kinds, 1):
         caplog.clear()
-        run_train(prepared.config(**changes(2 * number, **kind)), "cpu", 1, None, None)
+        run_train(prepared.config(**changes(2 * number, **kind)), ON_CPU)
         assert ("begins anew" in caplog.text) == (number > 1)
-    run_train(prepared.config(**changes(10, **kinds[-1])), "cpu", 1, None, None)
+    run_train(prepared.config(**changes(10, **kinds[-1])), ON_CPU)
     assert caplog.text.count("begins anew") == 1
 
 
@@ -175,7 +175,7 @@ def test_an_optimizer_of_more_weights_than_before(prepared: SmallRun, tmp_path: 
             num_training_iterations=iterations,
             model_optimizer_dict={"only": optimizer},
         )
-        assert run_train(config, "cpu", 1, None, None) == 0
+        assert run_train(config, ON_CPU) == 0
     checkpoint = load_latest(tmp_path / "run" / "model")
     assert checkpoint is not None
     steps = checkpoint.section("optimizer/only")
@@ -205,7 +205,7 @@ def test_two_half_batches_are_one_batch(prepared: SmallRun, tmp_path: Path) -> N
             data_cache_dir=str(prepared.folder / "double"),
             model_optimizer_dict={"only": optimizer},
         )
-        assert run_train(config, "cpu", 1, None, None) == 0
+        assert run_train(config, ON_CPU) == 0
         checkpoint = load_latest(tmp_path / str(steps) / "model")
         assert checkpoint is not None
         states.append(checkpoint.section("network"))

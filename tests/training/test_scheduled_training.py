@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_run import SmallRun, make_small_run
+from small_run import ON_CPU, SmallRun, make_small_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_network import tiny
 
@@ -48,7 +48,7 @@ def run(tmp_path: Path) -> SmallRun:
     run = make_small_run(
         tmp_path, **tiny(batch_norm=False), num_training_iterations=14, validation_frequency=1
     )
-    run_trafo(run.config(), 1, None, overwrite=False)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
     return run
 
 
@@ -59,7 +59,7 @@ def train(run: SmallRun, iterations: int, restore: bool, **optimizers: Any) -> d
         model_optimizer_dict=optimizers,
         label_update_weights=False,
     )
-    assert run_train(config, "cpu", 1, None, None) == 0
+    assert run_train(config, ON_CPU) == 0
     checkpoint = load_latest(run.checkpoints)
     assert checkpoint is not None
     assert checkpoint.progress.iterations == iterations

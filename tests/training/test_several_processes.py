@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_run import MODEL_KWARGS, SmallRun, make_small_run
+from small_run import MODEL_KWARGS, ON_CPU, SmallRun, make_small_run
 
 from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
@@ -85,7 +85,7 @@ def prepared(folder: Path, **changes: object) -> SmallRun:
         float_precision="float64",
         **{"batch_size": 9, "num_training_iterations": 20, "save_frequency": 20, **changes},
     )
-    run_trafo(run.config(), 1, None, overwrite=False)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
     return run
 
 
@@ -104,7 +104,7 @@ def test_two_processes_train_as_one_does(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     alone, together = (prepared(tmp_path / place, **SETTINGS[name]) for place in ("a", "b"))
-    assert run_train(alone.config(), "cpu", 1, None, None) == 0
+    assert run_train(alone.config(), ON_CPU) == 0
     launch = [sys.executable, "-m", "dnn_reco", *command(together, "--processes", "2")]
     result = subprocess.run(launch, check=False, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
@@ -163,7 +163,7 @@ def test_processes_that_are_asked_to_stop_save(tmp_path: Path) -> None:
     assert checkpoint is not None
     done = checkpoint.progress.iterations
     assert done > 20
-    assert run_train(run.config(num_training_iterations=done + 2), "cpu", 1, None, None) == 0
+    assert run_train(run.config(num_training_iterations=done + 2), ON_CPU) == 0
     assert tensors(run, done + 2)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_run import SmallRun, make_small_run
+from small_run import ON_CPU, SmallRun, make_small_run
 from tiny_network import tiny
 
 from dnn_reco.checkpoint_file import load_latest
@@ -53,12 +53,12 @@ STAGES = {"training_stages": [FIRST, SECOND, THIRD], "num_training_iterations": 
 def prepared(folder: Path, **changes: Any) -> SmallRun:
     folder.mkdir()
     run = make_small_run(folder, **tiny(), **changes)
-    run_trafo(load_config([run.config_file]), 1, None, overwrite=False)
+    run_trafo(load_config([run.config_file]), ON_CPU, overwrite=False)
     return run
 
 
 def train_stages(run: SmallRun, **overrides: Any) -> None:
-    assert run_stages(load_stages([run.config_file], overrides), "cpu", 1, None, None) == 0
+    assert run_stages(load_stages([run.config_file], overrides), ON_CPU) == 0
 
 
 def state(run: SmallRun) -> dict[str, torch.Tensor]:
@@ -80,7 +80,7 @@ def test_stages_are_edited_configs_and_calls(tmp_path: Path) -> None:
     edited = prepared(tmp_path / "edited")
     for stage, end in ((FIRST, 4), (SECOND, 9), (THIRD, 12)):
         make_small_run(edited.folder, **tiny(), **{**stage, "num_training_iterations": end})
-        run_train(load_config([edited.config_file]), "cpu", 1, None, None)
+        run_train(load_config([edited.config_file]), ON_CPU)
     assert_same_state(staged, edited)
     for run in (staged, edited):
         steps = (run.records / "training_steps.yaml").read_text()

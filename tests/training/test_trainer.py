@@ -10,26 +10,27 @@ import pytest
 import torch
 from event_files import random_events, write_events
 from safetensors.torch import load_file
-from small_run import SmallRun, make_small_run, run_of, signal_while_training, start
+from small_run import ON_CPU, SmallRun, make_small_run, run_of, signal_while_training, start
 
 from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.modules.loss.interface import Truth
 from dnn_reco.modules.models.general_IC86_cnn import GeneralIC86CNN
-from dnn_reco.training.metrics import BatchMetrics, format_validation
+from dnn_reco.training.logging import format_validation
+from dnn_reco.training.metrics import BatchMetrics
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     """Data, transformation model and event store, to be shared by runs with paths of their own."""
     run = make_small_run(tmp_path_factory.mktemp("prepared"))
-    run_trafo(run.config(), 1, None, overwrite=False)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
     return run
 
 
 def train(run: SmallRun, **overrides: object) -> int:
-    return run_train(run.config(**overrides), "cpu", 1, None, None)
+    return run_train(run.config(**overrides), ON_CPU)
 
 
 def final_state(run: SmallRun) -> dict[str, torch.Tensor]:
@@ -109,8 +110,9 @@ def test_a_run_stopped_by_a_signal_goes_on_as_if_never_stopped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     run = run_of(prepared, tmp_path)
+    options = replace(ON_CPU, checkpoint_exit_code=checkpoint_exit_code)
     with signal_while_training(GeneralIC86CNN, 40, number), caplog.at_level("INFO", "dnn_reco"):
-        assert run_train(run.config(), "cpu", 1, None, checkpoint_exit_code) == exit_code
+        assert run_train(run.config(), options) == exit_code
     assert "The same command goes on from there." in caplog.text
     output = capsys.readouterr().out
     checkpoint = load_latest(run.checkpoints)
@@ -164,7 +166,7 @@ def test_no_nan_ever_from_labels_that_are_not_trained(tmp_path: Path) -> None:
         energy = events.labels["PrimaryEnergy"] * 10.0 ** np.arange(60.0).clip(max=30)
         labels = {**events.labels, "PrimaryEnergy": energy, "VertexX": np.full(60, 1e30)}
         write_events(path, replace(events, labels=labels))
-    run_trafo(run.config(), 1, None, overwrite=False)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
     train(run)
     for name, tensor in final_state(run).items():
         assert torch.isfinite(tensor.double()).all(), name

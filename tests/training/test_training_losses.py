@@ -7,13 +7,13 @@ import pytest
 import torch
 from loss_inputs import all_losses
 from safetensors.torch import load_file
-from small_run import SmallRun, make_small_run
+from small_run import ON_CPU, SmallRun, make_small_run
 
 from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.errors import ConfigError
-from dnn_reco.inference.trained_model import make_network, network_spec
+from dnn_reco.nn.from_config import make_network, network_spec
 from dnn_reco.transform import load_transformation
 
 State: TypeAlias = dict[str, torch.Tensor]
@@ -37,7 +37,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
         label_weight_dict={},
         label_particle_keys=PARTICLE,
     )
-    run_trafo(run.config(), 1, None, overwrite=False)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
     return run
 
 
@@ -50,7 +50,7 @@ def train(run: SmallRun, folder: Path, loss: dict[str, object], **changes: objec
         "log_path": str(folder / "logs"),
         **changes,
     }
-    run_train(run.config(**settings), "cpu", 1, None, None)
+    run_train(run.config(**settings), ON_CPU)
     checkpoint = load_latest(folder / "checkpoints" / "model")
     assert checkpoint is not None
     return load_file(checkpoint.path / "state.safetensors")
@@ -96,7 +96,7 @@ def test_track_losses_know_the_true_direction_whether_it_is_trained_or_not(
             "track_loss.track_pos_mse",
             {"label_particle_keys": {**PARTICLE, "time": "VertexTim"}},
             r"model_optimizer_dict.a.loss_class 'dnn_reco.modules.loss.track_loss.track_pos_mse' "
-            r"cannot be used: 'label_particle_keys.time' names 'VertexTim'.*is 'VertexTime' meant",
+            r"cannot be used: 'label_particle_keys.time' names 'VertexTim'.*mean 'VertexTime'\?",
         ),
         (
             "default_loss.opening_angle",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_run import SmallRun, make_small_run, run_of
+from small_run import ON_CPU, SmallRun, make_small_run, run_of
 
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
@@ -47,7 +47,7 @@ EVERYTHING = {
         "jitter_times": 3.0,
         "scale_charges": 0.1,
         "vary_charges": 0.1,
-        "turn_events": "sixths",
+        "rotate_events": "sixths",
     },
 }
 
@@ -64,7 +64,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
         save_frequency=6,
         ema_decay=0.9,
     )
-    run_trafo(run.config(), 1, None, overwrite=False)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
     return run
 
 
@@ -75,7 +75,7 @@ def tensors(run: SmallRun, iterations: int) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def alone(prepared: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     run = run_of(prepared, tmp_path_factory.mktemp("alone") / "run")
-    assert run_train(run.config(), "cpu", 1, None, None) == 0
+    assert run_train(run.config(), ON_CPU) == 0
     return run
 
 
@@ -83,7 +83,7 @@ def test_going_on_is_exact(prepared: SmallRun, alone: SmallRun, tmp_path: Path) 
     run = run_of(prepared, tmp_path / "run")
     name = "checkpoint-00000006"
     shutil.copytree(alone.checkpoints / name, run.checkpoints / name)
-    assert run_train(run.config(), "cpu", 1, None, None) == 0
+    assert run_train(run.config(), ON_CPU) == 0
     expected, found = tensors(alone, 12), tensors(run, 12)
     assert expected.keys() == found.keys()
     assert all(torch.equal(found[key], value) for key, value in expected.items())
@@ -126,8 +126,8 @@ def test_it_learns_the_direction_of_simulated_muons(tmp_path: Path) -> None:
     )
     for number, name in enumerate(("train_0", "train_1", "validation")):
         write_file(settings, PlannedFile(tmp_path / f"{name}.hdf5", number, 100))
-    run_trafo(run.config(), 1, None, overwrite=False)
-    assert run_train(run.config(), "cpu", 1, None, None) == 0
+    run_trafo(run.config(), ON_CPU, overwrite=False)
+    assert run_train(run.config(), ON_CPU) == 0
     lines = [json.loads(line) for line in (run.logs / "metrics.jsonl").read_text().splitlines()]
     losses = [line["train"]["losses"]["likelihood"] for line in lines if "train" in line]
     knows_nothing = 2 * math.log(4 * math.pi)  # -2 ln p, were p the same everywhere
@@ -142,8 +142,8 @@ def test_hits_left_out_are_told(
     run = run_of(prepared, tmp_path / "run")
     config = run.config(model_kwargs={**SMALL, "max_tokens": 20}, num_training_iterations=1)
     with caplog.at_level("INFO", logger="dnn_reco"):
-        assert run_train(config, "cpu", 1, None, None) == 0
+        assert run_train(config, ON_CPU) == 0
     (line,) = (run.logs / "metrics.jsonl").read_text().splitlines()
-    share = json.loads(line)["machine"]["share_of_hits_cut"]
+    share = json.loads(line)["machine"]["share_of_hits_truncated"]
     assert 0 < share < 1
-    assert f"{100 * share:.2g} % of the hits were not read" in caplog.text
+    assert f"{100 * share:.2g} % of the hits were truncated" in caplog.text

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_run import MODEL_KWARGS, SmallRun, make_small_run, run_of, start
+from small_run import MODEL_KWARGS, ON_CPU, SmallRun, make_small_run, run_of, start
 
 from dnn_reco.checkpoint_file import Checkpoint, load_latest
 from dnn_reco.commands.trafo import run_trafo
@@ -21,9 +21,8 @@ from dnn_reco.data.build import open_events
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import event_store
 from dnn_reco.errors import ConfigError, DataError
-from dnn_reco.inference.reconstructor import predict
-from dnn_reco.inference.trained_model import trained_network
-from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.evaluation.held_out_events import predict_held_out
+from dnn_reco.inference.trained_model import load_trained_model
 from dnn_reco.training.validation_set import read_validation_set
 from dnn_reco.transform import load_transformation
 
@@ -48,12 +47,12 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
         model_checkpoint_manager_kwargs={"max_to_keep": 100},
         label_weight_dict={"EnergyVisible": 1.0, "PrimaryAzimuth": 0.5, "PrimaryZenith": 0.25},
     )
-    run_trafo(run.config(), 1, None, overwrite=False)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
     return run
 
 
 def train(run: SmallRun, **overrides: object) -> None:
-    assert run_train(run.config(**overrides), "cpu", 1, None, None) == 0
+    assert run_train(run.config(**overrides), ON_CPU) == 0
 
 
 @pytest.fixture(scope="module")
@@ -111,18 +110,18 @@ def test_the_set_is_measured_as_a_plain_computation_over_its_events_does(
 ) -> None:
     config = trained.config()
     trafo = load_transformation(Path(config.trafo.trafo_model_path))
-    transform = LabelTransform(trafo)
     events = validation_events(prepared)
-    said = predict(trained_network(config, torch.device("cpu")), transform, None, events)
+    found = predict_held_out(load_trained_model(config, torch.device("cpu")), events)
+    table, true = found.table, found.true
     told = lines(trained)[-1]["validation_set"]
-    assert told["num_events"] == len(said.true) == NUM_EVENTS
+    assert told["num_events"] == len(true) == NUM_EVENTS
     terms = []
     for name, weight in (("EnergyVisible", 1.0), ("PrimaryZenith", 0.25)):
         i = events.names.labels.index(name)
         log = np.log1p if name == "EnergyVisible" else np.asarray
         scale = trafo.label_std[i] + trafo.settings.norm_constant
-        residual = (log(said.labels[:, i]) - log(said.true[:, i])) / scale
-        sigma = said.uncertainty[:, i] / scale
+        residual = (log(table.labels[:, i]) - log(true[:, i])) / scale
+        sigma = table.uncertainty[:, i] / scale
         pull = residual / sigma
         low, high = np.quantile(pull, [0.15865, 0.84135])
         of_label = told["labels"][name]
@@ -140,7 +139,7 @@ def test_the_set_is_measured_as_a_plain_computation_over_its_events_does(
     assert 0.3 < told["loss_error"] / (sum(terms).std() / NUM_EVENTS**0.5) < 3
 
     zenith, azimuth = (events.names.labels.index(f"Primary{k}") for k in ("Zenith", "Azimuth"))
-    (z, a), (z_2, a_2) = (x[:, [zenith, azimuth]].T for x in (said.true, said.labels))
+    (z, a), (z_2, a_2) = (x[:, [zenith, azimuth]].T for x in (true, table.labels))
     cosine = np.cos(z) * np.cos(z_2) + np.sin(z) * np.sin(z_2) * np.cos(a - a_2)
     angle = np.degrees(np.arccos(cosine))
     assert told["opening_angle_mean"] == pytest.approx(angle.mean(), rel=1e-5)
@@ -159,12 +158,10 @@ def test_event_weights_count_in_the_loss_over_all_batches(
         event_weight_class="functions_of_a_user.energy_as_weight",
         model_optimizer_dict={"a": {"loss_class": f"{LOSS}.weighted_mse"}},
     )
-    trafo = load_transformation(Path(run.config().trafo.trafo_model_path))
     events = validation_events(prepared)
-    network = trained_network(run.config(), torch.device("cpu"))
-    said = predict(network, LabelTransform(trafo), None, events)
+    found = predict_held_out(load_trained_model(run.config(), torch.device("cpu")), events)
     i = events.names.labels.index("EnergyVisible")
-    expected = np.average(said.pull[:, i] ** 2, weights=said.true[:, i])
+    expected = np.average(found.pulls()[:, i] ** 2, weights=found.true[:, i])
     assert lines(run)[-1]["validation_set"]["loss"] == pytest.approx(expected, rel=1e-3)
 
 
@@ -271,7 +268,7 @@ def test_another_loss_looks_for_the_best_anew(
     with caplog.at_level("INFO", "dnn_reco"):
         train(run, num_training_iterations=12, model_optimizer_dict=larger)
     assert losses(run)[12] > min(earlier.values())
-    assert "the best checkpoint is looked for anew" in caplog.text
+    assert "the search for the best checkpoint begins anew" in caplog.text
     assert load(run.checkpoints / "best").progress.iterations == 12
 
 

@@ -6,9 +6,10 @@ event) and *per-DOM maps* (many rows an event, one for each item of a DOM's list
 time offsets defines the events of a file and their order.
 """
 
-from dnn_reco.data.hdf5.events import FileEvents, InputTables, read_events
+from dnn_reco.data.file_events import InputTables
+from dnn_reco.data.hdf5.detect import detect_input_tables, detect_num_bins, input_tables
+from dnn_reco.data.hdf5.events import read_events, read_file
 from dnn_reco.data.hdf5.tables import (
-    EVENT_ID,
     count_events,
     list_tables,
     read_columns,
@@ -23,15 +24,17 @@ from dnn_reco.data.hdf5.writer import (
 )
 
 __all__ = [
-    "EVENT_ID",
     "DomMap",
-    "FileEvents",
     "InputTables",
     "count_events",
+    "detect_input_tables",
+    "detect_num_bins",
     "dom_maps",
+    "input_tables",
     "list_tables",
     "read_columns",
     "read_events",
+    "read_file",
     "read_joined",
     "read_table",
     "write_event_file",

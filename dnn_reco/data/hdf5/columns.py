@@ -17,8 +17,9 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from dnn_reco.data.file_events import EVENT_ID
 from dnn_reco.data.hdf5.inflate import inflate
-from dnn_reco.data.hdf5.tables import EVENT_ID, ID_COLUMNS, Rows, describe, read_rows
+from dnn_reco.data.hdf5.tables import ID_COLUMNS, Rows, describe, read_rows
 from dnn_reco.detector.geometry import NUM_DOMS_PER_STRING, NUM_STRINGS, dom_index
 from dnn_reco.errors import DataError
 
@@ -45,7 +46,7 @@ class DomRows:
     item
         The items [m].
     ids
-        Event ids [m], where they were asked for.
+        Event ids [m], where requested.
     """
 
     dom: NDArray[np.int16]
@@ -193,7 +194,7 @@ class _PlaneReader:
         dtype, offset = self.dtype.fields[name][:2]  # type: ignore[index]
         planes = planes[:, offset : offset + dtype.itemsize]
         if dtype.kind in "iu" and not planes[:, 1:].any():
-            return planes[:, 0].reshape(-1)  # numbers below 256: their lowest bytes say all
+            return planes[:, 0].reshape(-1)  # numbers below 256: their lowest bytes are the values
         return np.ascontiguousarray(planes.transpose(0, 2, 1)).view(dtype).reshape(-1)
 
 

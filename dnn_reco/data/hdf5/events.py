@@ -1,6 +1,6 @@
 """From the tables of an event file to hits: which DOMs of which event have which features."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 
@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from dnn_reco.data.file_events import FileEvents, HitsSettings, InputTables
 from dnn_reco.data.hdf5.columns import (
     NO_OBJECT,
     SURFACE_TANK,
@@ -28,59 +29,12 @@ from dnn_reco.data.hdf5.tables import (
     read_rows,
     require_columns,
 )
+from dnn_reco.data.hits import Hits
 from dnn_reco.detector.geometry import NUM_DOMS
 from dnn_reco.errors import ConfigError, DataError
 
 _NUM_SAMPLES = 8
 _SAMPLE_ROWS = 1024
-
-
-@dataclass(frozen=True)
-class InputTables:
-    """Names of the three tables that hold the inputs of the network.
-
-    Attributes
-    ----------
-    values, indices
-        Per-DOM maps: row k says that bin `item(indices)` of a DOM has the value `item(values)`.
-    time_offset
-        One row an event; defines the events of the file and their order.
-    """
-
-    values: str = "dnn_data_bin_values"
-    indices: str = "dnn_data_bin_indices"
-    time_offset: str = "dnn_data_global_time_offset"
-
-
-@dataclass(frozen=True)
-class FileEvents:
-    """All n events of one file as k hits: the DOMs with data.
-
-    Attributes
-    ----------
-    ids
-        Event ids [n], of type EVENT_ID.
-    time_offset
-        Time that the input times of an event are relative to [n], float64, ns.
-    exists
-        [n] False where the file holds no time offset for the event, so that it cannot be used.
-    offsets
-        [n + 1] int64; the hits of event i are `offsets[i]:offsets[i + 1]`.
-    dom
-        DOM index of each hit [k], uint16, ascending inside an event.
-    features
-        Values of the F bins of each hit [k, F].
-    skipped
-        What was left out: kind of rows -> how many.
-    """
-
-    ids: Rows
-    time_offset: NDArray[np.float64]
-    exists: NDArray[np.bool_]
-    offsets: NDArray[np.int64]
-    dom: NDArray[np.uint16]
-    features: NDArray[np.floating]
-    skipped: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -155,16 +109,19 @@ def read_events(
         assert runs is not None
         bins = _bins(values, indices, rows, runs, num_bins, threads)
     skipped = _count_skipped(rows, runs, bins)
-    offsets, dom, features = _hits(rows, runs, bins, init, len(ids))
     return FileEvents(
         ids=ids,
         time_offset=events["value"].astype(np.float64),
         exists=events["exists"] != 0,
-        offsets=offsets,
-        dom=dom,
-        features=features,
+        hits=_hits(rows, runs, bins, init, len(ids)),
         skipped=skipped,
     )
+
+
+def read_file(path: str | PathLike[str], settings: HitsSettings) -> FileEvents:
+    """Read all events of a file as an event store holds them: see :func:`read_events`."""
+    dtype, init_values = np.dtype(settings.dtype), np.array(settings.init_values)
+    return read_events(path, settings.tables, settings.num_bins, init_values, dtype)
 
 
 def _find_tables(
@@ -244,7 +201,7 @@ def _bins(
 ) -> NDArray[np.int32] | None:
     """Bin of each row; None if all rows simply list bins 0 … F-1 of one DOM after the other.
 
-    In that case the table of indices says nothing new, and only samples of it are read. Formats
+    In that case the table of indices is redundant, and only samples of it are read. Formats
     list the bins of a DOM in ascending order and without repetition, so a list of F bins out of F
     can only be 0 … F-1. A format with more bins than `num_bins`, all of whose DOMs happen to have
     exactly F bins filled, shows in the samples; for F = 1, where this could really happen, the
@@ -298,13 +255,14 @@ def _sample_is_regular(values: h5py.Dataset, indices: h5py.Dataset, start: int) 
 
 
 def _not_parallel(values: h5py.Dataset, indices: h5py.Dataset, row: int) -> DataError:
-    def tell(table: h5py.Dataset) -> str:
+    def content_of(table: h5py.Dataset) -> str:
         (content,) = read_rows(table, row, row + 1)
         return ", ".join(f"{name} {content[name]}" for name in ("Event", "string", "om"))
 
     return DataError(
         f"{describe(values)} and '{indices.name.lstrip('/')}' do not run in parallel: row {row} "
-        f"is {tell(values)} in the first, {tell(indices)} in the second. The file is mixed up"
+        f"is {content_of(values)} in the first, {content_of(indices)} in the second. The file is "
+        "mixed up"
     )
 
 
@@ -331,8 +289,7 @@ def _hits(
     bins: NDArray[np.int32] | None,
     init: NDArray[np.floating],
     num_events: int,
-) -> tuple[NDArray[np.int64], NDArray[np.uint16], NDArray[np.floating]]:
-    """Offsets [n + 1], DOMs [k] and features [k, F] of the hits."""
+) -> Hits:
     F = len(init)
     event = runs.event_of_rows()
     hits = None
@@ -345,7 +302,7 @@ def _hits(
     event_and_dom, features = hits
     event_of_hit, dom = np.divmod(event_and_dom, NUM_DOMS)
     offsets = np.searchsorted(event_of_hit, np.arange(num_events + 1)).astype(np.int64)
-    return offsets, dom.astype(np.uint16), features
+    return Hits(offsets, dom.astype(np.uint16), features)
 
 
 def _hits_of_full_lists(

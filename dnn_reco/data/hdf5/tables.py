@@ -1,6 +1,5 @@
 """Opening event files, and the tables that hold one row an event."""
 
-import difflib
 import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,12 +10,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.data.file_events import EVENT_ID
 from dnn_reco.errors import DataError
+from dnn_reco.suggestions import did_you_mean
 
 Rows = NDArray[np.void]
 
-ID_COLUMNS = ("Run", "Event", "SubEvent", "SubEventStream")
-EVENT_ID = np.dtype([("Run", "u4"), ("Event", "u4"), ("SubEvent", "u4"), ("SubEventStream", "i4")])
+ID_COLUMNS = EVENT_ID.names or ()
 HEADER_COLUMNS = (*ID_COLUMNS, "exists")
 
 INDEX_GROUP = "__I3Index__"
@@ -90,7 +90,7 @@ def find_table(file: h5py.File, name: str, setting: str | None = None) -> h5py.D
         asked_by = f" (given by '{setting}')" if setting else ""
         there = _table_names(file)
         raise DataError(
-            f"'{file.filename}' has no table '{name}'{asked_by}.{_nearest(name, there)} "
+            f"'{file.filename}' has no table '{name}'{asked_by}.{did_you_mean(name, there)} "
             f"Tables in the file: {', '.join(there) or 'none'}"
         )
     _require_filters(table)
@@ -103,11 +103,6 @@ def _is_table(node: object) -> bool:
 
 def _table_names(file: h5py.File) -> list[str]:
     return [name for name, node in file.items() if _is_table(node)]
-
-
-def _nearest(name: str, there: Sequence[str]) -> str:
-    nearest = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
-    return f" Did you mean '{nearest[0]}'?" if nearest else ""
 
 
 def _require_filters(table: h5py.Dataset) -> None:
@@ -138,7 +133,7 @@ def require_columns(table: h5py.Dataset, columns: Sequence[str]) -> None:
     if missing:
         raise DataError(
             f"{describe(table)} has no column {', '.join(map(repr, missing))}."
-            f"{_nearest(missing[0], there)} Its columns: {', '.join(there)}"
+            f"{did_you_mean(missing[0], there)} Its columns: {', '.join(there)}"
         )
 
 
@@ -192,7 +187,8 @@ def read_columns(
     table
         Name of the per-event table.
     columns
-        Names of the columns, in the order wanted; None: all but ids and `exists`, in file order.
+        Names of the columns, in the order of the result; None: all but ids and `exists`, in file
+        order.
     event_table
         Name of the time-offset table, which defines the events and their order.
     setting
@@ -273,21 +269,21 @@ def _join(file: h5py.File, table: h5py.Dataset, event_table: str) -> tuple[Rows,
         require_columns(one, HEADER_COLUMNS)
     rows = read_rows(table)
     ids = event_ids(rows)
-    wanted = ids if table == events else event_ids(read_rows(events))
-    if np.array_equal(ids, wanted):
+    ids_of_events = ids if table == events else event_ids(read_rows(events))
+    if np.array_equal(ids, ids_of_events):
         row_of_event = np.arange(len(ids))
     else:
-        row_of_event = match_ids(wanted, ids, describe(table))
+        row_of_event = match_ids(ids_of_events, ids, describe(table))
     has_object = np.append(rows["exists"] != 0, False)
     return rows, np.where(has_object[row_of_event], row_of_event, -1)
 
 
-def match_ids(wanted: Rows, there: Rows, place: str) -> NDArray[np.int64]:
-    """Position in `there` of each wanted event id; -1 for those that are not in it.
+def match_ids(ids: Rows, there: Rows, place: str) -> NDArray[np.int64]:
+    """Position in `there` of each event id; -1 for those that are not in it.
 
     Parameters
     ----------
-    wanted, there
+    ids, there
         Arrays of EVENT_ID.
     place
         Where `there` comes from, for the error message.
@@ -297,7 +293,7 @@ def match_ids(wanted: Rows, there: Rows, place: str) -> NDArray[np.int64]:
     DataError
         An id occurs twice in `there`.
     """
-    both = np.concatenate([there, wanted])
+    both = np.concatenate([there, ids])
     high = both["Run"].astype(np.uint64) << np.uint64(32) | both["Event"]
     low = both["SubEvent"].astype(np.uint64) << np.uint64(32) | both["SubEventStream"].view("u4")
     order = np.lexsort((low, high))

@@ -14,8 +14,9 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dnn_reco.data.hdf5.events import InputTables
+from dnn_reco.data.file_events import InputTables
 from dnn_reco.data.hdf5.tables import HEADER_COLUMNS, ID_COLUMNS, INDEX_GROUP, Rows
+from dnn_reco.data.hits import Hits
 from dnn_reco.detector.geometry import string_and_om
 from dnn_reco.errors import DataError
 from dnn_reco.files import temporary_beside
@@ -67,39 +68,32 @@ class DomMap:
     item: NDArray[np.generic]
 
 
-def dom_maps(
-    offsets: NDArray[np.integer],
-    dom: NDArray[np.integer],
-    features: NDArray[np.floating],
-    sparse: bool = False,
-) -> tuple[DomMap, DomMap]:
+def dom_maps(hits: Hits, sparse: bool = False) -> tuple[DomMap, DomMap]:
     """The maps of bin values and bin indices for k hits with F features.
 
     Parameters
     ----------
-    offsets, dom, features
-        As in `FileEvents`: [n + 1], [k], [k, F].
+    hits
+        The hits.
     sparse
         False: each DOM lists all F bins. True: only those that are not 0, as formats of charge
-        histograms do; a DOM with none is left out.
+        histograms do; a DOM with none is skipped.
     """
-    k, F = features.shape
-    listed = features != 0 if sparse else np.ones((k, F), dtype=bool)
+    features = hits.features
+    listed = features != 0 if sparse else np.ones(features.shape, dtype=bool)
     hit, bins = np.nonzero(listed)
     row_offsets = np.concatenate([[0], np.cumsum(listed.sum(axis=1))])
     position = np.arange(len(hit)) - row_offsets[hit]
-    rows = row_offsets[np.asarray(offsets)]
-    values = DomMap(rows, dom[hit], position, features[listed].astype(np.float64))
-    return values, DomMap(rows, dom[hit], position, bins.astype(np.int32))
+    rows, dom = row_offsets[hits.offsets], hits.dom[hit]
+    values = DomMap(rows, dom, position, features[listed].astype(np.float64))
+    return values, DomMap(rows, dom, position, bins.astype(np.int32))
 
 
 def write_input_tables(
     path: str | PathLike[str],
     ids: Rows,
     time_offset: NDArray[np.floating],
-    offsets: NDArray[np.integer],
-    dom: NDArray[np.integer],
-    features: NDArray[np.floating],
+    hits: Hits,
     *,
     names: InputTables = InputTables(),  # noqa: B008 - frozen
     sparse: bool = False,
@@ -112,7 +106,7 @@ def write_input_tables(
     ----------
     path
         File to write.
-    ids, time_offset, offsets, dom, features
+    ids, time_offset, hits
         As in `FileEvents`.
     names
         Names of the three tables.
@@ -121,7 +115,7 @@ def write_input_tables(
     tables, exists
         See `write_event_file`.
     """
-    values, indices = dom_maps(offsets, dom, features, sparse)
+    values, indices = dom_maps(hits, sparse)
     write_event_file(
         path,
         ids,
@@ -277,7 +271,7 @@ def _write_index(
     mask: NDArray[np.bool_],
     streams: Sequence[str],
 ) -> None:
-    """Write the table that says which rows of table `name` belong to each event."""
+    """Write the index of table `name`: which of its rows belong to each event."""
     types = [("start", np.dtype("u8")), ("stop", np.dtype("u8"))]
     rows = np.zeros(len(ids), dtype=_row_type(types, streams))
     _fill_header(rows, ids, mask)

@@ -1,15 +1,16 @@
-"""Evaluations at validation; see :mod:`.interface` for what a function gets."""
-
-import numpy as np
+"""Evaluations at validation; see :mod:`.interface` for the arguments of a function."""
 
 from dnn_reco.errors import ConfigError
-from dnn_reco.evaluation.directions import direction_columns, opening_angle_degrees
-from dnn_reco.modules.evaluation.interface import EvaluationContext, PredictedBatch
+from dnn_reco.evaluation.metrics import angle_metrics, direction_columns, opening_angle_degrees
+from dnn_reco.modules.evaluation.interface import EvaluationBatch, EvaluationContext
+from dnn_reco.nn.device import as_array
 
 _TITLES = {"train": "[Train]", "val": "[Validation]"}
 
 
-def eval_direction(train: PredictedBatch, val: PredictedBatch, context: EvaluationContext) -> None:
+def eval_direction(
+    train: EvaluationBatch, val: EvaluationBatch, context: EvaluationContext
+) -> None:
     """Mean and median opening angle [degrees] between true and predicted direction.
 
     It is computed from the labels `label_zenith_key` and `label_azimuth_key`, and from the
@@ -32,8 +33,9 @@ def eval_direction(train: PredictedBatch, val: PredictedBatch, context: Evaluati
     for labels in columns:
         suffix, remark = ("_vector", " [Over Direction Vector]") if len(labels) == 3 else ("", "")
         for name, events in (("train", train), ("val", val)):
-            angle = opening_angle_degrees(events.batch.labels, events.prediction.labels, labels)
-            mean, median = float(angle.mean()), float(np.median(angle))
+            true, predicted = as_array(events.batch.labels), as_array(events.prediction.labels)
+            angle = angle_metrics(opening_angle_degrees(true, predicted, labels))
+            mean, median = float(angle["mean"].value), float(angle["50"].value)
             context.print_line(
                 f"\t{_TITLES[name]:<12} Opening Angle: mean {mean:3.1f}, median {median:3.1f}"
                 f"{remark}"

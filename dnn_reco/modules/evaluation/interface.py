@@ -1,32 +1,32 @@
-"""What an evaluation function sees.
+"""The arguments of an evaluation function.
 
 An evaluation function is ``evaluate(train, val, context) -> None``: called at each validation,
 after its print-out, with one batch of training and one of validation events, it may print lines and
-write scalars to TensorBoard. It has no part in the training.
+write scalars to TensorBoard. It does not change the training.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from dnn_reco.data.hit_batch import TensorBatch
 from dnn_reco.nn.interface import LabelKeys, Prediction
 
 
-@dataclass(frozen=True)
-class PredictedBatch:
-    """Events and what the network says of them, trained labels or not.
+class EvaluationBatch(Protocol):
+    """A batch of B events with the prediction of all its labels, trained or not."""
 
-    Attributes
-    ----------
-    batch
-        Hits, true labels [B, L], misc data [B, M] and weights of B events.
-    prediction
-        Predicted labels and uncertainties [B, L], in physical units and transformed.
-    """
+    @property
+    def batch(self) -> TensorBatch:
+        """Hits, true labels [B, L], misc data [B, M] and weights of the events."""
 
-    batch: TensorBatch
-    prediction: Prediction
+    @property
+    def prediction(self) -> Prediction:
+        """Predicted labels and uncertainties [B, L], in physical units and transformed."""
+
+
+PredictedBatch = EvaluationBatch
+"""The former name."""
 
 
 @dataclass(frozen=True)

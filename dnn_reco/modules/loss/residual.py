@@ -1,4 +1,4 @@
-"""What losses compare: residuals, and which labels take part."""
+"""Labels that take part in a loss."""
 
 from dataclasses import fields, replace
 
@@ -7,23 +7,6 @@ from torch import Tensor
 
 from dnn_reco.modules.loss.interface import Truth
 from dnn_reco.nn.interface import Prediction
-
-
-def residual_trafo(prediction_trafo: Tensor, truth_trafo: Tensor, period: Tensor) -> Tensor:
-    """Predicted minus true labels in the transformed space, [B, L].
-
-    Parameters
-    ----------
-    prediction_trafo, truth_trafo
-        Transformed labels [B, L].
-    period
-        Period of each label in transformed units [L], inf where there is none. Residuals beyond
-        half a period are brought to the other side by one period.
-    """
-    residual = prediction_trafo - truth_trafo
-    period = period.to(residual.dtype)
-    periodic = torch.where(residual.abs() > period / 2, period, 0)
-    return residual - torch.copysign(periodic, residual)
 
 
 def mask_untrained(

@@ -4,7 +4,6 @@ Which label is the zenith, say, the config tells (`label_zenith_key`). Whether a
 it looks for is checked before any event is read.
 """
 
-import difflib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from dnn_reco.errors import ConfigError
 from dnn_reco.modules.loss.interface import Loss, LossContext
 from dnn_reco.nn.interface import LabelKeys
+from dnn_reco.suggestions import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,9 @@ def label_index(config_key: str, keys: LabelKeys, names: Sequence[str]) -> int:
     if name is None:
         raise ConfigError(f"'{config_key}' is not set: name a label there ({', '.join(names)})")
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f" (is '{near[0]}' meant?)" if near else ""
         raise ConfigError(
-            f"'{config_key}' names '{name}', which is not among the labels{hint}: "
-            f"{', '.join(names)}"
+            f"'{config_key}' names '{name}', which is not among the labels."
+            f"{did_you_mean(name, names)} There are: {', '.join(names)}"
         )
     return names.index(name)
 

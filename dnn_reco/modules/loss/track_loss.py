@@ -10,7 +10,7 @@ time is compared with r as it is (as in the reference), so it comes out in metre
 import torch
 from torch import Tensor
 
-from dnn_reco.modules.data.labels.default_labels import SPEED_OF_LIGHT
+from dnn_reco.detector.constants import SPEED_OF_LIGHT
 from dnn_reco.modules.loss.interface import MIN_UNCERTAINTY, LossContext, Truth
 from dnn_reco.modules.loss.reduction import at_labels, weighted_mean
 from dnn_reco.modules.loss.special_labels import columns, label_indices, uses_labels

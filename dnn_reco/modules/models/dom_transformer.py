@@ -6,25 +6,36 @@ and uncertainties (:mod:`dnn_reco.nn.density_heads`).
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass as settings_dataclass
 from torch import Tensor, nn
 
+from dnn_reco.config.typed_settings import STRICT, typed_settings, with_newer_names
+from dnn_reco.config.value_types import (
+    Allowed,
+    Flag,
+    FreeSettings,
+    PositiveWholeNumber,
+    Precision,
+    WholeNumber,
+)
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.errors import ModelError
-from dnn_reco.nn.attention import RelativeBias, Trunk, start_at_variance_one
+from dnn_reco.nn.attention import RelativeBias, Trunk, init_to_variance
 from dnn_reco.nn.augmentation import Augmentation
 from dnn_reco.nn.density_heads import DensityHeads
 from dnn_reco.nn.ensemble import Mixture
 from dnn_reco.nn.interface import NetworkSpec, Prediction
 from dnn_reco.nn.length_buckets import bucket_by_length
-from dnn_reco.nn.model_kwargs import DEFAULT_SEED, DTYPES, check_choice, check_names
+from dnn_reco.nn.model_kwargs import DEFAULT_SEED, DTYPES
 from dnn_reco.nn.predictor import autocast_disabled
 from dnn_reco.nn.sharded_batch import dropout
-from dnn_reco.nn.tokens import AUTO, FeatureRoles, HitInputs, keep_highest_charge
+from dnn_reco.nn.tokens import AUTO, FeatureRoles, Features, HitInputs, keep_highest_charge
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ _SIZES = {
 }
 
 
-@dataclass(frozen=True)
+@settings_dataclass(frozen=True, config=STRICT)
 class DomTransformerSettings:
     """The `model_kwargs` of :class:`DomTransformer`.
 
@@ -82,33 +93,44 @@ class DomTransformerSettings:
         See :func:`dnn_reco.nn.density_heads.choose_heads`.
     augmentation
         Random changes of hits in training: see :class:`dnn_reco.nn.augmentation.Augmentation`.
-    prediction_turns
-        In prediction, look at each event after so many turns about string 36, evenly spaced, and
-        take the mixture of the densities (:mod:`dnn_reco.nn.ensemble`); as with `turn_events`,
-        not for labels that are positions. 6 suits the grid, and takes six times as long.
+    test_time_rotations
+        Test-time augmentation: predict each event at so many rotations about string 36, evenly
+        spaced, and take the mixture of the densities (:mod:`dnn_reco.nn.ensemble`); as with
+        `rotate_events`, not for labels that are positions. 6 suits the grid, and takes six times
+        as long. (Older name: `prediction_turns`.)
     random_seed
         Seed of the initial weights.
     dtype
         `float32` or `float64`.
     """
 
-    size: str = "S"
-    width: int | None = None
-    num_layers: int | None = None
-    num_heads: int | None = None
-    hidden: int | None = None
-    max_tokens: int | None = None
-    num_waves: int = 8
-    time_feature: int | str | None = AUTO
-    late_time_features: Sequence[int] | str = AUTO
-    charge_features: Sequence[int] | str = AUTO
-    dropout: float = 0.0
-    relative_bias: bool = False
-    heads: Mapping[str, str] = field(default_factory=dict)
-    augmentation: Mapping[str, Any] = field(default_factory=dict)
-    prediction_turns: int = 1
-    random_seed: int | None = DEFAULT_SEED
-    dtype: str = "float32"
+    size: Literal["S", "M", "L"] = "S"
+    width: PositiveWholeNumber | None = None
+    num_layers: PositiveWholeNumber | None = None
+    num_heads: PositiveWholeNumber | None = None
+    hidden: PositiveWholeNumber | None = None
+    max_tokens: PositiveWholeNumber | None = None
+    num_waves: PositiveWholeNumber = 8
+    time_feature: Annotated[
+        WholeNumber | Literal["auto"] | None, Allowed("auto, or an input feature, from 0")
+    ] = AUTO
+    late_time_features: Features = AUTO
+    charge_features: Features = AUTO
+    dropout: Annotated[float, Field(ge=0, lt=1), Allowed("a number from 0 to below 1")] = 0.0
+    relative_bias: Flag = False
+    heads: FreeSettings = field(default_factory=dict)
+    augmentation: FreeSettings = field(default_factory=dict)
+    test_time_rotations: PositiveWholeNumber = 1
+    random_seed: WholeNumber | None = DEFAULT_SEED
+    dtype: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        shape = self.shape
+        if shape.width % shape.num_heads:
+            raise ValueError(
+                f"the width {shape.width} cannot be divided among {shape.num_heads} heads "
+                "('width', 'num_heads')"
+            )
 
     @property
     def shape(self) -> Size:
@@ -126,33 +148,9 @@ class DomTransformerSettings:
         ModelError
             If a setting is unknown, or has a wrong value.
         """
-        check_names("model_kwargs", model_kwargs, [setting.name for setting in fields(cls)])
-        settings = cls(**model_kwargs)
-        check_choice("model_kwargs.size", settings.size, _SIZES)
-        check_choice("model_kwargs.dtype", settings.dtype, DTYPES)
-        shape = settings.shape
-        numbers = {name: getattr(settings, name) for name in ("num_waves", "prediction_turns")}
-        for name, value in {**asdict(shape), **numbers}.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ModelError(f"model_kwargs.{name}: {value!r} is not a number of at least 1.")
-        if shape.width % shape.num_heads:
-            raise ModelError(
-                f"model_kwargs.num_heads: the width {shape.width} cannot be divided among "
-                f"{shape.num_heads} heads."
-            )
-        for name in ("heads", "augmentation"):
-            block = getattr(settings, name)
-            if not isinstance(block, Mapping):
-                raise ModelError(f"model_kwargs.{name}: {block!r} is not a block of settings.")
-        if not isinstance(settings.relative_bias, bool):
-            raise ModelError(
-                f"model_kwargs.relative_bias: {settings.relative_bias!r} is not true or false."
-            )
-        if not isinstance(settings.dropout, int | float) or not 0 <= settings.dropout < 1:
-            raise ModelError(
-                f"model_kwargs.dropout: {settings.dropout!r} is not from 0 to below 1."
-            )
-        return settings
+        newer = {"prediction_turns": "test_time_rotations"}
+        renamed = with_newer_names(model_kwargs, newer, "model_kwargs", ModelError)
+        return typed_settings(cls, renamed, "model_kwargs", ModelError)
 
 
 class DomTransformer(nn.Module):
@@ -200,14 +198,14 @@ class DomTransformer(nn.Module):
             self.relative_bias = RelativeBias(shape.num_heads) if settings.relative_bias else None
             self.heads = DensityHeads(spec, shape.width, settings.heads)
         self.mixture = Mixture(spec)
-        for name, turns in (
-            ("augmentation.turn_events", self.augmentation.turn_events is not None),
-            ("prediction_turns", settings.prediction_turns > 1),
+        for name, rotates in (
+            ("augmentation.rotate_events", self.augmentation.rotate_events is not None),
+            ("test_time_rotations", settings.test_time_rotations > 1),
         ):
-            if turns and self.heads.vector is None:
+            if rotates and self.heads.vector is None:
                 raise ModelError(
                     f"model_kwargs.{name}: the labels have no direction that is one density and "
-                    "could be turned back: leave it out."
+                    "could be rotated back: leave it out."
                 )
         for parameter in self.parameters():
             parameter.data = parameter.data.to(dtype)
@@ -222,12 +220,14 @@ class DomTransformer(nn.Module):
         """Predict labels and uncertainties of a batch of events."""
         dtype, device = DTYPES[self.settings.dtype], hits.event.device
         if self.training:
-            hits = self._limit(self.augmentation.change(hits, self.inputs.roles))
-            return self._predict(hits, self.augmentation.turn(hits.num_events, device, dtype))
-        hits, num_turns = self._limit(hits), self.settings.prediction_turns
-        if num_turns == 1:
+            hits = self._limit(self.augmentation.apply(hits, self.inputs.roles))
+            return self._predict(
+                hits, self.augmentation.rotation_angles(hits.num_events, device, dtype)
+            )
+        hits, num_rotations = self._limit(hits), self.settings.test_time_rotations
+        if num_rotations == 1:
             return self._predict(hits, None)
-        angles = (2 * math.pi * number / num_turns for number in range(num_turns))
+        angles = (2 * math.pi * number / num_rotations for number in range(num_rotations))
         mixed: Prediction = self.mixture(
             [
                 self._predict(hits, torch.full((hits.num_events,), a, dtype=dtype, device=device))
@@ -236,23 +236,23 @@ class DomTransformer(nn.Module):
         )
         return mixed
 
-    def _predict(self, hits: HitBatch, turn: Tensor | None) -> Prediction:
-        """What the network says of events after turns by angles [B] about the z axis."""
-        inputs = self.inputs(hits, turn)
+    def _predict(self, hits: HitBatch, rotation: Tensor | None) -> Prediction:
+        """Predict events rotated by angles [B] about the z axis; labels are rotated back."""
+        inputs = self.inputs(hits, rotation)
         layout = bucket_by_length(hits.event, hits.num_events, inputs.hits.dtype)
         of_hits, of_events = self.hit_tokens(inputs.hits), self.event_tokens(inputs.events)
         tokens = inputs.hits.new_zeros(layout.num_rows, of_hits.shape[1])
         tokens = tokens.index_copy(0, layout.hits, of_hits.to(tokens.dtype))
         tokens = tokens.index_copy(0, layout.summary, of_events.to(tokens.dtype))
-        biases = [group.bias for group in layout.groups]
+        biases = [bucket.bias for bucket in layout.buckets]
         if self.relative_bias is not None:
-            biases = self.relative_bias(inputs.places, layout)
+            biases = self.relative_bias(inputs.coordinates, layout)
         events = self.trunk(tokens, layout, biases)
         if self.training:
             events = dropout(events, self.settings.dropout)
         known = torch.bincount(hits.event, minlength=hits.num_events) > 0
         with autocast_disabled(events.device):
-            prediction: Prediction = self.heads(events.to(inputs.hits.dtype), known, turn)
+            prediction: Prediction = self.heads(events.to(inputs.hits.dtype), known, rotation)
         return prediction
 
     def _limit(self, hits: HitBatch) -> HitBatch:
@@ -267,6 +267,6 @@ class DomTransformer(nn.Module):
 def _dense(num_inputs: int, width: int) -> nn.Module:
     """From inputs to a token."""
     first, last = nn.Linear(num_inputs, 2 * width), nn.Linear(2 * width, width)
-    start_at_variance_one(first)
-    start_at_variance_one(last, 2.0)  # GELU takes about half of the mean square
+    init_to_variance(first)
+    init_to_variance(last, 2.0)  # GELU takes about half of the mean square
     return nn.Sequential(first, nn.GELU(), last)

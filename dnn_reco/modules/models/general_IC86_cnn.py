@@ -6,13 +6,24 @@ dense layers predict the labels from them, further dense layers the uncertaintie
 # ruff: noqa: N999 (configs name this module so)
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dnn_reco.config.typed_settings import STRICT, typed_settings
+from dnn_reco.config.value_types import (
+    Flag,
+    Fraction,
+    FreeSettings,
+    LooseFlag,
+    Number,
+    Numbers,
+    Precision,
+    WholeNumber,
+)
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.grid import DEEPCORE_SHAPE, MAIN_SHAPE, NUM_UPPER_DEEPCORE_DOMS
 from dnn_reco.errors import ModelError
@@ -22,7 +33,7 @@ from dnn_reco.nn.direction import DirectionSettings
 from dnn_reco.nn.fc_layers import FCLayers
 from dnn_reco.nn.interface import NetworkSpec, Prediction
 from dnn_reco.nn.label_head import LabelHead
-from dnn_reco.nn.model_kwargs import DEFAULT_SEED, DTYPES, check_choice, check_names
+from dnn_reco.nn.model_kwargs import DEFAULT_SEED, DTYPES
 from dnn_reco.nn.predictor import autocast_disabled
 from dnn_reco.nn.settings import parse_conv_settings, parse_fc_settings
 from dnn_reco.nn.sharded_batch import dropout
@@ -37,16 +48,9 @@ _UNCERTAINTY_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": _elu_plus_one,
     "softplus": functional.softplus,
 }
-_LAYER_BLOCKS = (
-    "conv_upper_deepcore_settings",
-    "conv_lower_deepcore_settings",
-    "conv_ic78_settings",
-    "fc_settings",
-    "fc_unc_settings",
-)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class CNNSettings:
     """The `model_kwargs` of :class:`GeneralIC86CNN`.
 
@@ -81,28 +85,38 @@ class CNNSettings:
         Accepted, without effect.
     """
 
-    conv_upper_deepcore_settings: Mapping[str, Any] = field(default_factory=dict)
-    conv_lower_deepcore_settings: Mapping[str, Any] = field(default_factory=dict)
-    conv_ic78_settings: Mapping[str, Any] = field(default_factory=dict)
-    fc_settings: Mapping[str, Any] = field(default_factory=dict)
-    fc_unc_settings: Mapping[str, Any] = field(default_factory=dict)
-    min_uncertainty_values: float | Sequence[float] = 1e-6
-    max_uncertainty_values: float | Sequence[float] | None = None
-    uncertainty_activation: str = "elu"
-    add_prediction_to_unc_input: bool = False
-    detach_uncertainty_input: bool = False
-    enforce_direction_norm: bool = True
-    legacy_direction_norm: bool = False
-    dir_z_independent: bool = False
-    limit_dir_vec: float | None = None
-    keep_prob_dom: float = 1.0
-    keep_prob_conv: float = 1.0
-    keep_prob_flat: float = 1.0
-    keep_prob_fc: float = 1.0
-    random_seed: int | None = DEFAULT_SEED
-    is_training: bool = True
-    dtype: str = "float32"
-    verbose: bool = True
+    conv_upper_deepcore_settings: FreeSettings
+    conv_lower_deepcore_settings: FreeSettings
+    conv_ic78_settings: FreeSettings
+    fc_settings: FreeSettings
+    fc_unc_settings: FreeSettings
+    min_uncertainty_values: Numbers = (1e-6,)
+    max_uncertainty_values: Numbers | None = None
+    uncertainty_activation: Literal["abs", "elu", "softplus"] = "elu"
+    add_prediction_to_unc_input: LooseFlag = False
+    detach_uncertainty_input: LooseFlag = False
+    enforce_direction_norm: LooseFlag = True
+    legacy_direction_norm: LooseFlag = False
+    dir_z_independent: LooseFlag = False
+    limit_dir_vec: Number | None = None
+    keep_prob_dom: Fraction = 1.0
+    keep_prob_conv: Fraction = 1.0
+    keep_prob_flat: Fraction = 1.0
+    keep_prob_fc: Fraction = 1.0
+    random_seed: WholeNumber | None = DEFAULT_SEED
+    is_training: Flag = True
+    dtype: Precision = "float32"
+    verbose: Any = True
+
+    def __post_init__(self) -> None:
+        limit = self.limit_dir_vec
+        if not (self.dir_z_independent and self.enforce_direction_norm):
+            return
+        if limit is None or not abs(limit - 1) < 0.1:
+            raise ValueError(
+                "'dir_z_independent' keeps the z component as it is, so 'limit_dir_vec' must "
+                f"limit it to about 1 (0.9 … 1.1); it is {limit!r}"
+            )
 
     @classmethod
     def from_kwargs(cls, model_kwargs: Mapping[str, Any]) -> "CNNSettings":
@@ -113,34 +127,7 @@ class CNNSettings:
         ModelError
             If a setting is unknown, missing, or has a wrong value.
         """
-        known = [setting.name for setting in fields(cls)]
-        check_names("model_kwargs", model_kwargs, known)
-        for name in _LAYER_BLOCKS:
-            if not isinstance(model_kwargs.get(name), Mapping):
-                raise ModelError(f"model_kwargs: '{name}' with the settings of layers is missing.")
-        settings = cls(**model_kwargs)
-        settings._check_values()
-        return settings
-
-    def _check_values(self) -> None:
-        for name in ("keep_prob_dom", "keep_prob_conv", "keep_prob_flat", "keep_prob_fc"):
-            probability = getattr(self, name)
-            if not isinstance(probability, int | float) or not 0 < probability <= 1:
-                raise ModelError(
-                    f"model_kwargs.{name}: {probability!r} is not a probability above 0, up to 1."
-                )
-        for name, allowed in (
-            ("dtype", DTYPES),
-            ("uncertainty_activation", _UNCERTAINTY_ACTIVATIONS),
-        ):
-            check_choice(f"model_kwargs.{name}", getattr(self, name), allowed)
-        if self.dir_z_independent and self.enforce_direction_norm:
-            limit = self.limit_dir_vec
-            if limit is None or not abs(limit - 1) < 0.1:
-                raise ModelError(
-                    f"model_kwargs.dir_z_independent keeps the z component as it is, so "
-                    f"limit_dir_vec must limit it to about 1 (0.9 … 1.1); it is {limit!r}."
-                )
+        return typed_settings(cls, model_kwargs, "model_kwargs", ModelError)
 
 
 class GeneralIC86CNN(nn.Module):
@@ -207,14 +194,14 @@ class GeneralIC86CNN(nn.Module):
     def _register_limit(
         self,
         name: str,
-        values: float | Sequence[float] | None,
+        values: Sequence[float] | None,
         dtype: torch.dtype,
         spec: NetworkSpec,
     ) -> None:
         limit = None if values is None else torch.tensor(values, dtype=dtype)
-        if limit is not None and limit.numel() not in (1, len(spec.label_names)):
+        if limit is not None and len(limit) not in (1, len(spec.label_names)):
             raise ModelError(
-                f"model_kwargs.{name}_values has {limit.numel()} values: give one number, or one "
+                f"model_kwargs.{name}_values has {len(limit)} values: give one number, or one "
                 f"for each of the {len(spec.label_names)} labels."
             )
         self.register_buffer(f"_{name}", limit, persistent=False)

@@ -1,4 +1,4 @@
-"""The command: compare with the reference simulation, after a new fit if wanted."""
+"""The command: compare with the reference simulation, optionally after a new fit."""
 
 import json
 from dataclasses import asdict

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dnn_reco.simulation.calibration.pairs import Pairs
+from dnn_reco.simulation.calibration.pairs import ShowerDomPairs
 from dnn_reco.simulation.ice import NEIGHBOURHOOD, Columns, Ice, mean_coefficients
 from dnn_reco.simulation.propagation import (
     DELAY_POWER,
@@ -54,7 +54,7 @@ def start_ice() -> Ice:
     return Ice(BOTTOM, THICKNESS, 1 / scattering_length, 1 / absorption_length)
 
 
-def fit(pairs: Pairs, max_iterations: int = 200) -> tuple[Ice, LightConstants]:
+def fit(pairs: ShowerDomPairs, max_iterations: int = 200) -> tuple[Ice, LightConstants]:
     """Layers and constants that make the observed photo-electrons and their delays most likely.
 
     Photo-electrons follow a negative binomial distribution, delays the one of
@@ -99,7 +99,7 @@ def fit(pairs: Pairs, max_iterations: int = 200) -> tuple[Ice, LightConstants]:
 class _Data:
     """The pairs as tensors, and the likelihood as a function of the steps from the start values."""
 
-    def __init__(self, pairs: Pairs):
+    def __init__(self, pairs: ShowerDomPairs):
         self.ice = start_ice()
         tensors = {name: torch.from_numpy(values) for name, values in vars(pairs).items()}
         self.pairs: Any = SimpleNamespace(**tensors)

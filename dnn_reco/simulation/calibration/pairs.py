@@ -1,4 +1,4 @@
-"""What the fit needs to know of the light of showers in DOMs, summed up over pulses."""
+"""Input of the fit: the light of showers in DOMs, summed over pulses."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dnn_reco.detector.constants import SPEED_OF_LIGHT
 from dnn_reco.detector.geometry import NUM_DOMS, dom_positions
 from dnn_reco.simulation.calibration.reference import (
     CHARGE_PER_PHOTOELECTRON,
@@ -19,7 +20,7 @@ from dnn_reco.simulation.calibration.reference import (
 )
 from dnn_reco.simulation.detector import HIGH_EFFICIENCY, high_efficiency_doms
 from dnn_reco.simulation.energy_losses import shower_depth
-from dnn_reco.simulation.propagation import DELAY_POWER, LIGHT_SPEED
+from dnn_reco.simulation.propagation import DELAY_POWER
 
 MIN_DISTANCE, MAX_DISTANCE = 8.0, 300.0
 _MIN_DELAY = 5.0  # ns; below, the resolution of the pulses matters
@@ -41,7 +42,7 @@ class Showers:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class ShowerDomPairs:
     """m pairs of a shower and a DOM, those without light included.
 
     Attributes
@@ -74,8 +75,8 @@ class Pairs:
     log_delay: NDArray[np.float64]
     root_delay: NDArray[np.float64]
 
-    def __getitem__(self, index: NDArray[np.bool_]) -> "Pairs":
-        return Pairs(*(values[index] for values in vars(self).values()))
+    def __getitem__(self, index: NDArray[np.bool_]) -> "ShowerDomPairs":
+        return ShowerDomPairs(*(values[index] for values in vars(self).values()))
 
 
 def shower_rows(truth: pd.DataFrame) -> NDArray[np.int64]:
@@ -93,11 +94,13 @@ def showers(truth: pd.DataFrame) -> Showers:
     energy = columns(truth, "EnergyVisible")[:, 0]
     depth = shower_depth(energy, False, 0.5)
     return Showers(
-        position + depth[:, None] * direction, time + depth / LIGHT_SPEED, direction, energy
+        position + depth[:, None] * direction, time + depth / SPEED_OF_LIGHT, direction, energy
     )
 
 
-def shower_pairs(truth: pd.DataFrame, pulses: ReferencePulses, working: NDArray[np.bool_]) -> Pairs:
+def shower_pairs(
+    truth: pd.DataFrame, pulses: ReferencePulses, working: NDArray[np.bool_]
+) -> ShowerDomPairs:
     """Pairs of all showers and the working DOMs around them.
 
     Parameters
@@ -124,7 +127,7 @@ def shower_pairs(truth: pd.DataFrame, pulses: ReferencePulses, working: NDArray[
     charge, log_delay, root_delay = (values[near] / CHARGE_PER_PHOTOELECTRON for values in sums)
     late = 1 + _AFTERPULSES[0]
     end, power = WINDOW[1], 1 / DELAY_POWER
-    return Pairs(
+    return ShowerDomPairs(
         distance=distance,
         cos_emission=(offset * sources.direction[source]).sum(axis=1) / distance,
         cos_arrival=offset[:, 2] / distance,
@@ -141,7 +144,7 @@ def shower_pairs(truth: pd.DataFrame, pulses: ReferencePulses, working: NDArray[
 
 
 def _near(sources: Showers, working: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Numbers source * `NUM_DOMS` + dom of the pairs to look at; far ones are thinned out."""
+    """Numbers source * `NUM_DOMS` + dom of the pairs to use; far ones are thinned out."""
     parts = []
     rng = np.random.default_rng(_SEED_OF_SUBSET)
     for source, position in enumerate(sources.position):

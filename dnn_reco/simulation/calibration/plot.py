@@ -6,12 +6,12 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dnn_reco.simulation.calibration.tables import Entry
+from dnn_reco.simulation.calibration.tables import TableEntry
 
 _SHOWER_CHARGE = "showers: charge per DOM and TeV, "
 
 
-def plot(entries: list[Entry], path: Path) -> None:
+def plot(entries: list[TableEntry], path: Path) -> None:
     """Draw six panels to a PNG file.
 
     Parameters
@@ -37,9 +37,13 @@ def plot(entries: list[Entry], path: Path) -> None:
 
 
 def _draw(
-    panel: Axes, entries: list[Entry], title: str, label: Callable[[Entry], str], scale: str
+    panel: Axes,
+    entries: list[TableEntry],
+    title: str,
+    label: Callable[[TableEntry], str],
+    scale: str,
 ) -> None:
-    """One colour for each label; entries with an empty label are left out."""
+    """One colour for each label; entries with an empty label are skipped."""
     panel.set_title(title, fontsize="medium")
     panel.set_yscale(scale)
     labels = [label(entry) for entry in entries]
@@ -50,26 +54,26 @@ def _draw(
         panel.plot(rows, [entry.model for entry in chosen], color=f"C{number}", label=name)
 
 
-def _charge_by_angle(entry: Entry) -> str:
+def _charge_by_angle(entry: TableEntry) -> str:
     return f"cos θ in {entry.column}" if entry.table == _SHOWER_CHARGE + "all" else ""
 
 
-def _charge_by_depth(entry: Entry) -> str:
+def _charge_by_depth(entry: TableEntry) -> str:
     table = entry.table.removeprefix(_SHOWER_CHARGE)
     forward = table != entry.table and entry.column == "[1/3,1]" and table != "all"
     return table if forward else ""
 
 
-def _depth(entry: Entry) -> str:
+def _depth(entry: TableEntry) -> str:
     return "1-10 TeV" if entry.table == "showers: charge per TeV" else ""
 
 
-def _tracks(entry: Entry) -> str:
+def _tracks(entry: TableEntry) -> str:
     return entry.column if entry.table == "tracks: charge per DOM" else ""
 
 
-def _times(kind: str) -> Callable[[Entry], str]:
-    def label(entry: Entry) -> str:
+def _times(kind: str) -> Callable[[TableEntry], str]:
+    def label(entry: TableEntry) -> str:
         in_table = entry.table == f"{kind}: residual time, charge weighted"
         return entry.column.removeprefix("all ") if in_table and "all" in entry.column else ""
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dnn_reco.detector.constants import CHERENKOV_COSINE, GROUP_INDEX, SPEED_OF_LIGHT
 from dnn_reco.detector.geometry import NUM_DOMS, dom_index, dom_positions
-from dnn_reco.simulation.propagation import CHERENKOV_COSINE, GROUP_INDEX, LIGHT_SPEED
 
 CHARGE_PER_PHOTOELECTRON = 0.91
 NOISE_CHARGE = 0.00041
@@ -87,7 +87,7 @@ def distance_from_point(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Distances [n] in m from places [n, 3] to DOMs, and how long [n] in ns light needs."""
     distance = np.linalg.norm(dom_positions()[dom] - place, axis=1)
-    return distance, distance * GROUP_INDEX / LIGHT_SPEED
+    return distance, distance * GROUP_INDEX / SPEED_OF_LIGHT
 
 
 def distance_from_line(
@@ -106,4 +106,4 @@ def distance_from_line(
     distance = np.linalg.norm(offset - along[:, None] * direction, axis=1)
     sine = np.sqrt(1 - CHERENKOV_COSINE**2)
     emission = along - distance * CHERENKOV_COSINE / sine
-    return distance, along, (emission + distance * GROUP_INDEX / sine) / LIGHT_SPEED
+    return distance, along, (emission + distance * GROUP_INDEX / sine) / SPEED_OF_LIGHT

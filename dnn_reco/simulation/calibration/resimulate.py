@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dnn_reco.detector.constants import SPEED_OF_LIGHT
 from dnn_reco.simulation.calibration.reference import (
     WINDOW,
     columns,
@@ -19,8 +20,7 @@ from dnn_reco.simulation.energy_losses import Flights, combine, muon_sources, sh
 from dnn_reco.simulation.interactions import hadronic_light_fraction
 from dnn_reco.simulation.light import sample_photoelectrons
 from dnn_reco.simulation.muons import IONISATION, RADIATION, propagate
-from dnn_reco.simulation.photomultiplier import PhotomultiplierSettings, photomultiplier_hits
-from dnn_reco.simulation.propagation import LIGHT_SPEED
+from dnn_reco.simulation.photomultiplier import PhotomultiplierSettings, anode_pulses
 from dnn_reco.simulation.sources import LightSources
 
 _MARGIN = 300.0  # m of track outside the detector whose light is seen inside
@@ -70,7 +70,7 @@ def tracks_again(truth: pd.DataFrame, rng: np.random.Generator) -> Light:
     begin = entry - _MARGIN * direction
     ahead = ((begin - position) * direction).sum(axis=1)
     flights = Flights(
-        len(truth), np.arange(len(truth)), begin, time + ahead / LIGHT_SPEED, direction
+        len(truth), np.arange(len(truth)), begin, time + ahead / SPEED_OF_LIGHT, direction
     )
     ratio = IONISATION / RADIATION
     energy = columns(truth, "E_entry")[:, 0]
@@ -84,7 +84,7 @@ def tracks_again(truth: pd.DataFrame, rng: np.random.Generator) -> Light:
 
 def _hits(sources: LightSources, rng: np.random.Generator) -> Light:
     photoelectrons = sample_photoelectrons(sources, icecube86(0.0).efficiency, rng)
-    hits = photomultiplier_hits(photoelectrons, PhotomultiplierSettings(), rng)
+    hits = anode_pulses(photoelectrons, PhotomultiplierSettings(), rng)
     return Light(hits.event, hits.dom, hits.time, hits.charge)
 
 

@@ -36,7 +36,7 @@ _STANDARD_STRINGS = 78
 
 
 @dataclass(frozen=True)
-class Entry:
+class TableEntry:
     """One number of a table: which, in the reference, in our simulation."""
 
     table: str
@@ -71,7 +71,7 @@ class Agreement:
     within: float
 
 
-def agreement(entries: list[Entry]) -> list[Agreement]:
+def agreement(entries: list[TableEntry]) -> list[Agreement]:
     """Agreement of each table."""
     result = []
     for table in dict.fromkeys(entry.table for entry in entries):
@@ -85,7 +85,7 @@ def agreement(entries: list[Entry]) -> list[Agreement]:
     return result
 
 
-def compare(folder: Path, num_showers: int, num_tracks: int, seed: int = 1) -> list[Entry]:
+def compare(folder: Path, num_showers: int, num_tracks: int, seed: int = 1) -> list[TableEntry]:
     """All tables, from the truth of the reference events simulated again.
 
     Parameters
@@ -135,7 +135,7 @@ def standard_doms() -> NDArray[np.bool_]:
     return main & ~high_efficiency_doms()
 
 
-def _depth(tables: dict[str, Any], showers: pd.DataFrame, light: Light) -> list[Entry]:
+def _depth(tables: dict[str, Any], showers: pd.DataFrame, light: Light) -> list[TableEntry]:
     """Median charge of an event per TeV against depth."""
     energy = columns(showers, "EnergyVisible")[:, 0]
     charge = np.bincount(light.event, light.charge, len(showers)) / energy * 1e3
@@ -147,11 +147,13 @@ def _depth(tables: dict[str, Any], showers: pd.DataFrame, light: Light) -> list[
         if chosen.sum() >= 5 and row["trigger_efficiency"] > 0.9:
             middle = (row["z_low"] + row["z_high"]) / 2
             median = float(np.median(charge[chosen]))
-            entries.append(Entry("showers: charge per TeV", "median", middle, row["Q50"], median))
+            entries.append(
+                TableEntry("showers: charge per TeV", "median", middle, row["Q50"], median)
+            )
     return entries
 
 
-def _hit_doms(tables: dict[str, Any], showers: pd.DataFrame, light: Light) -> list[Entry]:
+def _hit_doms(tables: dict[str, Any], showers: pd.DataFrame, light: Light) -> list[TableEntry]:
     """Median number of hit DOMs against energy, without noise."""
     log_energy = np.log10(columns(showers, "EnergyVisible")[:, 0])
     event, _ = np.divmod(np.unique(light.event * NUM_DOMS + light.dom), NUM_DOMS)
@@ -164,11 +166,13 @@ def _hit_doms(tables: dict[str, Any], showers: pd.DataFrame, light: Light) -> li
             reference = row["n_window"][1] - row["n_noise_same_window_mean"]
             middle = (row["log10E_low"] + row["log10E_high"]) / 2
             median = float(np.median(hit[chosen]))
-            entries.append(Entry("showers: hit DOMs", "median", middle, reference, median))
+            entries.append(TableEntry("showers: hit DOMs", "median", middle, reference, median))
     return entries
 
 
-def _shower_distance(tables: dict[str, Any], showers: pd.DataFrame, light: Light) -> list[Entry]:
+def _shower_distance(
+    tables: dict[str, Any], showers: pd.DataFrame, light: Light
+) -> list[TableEntry]:
     vertex, time = vertices(showers)
     direction = directions(showers)
     standard = standard_doms()
@@ -197,7 +201,7 @@ def _shower_distance(tables: dict[str, Any], showers: pd.DataFrame, light: Light
                 total = charge[hit & (hit_angle == number)].sum()
                 of = energy[pair[pairs & (pair_angle == number)]].sum()
                 entries.append(
-                    Entry(
+                    TableEntry(
                         f"showers: charge per DOM and TeV, {name}",
                         angle,
                         row["d_low"] + 10,
@@ -215,7 +219,7 @@ def _shower_distance(tables: dict[str, Any], showers: pd.DataFrame, light: Light
     return entries
 
 
-def _track_distance(tables: dict[str, Any], tracks: pd.DataFrame, light: Light) -> list[Entry]:
+def _track_distance(tables: dict[str, Any], tracks: pd.DataFrame, light: Light) -> list[TableEntry]:
     start, time = vertices(tracks)
     direction = directions(tracks)
     entry = columns(tracks, "VertexX", "VertexY", "VertexZ")
@@ -245,7 +249,9 @@ def _track_distance(tables: dict[str, Any], tracks: pd.DataFrame, light: Light) 
             total = charge[near & chosen[event]].sum()
             mean = float(total / max((pair_near & chosen[pair]).sum(), 1))
             name, value = f"{low}-{high} TeV", row["bins"][number]["q_per_DOM"]
-            entries.append(Entry("tracks: charge per DOM", name, row["d_low"] + 10, value, mean))
+            entries.append(
+                TableEntry("tracks: charge per DOM", name, row["d_low"] + 10, value, mean)
+            )
     first = _first_of_each(event, dom, residual)
     for row, near, _ in _bins(tables["muon"], distance, pair_distance):
         entries += _time_entries("tracks", "all", row, row, near, residual, charge, first)
@@ -255,7 +261,7 @@ def _track_distance(tables: dict[str, Any], tracks: pd.DataFrame, light: Light) 
 def _pairs(
     num_events: int, near: Callable[[int], NDArray[np.bool_]]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Event [m] and DOM index [m] of all pairs; `near` tells an event's mask [5160] of DOMs."""
+    """Event [m] and DOM index [m] of all pairs; `near` returns an event's mask [5160] of DOMs."""
     doms = [np.flatnonzero(near(event)) for event in range(num_events)]
     return np.repeat(np.arange(num_events), [len(dom) for dom in doms]), np.concatenate(doms)
 
@@ -300,7 +306,7 @@ def _time_entries(
     residual: NDArray[np.float64],
     charge: NDArray[np.float64],
     first: NDArray[np.bool_],
-) -> list[Entry]:
+) -> list[TableEntry]:
     """Quantiles of residuals: first hits, and all by their charge."""
     entries = []
     for name, chosen, weight in (
@@ -311,11 +317,11 @@ def _time_entries(
             continue
         ours = _weighted_quantiles(residual[chosen], weight[chosen])
         for q, there, here in zip(QUANTILES, reference[name], ours, strict=True):
-            # Near zero, a ratio tells nothing: a few ns are the resolution.
+            # Near zero a ratio is meaningless: a few ns are the resolution.
             if there > 10:
                 table = f"{kind}: residual time, {name.replace('_', ' ')}"
                 entries.append(
-                    Entry(table, f"{column} {q:.0%}", row["d_low"] + 10, there, float(here))
+                    TableEntry(table, f"{column} {q:.0%}", row["d_low"] + 10, there, float(here))
                 )
     return entries
 

@@ -1,4 +1,4 @@
-"""Labels that tell which filters and event selections an event passes."""
+"""Labels: which filters and event selections an event passes."""
 
 from collections.abc import Mapping, Sequence
 from os import PathLike

@@ -13,9 +13,8 @@ import numpy as np
 
 from dnn_reco.config import needed_setting
 from dnn_reco.data.hdf5 import read_columns
+from dnn_reco.detector.constants import SPEED_OF_LIGHT
 from dnn_reco.errors import DataError
-
-SPEED_OF_LIGHT = 0.299792458  # m / ns
 
 DIRECTION_NAMES = ("direction_x", "direction_y", "direction_z")
 POSITION_NAMES = ("rel_pos_x", "rel_pos_y", "rel_pos_z")
@@ -101,7 +100,7 @@ def stack_labels(
     labels
         The labels [n], masked where there is none for an event.
     names
-        Names of those wanted, in order.
+        Names of the labels to load, in order.
     place
         Where they come from, for messages.
 

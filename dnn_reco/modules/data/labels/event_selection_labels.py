@@ -26,7 +26,7 @@ _FLUX_COLUMNS = (
 _DEFAULT_LENGTHS = (25, 50, 100)
 _DEFAULT_DISTANCES = (-60, 0, 60, 300, math.inf)
 # Distance to the hull [m] -> how it is called, what is added to the name of the label table, and
-# the column there that tells whether an event starts within it.
+# the column there that holds whether an event starts within it.
 _START = {
     -60: ("m60", "_m60", "p_starting"),
     0: ("0", "", "p_starting"),
@@ -103,7 +103,7 @@ def starting_cascades(
     input_data
         The event file, with the tables ``MCPrimary``, that of the labels (columns ``Length``,
         ``p_starting``, ``p_starting_300m``), and those that end in ``_m60``, ``_p60``, ``_p150``
-        (column ``p_starting``) as far as the distances -60, 60, 150 are asked for.
+        (column ``p_starting``) as far as the distances -60, 60, 150 are requested.
     config
         Uses `data_handler_label_key` (default ``LabelsDeepLearning``),
         `data_handler_time_offset_name`, `labels_starting_cascades_lengths` (default 25, 50, 100)

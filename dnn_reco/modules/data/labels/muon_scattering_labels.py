@@ -1,4 +1,4 @@
-"""Labels of muons that lose much energy at one place, or whatever can be told by cuts on labels."""
+"""Labels of muons that lose much energy at one place, or any class defined by cuts on labels."""
 
 from collections.abc import Mapping, Sequence
 from os import PathLike

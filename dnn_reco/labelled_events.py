@@ -1,0 +1,120 @@
+"""Events of files in memory, with labels: as a config defines them, or as they are in the files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dnn_reco.config import Config
+from dnn_reco.data.event_table import EventTable, NamedColumns
+from dnn_reco.data.file_events import HitsSettings
+from dnn_reco.data.from_config import hits_settings, record_settings
+from dnn_reco.data.hdf5 import (
+    detect_input_tables,
+    detect_num_bins,
+    input_tables,
+    list_tables,
+    read_columns,
+)
+from dnn_reco.data.records import ColumnNames, ShardEvents, event_table, load_records
+from dnn_reco.event_sources import read_events, reader_of
+
+LABEL_TABLE = "LabelsDeepLearning"
+
+
+@dataclass(frozen=True)
+class FileContent:
+    """What to read of event files; None: what the first file has.
+
+    Attributes
+    ----------
+    inputs
+        Common beginning of the names of the input tables.
+    num_bins
+        Number of features F of a DOM.
+    labels
+        Name of the table of labels.
+    misc
+        NamedColumns of other tables with one row an event, by table.
+    """
+
+    inputs: str | None = None
+    num_bins: int | None = None
+    labels: str | None = None
+    misc: Mapping[str, Sequence[str]] | None = None
+
+
+def read_as_configured(paths: Sequence[Path], config: Config) -> Iterator[EventTable]:
+    """The events of each file that a training with a config uses.
+
+    Raises
+    ------
+    ConfigError
+        If a key that is needed is missing.
+    DataError
+        If a file cannot be used.
+    """
+    config.require("data_handler_num_bins")
+    settings = hits_settings(config)
+    names: ColumnNames | None = None
+    for path in paths:
+        events = read_events(path, settings)
+        shard = ShardEvents(event_table(events), events.hits, np.array(settings.init_values))
+        view = config.plugin_view()
+        records = load_records(path, shard, record_settings(config), view, names)
+        names, rows = records.names, records.rows
+        yield EventTable(
+            events.hits.select(rows["row"]),
+            NamedColumns(names.labels, np.ascontiguousarray(rows["labels"])),
+            NamedColumns(names.misc, np.ascontiguousarray(rows["misc"])),
+            np.ascontiguousarray(rows["time_offset"]),
+            np.ascontiguousarray(rows["id"]),
+        )
+
+
+def read_as_written(paths: Sequence[Path], content: FileContent) -> Iterator[EventTable]:
+    """All events of each file that have a time offset, with the labels of the file.
+
+    Labels and misc data are NaN where the file has none for an event.
+
+    Raises
+    ------
+    DataError
+        If a table or column is missing, or it is not clear which to read.
+    """
+    first, table = paths[0], content.labels
+    reader_of(first)  # raises if the format is unknown
+    prefix = content.inputs
+    tables = detect_input_tables(first) if prefix is None else input_tables(prefix)
+    num_bins = content.num_bins or detect_num_bins(first, tables)
+    settings = HitsSettings(tables, num_bins, (0.0,) * num_bins, "float32")
+    if table is None and LABEL_TABLE in list_tables(first):
+        table = LABEL_TABLE
+    label_names: Sequence[str] | None = None  # of the first file; the others must have the same
+    for path in paths:
+        events = read_events(path, settings)
+        wanted = {} if table is None else {table: label_names}
+        labels = _read_columns(path, wanted, tables.time_offset, len(events.ids))
+        label_names = labels.names
+        misc = _read_columns(path, content.misc or {}, tables.time_offset, len(events.ids), True)
+        yield EventTable(events.hits, labels, misc, events.time_offset, events.ids)[events.exists]
+
+
+def _read_columns(
+    path: Path,
+    columns: Mapping[str, Sequence[str] | None],
+    event_table: str,
+    num_events: int,
+    with_table: bool = False,
+) -> NamedColumns:
+    """Columns of per-event tables; their names start with that of the table if `with_table`."""
+    names: list[str] = []
+    parts = [np.empty((num_events, 0))]
+    for table, wanted in columns.items():
+        values, found = read_columns(path, table, wanted, event_table)
+        names += [f"{table}_{name}" if with_table else name for name in found]
+        parts.append(values.filled(np.nan))
+    return NamedColumns(tuple(names), np.concatenate(parts, axis=1))

@@ -1,0 +1,61 @@
+"""Options of a command that say how to run, not what: device, threads, where the store is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from dnn_reco.workers import available_cpus
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run a command, besides what the config says; each field is an option.
+
+    Attributes
+    ----------
+    iterations
+        Iterations in all; None: `num_training_iterations` of the config.
+    device
+        Where to compute: `auto`, `cpu`, `cuda`, `cuda:1`, …
+    deterministic
+        Whether GPUs add in a fixed order.
+    checkpoint_exit_code
+        Exit code after SIGTERM, once all is saved; None: 143.
+    cache_dir
+        Folder of the event store; None: that of the config.
+    num_threads
+        CPU threads and processes to use at most; 0: all that there are.
+    log_level
+        Least level of messages that are printed.
+    """
+
+    iterations: int | None = None
+    device: str = "auto"
+    deterministic: bool = False
+    checkpoint_exit_code: int | None = None
+    cache_dir: str | None = None
+    num_threads: int = 0
+    log_level: str = "INFO"
+
+    @property
+    def threads(self) -> int:
+        """Number of CPU threads to use."""
+        return self.num_threads or available_cpus()
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """Config keys that these options set."""
+        return {} if self.iterations is None else {"num_training_iterations": self.iterations}
+
+    def to_argv(self) -> list[str]:
+        """The options as words of a command line; defaults are left out."""
+        words: list[str] = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value == field.default:
+                continue
+            words.append(f"--{field.name.replace('_', '-')}")
+            if value is not True:
+                words.append(str(value))
+        return words

@@ -1,0 +1,101 @@
+"""Going on from a checkpoint: what of it fits the network and the optimizers of this training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from dnn_reco.checkpoint_file import Checkpoint
+from dnn_reco.errors import ModelError
+from dnn_reco.nn.interface import Network
+from dnn_reco.nn.weights import load_weights
+
+_ANOTHER_MODEL = (
+    "Give this config a unique_name (model_checkpoint_path) of its own, or set "
+    "model_restore_model: False to start anew"
+)
+
+
+def restore_network(
+    network: Network, checkpoint: Checkpoint, label_names: tuple[str, ...], transformation: str
+) -> None:
+    """Give a network the weights of a checkpoint, to go on training.
+
+    Parameters
+    ----------
+    network
+        The network.
+    checkpoint
+        The checkpoint.
+    label_names
+        Labels of the network, in order.
+    transformation
+        Digest of its transformation model.
+
+    Raises
+    ------
+    ModelError
+        If the checkpoint is of another network, other labels or another transformation model.
+    """
+    if checkpoint.progress.label_names != label_names:
+        old, new = set(checkpoint.progress.label_names), set(label_names)
+        raise ModelError(
+            f"the checkpoint '{checkpoint.path}' was trained with other labels: it lacks "
+            f"{sorted(new - old) or 'none'} and has {sorted(old - new) or 'none'} more"
+            f"{'' if old != new else ' (the order differs)'}. {_ANOTHER_MODEL}"
+        )
+    if checkpoint.progress.transformation != transformation:
+        raise ModelError(
+            f"the checkpoint '{checkpoint.path}' was trained with another transformation model "
+            "than the one at trafo_model_path, which was made anew since: bring the old file "
+            "back, or set model_restore_model: False to start anew"
+        )
+    try:
+        load_weights(network, checkpoint.section("network"))
+    except ModelError as error:
+        raise ModelError(
+            f"the checkpoint '{checkpoint.path}' is of another network: {error}. {_ANOTHER_MODEL}"
+        ) from error
+
+
+def optimizer_kind(optimizer: torch.optim.Optimizer) -> str:
+    """Its class and the settings on which depends what it keeps in mind, such as "SGD momentum"."""
+    settings = optimizer.param_groups[0]
+    switches = [name for name in ("amsgrad", "centered", "momentum") if settings.get(name)]
+    return " ".join([type(optimizer).__name__, *switches])
+
+
+def optimizer_tensors(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """State of an optimizer by parameter name and kind, such as ``fc.0.weight/exp_avg``."""
+    return {
+        f"{name}/{kind}": torch.as_tensor(value)
+        for name, parameter in parameters.items()
+        for kind, value in optimizer.state.get(parameter, {}).items()
+        if value is not None
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer,
+    parameters: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+) -> None:
+    """Give an optimizer back the state that :func:`optimizer_tensors` took."""
+    state = optimizer.state_dict()
+    by_parameter: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        name, kind = key.rsplit("/", 1)
+        by_parameter.setdefault(name, {})[kind] = tensor
+    numbers = {name: number for number, name in enumerate(parameters)}
+    state["state"] |= {
+        numbers[name]: kinds for name, kinds in by_parameter.items() if name in numbers
+    }
+    optimizer.load_state_dict(state)
+    for name, parameter in parameters.items():
+        kept = optimizer.state.get(parameter, {})
+        for kind, tensor in by_parameter.get(name, {}).items():  # PyTorch may have changed the type
+            kept[kind] = kept[kind].to(tensor.dtype)

@@ -1,0 +1,194 @@
+"""What a training will need, by trying each of its stages for some seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from dnn_reco.checkpoint_file import Checkpoint
+from dnn_reco.config import Config
+from dnn_reco.data.event_dataset import EventDataset
+from dnn_reco.data.from_config import event_store
+from dnn_reco.data.store_preview import StoredAmount, StorePreview, preview_store
+from dnn_reco.errors import TrainingError
+from dnn_reco.files import find_files
+from dnn_reco.nn.memory import memory_in_use, peak_memory
+from dnn_reco.run_options import RunOptions
+from dnn_reco.training.from_config import make_trainer
+from dnn_reco.training.resource_estimate import (
+    Item,
+    Span,
+    memory_while_building,
+    training_items,
+)
+from dnn_reco.training.settings import TrainerSettings
+from dnn_reco.training.stage import reason_for_nothing
+from dnn_reco.training.timing import StepTimings, measure_step_time
+
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class DataEstimate:
+    """The data of a training.
+
+    Attributes
+    ----------
+    training, validation
+        What the event store has of both, and what it lacks.
+    memory
+        Bytes in use while the rest of the store is built.
+    """
+
+    training: StorePreview
+    validation: StorePreview
+    memory: float
+
+    @property
+    def built(self) -> StoredAmount:
+        """What the event store has."""
+        return self.training.built + self.validation.built
+
+    @property
+    def to_build(self) -> StoredAmount:
+        """What it lacks."""
+        return self.training.to_build + self.validation.to_build
+
+
+@dataclass(frozen=True)
+class StageEstimate:
+    """A stage, or what is left of it: its iterations, settings, timings and what it does."""
+
+    span: Span
+    settings: TrainerSettings
+    timings: StepTimings
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True)
+class TrainingEstimate:
+    """What a training will need.
+
+    Attributes
+    ----------
+    data
+        Its data.
+    stages
+        What is still to be done.
+    num_weights
+        Trainable weights of the network.
+    device, threads
+        What it was measured on.
+    memory, gpu_memory
+        Bytes in use at most.
+    """
+
+    data: DataEstimate
+    stages: tuple[StageEstimate, ...]
+    num_weights: int
+    device: torch.device
+    threads: int
+    memory: float
+    gpu_memory: float
+
+    @property
+    def seconds(self) -> float:
+        """Seconds until the end of the training."""
+        training = sum(item.seconds for stage in self.stages for item in stage.items)
+        return self.data.to_build.seconds + training
+
+
+def estimate_training(
+    stages: Sequence[tuple[Span, Config]],
+    options: RunOptions,
+    checkpoint: Checkpoint | None,
+    folder: Path,
+    seconds: float,
+    report_progress: Callable[[float], None],
+) -> TrainingEstimate | str:
+    """Measure the stages that are left.
+
+    Parameters
+    ----------
+    stages
+        The stages that are left, with their iterations.
+    options
+        Device, threads and event store.
+    checkpoint
+        Where the first of them goes on from; None: it begins anew.
+    folder
+        For checkpoints and logs of the trials.
+    seconds
+        How long to train each stage.
+    report_progress
+        Called with the share of the time of a stage that has passed.
+
+    Returns
+    -------
+    TrainingEstimate or str
+        What it needs; a sentence instead if early stopping has ended the training already.
+    """
+    open_data = _SampledData()
+    measured: list[StageEstimate] = []
+    for span, config in stages:
+        trial_folder = folder / str(span.stage)
+        trainer = make_trainer(config, options, open_data=open_data, trial_folder=trial_folder)
+        if checkpoint is not None and not measured:
+            trainer.restore(checkpoint)
+        nothing_to_do = reason_for_nothing(trainer)
+        if nothing_to_do is not None:
+            return nothing_to_do
+        trainer.skip_to(span.first)
+        try:
+            timings = measure_step_time(trainer, trial_folder, seconds, report_progress)
+        except TrainingError as error:
+            raise TrainingError(
+                "the training diverges in the iterations that were tried, so there is nothing to "
+                "estimate: train without --estimate, which stops there and gives the reason"
+            ) from error
+        stored = open_data.estimates[-1].validation.whole.events
+        set_events = min(config.training.validation_events, stored)
+        items = tuple(training_items(span, trainer.settings, timings, set_events))
+        measured.append(StageEstimate(span, trainer.settings, timings, items))
+    device = trainer.forward.device
+    memory = peak_memory(device)
+    data = open_data.estimates[0]  # later ones have the sample of the first
+    return TrainingEstimate(
+        data=data,
+        stages=tuple(measured),
+        num_weights=trainer.forward.num_weights,
+        device=device,
+        threads=torch.get_num_threads(),
+        memory=max(data.memory, 1e6 * memory["process"]),
+        gpu_memory=1e6 * memory.get("gpu", 0.0),
+    )
+
+
+class _SampledData:
+    """Opens what the event store has of the data, and a few files more if it lacks some.
+
+    Attributes
+    ----------
+    estimates
+        What was found each time.
+    """
+
+    def __init__(self) -> None:
+        self.estimates: list[DataEstimate] = []
+
+    def __call__(self, config: Config, options: RunOptions) -> tuple[EventDataset, EventDataset]:
+        store = event_store(config, options.cache_dir)
+        jobs = min(config.general.num_jobs, options.threads)
+        before = memory_in_use(_CPU).get("process", 0.0)
+        training, validation = (
+            preview_store(store, find_files(getattr(config.data_files, key), key), jobs)
+            for key in ("training_data_file", "validation_data_file")
+        )
+        peak = peak_memory(_CPU)["process"]
+        workers = max(training.workers, validation.workers)
+        building = memory_while_building(1e6 * peak, 1e6 * (peak - before), workers)
+        self.estimates.append(DataEstimate(training, validation, building))
+        return training.events, validation.events

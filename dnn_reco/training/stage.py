@@ -1,0 +1,131 @@
+"""One stage of a training: from the checkpoint that it goes on from to the records it leaves."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from dnn_reco.checkpoint_file import Checkpoint, Progress, latest_iterations, load_latest
+from dnn_reco.config import Config
+from dnn_reco.files import temporary_beside
+from dnn_reco.nn.device import device_name
+from dnn_reco.provenance import record_text, retire, write_config_record, write_training_steps
+from dnn_reco.run_options import RunOptions
+from dnn_reco.training.distributed import DistributedContext
+from dnn_reco.training.early_stopping import early_stopping_reason
+from dnn_reco.training.from_config import make_trainer
+from dnn_reco.training.trainer import Trainer
+
+_log = logging.getLogger(__name__)
+
+
+def is_done(config: Config) -> bool:
+    """Whether the iterations until the end of a stage are done."""
+    done = latest_iterations(Path(config.model.model_checkpoint_path))
+    return 0 < config.training.num_training_iterations <= done
+
+
+def open_stage(
+    config: Config,
+    options: RunOptions,
+    restore: bool,
+    distributed: DistributedContext = DistributedContext(),  # noqa: B008 - frozen
+) -> Trainer:
+    """The trainer of a stage, with the state that it goes on from.
+
+    Parameters
+    ----------
+    config
+        What to train.
+    options
+        Device, threads and event store.
+    restore
+        Whether to go on from the latest checkpoint; if not, an old model is moved away.
+    distributed
+        The processes that train together.
+    """
+    trainer = make_trainer(config, options, distributed)
+    checkpoint = _find_checkpoint(config, restore, distributed)
+    if checkpoint is not None:
+        trainer.restore(checkpoint)
+    return trainer
+
+
+def _find_checkpoint(
+    config: Config, restore: bool, distributed: DistributedContext
+) -> Checkpoint | None:
+    folder = Path(config.model.model_checkpoint_path)
+    if restore:
+        return load_latest(folder)
+    if not distributed.is_main_process:
+        return None
+    moved = retire(folder, Path(config.general.log_path)) if config.model.model_save_model else None
+    if moved is not None:
+        _log.info("model_restore_model is False: the old model was moved to '%s'.", moved)
+    return None
+
+
+def run_stage(trainer: Trainer, config: Config) -> bool:
+    """Train a stage, with records beside the checkpoints; returns whether anything was left to do.
+
+    `trainer.stopped_by` is the signal that ended it early, if any.
+    """
+    nothing_to_do = reason_for_nothing(trainer)
+    if nothing_to_do is not None:
+        _log.info("%s", nothing_to_do)
+        return False
+    checkpoints = trainer.settings.checkpoints
+    if checkpoints is not None:
+        with temporary_beside(checkpoints / "probe"):
+            pass  # a folder that cannot be written to must show now, not at the first checkpoint
+    _log_start(trainer)
+    trainer.run(_record_writer(config, len(trainer.progress.training_steps)))
+    return True
+
+
+def reason_for_nothing(trainer: Trainer) -> str | None:
+    """Why there is nothing left to train; None if there is."""
+    done, wanted = trainer.progress.iterations, trainer.settings.num_iterations
+    if done >= wanted:
+        return all_is_done(done, wanted)
+    best = trainer.progress.best
+    if trainer.is_out_of_patience and best is not None:
+        return f"Nothing to do: {early_stopping_reason(best)}"
+    return None
+
+
+def all_is_done(done: int, wanted: int) -> str:
+    """The message on a training that has all its iterations."""
+    return f"Nothing to do: {done} iterations are done, num_training_iterations is {wanted}."
+
+
+def _log_start(trainer: Trainer) -> None:
+    world_size = trainer.distributed.world_size
+    _log.info(
+        "Network: %s trainable weights, on %s%s.",
+        f"{trainer.forward.num_weights:,}",
+        device_name(trainer.forward.device),
+        "" if world_size == 1 else f", in {world_size} processes",
+    )
+    if trainer.restored_from is not None:
+        _log.info(
+            "Going on from '%s' (training step %d).",
+            trainer.restored_from,
+            len(trainer.progress.training_steps),
+        )
+
+
+def _record_writer(config: Config, training_step: int) -> Callable[[Progress], None]:
+    """A function that brings the records of the run up to date after a checkpoint."""
+    folder = Path(config.model.model_checkpoint_path).parent
+    started = time.strftime("%Y-%m-%d %H:%M:%S")
+    title = f"Configuration of training step {training_step} (begun {started}), with defaults."
+    text = record_text(title, config.to_yaml())
+
+    def write(progress: Progress) -> None:
+        write_config_record(folder, training_step, text)
+        write_training_steps(folder, progress.training_steps)
+
+    return write

@@ -1,0 +1,91 @@
+"""TensorBoard curves, histograms and figures of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnn_reco.training.metrics import BatchMetrics, trained_labels
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+
+class TensorBoard:
+    """Scalars, histograms and figures in folders of ``<log_path>``.
+
+    ``train`` and ``val`` are for the batches of the print-out, ``validation_set`` for that set.
+
+    Parameters
+    ----------
+    log_path
+        Folder of the logs.
+    first_iteration
+        What an earlier, interrupted run wrote from here on is dropped from the curves.
+    """
+
+    def __init__(self, log_path: Path, first_iteration: int) -> None:
+        from torch.utils.tensorboard.writer import SummaryWriter  # slow, and only needed here
+
+        self._writers: dict[str, SummaryWriter] = {
+            name: SummaryWriter(str(log_path / name), purge_step=first_iteration)
+            for name in ("train", "val", "validation_set")
+        }
+
+    def write(
+        self,
+        iteration: int,
+        label_names: Sequence[str],
+        trained: np.ndarray,
+        scores: Mapping[str, BatchMetrics],
+    ) -> None:
+        """Write the batches of a print-out: losses, and scores and histograms of trained labels.
+
+        Parameters
+        ----------
+        scores
+            By "train" and "val".
+        """
+        for name, batch in scores.items():
+            writer = self._writers[name]
+            for optimizer, (loss, total) in batch.losses.items():
+                writer.add_scalar(f"loss/{optimizer}", loss, iteration)
+                writer.add_scalar(f"loss_with_penalties/{optimizer}", total, iteration)
+            for label, i in trained_labels(label_names, trained):
+                self._write_label(writer, iteration, label, batch, i)
+
+    def add_scalar(self, folder: str, tag: str, value: float, iteration: int) -> None:
+        """Write one scalar to the logs in a folder, such as "train" or "val"."""
+        self._writers[folder].add_scalar(tag, value, iteration)
+
+    def add_picture(self, folder: str, tag: str, pixels: NDArray[np.uint8], iteration: int) -> None:
+        """Write a picture [height, width, 3] to the logs in a folder."""
+        self._writers[folder].add_image(tag, pixels, iteration, dataformats="HWC")
+
+    def flush(self) -> None:
+        """Bring everything to the disk, for who is watching."""
+        for writer in self._writers.values():
+            writer.flush()
+
+    def _write_label(
+        self, writer: SummaryWriter, iteration: int, name: str, scores: BatchMetrics, i: int
+    ) -> None:
+        for tag in ("rmse", "pull", "bias", "label_loss"):
+            writer.add_scalar(f"{tag}/{name}", float(getattr(scores, tag)[i]), iteration)
+        for tag, rows in (
+            ("predicted", scores.predicted),
+            ("true", scores.true),
+            ("uncertainty", scores.uncertainty),
+        ):
+            finite = rows[np.isfinite(rows[:, i]), i]
+            if finite.size:
+                writer.add_histogram(f"{name}/{tag}", finite, iteration)
+
+    def close(self) -> None:
+        """Write out and close the files."""
+        for writer in self._writers.values():
+            writer.close()

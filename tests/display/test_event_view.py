@@ -1,0 +1,66 @@
+"""The event display: which markers are drawn where, how large, and in which colour."""
+
+import numpy as np
+import pytest
+from event_files import random_events
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+
+from dnn_reco.data.hits import Hits
+from dnn_reco.detector.geometry import dom_positions
+from dnn_reco.display.event_view import plot_event
+from dnn_reco.errors import DataError
+
+# Two DOMs of string 1, the second one brighter, and one of string 86; charge, time
+DOMS = np.array([0, 30, 85 * 60 + 5], dtype=np.uint16)
+FEATURES = np.array([[1.0, 300.0, 5.0], [100.0, 100.0, 5.0], [4.0, 200.0, 5.0]])
+HITS = Hits(np.array([0, 0, 3, 3]), DOMS, FEATURES)
+
+
+def markers(figure: Figure, panel: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places, areas and colours of the hits in a panel: the drawing with the highest z-order."""
+    collections = figure.axes[panel].collections
+    drawn = max((c for c in collections if isinstance(c, PathCollection)), key=lambda c: c.zorder)
+    return np.asarray(drawn.get_offsets()), drawn.get_sizes(), drawn.get_facecolors()
+
+
+def test_doms_from_the_side() -> None:
+    figure = plot_event(HITS, 1)
+    places, areas, colors = markers(figure, 1)
+    order = [1, 2, 0]  # the brightest is drawn first
+    np.testing.assert_allclose(places, dom_positions()[DOMS[order]][:, [0, 2]])
+    assert areas[0] == pytest.approx(5 * areas[1]) == pytest.approx(10 * areas[2])
+    assert len(np.unique(colors, axis=0)) == 3
+    early, late = colors[0], colors[2]
+    assert early[0] > early[2]  # red
+    assert late[2] > late[0]  # blue
+    assert figure.axes[1].get_xlabel() == "x [m]"
+    assert figure.axes[1].get_ylabel() == "z [m]"
+    assert figure.axes[2].get_ylabel() == "time of the first pulse [ns]"
+
+
+def test_strings_from_the_top() -> None:
+    """A string has the charge of its DOMs and the colour of the brightest."""
+    figure = plot_event(HITS, 1)
+    places, areas, colors = markers(figure, 0)
+    np.testing.assert_allclose(places, dom_positions()[[30, 85 * 60 + 5], :2])
+    assert areas[0] / areas[1] == pytest.approx((101 / 4) ** 0.5)
+    np.testing.assert_array_equal(colors, markers(figure, 1)[2][:2])
+    assert figure.get_suptitle() == "3 hit DOMs, 105.0 PE"
+
+
+def test_event_without_hits_shows_the_detector() -> None:
+    figure = plot_event(HITS, 2)
+    assert figure.get_suptitle() == "0 hit DOMs, 0.0 PE"
+    assert len(figure._repr_png_()) > 1000  # type: ignore[attr-defined]
+
+
+def test_mistakes() -> None:
+    with pytest.raises(DataError, match=r"no event 3: there are 3, counted from 0"):
+        plot_event(HITS, 3)
+    with pytest.raises(DataError, match="charge_feature is 3, but there are 3 features"):
+        plot_event(HITS, 1, charge_feature=3)
+    hits = random_events(1, 1, num_bins=5).hits
+    with pytest.raises(DataError, match=r"of 5 features is the time .* as time_feature"):
+        plot_event(hits)
+    plot_event(hits, time_feature=4)
