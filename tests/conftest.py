@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+# Tests run side by side, one worker for each CPU: a worker, and the programs that it starts, use
+# one thread. PyTorch reads the variable when it is imported: by the imports below.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 from small_run import ON_CPU, SmallRun, make_small_run
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
-
-# Tests run side by side, one worker for each CPU: a worker, and the programs that it starts, use
-# one thread. PyTorch reads the variable when it is imported, which is later than this.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ["OMP_NUM_THREADS"] = "1"
 
 # A shell ignores Ctrl-C for what it starts in the background; tests of Ctrl-C, and the programs
 # that they start, need it.

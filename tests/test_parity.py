@@ -3,25 +3,41 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import network
 import numpy as np
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[1] / "parity" / "network.py"
 
 
-def validate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *map(str, arguments)],
+Validate = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def validate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Validate:
+    """Exit code and output of the script, in this process."""
+
+    def run(*arguments: str | Path) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+        with pytest.raises(SystemExit) as leaving:
+            network.main()
+        if isinstance(leaving.value.code, str):
+            return 1, leaving.value.code
+        return int(leaving.value.code or 0), capsys.readouterr().out
+
+    return run
+
+
+def test_all_golden_files_agree(golden_network: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, SCRIPT, golden_network, "--legacy", "dirnorm", "--legacy", "mixed"],
         capture_output=True,
         text=True,
         check=False,
     )
-
-
-def test_all_golden_files_agree(golden_network: Path) -> None:
-    result = validate(golden_network, "--legacy", "dirnorm", "--legacy", "mixed")
     assert result.returncode == 0, result.stdout + result.stderr
     titles = [line[:36].rstrip() for line in result.stdout.splitlines()]
     assert titles == [
@@ -56,28 +72,31 @@ def change(path: Path, key: str, factor: float) -> None:
     np.savez(path, **arrays)
 
 
-def test_existing_files_are_compared_and_deviations_are_named(copy: Path) -> None:
-    result = validate(copy)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert len(result.stdout.splitlines()) == 2
+def test_existing_files_are_compared_and_deviations_are_named(
+    copy: Path, validate: Validate
+) -> None:
+    code, output = validate(copy)
+    assert code == 0, output
+    assert len(output.splitlines()) == 2
     change(copy / "model_base_strong_weights.npz", "ic78/6/biases", 1.01)
     change(copy / "losses_base_strong.npz", "grad_unc/mse", 1.001)
-    result = validate(copy)
-    assert result.returncode == 1
-    assert "! act/ic78/6 " in result.stdout
-    assert "! act/ic78/5 " not in result.stdout
-    assert "! gradient_unc of mse " in result.stdout
+    code, output = validate(copy)
+    assert code == 1
+    assert "! act/ic78/6 " in output
+    assert "! act/ic78/5 " not in output
+    assert "! gradient_unc of mse " in output
 
 
-def test_network_with_an_error_of_the_reference_needs_legacy(golden_network: Path) -> None:
-    result = validate(golden_network, "--legacy", "dirnorm")
-    assert result.returncode == 1
-    assert "! act/ic78/0 " in result.stdout.split("network mixed", 1)[1]
+def test_network_with_an_error_of_the_reference_needs_legacy(
+    golden_network: Path, validate: Validate
+) -> None:
+    code, output = validate(golden_network, "--legacy", "dirnorm")
+    assert code == 1
+    assert "! act/ic78/0 " in output.split("network mixed", 1)[1]
 
 
-def test_folder_without_golden_files(tmp_path: Path) -> None:
-    result = validate(tmp_path)
-    assert result.returncode == 1
-    assert result.stderr.startswith("Error: ")
-    assert "--trafo" in result.stderr
-    assert "Traceback" not in result.stderr
+def test_folder_without_golden_files(tmp_path: Path, validate: Validate) -> None:
+    code, output = validate(tmp_path)
+    assert code == 1
+    assert output.startswith("Error: ")
+    assert "--trafo" in output

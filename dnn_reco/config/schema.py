@@ -350,14 +350,14 @@ class BiasedSelectionGroup(SettingsGroup):
 
 
 class TrainingGroup(SettingsGroup):
-    """Length of the training, validation, early stopping, checkpoints, and precision."""
+    """Length of the training, validation, early stopping, and precision."""
 
     title = "Training"
     num_training_iterations: PositiveWholeNumber = _needed(
         "Total number of training iterations (batches).", "1000000"
     )
     training_stages: Stages = _key(
-        (), "Parts of the training: the iterations of each, and the keys that differ in it."
+        (), "Parts of the training: the iterations of each, and the keys that change in it."
     )
     validation_frequency: PositiveWholeNumber = _key(100, "Iterations between validations.")
     save_frequency: PositiveWholeNumber = _key(500, "Iterations between checkpoints.")

@@ -55,6 +55,8 @@ def typed_settings(kind: type[T], values: Any, key: str, error: type[DnnRecoErro
             describe(details, values, lambda at: f"allowed: {allowed(fields[str(at[0])])}", 1)[1]
             for details in problem.errors()
         ]
+        if any(details["type"] == "missing" for details in problem.errors()):
+            problems.append(f"settings are {', '.join(fields)}")
         raise error("\n".join(f"{key}: {text}" for text in dict.fromkeys(problems))) from problem
 
 

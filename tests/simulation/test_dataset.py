@@ -14,6 +14,7 @@ from dnn_reco.data.hdf5 import InputTables, read_events
 from dnn_reco.data.pulses import Pulses
 from dnn_reco.detector.geometry import dom_index, dom_positions
 from dnn_reco.errors import ConfigError, DataError, DnnRecoError
+from dnn_reco.simulation import dataset
 from dnn_reco.simulation.dataset import PlannedFile, plan_files, write_file
 from dnn_reco.simulation.settings import SimulationSettings, claim_folder, load_settings
 
@@ -130,7 +131,8 @@ class TestFiles:
         assert np.median(first - labels["VertexTime"]) < 500
 
     @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
-    def test_presets(self, preset: Path, tmp_path: Path) -> None:
+    def test_presets(self, preset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(dataset, "_BLOCK", 20)
         settings = load_settings(preset, {})
         write_file(settings, PlannedFile(tmp_path / "events.hdf5", 0, 3))
         labels = tables(tmp_path / "events.hdf5")["LabelsDeepLearning"]

@@ -353,7 +353,12 @@ class TestFormulas:
         )
 
 
-def test_agrees_with_the_photon_tracking_simulation(shared_data: Path) -> None:
+@pytest.mark.parametrize(
+    ("num_showers", "num_tracks"), [(1500, 400), pytest.param(3000, 800, marks=pytest.mark.long)]
+)
+def test_agrees_with_the_photon_tracking_simulation(
+    shared_data: Path, num_showers: int, num_tracks: int
+) -> None:
     for package in ("pandas", "pyarrow"):
         pytest.importorskip(package)
     from dnn_reco.simulation.calibration.tables import agreement, compare
@@ -361,7 +366,7 @@ def test_agrees_with_the_photon_tracking_simulation(shared_data: Path) -> None:
     folder = shared_data / "ppc"
     if not folder.is_dir():
         pytest.skip(f"no photon-tracking simulation in '{folder}'")
-    rows = agreement(compare(folder, num_showers=3000, num_tracks=800))
+    rows = agreement(compare(folder, num_showers, num_tracks))
     assert len(rows) == 11
     for row in rows:
         assert row.median_deviation < 0.3, row

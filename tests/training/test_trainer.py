@@ -110,8 +110,9 @@ def test_a_run_stopped_by_a_signal_goes_on_as_if_never_stopped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     run = run_of(prepared, tmp_path)
+    options = replace(ON_CPU, checkpoint_exit_code=checkpoint_exit_code)
     with signal_while_training(GeneralIC86CNN, 40, number), caplog.at_level("INFO", "dnn_reco"):
-        assert run_train(run.config(), "cpu", 1, None, checkpoint_exit_code) == exit_code
+        assert run_train(run.config(), options) == exit_code
     assert "The same command goes on from there." in caplog.text
     output = capsys.readouterr().out
     checkpoint = load_latest(run.checkpoints)

@@ -6,19 +6,18 @@ from typing import TypeAlias
 import pytest
 import torch
 from loss_inputs import all_losses
-from ruamel.yaml import YAML
 from safetensors.torch import load_file
 from small_run import ON_CPU, SmallRun, make_small_run
 
 from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
-from dnn_reco.config import load_config
 from dnn_reco.errors import ConfigError
 from dnn_reco.nn.from_config import make_network, network_spec
 from dnn_reco.transform import load_transformation
 
 State: TypeAlias = dict[str, torch.Tensor]
+LOSSES = "dnn_reco.modules.loss"
 DIRECTION = [f"PrimaryDirection{axis}" for axis in "XYZ"]
 PARTICLE = {
     **{f"pos_{axis}": f"Vertex{axis.upper()}" for axis in "xyz"},
@@ -43,20 +42,15 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
 
 
 def train(run: SmallRun, folder: Path, loss: dict[str, object], **changes: object) -> State:
-    """State of a network after training it with a loss, in the older or the newer spelling."""
-    yaml = YAML(typ="safe", pure=True)
-    settings = yaml.load(run.config_file)
+    """State of a network after training it with a loss."""
     optimizer = {"optimizer": "Adam", "optimizer_settings": {"learning_rate": 0.01}, **loss}
-    settings |= {
+    settings = {
         "model_optimizer_dict": {"a": optimizer},
         "model_checkpoint_path": str(folder / "checkpoints" / "model"),
         "log_path": str(folder / "logs"),
         **changes,
     }
-    folder.mkdir(exist_ok=True)
-    file = folder / "small.yaml"
-    yaml.dump(settings, file)
-    run_train(load_config([file]), ON_CPU)
+    run_train(run.config(**settings), ON_CPU)
     checkpoint = load_latest(folder / "checkpoints" / "model")
     assert checkpoint is not None
     return load_file(checkpoint.path / "state.safetensors")
@@ -66,8 +60,7 @@ def train(run: SmallRun, folder: Path, loss: dict[str, object], **changes: objec
 def test_three_steps(
     name: str, prepared: SmallRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file, _, function = name.partition(".")
-    state = train(prepared, tmp_path, {"loss_file": file, "loss_name": function})
+    state = train(prepared, tmp_path, {"loss_class": f"{LOSSES}.{name}"})
     assert "nan" not in capsys.readouterr().out
     config = prepared.config()
     spec = network_spec(config, load_transformation(Path(config.trafo.trafo_model_path)))
@@ -77,11 +70,8 @@ def test_three_steps(
 
 
 def test_losses_of_several_files_are_summed(prepared: SmallRun, tmp_path: Path) -> None:
-    losses = {
-        "loss_file": ["default_loss", "track_loss"],
-        "loss_name": ["mse_and_cross_entropy", "track_pos_mse"],
-    }
-    state = train(prepared, tmp_path, losses)
+    names = ("default_loss.mse_and_cross_entropy", "track_loss.track_pos_mse")
+    state = train(prepared, tmp_path, {"loss_class": [f"{LOSSES}.{name}" for name in names]})
     assert all(torch.isfinite(tensor.double()).all() for tensor in state.values())
 
 
