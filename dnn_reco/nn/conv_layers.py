@@ -27,7 +27,7 @@ class ConvLayer(nn.Module):
     ----------
     settings
         Settings of the layer.
-    given
+    layer_input
         Shape of its input, and how it is initialised.
     keep_prob
         Probability that dropout keeps a value, in training.
@@ -45,34 +45,34 @@ class ConvLayer(nn.Module):
 
     output_shape: tuple[int, ...]
 
-    def __init__(self, settings: ConvSettings, given: LayerInput, keep_prob: float) -> None:
+    def __init__(self, settings: ConvSettings, layer_input: LayerInput, keep_prob: float) -> None:
         super().__init__()
         self.settings = settings
         self.drop_prob = 1 - keep_prob if settings.use_dropout else 0.0
-        self.convolution = make_convolution(settings, given)
+        self.convolution = make_convolution(settings, layer_input)
         self.output_shape = self.convolution.output_shape
         shape = (*self.output_shape, settings.num_channels)
-        self.bn = BatchNorm(shape, given.dtype) if settings.use_batch_norm else None
-        self.act = make_activation(settings.activation, lambda std: given.weights(shape, std))
+        self.bn = BatchNorm(shape, layer_input.dtype) if settings.use_batch_norm else None
+        self.act = make_activation(settings.activation, lambda std: layer_input.weights(shape, std))
         self.residual_scale: nn.Parameter | None = None
         if settings.use_residual:
-            self._check_residual(given)
+            self._check_residual(layer_input)
             self.residual_scale = residual_scales(
-                settings.num_channels, given.generator, given.dtype
+                settings.num_channels, layer_input.generator, layer_input.dtype
             )
         self.pooling: Pooling | None = None
         if settings.pooling is not None:
-            self.pooling = Pooling(settings.pooling, self.output_shape, given.dtype)
+            self.pooling = Pooling(settings.pooling, self.output_shape, layer_input.dtype)
             self.output_shape = self.pooling.output_shape
-            check_not_empty(self.output_shape, given)
+            check_not_empty(self.output_shape, layer_input)
 
-    def _check_residual(self, given: LayerInput) -> None:
-        steps = zip(given.shape, self.settings.strides, strict=True)
+    def _check_residual(self, layer_input: LayerInput) -> None:
+        steps = zip(layer_input.shape, self.settings.strides, strict=True)
         if self.output_shape != tuple(math.ceil(length / stride) for length, stride in steps):
             raise ModelError(
-                f"{given.where}: padding_list is 'VALID', so that the output of shape "
+                f"{layer_input.where}: padding_list is 'VALID', so that the output of shape "
                 f"{list(self.output_shape)} is smaller than the input of shape "
-                f"{list(given.shape)}, and use_residual_list cannot be true there."
+                f"{list(layer_input.shape)}, and use_residual_list cannot be true there."
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -124,8 +124,8 @@ class ConvLayers(nn.Sequential):
         shape = tuple(shape)
         for number, layer_settings in enumerate(settings, start=1):
             where = f"{name}, layer {number} of {len(settings)}"
-            given = LayerInput(where, in_channels, shape, generator, dtype)
-            layer = ConvLayer(layer_settings, given, keep_prob)
+            layer_input = LayerInput(where, in_channels, shape, generator, dtype)
+            layer = ConvLayer(layer_settings, layer_input, keep_prob)
             layers.append(layer)
             in_channels, shape = layer_settings.num_channels, layer.output_shape
         super().__init__(*layers)

@@ -65,7 +65,7 @@ class Convolution(nn.Module):
     ----------
     settings
         Settings of the layer.
-    given
+    layer_input
         Shape of its input, and how it is initialised.
     kernel
         Lengths of the kernel along the spatial axes.
@@ -76,12 +76,16 @@ class Convolution(nn.Module):
         If the output would be empty.
     """
 
-    def __init__(self, settings: ConvSettings, given: LayerInput, kernel: Sequence[int]) -> None:
+    def __init__(
+        self, settings: ConvSettings, layer_input: LayerInput, kernel: Sequence[int]
+    ) -> None:
         super().__init__()
         self.settings = settings
-        axes = list(zip(given.shape, kernel, settings.strides, settings.dilation, strict=True))
+        axes = list(
+            zip(layer_input.shape, kernel, settings.strides, settings.dilation, strict=True)
+        )
         self.output_shape = tuple(output_length(*axis, settings.padding) for axis in axes)
-        check_not_empty(self.output_shape, given)
+        check_not_empty(self.output_shape, layer_input)
         widths = [pad_widths(*axis, settings.padding) for axis in axes]
         symmetric = all(before == after for before, after in widths)
         self._padding = [before if symmetric else 0 for before, _ in widths]
@@ -96,24 +100,24 @@ class Convolution(nn.Module):
         )
 
 
-def check_not_empty(shape: Sequence[int], given: LayerInput) -> None:
+def check_not_empty(shape: Sequence[int], layer_input: LayerInput) -> None:
     """Raise ModelError if the output of a layer is empty."""
     if min(shape) < 1:
         raise ModelError(
-            f"{given.where}: its output is empty, since its input has the shape "
-            f"{list(given.shape)}: use padding 'SAME' or a smaller kernel or window."
+            f"{layer_input.where}: its output is empty, since its input has the shape "
+            f"{list(layer_input.shape)}: use padding 'SAME' or a smaller kernel or window."
         )
 
 
 class PlainConvolution(Convolution):
     """A convolution with a kernel [x, y(, z)]."""
 
-    def __init__(self, settings: ConvSettings, given: LayerInput) -> None:
+    def __init__(self, settings: ConvSettings, layer_input: LayerInput) -> None:
         kernel = settings.filter_size
-        super().__init__(settings, given, kernel)
-        self._scale = _HALF / math.sqrt(math.prod(kernel) * given.channels)
-        self.weight = given.weights((*kernel, given.channels, settings.num_channels))
-        self.bias = given.weights((settings.num_channels,))
+        super().__init__(settings, layer_input, kernel)
+        self._scale = _HALF / math.sqrt(math.prod(kernel) * layer_input.channels)
+        self.weight = layer_input.weights((*kernel, layer_input.channels, settings.num_channels))
+        self.bias = layer_input.weights((settings.num_channels,))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to [B, x, y(, z), channels in]."""
@@ -133,14 +137,16 @@ class HexagonalConvolution(Convolution):
 
     _no_string: Tensor | None
 
-    def __init__(self, settings: ConvSettings, given: LayerInput) -> None:
+    def __init__(self, settings: ConvSettings, layer_input: LayerInput) -> None:
         size, orientation, length = settings.filter_size
         self._width = kernel_width(size, orientation)
-        super().__init__(settings, given, (self._width, self._width, length))
+        super().__init__(settings, layer_input, (self._width, self._width, length))
         # The reference counts the cells plus (not times) the length along z, and ignores tips;
         # kept, since imported weights have this scale.
-        self._scale = _HALF / math.sqrt((len(flat_cells(size, 0)) + length) * given.channels)
-        mask = _cells_without_string(self.output_shape[:2], given) if settings.zero_out else None
+        self._scale = _HALF / math.sqrt((len(flat_cells(size, 0)) + length) * layer_input.channels)
+        mask = (
+            _cells_without_string(self.output_shape[:2], layer_input) if settings.zero_out else None
+        )
         self.register_buffer("_no_string", mask, persistent=False)
 
     @abstractmethod
@@ -163,13 +169,15 @@ class FixedHexagon(HexagonalConvolution):
 
     _cells: Tensor
 
-    def __init__(self, settings: ConvSettings, given: LayerInput) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: ConvSettings, layer_input: LayerInput) -> None:
+        super().__init__(settings, layer_input)
         size, orientation, length = settings.filter_size
         cells = flat_cells(size, orientation)
         self.register_buffer("_cells", cells, persistent=False)
-        self.weight = given.weights((len(cells), length, given.channels, settings.num_channels))
-        self.bias = given.weights((settings.num_channels,))
+        self.weight = layer_input.weights(
+            (len(cells), length, layer_input.channels, settings.num_channels)
+        )
+        self.bias = layer_input.weights((settings.num_channels,))
 
     def _kernel(self) -> Tensor:
         return square_kernel(self.weight, self._cells, self._width)
@@ -184,15 +192,15 @@ class RotatedHexagon(HexagonalConvolution):
 
     _shares: Tensor
 
-    def __init__(self, settings: ConvSettings, given: LayerInput) -> None:
-        super().__init__(settings, given)
+    def __init__(self, settings: ConvSettings, layer_input: LayerInput) -> None:
+        super().__init__(settings, layer_input)
         size, orientation, length = settings.filter_size
         count = settings.num_rotations
         shares = rotations(size, orientation, count, settings.legacy_rotation)
-        self.register_buffer("_shares", shares.to(given.dtype), persistent=False)
-        self.spatial = given.weights((shares.shape[-1], length))
-        self.in_out = given.weights((count, given.channels, settings.num_filters))
-        self.bias = given.weights((settings.num_channels,))
+        self.register_buffer("_shares", shares.to(layer_input.dtype), persistent=False)
+        self.spatial = layer_input.weights((shares.shape[-1], length))
+        self.in_out = layer_input.weights((count, layer_input.channels, settings.num_filters))
+        self.bias = layer_input.weights((settings.num_channels,))
 
     def _kernel(self) -> Tensor:
         return rotated_kernel(self._shares, self.spatial, self.in_out)
@@ -201,14 +209,14 @@ class RotatedHexagon(HexagonalConvolution):
 class LocalConvolution(Convolution):
     """A locally connected layer: a separate kernel [inputs, channels out] for each position."""
 
-    def __init__(self, settings: ConvSettings, given: LayerInput) -> None:
+    def __init__(self, settings: ConvSettings, layer_input: LayerInput) -> None:
         kernel = settings.filter_size
-        super().__init__(settings, given, kernel)
-        num_inputs = math.prod(kernel) * given.channels
+        super().__init__(settings, layer_input, kernel)
+        num_inputs = math.prod(kernel) * layer_input.channels
         channels = settings.num_channels
         self._scale = _HALF / math.sqrt(num_inputs)
-        self.weight = given.weights((math.prod(self.output_shape), num_inputs, channels))
-        self.bias = given.weights((*self.output_shape, channels))
+        self.weight = layer_input.weights((math.prod(self.output_shape), num_inputs, channels))
+        self.bias = layer_input.weights((*self.output_shape, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to [B, x, y(, z), channels in]."""
@@ -228,16 +236,16 @@ class LocalConvolution(Convolution):
         return (y.view(-1, *self.bias.shape) + self.bias * _HALF).movedim(-1, 1)
 
 
-def make_convolution(settings: ConvSettings, given: LayerInput) -> Convolution:
+def make_convolution(settings: ConvSettings, layer_input: LayerInput) -> Convolution:
     """The convolution that the settings describe."""
     if settings.method == "locally_connected":
-        return LocalConvolution(settings, given)
+        return LocalConvolution(settings, layer_input)
     if settings.method == "convolution":
-        return PlainConvolution(settings, given)
-    return (FixedHexagon if settings.num_rotations == 1 else RotatedHexagon)(settings, given)
+        return PlainConvolution(settings, layer_input)
+    return (FixedHexagon if settings.num_rotations == 1 else RotatedHexagon)(settings, layer_input)
 
 
-def _cells_without_string(shape: Sequence[int], given: LayerInput) -> Tensor:
+def _cells_without_string(shape: Sequence[int], layer_input: LayerInput) -> Tensor:
     """Mask [a, b, 1] of the cells without a string.
 
     On the full grid they are known. On a smaller square grid of odd size they form a hexagon.
@@ -249,8 +257,9 @@ def _cells_without_string(shape: Sequence[int], given: LayerInput) -> Tensor:
         cells = kernel_cells((shape[0] + 1) // 2, 0)
     else:
         raise ModelError(
-            f"{given.where}: hex_zero_out_list needs a grid of {list(MAIN_SHAPE[:2])} strings, or "
-            f"an odd square, but the output of this layer has {list(shape)}: switch it off there."
+            f"{layer_input.where}: hex_zero_out_list needs a grid of {list(MAIN_SHAPE[:2])} "
+            f"strings, or an odd square, but the output of this layer has {list(shape)}: switch "
+            "it off there."
         )
     for cell in cells:
         has_string[cell] = True

@@ -83,7 +83,7 @@ def test_slurm_job_that_cannot_be_requeued_prints_what_to_do(tmp_path: Path, stu
     script = write_script("slurm", tmp_path)
     process = start(script, stubs, {"SAVED_CODE": "85", "END_CODE": "85"})
     assert process.wait(timeout=60) == 85
-    assert "submit it anew" in wait_for("could not be queued", script, process)
+    assert "submit it again" in wait_for("could not be requeued", script, process)
 
 
 @pytest.mark.parametrize("seconds", [None, 3600])

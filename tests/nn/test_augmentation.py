@@ -13,7 +13,7 @@ from dnn_reco.nn.counter_rng import new_key, normal, uniform
 from dnn_reco.nn.sharded_batch import BatchShard, batch_shard
 from dnn_reco.nn.tokens import AUTO, FeatureRoles, HitInputs
 
-MEANING = FeatureRoles.of(9, AUTO, AUTO, AUTO)
+ROLES = FeatureRoles.of(9, AUTO, AUTO, AUTO)
 
 
 def some_hits(num_events: int = 200, hits_each: int = 50) -> HitBatch:
@@ -30,7 +30,7 @@ def some_hits(num_events: int = 200, hits_each: int = 50) -> HitBatch:
 
 def changed(hits: HitBatch, seed: int = 1, **settings: object) -> HitBatch:
     torch.manual_seed(seed)
-    return Augmentation.from_kwargs(settings, MEANING).apply(hits, MEANING)
+    return Augmentation.from_kwargs(settings, ROLES).apply(hits, ROLES)
 
 
 def assert_equal(first: HitBatch, second: HitBatch) -> None:
@@ -162,7 +162,7 @@ def test_rotation_angles() -> None:
 
 
 def test_a_rotation_by_60_degrees_maps_the_grid_of_strings_nearly_to_itself() -> None:
-    inputs = HitInputs(9, MEANING, 2, torch.float64)
+    inputs = HitInputs(9, ROLES, 2, torch.float64)
     strings = torch.arange(0, 78 * 60, 60)
     hits = HitBatch(78, torch.arange(78), strings, torch.ones(78, 9))
     angle = torch.full((78,), math.pi / 3, dtype=torch.float64)

@@ -47,7 +47,7 @@ def some_hits(num_events: int = 4) -> HitBatch:
     return HitBatch(num_events, *map(torch.from_numpy, (event, dom, features)))
 
 
-def opinion(zenith: float, azimuth: float, **others: float) -> Tensor:
+def predicted(zenith: float, azimuth: float, **others: float) -> Tensor:
     vector = [-math.sin(zenith) * math.cos(azimuth), -math.sin(zenith) * math.sin(azimuth)]
     values = {"energy": 100.0, "track": 0.5, "length": 7.0, **others}
     return torch.tensor(
@@ -79,7 +79,7 @@ def test_normal_labels_have_the_moments_of_the_mixture() -> None:
     """Compared with random numbers of the mixture."""
     energies, lengths = [(50.0, 0.2), (120.0, 0.5), (90.0, 0.1)], [(3.0, 1.0), (8.0, 0.5), (5.0, 3)]
     members = [
-        Constant(opinion(1.0, 2.0, energy=e, length=x), sigmas(100.0, s, t))
+        Constant(predicted(1.0, 2.0, energy=e, length=x), sigmas(100.0, s, t))
         for (e, s), (x, t) in zip(energies, lengths, strict=True)
     ]
     prediction = Ensemble(members, SPEC)(some_hits(1))
@@ -105,23 +105,23 @@ def draw_fisher(rng: np.random.Generator, middle: np.ndarray, kappa: float, n: i
 
 def test_directions_have_the_mean_vector_of_the_mixture() -> None:
     rng = np.random.default_rng(4)
-    opinions = [(0.6, 1.0, 4.0), (1.0, 1.4, 20.0), (0.8, 0.5, 9.0)]
-    members = [Constant(opinion(z, a), sigmas(k)) for z, a, k in opinions]
+    densities = [(0.6, 1.0, 4.0), (1.0, 1.4, 20.0), (0.8, 0.5, 9.0)]
+    members = [Constant(predicted(z, a), sigmas(k)) for z, a, k in densities]
     prediction = Ensemble(members, SPEC)(some_hits(1))
     drawn = np.concatenate(
-        [draw_fisher(rng, opinion(z, a)[0, VECTOR].numpy(), k, 400_000) for z, a, k in opinions]
+        [draw_fisher(rng, predicted(z, a)[0, VECTOR].numpy(), k, 400_000) for z, a, k in densities]
     ).mean(axis=0)
     length = np.linalg.norm(drawn)
     np.testing.assert_allclose(prediction.labels[0, VECTOR], drawn / length, atol=2e-3)
     kappa = 2 / float(prediction.uncertainty[0, VECTOR].square().sum())
     assert float(mpmath.coth(kappa) - 1 / mpmath.mpf(kappa)) == pytest.approx(length, abs=1e-3)
     zenith, azimuth = prediction.labels[0, ZENITH], prediction.labels[0, AZIMUTH]
-    vector = opinion(float(zenith), float(azimuth))[0, VECTOR]
+    vector = predicted(float(zenith), float(azimuth))[0, VECTOR]
     torch.testing.assert_close(vector, prediction.labels[0, VECTOR])
 
 
 def test_azimuth_is_averaged_across_zero() -> None:
-    members = [Constant(opinion(1.2, a), sigmas(1e4)) for a in (0.1, 2 * math.pi - 0.3)]
+    members = [Constant(predicted(1.2, a), sigmas(1e4)) for a in (0.1, 2 * math.pi - 0.3)]
     prediction = Ensemble(members, SPEC)(some_hits(1))
     assert prediction.labels[0, AZIMUTH] == pytest.approx(2 * math.pi - 0.1, abs=1e-6)
     assert prediction.uncertainty[0, AZIMUTH] == pytest.approx(math.hypot(0.2, 0.01), rel=1e-3)
@@ -129,13 +129,13 @@ def test_azimuth_is_averaged_across_zero() -> None:
 
 def test_without_a_vector_azimuth_is_averaged_across_zero_as_well() -> None:
     spec = made_up_spec(LABELS, LabelKeys(azimuth="azimuth"), [0.0] * 8, [1.0] * 8)
-    members = [Constant(opinion(1.2, a), sigmas(1e4)) for a in (0.1, 2 * math.pi - 0.3)]
+    members = [Constant(predicted(1.2, a), sigmas(1e4)) for a in (0.1, 2 * math.pi - 0.3)]
     prediction = Ensemble(members, spec)(some_hits(1))
     assert prediction.labels[0, AZIMUTH] == pytest.approx(2 * math.pi - 0.1)
 
 
 def test_probabilities_are_averaged() -> None:
-    members = [Constant(opinion(1.0, 1.0, track=p), sigmas(10.0)) for p in (0.2, 0.9)]
+    members = [Constant(predicted(1.0, 1.0, track=p), sigmas(10.0)) for p in (0.2, 0.9)]
     prediction = Ensemble(members, SPEC)(some_hits(1))
     assert prediction.labels[0, TRACK] == pytest.approx(0.55)
     assert torch.sigmoid(prediction.logits[0, TRACK]) == pytest.approx(0.55)
@@ -145,7 +145,7 @@ def test_probabilities_are_averaged() -> None:
 def test_opposite_directions_have_large_uncertainties() -> None:
     """The uncertainty is large, and all is finite."""
     members = [
-        Constant(opinion(z, a), sigmas(100.0)) for z, a in ((0.5, 1.0), (math.pi - 0.5, 4.14))
+        Constant(predicted(z, a), sigmas(100.0)) for z, a in ((0.5, 1.0), (math.pi - 0.5, 4.14))
     ]
     prediction = Ensemble(members, SPEC)(some_hits(1))
     assert prediction.uncertainty[0, VECTOR].min() > 5
@@ -163,7 +163,7 @@ def test_mean_cosine_and_its_inverse(kappa: float) -> None:
 
 def test_sharp_predictions_add_their_squared_distances() -> None:
     """For small angles 1/κ is the mean of 1/κ and of half the squared distance."""
-    vectors = torch.stack([opinion(1.0, a)[:, VECTOR] for a in (1.0, 1.002)])
+    vectors = torch.stack([predicted(1.0, a)[:, VECTOR] for a in (1.0, 1.002)])
     kappas = (4e4, 1e5)
     of_components = torch.stack([sigmas(k)[:, VECTOR] for k in kappas])
     _, kappa = mean_direction(vectors, of_components)
@@ -174,7 +174,7 @@ def test_sharp_predictions_add_their_squared_distances() -> None:
 
 def test_a_short_vector_has_little_weight() -> None:
     """A network without normalisation predicts a vector near 0 for an unknown direction."""
-    certain, unsure = opinion(1.0, 2.0)[:, VECTOR], 0.01 * opinion(2.5, 5.0)[:, VECTOR]
+    certain, unsure = predicted(1.0, 2.0)[:, VECTOR], 0.01 * predicted(2.5, 5.0)[:, VECTOR]
     sigma = torch.full((1, 3), 0.57, dtype=torch.float64)
     vectors = torch.stack([certain, unsure])
     found, concentration = mean_direction(vectors, torch.stack([sigmas(1000.0)[:, VECTOR], sigma]))

@@ -7,11 +7,11 @@ export PYTHONUNBUFFERED=1
 {{ line }}
 {% endfor %}
 
-# The training takes the place of this script, so that the signal of an eviction reaches it.
+# The training replaces this script, so that it receives the signal of an eviction.
 {% if job.resources.seconds is none %}
 exec {{ command }}
 {% else %}
-# "timeout" passes it on, and sends it when the time is up.
+# "timeout" forwards it, and sends it at the time limit.
 exec timeout --foreground --preserve-status --signal=TERM {{ job.resources.seconds }} \
     {{ command }}
 {% endif %}

@@ -19,7 +19,7 @@
 #SBATCH --{{ key }}={{ value | sbatch }}
 {% endfor %}
 
-# SIGTERM goes on to the training, which saves. It comes two minutes before the time is up.
+# SIGTERM is forwarded to the training, which saves. It is sent two minutes before the time limit.
 training=
 asked_to_stop=
 trap 'asked_to_stop=yes; [ -z "$training" ] || kill -TERM "$training"' TERM
@@ -42,10 +42,10 @@ while [ -n "$asked_to_stop" ]; do # it was the signal that ended the wait
 done
 
 case $code in
-{{ saved }} | 143) # saved, or nothing to save yet: go on in the queue
+{{ saved }} | 143) # saved, or nothing to save yet: requeue
     # "Incomplete": a job that was cancelled stays cancelled
     scontrol requeue Incomplete "$SLURM_JOB_ID" ||
-        echo "The job could not be queued again: submit it anew, and it goes on." >&2
+        echo "The job could not be requeued: submit it again to resume." >&2
     ;;
 esac
 exit "$code"

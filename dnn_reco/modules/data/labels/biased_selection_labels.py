@@ -97,16 +97,16 @@ def _filters(
     input_data: str | PathLike[str], events: str, filters: Sequence[str]
 ) -> dict[str, Values]:
     """Labels ``p_passed_<filter>`` [n] of the filters."""
-    key, place = "labels_biased_selection_filter_keys", f"table '{_FILTER_TABLE}' of '{input_data}'"
+    key, where = "labels_biased_selection_filter_keys", f"table '{_FILTER_TABLE}' of '{input_data}'"
     labels: dict[str, Values] = {}
     if not filters:
         return labels
     rows, row_of_event = read_joined(input_data, _FILTER_TABLE, events)
     for name in filters:
-        column = find_column(rows.dtype, name, place, key)
+        column = find_column(rows.dtype, name, where, key)
         if column is None:
             raise DataError(
-                f"{key} names '{name}', but {place} has no such column. Its columns: "
+                f"{key} names '{name}', but {where} has no such column. Its columns: "
                 f"{', '.join(rows.dtype.names or ())}"
             )
         passed = np.append(as_numbers(rows[column]), np.nan)[row_of_event]

@@ -67,17 +67,17 @@ def simple_label_loader(
     """
     table: str = needed_setting(config, "data_handler_label_key", _LOADER)
     events: str = needed_setting(config, "data_handler_time_offset_name", _LOADER)
-    place = f"table '{table}' of '{input_data}'"
+    where = f"table '{table}' of '{input_data}'"
     data, names = read_columns(input_data, table, None, events, "data_handler_label_key")
     labels: dict[str, Values] = {name: data[:, i] for i, name in enumerate(names)}
 
     added: tuple[str, ...] = ()
     if config.get("label_add_dir_vec"):
-        labels.update(zip(DIRECTION_NAMES, _direction(labels, config, place), strict=True))
+        labels.update(zip(DIRECTION_NAMES, _direction(labels, config, where), strict=True))
         added += DIRECTION_NAMES
     if config.get("label_position_at_rel_time") is not None:
         offset, _ = read_columns(input_data, events, ["value"], events)
-        position = _position_at_time(labels, config, offset[:, 0], place)
+        position = _position_at_time(labels, config, offset[:, 0], where)
         labels.update(zip(POSITION_NAMES, position, strict=True))
         added += POSITION_NAMES
 
@@ -87,11 +87,11 @@ def simple_label_loader(
         label_names = [name for name in chosen if name not in ignored] + list(added)
     if not label_names:
         return np.ma.masked_array(data[:, :0]), []
-    return stack_labels(labels, label_names, place)
+    return stack_labels(labels, label_names, where)
 
 
 def stack_labels(
-    labels: Mapping[str, Values], names: Sequence[str], place: str
+    labels: Mapping[str, Values], names: Sequence[str], where: str
 ) -> tuple[Values, list[str]]:
     """Stack labels to the result of a loader.
 
@@ -101,7 +101,7 @@ def stack_labels(
         The labels [n], masked for events without one.
     names
         Names of the labels to load, in order.
-    place
+    where
         Where they come from, for messages.
 
     Returns
@@ -116,23 +116,23 @@ def stack_labels(
     DataError
         If there is no label of a name.
     """
-    columns = [get_label(labels, name, place) for name in names]
+    columns = [get_label(labels, name, where) for name in names]
     return np.ma.array(np.ma.stack(columns, axis=1), dtype=np.float64), list(names)
 
 
-def get_label(labels: Mapping[str, Values], name: str, place: str) -> Values:
+def get_label(labels: Mapping[str, Values], name: str, where: str) -> Values:
     """One label [n]; DataError if it does not exist."""
     if name not in labels:
-        raise DataError(f"there is no label '{name}' in {place}; available: {', '.join(labels)}")
+        raise DataError(f"there is no label '{name}' in {where}; available: {', '.join(labels)}")
     return labels[name]
 
 
 def _direction(
-    labels: Mapping[str, Values], config: Mapping[str, Any], place: str
+    labels: Mapping[str, Values], config: Mapping[str, Any], where: str
 ) -> tuple[Values, Values, Values]:
     """Unit vector along the motion, which is away from the source."""
     zenith, azimuth = (
-        get_label(labels, needed_setting(config, key, _LOADER), place)
+        get_label(labels, needed_setting(config, key, _LOADER), where)
         for key in ("label_zenith_key", "label_azimuth_key")
     )
     sine = np.ma.sin(zenith)
@@ -140,15 +140,15 @@ def _direction(
 
 
 def _position_at_time(
-    labels: Mapping[str, Values], config: Mapping[str, Any], time_offset: Values, place: str
+    labels: Mapping[str, Values], config: Mapping[str, Any], time_offset: Values, where: str
 ) -> list[Values]:
     """Position x, y, z [n] in m on the track of an event at a time after the time offset."""
     direction = [
-        get_label(labels, needed_setting(config, f"label_dir_{axis}_key", _LOADER), place)
+        get_label(labels, needed_setting(config, f"label_dir_{axis}_key", _LOADER), where)
         for axis in "xyz"
     ]
     *vertex, vertex_time = (
-        get_label(labels, name, place) for name in (*_VERTEX_NAMES, "VertexTime")
+        get_label(labels, name, where) for name in (*_VERTEX_NAMES, "VertexTime")
     )
     time = time_offset + config["label_position_at_rel_time"]
     length = SPEED_OF_LIGHT * (time - vertex_time)

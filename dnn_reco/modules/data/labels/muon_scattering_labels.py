@@ -50,10 +50,10 @@ def muon_scattering(
     """
     columns, names = simple_label_loader(input_data, config)
     labels: dict[str, Values] = {name: columns[:, i] for i, name in enumerate(names)}
-    place = f"'{input_data}' (labels_muon_scattering_defs)"
+    where = f"'{input_data}' (labels_muon_scattering_defs)"
     for new_name, cuts in (config.get("labels_muon_scattering_defs") or {}).items():
         passed = np.ma.array(np.ones(len(columns), dtype=bool))
         for name, cut in cuts.items():
-            passed = passed & (get_label(labels, name, place) >= cut)
+            passed = passed & (get_label(labels, name, where) >= cut)
         labels[new_name] = passed
-    return stack_labels(labels, sorted(labels) if label_names is None else label_names, place)
+    return stack_labels(labels, sorted(labels) if label_names is None else label_names, where)

@@ -87,8 +87,8 @@ def general_misc_loader(
         rows, row_of_event = read_joined(input_data, table, events, "misc_load_dict")
         has_row = row_of_event >= 0
         for i in of_table:
-            place = f"table '{table}' of '{input_data}'"
-            column = find_column(rows.dtype, source[names[i]][1], place, "misc_load_dict")
+            where = f"table '{table}' of '{input_data}'"
+            column = find_column(rows.dtype, source[names[i]][1], where, "misc_load_dict")
             if column is not None:
                 values[has_row, i] = as_numbers(rows[column])[row_of_event[has_row]]
             elif names[i] in fill_values:
@@ -107,7 +107,7 @@ def _sources(load: Mapping[str, str | Sequence[str]]) -> dict[str, tuple[str, st
     }
 
 
-def find_column(dtype: np.dtype[np.void], pattern: str, place: str, key: str) -> str | None:
+def find_column(dtype: np.dtype[np.void], pattern: str, where: str, key: str) -> str | None:
     """The column that matches a name; None if there is none.
 
     For columns of pairs a part of the name is sufficient. The full name has precedence over the
@@ -119,7 +119,7 @@ def find_column(dtype: np.dtype[np.void], pattern: str, place: str, key: str) ->
         Type of the rows of a table.
     pattern
         Name, or part of the name.
-    place, key
+    where, key
         The table and the config key of the name, for messages.
 
     Raises
@@ -135,7 +135,7 @@ def find_column(dtype: np.dtype[np.void], pattern: str, place: str, key: str) ->
     found = up_to_year or pairs
     if len(found) > 1:
         raise DataError(
-            f"'{pattern}' of {key} matches several columns of {place}: {', '.join(found)}. Give a "
+            f"'{pattern}' of {key} matches several columns of {where}: {', '.join(found)}. Give a "
             "longer part of the name"
         )
     return found[0] if found else None
