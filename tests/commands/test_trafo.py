@@ -112,7 +112,7 @@ def test_wrong_table_name_lists_the_tables(
 def test_missing_column_lists_the_columns(workspace: Workspace) -> None:
     workspace.set("LabelsDeepLearning", "LengthOfTrack")
     message = workspace.error("trafo")
-    assert "misc_load_dict asks for column 'LengthOfTrack'" in message
+    assert "misc_load_dict contains the column 'LengthOfTrack'" in message
     assert "LengthInDetector" in message
 
 
