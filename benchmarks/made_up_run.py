@@ -19,7 +19,7 @@ def make_run(folder: Path, source: str | None, filters: int = 5, **changes: obje
     Parameters
     ----------
     folder
-        Where all outputs of the run go as well.
+        Folder of the config and of all outputs of the run.
     source
         Glob of HDF5 files with the tutorial's tables.
     filters

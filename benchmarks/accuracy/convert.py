@@ -1,11 +1,11 @@
-"""Simulated pulses as event files to train and test on.
+"""Convert simulated pulses to event files for training and test.
 
     python benchmarks/accuracy/convert.py [FOLDER] --out accuracy_data [--check]
 
-FOLDER holds `truth_run11.parquet` and `pulses_run11.parquet`: events with photons that were
-propagated one by one. What comes out are HDF5 files in the folders `train`, `validation` and
-`test`. Which of them an event goes to depends on its number alone: one in five is a test event,
-one in twenty a validation event.
+FOLDER contains `truth_run11.parquet` and `pulses_run11.parquet`: events with individually
+propagated photons. The output are HDF5 files in the folders `train`, `validation` and `test`. The
+folder of an event depends only on its number: one in five is a test event, one in twenty a
+validation event.
 """
 
 import argparse
@@ -34,7 +34,7 @@ TRUTH, PULSES = "truth_run11.parquet", "pulses_run11.parquet"
 LABEL_TABLE = "LabelsDeepLearning"
 FIRST_COLUMN_AFTER_LABELS = "kind"
 EVENTS_PER_BLOCK = 2000
-"""Each block of so many events in a row becomes one file of each folder."""
+"""Each block of this number of consecutive events becomes one file in each folder."""
 SUB_EVENT_STREAM = 3
 NUM_FEATURES = 9
 _ROUNDING = 1e-11  # relative, or in PE, ns
@@ -111,7 +111,7 @@ def blocks(ids: NDArray[np.void], labels: Labels) -> Iterator[tuple[int, NDArray
 
 
 def convert(folder: Path, out: Path, jobs: int) -> None:
-    """Convert all events; tells how far it is."""
+    """Convert all events, and print the progress."""
     ids, labels = read_truth(folder)
     work = partial(convert_block, folder, out)
     done = 0
@@ -123,7 +123,7 @@ def convert(folder: Path, out: Path, jobs: int) -> None:
 
 @dataclass(frozen=True)
 class Event:
-    """An event as it stands in a file; `values` are its labels and its time offset."""
+    """An event of a file; `values` are its labels and its time offset."""
 
     values: dict[str, float]
     dom: NDArray[np.integer]
@@ -146,10 +146,10 @@ def events_in(path: Path) -> dict[int, Event]:
 
 
 def check(out: Path, reference: Path) -> bool:
-    """Compare with the event files in a folder; tells what differs and returns whether all agrees.
+    """Compare with the event files in a folder; prints differences, returns whether all agree.
 
-    Labels, time offsets and hit DOMs must be equal, and features but for a rounding of 1e-6 PE or
-    ns, or of 1e-6 of their size.
+    Labels, time offsets and hit DOMs must be equal, and features within 1e-6 PE or ns, or a
+    relative difference of 1e-6.
     """
     expected: dict[int, Event] = {}
     for path in sorted(reference.glob("*.hdf5")):
@@ -180,7 +180,7 @@ def _same(first: Event, second: Event) -> bool:
 
 
 def main() -> None:
-    """Convert, or check what was converted."""
+    """Convert, or check converted events."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     default = Path(os.environ.get("DNN_RECO_TEST_DATA", "../shared/data")) / "ppc"
     parser.add_argument("folder", type=Path, nargs="?", default=default)

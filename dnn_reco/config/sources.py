@@ -2,7 +2,7 @@
 
 Errors and `config show` name the file and line of a value, also deep inside a mapping. The files
 are therefore composed to YAML nodes, which have a position, and only plain values are constructed
-from them: nothing in a file is ever executed.
+from them: nothing in a file is executed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -6,7 +6,7 @@ is no string. Strings 79…86 are DeepCore, ``[string - 79, om - 1]`` of shape (
 its upper part, 11…60 its lower part.
 
 Both parts together are one list of 6480 *cells*: first the 6000 of the main array (row-major), then
-the 480 of DeepCore, so that one scatter fills a whole event.
+the 480 of DeepCore, so that one scatter fills an event.
 """
 
 from typing import TypeVar

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dnn_reco.detector.geometry import NUM_DOMS_PER_STRING, dom_index, dom_positions
 
 CORNER_STRINGS = (31, 1, 6, 50, 74, 72, 78, 75)
-"""Strings whose convex hull is the detector; 72 lies inside the line from 74 to 78."""
+"""Strings whose convex hull is the detector; 72 is inside the line from 74 to 78."""
 
 HALF_HEIGHT = 500.0
 """The detector volume reaches from -500 m to 500 m in z."""
@@ -130,7 +130,7 @@ def convex_hull(points: NDArray[np.float64]) -> Hull:
     planes = np.concatenate([normals, np.sum(normals * triples[:, 0], axis=1)[:, None]], axis=1)
     planes = np.concatenate([planes, -planes])
     is_face = np.all(points @ planes[:, :3].T - planes[:, 3] < _TOLERANCE, axis=0)
-    # Many triples lie in one face; 9 digits separate faces and ignore rounding differences.
+    # Many triples are in one face; 9 digits separate faces and ignore rounding differences.
     _, first = np.unique(planes[is_face].round(9) + 0.0, axis=0, return_index=True)
     faces = planes[is_face][first]
     return Hull(faces[:, :3], faces[:, 3])
