@@ -30,7 +30,7 @@ from dnn_reco.errors import DnnRecoError
 from dnn_reco.inference.model_folder import load_model_folder
 from dnn_reco.modules.loss import default_loss, track_loss
 from dnn_reco.modules.loss.interface import Truth
-from dnn_reco.modules.loss.residual import mask_untrained
+from dnn_reco.modules.loss.untrained import mask_untrained
 from dnn_reco.nn.densify import Densify
 from dnn_reco.nn.interface import Prediction
 from dnn_reco.nn.label_transform import LabelTransform

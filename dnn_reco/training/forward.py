@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dnn_reco.data.hit_batch import TensorBatch
 from dnn_reco.modules.loss.interface import LossContext, Truth
-from dnn_reco.modules.loss.residual import mask_untrained
 from dnn_reco.modules.loss.special_labels import true_label_names
+from dnn_reco.modules.loss.untrained import mask_untrained
 from dnn_reco.nn.interface import Network, NetworkSpec, Prediction
 from dnn_reco.nn.label_transform import LabelTransform, residual_trafo
 from dnn_reco.nn.predictor import Predictor

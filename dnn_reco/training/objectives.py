@@ -83,7 +83,7 @@ class Objective:
         """Loss of each label [L], without its weight.
 
         Prediction and truth must be finite in labels of weight 0 as well
-        (:func:`dnn_reco.modules.loss.residual.mask_untrained`).
+        (:func:`dnn_reco.modules.loss.untrained.mask_untrained`).
         """
         arguments = (inputs.prediction, inputs.truth, inputs.context)
         return sum((loss(*arguments) for loss in self.losses), torch.zeros(()))

@@ -14,7 +14,7 @@ from loss_inputs import KEYS, LABELS, all_losses, evaluate, random_events
 
 from dnn_reco.modules.loss import default_loss
 from dnn_reco.modules.loss.interface import LossContext, Truth
-from dnn_reco.modules.loss.residual import mask_untrained
+from dnn_reco.modules.loss.untrained import mask_untrained
 from dnn_reco.nn.interface import Prediction
 from dnn_reco.nn.label_transform import LabelTransform, residual_trafo
 

@@ -173,7 +173,7 @@ def test_no_nan_ever_from_labels_that_are_not_trained(tmp_path: Path) -> None:
 
 
 def test_untrained_labels_do_not_reach_the_gradient() -> None:
-    from dnn_reco.modules.loss.residual import mask_untrained
+    from dnn_reco.modules.loss.untrained import mask_untrained
     from dnn_reco.nn.interface import Prediction
 
     values = torch.tensor([[1.0, 2.0]], requires_grad=True)
