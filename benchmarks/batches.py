@@ -1,9 +1,9 @@
-"""How fast batches come from the event store: events/s of one thread, in random order.
+"""Rate of reading batches from the event store: events/s of one thread, in random order.
 
 Run as: python benchmarks/batches.py --source FILE
 
-FILE is an event file of the collaboration, whose events are repeated in ten files; with no FILE
-random events are used. The store is built in a temporary folder and lies in the page cache.
+FILE is an event file of the collaboration, whose events are repeated in ten files; without FILE
+random events are used. The store is built in a temporary folder and is in the page cache.
 """
 
 import argparse
@@ -28,7 +28,7 @@ MODULES = "dnn_reco.modules.data"
 
 
 def open_store(folder: Path, files: list[Path]) -> EventDataset:
-    """The events of the files, with the time offset as their only label."""
+    """Data set of the events of the files, with the time offset as the only label."""
     config = {
         "data_handler_label_key": InputTables().time_offset,
         "data_handler_time_offset_name": InputTables().time_offset,
@@ -50,7 +50,7 @@ def open_store(folder: Path, files: list[Path]) -> EventDataset:
 
 
 def events_per_second(events: EventDataset, batch_size: int, seconds: float) -> float:
-    """Events/s of reading random batches for about so long."""
+    """Events/s of reading random batches for about `seconds`."""
     order = EventOrder(events.events_per_shard, seed=1, stream="benchmark")
     read_tensors(events, order, 0, len(events))  # all files are open now, and in the page cache
     start, number = time.perf_counter(), 0

@@ -1,10 +1,10 @@
-"""What biased selection costs: events/s of `train` without it, with marks by label, by prediction.
+"""Cost of biased selection: events/s of `train` without it, and with cuts on labels or predictions.
 
     python benchmarks/biased_selection.py --source '/data/*.hdf5' [--device cuda] [--max_size 1024]
 
-The tutorial's network with 5 kernels a layer; pools of one file, each event chosen is used three
-times. Without `--source` two files of 1,000 random events are made. A look at a pool takes as long
-as predicting it, however few events it yields: the rarer the interesting ones, the slower.
+The tutorial's network with 5 kernels per layer; pools of one file, each selected event is used
+three times. Without `--source` two files of 1,000 random events are created. A pool takes the time
+to predict it, however few of its events are selected: the rarer the interesting ones, the slower.
 """
 
 import argparse
@@ -25,7 +25,7 @@ SELECTIONS: dict[str, dict[str, object] | None] = {
 
 
 def logged(folder: Path) -> str:
-    """What the run told of its selection: mean share of interesting events, share of time."""
+    """Mean fraction of interesting events, and of time for the selection, as logged by the run."""
     log = EventAccumulator(str(folder / "logs" / "train"))
     log.Reload()
     tags = [f"biased_selection/{name}" for name in ("interesting_share", "share_of_time")]
@@ -37,7 +37,7 @@ def logged(folder: Path) -> str:
 
 
 def measure(folder: Path, selection: dict[str, object] | None, options: argparse.Namespace) -> str:
-    """Events per second of one training in `folder`, and what it told."""
+    """Events per second of one training in `folder`, and the statistics of its selection."""
     if selection is not None:
         selection = {"biased_fraction": 0.5, "max_size": options.max_size, **selection}
     config_file = make_run(

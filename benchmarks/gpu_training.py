@@ -1,10 +1,10 @@
-"""`train` on a GPU: events per second and time waiting for data, by batch size and way to compute.
+"""`train` on a GPU: events per second and time waiting for data, by batch size and precision.
 
     python benchmarks/gpu_training.py [--source '/data/*.hdf5'] [--batch_sizes 32 256 1024 4096]
 
-The tutorial's network with 5 kernels a layer, each combination of precision, compile and
-data_on_device as a command of its own. Rates are those of the second half of the iterations:
-neither the start counts nor the time to compile.
+The tutorial's network with 5 kernels per layer; each combination of precision, compile and
+data_on_device is a separate command. Rates are those of the second half of the iterations, without
+start-up and compilation.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def command(name: str, config_file: Path, *options: str) -> None:
 def measure(
     source: str | None, device: str, iterations: int, **changes: object
 ) -> tuple[float, float]:
-    """Events per second, and share of the time spent waiting for data."""
+    """Events per second, and fraction of the time spent waiting for data."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config_file = make_run(

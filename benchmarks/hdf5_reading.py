@@ -1,10 +1,10 @@
-"""How fast event files are read: events/s, rows/s and peak memory, by threads and inflate library.
+"""Rate of reading event files: events/s, rows/s and peak memory, by threads and inflate library.
 
 Run as: python benchmarks/hdf5_reading.py --source FILE
 
-FILE is an event file of the collaboration, whose events are repeated to make a file of 2,000; with
-no FILE random events are used. Each case runs in a process of its own and reports the best of
---repeat readings; the file is in the page cache.
+FILE is an event file of the collaboration, whose events are repeated to a file of 2,000; without
+FILE random events are used. Each case runs in a separate process and reports the best of --repeat
+readings; the file is in the page cache.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Ways to compute a hexagonal convolution: forward, and forward with backward, of whole networks.
+"""Algorithms of the hexagonal convolution: forward, and forward with backward, of whole networks.
 
     python benchmarks/hexagonal_convolution.py [--device cuda] [--batch 256]
 
-Networks: the tutorial's (5 kernels a layer) and a large one of 20 hexagonal layers with up to 100
-kernels. `package` is what dnn_reco does by itself; it should be the fastest line of each block.
+Networks: the tutorial's (5 kernels per layer) and a large one of 20 hexagonal layers with up to 100
+kernels. `package` is the algorithm of dnn_reco; it should be the fastest line of each block.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from dnn_reco.nn.memory import keep_freed_memory
 from dnn_reco.nn.settings import parse_conv_settings
 
 Way = Callable[..., Tensor]
-"""From x, kernel, bias, strides, padding and dilation, as `dnn_reco.nn.convolution.convolve`."""
+"""Arguments x, kernel, bias, strides, padding, dilation, as `dnn_reco.nn.convolution.convolve`."""
 
 
 def square_kernel_channels_last(
@@ -56,7 +56,7 @@ def folded_planes(x: Tensor, kernel: Tensor, bias: Tensor, *steps: Sequence[int]
 
 
 def gather_and_multiply(x: Tensor, kernel: Tensor, bias: Tensor, *steps: Sequence[int]) -> Tensor:
-    """Neighbours side by side, and one product of matrices; corners of the square left out."""
+    """Gathered neighbours and one matrix product, without the corners of the square."""
     _, padding, _ = steps
     cells = kernel.detach().abs().amax(dim=(2, 3, 4)).nonzero().tolist()
     widths = [width for pad in (0, *reversed(padding)) for width in (pad, pad)]

@@ -1,8 +1,8 @@
-"""Kill a training again and again with `kill -9`, at random moments, and tell what is lost.
+"""Kill a training repeatedly with `kill -9`, at random times, and print how much is lost.
 
     python benchmarks/kill_training.py [--kills 50] [--seed 1] [--save_frequency 3]
 
-Each time the training goes on from its newest checkpoint. At the end it is finished and compared,
+Each time the training resumes from its newest checkpoint. At the end it is finished and compared,
 bit by bit, with one that was never killed.
 """
 

@@ -1,10 +1,10 @@
-"""Peak memory of reading and of training, against the number of events: it must stay flat.
+"""Peak memory of reading and of training by number of events: it must be constant.
 
 Run as: python benchmarks/memory.py --train
 
 The events are random, in links to one file of 1,000 events with the tutorial's tables. Each case is
-a process of its own that opens its events from a store that is there already (*read*: batches of 32
-and 1024 in random order; *train*: the tutorial's network, with --train).
+a separate process that reads its events from an existing store (*read*: batches of 32 and 1024 in
+random order; *train*: the tutorial's network, with --train).
 """
 
 import argparse
@@ -77,7 +77,7 @@ CASES = {"read": read, "train": train}
 
 
 def run_case(case: str, home: Path, config: Path, iterations: int) -> str:
-    """Peak memory of a case in a process of its own [MB]."""
+    """Peak memory [MB] of a case in a separate process."""
     folder = home / f"{case}_{config.stem}" / "work"
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, __file__, "--case", case, str(config), str(home / "store")]

@@ -1,9 +1,9 @@
 """Events per second of a network with 35 labels on made-up hits.
 
-The network is that of the tutorial (5 kernels a layer), or a transformer over hit DOMs. Training is
-forward, backward and an Adam step on the likelihood; prediction is forward alone. Hits are drawn at
-random: 336 an event, as in real neutrino events, or with `--hits varying` as many as in neutrino
-events from 100 GeV on: 66 in the middle, 96 on average, up to 1560::
+The network is that of the tutorial (5 kernels per layer), or a transformer over hit DOMs. Training
+is forward, backward and an Adam step on the likelihood; prediction is the forward pass. Hits are
+random: 336 per event, as in real neutrino events, or with `--hits varying` as many as in neutrino
+events above 100 GeV: median 66, mean 96, up to 1560::
 
     python benchmarks/network_cpu.py --threads 2
     python benchmarks/network_cpu.py --threads 2 --hits varying --batch 128 --model S
@@ -111,7 +111,7 @@ def random_hits(num_events: int, rng: np.random.Generator, varying: bool = False
 
 
 def events_per_second(step: Callable[[], object], num_events: int, seconds: float = 5) -> float:
-    """Median over single steps."""
+    """Events/s from the median time of single steps."""
     for _ in range(3):
         step()
     times = []
@@ -141,7 +141,7 @@ def training_step(
 
 
 def make_network(model: str, num_filters: int, rng: np.random.Generator) -> tuple[Network, Loss]:
-    """The network, and the loss that it is trained with."""
+    """The network and its loss."""
     spec = network_spec(rng)
     if model == "cnn":
         return GeneralIC86CNN(spec, **tutorial_kwargs(num_filters)), gaussian_likelihood
@@ -152,7 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--model", choices=["cnn", "S", "M", "L"], default="cnn")
-    parser.add_argument("--filters", type=int, default=5, help="kernels a layer (cnn)")
+    parser.add_argument("--filters", type=int, default=5, help="kernels per layer (cnn)")
     parser.add_argument("--hits", choices=["many", "varying"], default="many")
     parser.add_argument("--batch", type=int, nargs="+", default=[32], help="sizes, in training")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")

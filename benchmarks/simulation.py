@@ -1,7 +1,7 @@
 """Simulated events per second on one core, by flavor and by step.
 
-Energies from 1 to 100 TeV, as many in each decade; events that do not trigger count, too, but for
-the last figure, that of whole files::
+Energies from 1 to 100 TeV, equally many in each decade. Rates include events that do not trigger,
+except the last one, that of whole files::
 
     python benchmarks/simulation.py
 """
@@ -34,7 +34,7 @@ def settings_of(flavor: str) -> SimulationSettings:
 
 
 def milliseconds_by_step(flavor: str, num_blocks: int) -> list[float]:
-    """Milliseconds an event for particles, light, detector and features."""
+    """Milliseconds per event for particles, light, detector and features."""
     settings, detector = settings_of(flavor), icecube86()
     rng = np.random.default_rng(1)
     times = np.zeros(4)
@@ -54,7 +54,7 @@ def milliseconds_by_step(flavor: str, num_blocks: int) -> list[float]:
 
 
 def files_per_second(flavor: str, num_events: int) -> tuple[float, float]:
-    """Triggered events per second of whole files, and their size in kB an event."""
+    """Triggered events per second of whole files, and their size in kB per event."""
     with tempfile.TemporaryDirectory() as folder:
         file = PlannedFile(Path(folder) / "events.hdf5", 0, num_events)
         start = time.perf_counter()

@@ -1,9 +1,9 @@
-"""`train` as a user runs it: start-up to the end of the first step, events per second, memory.
+"""The command `train`: start-up to the end of the first step, events per second, memory.
 
     python benchmarks/training.py --source '/data/*.hdf5' [--device cuda] [--batch_size 1024]
 
-The tutorial's network with 5 kernels a layer, batch 32. The event store is there already when the
-clock starts, as in every call but the first.
+The tutorial's network with 5 kernels per layer, batch 32. The event store exists before the
+measurement, as in every call except the first.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
     python benchmarks/transformation.py --source '/data/*.hdf5'
 
-Without `--source` random events with about 300 hits each are made.
+Without `--source` random events with about 300 hits each are created.
 """
 
 import argparse
@@ -26,7 +26,7 @@ BLOCK = 256
 
 
 def fit_rate(config_file: Path, num_events: int) -> float:
-    """Events per second of the fit alone, the events being in memory."""
+    """Events per second of the fit, with the events in memory."""
     config = load_config([config_file])
     files = find_files(config.data_files.trafo_data_file, "trafo_data_file")
     events = open_events(event_store(config, None), files, 1)
@@ -44,7 +44,7 @@ def fit_rate(config_file: Path, num_events: int) -> float:
 
 
 def command_seconds(config_file: Path, folder: Path) -> float:
-    """Wall time of `dnn-reco trafo` on 2 batches of 32 events, from the files on."""
+    """Wall time of `dnn-reco trafo` on 2 batches of 32 events, including reading of the files."""
     command = [sys.executable, "-m", "dnn_reco", "trafo", str(config_file), "--log_level=ERROR"]
     start = time.perf_counter()
     subprocess.run(

@@ -1,7 +1,7 @@
-"""What the control groups (cgroups) of Linux grant: containers and batch slots are limited by them.
+"""CPU limits of the control groups (cgroups) of Linux, as of containers and batch slots.
 
-Both versions are read, each group together with those above it, because a limit holds for all that
-is inside. Source: documentation of the Linux kernel, "Control Group v2" and "CFS Bandwidth
+Both versions are read, each group together with those above it, because a limit applies to all
+groups below. Source: documentation of the Linux kernel, "Control Group v2" and "CFS Bandwidth
 Control".
 """
 
@@ -11,27 +11,27 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
-OWN_GROUPS = Path("/proc/self/cgroup")
+PROCESS_GROUPS = Path("/proc/self/cgroup")
 
 
-def cpu_quota(root: Path = CGROUP_ROOT, own_groups: Path = OWN_GROUPS) -> float | None:
-    """CPUs that the control groups of this process grant; None if they set no limit.
+def cpu_quota(root: Path = CGROUP_ROOT, process_groups: Path = PROCESS_GROUPS) -> float | None:
+    """Number of CPUs that the control groups of this process allow; None if there is no limit.
 
     Parameters
     ----------
     root
-        Where the control groups are mounted.
-    own_groups
+        Mount point of the control groups.
+    process_groups
         The file that lists the groups of the process.
     """
-    quotas = [_quota(folder) for folder in _cpu_groups(root, own_groups)]
+    quotas = [_quota(folder) for folder in _cpu_groups(root, process_groups)]
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
-def _cpu_groups(root: Path, own_groups: Path) -> Iterator[Path]:
-    """Folders of the groups that may limit CPUs: the own one and all above it."""
+def _cpu_groups(root: Path, process_groups: Path) -> Iterator[Path]:
+    """Folders of the groups that may limit CPUs: that of the process and all above it."""
     try:
-        lines = own_groups.read_text().splitlines()
+        lines = process_groups.read_text().splitlines()
     except OSError:  # another system than Linux
         return
     for line in lines:
@@ -48,7 +48,7 @@ def _cpu_groups(root: Path, own_groups: Path) -> Iterator[Path]:
 
 
 def _quota(folder: Path) -> float | None:
-    """CPU time that a group gets, in CPUs; None if it has no limit of its own."""
+    """CPU quota of a group, in CPUs; None if it has no limit itself."""
     words = _words(folder / "cpu.max") or [
         *_words(folder / "cpu.cfs_quota_us"),
         *_words(folder / "cpu.cfs_period_us"),

@@ -1,12 +1,13 @@
-"""Checkpoints: all that training needs to go on exactly where it stopped.
+"""Checkpoints: the complete state of a training, from which it resumes exactly.
 
 A checkpoint is a folder ``checkpoint-<iterations>`` with ``state.safetensors`` (weights and their
-moving average, optimizer state, unfinished gradients, label weights) and ``state.json``
-(iterations, training steps, label names, kinds of the optimizers). It is written under a temporary
-name, flushed to the disk and renamed: whatever kills the program, the last whole checkpoint stays.
+exponential moving average, optimizer state, accumulated gradients, label weights) and
+``state.json`` (iterations, training steps, label names, kinds of the optimizers). It is written
+under a temporary name, flushed to the disk and renamed: the last complete checkpoint remains,
+whatever kills the program.
 
-The subfolder ``best`` holds, in the same form, the checkpoint with the smallest loss on the
-validation set. (Between two checkpoints there can be two: the last is the best.)
+The subfolder ``best`` contains, in the same format, the checkpoint with the smallest loss on the
+validation set. (It can temporarily contain two: the last one is the best.)
 """
 
 from __future__ import annotations
@@ -36,18 +37,18 @@ _NAME = re.compile(r"checkpoint-(\d{8,})")
 
 @dataclass(frozen=True)
 class BestCheckpoint:
-    """The smallest loss on the validation set; kept in checkpoints.
+    """The smallest loss on the validation set, for early stopping; saved in checkpoints.
 
     Attributes
     ----------
     measure
-        Digest of what was measured: only losses of one measure can be compared.
+        Digest of the definition of the loss: only losses with the same digest are comparable.
     loss
-        The smallest loss; None as long as there was no finite one.
+        The smallest loss; None if there was no finite one yet.
     iterations
-        Iterations that were done when it was found.
+        Number of iterations done at the smallest loss.
     evaluations_since
-        Evaluations since then, none of them better.
+        Number of evaluations since then, without improvement.
     """
 
     measure: str
@@ -63,7 +64,7 @@ class BestCheckpoint:
 
     @classmethod
     def read(cls, description: Mapping[str, Any] | None) -> BestCheckpoint | None:
-        """What `dataclasses.asdict` made; None of older checkpoints, which do not have it."""
+        """From the result of `dataclasses.asdict`; None for older checkpoints without it."""
         if description is None:
             return None
         loss = description["loss"]
@@ -77,7 +78,7 @@ class BestCheckpoint:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far training has come.
+    """The progress of a training.
 
     Attributes
     ----------
@@ -88,13 +89,13 @@ class Progress:
     label_names
         Labels of the network, in order.
     transformation
-        Digest of the transformation model that the network was trained with.
+        Digest of the transformation model of the network.
     seed
         Seed of the run.
     optimizers
         Kind of each optimizer (:func:`optimizer_kind`) by its name.
     best
-        The best evaluation of the validation set so far; None: there is no such set.
+        The best evaluation of the validation set so far; None: there is no validation set.
     """
 
     iterations: int
@@ -108,33 +109,37 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint as read: progress and tensors by name."""
+    """A loaded checkpoint: progress, and tensors by name."""
 
     path: Path
     progress: Progress
     tensors: Mapping[str, Tensor]
 
     def section(self, name: str) -> dict[str, Tensor]:
-        """The tensors whose names begin with `name` and a slash, without that."""
-        start = f"{name}/"
-        return {k[len(start) :]: v for k, v in self.tensors.items() if k.startswith(start)}
+        """The tensors whose names begin with `name` and a slash, without this prefix."""
+        prefix = f"{name}/"
+        return {
+            key.removeprefix(prefix): tensor
+            for key, tensor in self.tensors.items()
+            if key.startswith(prefix)
+        }
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The weights to predict with: their moving average, if there is one."""
+        """The weights for predictions: their exponential moving average, if there is one."""
         return self.section("ema") or self.section("network")
 
 
 def save_checkpoint(
     folder: Path, progress: Progress, tensors: Mapping[str, Tensor], max_to_keep: int
 ) -> Path:
-    """Write a checkpoint, then remove the oldest ones but `max_to_keep`.
+    """Write a checkpoint, then remove the oldest ones except the newest `max_to_keep`.
 
     Returns the folder of the checkpoint.
     """
     path = folder / f"checkpoint-{progress.iterations:08d}"
     if path not in _checkpoints(folder):
-        shutil.rmtree(path, ignore_errors=True)  # what is not whole
+        shutil.rmtree(path, ignore_errors=True)  # an incomplete checkpoint
         with temporary_beside(path) as temporary:
             part = temporary / path.name
             part.mkdir()
@@ -161,7 +166,7 @@ def remove_checkpoints(folder: Path, unwanted: Callable[[int], bool]) -> None:
 
 
 def _remove(checkpoint: Path) -> None:
-    """Remove a checkpoint; from the first moment on it does not count as whole any more."""
+    """Remove a checkpoint; the first step already marks it as incomplete."""
     (checkpoint / "state.json").unlink(missing_ok=True)
     shutil.rmtree(checkpoint, ignore_errors=True)
 
@@ -175,7 +180,7 @@ def _flush(path: Path) -> None:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """Whole checkpoints in a folder, oldest first."""
+    """Complete checkpoints in a folder, oldest first."""
     found = [
         path
         for path in (folder.iterdir() if folder.is_dir() else ())
@@ -185,12 +190,12 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 
 def _iterations(checkpoint: Path) -> int:
-    """The number of iterations that stands in the name of a checkpoint."""
+    """The number of iterations in the name of a checkpoint."""
     return int(checkpoint.name.rpartition("-")[2])
 
 
 def latest_path(folder: Path) -> Path | None:
-    """Where the newest checkpoint of a folder is, None if there is none."""
+    """Path of the newest checkpoint of a folder, None if there is none."""
     return next(reversed(_checkpoints(folder)), None)
 
 
@@ -212,7 +217,7 @@ def load_latest(folder: Path) -> Checkpoint | None:
 
 
 def load_newest(folder: Path, count: int) -> list[Checkpoint]:
-    """The newest checkpoints of a folder, at most so many, the oldest of them first.
+    """The newest `count` checkpoints of a folder (or fewer), the oldest of them first.
 
     Raises
     ------
@@ -239,7 +244,7 @@ def _load(path: Path) -> Checkpoint:
         tensors = load_file(path / "state.safetensors")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise ModelError(
-            f"the checkpoint '{path}' is damaged ({error}): remove that folder to go on from the "
+            f"the checkpoint '{path}' is damaged ({error}): remove that folder to resume from the "
             "one before it"
         ) from error
     return Checkpoint(path, progress, tensors)

@@ -1,13 +1,12 @@
 """The exceptions of the package, one family.
 
-Each message is written for the physicist who reads it in a terminal: what was found, where (file,
-table, key, line), and what to do next. The command line prints the message alone; a traceback
-means a bug of ours.
+Each message is written for users in a terminal: what was found, where (file, table, key, line), and
+what to do next. The command line prints only the message; a traceback means a bug of the package.
 """
 
 
 class DnnRecoError(Exception):
-    """Base of every error that a user can cause and mend."""
+    """Base of all errors that users can cause and correct."""
 
 
 class ConfigError(DnnRecoError):
@@ -19,12 +18,12 @@ class DataError(DnnRecoError):
 
 
 class ModelError(DnnRecoError):
-    """A network, transformation model or checkpoint that does not fit what is asked of it."""
+    """A network, transformation model or checkpoint that does not match the config or data."""
 
 
 class TrainingError(DnnRecoError):
-    """A training that cannot go on as it is, such as one that diverges."""
+    """A training that cannot continue, for example because it diverges."""
 
 
 class ClusterError(DnnRecoError):
-    """A job that cannot be described to a batch system, or that it does not take."""
+    """A job that cannot be described to a batch system, or that the batch system rejects."""

@@ -1,4 +1,4 @@
-"""Finding files, and writing files that are either whole or not there."""
+"""Finding files, and writing files atomically."""
 
 import glob
 import os
@@ -24,18 +24,18 @@ def find_files(patterns: Sequence[str], key: str) -> list[Path]:
         listed = "".join(f"\n  {pattern}" for pattern in patterns)
         raise DataError(
             f"no file matches {key}:{listed or ' (the list is empty)'}\n"
-            f"Relative paths count from the working directory '{Path.cwd()}'."
+            f"Relative paths start from the working directory '{Path.cwd()}'."
         )
     return files
 
 
 def _matches(pattern: str) -> list[str]:
-    """Names that match; a name with brackets in it matches itself."""
+    """Names that match; an existing name with brackets matches itself."""
     return [pattern] if os.path.exists(pattern) else glob.glob(pattern)  # noqa: PTH110, PTH207
 
 
 def existing_part(path: Path) -> Path:
-    """The path itself or, as long as it does not exist, the nearest folder above it that does."""
+    """The path, or the nearest folder above it that exists."""
     while not path.exists():
         path = path.parent
     return path
@@ -43,9 +43,9 @@ def existing_part(path: Path) -> Path:
 
 @contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
-    """A fresh folder beside `path`, removed on leaving whatever happens.
+    """A temporary folder next to `path`, always removed on exit.
 
-    What is written there and then renamed to `path` appears at once and whole, also after a crash.
+    Files written there and then renamed to `path` appear atomically, also after a crash.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".tmp-{path.name}-") as folder:

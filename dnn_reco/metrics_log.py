@@ -1,6 +1,6 @@
-"""`metrics.jsonl`: what each validation found, one line of JSON each, for programs to read.
+"""`metrics.jsonl`: the metrics of each validation, one line of JSON each.
 
-It is read with ``pandas.read_json(path, lines=True)``, for example.
+It can be read with ``pandas.read_json(path, lines=True)``, for example.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _KEY = "iterations_done"
 
 
 class MetricsLog:
-    """The file, from now on.
+    """Appends lines to the file.
 
     Parameters
     ----------
     path
-        Where it lies.
+        Path of the file.
     first
-        Iterations done already. Lines of later ones, which an interrupted run wrote, and lines
-        that are not whole are dropped: those iterations will be done again.
+        Number of iterations done so far. Lines of later ones, which an interrupted run wrote, and
+        incomplete lines are dropped, as those iterations will be repeated.
     """
 
     def __init__(self, path: Path, first: int) -> None:
@@ -46,7 +46,7 @@ class MetricsLog:
 
 
 def _is_up_to(line: bytes, iterations: int) -> bool:
-    """Whether a line is whole and of an iteration up to `iterations`."""
+    """Whether a line is complete and of an iteration up to `iterations`."""
     try:
         return line.endswith(b"\n") and int(json.loads(line)[_KEY]) <= iterations
     except (ValueError, KeyError, TypeError):
@@ -54,7 +54,7 @@ def _is_up_to(line: bytes, iterations: int) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers that JSON can hold: those that are not finite become null."""
+    """Values for JSON: numbers that are not finite become null."""
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, str | bool | int) or value is None:

@@ -1,7 +1,7 @@
-"""The record of a training: which configuration, software and machine made which iterations.
+"""The record of a training: configuration, software and machine of each training step.
 
-Beside the checkpoints lie ``training_steps.yaml`` (iterations of each training step, that is: of
-each call of the program) and ``config_training_NNNN.yaml`` (what that call was made with).
+Next to the checkpoints are ``training_steps.yaml`` (iterations of each training step, that is of
+each call of the program) and ``config_training_NNNN.yaml`` (configuration and software of a call).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _git_record(folder: Path) -> dict[str, Any]:
             return ""
         return result.stdout.strip()
 
-    # an installed copy may lie inside a repository that is none of ours
+    # an installed copy may be inside an unrelated repository
     sha = git("rev-parse", "HEAD") if git("ls-files", "__init__.py") else ""
     changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
     return {
@@ -72,7 +72,7 @@ def _without_password(url: str) -> str:
 
 
 def record_text(title: str, config_yaml: str) -> str:
-    """A record as YAML: a title, the whole configuration, and the software that it ran with."""
+    """A record as YAML: a title, the complete configuration, and the software."""
     text = io.StringIO()
     YAML(typ="safe", pure=True).dump(software_record(), text)
     return f"# {title}\n{config_yaml.rstrip()}\n\n# What it ran with.\n{text.getvalue()}"
@@ -90,9 +90,10 @@ def write_training_steps(folder: Path, iterations: Sequence[int]) -> None:
 
 
 def retire(checkpoints: Path, log_path: Path) -> Path | None:
-    """Move an old model out of the way: checkpoints and records, and the logs.
+    """Rename the folders of an old model: checkpoints with records, and logs.
 
-    They go to ``<parent>_old_NNNN`` and ``<log_path>_old_NNNN``, with the same first free number.
+    They are moved to ``<parent>_old_NNNN`` and ``<log_path>_old_NNNN``, with the same first free
+    number.
 
     Returns the new folder of the checkpoints' parent, None if there was nothing to move.
     """

@@ -27,14 +27,13 @@ from dnn_reco.errors import DataError, ModelError
 from dnn_reco.files import write_atomically
 
 _FORMAT = "dnn_reco transformation model 1"
-# Two moments that differ by less than this share of their size are one number: what is left of a
-# variance then is rounding.
+# Relative difference below which two moments are equal: a smaller variance is a rounding error.
 _ROUNDING = 1e-13
 
 
 @dataclass(frozen=True)
 class TransformSettings:
-    """What a transformation model does, and to which columns: one flag for each."""
+    """The settings of a transformation model, with one log flag for each column."""
 
     label_names: tuple[str, ...]
     misc_names: tuple[str, ...]
@@ -55,7 +54,7 @@ class TransformSettings:
 
 @dataclass(frozen=True)
 class TransformationModel:
-    """Settings and the moments found in data, all float64.
+    """Settings, and moments of the data (float64).
 
     Attributes
     ----------
@@ -80,7 +79,7 @@ class TransformationModel:
 
     @property
     def digest(self) -> str:
-        """Hash of everything in the model: equal for equal models only."""
+        """SHA-256 of the complete model: equal only for equal models."""
         content = hashlib.sha256(json.dumps(asdict(self.settings)).encode())
         for name, array in _arrays(self).items():
             content.update(name.encode() + array.tobytes())
@@ -88,15 +87,15 @@ class TransformationModel:
 
 
 class Moments:
-    """Mean and standard deviation of columns, from events that come in blocks of any size.
+    """Mean and standard deviation of columns, accumulated over blocks of events.
 
-    Sums are taken in float64 about a fixed value near the data (the `shift`), which keeps the
-    variance free of cancellation; blocks may be added in any order and number.
+    Sums are taken in float64 relative to a fixed value near the data (the `shift`), which avoids
+    cancellation in the variance; blocks may have any size and order.
 
     Parameters
     ----------
     shift
-        A value of each column that the data do not stray far from, any shape.
+        A value near the data of each column, any shape.
     """
 
     def __init__(self, shift: NDArray[np.float64]) -> None:
@@ -130,7 +129,7 @@ class TransformFit:
     settings
         Flags and names of the model to fit.
     dom_init_values
-        What an unlisted bin of a DOM holds [F].
+        Values [F] of bins of a DOM that are not listed.
     """
 
     def __init__(self, settings: TransformSettings, dom_init_values: NDArray[np.float64]) -> None:
@@ -140,7 +139,7 @@ class TransformFit:
             settings.log_dom_bins,
             [f"bin {i}" for i in range(settings.num_bins)],
         )[0]
-        # [F, 5160]: each bin is one row, and sums over hits run through one row at a time
+        # [F, 5160]: each bin is one row, since sums over hits are taken for one bin at a time
         self._doms = Moments(np.repeat(self._background[:, None], NUM_DOMS, axis=1))
         self._num_events = 0
         self._labels: Moments | None = None
@@ -148,7 +147,7 @@ class TransformFit:
 
     @property
     def num_events(self) -> int:
-        """Number of events seen so far."""
+        """Number of events added so far."""
         return self._num_events
 
     def add(
@@ -220,7 +219,7 @@ def _add_rows(moments: Moments | None, rows: NDArray[np.float64]) -> Moments | N
         return moments
     finite = np.isfinite(rows)
     if moments is None:
-        # the first event is as near to the data as need be, and exact for constant columns
+        # the first event is near enough to the data, and exact for constant columns
         moments = Moments(np.where(finite[0], rows[0], 0.0))
     shifted = np.where(finite, rows - moments.shift, 0.0)
     moments.add(finite.sum(axis=0), shifted.sum(axis=0), (shifted**2).sum(axis=0))
@@ -233,7 +232,7 @@ def _log(values: NDArray[np.float64], name: str) -> None:
     smallest = values.min(initial=1.0)
     if smallest <= 0.0:
         raise DataError(
-            f"the logarithm ln(1 + x) is asked for {name}, which holds values down to "
+            f"the logarithm ln(1 + x) is configured for {name}, which has values down to "
             f"{smallest - 1.0:g}: switch its log flag off (trafo_log_dom_bins, "
             "trafo_log_label_bins, trafo_log_misc_bins) or drop such events with a filter"
         )
@@ -257,7 +256,7 @@ def _cells_from_doms(
     """Moments by cell [6480, F] from moments by DOM index [5160, F].
 
     With `treat_doms_equally` the DOMs of the main array share the mean of their means and the mean
-    of their standard deviations (not the pooled one); DeepCore has averages of its own.
+    of their standard deviations (not the pooled one), and so do those of DeepCore.
     """
     in_main = DOM_CELL < NUM_MAIN_CELLS
     cells = []
@@ -282,7 +281,7 @@ def _arrays(model: TransformationModel) -> dict[str, NDArray[np.float64]]:
 
 
 def save_transformation(model: TransformationModel, path: Path) -> None:
-    """Write the model to `path` (safetensors: plain arrays and a header, whatever the suffix)."""
+    """Write the model to `path` in the format safetensors, whatever the suffix."""
     header = {"format": _FORMAT, "settings": json.dumps(asdict(model.settings))}
     write_atomically(path, save(_arrays(model), metadata=header))
 
@@ -293,11 +292,11 @@ def load_transformation(path: Path) -> TransformationModel:
     Raises
     ------
     ModelError
-        If there is no such file, or it is something else (a pickle of the reference is never read).
+        If there is no such file, or it has another format (a pickle of the reference is not read).
     """
     if not path.is_file():
         raise ModelError(
-            f"there is no transformation model '{path}' (trafo_model_path): make it first with "
+            f"there is no transformation model '{path}' (trafo_model_path): create it first with "
             "create_trafo_model.py or `dnn-reco trafo`, with the same config and working directory"
         )
     try:
@@ -307,7 +306,7 @@ def load_transformation(path: Path) -> TransformationModel:
     except (SafetensorError, OSError) as error:
         raise ModelError(
             f"'{path}' is not a transformation model of this package ({error}). A file made by the "
-            "TensorFlow version is a pickle and is not read here: make the model again with "
+            "TensorFlow version is a pickle and cannot be read: create the model again with "
             "create_trafo_model.py, or import it with its trained network (dnn-reco import)"
         ) from error
     if header.get("format") != _FORMAT:
@@ -322,7 +321,7 @@ def _checked_model(
         settings = TypeAdapter(TransformSettings).validate_json(settings_json)
         model = TransformationModel(settings, **arrays)
     except (ValidationError, TypeError) as error:
-        raise ModelError(f"'{path}' is damaged: {error}. Make the model again.") from error
+        raise ModelError(f"'{path}' is damaged: {error}. Create the model again.") from error
     shapes = {
         "dom": (NUM_CELLS, settings.num_bins),
         "label": (len(settings.label_names),),
@@ -333,23 +332,23 @@ def _checked_model(
             if arrays[moment].shape != shape:
                 raise ModelError(
                     f"'{path}' is damaged: {moment} has shape {arrays[moment].shape}, not {shape}. "
-                    "Make the model again."
+                    "Create the model again."
                 )
     return model
 
 
 def settings_differences(model: TransformationModel, wanted: TransformSettings) -> list[str]:
-    """One line for each setting in which a model differs from what is wanted."""
+    """One line for each setting in which a model differs from the wanted settings."""
     differences = []
     for field in fields(TransformSettings):
-        found, asked = getattr(model.settings, field.name), getattr(wanted, field.name)
-        if found != asked:
-            differences.append(f"  {field.name}: {_difference(found, asked)}")
+        found, expected = getattr(model.settings, field.name), getattr(wanted, field.name)
+        if found != expected:
+            differences.append(f"  {field.name}: {_difference(found, expected)}")
     return differences
 
 
 def check_settings(model: TransformationModel, wanted: TransformSettings, path: Path) -> None:
-    """Check that a loaded model was made with the settings that the config asks for.
+    """Check that a loaded model was created with the settings of the config.
 
     Raises
     ------
@@ -361,15 +360,15 @@ def check_settings(model: TransformationModel, wanted: TransformSettings, path: 
         raise ModelError(
             f"the transformation model '{path}' does not fit the config:\n"
             + "\n".join(differences)
-            + "\nMake it again with create_trafo_model.py (dnn-reco trafo), or give this config a "
-            "trafo_model_path of its own."
+            + "\nCreate it again with create_trafo_model.py (dnn-reco trafo), or set another "
+            "trafo_model_path in this config."
         )
 
 
-def _difference(found: object, asked: object) -> str:
-    if isinstance(found, tuple) and isinstance(asked, tuple) and len(found) > 4:
-        missing = [value for value in asked if value not in found]
-        extra = [value for value in found if value not in asked]
+def _difference(found: object, expected: object) -> str:
+    if isinstance(found, tuple) and isinstance(expected, tuple) and len(found) > 4:
+        missing = [value for value in expected if value not in found]
+        extra = [value for value in found if value not in expected]
         if missing or extra:
-            return f"the model lacks {missing or 'nothing'}, and has {extra or 'nothing'} besides"
-    return f"{found!r} in the model, {asked!r} in the config"
+            return f"only in the config: {missing or 'none'}; only in the model: {extra or 'none'}"
+    return f"{found!r} in the model, {expected!r} in the config"

@@ -1,4 +1,4 @@
-"""Doing the same to many items in worker processes."""
+"""Worker processes: mapping a function over items, and the number of CPUs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TypeVar
 
-from dnn_reco.cgroup import CGROUP_ROOT, OWN_GROUPS, cpu_quota
+from dnn_reco.cgroup import CGROUP_ROOT, PROCESS_GROUPS, cpu_quota
 from dnn_reco.errors import DataError
 
 Item = TypeVar("Item")
@@ -27,25 +27,25 @@ _CPU_VARIABLES = ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")
 
 
 def world_size() -> int:
-    """How many processes train together, as `torchrun` or `train --processes` tells each."""
+    """Number of processes that train together: WORLD_SIZE, set by `torchrun` or `--processes`."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def available_cpus(cgroup_root: Path = CGROUP_ROOT, own_groups: Path = OWN_GROUPS) -> int:
+def available_cpus(cgroup_root: Path = CGROUP_ROOT, process_groups: Path = PROCESS_GROUPS) -> int:
     """Number of CPUs that this process may use, at least 1.
 
-    The smallest of: the CPUs that it is bound to; the quota of its container or batch slot, rounded
-    up; and what the environment variables OMP_NUM_THREADS and SLURM_CPUS_PER_TASK say.
+    The minimum of its CPU affinity, the quota of its container or batch slot (rounded up), and the
+    environment variables OMP_NUM_THREADS and SLURM_CPUS_PER_TASK.
 
     Parameters
     ----------
-    cgroup_root, own_groups
-        Where to find the quota: see `cpu_quota`.
+    cgroup_root, process_groups
+        See `cpu_quota`.
     """
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    quota = cpu_quota(cgroup_root, own_groups)
-    told = [_number_in(name) for name in _CPU_VARIABLES]
-    limits = [bound or 1, *told, None if quota is None else math.ceil(quota)]
+    quota = cpu_quota(cgroup_root, process_groups)
+    variables = [_number_in(name) for name in _CPU_VARIABLES]
+    limits = [bound or 1, *variables, None if quota is None else math.ceil(quota)]
     return max(1, min(limit for limit in limits if limit is not None))
 
 
@@ -58,16 +58,16 @@ def _number_in(variable: str) -> int | None:
 def in_workers(
     work: Callable[[Item], Result], items: Iterable[Item], workers: int, advice: str
 ) -> Generator[Result]:
-    """Results of all items, in their order; a few items ahead of what is asked for.
+    """Results of a function for all items, in their order, computed a few items ahead.
 
     Parameters
     ----------
     work
-        What is done to each item; it and the items travel to other processes.
+        The function; it and the items are pickled for the worker processes.
     items
         The items.
     workers
-        Number of processes; with one the work is done here.
+        Number of processes; 1: no worker process.
     advice
         What to do if a worker is killed, for the message.
 
@@ -91,7 +91,7 @@ def in_workers(
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
         raise DataError(
-            f"a worker process was killed, most likely for want of memory: {advice}"
+            f"a worker process was killed, most likely for lack of memory: {advice}"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -103,7 +103,7 @@ def _prepare_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """Leave when the main process is gone: it may be killed without having ended its workers."""
+    """Exit when the main process has ended: it may be killed before it stops its workers."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -18,15 +18,14 @@ _HEAD = """\
 
 <!-- Made by docs/generate_config_reference.py; do not edit. -->
 
-A config is one YAML file or several: a key may stand in one of them only. `{key}` inside a text is
+A config is one YAML file or several, each key in only one of them. `{key}` inside a text is
 replaced by the value of that key; `{config_name}` is the name of the file (of several: joined by
 `__`). Relative paths are relative to the folder from which a command is run. `dnn-reco config show
-FILE` prints the complete config and where each value came from; `dnn-reco config check FILE` tells
-what is wrong with it.
+FILE` prints the complete config and the origin of each value; `dnn-reco config check FILE` reports
+mistakes.
 
-Keys in the older spelling are accepted and translated. A key with the default *needed* has to be
-set for the commands that use it. A key that nobody knows is kept for modules of your own, with a
-warning.
+Keys in the older spelling are accepted and translated. A key with the default *needed* must be set
+for the commands that use it. An unknown key is kept for your own functions, with a warning.
 """
 
 
@@ -41,7 +40,7 @@ def page() -> str:
                 entry = "Keys of each entry of" if "dict" in key else "Keys of"
                 lines += [f"### {entry} `{key}`", "", *_table(nested.model_fields)]
     dead = ", ".join(f"`{key}`" for key in sorted(DEAD_KEYS))
-    lines += ["## Accepted, without any effect", "", f"{dead}."]
+    lines += ["## Accepted without effect", "", f"{dead}."]
     return "\n".join(lines) + "\n"
 
 

@@ -41,7 +41,7 @@ LABEL_KEYS = LabelKeys(
         "dir_z": "PrimaryDirectionZ",
     },
 )
-"""The golden files do not say which labels are special; these are the collaboration's names."""
+"""The golden files do not contain the special labels; these are the collaboration's names."""
 
 
 BRANCHES = ("upper", "lower", "ic78", "fc", "fc_unc")
@@ -49,7 +49,7 @@ BRANCHES = ("upper", "lower", "ic78", "fc", "fc_unc")
 
 @dataclass(frozen=True)
 class GoldenFolder:
-    """A folder of golden files, and what was told of it.
+    """A folder of golden files, with the names of its input data and transformation model.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class GoldenFolder:
         return json.loads((self.path / f"{name}.json").read_text(encoding="utf-8"))
 
     def names(self, pattern: str) -> list[str]:
-        """What stands in place of the star in the names of files that match."""
+        """The part of the names of matching files that the star stands for."""
         before, _, after = pattern.partition("*")
         found = self.path.glob(pattern)
         return sorted(path.name[len(before) : len(path.name) - len(after)] for path in found)
@@ -108,14 +108,14 @@ class GoldenFolder:
         )
 
     def spec(self, transformation: str | None = None) -> NetworkSpec:
-        """What a network must know of the data."""
+        """The specification of the data for a network."""
         model = self.read_transformation(transformation)
         labels = model.settings.label_names
         keys = replace(LABEL_KEYS, pid=tuple(name for name in labels if name.startswith("p_")))
         return NetworkSpec(model, np.zeros(model.settings.num_bins), keys)
 
     def hits(self, events: Iterable[int] | None = None) -> HitBatch:
-        """Hits of the input data: all DOMs with any feature that is not 0."""
+        """Hits of the input data: all DOMs with at least one feature other than 0."""
         data = self.arrays(self.data)
         chosen = list(range(len(data["x_ic78"])) if events is None else events)
         main = data["x_ic78"][chosen].reshape(len(chosen), NUM_MAIN_CELLS, -1)
@@ -133,7 +133,7 @@ class GoldenFolder:
     def loss_context(
         self, prediction: Prediction, truth: Truth, event_weights: Tensor | None
     ) -> LossContext:
-        """What losses may need besides prediction and truth, at the start of a training."""
+        """The context of losses at the start of a training."""
         spec = self.spec()
         names = spec.label_names
         period = LabelTransform(spec.transformation).azimuth_period(names, spec.label_keys.azimuth)
@@ -155,10 +155,10 @@ class GoldenFolder:
         Parameters
         ----------
         legacy
-            Whether it repeats what the reference does wrong in vectors longer than 1 and in
-            rotated kernels.
+            Whether to reproduce the errors of the reference for vectors longer than 1 and rotated
+            kernels.
         transformation
-            Name of another transformation model than that of the folder.
+            Name of the transformation model; default: that of the folder.
         """
         kwargs = self.read_json(f"model_{name}_meta")["model_kwargs"]
         if legacy:
@@ -170,7 +170,7 @@ class GoldenFolder:
 
 
 def parameters(arrays: Arrays) -> dict[str, Tensor]:
-    """Our parameters from golden weights or gradients, without what is derived from them."""
+    """Our parameters from golden weights or gradients, without derived arrays."""
     return our_parameters(
         {key: array for key, array in arrays.items() if not key.endswith("/kernel_assembled")}
     )
@@ -193,7 +193,7 @@ def layer_outputs(network: GeneralIC86CNN, hits: HitBatch) -> tuple[dict[str, Te
 
 
 def open_folder(path: Path, data: str | None, transformation: str | None) -> GoldenFolder:
-    """Find out which input data and transformation model belong together.
+    """Find a transformation model and input data with the same number of features.
 
     Raises
     ------

@@ -2,9 +2,9 @@
 
     python parity/network.py ../shared/data/golden/network --legacy dirnorm --legacy mixed
 
-FOLDER holds golden files: `model_<name>_{weights,outputs}.npz` with `_meta.json`, and where they
-are there `losses_<name>.npz`, `trafo_*`, `train_*` and `tf_checkpoint*`. Whatever is found is
-compared; the exit code is 1 if anything deviates by more than it may.
+FOLDER contains golden files: `model_<name>_{weights,outputs}.npz` with `_meta.json`, and optionally
+`losses_<name>.npz`, `trafo_*`, `train_*` and `tf_checkpoint*`. All existing files are compared; the
+exit code is 1 if a deviation exceeds its limit.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ LOSSES = TRANSFORMATION = 1e-5
 
 LOSS_MODULES = (default_loss, track_loss)
 KEEPS_SIGN = "pull_distribution_scale"
-"""The loss in which the sign of the azimuth's residual counts, which the reference loses."""
+"""The loss that depends on the sign of the azimuth's residual, which is wrong in the reference."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The largest deviation of one array from its golden one, as share of the largest value."""
+    """The largest deviation of one array from its golden one, relative to the largest value."""
 
     what: str
     deviation: float
@@ -55,7 +55,7 @@ class Comparison:
 
     @property
     def ok(self) -> bool:
-        """Whether it is small enough; NaN is not."""
+        """Whether the deviation is within its limit; NaN is not."""
         return self.deviation <= self.allowed
 
 
@@ -100,10 +100,10 @@ def check_prediction(prediction: Prediction, golden: Arrays) -> Iterator[Compari
 
 
 def golden_prediction(folder: GoldenFolder, golden: Arrays) -> Prediction:
-    """A prediction made of golden outputs, whose gradients are wanted.
+    """A prediction from golden outputs, with gradients.
 
-    What is known of labels in physical units follows from the transformed ones here, as losses in
-    angles and metres need its gradient, too.
+    Labels in physical units are computed from the transformed ones, since losses in angles and
+    metres need their gradient, too.
     """
     transform = LabelTransform(folder.read_transformation())
     labels_trafo = torch.tensor(golden["y_pred_trafo"], requires_grad=True)
@@ -150,8 +150,8 @@ def check_losses(folder: GoldenFolder, name: str) -> Iterator[Comparison]:
                 expected = golden[f"grad_{kind}/{loss}{suffix}"]
                 if expected.shape == (1,):  # the loss does not depend on it
                     ours = tensor.grad
-                    gone = 0.0 if ours is None else float(ours.abs().max())
-                    yield Comparison(f"gradient_{kind} of {loss}{suffix}", gone, 0.0)
+                    largest = 0.0 if ours is None else float(ours.abs().max())
+                    yield Comparison(f"gradient_{kind} of {loss}{suffix}", largest, 0.0)
                     continue
                 assert tensor.grad is not None
                 ours = tensor.grad[:, keep]
@@ -160,7 +160,7 @@ def check_losses(folder: GoldenFolder, name: str) -> Iterator[Comparison]:
 
 
 def check_transformation(folder: GoldenFolder, name: str) -> Iterator[Comparison]:
-    """Inputs, labels and uncertainties, transformed and brought back."""
+    """Inputs, labels and uncertainties: transformation and its inverse."""
     golden = folder.arrays(f"trafo_{name}")
     transform = LabelTransform(folder.read_transformation())
     main, deepcore = Densify(folder.spec(), 1.0, torch.float32)(folder.hits())
@@ -198,7 +198,7 @@ def check_training_step(folder: GoldenFolder, name: str, num_events: int) -> Ite
 
 
 def check_label_weights(folder: GoldenFolder, name: str) -> Iterator[Comparison]:
-    """Updates of the label weights, one a step."""
+    """Label weights after each update."""
     golden = folder.arrays(f"train_{name}")
     weights = LabelWeights(torch.tensor(golden["label_weights"][0]), True, scale_tukey=False)
     for step, mean_squares in enumerate(golden["mse"], start=1):
@@ -208,9 +208,9 @@ def check_label_weights(folder: GoldenFolder, name: str) -> Iterator[Comparison]
 
 
 def check_import(folder: GoldenFolder) -> Iterator[Comparison]:
-    """A checkpoint, imported as a user does it, and its predictions."""
-    with TemporaryDirectory() as place:
-        target = Path(place) / "model"
+    """Predictions of a checkpoint imported with the command of users."""
+    with TemporaryDirectory() as folder_name:
+        target = Path(folder_name) / "model"
         with redirect_stdout(StringIO()):
             run_import(folder.path / "tf_checkpoint", target, None, (), overwrite=False)
         model = load_model_folder(target, torch.device("cpu"))
@@ -221,14 +221,14 @@ def check_import(folder: GoldenFolder) -> Iterator[Comparison]:
 
 
 def below(arrays: Arrays, group: str) -> dict[str, NDArray[Any]]:
-    """The arrays whose key begins with ``<group>/``, without that."""
+    """The arrays whose key begins with ``<group>/``, without this prefix."""
     return {k.partition("/")[2]: v for k, v in arrays.items() if k.partition("/")[0] == group}
 
 
 def comparisons(
     folder: GoldenFolder, legacy: Sequence[str], step_model: str, step_events: int
 ) -> Iterator[tuple[str, Iterator[Comparison]]]:
-    """All that the folder allows to compare, by title."""
+    """All comparisons for which the folder has files, by title."""
     for name in folder.names("model_*_weights.npz"):
         repeats = name in legacy or "all" in legacy
         title = f"network {name}" + (" (legacy)" if repeats else "")
@@ -247,7 +247,7 @@ def comparisons(
 
 
 def report(title: str, results: Iterator[Comparison], verbose: bool) -> bool:
-    """Print what was compared; whether all of it is well."""
+    """Print the results of comparisons; returns whether all are within their limits."""
     found = list(results)
     bad = [result for result in found if not result.ok]
     worst = max(found, key=lambda result: result.deviation / max(result.allowed, 1e-30))
@@ -260,7 +260,7 @@ def report(title: str, results: Iterator[Comparison], verbose: bool) -> bool:
 
 
 def main() -> None:
-    """Compare what is found; exit code 1 if anything deviates."""
+    """Run all comparisons; exit code 1 if a deviation exceeds its limit."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -270,13 +270,13 @@ def main() -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="network that needs the reference's errors repeated (`all`: all of them)",
+        help="network for which to reproduce the errors of the reference (`all`: all networks)",
     )
     parser.add_argument("--data", help="name of the input data [the ones that fit]")
     parser.add_argument("--trafo", help="name of the transformation model [the one that fits]")
     parser.add_argument("--step-model", default="base_strong", help="network of the training step")
     parser.add_argument("--step-events", type=int, default=8, help="its number of events")
-    parser.add_argument("-v", "--verbose", action="store_true", help="tell of what agrees, too")
+    parser.add_argument("-v", "--verbose", action="store_true", help="also print what agrees")
     options = parser.parse_args()
     try:
         folder = open_folder(options.folder, options.data, options.trafo)

@@ -1,4 +1,4 @@
-"""Stand-ins for the programs of a cluster, which note how they were called."""
+"""Stand-ins for the programs of a cluster, which record their calls."""
 
 import os
 import subprocess
@@ -6,12 +6,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-# Notes its folder and words, one a line, then a line of dashes.
+# Records its folder and words, one per line, then a line of dashes.
 _NOTE = """#!/bin/bash
 printf '%s\\n' "${0##*/}" "$PWD" "$@" ---- >>"$STUB_FOLDER/calls"
 """
 
-# Waits for SIGTERM, and then leaves with SAVED_CODE; or leaves at once with END_CODE.
+# Waits for SIGTERM, and then exits with SAVED_CODE; or exits at once with END_CODE.
 _TRAINING = (
     _NOTE
     + """
@@ -52,7 +52,7 @@ class Stubs:
 
 
 def start(script: Path, stubs: Stubs, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Run a job script as a batch system does, in a session of its own, its output appended."""
+    """Run a job script as a batch system does: in a new session, its output appended."""
     with (script.parent / "logs" / "train.log").open("ab") as log:
         return subprocess.Popen(
             [script],

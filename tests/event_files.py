@@ -18,7 +18,7 @@ PRIMARY_TABLE = "MCPrimary"
 
 @dataclass(frozen=True)
 class Events:
-    """What a test puts into a file: hits, labels and the primary of n events."""
+    """The content of an event file: hits, labels and the primary of n events."""
 
     ids: NDArray[np.void]
     time_offset: NDArray[np.float64]
@@ -53,7 +53,7 @@ def random_events(
     empty_fraction: float = 0.0,
     run: int = 1,
 ) -> Events:
-    """Random events that look like the real ones from afar: charges, times, a vertex, an energy.
+    """Random events roughly like real ones: charges, times, a vertex, an energy.
 
     All features are positive; the labels carry some information on them (EnergyVisible is the
     summed charge), so that networks have something to learn.

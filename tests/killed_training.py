@@ -1,4 +1,4 @@
-"""A training that is killed again and again, at random moments."""
+"""A training that is killed repeatedly, at random times."""
 
 import multiprocessing
 import re
@@ -24,7 +24,7 @@ _PRELOADED = ["dnn_reco.commands.train", "torch._dynamo", "torch.utils.tensorboa
 
 @dataclass(frozen=True)
 class Kill:
-    """What was left after one `kill -9`.
+    """The state after one `kill -9`.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Kill:
 
 
 def train_and_kill(run: SmallRun, kills: int, seed: int) -> Iterator[Kill]:
-    """Train, kill, and go on, so many times; the config must validate in every iteration.
+    """Train, kill and resume repeatedly; the config must validate in every iteration.
 
     The processes come from a server that has imported everything already: a process of its own for
     each training, which begins at once.
@@ -65,7 +65,7 @@ def train_and_kill(run: SmallRun, kills: int, seed: int) -> Iterator[Kill]:
 
 
 def differences(run: SmallRun, iterations: int) -> list[str]:
-    """Finish a killed training, and train without any kill: what differs in their checkpoints."""
+    """Finish a killed training, and train without a kill: differences of their checkpoints."""
     whole = run.folder / "whole"
     paths = {"model_checkpoint_path": str(whole / "model"), "log_path": str(whole / "logs")}
     states = []
@@ -89,7 +89,7 @@ def _train(run: SmallRun, output: Path) -> None:
 
 
 def _let_it_run(process: BaseProcess, output: Path, iterations: int) -> None:
-    """Wait until so many iterations are done."""
+    """Wait until this number of iterations is done."""
     while _reached(output) < iterations:
         if not process.is_alive():
             raise RuntimeError("the training ended by itself")
@@ -97,7 +97,7 @@ def _let_it_run(process: BaseProcess, output: Path, iterations: int) -> None:
 
 
 def _reached(output: Path) -> int:
-    """Iterations that a training has done: one more than the number of the last one it told."""
+    """Iterations that a training has done: one more than the last one that it printed."""
     text = output.read_text() if output.is_file() else ""
     return max((int(number) + 1 for number in re.findall(r"Step: (\d+),", text)), default=0)
 

@@ -52,7 +52,7 @@ CLASSES = [10, 11]
 
 
 def all_losses() -> dict[str, Loss]:
-    """Every loss of the package, by module and name: what takes a prediction, truth and context."""
+    """Every loss of the package by name: functions of a prediction, truth and context."""
     return {
         f"{module.__name__.rpartition('.')[2]}.{name}": function
         for module in MODULES
@@ -65,7 +65,7 @@ def all_losses() -> dict[str, Loss]:
 
 @dataclass
 class Events:
-    """True labels, and what a network says of them; all [B, L]."""
+    """True and predicted labels; all [B, L]."""
 
     true: Tensor
     predicted: Tensor

@@ -1,4 +1,4 @@
-"""What a network must know of made-up data."""
+"""The specification of made-up data for a network."""
 
 from collections.abc import Sequence
 

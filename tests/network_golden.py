@@ -1,4 +1,4 @@
-"""The shared golden files of the reference, as `validation/` reads them."""
+"""The shared golden files of the reference, read with `parity/golden.py`."""
 
 from collections.abc import Iterable
 from pathlib import Path

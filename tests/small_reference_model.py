@@ -45,7 +45,7 @@ class SmallReferenceModel:
     transformation: TransformationModel
 
     def predict(self) -> Prediction:
-        """What the TensorFlow version would say of some hits."""
+        """The prediction of the TensorFlow version for some hits."""
         with torch.no_grad():
             return self.network(some_hits())
 

@@ -1,4 +1,4 @@
-"""How many CPUs a process may use: what binds it, and what containers and batch slots grant."""
+"""Number of CPUs that a process may use: affinity, quota of containers and batch slots."""
 
 import os
 import subprocess
@@ -15,11 +15,11 @@ from dnn_reco.workers import available_cpus
 
 
 class CGroups:
-    """A made-up tree of control groups, and the list of those of a process."""
+    """A fake tree of control groups, and the list of those of a process."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "cgroup"
-        self.own = folder / "own_groups"
+        self.own = folder / "process_groups"
         self.root.mkdir()
         self.own.write_text("")
 

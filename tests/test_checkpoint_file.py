@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, newest first, damaged ones named."""
+"""Checkpoints: atomic writing, newest first, error messages for damaged ones."""
 
 import json
 from dataclasses import replace
@@ -34,7 +34,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert checkpoint.section("label_weights")["count"] == 7
 
 
-def test_the_best_evaluation_is_kept_and_not_asked_of_older_checkpoints(tmp_path: Path) -> None:
+def test_the_best_evaluation_is_saved_and_optional_in_older_checkpoints(tmp_path: Path) -> None:
     best = (
         BestCheckpoint("digest").updated(0.1 + 0.2, 10).updated(float("nan"), 20).updated(0.4, 30)
     )
@@ -93,7 +93,7 @@ def test_damage_is_named(tmp_path: Path, file: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.SGD])
-def test_an_optimizer_goes_on_exactly(kind: type[torch.optim.Optimizer]) -> None:
+def test_an_optimizer_resumes_exactly(kind: type[torch.optim.Optimizer]) -> None:
     def fresh() -> tuple[dict[str, torch.nn.Parameter], torch.optim.Optimizer]:
         parameters = {n: torch.nn.Parameter(torch.ones(3)) for n in ("a/b", "c")}
         settings = {"momentum": 0.9} if kind is torch.optim.SGD else {}
@@ -118,7 +118,7 @@ def test_an_optimizer_goes_on_exactly(kind: type[torch.optim.Optimizer]) -> None
         assert torch.equal(parameters[name], again[name])
 
 
-def test_an_old_model_is_moved_away_whole(tmp_path: Path) -> None:
+def test_an_old_model_is_moved_away_completely(tmp_path: Path) -> None:
     model, logs = tmp_path / "run" / "model", tmp_path / "logs"
     for number in range(2):
         save_checkpoint(model, progress(5), {"a": torch.ones(1)}, 3)

@@ -1,4 +1,4 @@
-"""metrics.jsonl: whole lines of JSON, none of iterations that will be done again."""
+"""metrics.jsonl: complete lines of JSON, none of iterations that will be repeated."""
 
 import json
 import math
@@ -40,7 +40,7 @@ def test_what_is_not_a_whole_line_is_dropped(tmp_path: Path, rest: bytes) -> Non
     assert iterations(path) == [0, 5, 11]
 
 
-def test_a_file_without_anything_to_drop_is_not_written_anew(tmp_path: Path) -> None:
+def test_a_file_without_anything_to_drop_is_not_rewritten(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     write(path, 0, [0])
     inode = path.stat().st_ino

@@ -18,7 +18,7 @@ CONFIGS = sorted((Path(__file__).parents[1] / "configs" / "models").glob("*.yaml
 
 @pytest.fixture(scope="module")
 def data_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with simulated events where the configs look for them."""
+    """A folder with simulated events at the paths of the configs."""
     home = tmp_path_factory.mktemp("home")
     settings = SimulationSettings(energy=(1e4, 1e5), margin=0, seed=3)
     data = home / "training_data" / "datasets" / "11883"
@@ -43,7 +43,9 @@ def test_it_passes_the_check(config: Path, data_home: Path) -> None:
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_it_says_how_to_run_it_and_ends_as_its_schedule_does(config: Path, data_home: Path) -> None:
+def test_its_comments_show_how_to_run_it_and_its_schedule_ends_with_it(
+    config: Path, data_home: Path
+) -> None:
     head = config.read_text().split("\n\n")[0]
     assert head.startswith("# Run it") and f"dnn-reco train $CONFIG_DIR/{config.name}" in head
     loaded = load_config([written_for(config, data_home)], {})

@@ -1,4 +1,4 @@
-"""docs/reference/modules.md names every function that a config may name, and none besides."""
+"""docs/reference/modules.md lists exactly the functions that a config may name."""
 
 import inspect
 import pkgutil

@@ -1,4 +1,4 @@
-"""`parity/network.py` on the shared golden files, and on copies that are not right."""
+"""`parity/network.py` on the shared golden files, and on modified copies."""
 
 import shutil
 import subprocess
@@ -72,7 +72,9 @@ def change(path: Path, key: str, factor: float) -> None:
     np.savez(path, **arrays)
 
 
-def test_what_is_there_is_compared_and_deviations_are_named(copy: Path, validate: Validate) -> None:
+def test_existing_files_are_compared_and_deviations_are_named(
+    copy: Path, validate: Validate
+) -> None:
     code, output = validate(copy)
     assert code == 0, output
     assert len(output.splitlines()) == 2
@@ -85,7 +87,7 @@ def test_what_is_there_is_compared_and_deviations_are_named(copy: Path, validate
     assert "! gradient_unc of mse " in output
 
 
-def test_network_with_an_error_of_the_reference_needs_to_be_told(
+def test_network_with_an_error_of_the_reference_needs_legacy(
     golden_network: Path, validate: Validate
 ) -> None:
     code, output = validate(golden_network, "--legacy", "dirnorm")

@@ -1,4 +1,4 @@
-"""What the record of a run says of the software."""
+"""The software in the record of a run."""
 
 import subprocess
 from pathlib import Path

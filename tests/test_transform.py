@@ -44,7 +44,7 @@ def random_events(num_events: int, seed: int = 1) -> tuple[NDArray, NDArray, NDA
     counts = rng.integers(0, 400, num_events)
     event = np.repeat(np.arange(num_events), counts)
     dom = np.concatenate([np.sort(rng.choice(5160, count, replace=False)) for count in counts])
-    # times with a large offset and a small spread: what cancels in a careless variance
+    # times with a large offset and a small spread: cancellation in a naive variance
     features = np.stack([rng.gamma(0.5, 20, len(dom)), 9.5e3 + rng.normal(size=len(dom))], axis=1)
     labels = np.stack(
         [
@@ -124,7 +124,7 @@ def test_bins_that_are_not_listed_count_with_their_initial_value() -> None:
     np.testing.assert_allclose(model.dom_mean[DOM_CELL[4]], [1.0, 5.0])
 
 
-def test_non_finite_misc_values_do_not_spoil_the_moments() -> None:
+def test_non_finite_misc_values_are_ignored_in_the_moments() -> None:
     result = TransformFit(SETTINGS, np.zeros(2))
     empty = np.zeros((0, 2))
     result.add(np.array([], int), empty, np.ones((3, 3)), np.array([[1.0], [np.nan], [3.0]]))

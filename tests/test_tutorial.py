@@ -207,7 +207,7 @@ def test_training_prints_its_validations(
         assert float(printed[5]) == pytest.approx(labels["PrimaryEnergy"].mean(), rel=1e-5)
 
 
-def test_training_tells_clean_lines_where_there_is_no_terminal(
+def test_training_prints_clean_lines_without_a_terminal(
     trained: subprocess.CompletedProcess[str],
 ) -> None:
     assert not re.search(r"[\r\x1b]|it/s|%\|", trained.stderr + trained.stdout)
@@ -254,7 +254,7 @@ def test_tensorboard_reads_the_curves(
         assert not [tag for tag in tags["scalars"] + tags["histograms"] if "Zenith" in tag]
 
 
-def test_second_call_goes_on(home: Home, continued: subprocess.CompletedProcess[str]) -> None:
+def test_second_call_resumes(home: Home, continued: subprocess.CompletedProcess[str]) -> None:
     (printed,) = validations(continued.stdout)
     assert printed[0] == "00000004"
     assert "checkpoint-00000003' (training step 1)" in continued.stderr

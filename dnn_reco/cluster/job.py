@@ -1,4 +1,4 @@
-"""What a job is: a command, where it runs, and what it needs."""
+"""The description of a job: its command, working directory and resources."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from pathlib import Path
 from dnn_reco.errors import ClusterError
 
 SAVED = 85
-"""Exit code of a command that has saved and wants to go on (ERESTART on Linux)."""
+"""Exit code of a command that has saved its state and must be restarted (ERESTART on Linux)."""
 
 _MEGABYTES = {"MB": 1, "GB": 1024, "TB": 1024**2}
-_SHORTEST = 600  # seconds; a job is told to save two minutes before its time is up
+_SHORTEST = 600  # seconds; a job is asked to save two minutes before its time limit
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a job needs.
+    """Requested resources of a job.
 
     Attributes
     ----------
     cpus, gpus
         Their numbers.
     memory
-        Memory [MB, of 2²⁰ bytes as batch systems count].
+        Memory [MB of 2²⁰ bytes, as batch systems count].
     seconds
-        Longest time in one go; None: whatever the cluster allows.
+        Time limit of one run; None: the limit of the cluster.
     """
 
     cpus: int
@@ -38,23 +38,23 @@ class Resources:
 
 @dataclass(frozen=True)
 class Job:
-    """A job that can be stopped and started again.
+    """A job that can be stopped and restarted.
 
     Attributes
     ----------
     name
-        What the batch system calls it.
+        Its name in the batch system.
     command
-        Words of the command line. The command saves on SIGTERM, leaves with `SAVED` then, and goes
-        on when it is started again.
+        Words of the command line. On SIGTERM the command saves its state and exits with `SAVED`; it
+        resumes when it is restarted.
     directory
-        Where it runs.
+        Working directory.
     folder
-        Where the files of the job lie.
+        Folder of the files of the job.
     setup
         Lines of bash that make the command available.
     resources
-        What it needs.
+        Requested resources.
     options
         Further settings of the batch system, by their names there.
     """
@@ -73,42 +73,44 @@ class Job:
             # a backslash at the end of a line would join it with the next one
             if not text.isprintable() or text.endswith("\\"):
                 raise ClusterError(
-                    f"{text!r} cannot stand in the files of a job: line breaks, control characters "
-                    "and a backslash at the end would change their meaning"
+                    f"{text!r} cannot be used in the files of a job: line breaks, control "
+                    "characters and a backslash at the end would change their meaning"
                 )
 
 
 def parse_memory(text: str) -> int:
-    """Memory [MB] of a text such as `8 GB`.
+    """Memory [MB] from a text such as `8 GB`.
 
     Raises
     ------
     ClusterError
-        If it is none.
+        If the text is not an amount of memory.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?) *([MGT])B?", text.strip(), re.IGNORECASE)
     megabytes = round(float(match[1]) * _MEGABYTES[match[2].upper() + "B"]) if match else 0
     if not megabytes:
-        raise ClusterError(f"--memory '{text}' is no amount of memory: write '8 GB' or '500 MB'")
+        raise ClusterError(
+            f"--memory '{text}' is not an amount of memory: write '8 GB' or '500 MB'"
+        )
     return megabytes
 
 
 def parse_time(text: str) -> int:
-    """Seconds of a text such as `24h`, `90m`, `1d12h`.
+    """Seconds from a text such as `24h`, `90m`, `1d12h`.
 
     Raises
     ------
     ClusterError
-        If it is none, or too short for a job.
+        If the text is not a time, or too short for a job.
     """
     match = re.fullmatch(r"(?:(\d+)d)? *(?:(\d+)h)? *(?:(\d+)m)?", text.strip(), re.IGNORECASE)
     days, hours, minutes = (int(number or 0) for number in match.groups()) if match else (0, 0, 0)
     seconds = 60 * (minutes + 60 * (hours + 24 * days))
     if not seconds:
-        raise ClusterError(f"--time '{text}' is no time: write '24h', '90m' or '1d12h'")
+        raise ClusterError(f"--time '{text}' is not a time: write '24h', '90m' or '1d12h'")
     if seconds < _SHORTEST:
         raise ClusterError(
-            f"--time {text} is too short: a training that is stopped every few minutes does not "
-            f"come forward. Ask for {_SHORTEST // 60}m or more"
+            f"--time {text} is too short: a training that is stopped every few minutes makes no "
+            f"progress. Request {_SHORTEST // 60}m or more"
         )
     return seconds

@@ -1,4 +1,4 @@
-"""The files of a job, and handing them to the batch system."""
+"""The files of a job, and their submission to the batch system."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dnn_reco.errors import ClusterError
 from dnn_reco.files import write_atomically
 
 LOG = Path("logs") / "train.log"
-"""Where the output of the job goes, inside its folder."""
+"""File of the output of the job, relative to its folder."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Cluster:
     Attributes
     ----------
     submit_command
-        The program that takes a job.
+        The program that submits a job.
     files
-        The files of a job, that for the program first; each has a template.
+        The files of a job, the one to submit first; each has a template.
     setting
-        Matches a line of that file which sets something, and the name of what it sets.
+        Matches a setting in that file, with its name as group.
     option_name
-        Matches names that may be set.
+        Matches allowed names of settings.
     """
 
     submit_command: str
@@ -59,12 +59,12 @@ CLUSTERS = {
 
 
 def job_files(cluster: str, job: Job) -> dict[Path, str]:
-    """Paths and contents of the files of a job, the one for the batch system first.
+    """Paths and contents of the files of a job, the one to submit first.
 
     Raises
     ------
     ClusterError
-        If an option of the job has a strange name, or is set in the files already.
+        If an option of the job has an invalid name, or is already set in the files.
     """
     system = CLUSTERS[cluster]
     environment = Environment(
@@ -88,19 +88,19 @@ def _check_options(system: Cluster, options: Mapping[str, str], text: str) -> No
     for name in options:
         if not system.option_name.fullmatch(name):
             raise ClusterError(
-                f"--option {name}={options[name]}: '{name}' is no name of a setting of "
+                f"--option {name}={options[name]}: '{name}' is not a valid name of a setting of "
                 f"{system.submit_command}"
             )
         if names.count(name.lower()) > 1:
             raise ClusterError(
                 f"--option {name}={options[name]}: '{name}' is set twice. The file sets it because "
-                "another option says so, or because the training must be able to go on (--dry-run "
-                "shows the file)"
+                "of another option, or because the training must be able to resume (--dry-run "
+                "prints the file)"
             )
 
 
 def _sbatch_quote(text: str) -> str:
-    """A text as sbatch reads it after `#SBATCH`: a backslash works inside any quotes."""
+    """Quote a text for an `#SBATCH` line, where a backslash escapes inside any quotes."""
     escaped = re.sub(r'(["\\])', r"\\\1", text)
     return f'"{escaped}"'
 
@@ -110,7 +110,7 @@ def _hours_minutes(seconds: int) -> str:
 
 
 def write_files(files: Mapping[Path, str]) -> None:
-    """Write the files of a job, and make the folder of its log."""
+    """Write the files of a job, and create the folder of its log."""
     for path, text in files.items():
         write_atomically(path, text.encode())
         (path.parent / LOG).parent.mkdir(exist_ok=True)
@@ -119,12 +119,12 @@ def write_files(files: Mapping[Path, str]) -> None:
 
 
 def submit(cluster: str, folder: Path) -> str:
-    """Hand the files in `folder` to the batch system; returns what it says.
+    """Submit the files in `folder` to the batch system; returns its output.
 
     Raises
     ------
     ClusterError
-        If it is not there, or does not take the job. The files stay.
+        If its program is not installed, or rejects the job. The files remain.
     """
     system = CLUSTERS[cluster]
     words = [system.submit_command, system.files[0]]
@@ -136,9 +136,9 @@ def submit(cluster: str, folder: Path) -> str:
         )
     result = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
     if result.returncode:
-        said = (result.stderr.strip() or result.stdout.strip()) or "nothing"
+        output = (result.stderr.strip() or result.stdout.strip()) or "(none)"
         raise ClusterError(
-            f"{words[0]} did not take the job (exit code {result.returncode}). It says:\n{said}\n"
+            f"{words[0]} rejected the job (exit code {result.returncode}). Its output:\n{output}\n"
             f"The files are in '{folder}'. To try again:\n  {by_hand}"
         )
     return result.stdout.strip()

@@ -1,4 +1,4 @@
-"""The config: YAML files become typed, validated settings once, at the border of the program."""
+"""The config: YAML files are loaded once as typed, validated settings."""
 
 from dnn_reco.config.key_lists import TRAFO_KEYS, TRAINING_KEYS
 from dnn_reco.config.load import load_config, load_stages, load_with_stages

@@ -1,4 +1,4 @@
-"""Lists of config keys: those without effect, those of records, those that a command needs."""
+"""Lists of config keys: keys without effect, keys of records, keys that a command requires."""
 
 WITHOUT_EFFECT = (
     "file_capacity",
@@ -10,7 +10,7 @@ WITHOUT_EFFECT = (
 BIASED_SELECTION_WITHOUT_EFFECT = ("GPU_device_count", "tf_parallelism_threads")
 ONLY_BIASED_SELECTION = ("num_add_files", "num_repetitions")
 
-# Keys of former generations that had stopped doing anything.
+# Keys of former generations without any effect.
 DEAD_KEYS = frozenset(
     {
         "dom_response_shape",
@@ -20,7 +20,7 @@ DEAD_KEYS = frozenset(
         "trafo_save_model",
     }
 )
-# What a record of a training adds to its config: not settings.
+# Keys that a record of a training adds to its config, which are not settings.
 RECORD_KEYS = frozenset(
     {
         "command",

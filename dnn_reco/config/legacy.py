@@ -1,7 +1,7 @@
-"""The older generation of spelling, translated to the newer one, and back for users' functions.
+"""Translation of the older spelling to the newer one, and back for users' functions.
 
-The tables below are the whole difference between the generations. A thing that is given in both
-spellings must be the same in both.
+The tables below are the complete difference between the generations. A setting that is given in
+both spellings must have the same value in both.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _MODULES = "dnn_reco.modules"
 
 @dataclass(frozen=True)
 class ClassName:
-    """A dotted name that the older spelling gives as file and name."""
+    """A dotted name for which the older spelling has two keys, one of its file, one of its name."""
 
     file: str
     name: str
@@ -77,18 +77,18 @@ class Translated:
     values
         Value of each key.
     origins
-        Origin of each key; for keys inside `model_kwargs` that stood at top level under
-        `model_kwargs.<key>` too.
+        Origin of each key; of keys that were moved into `model_kwargs` also as
+        `model_kwargs.<key>`.
     renamed
-        What stands at a key path now, and under which key path it was written.
+        Newer key path -> key path in the file, of all settings that were renamed or moved.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, Origin] = field(default_factory=dict)
     renamed: dict[KeyPath, KeyPath] = field(default_factory=dict)
 
-    def mark(self, at: KeyPath, raw: RawConfig) -> SourceLocation | None:
-        """Where the value at a newer key path was written."""
+    def location(self, at: KeyPath, raw: RawConfig) -> SourceLocation | None:
+        """Location in the files of the value at a newer key path."""
         for depth in range(len(at), 0, -1):
             if at[:depth] in self.renamed:
                 return locate(raw.locations, (*self.renamed[at[:depth]], *at[depth:]))
@@ -98,11 +98,11 @@ class Translated:
         """Origin of each key inside a mapping, by its dotted name in the newer spelling."""
         newer = {older: at for at, older in self.renamed.items()}
         origins = {}
-        for at, mark in raw.locations.items():
+        for at, location in raw.locations.items():
             depth = next((d for d in range(len(at), 0, -1) if at[:d] in newer), 0)
             dotted = ".".join(map(str, (*newer.get(at[:depth], ()), *at[depth:])))
             if "." in dotted:
-                origins[dotted] = Origin("file", str(at[-1]), mark.path, mark.line)
+                origins[dotted] = Origin("file", str(at[-1]), location.path, location.line)
         return origins
 
 
@@ -112,9 +112,9 @@ def translate(values: Mapping[str, Any], raw: RawConfig, problems: list[str]) ->
     Parameters
     ----------
     values
-        Value of each key in either spelling; an empty (None) older value counts as not given.
-    written
-        Where the keys stand.
+        Value of each key in either spelling; an empty (None) older value counts as not set.
+    raw
+        The keys as written, with their locations.
     problems
         Contradictions between both spellings, and incomplete older ones, are appended here.
     """
@@ -141,8 +141,10 @@ def translate(values: Mapping[str, Any], raw: RawConfig, problems: list[str]) ->
 
 
 def _origin(key: str, raw: RawConfig) -> Origin:
-    mark = locate(raw.locations, (key,))
-    return Origin("file", key, mark.path, mark.line) if mark else Origin("override", key)
+    location = locate(raw.locations, (key,))
+    if location is None:
+        return Origin("override", key)
+    return Origin("file", key, location.path, location.line)
 
 
 def _put(
@@ -161,9 +163,9 @@ def _put(
     if at[-1] in target:
         if target[at[-1]] != value:
             problems.append(
-                f"{locate(raw.locations, written_at)}: '{older}' says {value!r}, but '{newer}' "
-                f"({result.mark(at, raw)}) says {target[at[-1]]!r}: these are two spellings of "
-                "one thing, keep only one of them"
+                f"{locate(raw.locations, written_at)}: '{older}' is {value!r}, but '{newer}' "
+                f"({result.location(at, raw)}) is {target[at[-1]]!r}: these are two spellings of "
+                "the same setting; remove one of them"
             )
         return
     target[at[-1]] = value
@@ -180,7 +182,7 @@ def _dotted_names(
     raw: RawConfig,
     problems: list[str],
 ) -> list[str]:
-    """Dotted names that a pair of older file and name keys stands for; empty if not given."""
+    """Dotted names that a pair of older file and name keys define; empty if not set."""
     files, functions = settings.get(names.file), settings.get(names.name)
     if files is None and functions is None:
         return []
@@ -188,16 +190,14 @@ def _dotted_names(
     absent = names.name if files is not None else names.file
     where = locate(raw.locations, (*below, present))
     if files is None or functions is None:
-        problems.append(
-            f"{where}: '{present}' is given without '{absent}': both are needed together"
-        )
+        problems.append(f"{where}: '{present}' is set without '{absent}': both are needed together")
         return []
     files = files if isinstance(files, list) else [files]
     functions = functions if isinstance(functions, list) else [functions]
     if len(files) != len(functions) or not files:
         problems.append(
             f"{where}: '{names.file}' has {len(files)} entries, but '{names.name}' "
-            f"{len(functions)}: both must be one name, or lists of one length"
+            f"{len(functions)}: both must be one name, or lists of the same length"
         )
         return []
     return [
@@ -212,7 +212,7 @@ def _translate_model_kwargs(
     """Move the older top-level keys of the network into `model_kwargs`."""
     inside = given.get("model_kwargs", {})
     if not isinstance(inside, dict):
-        return  # the schema tells what it must be
+        return  # the schema reports what it must be
     if inside:
         result.values["model_kwargs"] = {
             key: value for key, value in inside.items() if key not in _METHODS
@@ -235,7 +235,7 @@ def _translate_model_kwargs(
 def _keep_probabilities(
     given: Mapping[str, Any], raw: RawConfig, problems: list[str]
 ) -> list[tuple[str, Any]]:
-    """The four keep probabilities of the older list; what a shorter list leaves out is 1."""
+    """The four keep probabilities of the older list; missing ones are 1."""
     values = given[_KEEP_LIST]
     if not isinstance(values, list) or len(values) > len(KEEP_PROBABILITIES):
         problems.append(
@@ -252,7 +252,7 @@ def _translate_optimizer(
 ) -> Any:
     """One entry of `model_optimizer_dict` in the newer spelling."""
     if not isinstance(settings, dict):
-        return settings  # the schema tells what it must be
+        return settings  # the schema reports what it must be
     translated = {
         key: value for key, value in settings.items() if key not in (LOSS.file, LOSS.name)
     }
@@ -268,15 +268,15 @@ def _translate_optimizer(
         result.renamed[(*below, "loss_class")] = (*below, LOSS.name)
     elif losses and losses != (newer if isinstance(newer, list) else [newer]):
         problems.append(
-            f"{locate(raw.locations, (*below, LOSS.name))}: '{LOSS.file}' and '{LOSS.name}' say "
-            f"{losses!r}, but 'loss_class' ({locate(raw.locations, (*below, 'loss_class'))}) says "
-            f"{newer!r}: these are two spellings of one thing, keep only one of them"
+            f"{locate(raw.locations, (*below, LOSS.name))}: '{LOSS.file}' and '{LOSS.name}' are "
+            f"{losses!r}, but 'loss_class' ({locate(raw.locations, (*below, 'loss_class'))}) is "
+            f"{newer!r}: these are two spellings of the same setting; remove one of them"
         )
     return translated
 
 
 def older_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The older keys, and what they hold, of settings in the newer spelling."""
+    """Older keys and their values, from settings in the newer spelling."""
     older: dict[str, Any] = {}
     for key, names in CLASSES.items():
         if values.get(key):
@@ -291,7 +291,7 @@ def older_names(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def older_spelling(key: str) -> str:
-    """How the older generation wrote a newer key; empty if no different."""
+    """The older spelling of a newer key; empty if there is none."""
     if key in CLASSES:
         return f"{CLASSES[key].file}, {CLASSES[key].name}"
     if key == "model_kwargs":

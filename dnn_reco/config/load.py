@@ -41,14 +41,15 @@ def load_with_stages(
 ) -> tuple[Config, tuple[Config, ...]]:
     """Load the config of a whole training, and that of each of its `training_stages`.
 
-    In each stage its keys replace those of the files, and `num_training_iterations` counts the
-    iterations until its end. Without stages the only one is the config of the files. The files are
-    read once.
+    In each stage its keys replace those of the files, and `num_training_iterations` is the total
+    number of iterations until its end. Without stages the only one is the config of the files. The
+    files are read once.
 
     Parameters
     ----------
     paths, overrides
-        As for :func:`load_config`; iterations among the overrides cut the stages short.
+        As for :func:`load_config`; `num_training_iterations` among the overrides ends the stages
+        early.
 
     Raises
     ------
@@ -83,7 +84,7 @@ def load_config(paths: Sequence[str | Path], overrides: Mapping[str, Any] | None
     Parameters
     ----------
     paths
-        YAML files, older or newer spelling; no key may stand in two of them.
+        YAML files, older or newer spelling; no key may be in two of them.
     overrides
         Values (newer spelling) that replace those of the files, from the command line.
 
@@ -114,7 +115,7 @@ def _read(paths: Sequence[str | Path], overrides: Mapping[str, Any] | None) -> _
         for key, value in (overrides or {}).items()
     }
     problems = [
-        f"the override '{key}' is no config key; the nearest is '{nearest(key, FIELDS)}'"
+        f"the override '{key}' is not a config key; the nearest is '{nearest(key, FIELDS)}'"
         for key in overrides
         if key not in FIELDS
     ]
@@ -139,7 +140,7 @@ def _make_config(source: _Source) -> Config:
     filled = fill_placeholders(
         {**raw.values, **overrides},
         {"config_name": name, **_plain_defaults()},
-        lambda key: _place((key,), Translated(), raw, overrides),
+        lambda key: _location((key,), Translated(), raw, overrides),
         problems,
     )
     if _OPTIMIZERS in filled:
@@ -147,7 +148,7 @@ def _make_config(source: _Source) -> Config:
     settings = _translate(filled, overrides, raw, problems)
 
     def where(at: KeyPath) -> str:
-        return _place(at, settings, raw, overrides)
+        return _location(at, settings, raw, overrides)
 
     known = {key: value for key, value in settings.values.items() if key in FIELDS}
     groups = validate_groups(known, where, problems)
@@ -173,7 +174,7 @@ def _make_config(source: _Source) -> Config:
 
 
 def _plain_defaults() -> dict[str, Any]:
-    """Defaults that can stand inside a text."""
+    """Defaults that can replace a placeholder: texts and numbers."""
     return {
         key: field.default
         for key, field in FIELDS.items()
@@ -187,7 +188,7 @@ def _translate(
     raw: RawConfig,
     problems: list[str],
 ) -> Translated:
-    """Translate what the files say, and put the overrides over it."""
+    """Translate the settings of the files, and replace those that are overridden."""
     of_files = {key: filled[key] for key in raw.values if key not in overrides}
     settings = translate(of_files, raw, problems)
     for key in overrides:
@@ -196,11 +197,13 @@ def _translate(
     return settings
 
 
-def _place(at: KeyPath, settings: Translated, raw: RawConfig, overrides: Mapping[str, Any]) -> str:
-    """Where a value stands, for a message."""
+def _location(
+    at: KeyPath, settings: Translated, raw: RawConfig, overrides: Mapping[str, Any]
+) -> str:
+    """Where a value was set, for a message: file and line, `override` or `default`."""
     if at[0] in overrides:
         return "override"
-    return str(settings.mark(at, raw) or "default")
+    return str(settings.location(at, raw) or "default")
 
 
 def _all_problems(files: Sequence[Path], problems: Sequence[str]) -> str:
@@ -212,20 +215,20 @@ def _unknown_keys(extra: Mapping[str, Any], where: Where) -> list[Notice]:
     return [
         Notice(
             "warning",
-            f"{where((key,))}: nobody knows the key '{key}'; the nearest known key is "
-            f"'{nearest(key, [*FIELDS, *OLDER_KEYS])}'. It is kept for modules of your own",
+            f"{where((key,))}: unknown key '{key}'; the nearest known key is "
+            f"'{nearest(key, [*FIELDS, *OLDER_KEYS])}'. It is kept for your own modules",
         )
         for key in extra
     ]
 
 
 def _repeated_patterns(groups: Mapping[str, SettingsGroup], where: Where) -> list[Notice]:
-    """Patterns that stand in one list several times, as if to let their events count as often."""
+    """Warnings for patterns that are listed several times, as if to weight their events."""
     return [
         Notice(
             "warning",
-            f"{where((key,))}: {key} lists '{pattern}' {count} times, but each file is taken once. "
-            "To let its events count more, give them weights (event_weight_class)",
+            f"{where((key,))}: {key} lists '{pattern}' {count} times, but each file is used once. "
+            "To increase the weight of its events, use event_weight_class",
         )
         for key, patterns in groups["data_files"].model_dump().items()
         for pattern, count in Counter(patterns).items()
@@ -236,7 +239,7 @@ def _repeated_patterns(groups: Mapping[str, SettingsGroup], where: Where) -> lis
 def _ineffective_keys(
     values: Mapping[str, Any], groups: Mapping[str, SettingsGroup]
 ) -> list[Notice]:
-    """One line that names all keys that are set but have no effect."""
+    """One notice that lists all keys that are set but have no effect."""
     biased = groups["biased_selection"].__dict__["nn_biased_selection"]
     selecting = biased is not None and biased.apply_biased_selection
     candidates = [*WITHOUT_EFFECT, *(() if selecting else ONLY_BIASED_SELECTION)]

@@ -54,14 +54,14 @@ class _Filler:
         name = match[1].strip()
         problem = None
         if name == _TUTORIAL:
-            pass  # told once for the whole file set, with the command that mends it
+            pass  # reported once for all files, with the command that fixes it
         elif name in self.open_keys:
-            problem = f"fills itself: {' -> '.join([*self.open_keys, name])}"
+            problem = f"it refers to itself: {' -> '.join([*self.open_keys, name])}"
         elif name in self.written:
             value = self.value(name)
             if value is not None and not isinstance(value, list | dict):
                 return str(value)
-            problem = f"the key '{name}' holds {value!r}, which cannot stand inside a text"
+            problem = f"the key '{name}' holds {value!r}, which cannot be part of a text"
         elif name in self.constants:
             return str(self.constants[name])
         else:
@@ -88,28 +88,28 @@ def fill_placeholders(
     written
         Values of all keys, as written by the user.
     constants
-        What else may be named: `config_name` and the plain defaults of keys that are not written.
+        Further values: `config_name` and the plain defaults of keys that are not written.
     where
-        Says in which file and line a key stands.
+        Returns the file and line of a key.
     problems
-        Placeholders that cannot be filled are appended here, and stay as they are.
+        Placeholders that cannot be filled are appended here, and remain in the text.
     """
     filler = _Filler(written, constants, where, problems)
     filled = {key: filler.value(key) for key in written}
     left_over = [key for key, value in filled.items() if "{" + _TUTORIAL + "}" in str(value)]
     if left_over:
         problems.append(
-            f"{where(left_over[0])}: the text '{{{_TUTORIAL}}}' is still to be replaced by your "
-            f"folder (in {', '.join(left_over)}). Run once:\n"
+            f"{where(left_over[0])}: the text '{{{_TUTORIAL}}}' must be replaced by your folder "
+            f"(in {', '.join(left_over)}). Run once:\n"
             f"    sed -i -e 's,{{{_TUTORIAL}}},'\"$DNN_HOME\"',g' <config file>"
         )
     return filled
 
 
 def fill_iterations(settings: Any, iterations: Any) -> Any:
-    """Nested settings in which the text `{num_training_iterations}` became that number.
+    """Nested settings with the text `{num_training_iterations}` replaced by that number.
 
-    So a learning-rate schedule can end with the training, however long that is.
+    A learning-rate schedule can thus end with the training, whatever its length.
     """
     if isinstance(settings, dict):
         return {key: fill_iterations(value, iterations) for key, value in settings.items()}

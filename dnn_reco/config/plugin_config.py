@@ -1,4 +1,4 @@
-"""The config as users' label, misc and filter functions see it."""
+"""The config that is passed to users' label, misc and filter functions."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,8 +10,8 @@ from dnn_reco.suggestions import nearest
 class PluginConfig(Mapping[str, Any]):
     """Read-only mapping of all settings, under their newer and their older names.
 
-    It remembers which keys were asked for, so that whoever keeps the result of a function knows on
-    which settings it depends.
+    It records which keys were read, so that it is known on which settings the result of a function
+    depends when it is stored.
 
     `np_float_precision` is always float64: times are made relative to the event's time offset only
     after the functions have run, and float32 cannot hold absolute times to the nanosecond.
@@ -23,18 +23,18 @@ class PluginConfig(Mapping[str, Any]):
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        import numpy as np  # only now: reading a config shall not wait for numpy
+        import numpy as np  # imported here so that loading a config does not need numpy
 
         self._values: dict[str, Any] = {**values, "np_float_precision": np.float64}
         self._keys_read: set[str] = set()
 
     @property
     def keys_read(self) -> frozenset[str]:
-        """The keys that were asked for until now, whether they are set or not."""
+        """The keys that were read so far, whether they are set or not."""
         return frozenset(self._keys_read)
 
     def fresh(self) -> "PluginConfig":
-        """The same settings, of which nothing has been read yet."""
+        """A copy of which no key has been read yet."""
         return PluginConfig(self._values)
 
     def __getitem__(self, key: str) -> Any:
@@ -48,7 +48,7 @@ class PluginConfig(Mapping[str, Any]):
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key, `default` if it is not set."""
-        if key in self:  # no search for a nearest name in vain
+        if key in self:  # avoids the search for the nearest name
             return self[key]
         return default
 
@@ -64,7 +64,7 @@ class PluginConfig(Mapping[str, Any]):
 
 
 def needed_setting(config: Mapping[str, Any], key: str, who: str) -> Any:
-    """The value of a key that a function cannot do without.
+    """The value of a key that a function requires.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def needed_setting(config: Mapping[str, Any], key: str, who: str) -> Any:
     key
         The key.
     who
-        Who needs it, for the message.
+        The function that requires it, for the message.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""From dotted names in a config to the functions and classes they mean."""
+"""Import and call the functions and classes that dotted names of a config refer to."""
 
 import hashlib
 import inspect
@@ -16,7 +16,7 @@ from dnn_reco.suggestions import nearest
 
 
 def resolve(dotted_name: str, key: str) -> Any:
-    """Import what a dotted name means.
+    """Import the object that a dotted name refers to.
 
     Parameters
     ----------
@@ -98,23 +98,23 @@ def source_hash(plugin: Any) -> str:
 def call_plugin(
     function: Callable[..., Any], name: str, key: str, occasion: str, *arguments: object
 ) -> Any:
-    """Call a user's function; whatever goes wrong in it is told with its place.
+    """Call a user's function; an exception in it becomes a DataError with file and line.
 
     Parameters
     ----------
     function
         The function.
     name, key
-        Its name, and the config key that gave it.
+        Its name, and its config key.
     occasion
-        What it is called for, such as "for 'events.hdf5'".
+        Why it is called, for the message, such as "for 'events.hdf5'".
     arguments
-        What it is called with.
+        Its arguments.
 
     Raises
     ------
     DataError
-        If it raises something that is not an error of ours.
+        If it raises an exception that is not a DnnRecoError.
     """
     try:
         return function(*arguments)

@@ -1,4 +1,4 @@
-"""What `config show` and `config check` print."""
+"""The output of `config show`."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ _SPREAD_KEYS = ("model_kwargs", "model_optimizer_dict", "nn_biased_selection")
 
 
 def show_config(config: Config) -> str:
-    """The merged, complete config: one line a key, with where each value came from."""
+    """The merged, complete config: one line per key, with the origin of its value."""
     values = config.values()
     sections = [
         (group.title, [row for key in group.model_fields for row in _rows(config, values, key)])
@@ -29,7 +29,7 @@ def show_config(config: Config) -> str:
 
 
 def _aligned(rows: list[tuple[str, str, str]]) -> Iterator[str]:
-    """Lines of a section, in columns; long values stick out."""
+    """Lines of a section, aligned in columns; long values exceed their column."""
     key_width = max(len(key) for key, _, _ in rows)
     value_width = min(max(len(value) for _, value, _ in rows), _VALUE_WIDTH)
     for key, value, origin in rows:
@@ -37,7 +37,7 @@ def _aligned(rows: list[tuple[str, str, str]]) -> Iterator[str]:
 
 
 def _rows(config: Config, values: dict[str, Any], key: str) -> Iterator[tuple[str, str, str]]:
-    """Rows (key, value, origin) of one key; mappings that are long have a row for each entry."""
+    """Rows (key, value, origin) of one key; long mappings have one row per entry."""
     if key not in values:
         yield f"{key}:", "", "not set"
         return
@@ -56,7 +56,7 @@ def _spread(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _origin(config: Config, name: str) -> str:
-    """Origin of a dotted name, with the older key if that was written."""
+    """Origin of a dotted name, with the older key if that was used."""
     above = config.origins[name.partition(".")[0]]
     origin = above if above.kind == "override" else config.origins.get(name)
     if origin is None or origin.path is None:

@@ -1,8 +1,8 @@
 """Every key of the config, in the newer spelling: its type, default, meaning and unit.
 
-The keys stand in groups, each a frozen class; the name of an attribute is the key in the YAML file.
+The keys are in groups, each a frozen class; the name of an attribute is the key in the YAML file.
 A key without a sensible default may be missing from the files, since each command needs only some:
-reading such an attribute raises a `ConfigError` that says what is missing and how to write it.
+reading such an attribute raises a `ConfigError` that names the key and shows how to set it.
 """
 
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -52,12 +52,12 @@ _MODULES = "dnn_reco.modules"
 
 
 def _needed(description: str, example: str) -> Any:
-    """A key without a sensible default; `example` is a line that a user could write."""
+    """A key without a sensible default; `example` is a value that a user could set."""
     return Field(default=None, description=description, json_schema_extra={"example": example})
 
 
 def _of_module(description: str) -> Any:
-    """A key that one module reads if it is there: users' functions must not see it if it is not."""
+    """A key that one module reads if it is set; if not, users' functions must not see it."""
     return Field(default=None, description=description, json_schema_extra={"of_module": True})
 
 
@@ -66,28 +66,28 @@ def _key(default: Any, description: str) -> Any:
 
 
 def extra_of(field: FieldInfo, name: str) -> Any:
-    """One of the remarks that `_needed` and `_of_module` leave on a field; None if not there."""
+    """An annotation of a field by `_needed` or `_of_module`; None if there is none."""
     extra = field.json_schema_extra
     return extra.get(name) if isinstance(extra, dict) else None
 
 
 class SettingsGroup(Keys):
-    """Keys that belong together."""
+    """A group of keys of the config."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
     title: ClassVar[str]
 
     @model_validator(mode="after")
-    def _leave_out_missing(self) -> "SettingsGroup":
+    def _without_missing(self) -> "SettingsGroup":
         for name, field in type(self).model_fields.items():
             if extra_of(field, "example") and self.__dict__[name] is None:
                 del self.__dict__[name]
         return self
 
-    if not TYPE_CHECKING:  # a type checker shall still tell a misspelt attribute
+    if not TYPE_CHECKING:  # so that a type checker still detects a misspelt attribute
 
         def __getattr__(self, name: str) -> Any:
-            """Say which key is missing, if a declared one is."""
+            """Raise an error that describes the missing key, if it is a declared one."""
             field = type(self).model_fields.get(name)
             if field is None:
                 return super().__getattr__(name)
@@ -95,7 +95,7 @@ class SettingsGroup(Keys):
 
 
 def missing_key(name: str, field: FieldInfo) -> str:
-    """What to tell a user who left out a key that is needed."""
+    """Message for a key that is required but not set."""
     example = extra_of(field, "example") or f"<{allowed(field)}>"
     return (
         f"the key '{name}' is not set: {field.description}\n"
@@ -104,7 +104,7 @@ def missing_key(name: str, field: FieldInfo) -> str:
 
 
 class GeneralGroup(SettingsGroup):
-    """Name of the run, input pipeline, random numbers, and where logs go."""
+    """Name of the run, input pipeline, random seed, and log folder."""
 
     title = "General"
     unique_name: Text = _needed("Name of the model; often part of its paths.", "my_first_model")
@@ -122,19 +122,19 @@ class GeneralGroup(SettingsGroup):
         "Folder of the event store; empty: `event_store` next to the folder of `trafo_model_path`.",
     )
     shuffle_window_files: WholeNumber = _key(
-        0, "Shuffle events within windows of so many files; 0: over all files."
+        0, "Shuffle events within windows of this number of files; 0: over all files."
     )
     file_capacity: PositiveWholeNumber | None = _key(
-        None, "Once the length of a queue of files; without effect."
+        None, "Formerly the length of a queue of files; without effect."
     )
     batch_capacity: PositiveWholeNumber | None = _key(
-        None, "Once the length of a queue of batches; without effect."
+        None, "Formerly the length of a queue of batches; without effect."
     )
     num_add_files: WholeNumber | None = _key(
-        None, "Biased selection chooses from the events of 1 + so many files at a time; empty: 0."
+        None, "Biased selection chooses from pools of 1 + this number of files; empty: 0."
     )
     num_repetitions: PositiveWholeNumber | None = _key(
-        None, "How often each event is used that it chose from such a pool; empty: once."
+        None, "How often each event selected from such a pool is used; empty: once."
     )
 
 
@@ -149,10 +149,10 @@ class DataFilesGroup(SettingsGroup):
         "Glob patterns of the files to validate on.", "['/data/validation/*.hdf5']"
     )
     test_data_file: NotEmptyNames = _needed(
-        "Glob patterns of the files kept for tests.", "['/data/test/*.hdf5']"
+        "Glob patterns of the test files.", "['/data/test/*.hdf5']"
     )
     trafo_data_file: NotEmptyNames = _needed(
-        "Glob patterns of the files that the transformation model is made from.",
+        "Glob patterns of the files to fit the transformation model to.",
         "['/data/training/*.hdf5']",
     )
 
@@ -174,10 +174,10 @@ class DataHandlerGroup(SettingsGroup):
         "Number of input features (bins) of a DOM.", "9"
     )
     DOM_init_values: Numbers = _key(
-        (0.0,), "What a bin that is not listed in the file holds: one number, or one a bin."
+        (0.0,), "Value of a bin that is not listed in the file: one number, or one per bin."
     )
     data_handler_nan_fill_value: Number | None = _key(
-        None, "Replaces labels and misc data that are not finite; empty: drop the event."
+        None, "Replaces non-finite labels and misc data; empty: drop the event."
     )
     data_handler_label_class: DottedName = _key(
         f"{_MODULES}.data.labels.default_labels.simple_label_loader", "Function that loads labels."
@@ -193,16 +193,16 @@ class DataHandlerGroup(SettingsGroup):
         (), "Labels and misc data [ns] that are made relative to the event's time offset."
     )
     data_handler_relative_time_key_pattern: Text | None = _key(
-        "time", "The same for all whose lower-case name contains this text; empty: none."
+        "time", "The same for all with this text in their lower-case name; empty: none."
     )
     data_handler_num_splits: PositiveWholeNumber | None = _key(
-        None, "Once the number of parts of a file in a queue; without effect."
+        None, "Formerly the number of parts of a file in a queue; without effect."
     )
     data_handler_max_events_per_file: PositiveWholeNumber | None = _key(
-        None, "Once the number of events of a file in a queue; without effect."
+        None, "Formerly the number of events of a file in a queue; without effect."
     )
     data_handler_max_file_chunk_size: PositiveWholeNumber | None = _key(
-        None, "Once the number of events put into a queue together; without effect."
+        None, "Formerly the number of events put into a queue together; without effect."
     )
 
 
@@ -219,7 +219,7 @@ class MiscGroup(SettingsGroup):
 
 
 class FilterGroup(SettingsGroup):
-    """Selection of events by their misc data; an event must pass all of it."""
+    """Selection of events by their misc data; an event must pass all cuts."""
 
     title = "Filter"
     filter_equal: ValueByName = _key({}, "Keep events whose misc value equals this.")
@@ -242,7 +242,7 @@ class LabelsGroup(SettingsGroup):
         {}, "Labels of the output particle and of track losses: energy, time, dir_x … pos_z."
     )
     label_update_weights: Flag = _key(
-        True, "Adapt the weights during training by how well each label is learned."
+        True, "Adapt the label weights during training to the residuals of each label."
     )
     label_scale_tukey: Flag = _key(False, "Update the scale of Tukey and Huber losses.")
     label_zenith_key: Text | None = _key(None, "Label that holds the zenith [rad].")
@@ -261,13 +261,13 @@ class LabelsGroup(SettingsGroup):
         None, "Smoothing s of those labels y: y (1 - s) + s / 2."
     )
     label_nan_fill_value: NumberByName | None = _key(
-        None, "Values for single labels where they are not finite."
+        None, "Replaces non-finite values of single labels."
     )
     label_keys_to_load: Names | None = _of_module(
         "Columns of the label table to use, in this order; empty: all."
     )
     labels_muon_scattering_defs: CutsByName | None = _of_module(
-        "Labels of the muon-scattering loader: 1 where all named labels reach their cuts."
+        "Labels of the muon-scattering loader: 1 where all named labels pass their cuts."
     )
     labels_starting_cascades_lengths: Numbers | None = _of_module(
         "Longest lengths [m] for the labels of starting cascades."
@@ -288,11 +288,11 @@ class EventWeightsGroup(SettingsGroup):
 
     title = "Event weights"
     event_weight_class: DottedName | None = _key(
-        None, "Function that gives each event its weight; empty: all weigh the same."
+        None, "Function that returns the weight of each event; empty: equal weights."
     )
-    event_weights_corsika_keys: Names | None = _of_module("Misc weights of CORSIKA to add up.")
-    event_weights_muongun_keys: Names | None = _of_module("Misc weights of MuonGun to add up.")
-    event_weights_nugen_keys: Names | None = _of_module("Misc weights of NuGen to add up.")
+    event_weights_corsika_keys: Names | None = _of_module("Misc weights of CORSIKA to sum.")
+    event_weights_muongun_keys: Names | None = _of_module("Misc weights of MuonGun to sum.")
+    event_weights_nugen_keys: Names | None = _of_module("Misc weights of NuGen to sum.")
     event_weights_num_corsika_files: PositiveNumber | None = _of_module("Number of CORSIKA files.")
     event_weights_num_muongun_files: PositiveNumber | None = _of_module("Number of MuonGun files.")
     event_weights_num_nugen_files: PositiveNumber | None = _of_module("Number of NuGen files.")
@@ -307,17 +307,17 @@ class EventWeightsGroup(SettingsGroup):
 class BiasedSelectionSettings(Settings):
     """Which events are interesting, and how many of them to train on."""
 
-    apply_biased_selection: Flag = _key(True, "Switches the selection on.")
+    apply_biased_selection: Flag = _key(True, "Enables the selection.")
     biased_fraction: Fraction = _key(
-        0.1, "Fraction of interesting events in the sample; more where there are more."
+        0.1, "Target fraction of interesting events in the sample; larger if more are available."
     )
     reload_frequency: PositiveWholeNumber | None = _key(
         100,
-        "Pools after which the predicting network takes the current weights; empty: never again.",
+        "Number of pools between updates of the predicting network's weights; empty: no updates.",
     )
     max_size: PositiveWholeNumber = _key(32, "Batch size of its predictions.")
     max_imbalance: WholeNumber = _key(
-        100, "How many random events may be taken beyond that fraction, one a pool."
+        100, "Maximum number of random events beyond that fraction, one per pool."
     )
     label_greater: NumberByName = _key({}, "Interesting if the label is greater.")
     label_less: NumberByName = _key({}, "Interesting if the label is less.")
@@ -333,31 +333,31 @@ class BiasedSelectionSettings(Settings):
         {}, "The same, transformed and divided by the predicted uncertainty."
     )
     GPU_device_count: WholeNumber | None = _key(
-        None, "Once the number of GPUs for it; without effect."
+        None, "Formerly the number of GPUs for it; without effect."
     )
     tf_parallelism_threads: WholeNumber | None = _key(
-        None, "Once the number of its threads; without effect."
+        None, "Formerly the number of its threads; without effect."
     )
 
 
 class BiasedSelectionGroup(SettingsGroup):
-    """Training on a sample that is rich in interesting events."""
+    """Training on a sample enriched in interesting events."""
 
     title = "Biased selection"
     nn_biased_selection: BiasedSelectionSettings | None = _key(
-        None, "Which events are interesting, and their share; empty: train on all alike."
+        None, "Which events are interesting, and their fraction; empty: no selection."
     )
 
 
 class TrainingGroup(SettingsGroup):
-    """How long to train, and what happens on the way."""
+    """Length of the training, validation, early stopping, and precision."""
 
     title = "Training"
     num_training_iterations: PositiveWholeNumber = _needed(
-        "Number of training iterations (batches) in all.", "1000000"
+        "Total number of training iterations (batches).", "1000000"
     )
     training_stages: Stages = _key(
-        (), "Parts of the training: the iterations of each, and the keys that are other in it."
+        (), "Parts of the training: the iterations of each, and the keys that change in it."
     )
     validation_frequency: PositiveWholeNumber = _key(100, "Iterations between validations.")
     save_frequency: PositiveWholeNumber = _key(500, "Iterations between checkpoints.")
@@ -365,33 +365,36 @@ class TrainingGroup(SettingsGroup):
         None, "Function called at each validation; empty: none."
     )
     validation_events: WholeNumber = _key(
-        1000, "Events of the validation set, always the same; fewer if there are fewer; 0: no set."
+        1000, "Maximum number of events of the (fixed) validation set; 0: no set."
     )
     validation_set_frequency: PositiveWholeNumber | None = _key(
         None, "Iterations between evaluations of the validation set; empty: `save_frequency`."
     )
     early_stopping_patience: PositiveWholeNumber | None = _key(
-        None, "Evaluations of that set without a smaller loss that end training; empty: none do."
+        None,
+        "Early stopping after this number of evaluations of that set without a smaller loss; "
+        "empty: no early stopping.",
     )
     ema_decay: OpenFraction | None = _key(
         None,
-        "Decay d of a moving average of the weights, for validation and prediction, that reaches "
-        "back some 1 / (1 - d) iterations; empty: none.",
+        "Decay d of an exponential moving average of the weights, for validation and prediction, "
+        "over about 1 / (1 - d) iterations; empty: none.",
     )
     precision: NetworkPrecision = _key(
         "tf32",
-        "How exactly a network of float32 computes in training: `float32`; `tf32`, the same but on "
-        "GPUs, which multiply with 11 binary digits; `bf16`, with 8, on all devices.",
+        "Precision of matrix products and convolutions in training: `float32`; `tf32`, which is "
+        "float32 except on GPUs (11 bits of mantissa); `bf16`, autocast to bfloat16 on all "
+        "devices.",
     )
     compile: AutoFlag = _key(
         False,
-        "Whether `torch.compile` translates the network for training: a minute at the start, then "
-        "fewer and larger operations; `auto`: on GPUs.",
+        "Whether the network is compiled with `torch.compile` for training, which takes a minute "
+        "at the start; `auto`: on GPUs.",
     )
     data_on_device: AutoFlag = _key(
         "auto",
-        "Whether all training events lie in the memory of the device; `auto`: of a GPU, where they "
-        "take less than a quarter of what is free.",
+        "Whether all training events are kept in the memory of the device; `auto`: on a GPU, if "
+        "they take less than a quarter of its free memory.",
     )
 
 
@@ -401,31 +404,39 @@ class TrafoGroup(SettingsGroup):
     title = "Transformation model"
     trafo_num_jobs: PositiveWholeNumber = _key(1, "Number of processes that read its files.")
     trafo_num_batches: PositiveWholeNumber = _needed(
-        "Number of batches of `batch_size` events that it is made from.", "100"
+        "Number of batches of `batch_size` events to fit it to.", "100"
     )
     trafo_model_path: Text = _needed(
         "File of the transformation model.", "'../data/trafo_models/my_trafo_model.npy'"
     )
-    trafo_normalize_dom_data: Flag = _key(True, "Bring inputs to mean 0 and deviation 1.")
-    trafo_normalize_label_data: Flag = _key(True, "Bring labels to mean 0 and deviation 1.")
-    trafo_normalize_misc_data: Flag = _key(False, "Bring misc data to mean 0 and deviation 1.")
-    trafo_log_dom_bins: DomLogBins = _key(False, "Take ln(1 + x) of inputs, before all else.")
+    trafo_normalize_dom_data: Flag = _key(
+        True, "Normalise inputs to mean 0 and standard deviation 1."
+    )
+    trafo_normalize_label_data: Flag = _key(
+        True, "Normalise labels to mean 0 and standard deviation 1."
+    )
+    trafo_normalize_misc_data: Flag = _key(
+        False, "Normalise misc data to mean 0 and standard deviation 1."
+    )
+    trafo_log_dom_bins: DomLogBins = _key(False, "Take ln(1 + x) of inputs, before normalisation.")
     trafo_log_label_bins: LogBins = _key(False, "Take ln(1 + x) of labels.")
     trafo_log_misc_bins: LogBins = _key(False, "Take ln(1 + x) of misc data.")
-    trafo_treat_doms_equally: Flag = _key(True, "One mean and deviation for all DOMs of an array.")
+    trafo_treat_doms_equally: Flag = _key(
+        True, "One mean and standard deviation for all DOMs of an array."
+    )
     trafo_norm_constant: NotNegativeNumber = _key(
-        1e-6, "Constant added to the deviation before dividing by it."
+        1e-6, "Constant added to the standard deviation before dividing by it."
     )
 
 
 class CheckpointManagerSettings(Settings):
-    """How checkpoints are kept."""
+    """Which checkpoints are kept."""
 
     max_to_keep: PositiveWholeNumber | None = _key(3, "Number of checkpoints; empty: keep all.")
 
 
 class OptimizerSettings(Settings):
-    """One optimizer: its loss, and the variables that it adjusts."""
+    """One optimizer: its loss, and the variables that it trains."""
 
     optimizer: Text = _key(
         "Adam", "Name of the optimizer in Keras or PyTorch (Adam, AdamW, SGD, RMSprop …)."
@@ -434,17 +445,17 @@ class OptimizerSettings(Settings):
         {}, "Its arguments in Keras or PyTorch; `learning_rate` is a number or a schedule."
     )
     accumulate_steps: PositiveWholeNumber = _key(
-        1, "Iterations whose mean gradient makes one step of this optimizer."
+        1, "Gradient accumulation: iterations per step of this optimizer, with their mean gradient."
     )
     vars: NotEmptyNames = _key(("pred", "unc"), "Parts of the network: `pred`, `unc`, or a list.")
-    loss_class: DottedNames = Field(description="Loss function, or a list of which the sum counts.")
+    loss_class: DottedNames = Field(description="Loss function, or a list of losses to sum.")
     l1_regularization: NotNegativeNumber = _key(0.0, "Strength of Σ|v| over the variables v.")
     l2_regularization: NotNegativeNumber = _key(0.0, "Strength of Σv² over the variables v.")
     clip_gradients_value: PositiveNumber | None = _key(
-        None, "Greatest global norm of the gradients; empty: no limit."
+        None, "Maximum global norm of the gradients; empty: no clipping."
     )
     remove_nan_gradients: Flag = _key(
-        False, "Set gradient entries that are not finite to 0, and count them."
+        False, "Set non-finite gradient entries to 0, and count them."
     )
 
 
@@ -453,7 +464,7 @@ class ModelGroup(SettingsGroup):
 
     title = "Model"
     model_class: DottedName = _needed(
-        "Class or function that makes the network.",
+        "Class or function that creates the network.",
         f"{_MODULES}.models.general_IC86_cnn.GeneralIC86CNN",
     )
     model_kwargs: FreeSettings = _key({}, "Its arguments.")
@@ -461,10 +472,10 @@ class ModelGroup(SettingsGroup):
         "Folder of the checkpoints.", '"../checkpoints/{unique_name}/model"'
     )
     model_checkpoint_manager_kwargs: CheckpointManagerSettings = _key(
-        CheckpointManagerSettings(), "How checkpoints are kept."
+        CheckpointManagerSettings(), "Which checkpoints are kept."
     )
     model_restore_model: Flag = _key(
-        True, "Go on from the latest checkpoint; false: begin anew, and rename what is there."
+        True, "Resume from the latest checkpoint; false: start again, and rename existing folders."
     )
     model_save_model: Flag = _key(True, "Save checkpoints.")
     model_optimizer_dict: dict[str, OptimizerSettings] = _needed(

@@ -1,4 +1,4 @@
-"""The config as everybody reads it: typed groups, and where each value came from."""
+"""The loaded config: typed groups of settings, and the origin of each value."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,11 +50,11 @@ training, trafo, model
         The settings by group; attributes are the keys of the YAML files (newer spelling). Reading
         one that has no default and was not set raises a `ConfigError`.
     extra
-        Keys that nobody knows, kept for users' own modules.
+        Unknown keys, kept for users' own modules.
     origins
-        Where the value of each key comes from.
+        Origin of the value of each key.
     notices
-        What the user should be told.
+        Warnings and information for the user.
     """
 
     name: str
@@ -89,7 +89,7 @@ training, trafo, model
 
     @property
     def dom_init_values(self) -> tuple[float, ...]:
-        """What an unlisted bin holds (`DOM_init_values`): one value a bin.
+        """Values of bins that are not listed in the file (`DOM_init_values`): one value per bin.
 
         Raises
         ------
@@ -118,12 +118,12 @@ training, trafo, model
         return Path(self.trafo.trafo_model_path).parent.parent / "event_store"
 
     def require(self, *keys: str) -> None:
-        """Check that keys are set and not empty: each command calls this first for its own.
+        """Check that keys are set and not empty: each command calls this first for its keys.
 
         Raises
         ------
         ConfigError
-            Naming every missing key, what it is for, and a line that sets it.
+            Naming every missing key, its description, and a line that sets it.
         """
         values = self.values()
         missing = [missing_key(key, FIELDS[key]) for key in keys if values.get(key) is None]
@@ -151,7 +151,7 @@ training, trafo, model
         return text.getvalue()
 
     def plugin_view(self) -> PluginConfig:
-        """The settings as users' label, misc and filter functions see them."""
+        """The settings as a mapping, for users' label, misc and filter functions."""
         values = self.values()
         of_module = {key for key, field in FIELDS.items() if extra_of(field, "of_module")}
         unset = {key for key in of_module if values[key] is None}

@@ -1,9 +1,8 @@
 """Reading YAML files with line numbers, and merging several of them.
 
-Everything that is said to a user later (errors, `config show`) needs to know in which file and line
-a value stands, also deep inside a mapping. The files are therefore composed to YAML nodes, which
-carry their position, and only plain values are constructed from them: nothing in a file can make
-this code run anything.
+Errors and `config show` name the file and line of a value, also deep inside a mapping. The files
+are therefore composed to YAML nodes, which have a position, and only plain values are constructed
+from them: nothing in a file is ever executed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class SourceLocation:
-    """A place in a file: its path as the user gave it, and the line (counted from 1)."""
+    """A location in a file: its path as given by the user, and the line (counted from 1)."""
 
     path: Path
     line: int
@@ -65,36 +64,34 @@ class Notice:
 
 @dataclass(frozen=True)
 class RawConfig:
-    """The keys of all files together, as written: values, and where each one stands.
+    """The keys of all files, as written: values and locations.
 
     Attributes
     ----------
     values
         Value of each top-level key.
-    marks
-        Place of each key, at every depth, by its path of keys and list positions.
+    locations
+        Location of each key, at every depth, by its path of keys and list positions.
     """
 
     values: dict[str, Any]
     locations: dict[KeyPath, SourceLocation]
 
     def with_entry(self, key: str, number: int) -> "RawConfig":
-        """What is left if one entry of the list at `key`, a mapping, replaces top-level keys."""
+        """The config in which an entry (a mapping) of the list at `key` replaces top-level keys."""
         entry = self.values[key][number]
         replaced = {key, *entry}
         values = {k: v for k, v in self.values.items() if k not in replaced}
-        locations = {at: mark for at, mark in self.locations.items() if at[0] not in replaced}
-        inside = {at[2:]: mark for at, mark in self.locations.items() if at[:2] == (key, number)}
-        return RawConfig(
-            values | entry, locations | {at: mark for at, mark in inside.items() if at}
-        )
+        kept = {at: place for at, place in self.locations.items() if at[0] not in replaced}
+        inside = {at[2:]: place for at, place in self.locations.items() if at[:2] == (key, number)}
+        return RawConfig(values | entry, kept | {at: place for at, place in inside.items() if at})
 
 
 def read_files(paths: Sequence[Path], problems: list[str]) -> RawConfig:
     """Read and merge YAML files; what is wrong with them is appended to `problems`.
 
-    A key that is defined twice keeps its first value, so that reading can go on and all that is
-    wrong is told at once.
+    A key that is defined twice keeps its first value, so that reading can continue and all problems
+    are reported at once.
 
     Raises
     ------
@@ -144,7 +141,7 @@ def _read_file(path: Path, problems: list[str]) -> RawConfig:
             f"the config file '{path}' holds a {_kind(root)}, but must hold lines of 'key: value'"
         )
     constructor = yaml.constructor
-    constructor.allow_duplicate_keys = True  # told in our own words, with both lines
+    constructor.allow_duplicate_keys = True  # reported by `_positions`, with both lines
     locations, repeated = _positions(root, path)
     problems += repeated
     return RawConfig(_construct(constructor, root, path), locations)
@@ -156,9 +153,11 @@ def _construct(constructor: SafeConstructor, root: MappingNode, path: Path) -> d
         values: dict[Any, Any] = constructor.construct_document(root)
     except MarkedYAMLError as error:
         raise ConfigError(_syntax_error(path, error)) from error
-    strange = [key for key in values if not isinstance(key, str)]
-    if strange:
-        raise ConfigError(f"the config file '{path}' has the key {strange[0]!r}, which is no name")
+    wrong = [key for key in values if not isinstance(key, str)]
+    if wrong:
+        raise ConfigError(
+            f"the config file '{path}' has the key {wrong[0]!r}: a key must be a name"
+        )
     return values
 
 
@@ -175,11 +174,11 @@ def _kind(node: Node) -> str:
 
 
 def _positions(root: Node, path: Path) -> tuple[dict[KeyPath, SourceLocation], list[str]]:
-    """Place of every key below `root`, and a message for every key that stands there twice."""
+    """Location of every key below `root`, and a message for every key that is defined twice."""
     locations: dict[KeyPath, SourceLocation] = {}
     repeated: dict[KeyPath, str] = {}
-    for key_path, mark in _walk(root, ()):
-        here = SourceLocation(path, mark.line + 1)
+    for key_path, position in _walk(root, ()):
+        here = SourceLocation(path, position.line + 1)
         first = locations.setdefault(key_path, here)
         inside_repeated = any(key_path[:depth] in repeated for depth in range(len(key_path)))
         if first is not here and not inside_repeated:
@@ -202,7 +201,7 @@ def _walk(node: Node, at: KeyPath) -> Iterator[tuple[KeyPath, StringMark]]:
 
 
 def locate(locations: Mapping[KeyPath, SourceLocation], at: KeyPath) -> SourceLocation | None:
-    """Place of the deepest key on the way to `at` that is known."""
+    """Location of `at`, or of the deepest key above it whose location is known."""
     for depth in range(len(at), 0, -1):
         if at[:depth] in locations:
             return locations[at[:depth]]

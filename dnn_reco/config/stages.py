@@ -1,4 +1,4 @@
-"""Training stages: parts of a training with settings of their own (`training_stages`)."""
+"""Training stages: parts of a training with different settings (`training_stages`)."""
 
 from typing import Any
 
@@ -15,8 +15,7 @@ from dnn_reco.config.sources import RawConfig, locate
 STAGES = "training_stages"
 ITERATIONS = "num_training_iterations"
 
-_DATA_GROUPS = (DataFilesGroup, DataHandlerGroup, MiscGroup, FilterGroup, TrafoGroup)
-# What is the same for the whole training.
+# Keys that must be the same for the whole training.
 _NOT_IN_STAGES = {
     *(
         key
@@ -35,14 +34,14 @@ def wrong_stages(raw: RawConfig) -> list[str]:
     where = locate(raw.locations, (STAGES,))
     if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
         return [
-            f"{where}: '{STAGES}' is no list of mappings; give one mapping a stage, with "
-            f"'{ITERATIONS}' and the keys that are other than outside of it"
+            f"{where}: '{STAGES}' is not a list of mappings; give one mapping per stage, with "
+            f"'{ITERATIONS}' and the keys that change in it"
         ]
     problems = []
     if raw.values.get(ITERATIONS) is not None:
         problems.append(
-            f"{locate(raw.locations, (ITERATIONS,))}: '{ITERATIONS}' stands outside of '{STAGES}' "
-            f"({where}), too: with stages, give it in each of them alone"
+            f"{locate(raw.locations, (ITERATIONS,))}: '{ITERATIONS}' is also set outside of "
+            f"'{STAGES}' ({where}): with stages, set it only in each stage"
         )
     for number, stage in enumerate(stages):
         problems += _wrong_stage(raw, number, stage)

@@ -1,7 +1,7 @@
-"""Settings whose types pydantic checks, and one form of message for all that is wrong with them.
+"""Settings that pydantic validates, with one form of error message.
 
 A class of settings is a `pydantic.dataclasses.dataclass` with `config=STRICT`; the types of its
-fields are those of :mod:`dnn_reco.config.value_types`, which carry in words what is allowed.
+fields are those of :mod:`dnn_reco.config.value_types`, which describe what is allowed.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -17,7 +17,7 @@ from dnn_reco.errors import DnnRecoError
 from dnn_reco.suggestions import did_you_mean
 
 STRICT = ConfigDict(strict=True, extra="forbid", validate_by_name=True, defer_build=True)
-"""Numbers are numbers and flags are flags: nothing is converted but whole numbers to others."""
+"""No type conversion, except of whole numbers to floating point."""
 
 T = TypeVar("T")
 
@@ -28,11 +28,11 @@ def typed_settings(kind: type[T], values: Any, key: str, error: type[DnnRecoErro
     Parameters
     ----------
     kind
-        A dataclass of pydantic. Where a field has an alias, this is its name in the config.
+        A dataclass of pydantic. If a field has an alias, this is its name in the config.
     values
-        What the config gives.
+        The values in the config.
     key
-        Where it stands in the config, for messages.
+        Their key path in the config, for messages.
     error
         Class of the error to raise.
 
@@ -51,11 +51,13 @@ def typed_settings(kind: type[T], values: Any, key: str, error: type[DnnRecoErro
     try:
         return kind(**values)
     except ValidationError as problem:
-        mistakes = [
+        problems = [
             describe(details, values, lambda at: f"allowed: {allowed(fields[str(at[0])])}", 1)[1]
             for details in problem.errors()
         ]
-        raise error("\n".join(f"{key}: {text}" for text in dict.fromkeys(mistakes))) from problem
+        if any(details["type"] == "missing" for details in problem.errors()):
+            problems.append(f"settings are {', '.join(fields)}")
+        raise error("\n".join(f"{key}: {text}" for text in dict.fromkeys(problems))) from problem
 
 
 def setting_fields(kind: type) -> dict[str, FieldInfo]:
@@ -67,7 +69,7 @@ def setting_fields(kind: type) -> dict[str, FieldInfo]:
 def check_names(
     given: Iterable[object], known: Collection[str], key: str, error: type[DnnRecoError]
 ) -> None:
-    """Refuse names of settings that do not exist, with a suggestion."""
+    """Raise an error for names of settings that do not exist, with a suggestion."""
     for name in given:
         if name not in known:
             hint = did_you_mean(name, known)
@@ -77,7 +79,7 @@ def check_names(
 def with_newer_names(
     values: Mapping[str, Any], newer_names: Mapping[str, str], key: str, error: type[DnnRecoError]
 ) -> dict[str, Any]:
-    """Settings in which older names, the keys of `newer_names`, are replaced by newer ones."""
+    """Settings with older names, the keys of `newer_names`, replaced by newer ones."""
     renamed = dict(values)
     for older, newer in newer_names.items():
         if older in renamed:
@@ -85,7 +87,7 @@ def with_newer_names(
             if renamed.setdefault(newer, value) != value:
                 raise error(
                     f"{key}: '{older}' is {value!r}, but '{newer}' is {renamed[newer]!r}: these "
-                    "are two spellings of one thing, keep only one of them"
+                    "are two spellings of the same setting; remove one of them"
                 )
     return renamed
 
@@ -96,18 +98,18 @@ def describe(
     allowed_at: Callable[[KeyPath], str],
     max_depth: int | None = None,
 ) -> tuple[KeyPath, str]:
-    """Where a value is wrong, and a message: which key, what was given, what is allowed.
+    """Key path of a wrong value, and a message with the key, its value, and what is allowed.
 
     Parameters
     ----------
     details
-        The error as pydantic gives it.
+        The error of pydantic.
     given
-        The values that were checked.
+        The values that were validated.
     allowed_at
-        What is allowed at a key path, in words; empty: pydantic's words.
+        Description of what is allowed at a key path; empty: pydantic's message.
     max_depth
-        Length of the longest key path to name: wrong entries of longer ones are shown as a whole.
+        Length of the longest key path to name: of deeper ones the value at this depth is shown.
     """
     at, value = _deepest_value(details["loc"][:max_depth], given)
     name = ".".join(map(str, at))
@@ -125,7 +127,7 @@ def describe(
 
 
 def _deepest_value(at: KeyPath, given: Any) -> tuple[KeyPath, Any]:
-    """Follow an error's location as far as the values go (unions add steps of their own)."""
+    """Follow an error's location as far as it is in the values (unions add further steps)."""
     depth, value = 0, given
     for step in at:
         in_list = isinstance(value, list | tuple) and isinstance(step, int) and step < len(value)
@@ -137,7 +139,7 @@ def _deepest_value(at: KeyPath, given: Any) -> tuple[KeyPath, Any]:
 
 
 def kind_of(value: Any) -> str:
-    """The type of a value, in words."""
+    """The type of a value for messages, such as `number` or `list`."""
     kinds = {
         bool: "true/false",
         int: "number",

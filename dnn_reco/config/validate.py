@@ -1,4 +1,4 @@
-"""From plain values to typed groups; every wrong value becomes one message for the user."""
+"""Validation of plain values as typed groups, with one message for each wrong value."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,14 +19,14 @@ Where = Callable[[KeyPath], str]
 def validate_groups(
     values: Mapping[str, Any], where: Where, problems: list[str]
 ) -> dict[str, SettingsGroup]:
-    """Make the typed groups; what is wrong is appended to `problems`.
+    """Create the typed groups; messages for wrong values are appended to `problems`.
 
     Parameters
     ----------
     values
         Values of known keys, in the newer spelling.
     where
-        Says in which file and line a value stands.
+        Returns the file and line of a value.
     """
     groups: dict[str, SettingsGroup] = {}
     for name, group in GROUPS.items():
@@ -35,19 +35,19 @@ def validate_groups(
             groups[name] = group.model_validate(given)
         except ValidationError as error:
             messages = [_message(details, given, where) for details in error.errors()]
-            problems += dict.fromkeys(messages)  # a union tells one mistake several times
+            problems += dict.fromkeys(messages)  # a union reports one error several times
     problems += _inconsistent(values, where)
     return groups
 
 
 def _message(details: ErrorDetails, given: Mapping[str, Any], where: Where) -> str:
-    """One message: where, which key, what was given, what is allowed."""
+    """One message: location, key, its value, what is allowed."""
     at, text = describe(details, given, _allowed_at)
     return f"{where(at)}: {text}"
 
 
 def _allowed_at(at: KeyPath) -> str:
-    """What is allowed at a key path: the text of the deepest field on the way."""
+    """What is allowed at a key path: the text of the deepest field on its way."""
     field = FIELDS[str(at[0])]
     owner, text = str(at[0]), allowed(field)
     for step in at[1:]:
@@ -60,7 +60,7 @@ def _allowed_at(at: KeyPath) -> str:
 
 
 def _inconsistent(values: Mapping[str, Any], where: Where) -> list[str]:
-    """Problems between keys, and inside `model_kwargs`, that no single field can tell."""
+    """Problems between keys, and inside `model_kwargs`, that no single field can detect."""
     problems = []
     num_bins = values.get("data_handler_num_bins")
     for key, others in (("trafo_log_dom_bins", ()), ("DOM_init_values", (1,))):
@@ -103,7 +103,7 @@ def _count(value: Any) -> int | None:
 
 
 def unknown_nested_keys(groups: Mapping[str, SettingsGroup], where: Where) -> list[Notice]:
-    """Warnings for keys inside mappings of the config that nobody knows."""
+    """Warnings for unknown keys inside mappings of the config."""
     notices = []
     for group in groups.values():
         for key, value in group.__dict__.items():
@@ -119,7 +119,7 @@ def unknown_nested_keys(groups: Mapping[str, SettingsGroup], where: Where) -> li
                     notices.append(
                         Notice(
                             "warning",
-                            f"{where((*at, extra))}: nobody knows the key '{extra}' in "
+                            f"{where((*at, extra))}: unknown key '{extra}' in "
                             f"'{'.'.join(map(str, at))}'; the nearest known key is '{near}'",
                         )
                     )

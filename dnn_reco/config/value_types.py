@@ -1,6 +1,6 @@
-"""Types of config values: what is accepted, and how that is said to a user.
+"""Types of config values: what is accepted, and its description for users.
 
-Each type carries an `Allowed` text, used alike in error messages and in the reference page.
+Each type has an `Allowed` text, used in error messages and in the reference page.
 """
 
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from pydantic.fields import FieldInfo
 
 @dataclass(frozen=True)
 class Allowed:
-    """What a value may be, in words."""
+    """Description of what a value may be."""
 
     text: str
 
 
 class Keys(BaseModel):
-    """Keys and their values; an empty value counts as not given, unless the key may be empty."""
+    """Keys and their values; an empty value counts as not set, unless the key may be empty."""
 
     @model_validator(mode="before")
     @classmethod
@@ -35,7 +35,7 @@ class Keys(BaseModel):
 
 
 class Settings(Keys):
-    """A mapping inside the config. Keys that nobody knows are kept, and warned about."""
+    """A mapping inside the config. Unknown keys are kept, with a warning."""
 
     model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
 
@@ -90,7 +90,7 @@ def _columns(value: Any) -> Any:
 
 
 def _optimizer_settings(value: Any) -> Any:
-    """Check the learning rate, and make a schedule of it if it is one."""
+    """Validate the learning rate, and convert it if it is a schedule."""
     if not isinstance(value, dict) or "learning_rate" not in value:
         return value
     rate = value["learning_rate"]
@@ -181,7 +181,7 @@ OptimizerArguments = Annotated[
 
 
 def allowed(field: FieldInfo) -> str:
-    """What the value of a field may be, in words."""
+    """Description of what the value of a field may be."""
     texts = [entry.text for entry in field.metadata if isinstance(entry, Allowed)]
     members = get_args(field.annotation)
     if not texts:  # an optional type keeps the text inside the union

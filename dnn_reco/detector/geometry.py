@@ -1,8 +1,8 @@
-"""Where the 5160 DOMs of IceCube-86 are.
+"""Positions and numbering of the 5160 DOMs of IceCube-86.
 
-A DOM is named by its string (1…86) and its number on the string, `om` (1…60, from the top); the
-surface tanks (om 61…64) are not part of this detector. Everywhere in the package a DOM is one
-integer, its *DOM index*::
+A DOM is identified by its string (1…86) and its number on the string, `om` (1…60, from the top);
+the surface tanks (om 61…64) are not part of this detector. The package uses one integer for each
+DOM, its *DOM index*::
 
     dom = 60 * (string - 1) + (om - 1)          # 0 … 5159, fits in uint16
 """

@@ -1,9 +1,9 @@
-"""From strings to the cells that convolutional networks see.
+"""The grid of cells that is the input of convolutional networks.
 
-Strings 1…78 stand on a hexagonal grid with axial coordinates (a, b), string 36 at (0, 0). The main
-array is the tensor ``[a + 4, b + 5, om - 1]`` of shape (10, 10, 60), with empty cells where no
-string is. Strings 79…86 are DeepCore, ``[string - 79, om - 1]`` of shape (8, 60): DOMs 1…10 are its
-upper part, 11…60 its lower part.
+Strings 1…78 form a hexagonal grid with axial coordinates (a, b), string 36 at (0, 0). The main
+array is the tensor ``[a + 4, b + 5, om - 1]`` of shape (10, 10, 60), with empty cells where there
+is no string. Strings 79…86 are DeepCore, ``[string - 79, om - 1]`` of shape (8, 60): DOMs 1…10 are
+its upper part, 11…60 its lower part.
 
 Both parts together are one list of 6480 *cells*: first the 6000 of the main array (row-major), then
 the 480 of DeepCore, so that one scatter fills a whole event.
@@ -27,7 +27,7 @@ NUM_DEEPCORE_CELLS = int(np.prod(DEEPCORE_SHAPE))
 NUM_CELLS = NUM_MAIN_CELLS + NUM_DEEPCORE_CELLS
 
 _FIRST_A, _FIRST_B = -4, -5
-# Each row of constant a = -4 … 5: its first string, and the b of that string; b grows by one a
+# Each row of constant a = -4 … 5: its first string, and b of that string; b increases by one per
 # string (the survey map of the detector).
 _ROWS = (
     (1, -1),

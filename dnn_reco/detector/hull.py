@@ -1,4 +1,4 @@
-"""The convex volume of the detector: where a point is inside and a track enters and leaves."""
+"""The convex hull of the detector: containment of points, and intersections with tracks."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -49,7 +49,7 @@ class Hull:
     def crossing(
         self, points: NDArray[np.float64], directions: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Where straight lines enter and leave the hull.
+        """Distances at which straight lines enter and leave the hull.
 
         Parameters
         ----------
@@ -95,7 +95,7 @@ class Hull:
     ) -> NDArray[np.float64]:
         """Distances [n] in m along tracks at which they enter the hull; 0 if they start inside.
 
-        For a track that never is inside: where it comes closest to the origin.
+        For a track that is never inside: the distance of its closest approach to the origin.
 
         Parameters
         ----------
@@ -120,8 +120,7 @@ class Hull:
 def convex_hull(points: NDArray[np.float64]) -> Hull:
     """The smallest convex polyhedron around a few points [n, 3].
 
-    Tries the plane through each three points, which is quick for the tens of points that it is
-    meant for.
+    Tests the plane through each triple of points, which is fast for a few tens of points.
     """
     triples = points[np.array(list(combinations(range(len(points)), 3)))]
     normals = np.cross(triples[:, 1] - triples[:, 0], triples[:, 2] - triples[:, 0])
@@ -139,16 +138,16 @@ def convex_hull(points: NDArray[np.float64]) -> Hull:
 
 @cache
 def detector_hull() -> Hull:
-    """The prism that decides whether an interaction is inside: |z| <= 500 m."""
+    """The prism |z| <= 500 m, inside of which an interaction is contained."""
     return _prism(-HALF_HEIGHT, HALF_HEIGHT)
 
 
 @cache
 def label_hull() -> Hull:
-    """The prism that tracks enter and leave in the labels: from the lowest to the highest end DOM.
+    """The prism of the labels of tracks: from the lowest to the highest DOM at the ends of strings.
 
     That is from z = -510.18 m to 505.72 m; with it the labels `LengthInDetector` of the
-    collaboration's files come out to a tenth of a millimetre.
+    collaboration's files are reproduced to a tenth of a millimetre.
     """
     heights = dom_positions()[_corner_doms(1, NUM_DOMS_PER_STRING), 2]
     return _prism(float(heights.min()), float(heights.max()))

@@ -1,12 +1,13 @@
 """Learning-rate schedules: the learning rate as a function of the step, which counts from 0.
 
-A config names a schedule by `full_class_string` and gives its `settings`. The schedules of Keras
-are understood by their names there (`tensorflow.keras.optimizers.schedules.CosineDecay`), with the
-same arguments and formulas (https://keras.io/api/optimizers/learning_rate_schedules), but without
-TensorFlow. `WarmUp`, `Cosine` and `OneCycle` here are our own. Any other class or function works
-too, if `full_class_string(**settings)` gives something that turns a step into a learning rate.
+A config names a schedule by `full_class_string` and its arguments by `settings`. The schedules of
+Keras are available by their names there (`tensorflow.keras.optimizers.schedules.CosineDecay`), with
+the same arguments and formulas (https://keras.io/api/optimizers/learning_rate_schedules), but
+without TensorFlow. `WarmUp`, `Cosine` and `OneCycle` are specific to this package. Any other class
+or function can be used, if `full_class_string(**settings)` returns a function from a step to a
+learning rate.
 
-A schedule has no state: the rate of a step is the same whatever happened before.
+A schedule has no state: the rate of a step does not depend on previous calls.
 """
 
 import inspect
@@ -41,7 +42,7 @@ _KERAS_NAME = re.compile(r"(?:tensorflow\.|tf\.)?(?:keras\.)?optimizers\.schedul
 
 
 def _made(value: Any, info: ValidationInfo) -> Any:
-    """A schedule, where a mapping that names one is given."""
+    """The schedule that a mapping names; other values are returned unchanged."""
     return make_schedule(str(info.field_name), value) if isinstance(value, Mapping) else value
 
 
@@ -76,7 +77,7 @@ class _StepwiseDecay:
     name: Any = None
 
     def _completed(self, step: int) -> float:
-        """How often `decay_steps` are over, with `staircase` in whole numbers."""
+        """Number of completed `decay_steps`; an integer with `staircase`."""
         completed = step / self.decay_steps
         return math.floor(completed) if self.staircase else completed
 
@@ -160,7 +161,7 @@ class CosineDecay:
 
 @dataclass(frozen=True, config=STRICT)
 class CosineDecayRestarts:
-    """r₀ · ((1 - α) · mⁱ · (1 + cos(π x)) / 2 + α) in period i, of which the fraction x is over.
+    """r₀ · ((1 - α) · mⁱ · (1 + cos(π x)) / 2 + α) at the fraction x of period i.
 
     r₀ is `initial_learning_rate`, m `m_mul`; period 0 takes `first_decay_steps`, each later one
     `t_mul` times as long as the one before (Loshchilov & Hutter, arXiv:1608.03983).
@@ -186,7 +187,7 @@ class CosineDecayRestarts:
 
 @dataclass(frozen=True, config=STRICT)
 class PiecewiseConstantDecay:
-    """`values[i]` up to and with step `boundaries[i]`, the last value after the last boundary."""
+    """`values[i]` up to and including step `boundaries[i]`, then the last value."""
 
     boundaries: _Boundaries
     values: Annotated[Sequence[Number], Allowed("a list of numbers")]
@@ -202,7 +203,7 @@ class PiecewiseConstantDecay:
 
 @dataclass(frozen=True, config=STRICT)
 class MultiLearningRateScheduler:
-    """One schedule after the other.
+    """A sequence of schedules.
 
     Attributes
     ----------
@@ -252,10 +253,10 @@ class Cosine:
 
 @dataclass(frozen=True, config=STRICT)
 class OneCycle:
-    """Up to `rate` and down to almost nothing (Smith & Topin, arXiv:1708.07120).
+    """The one-cycle schedule (Smith & Topin, arXiv:1708.07120).
 
-    The first part `rise` of `steps` steps lead from `start` · `rate` up to `rate`, the others down
-    to `end` · `rate`, both along half a cosine; then it stays there.
+    The rate rises from `start` · `rate` to `rate` during the fraction `rise` of the `steps` steps,
+    and falls to `end` · `rate` during the others, both along half a cosine; then it is constant.
     """
 
     rate: NotNegativeNumber
@@ -275,7 +276,7 @@ class OneCycle:
 
 @dataclass(frozen=True, config=STRICT)
 class WarmUp:
-    """Another schedule, reached slowly: step s < `steps` has (s + 1) / `steps` of its rate.
+    """Linear warm-up to another schedule: step s < `steps` has (s + 1) / `steps` of its rate.
 
     Attributes
     ----------
@@ -283,7 +284,7 @@ class WarmUp:
         A learning rate, a mapping with `full_class_string` and `settings`, or a schedule. Its steps
         count from the start, not from the end of the warm-up.
     steps
-        Number of steps of the warm-up, the last of which has the whole rate.
+        Number of steps of the warm-up, the last of which has the full rate.
     """
 
     schedule: Annotated[
@@ -311,26 +312,26 @@ _KERAS_SCHEDULES: dict[str, type] = {
 
 @dataclass(frozen=True, config=STRICT)
 class _NamedSchedule:
-    """What a config says of a schedule."""
+    """The description of a schedule in a config."""
 
     full_class_string: Annotated[str, Allowed("a dotted name")]
     settings: FreeSettings | None = None
 
 
 def make_schedule(key: str, settings: Any) -> Schedule:
-    """A schedule as a config describes it.
+    """Create the schedule that a config describes.
 
     Parameters
     ----------
     key
-        Where it stands in the config, for messages.
+        Its key path in the config, for messages.
     settings
         A mapping with `full_class_string` and `settings`.
 
     Raises
     ------
     ConfigError
-        Naming the key path, if there is no such schedule or it does not take these settings.
+        Naming the key path, if there is no such schedule or it does not accept these settings.
     """
     if isinstance(settings, ScheduleSettings):
         settings = settings.model_dump()
@@ -339,24 +340,24 @@ def make_schedule(key: str, settings: Any) -> Schedule:
     kind: Any = _find(f"{key}.full_class_string", name)
     if _is_own(kind):
         made = _with_schedules(f"{key}.settings", arguments)
-        own: Schedule = typed_settings(kind, made, f"{key}.settings", ConfigError)
-        return own
+        known: Schedule = typed_settings(kind, made, f"{key}.settings", ConfigError)
+        return known
     schedule: Schedule = _construct(f"{key}.settings", name, kind, arguments)
     if not callable(schedule):
         raise ConfigError(
-            f"{key}.full_class_string is '{name}', but what it makes cannot be called with a step "
-            "to give a learning rate"
+            f"{key}.full_class_string is '{name}', but its result cannot be called with a step to "
+            "return a learning rate"
         )
     return schedule
 
 
 def rate_at(key: str, schedule: Schedule, step: int) -> float:
-    """Learning rate that a schedule gives for a step.
+    """Learning rate of a schedule at a step.
 
     Parameters
     ----------
     key
-        Where the schedule stands in the config, for messages.
+        Key path of the schedule in the config, for messages.
 
     Raises
     ------
@@ -380,20 +381,20 @@ def _is_own(kind: Any) -> bool:
 
 
 def _find(key: str, name: str) -> Any:
-    """The class of a schedule."""
+    """The class of the schedule of a dotted name."""
     keras_name = _KERAS_NAME.fullmatch(name)
     if keras_name is None:
         return resolve(name, key)
     if keras_name[1] not in _KERAS_SCHEDULES:
         raise ConfigError(
-            f"{key} is '{name}', but there is no schedule '{keras_name[1]}'; there are "
+            f"{key} is '{name}', but there is no schedule '{keras_name[1]}'; allowed: "
             f"{', '.join(_KERAS_SCHEDULES)}"
         )
     return _KERAS_SCHEDULES[keras_name[1]]
 
 
 def _with_schedules(key: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Arguments in which schedules are made, so that mistakes in them have their whole path."""
+    """Arguments with nested schedules created, so that errors in them have the full key path."""
     made = dict(arguments)
     entries, schedule = arguments.get("scheduler_settings"), arguments.get("schedule")
     if isinstance(entries, list | tuple):
@@ -407,7 +408,7 @@ def _with_schedules(key: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]
 
 
 def _construct(key: str, name: str, schedule_class: Any, arguments: Mapping[str, Any]) -> Any:
-    """What a user's class makes of the arguments; errors name the key and the arguments."""
+    """Call a user's class with the arguments; errors name the key and the arguments."""
     try:
         signature = inspect.signature(schedule_class)
     except (TypeError, ValueError) as error:
@@ -416,7 +417,7 @@ def _construct(key: str, name: str, schedule_class: Any, arguments: Mapping[str,
         signature.bind(**arguments)
     except TypeError as error:
         raise ConfigError(
-            f"{key}: '{name}' does not take these settings ({error}). It takes: "
+            f"{key}: '{name}' does not take these settings ({error}). Its settings: "
             f"{', '.join(signature.parameters)}"
         ) from error
     try:
@@ -436,6 +437,6 @@ def _check_boundaries(boundaries: Sequence[float], parts: Sequence[object], name
         raise ValueError(f"'boundaries' is {list(boundaries)}; allowed: increasing steps")
     if len(parts) != len(boundaries) + 1:
         raise ValueError(
-            f"there are {len(boundaries)} 'boundaries' and {len(parts)} '{name}': the latter must "
-            "be one more"
+            f"there are {len(boundaries)} 'boundaries' and {len(parts)} '{name}': there must be "
+            f"one '{name}' more than boundaries"
         )

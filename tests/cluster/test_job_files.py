@@ -1,4 +1,4 @@
-"""The files of a job: what they ask for, and that no text can change their meaning."""
+"""The files of a job: requested resources, and quoting of all texts."""
 
 import re
 import shlex
@@ -29,7 +29,7 @@ def text_of(cluster: str, name: str, job: Job = JOB) -> str:
 
 
 def sbatch_options(text: str) -> list[str]:
-    """What sbatch reads: its quotes are those of shlex's POSIX mode."""
+    """A text as sbatch parses it: its quoting is that of shlex's POSIX mode."""
     lines = [line for line in text.splitlines() if line.startswith("#SBATCH")]
     return [option for line in lines for option in shlex.split(line)[1:]]
 
@@ -40,7 +40,7 @@ def condor_settings(text: str) -> dict[str, str]:
     return dict(line.split(" = ", 1) for line in lines[:-1])
 
 
-def test_slurm_gets_what_was_asked_for() -> None:
+def test_slurm_gets_the_requested_resources() -> None:
     text = text_of("slurm", "train.sh", replace(JOB, options={"partition": "gpu"}))
     assert text.startswith("#!/bin/bash\n")
     assert set(sbatch_options(text)) >= {
@@ -55,7 +55,7 @@ def test_slurm_gets_what_was_asked_for() -> None:
     }
 
 
-def test_htcondor_gets_what_was_asked_for() -> None:
+def test_htcondor_gets_the_requested_resources() -> None:
     options = {"+WantGPULab": "true", "requirements": "(OpSysMajorVer == 9)"}
     settings = condor_settings(text_of("htcondor", "train.sub", replace(JOB, options=options)))
     assert (
@@ -72,7 +72,7 @@ def test_htcondor_gets_what_was_asked_for() -> None:
     )
 
 
-def test_without_gpu_and_time_none_is_asked_for() -> None:
+def test_without_gpu_and_time_none_is_requested() -> None:
     job = replace(JOB, resources=Resources(cpus=1, gpus=0, memory=512, seconds=None))
     assert "gpu" not in text_of("slurm", "train.sh", job)
     assert "--time" not in text_of("slurm", "train.sh", job)
@@ -99,7 +99,7 @@ def test_which_jobs_leave_the_queue_of_htcondor(
     expression = condor_settings(text_of("htcondor", "train.sub"))["on_exit_remove"]
     python = expression.replace("&&", "and").replace("||", "or")
     python = re.sub(r"!(?!=)", "not ", python)
-    # HTCondor keeps what an earlier run left: here one that had saved, and one that was stopped.
+    # HTCondor keeps files of an earlier run: here of one that had saved, and of one stopped.
     for earlier_code, earlier_signal in ((85, 15), (0, 9)):
         attributes = {
             "ExitBySignal": signal is not None,
@@ -120,7 +120,7 @@ def test_any_name_reaches_the_command_unchanged(cluster: str, word: str, blank: 
     script = text_of(
         cluster, "train.sh", replace(job, folder=Path("/jobs") / name.replace("/", ""))
     )
-    # the log of the job is not writable here: what the command prints goes to stream 3
+    # the log of the job is not writable here: the output of the command goes to stream 3
     script = re.sub(r"^exec >>.*$", "", script, flags=re.MULTILINE)
     result = subprocess.run(
         ["bash", "-c", f"{{ {script}\n}} 3>&1"], capture_output=True, check=True
@@ -148,7 +148,7 @@ def test_sbatch_reads_the_value_of_an_option_unchanged(value: str) -> None:
     ],
 )
 def test_line_breaks_are_refused(change: dict[str, object]) -> None:
-    with pytest.raises(ClusterError, match="cannot stand in the files of a job"):
+    with pytest.raises(ClusterError, match="cannot be used in the files of a job"):
         replace(JOB, **change)  # type: ignore[arg-type]
 
 
@@ -157,14 +157,14 @@ def test_line_breaks_are_refused(change: dict[str, object]) -> None:
     [
         ("slurm", "cpus-per-task", "set twice"),
         ("slurm", "signal", "set twice"),
-        ("slurm", "my partition", "no name of a setting of sbatch"),
-        ("slurm", "-p", "no name of a setting of sbatch"),
+        ("slurm", "my partition", "not a valid name of a setting of sbatch"),
+        ("slurm", "-p", "not a valid name of a setting of sbatch"),
         ("htcondor", "Request_CPUs", "set twice"),
         ("htcondor", "on_exit_remove", "set twice"),
-        ("htcondor", "my rank", "no name of a setting of condor_submit"),
+        ("htcondor", "my rank", "not a valid name of a setting of condor_submit"),
     ],
 )
-def test_options_that_cannot_be(cluster: str, name: str, message: str) -> None:
+def test_invalid_options(cluster: str, name: str, message: str) -> None:
     with pytest.raises(ClusterError, match=message):
         job_files(cluster, replace(JOB, options={name: "1"}))
 
@@ -177,7 +177,7 @@ def test_amounts_of_memory(text: str, megabytes: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "8", "GB", "8 kB", "-1 GB", "0 GB", "8 GB or more"])
-def test_texts_that_are_no_amount_of_memory(text: str) -> None:
+def test_invalid_amounts_of_memory(text: str) -> None:
     with pytest.raises(ClusterError, match="write '8 GB'"):
         parse_memory(text)
 
@@ -191,6 +191,6 @@ def test_times(text: str, seconds: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "24", "0h", "1.5h", "h", "12h1d", "24:00:00", "5m"])
-def test_texts_that_are_no_time_for_a_job(text: str) -> None:
+def test_invalid_times(text: str) -> None:
     with pytest.raises(ClusterError, match="--time"):
         parse_time(text)

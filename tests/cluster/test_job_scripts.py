@@ -17,7 +17,7 @@ def stubs(tmp_path: Path) -> Stubs:
 
 
 def write_script(cluster: str, folder: Path, seconds: int | None = None) -> Path:
-    """The script of a job in a folder with an unpleasant name."""
+    """The script of a job in a folder with special characters in its name."""
     directory = folder / 'it\'s a $HOME of `odd` "names"'
     directory.mkdir()
     job = Job(
@@ -34,10 +34,10 @@ def write_script(cluster: str, folder: Path, seconds: int | None = None) -> Path
 
 
 @pytest.mark.parametrize("saved_code", ["85", ""])
-def test_slurm_job_that_is_asked_to_stop_is_queued_again(
+def test_slurm_job_that_is_asked_to_stop_is_requeued(
     tmp_path: Path, stubs: Stubs, saved_code: str
 ) -> None:
-    """Also where SIGTERM came before the training could catch it: it ends with 143 then."""
+    """Also if SIGTERM comes before the training can catch it: its exit code is then 143."""
     script = write_script("slurm", tmp_path)
     process = start(script, stubs, {"SAVED_CODE": saved_code, "END_CODE": ""})
     wait_for("started", script, process)
@@ -78,9 +78,7 @@ def test_slurm_job_that_is_asked_to_stop_while_it_is_set_up(tmp_path: Path, stub
     assert len(stubs.calls("scontrol")) == 1
 
 
-def test_slurm_job_that_cannot_be_queued_again_says_what_to_do(
-    tmp_path: Path, stubs: Stubs
-) -> None:
+def test_slurm_job_that_cannot_be_requeued_prints_what_to_do(tmp_path: Path, stubs: Stubs) -> None:
     stubs.write("scontrol", "#!/bin/bash\nexit 1\n")
     script = write_script("slurm", tmp_path)
     process = start(script, stubs, {"SAVED_CODE": "85", "END_CODE": "85"})

@@ -101,7 +101,7 @@ def test_sed_of_the_tutorial_was_forgotten(workspace: Workspace) -> None:
     text = workspace.config.read_text()
     workspace.config.write_text(text.replace(str(workspace.data), "{insert_DNN_HOME}/data"))
     message = told(workspace.run("count"))
-    assert "'{insert_DNN_HOME}' is still to be replaced" in message
+    assert "'{insert_DNN_HOME}' must be replaced" in message
     assert "sed -i -e 's,{insert_DNN_HOME},'\"$DNN_HOME\"',g'" in message
 
 

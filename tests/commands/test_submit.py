@@ -180,7 +180,7 @@ class TestNothingIsSubmitted:
         assert "write KEY=VALUE" in error("--option", "partition")
         assert "given twice" in error("--option", "qos=a", "--option", "qos=b")
         assert "set twice" in error("--option", "mem=1G")
-        assert "cannot stand in the files" in error("--option", "comment=a\nb")
+        assert "cannot be used in the files" in error("--option", "comment=a\nb")
 
     @pytest.mark.parametrize(
         ("options", "message"),

@@ -187,7 +187,7 @@ def test_biased_selection_as_production_configs_write_it(trained: Workspace) -> 
         (
             "{biased_fraction: 0.5, cut_abs_diff: {}}",
             [
-                "does not say which events are interesting",
+                "does not define which events are interesting",
                 "label_greater",
                 "cut_unc_weighted_diff_trafo",
                 "apply_biased_selection: False",
@@ -240,8 +240,9 @@ def test_mistake_in_a_learning_rate_schedule(trained: Workspace) -> None:
         trained.error("train", "--iterations", "2"),
         trained.run("config check").out,
     ):
-        assert f"{path}: '{schedule}' does not take these settings" in message
-        assert "initial_learning_rate, decay_steps, decay_rate, staircase" in message
+        assert f"{path}: 'initial_learning_rate' is missing" in message
+        assert f"{path}: 'decay_steps' is missing" in message
+        assert "settings are initial_learning_rate, decay_steps, decay_rate, staircase" in message
 
 
 def test_event_weights_from_misc_values_that_are_not_loaded(trained: Workspace) -> None:

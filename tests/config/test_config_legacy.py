@@ -124,14 +124,14 @@ def test_contradictions_name_both_lines(write: WriteConfig) -> None:
         load_config([path])
     text = str(caught.value)
     assert text.startswith("3 problems")
-    assert f"{path}:3: 'model_name' says 'dnn_reco.modules.models.f.g', but 'model_class'" in text
-    assert f"({path}:1) says 'my.Net'" in text
-    assert f"{path}:4: 'tf_random_seed' says 3, but 'model_kwargs.random_seed' ({path}:6)" in text
-    assert f"{path}:11: 'loss_file' and 'loss_name' say" in text
-    assert f"'loss_class' ({path}:9) says 'a.b'" in text
+    assert f"{path}:3: 'model_name' is 'dnn_reco.modules.models.f.g', but 'model_class'" in text
+    assert f"({path}:1) is 'my.Net'" in text
+    assert f"{path}:4: 'tf_random_seed' is 3, but 'model_kwargs.random_seed' ({path}:6)" in text
+    assert f"{path}:11: 'loss_file' and 'loss_name' are" in text
+    assert f"'loss_class' ({path}:9) is 'a.b'" in text
 
 
-def test_half_of_a_pair(write: WriteConfig) -> None:
+def test_one_key_of_a_pair_alone(write: WriteConfig) -> None:
     path = write(
         "model_file: f\n"
         "evaluation_name: g\n"
@@ -140,18 +140,18 @@ def test_half_of_a_pair(write: WriteConfig) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config([path])
     text = str(caught.value)
-    assert f"{path}:1: 'model_file' is given without 'model_name'" in text
-    assert f"{path}:2: 'evaluation_name' is given without 'evaluation_file'" in text
+    assert f"{path}:1: 'model_file' is set without 'model_name'" in text
+    assert f"{path}:2: 'evaluation_name' is set without 'evaluation_file'" in text
     assert f"{path}:3: 'loss_file' has 2 entries, but 'loss_name' 1" in text
 
 
-def test_wrong_older_values_are_found_where_they_stand(write: WriteConfig) -> None:
+def test_wrong_older_values_are_located_where_they_are_written(write: WriteConfig) -> None:
     path = write("batch_size: 8\n\nkeep_probability_list:\n  - 0.9\n  - 1.5\n")
     with pytest.raises(ConfigError, match=f"{path}:5: 'model_kwargs.keep_prob_conv' is 1.5"):
         load_config([path])
 
 
-def test_origins_tell_the_key_as_written(production_style: Path) -> None:
+def test_origins_contain_the_key_as_written(production_style: Path) -> None:
     origins = load_config([production_style]).origins
     lines = production_style.read_text(encoding="utf-8").splitlines()
     for newer, older in {

@@ -1,4 +1,4 @@
-"""Reading, merging, placeholders, and what is said when that fails."""
+"""Reading, merging and placeholders of config files, and their error messages."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ def message(*paths: Path, **overrides: object) -> str:
     return str(caught.value)
 
 
-def test_production_style_is_read_wholly(production_style: Path) -> None:
+def test_production_style_is_read_completely(production_style: Path) -> None:
     config = load_config([production_style])
 
     assert config.name == "production_style"
@@ -67,7 +67,7 @@ def test_learning_rate_schedule_becomes_settings(production_style: Path) -> None
 
 
 def test_a_pattern_that_is_listed_twice(write: WriteConfig) -> None:
-    """Production configs do so to weigh samples, which has no effect here."""
+    """Production configs do so to weight samples, which has no effect here."""
     text = "training_data_file: [a/*.hdf5, b/*.hdf5, a/*.hdf5]\ntest_data_file: [a/*.hdf5]\n"
     (notice,) = load_config([write(text)]).notices
     assert notice.level == "warning"
@@ -134,7 +134,7 @@ def test_override_wins_over_the_older_spelling(write: WriteConfig) -> None:
         '"../logs/\n    {unique_name}/\n    end"',
     ],
 )
-def test_blanks_of_continued_lines_leave_no_trace(write: WriteConfig, value: str) -> None:
+def test_blanks_of_continued_lines_are_removed(write: WriteConfig, value: str) -> None:
     path = write(f"unique_name: net\nlog_path: {value}\n")
     assert load_config([path]).general.log_path == "../logs/net/end"
 
@@ -152,8 +152,8 @@ def test_placeholders_that_cannot_be_filled(write: WriteConfig) -> None:
     text = message(path)
     assert f"{path}:2: the placeholder '{{uniqe_name}}' of 'log_path'" in text
     assert "the nearest is 'unique_name'" in text
-    assert "'model_kwargs' holds {'x': 1}, which cannot stand inside a text" in text
-    assert "fills itself: model_checkpoint_path -> mine -> model_checkpoint_path" in text
+    assert "'model_kwargs' holds {'x': 1}, which cannot be part of a text" in text
+    assert "it refers to itself: model_checkpoint_path -> mine -> model_checkpoint_path" in text
 
 
 def test_the_length_of_the_training_in_a_schedule(write: WriteConfig) -> None:
@@ -220,7 +220,7 @@ def test_files_that_are_no_config(write: WriteConfig, tmp_path: Path) -> None:
     assert f"{tagged}:1: not valid YAML at column" in message(tagged)
 
 
-def test_all_problems_are_told_at_once(write: WriteConfig) -> None:
+def test_all_problems_are_reported_at_once(write: WriteConfig) -> None:
     path = write(
         "batch_size: many\nsave_frequency: -5\nlabel_weight_dict: {Energy: heavy}\n"
         "log_path: '{nothing}'\nfloat_precision: float16\n"
@@ -309,7 +309,7 @@ def test_empty_values_mean_not_set(write: WriteConfig) -> None:
         config.require("trafo_model_path")
 
 
-def test_missing_keys_are_told_when_they_are_needed(write: WriteConfig) -> None:
+def test_missing_keys_are_reported_when_they_are_needed(write: WriteConfig) -> None:
     path = write("training_data_file: '*.hdf5'\n")
     config = load_config([path])
     config.require("training_data_file", "batch_size")
@@ -343,11 +343,11 @@ def test_unknown_keys_are_kept_with_a_warning(write: WriteConfig) -> None:
     assert config.extra == {"batch_sise": 8, "my_own": {"a": [1, 2]}}
     warnings = [notice.text for notice in config.notices if notice.level == "warning"]
     assert len(warnings) == 4
-    assert f"{path}:1: nobody knows the key 'batch_sise'" in warnings[0]
+    assert f"{path}:1: unknown key 'batch_sise'" in warnings[0]
     assert "nearest known key is 'batch_size'" in warnings[0]
-    assert f"{path}:3: nobody knows the key 'biased_fracton'" in warnings[2]
+    assert f"{path}:3: unknown key 'biased_fracton'" in warnings[2]
     assert "nearest known key is 'biased_fraction'" in warnings[2]
-    assert f"{path}:5: nobody knows the key 'l2_regularisation'" in warnings[3]
+    assert f"{path}:5: unknown key 'l2_regularisation'" in warnings[3]
 
 
 def test_pool_keys_have_an_effect_only_with_biased_selection(write: WriteConfig) -> None:

@@ -1,4 +1,4 @@
-"""What users' own functions get: their names resolved, and the mapping they are called with."""
+"""Users' functions: import of their dotted names, and the config that is passed to them."""
 
 import pickle
 import sys
@@ -54,7 +54,7 @@ def test_resolve_functions_and_nested_names(user_package: Path) -> None:
         ("single", "not a dotted name"),
     ],
 )
-def test_resolve_tells_which_part_fails(user_package: Path, name: str, expected: str) -> None:
+def test_resolve_names_the_part_that_fails(user_package: Path, name: str, expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         resolve(name, "evaluation_class")
     assert expected in str(caught.value)
@@ -107,7 +107,7 @@ def test_view_lacks_module_keys_that_are_not_set(write: WriteConfig) -> None:
     assert view["label_keys_to_load"] == ["a", "b"]
 
 
-def test_view_remembers_what_was_read(write: WriteConfig) -> None:
+def test_view_records_which_keys_were_read(write: WriteConfig) -> None:
     view = load_config([write("label_zenith_key: Z\n")]).plugin_view()
     assert view.keys_read == frozenset()
     assert view["label_zenith_key"] == "Z"
@@ -124,14 +124,14 @@ def test_view_is_read_only_and_names_the_nearest_key(write: WriteConfig) -> None
         view["label_zenith_key"] = "A"  # type: ignore[index]
 
 
-def test_view_goes_to_worker_processes(production_style: Path) -> None:
+def test_view_can_be_pickled_for_worker_processes(production_style: Path) -> None:
     view = load_config([production_style]).plugin_view()
     copy = pickle.loads(pickle.dumps(view))
     assert dict(copy) == dict(view)
     assert copy["np_float_precision"] is np.float64
 
 
-def test_config_goes_to_worker_processes(write: WriteConfig) -> None:
+def test_config_can_be_pickled_for_worker_processes(write: WriteConfig) -> None:
     config = load_config([write("batch_size: 8\n")])
     copy = pickle.loads(pickle.dumps(config))
     assert copy.values() == config.values()

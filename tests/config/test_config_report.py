@@ -27,7 +27,7 @@ def row(text: str, key: str) -> list[str]:
     return [value.strip(), origin.strip()]
 
 
-def test_show_tells_every_key_and_where_it_comes_from(production_style: Path) -> None:
+def test_show_prints_every_key_and_its_origin(production_style: Path) -> None:
     text = show_config(load_config([production_style], {"batch_size": 16, "seed": 1}))
     assert text.startswith(f"# production_style: {production_style}\n")
     assert row(text, "batch_size") == ["16", "override"]
@@ -67,7 +67,7 @@ def test_check_finds_plugins_files_and_missing_keys(write: WriteConfig, tmp_path
     assert "'dnn_reco.detector.grid' has no 'main_aray'" in report.text
     assert "ok       data_handler_label_class: dnn_reco.detector.grid.main_array" in report.text
     assert "the key 'model_optimizer_dict' is not set" in report.text
-    assert "nobody knows the key 'nobody_knows'" in report.text
+    assert "unknown key 'nobody_knows'" in report.text
 
 
 def test_check_of_a_complete_config(write: WriteConfig, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_tutorial_configs_give_the_same_training(tutorial: Callable[[str], Path]
         assert [notice.level for notice in config.notices] == ["info"]
 
 
-def test_tutorial_is_the_page_s_network(tutorial: Callable[[str], Path]) -> None:
+def test_tutorial_is_the_network_of_the_page(tutorial: Callable[[str], Path]) -> None:
     config = load_config([tutorial("getting_started.yaml")])
     kwargs = config.model.model_kwargs
     assert config.model.model_class.endswith("general_IC86_models.general_model_IC86")

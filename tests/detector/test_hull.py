@@ -14,7 +14,7 @@ from dnn_reco.detector.hull import convex_hull, detector_hull, label_hull
 
 Array = NDArray[np.float64]
 
-# Corners of the published definition, counter-clockwise; (101.04, 412.79) of string 72 is left out,
+# Corners of the published definition, counter-clockwise; (101.04, 412.79) of string 72 is omitted,
 # since it lies inside the line between its neighbours.
 CORNERS = np.array(
     [
@@ -84,7 +84,7 @@ coordinate = st.floats(-900, 900)
 
 @settings(max_examples=60, deadline=None)
 @given(st.tuples(coordinate, coordinate, coordinate), st.floats(-1, 1), st.floats(0, 6.28))
-def test_crossing_is_where_a_walker_finds_it(
+def test_crossing_agrees_with_steps_along_the_line(
     start: tuple[float, float, float], cosine: float, phi: float
 ) -> None:
     sine = np.sqrt(1 - cosine**2)

@@ -154,7 +154,7 @@ def test_misc_names_are_sorted_or_as_given(path: Path, events: Events) -> None:
     assert names == ["MCPrimary_pdg_encoding"]
     assert values is not None
     np.testing.assert_array_equal(values[:, 0], events.primary["pdg_encoding"])
-    with pytest.raises(ConfigError, match=r"does not give 'MCPrimary_zenith'.*MCPrimary_energy"):
+    with pytest.raises(ConfigError, match=r"does not contain 'MCPrimary_zenith'.*MCPrimary_energy"):
         general_misc_loader(path, config, ["MCPrimary_zenith"])
 
 
@@ -220,7 +220,7 @@ def test_filter_results_by_part_of_their_name(tmp_path: Path, events: Events) ->
     assert load("CascadeFilter_13") == [0, 1, 0, 1, 0, 1]
     assert load("TwoLayer") == [0, 1, 0, 1, 0, 1]
     assert load("DeepCoreFilter") == [0] * 6
-    with pytest.raises(DataError, match=r"fits several columns.*CascadeFilter_13, SDST_Cascade"):
+    with pytest.raises(DataError, match=r"matches several columns.*CascadeFilter_13, SDST_Cascade"):
         load("Cascade")
     with pytest.raises(DataError, match="MuonFilter"):
         load("MuonFilter")

@@ -18,7 +18,7 @@ GAUSSIAN = [i for i in range(len(LABELS)) if i not in (*ANGLES, *DIRECTION, *CLA
 
 
 def minus_two_log_densities(events: Events) -> list[list[float]]:
-    """-2 ln p of each event and label, direction as a whole at its first component."""
+    """-2 ln p of each event and label, that of the direction at its first component."""
     rows = []
     for true, predicted, sigma in zip(
         events.true.tolist(), events.predicted.tolist(), events.sigma.tolist(), strict=True
@@ -37,7 +37,7 @@ def minus_two_log_densities(events: Events) -> list[list[float]]:
     return rows
 
 
-def test_each_label_has_the_density_that_suits_it() -> None:
+def test_each_label_has_the_density_of_its_kind() -> None:
     events = random_events(40)
     terms = torch.tensor(minus_two_log_densities(events), dtype=torch.float64)
     found = evaluate(negative_log_likelihood, events).loss
@@ -85,7 +85,7 @@ def test_gradient_over_all_concentrations(exponent: float, psi: float) -> None:
     expected = torch.full((3,), -by_kappa * kappa**2 * sigma, dtype=torch.float64)
     cancelled = 2e-15 * kappa**2 * sigma * max(1, 1 / kappa)
     torch.testing.assert_close(result.sigma[0, DIRECTION], expected, rtol=1e-9, atol=cancelled)
-    # cos ψ of a vector that is normalised: only what is across it counts
+    # cos ψ of a normalised vector: only perpendicular components contribute
     across = true[0] - math.cos(psi) * predicted[0]
     torch.testing.assert_close(
         result.predicted[0, DIRECTION], by_cosine * across, rtol=1e-9, atol=1e-9 * kappa
@@ -96,12 +96,12 @@ def check(*trained: str, keys: LabelKeys = KEYS) -> None:
     check_special_labels(negative_log_likelihood, "the loss", keys, LABELS, trained)
 
 
-def test_the_direction_is_trained_as_a_whole_or_not_at_all() -> None:
+def test_the_direction_is_trained_completely_or_not_at_all() -> None:
     check("energy")
     check("energy", "dir_x", "dir_y", "dir_z")
     check("dir_x", "dir_y", "dir_z", "zenith", "azimuth")
     check("zenith", keys=LabelKeys(zenith="zenith", dir_x="dir_x", dir_y="dir_y"))
     with pytest.raises(ConfigError, match=r"labels \['dir_z'\] have weight 0, but dir_x, dir_y"):
         check("dir_x", "dir_y")
-    with pytest.raises(ConfigError, match=r"\['dir_x', 'dir_y', 'dir_z'\] .* zenith, azimuth by"):
+    with pytest.raises(ConfigError, match=r"\['dir_x', 'dir_y', 'dir_z'\] .* zenith, azimuth with"):
         check("energy", "zenith")

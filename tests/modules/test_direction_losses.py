@@ -146,7 +146,7 @@ def test_von_mises_fisher_loss_is_smallest_where_sigma_is_the_spread_of_the_vect
 
 @pytest.mark.parametrize("degrees", [1e-4, 180.0])
 def test_von_mises_fisher_loss_in_single_precision_at_highest_concentration(degrees):
-    """κ = 1e6, with ψ far smaller than what cos ψ could tell from 1, and as large as possible."""
+    """κ = 1e6, with ψ so small that cos ψ rounds to 1, and as large as possible."""
     psi, sigma = math.radians(degrees), math.sqrt(2e-6 / 3)
     events = random_events(1)
     events.true[:, DIRECTION] = torch.tensor([1.0, 0, 0], dtype=torch.float64)

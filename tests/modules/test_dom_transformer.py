@@ -1,4 +1,4 @@
-"""The transformer over hit DOMs: what its output may and may not depend on."""
+"""The transformer over hit DOMs: its invariances, settings and test-time augmentation."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def network_spec(num_bins: int = 9, normalize: bool = True) -> NetworkSpec:
 
 
 def hits_of(counts: list[int], num_bins: int = 9, seed: int = 5) -> HitBatch:
-    """Events with so many hits."""
+    """Events with these numbers of hits."""
     rng = np.random.default_rng(seed)
     num_hits = sum(counts)
     features = rng.exponential(3.0, (num_hits, num_bins)).astype(np.float32)
@@ -51,7 +51,7 @@ def assert_same(found: Prediction, expected: Prediction, events: slice = slice(N
 
 @torch.no_grad()
 def trained(spec: NetworkSpec | None = None, **kwargs: object) -> DomTransformer:
-    """A network all of whose weights do something: some begin with 0."""
+    """A network whose weights are all different from 0, unlike initially."""
     network = DomTransformer(spec or network_spec(), **SMALL, **kwargs).eval()
     generator = torch.Generator().manual_seed(11)
     for parameter in network.parameters():
@@ -77,8 +77,8 @@ def test_the_order_of_hits_does_not_matter(network: DomTransformer) -> None:
 
 
 @torch.no_grad()
-def test_events_do_not_see_each_other(network: DomTransformer) -> None:
-    """Alone, an event is in a group without padding, or with other padding."""
+def test_events_are_independent(network: DomTransformer) -> None:
+    """A single event is in a bucket without padding, or with different padding."""
     hits = hits_of(COUNTS)
     together = network(hits)
     for event in range(len(COUNTS)):
@@ -88,7 +88,9 @@ def test_events_do_not_see_each_other(network: DomTransformer) -> None:
 
 
 @torch.no_grad()
-def test_grouping_does_not_matter(network: DomTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bucketing_does_not_change_predictions(
+    network: DomTransformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hits = hits_of(COUNTS)
     expected = network(hits)
     for share, num_buckets in ((0.0, 1), (1.0, 10), (0.5, 4)):
@@ -108,7 +110,7 @@ def test_layout_has_a_row_for_each_token_and_little_padding() -> None:
     rows = torch.cat([layout.summary, layout.hits])
     assert len(rows.unique()) == len(rows) == 256 + len(event)
     assert len(rows) <= layout.num_rows < 1.12 * len(rows)
-    # each event has consecutive rows, its summary first
+    # each event has consecutive rows, the summary token first
     assert torch.equal(
         layout.hits.diff()[event.diff() == 0], torch.ones(len(event) - 1).long()[event.diff() == 0]
     )
@@ -168,7 +170,7 @@ def test_every_feature_is_read() -> None:
 
 
 @torch.no_grad()
-def test_the_brightest_doms_are_read() -> None:
+def test_events_are_truncated_to_the_doms_of_highest_charge() -> None:
     network = trained(max_tokens=30)
     hits = hits_of([100, 20, 31])
     prediction = network(hits)
@@ -184,7 +186,7 @@ def test_the_brightest_doms_are_read() -> None:
     assert_same(everything(by_hand), prediction)
 
 
-def test_of_equally_bright_doms_the_same_are_read_in_any_order() -> None:
+def test_truncation_of_equal_charges_does_not_depend_on_the_order_of_hits() -> None:
     network = trained(max_tokens=10)
     hits = hits_of([40])
     hits.features[:, 0] = 1.0
@@ -266,7 +268,7 @@ def test_the_seed_decides_the_initial_weights_alone() -> None:
         ),
     ],
 )
-def test_mistakes_are_told(kwargs: dict[str, object], messages: list[str]) -> None:
+def test_wrong_settings_are_errors(kwargs: dict[str, object], messages: list[str]) -> None:
     with pytest.raises(ModelError) as error:
         DomTransformer(network_spec(), **kwargs)
     assert all(message in str(error.value) for message in messages), str(error.value)
@@ -286,7 +288,7 @@ def test_older_names_of_settings() -> None:
         DomTransformer(spec, augmentation=both)
 
 
-def test_what_features_mean() -> None:
+def test_roles_of_features() -> None:
     nine = FeatureRoles.of(9, "auto", "auto", "auto")
     assert (nine.times, nine.scaling, nine.charges) == ((3, 4, 5, 6, 7), (0, 1, 2), (0,))
     three = FeatureRoles.of(3, "auto", "auto", "auto")
@@ -303,34 +305,36 @@ def test_what_features_mean() -> None:
 
 
 @torch.no_grad()
-def test_looks_after_several_turns_are_one_density() -> None:
-    """Compared with the moments of the six predictions, turned back by hand."""
+def test_test_time_rotations_are_mixed_to_one_density() -> None:
+    """Compared with the moments of the six predictions, rotated back by hand."""
     spec, hits = network_spec(), hits_of([30, 5, 80])
-    plain, turning = trained(spec), trained(spec, test_time_rotations=6)
-    assert turning.state_dict().keys() == plain.state_dict().keys()
-    said = turning(hits)
-    looks = [plain._predict(hits, torch.full((3,), number * np.pi / 3)) for number in range(6)]
-    vectors = np.stack([look.labels[:, 1:4].double().numpy() for look in looks])
-    sigmas = np.stack([look.uncertainty[:, 1:4].double().numpy() for look in looks])
+    plain, augmented = trained(spec), trained(spec, test_time_rotations=6)
+    assert augmented.state_dict().keys() == plain.state_dict().keys()
+    prediction = augmented(hits)
+    parts = [plain._predict(hits, torch.full((3,), number * np.pi / 3)) for number in range(6)]
+    vectors = np.stack([part.labels[:, 1:4].double().numpy() for part in parts])
+    sigmas = np.stack([part.uncertainty[:, 1:4].double().numpy() for part in parts])
     assert np.abs(vectors - vectors[0]).max() > 0.01  # the network is not the same on all sides
     kappa = 2 / (sigmas**2).sum(axis=2, keepdims=True)
     mean = (vectors * (1 / np.tanh(kappa) - 1 / kappa)).mean(axis=0)
     expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-    np.testing.assert_allclose(said.labels[:, 1:4].numpy(), expected, atol=1e-5)
-    energy = np.stack([np.log1p(look.labels[:, 0].numpy()) for look in looks])
-    np.testing.assert_allclose(np.log1p(said.labels[:, 0].numpy()), energy.mean(axis=0), rtol=1e-4)
-    track = np.stack([look.labels[:, 6].numpy() for look in looks])
-    np.testing.assert_allclose(said.labels[:, 6].numpy(), track.mean(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(prediction.labels[:, 1:4].numpy(), expected, atol=1e-5)
+    energy = np.stack([np.log1p(part.labels[:, 0].numpy()) for part in parts])
+    np.testing.assert_allclose(
+        np.log1p(prediction.labels[:, 0].numpy()), energy.mean(axis=0), rtol=1e-4
+    )
+    track = np.stack([part.labels[:, 6].numpy() for part in parts])
+    np.testing.assert_allclose(prediction.labels[:, 6].numpy(), track.mean(axis=0), rtol=1e-4)
     assert_same(trained(spec, test_time_rotations=1)(hits), plain(hits))
 
 
-def test_turns_need_a_direction() -> None:
+def test_rotations_need_a_direction() -> None:
     spec = made_up_spec(("energy",), LabelKeys(), [5.0], [2.0])
     with pytest.raises(ModelError, match="test_time_rotations: the labels have no direction"):
         DomTransformer(spec, test_time_rotations=6)
 
 
-def test_bfloat16_loses_few_digits(network: DomTransformer) -> None:
+def test_bfloat16_is_accurate_enough(network: DomTransformer) -> None:
     hits = hits_of(COUNTS)
     exact, coarse = network(hits), predictor(network, in_bfloat16=True)(hits)
     for name, tensor in vars(exact).items():

@@ -59,16 +59,16 @@ def test_event_selection_weight_takes_one_generator_alone() -> None:
     assert weights[:, 0].tolist() == pytest.approx([7884000, 15768000])
 
 
-def test_what_event_selection_weight_lacks() -> None:
+def test_event_selection_weight_with_missing_settings() -> None:
     truth, misc = columns(weights_hoerandel=[2e-3], weights_astro=[0.0])
     with pytest.raises(ConfigError, match=r"'weights_conv', which.*weights_hoerandel, weights_ast"):
         event_selection_weight(truth, misc, SELECTION)
     without = {k: v for k, v in SELECTION.items() if k != "event_weights_num_nugen_files"}
     with pytest.raises(ConfigError, match="needs the key 'event_weights_num_nugen_files'"):
         event_selection_weight(truth, misc, without)
-    with pytest.raises(ConfigError, match="names none: set event_weights_corsika_keys"):
+    with pytest.raises(ConfigError, match="none is configured: set event_weights_corsika_keys"):
         event_selection_weight(truth, misc, {})
-    with pytest.raises(ConfigError, match=r"There are: none\. Add .* misc_load_dict"):
+    with pytest.raises(ConfigError, match=r"Available: none\. Add .* misc_load_dict"):
         event_selection_weight(truth, misc_columns(torch.zeros(3, 0), ()), SELECTION)
 
 
@@ -85,8 +85,8 @@ def test_clipped_astroness_weights() -> None:
         clipped_astroness_weights(truth, misc, {"event_weights_nugen_astro_weight": "a"})
 
 
-def test_nersc_gnn_weight_tells_signal_from_background() -> None:
-    """Smoothed labels of 0.05 and 0.95 tell as well."""
+def test_nersc_gnn_weight_of_signal_and_background() -> None:
+    """Smoothed labels of 0.05 and 0.95 are classified, too."""
     config = {"nersc_gnn_weight_num_nugen_files": 100, "nersc_gnn_weight_num_corsika_files": 1000}
     truth, misc = columns(
         is_signal=[1.0, 0.0, 0.95, 0.05], nersc_gnn_info_weight=[1e-6, 1e-6, 2e-6, 2e-6]
@@ -98,7 +98,7 @@ def test_nersc_gnn_weight_tells_signal_from_background() -> None:
         nersc_gnn_weight(label_columns(torch.zeros(4, 0), ()), misc, config)
 
 
-def test_columns_tell_what_is_there() -> None:
+def test_columns_by_name_and_missing_ones() -> None:
     _, misc = columns(a=[1.0, 2.0], b=[3.0, 4.0])
     assert misc.names == ("a", "b")
     assert len(misc) == 2

@@ -107,7 +107,7 @@ def test_a_cut_is_inclusive_and_definitions_build_on_each_other(tmp_path: Path) 
     assert labels.tolist() == [[0, 1], [1, 2], [1, 3]]
 
 
-def test_events_without_labels_scatter_not(tmp_path: Path) -> None:
+def test_scattering_labels_of_events_without_labels_are_masked(tmp_path: Path) -> None:
     tables = Tables({"LabelsDeepLearning": {"a": [1.0, 2.0]}})
     tables.exists = {"LabelsDeepLearning": np.array([True, False])}
     config = {**CONFIG, "labels_muon_scattering_defs": {"p_a": {"a": 0}}}
@@ -118,7 +118,9 @@ def test_events_without_labels_scatter_not(tmp_path: Path) -> None:
 def test_a_definition_with_an_unknown_label(tmp_path: Path) -> None:
     path = Tables({"LabelsDeepLearning": {"a": [1.0]}}).write(tmp_path / "e.hdf5")
     config = {**CONFIG, "labels_muon_scattering_defs": {"p_b": {"b": 1}}}
-    with pytest.raises(DataError, match=r"no label 'b' in .*labels_muon_scattering_defs.*are a"):
+    with pytest.raises(
+        DataError, match=r"no label 'b' in .*labels_muon_scattering_defs.*available: a"
+    ):
         muon_scattering(path, config)
 
 
@@ -178,7 +180,7 @@ def test_astroness_of_events_without_primary_or_weights_is_masked(tmp_path: Path
 
 def test_astroness_is_the_only_label(tmp_path: Path) -> None:
     path = Tables({"MCPrimary": {"pdg_encoding": [13.0]}}).write(tmp_path / "e.hdf5")
-    with pytest.raises(DataError, match=r"no label .energy. in .*; there are astroness"):
+    with pytest.raises(DataError, match=r"no label .energy. in .*; available: astroness"):
         astroness(path, CONFIG, ["energy"])
 
 
@@ -213,7 +215,7 @@ def test_starting_cascades_event_by_event(tmp_path: Path) -> None:
 
 
 def test_lengths_and_distances_of_the_config(tmp_path: Path) -> None:
-    """Only the tables of the distances asked for are read; their order in the config is nothing."""
+    """Only the tables of these distances are read, whatever their order in the config."""
     tables = Tables(
         {
             "LabelsDeepLearning": {"Length": [10.0, 40.0], "p_starting": [1.0, 0.0]},
@@ -245,7 +247,7 @@ def test_distances_as_yaml_writes_them(tmp_path: Path) -> None:
     assert names == ["p_starting_cascade_L50_Dm60", "p_starting_cascade_L50_Dinf"]
 
 
-def test_mistakes_in_distances(tmp_path: Path) -> None:
+def test_wrong_distances(tmp_path: Path) -> None:
     path = Tables(
         {"LabelsDeepLearning": {"Length": [1.0]}, "MCPrimary": {"pdg_encoding": [14.0]}}
     ).write(tmp_path / "e.hdf5")
@@ -364,7 +366,7 @@ def test_biased_muongun_with_settings(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"labels_biased_selection_filter_keys": ["HESE"]}, r"'HESE', but table 'FilterMask'"),
-        ({"labels_biased_selection_filter_keys": ["Cascade"]}, r"_filter_keys fits several"),
+        ({"labels_biased_selection_filter_keys": ["Cascade"]}, r"_filter_keys matches several"),
         (
             {"labels_biased_selection_dnn_label_names": {"DeepLearningReco_m": [["a", 1.0]]}},
             r"no table 'DeepLearningReco_m' \(given by 'labels_biased_selection_dnn_label_names'\)",
@@ -375,7 +377,9 @@ def test_biased_muongun_with_settings(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_biased_muongun_lacks(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_biased_muongun_with_missing_tables_or_columns(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
     path = filtered().write(tmp_path / "e.hdf5")
     with pytest.raises(DataError, match=message):
         biased_muongun(path, {**CONFIG, **change})

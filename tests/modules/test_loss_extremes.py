@@ -1,4 +1,4 @@
-"""No loss yields NaN or infinity, nor does its gradient, whatever a network may say."""
+"""No loss or its gradient is NaN or infinite, whatever the prediction."""
 
 import math
 
@@ -34,7 +34,7 @@ def perfect(events: Events) -> Events:
 
 
 def vertical(events: Events) -> Events:
-    """True and predicted directions straight up and straight down, azimuths of no meaning."""
+    """True and predicted directions straight up and down, whose azimuths are undefined."""
     zenith = torch.tensor([0.0, math.pi], dtype=torch.float64)
     for labels, angles in (
         (events.true, zenith.repeat_interleave(2)),

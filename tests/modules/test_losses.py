@@ -1,4 +1,4 @@
-"""What holds for all losses: the reference's numbers, event weights, labels not trained."""
+"""Properties of all losses: golden numbers of the reference, event weights, untrained labels."""
 
 import math
 from dataclasses import replace
@@ -140,11 +140,11 @@ def test_azimuth_beyond_its_period_is_the_same_azimuth(name):
     events = random_events(9)
     azimuth = LABELS.index("azimuth")
     expected = evaluate(LOSSES[name], events)
-    turns = torch.where(events.true[:, azimuth] > 3, 1.0, -1.0).double()
-    events.predicted[:, azimuth] += 2 * math.pi * turns
-    turned = evaluate(LOSSES[name], events)
-    torch.testing.assert_close(turned.loss, expected.loss)
-    torch.testing.assert_close(turned.predicted, expected.predicted)
+    periods = torch.where(events.true[:, azimuth] > 3, 1.0, -1.0).double()
+    events.predicted[:, azimuth] += 2 * math.pi * periods
+    shifted = evaluate(LOSSES[name], events)
+    torch.testing.assert_close(shifted.loss, expected.loss)
+    torch.testing.assert_close(shifted.predicted, expected.predicted)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -157,15 +157,15 @@ def test_untrained_labels_yield_no_nan_whatever_they_hold(name):
     for label in untrained:
         poison[:, LABELS.index(label)] = torch.tensor([math.nan, math.inf, 0.0, -math.inf])
         trained[LABELS.index(label)] = False
-    said = raw * poison
-    prediction = Prediction(said, said.abs(), said, said.abs(), said)
+    raw_values = raw * poison
+    prediction = Prediction(raw_values, raw_values.abs(), raw_values, raw_values.abs(), raw_values)
     truth = Truth(events.true * poison, events.true * poison)
     prediction, truth = mask_untrained(prediction, truth, trained)
     residual = prediction.labels_trafo - truth.labels_trafo
     context = LossContext(LABELS, KEYS, residual, None, torch.ones(len(LABELS)))
     values = loss(prediction, truth, context)
     assert torch.isfinite(values).all()
-    (gradient,) = torch.autograd.grad(values.sum(), said)
+    (gradient,) = torch.autograd.grad(values.sum(), raw_values)
     assert torch.isfinite(gradient).all()
     assert (gradient[:, ~trained] == 0).all()
     assert (gradient[:, trained] != 0).any()
@@ -185,7 +185,7 @@ def test_true_values_that_a_loss_needs_are_kept_of_untrained_labels():
     assert masked.labels.tolist() == [[1.0, 0.0, 0.0]]
 
 
-# Var(d / σ) knows no event weights; the signal below an event has another order when repeated.
+# Var(d / σ) does not use event weights; the signal below an event changes if events are repeated.
 REPEATABLE = sorted(
     LOSSES.keys()
     - {"default_loss.pull_distribution_scale", "default_loss.mse_and_weighted_cross_entropy"}
@@ -211,9 +211,7 @@ def test_event_weights_act_as_repeated_events(name):
     weights=st.lists(st.sampled_from([0.0, 1e-12, 0.5, 3.0, 1e12]), min_size=2, max_size=6),
     factor=st.sampled_from([1e-3, 1e5]),
 )
-def test_an_event_of_weight_0_is_as_good_as_absent_and_only_ratios_of_weights_count(
-    name, weights, factor
-):
+def test_events_of_weight_0_are_ignored_and_only_ratios_of_weights_matter(name, weights, factor):
     loss, events = LOSSES[name], random_events(len(weights), seed=3)
     column = torch.tensor(weights, dtype=torch.float64)[:, None]
     result = evaluate(loss, events, column)
@@ -230,7 +228,7 @@ def test_an_event_of_weight_0_is_as_good_as_absent_and_only_ratios_of_weights_co
         torch.testing.assert_close(scaled.loss, result.loss)
 
 
-def test_the_page_of_losses_tells_of_each():
+def test_the_page_of_losses_describes_each():
     page = (Path(__file__).parents[2] / "docs" / "reference" / "losses.md").read_text()
     for name in LOSSES:
         module, _, function = name.partition(".")

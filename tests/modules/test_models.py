@@ -134,7 +134,7 @@ def test_transformed_and_physical_values_belong_together():
 @pytest.mark.parametrize("raw", [0.0, 1e-30, 1.0, 1e10, -1e10])
 @pytest.mark.parametrize("log_labels", [(True,) * 7, (False,) * 7])
 @pytest.mark.parametrize("legacy", [False, True])
-def test_nothing_but_finite_numbers_from_extreme_last_layers(raw, log_labels, legacy):
+def test_predictions_of_extreme_last_layers_are_finite(raw, log_labels, legacy):
     spec = network_spec(log_labels)
     network = GeneralIC86CNN(spec, **KWARGS, legacy_direction_norm=legacy)
     with torch.no_grad():
@@ -162,7 +162,7 @@ def test_weights_depend_on_the_seed_alone():
         assert not torch.equal(weights, other.state_dict()[name])
 
 
-def test_creating_a_network_leaves_the_global_random_state_alone():
+def test_creating_a_network_does_not_change_the_global_random_state():
     state = torch.get_rng_state()
     GeneralIC86CNN(network_spec(), **KWARGS)
     assert torch.equal(state, torch.get_rng_state())
@@ -215,7 +215,7 @@ def test_newer_uncertainty_trains_the_convolutions_but_not_the_prediction():
 
 
 @pytest.mark.parametrize("model", [general_model_IC86, general_model_IC86_opt4])
-def test_older_uncertainty_trains_its_own_layers_alone(model):
+def test_older_uncertainty_trains_only_its_layers(model):
     gradients = gradients_of_uncertainty(model(network_spec(), **KWARGS))
     assert gradients.pop("fc_unc") > 0
     assert set(gradients.values()) == {0.0}
@@ -229,7 +229,7 @@ def test_older_uncertainty_is_the_modulus_plus_a_thousandth():
     torch.testing.assert_close(prediction.uncertainty_trafo, raw[0].abs() + 1e-3)
 
 
-def test_older_network_shows_prediction_then_features_to_the_uncertainty_layers():
+def test_uncertainty_layers_of_the_older_network_have_prediction_then_features_as_input():
     network = general_model_IC86(network_spec(), **KWARGS).eval()
     inputs = []
     network.fc.register_forward_pre_hook(lambda module, x: inputs.append(x[0]))

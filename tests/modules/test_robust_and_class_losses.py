@@ -18,10 +18,9 @@ from dnn_reco.modules.loss.robust_loss import huber, student
 
 
 def residual(events) -> torch.Tensor:
-    """Predicted minus true labels, azimuths the short way round."""
+    """Predicted minus true labels, azimuths wrapped to -π … π."""
     difference = events.predicted - events.true
-    turns = torch.round(difference[:, 2] / (2 * math.pi))
-    difference[:, 2] -= 2 * math.pi * turns
+    difference[:, 2] -= 2 * math.pi * torch.round(difference[:, 2] / (2 * math.pi))
     return difference
 
 
@@ -38,7 +37,7 @@ def test_huber(tukey_scale):
     expected += 2 * torch.nn.functional.huber_loss(error, zero, reduction="none", delta=delta)
     result = evaluate(huber, events, tukey_scale=tukey_scale)
     torch.testing.assert_close(result.loss, expected.mean(dim=0))
-    # the hold of each event on the prediction is bounded, and its gradient with σ separate
+    # the influence of each event on the prediction is bounded, and its gradient with σ separate
     assert result.predicted.abs().max() <= 2 * delta / 100 * (1 + 1e-12)
 
 

@@ -1,4 +1,4 @@
-"""A loss that cannot find its labels is told before anything is read."""
+"""Labels that a loss needs are checked before any event is read."""
 
 from dataclasses import replace
 
@@ -22,10 +22,10 @@ def check(loss, keys=KEYS, untrained=()):
     check_special_labels(loss, "loss_class 'some.loss'", keys, LABELS, trained)
 
 
-def test_nothing_to_complain_about():
+def test_valid_labels():
     for loss in (opening_angle, von_mises_fisher, track_pos_mse, focal_cross_entropy):
         check(loss)
-    check(mse, LabelKeys(), LABELS)  # looks for no label
+    check(mse, LabelKeys(), LABELS)  # needs no special label
     # only the true values of direction and time are needed to compare positions
     check(track_pos_gaussian, untrained=["dir_x", "dir_y", "dir_z", "vertex_time"])
     check(focal_cross_entropy, untrained=["p_track"])
@@ -46,7 +46,7 @@ def test_a_part_of_the_particle_that_is_not_set(loss, part):
 
 
 def test_a_key_that_names_no_label():
-    message = r"'label_azimuth_key' names 'azimut', which is not .*'azimuth'\? There are: energy"
+    message = r"'label_azimuth_key' names 'azimut', which is not .*'azimuth'\? Labels: energy"
     with pytest.raises(ConfigError, match=message):
         check(opening_angle, replace(KEYS, azimuth="azimut"))
 
@@ -77,7 +77,7 @@ def test_true_values_that_are_needed_beside_those_of_trained_labels():
     assert true_label_names([mse, opening_angle], KEYS) == set()
 
 
-def test_a_loss_called_without_its_labels_tells_so_itself():
+def test_a_loss_called_without_its_labels_raises_an_error():
     with pytest.raises(ConfigError, match="'label_zenith_key' is not set"):
         evaluate(opening_angle, random_events(2), keys=LabelKeys())
     events = random_events(2)

@@ -1,4 +1,4 @@
-"""Track losses see how far a predicted vertex is from the true track, and nothing else."""
+"""Track losses depend only on the distance of the predicted vertex from the true track."""
 
 import pytest
 import torch
@@ -46,7 +46,7 @@ def test_values():
 
 
 @pytest.mark.parametrize("loss", [track_pos_mse, track_pos_gaussian])
-def test_a_vertex_moved_along_the_track_at_the_speed_of_light_is_as_good(loss):
+def test_a_vertex_moved_along_the_track_at_the_speed_of_light_has_the_same_loss(loss):
     events = track_events()
     before = evaluate(loss, events)
     way = torch.linspace(-500, 500, 40, dtype=torch.float64)[:, None]

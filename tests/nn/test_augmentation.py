@@ -1,4 +1,4 @@
-"""Random changes of hits: their statistics, and what they do not depend on."""
+"""Data augmentation of hits: its statistics, and its independence of order and processes."""
 
 import math
 
@@ -39,7 +39,7 @@ def assert_equal(first: HitBatch, second: HitBatch) -> None:
         assert torch.equal(getattr(first, name), getattr(second, name)), name
 
 
-def test_keyed_numbers_are_uniform_and_independent() -> None:
+def test_random_numbers_are_uniform_and_independent() -> None:
     owner = torch.arange(100_000)
     first, second = uniform(3, owner, torch.float64), uniform(4, owner, torch.float64)
     assert first.min() >= 0 and first.max() < 1
@@ -52,7 +52,7 @@ def test_keyed_numbers_are_uniform_and_independent() -> None:
     assert torch.equal(uniform(3, owner.flip(0), torch.float64), first.flip(0))
 
 
-def test_keyed_normal_numbers() -> None:
+def test_normal_random_numbers() -> None:
     numbers = normal(9, torch.arange(200_000), torch.float64).numpy()
     expected = {-2: 0.02275, -1: 0.15866, 0: 0.5, 1: 0.84134, 2: 0.97725}
     for limit, share in expected.items():
@@ -124,7 +124,7 @@ def test_times_and_charges() -> None:
     assert factors[:, 0].view(200, 50).std(dim=1).mean() == pytest.approx(0.1, rel=0.03)
 
 
-def test_two_parts_of_a_batch_are_changed_as_the_whole() -> None:
+def test_shards_are_augmented_like_the_whole_batch() -> None:
     everything = {
         "drop_doms": 0.1,
         "noise_hits": 4,
@@ -148,7 +148,7 @@ def test_two_parts_of_a_batch_are_changed_as_the_whole() -> None:
         )
 
 
-def test_turns() -> None:
+def test_rotation_angles() -> None:
     torch.manual_seed(1)
     cpu = torch.device("cpu")
     sixths = Augmentation(rotate_events="sixths").rotation_angles(6000, cpu, torch.float64)
@@ -161,15 +161,15 @@ def test_turns() -> None:
     assert angle.max() == pytest.approx(2 * math.pi, abs=0.01)
 
 
-def test_a_turn_by_60_degrees_takes_the_grid_of_strings_nearly_into_itself() -> None:
+def test_a_rotation_by_60_degrees_maps_the_grid_of_strings_nearly_to_itself() -> None:
     inputs = HitInputs(9, MEANING, 2, torch.float64)
     strings = torch.arange(0, 78 * 60, 60)
     hits = HitBatch(78, torch.arange(78), strings, torch.ones(78, 9))
-    turn = torch.full((78,), math.pi / 3, dtype=torch.float64)
-    turned = inputs(hits, turn).hits[:, 9:12] * 500
+    angle = torch.full((78,), math.pi / 3, dtype=torch.float64)
+    rotated = inputs(hits, angle).hits[:, 9:12] * 500
     grid = torch.tensor(dom_positions()[strings])
-    torch.testing.assert_close(turned[:, 2], grid[:, 2])
+    torch.testing.assert_close(rotated[:, 2], grid[:, 2])
     inner = (grid[:, :2] - grid[35, :2]).norm(dim=1) < 260
-    apart = torch.cdist(turned[inner, :2], grid[:, :2]).min(dim=1).values
+    distance = torch.cdist(rotated[inner, :2], grid[:, :2]).min(dim=1).values
     assert inner.sum() > 15
-    assert apart.max() < 35  # strings are 125 m from each other
+    assert distance.max() < 35  # strings are 125 m from each other

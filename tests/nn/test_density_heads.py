@@ -1,4 +1,4 @@
-"""Labels and uncertainties of density heads belong together."""
+"""Labels and uncertainties of density heads are consistent."""
 
 import math
 
@@ -68,12 +68,12 @@ def test_one_concentration_gives_all_uncertainties() -> None:
 
 
 def test_angle_uncertainties_are_those_of_a_sharp_distribution() -> None:
-    """Random directions of a von Mises-Fisher distribution about a middle at zenith 1.1."""
+    """Random directions of a von Mises-Fisher distribution with mean direction at zenith 1.1."""
     kappa, rng = 400.0, np.random.default_rng(2)
     # cos ψ has the density κ exp(κ cos ψ) / (2 sinh κ)
     cosine = 1 + np.log(rng.random(200_000)) / kappa
-    turn, sine = rng.uniform(0, 2 * np.pi, 200_000), np.sqrt(1 - cosine**2)
-    x, y, z = sine * np.cos(turn), sine * np.sin(turn), cosine
+    phi, sine = rng.uniform(0, 2 * np.pi, 200_000), np.sqrt(1 - cosine**2)
+    x, y, z = sine * np.cos(phi), sine * np.sin(phi), cosine
     tilt = 1.1
     x, z = x * np.cos(tilt) + z * np.sin(tilt), z * np.cos(tilt) - x * np.sin(tilt)
     width = angle_uncertainties(torch.tensor([kappa]), torch.tensor([tilt]))
@@ -119,18 +119,18 @@ def test_classes_are_probabilities() -> None:
     assert (prediction.logits[:, others] == 0).all()
 
 
-def test_a_turned_event_has_its_direction_turned_back() -> None:
+def test_the_direction_of_a_rotated_event_is_rotated_back() -> None:
     network, events, known = heads_and_events(spec_of())
-    turn = torch.linspace(0, 6, 50, dtype=torch.float64)
-    plain, turned = network(events, known), network(events, known, turn)
-    back = rotate_about_z(turned.labels[:, VECTOR], turn)
+    angle = torch.linspace(0, 6, 50, dtype=torch.float64)
+    plain, rotated = network(events, known), network(events, known, angle)
+    back = rotate_about_z(rotated.labels[:, VECTOR], angle)
     torch.testing.assert_close(back, plain.labels[:, VECTOR])
-    torch.testing.assert_close(turned.labels[:, ZENITH], plain.labels[:, ZENITH])
-    difference = plain.labels[:, AZIMUTH] - turned.labels[:, AZIMUTH]
-    torch.testing.assert_close(difference.cos(), turn.cos())
-    torch.testing.assert_close(difference.sin(), turn.sin())
-    torch.testing.assert_close(turned.uncertainty, plain.uncertainty)
-    assert torch.equal(turned.labels[:, 1], plain.labels[:, 1])
+    torch.testing.assert_close(rotated.labels[:, ZENITH], plain.labels[:, ZENITH])
+    difference = plain.labels[:, AZIMUTH] - rotated.labels[:, AZIMUTH]
+    torch.testing.assert_close(difference.cos(), angle.cos())
+    torch.testing.assert_close(difference.sin(), angle.sin())
+    torch.testing.assert_close(rotated.uncertainty, plain.uncertainty)
+    assert torch.equal(rotated.labels[:, 1], plain.labels[:, 1])
 
 
 def test_a_direction_of_some_labels_alone() -> None:
@@ -156,7 +156,7 @@ def test_without_special_labels_all_are_gaussian() -> None:
     torch.testing.assert_close(prediction.labels_trafo[:, others], expected)
 
 
-def test_gradient_of_the_direction_does_not_vanish_where_nothing_is_known_yet() -> None:
+def test_gradient_of_the_direction_does_not_vanish_for_an_unknown_direction() -> None:
     """-κ cos ψ of a vector of length 1e-4, by the vector: minus the true direction."""
     network, _, _ = heads_and_events(spec_of())
     events = torch.zeros(1, 12, dtype=torch.float64)
@@ -171,7 +171,7 @@ def test_gradient_of_the_direction_does_not_vanish_where_nothing_is_known_yet() 
     torch.testing.assert_close(gradient, -true)
 
 
-def test_mistakes_are_told() -> None:
+def test_wrong_settings_are_errors() -> None:
     with pytest.raises(ModelError, match=r"logarithm of 'zenith', which belongs to the direction"):
         DensityHeads(spec_of(log="zenith"), 4, {})
     with pytest.raises(ModelError, match=r"\['p_track'\] begin with 'p_'"):

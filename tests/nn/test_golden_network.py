@@ -1,4 +1,4 @@
-"""Residuals of a golden network; `test_validation.py` compares all else in the golden files."""
+"""Residuals of a golden network; `test_parity.py` compares all other golden files."""
 
 import network_golden
 import numpy as np

@@ -20,8 +20,8 @@ from dnn_reco.nn.hexconv import (
 STEPS = [(0, 1), (1, 0), (1, -1), (0, -1), (-1, 0), (-1, 1)]
 
 
-def turned(cell):
-    """A cell turned by 60 degrees around (0, 0), the way the weights of rotated kernels go."""
+def rotated(cell):
+    """A cell rotated by 60 degrees around (0, 0), in the direction of rotated kernels."""
     a, b = cell
     return a + b, -a
 
@@ -48,7 +48,7 @@ def test_tips_are_six_cells_of_the_next_ring_60_degrees_apart(size, orientation)
     assert hexagon < cells
     assert len(tips) == 6
     assert tips < within(size)
-    assert {turned(tip) for tip in tips} == tips
+    assert {rotated(tip) for tip in tips} == tips
 
 
 def test_tips_lie_where_the_reference_has_them():
@@ -106,7 +106,7 @@ def test_corners_get_no_weight_and_each_weight_one_place():
     num_rotations=st.sampled_from([2, 3, 4, 5, 6, 12]),
 )
 @settings(deadline=None)
-def test_a_rotation_keeps_the_sum_of_each_weight_and_60_degrees_turn_the_kernel(
+def test_a_rotation_keeps_the_sum_of_each_weight_and_60_degrees_rotate_the_kernel(
     size, orientation, num_rotations
 ):
     orientation %= size
@@ -120,7 +120,7 @@ def test_a_rotation_keeps_the_sum_of_each_weight_and_60_degrees_turn_the_kernel(
         if num_rotations % 6 != 0 or later >= num_rotations:
             continue
         for a, b in within(middle):
-            new_a, new_b = turned((a, b))
+            new_a, new_b = rotated((a, b))
             np.testing.assert_allclose(
                 grid[later, new_a + middle, new_b + middle],
                 grid[rotation, a + middle, b + middle],
@@ -137,7 +137,7 @@ def test_weights_between_two_cells_are_shared_by_distance():
     assert shares[second[0] + 1, second[1] + 1, weight_of_first_cell] == pytest.approx(0.5)
 
 
-def test_only_the_legacy_form_leaves_out_a_weight():
+def test_only_the_legacy_form_omits_a_weight():
     ours, legacy = (rotations(2, 0, 6, legacy=legacy) for legacy in (False, True))
     assert ours[0].sum(dim=0).tolist() == [1] * 7
     assert legacy[0].sum(dim=0).tolist() == [1, 1, 1, 1, 2, 0, 1]

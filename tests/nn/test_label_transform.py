@@ -39,7 +39,7 @@ def test_extreme_values_stay_finite_forward_and_backward(small_spec):
         assert torch.isfinite(gradient).all()
 
 
-def test_label_at_the_end_of_the_logarithm_is_finite(small_spec):
+def test_label_at_the_singularity_of_the_logarithm_is_finite(small_spec):
     transform = LabelTransform(small_spec.transformation)
     assert torch.isfinite(transform(torch.tensor([[-1.0, 0.0, 0.0]]))).all()
 

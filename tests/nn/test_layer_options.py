@@ -31,8 +31,8 @@ HEXAGON = {"method_list": "hex_convolution", "num_filters_list": [2], "activatio
 
 
 @pytest.mark.parametrize(("size", "orientation"), [(2, 0), (2, 1), (3, 0), (3, 1), (3, 2), (4, 0)])
-def test_turning_the_input_by_60_degrees_turns_the_output(size, orientation):
-    """With the same weights from channel to channel, rotation r + 1 sees what r saw before."""
+def test_rotating_the_input_by_60_degrees_rotates_the_output(size, orientation):
+    """With equal weights from channel to channel, rotation r + 1 gives the rotated output of r."""
     options = {
         **HEXAGON,
         "filter_size_list": [[size, orientation, 2]],
@@ -48,18 +48,18 @@ def test_turning_the_input_by_60_degrees_turns_the_output(size, orientation):
         for b in range(-radius, radius + 1)
         if abs(a + b) <= radius
     ]
-    x, turned = torch.zeros(2, 1, width, width, 4, 3, dtype=torch.float64)
+    x, rotated = torch.zeros(2, 1, width, width, 4, 3, dtype=torch.float64)
     for a, b in cells:
         x[0, a + radius, b + radius] = torch.randn(4, 3, dtype=torch.float64)
-        # (a, b) -> (a + b, -a) is a turn by 60 degrees
-        turned[0, a + b + radius, -a + radius] = x[0, a + radius, b + radius]
+        # (a, b) -> (a + b, -a) is a rotation by 60 degrees
+        rotated[0, a + b + radius, -a + radius] = x[0, a + radius, b + radius]
     with torch.no_grad():
         in_out.copy_(in_out[:1].expand_as(in_out))
         layers[0].convolution.bias.fill_(0.3)
-        y, y_turned = (layers(each)[0].unflatten(-1, (6, 2)).numpy() for each in (x, turned))
+        y, y_rotated = (layers(each)[0].unflatten(-1, (6, 2)).numpy() for each in (x, rotated))
     for a, b in cells:
         before = y[a + radius, b + radius]
-        after = y_turned[a + b + radius, -a + radius]
+        after = y_rotated[a + b + radius, -a + radius]
         np.testing.assert_allclose(np.roll(after, -1, axis=1), before, atol=1e-12)
         assert np.abs(before).max() > 0
 
@@ -85,7 +85,7 @@ def test_zero_out_needs_a_grid_whose_strings_are_known():
         conv_layers(options, 2, (6, 6, 5))
 
 
-def test_batch_normalisation_has_statistics_of_its_own_at_each_position():
+def test_batch_normalisation_has_separate_statistics_at_each_position():
     norm = BatchNorm((3, 2), torch.float64)
     with torch.no_grad():
         norm.scale.copy_(torch.rand(3, 2) + 0.5)
@@ -129,7 +129,7 @@ def test_max_out_is_the_largest_of_each_group():
     x = torch.randn(5, 7, dtype=torch.float64)
     nodes = (x @ layer.weight / math.sqrt(7) + layer.bias) / math.sqrt(2)
     largest = torch.stack([torch.maximum(nodes[:, j], nodes[:, j + 3]) for j in range(3)], dim=1)
-    # of the seven inputs every second, as far as there are outputs
+    # every second of the seven inputs, as many as there are outputs
     expected = x[:, [0, 2, 4]] + layer.residual_scale * largest
     torch.testing.assert_close(layer(x), expected)
     assert layers(x).shape == (5, 4)
@@ -174,7 +174,7 @@ def test_activations_have_finite_gradients_far_out(name):
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
-def test_weights_of_activations_have_their_place_at_each_position():
+def test_activations_have_separate_weights_at_each_position():
     options = {"num_filters_list": [2], "filter_size_list": [[1, 3]], "activation_list": "prelu"}
     layer = conv_layers(options, 3, (1, 6))[0]
     assert layer.act.slope_weight.shape == (1, 6, 2)
@@ -188,7 +188,7 @@ def test_weights_of_activations_have_their_place_at_each_position():
 
 
 @pytest.mark.parametrize(("shape", "channels"), [((1, 12), 3), ((4, 4, 6), 3)])
-def test_locally_connected_layers_see_their_own_place_alone(shape, channels):
+def test_locally_connected_layers_have_separate_kernels_at_each_position(shape, channels):
     options = {
         "num_filters_list": [2],
         "filter_size_list": [[1] * (len(shape) - 1) + [3]],

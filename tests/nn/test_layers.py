@@ -80,7 +80,7 @@ def slow_convolution(x, taps, num_inputs, bias, shape, strides, dilation, paddin
 
 
 def neighbours(steps, orientation):
-    """Cells (a, b) of a hexagonal kernel, found by walking; tips as NETWORK.md lists them."""
+    """Cells (a, b) of a hexagonal kernel, found step by step; tips as NETWORK.md lists them."""
     reached = {(0, 0)}
     for _ in range(steps):
         moves = [(0, 1), (1, 0), (1, -1), (0, -1), (-1, 0), (-1, 1)]
@@ -188,7 +188,7 @@ def test_initial_weights_are_normal_cut_at_two_sigma():
     layer = build(options, 50, (12, 12))[0]
     weight = layer.convolution.weight.detach()
     assert weight.abs().max() <= 2
-    # standard deviation of the cut distribution: sqrt(1 - 4 φ(2) / (2 Φ(2) - 1))
+    # standard deviation of the truncated distribution: sqrt(1 - 4 φ(2) / (2 Φ(2) - 1))
     assert weight.std().item() == pytest.approx(0.8796, abs=0.005)
     assert weight.mean().item() == pytest.approx(0, abs=0.01)
     scale = layer.residual_scale.detach()
@@ -250,7 +250,7 @@ BASE = {"num_filters_list": [3, 3], "filter_size_list": [[2, 0, 3], [2, 0, 3]]}
         ({"pooling_typ_list": "avg"}, ["'pooling_typ_list'", "Did you mean 'pooling_type_list'"]),
     ],
 )
-def test_what_cannot_be_done_is_an_error_with_block_option_and_layer(changes, parts):
+def test_unsupported_options_name_block_option_and_layer(changes, parts):
     options = {**BASE, "method_list": "hex_convolution", **changes}
     with pytest.raises(ModelError) as error:
         parse_conv_settings("conv_ic78_settings", options, 3)
@@ -266,7 +266,7 @@ def test_what_cannot_be_done_is_an_error_with_block_option_and_layer(changes, pa
         ([True, None], ["layer 1 of 2", "True"]),
     ],
 )
-def test_groups_of_nodes_that_do_not_work_out(max_out, parts):
+def test_maxout_groups_that_do_not_divide_the_nodes(max_out, parts):
     options = {"fc_sizes": [64, -1], "max_out_size_list": max_out}
     with pytest.raises(ModelError) as error:
         parse_fc_settings("fc_settings", options, 3)

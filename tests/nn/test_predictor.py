@@ -1,4 +1,4 @@
-"""Networks in bfloat16, and as `torch.compile` sees them."""
+"""Networks in bfloat16, and compiled with `torch.compile`."""
 
 from dataclasses import fields
 
@@ -36,14 +36,14 @@ def outputs_and_gradients(
     network: GeneralIC86CNN, predict: Predictor, hits: HitBatch
 ) -> list[torch.Tensor]:
     torch.manual_seed(3)
-    said = predict(hits)
-    loss = said.labels_trafo.square().mean() + said.uncertainty_trafo.log().mean()
+    prediction = predict(hits)
+    loss = prediction.labels_trafo.square().mean() + prediction.uncertainty_trafo.log().mean()
     gradients = torch.autograd.grad(loss, list(network.parameters()))
-    return [*(getattr(said, field.name) for field in fields(said)), *gradients]
+    return [*(getattr(prediction, field.name) for field in fields(prediction)), *gradients]
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_bfloat16_is_used_and_loses_few_digits(small_spec: NetworkSpec, training: bool) -> None:
+def test_bfloat16_is_used_and_is_accurate_enough(small_spec: NetworkSpec, training: bool) -> None:
     network = GeneralIC86CNN(small_spec, **KWARGS)
     network.train(training)
     hits = some_hits(small_spec)
@@ -52,14 +52,14 @@ def test_bfloat16_is_used_and_loses_few_digits(small_spec: NetworkSpec, training
     assert not torch.equal(exact[0], coarse[0])
     for one, other in zip(exact, coarse, strict=True):
         assert other.dtype == torch.float32
-        # eight binary digits, and rounding errors that add up over some layers
+        # eight bits of mantissa, and rounding errors that accumulate over some layers
         assert (one - other).norm() <= 0.05 * one.norm() + 1e-6
     assert network.ic78[0].bn.pop_mean.dtype == torch.float32
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_what_follows_the_grid_is_one_graph(small_spec: NetworkSpec, training: bool) -> None:
-    """PyTorch can translate it as a whole, and it stays the same; without a compiler for C."""
+def test_all_that_follows_the_grid_is_one_graph(small_spec: NetworkSpec, training: bool) -> None:
+    """It can be traced as one graph, with the same results; needs no C compiler."""
     network = GeneralIC86CNN(small_spec, **KWARGS)
     network.train(training)
     graph = torch.compile(network.read_grid, fullgraph=True, dynamic=False, backend="aot_eager")

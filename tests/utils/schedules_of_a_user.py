@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Halving:
-    """Half the rate every so many steps."""
+    """The rate is halved every few steps."""
 
     start: float
     every: int
@@ -30,7 +30,7 @@ def broken(rate: float) -> Callable[[int], float]:
 
 @dataclass
 class Deaf:
-    """Says nothing."""
+    """Does nothing."""
 
     def __call__(self, step: int) -> None:
         return None

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the formulas of Keras, worked out by hand, and what a config may say."""
+"""Learning-rate schedules: the formulas of Keras, worked out by hand, and their settings."""
 
 import math
 from pathlib import Path
@@ -180,7 +180,7 @@ def test_a_boundary_belongs_to_the_earlier_schedule_and_later_ones_count_from_it
 
 
 # --------------------------------------------------------------------------------------------------
-# As a config says it
+# In a config
 # --------------------------------------------------------------------------------------------------
 # Warming up, a plateau, decay: as in configs of production.
 STAGES = {
@@ -330,7 +330,7 @@ GOOD = {"initial_learning_rate": 0.1, "decay_steps": 10}
         ("fast", "'full_class_string', 'settings'"),
     ],
 )  # fmt: skip
-def test_mistakes_are_named_with_their_key(settings: Any, message: str) -> None:
+def test_errors_name_the_key(settings: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_schedule("key", settings)
 
@@ -344,12 +344,12 @@ def test_mistakes_are_named_with_their_key(settings: Any, message: str) -> None:
         ({"limits": [1]}, r"^key.settings: .*limits.*Known: boundaries, scheduler_settings"),
     ],
 )
-def test_mistakes_in_stages(change: dict[str, Any], message: str) -> None:
+def test_wrong_stages(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_schedule("key", {**STAGES, "settings": {**STAGES["settings"], **change}})
 
 
-def test_a_mistake_inside_a_stage_is_named_with_its_whole_path() -> None:
+def test_errors_inside_a_stage_name_the_whole_key_path() -> None:
     wrong = {"boundaries": [5], "scheduler_settings": [STAGES, schedule("Cosine", **GOOD)]}
     settings = {**STAGES, "settings": wrong}
     path = r"^key\.settings\.scheduler_settings\[1\]\.full_class_string is .*'Cosine'"
@@ -357,7 +357,7 @@ def test_a_mistake_inside_a_stage_is_named_with_its_whole_path() -> None:
         make_schedule("key", settings)
 
 
-def test_what_users_schedules_do_wrong() -> None:
+def test_errors_in_schedules_of_users() -> None:
     key = "model_optimizer_dict.main.optimizer_settings.learning_rate"
     sinking = make_schedule(key, schedule("sinking", "schedules_of_a_user", start=0.1))
     assert rate_at(key, sinking, 2) == 0

@@ -11,7 +11,7 @@ from dnn_reco.nn.interface import Prediction
 
 
 def cross_entropies(prediction: Prediction, truth: Truth) -> Tensor:
-    """Cross entropy of each event and label [B, L]; it means nothing for other than classes."""
+    """Cross entropy of each event and label [B, L]; only meaningful for classification labels."""
     return functional.binary_cross_entropy_with_logits(
         prediction.logits, truth.labels, reduction="none"
     )
@@ -21,9 +21,10 @@ def cross_entropies(prediction: Prediction, truth: Truth) -> Tensor:
 def focal_cross_entropy(prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
     """⟨(y - p)² · cross entropy⟩ for classification labels, 0 for others.
 
-    Events that are classified well already count little, which helps where one class is rare. For
-    y of 0 or 1 it is the focal loss of Lin et al. (arXiv:1708.02002) with γ = 2 and no class
-    weights; this form (Li et al., arXiv:2006.04388) is smallest at p = y for smoothed labels too.
+    Events that are already classified well contribute little, which helps where one class is rare.
+    For y of 0 or 1 it is the focal loss of Lin et al. (arXiv:1708.02002) with γ = 2 and no class
+    weights; this form (Li et al., arXiv:2006.04388) has its minimum at p = y for smoothed labels,
+    too.
     """
     entropy = cross_entropies(prediction, truth)
     error = truth.labels - prediction.logits.sigmoid()

@@ -12,7 +12,7 @@ from torch import Tensor
 from dnn_reco.modules.loss.classification_loss import cross_entropies
 from dnn_reco.modules.loss.interface import MIN_UNCERTAINTY, LossContext, Truth
 from dnn_reco.modules.loss.reduction import at_labels, weighted_mean
-from dnn_reco.modules.loss.special_labels import label_indices, uses_labels, where_class
+from dnn_reco.modules.loss.special_labels import ANGLES, label_indices, uses_labels, where_class
 from dnn_reco.nn.direction import angle_between, hypotenuse
 from dnn_reco.nn.interface import Prediction
 
@@ -23,21 +23,21 @@ _TUKEY_CONSTANT = 4.6851
 
 
 def mse(prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
-    """⟨d²⟩ + ⟨(σ - |d|)²⟩; the second term trains σ alone."""
+    """⟨d²⟩ + ⟨(σ - |d|)²⟩; only σ is trained by the second term."""
     residual = context.residual_trafo
     error = prediction.uncertainty_trafo - residual.detach().abs()
     return weighted_mean(residual.square() + error.square(), context.event_weights)
 
 
 def abs(prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
-    """⟨|d|⟩ + ⟨|σ - |d||⟩; the second term trains σ alone."""
+    """⟨|d|⟩ + ⟨|σ - |d||⟩; only σ is trained by the second term."""
     residual = context.residual_trafo.abs()
     error = prediction.uncertainty_trafo - residual.detach()
     return weighted_mean(residual + error.abs(), context.event_weights)
 
 
 def weighted_mse(prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
-    """⟨(d / σ)²⟩ with σ held fixed, at least 0.001."""
+    """⟨(d / σ)²⟩ with σ detached, at least 0.001."""
     sigma = prediction.uncertainty_trafo.detach().clamp(min=1e-3)
     return weighted_mean((context.residual_trafo / sigma).square(), context.event_weights)
 
@@ -50,7 +50,7 @@ def gaussian_likelihood(prediction: Prediction, truth: Truth, context: LossConte
 
 
 def pull_distribution_scale(prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
-    """(Var(d / σ) - 1)², which trains σ alone; event weights are not used."""
+    """(Var(d / σ) - 1)², which trains only σ; event weights are not used."""
     sigma = prediction.uncertainty_trafo.clamp(min=MIN_UNCERTAINTY)
     pulls = (context.residual_trafo.detach() / sigma).clamp(-_MAX_PULL, _MAX_PULL)
     return (pulls.var(dim=0, correction=0) - 1).square()
@@ -73,10 +73,10 @@ def mse_and_cross_entropy(prediction: Prediction, truth: Truth, context: LossCon
 def mse_and_weighted_cross_entropy(
     prediction: Prediction, truth: Truth, context: LossContext
 ) -> Tensor:
-    """⟨d²⟩; for classification labels a cross entropy for which high scores of background count.
+    """⟨d²⟩; for classification labels a cross entropy that emphasises background of high score.
 
     The weight of an event is multiplied by the summed weight of the signal (y > 0.5) whose score
-    is at most its own: background below all signal counts nothing.
+    is at most that of the event: background below all signal does not contribute.
     """
     entropy = cross_entropies(prediction, truth)
     weights = _signal_below(prediction.logits.detach(), truth.labels, context.event_weights)
@@ -93,12 +93,9 @@ def _signal_below(logits: Tensor, labels: Tensor, event_weights: Tensor | None) 
     return weights * torch.zeros_like(signal).scatter(0, order, signal)
 
 
-_ANGLES = ("label_zenith_key", "label_azimuth_key")
-
-
-@uses_labels(predicted=_ANGLES)
+@uses_labels(predicted=ANGLES)
 def opening_angle(prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
-    """⟨ψ⟩ + ⟨(ψ - s)²⟩ for zenith and azimuth, 0 for others; the second term trains σ alone.
+    """⟨ψ⟩ + ⟨(ψ - s)²⟩ for zenith and azimuth, 0 for others; the second term trains only σ.
 
     ψ is the angle between true and predicted direction, s its scale: the root mean square of the
     uncertainties of zenith and of azimuth times sin(true zenith). All in radian.
@@ -107,7 +104,7 @@ def opening_angle(prediction: Prediction, truth: Truth, context: LossContext) ->
     return _at_angles(context, angle + (angle.detach() - scale).square())
 
 
-@uses_labels(predicted=_ANGLES)
+@uses_labels(predicted=ANGLES)
 def opening_angle_raleigh(prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
     """⟨ψ⟩ + ⟨(ψ / s)² + 4 ln s - 2 ln ψ⟩ for zenith and azimuth, 0 for others.
 
@@ -124,7 +121,7 @@ def _angle_and_scale(
     prediction: Prediction, truth: Truth, context: LossContext
 ) -> tuple[Tensor, Tensor]:
     """Angle ψ between true and predicted direction and its uncertainty s, both [B], in radian."""
-    zenith, azimuth = label_indices(_ANGLES, context)
+    zenith, azimuth = label_indices(ANGLES, context)
     predicted, true, sigma = prediction.labels, truth.labels, prediction.uncertainty
     angle = angle_between(
         true[:, zenith], true[:, azimuth], predicted[:, zenith], predicted[:, azimuth]
@@ -136,5 +133,5 @@ def _angle_and_scale(
 def _at_angles(context: LossContext, terms: Tensor) -> Tensor:
     """The average of terms [B] at zenith and at azimuth, 0 at other labels [L]."""
     mean = weighted_mean(terms.unsqueeze(1), context.event_weights).squeeze()
-    indices = label_indices(_ANGLES, context)
+    indices = label_indices(ANGLES, context)
     return at_labels(dict.fromkeys(indices, mean), len(context.label_names))

@@ -1,4 +1,4 @@
-"""A likelihood of directions on the sphere."""
+"""The von Mises-Fisher likelihood of directions on the sphere."""
 
 import math
 
@@ -7,12 +7,16 @@ from torch import Tensor
 
 from dnn_reco.modules.loss.interface import MIN_UNCERTAINTY, LossContext, Truth
 from dnn_reco.modules.loss.reduction import at_labels, weighted_mean
-from dnn_reco.modules.loss.special_labels import columns, label_indices, uses_labels
+from dnn_reco.modules.loss.special_labels import (
+    DIRECTION_VECTOR,
+    columns,
+    label_indices,
+    uses_labels,
+)
 from dnn_reco.nn.direction import concentration, unit_vector
 from dnn_reco.nn.interface import Prediction
 
-_VECTOR = ("label_dir_x_key", "label_dir_y_key", "label_dir_z_key")
-# Below this concentration the logarithm of the norm is a series.
+# Below this concentration the logarithm of the norm is computed by a series.
 _SMALL = 0.3
 # Expansion of ln(sinh κ / κ) in κ², without the constant, which is 0
 _SERIES = (
@@ -27,19 +31,19 @@ _SERIES = (
 )
 
 
-@uses_labels(predicted=_VECTOR)
+@uses_labels(predicted=DIRECTION_VECTOR)
 def von_mises_fisher(prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
     """⟨-2 ln p⟩ of the von Mises-Fisher distribution around the predicted direction.
 
     p = κ / (4π sinh κ) exp(κ cos ψ) is the density on the sphere (per steradian) of the true
     direction, at the angle ψ from the predicted one. The uncertainties σ of the three components
-    (physical units) give its concentration κ = 2 / (σx² + σy² + σz²): for small angles the squared
-    components of the deviation then have these squares as their expectation, together.
+    (physical units) give its concentration κ = 2 / (σx² + σy² + σz²): for small angles the expected
+    squared length of the deviation is then σx² + σy² + σz².
 
-    A third of it stands at each of the three labels, so that with equal label weights they count
-    as one likelihood, to be added to those of other labels; 0 at others. Vectors are normalised.
+    A third of it is assigned to each of the three labels, so that with equal label weights they sum
+    to one likelihood, to be added to those of other labels; 0 at others. Vectors are normalised.
     """
-    indices = label_indices(_VECTOR, context)
+    indices = label_indices(DIRECTION_VECTOR, context)
     predicted = unit_vector(columns(prediction.labels, indices))
     true = unit_vector(columns(truth.labels, indices))
     sigma = columns(prediction.uncertainty, indices).clamp(min=MIN_UNCERTAINTY)
@@ -54,9 +58,9 @@ def von_mises_fisher(prediction: Prediction, truth: Truth, context: LossContext)
 def log_norm(kappa: Tensor) -> Tensor:
     """Logarithm of the factor C in the von Mises-Fisher density p = C exp(κ (cos ψ - 1)).
 
-    C = κ exp(κ) / (4π sinh κ) = κ / (2π (1 - exp(-2κ))); with κ not taken out of the exponential it
-    would have to be subtracted again, which loses all digits for large κ. Values and gradients are
-    exact to rounding for any κ > 0.
+    C = κ exp(κ) / (4π sinh κ) = κ / (2π (1 - exp(-2κ))); without the factor exp(κ), κ would have to
+    be subtracted again, which loses all precision for large κ. Values and gradients are exact to
+    rounding for any κ > 0.
     """
     small, large = kappa.clamp(max=_SMALL), kappa.clamp(min=_SMALL)
     square = small.square()

@@ -1,8 +1,8 @@
-"""What a loss function sees.
+"""The arguments of a loss function.
 
 A loss is a plain function ``loss(prediction, truth, context) -> Tensor [L]``: one value for each
 label, averaged over the events of the batch. A list of losses is summed; the label weights multiply
-the result afterwards. A loss that looks for labels by their meaning says so with
+the result afterwards. A loss that needs labels of a certain meaning declares them with
 :func:`dnn_reco.modules.loss.special_labels.uses_labels`.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dnn_reco.nn.interface import LabelKeys, Prediction
 
-# Smaller uncertainties count as this where a loss takes their logarithm or divides by them.
+# Uncertainties are clamped to this minimum where a loss takes their logarithm or divides by them.
 MIN_UNCERTAINTY = 1e-6
 # Standard deviation over median absolute deviation of a normal distribution
 _MAD_TO_STD = 1.4826
@@ -31,7 +31,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class LossContext:
-    """What losses may need besides prediction and truth.
+    """Further input of losses, in addition to prediction and truth.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class LossContext:
         Predicted minus true label in the transformed space [B, L]; azimuth labels corrected for
         their period.
     event_weights
-        Weight of each event [B, 1], or None where all weigh the same.
+        Weight of each event [B, 1]; None: all weights are equal.
     tukey_scale
         Median absolute transformed residual of each label [L] (`label_scale_tukey`).
     """

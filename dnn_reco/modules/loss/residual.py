@@ -12,17 +12,17 @@ from dnn_reco.nn.interface import Prediction
 def mask_untrained(
     prediction: Prediction, truth: Truth, trained: Tensor, true_needed: Tensor | None = None
 ) -> tuple[Prediction, Truth]:
-    """Replace whatever untrained labels hold by constants.
+    """Replace predictions and true values of untrained labels by constants.
 
-    Losses of these labels are finite then, and their gradients 0, even where a prediction or a
-    true label is not a number.
+    Losses of these labels are then finite, and their gradients 0, even where a prediction or a true
+    label is NaN.
 
     Parameters
     ----------
     trained
         Whether each label has a weight [L], bool.
     true_needed
-        Whether the true value of each label is kept in physical units though it is not trained
+        Whether the true value of each label is kept in physical units even if it is not trained
         [L], bool: losses of other labels need it. None: of no label.
     """
     kept = trained if true_needed is None else trained | true_needed

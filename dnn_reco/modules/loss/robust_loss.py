@@ -1,4 +1,4 @@
-"""Losses on which events far off have little hold.
+"""Robust losses, on which outliers have little influence.
 
 d is the residual in the transformed space, σ the predicted uncertainty, ⟨·⟩ the average over
 events with their weights.
@@ -18,10 +18,10 @@ _DEGREES_OF_FREEDOM = 4
 
 
 def huber(prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
-    """⟨h(d)⟩ + ⟨h(σ - |d|)⟩; the second term trains σ alone.
+    """⟨h(d)⟩ + ⟨h(σ - |d|)⟩; the second term trains only σ.
 
     h(x) = x² for |x| < δ, as in `mse`, and 2δ|x| - δ² beyond (Huber 1964). δ is 1.345 standard
-    deviations of the residuals as `label_scale_tukey` follows them; where that is off, 1.345.
+    deviations of the residuals as estimated with `label_scale_tukey`; without it, 1.345.
     """
     residual = context.residual_trafo
     error = prediction.uncertainty_trafo - residual.detach().abs()
@@ -31,13 +31,13 @@ def huber(prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
 
 
 def _square_then_linear(values: Tensor, limit: Tensor) -> Tensor:
-    size = values.abs()
-    bounded = torch.minimum(size, limit)
-    return bounded * (2 * size - bounded)
+    magnitude = values.abs()
+    bounded = torch.minimum(magnitude, limit)
+    return bounded * (2 * magnitude - bounded)
 
 
 def student(prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
-    """⟨2 ln σ + 5 ln(1 + (d / σ)² / 2)⟩: a likelihood with tails.
+    """⟨2 ln σ + 5 ln(1 + (d / σ)² / 2)⟩: a likelihood with heavy tails.
 
     Minus twice the logarithm of Student's t distribution with ν = 4 degrees of freedom, scaled to
     the standard deviation σ (for any ν: 2 ln σ + (ν + 1) ln(1 + (d / σ)² / (ν - 2)), of which the

@@ -1,7 +1,7 @@
-"""Labels that a loss looks for by their meaning: direction, position, classification.
+"""Labels that a loss needs for their meaning: direction, position, classification.
 
-Which label is the zenith, say, the config tells (`label_zenith_key`). Whether a loss finds all that
-it looks for is checked before any event is read.
+Config keys such as `label_zenith_key` name the label of each meaning. Whether all labels exist that
+a loss needs is checked before any event is read.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -15,25 +15,30 @@ from dnn_reco.modules.loss.interface import Loss, LossContext
 from dnn_reco.nn.interface import LabelKeys
 from dnn_reco.suggestions import did_you_mean
 
+DIRECTION_VECTOR = ("label_dir_x_key", "label_dir_y_key", "label_dir_z_key")
+"""Config keys of the direction vector."""
+ANGLES = ("label_zenith_key", "label_azimuth_key")
+"""Config keys of the angles of the direction."""
+
 
 @dataclass(frozen=True)
 class SpecialLabels:
-    """What a loss looks for.
+    """The labels of special meaning that a loss needs.
 
     Attributes
     ----------
     predicted
         Config keys of the labels whose predictions it combines: all of them must be trained, since
-        predictions of other labels are blanked.
+        predictions of other labels are masked.
     true
         Config keys of the labels whose true values it needs, trained or not.
     only_classes
-        Whether it acts on classification labels alone: one of them must be trained.
+        Whether it acts on classification labels only: one of them must be trained.
     joined
-        Config keys of labels that it takes for one quantity where all of them are there: then all
-        are to be trained, or none.
+        Config keys of labels that it treats as one quantity if all of them exist: then all must be
+        trained, or none.
     implied
-        Config keys of labels that follow from these, and are not trained by themselves.
+        Config keys of labels that are derived from these, and have no loss themselves.
     """
 
     predicted: tuple[str, ...] = ()
@@ -51,7 +56,7 @@ def uses_labels(
     joined: tuple[str, ...] = (),
     implied: tuple[str, ...] = (),
 ) -> Callable[[Loss], Loss]:
-    """Decorate a loss with what it looks for (see :class:`SpecialLabels`)."""
+    """Declare the labels that a loss needs (a decorator; see :class:`SpecialLabels`)."""
 
     def decorate(loss: Loss) -> Loss:
         loss.special_labels = SpecialLabels(  # type: ignore[attr-defined]
@@ -63,18 +68,18 @@ def uses_labels(
 
 
 def special_labels(loss: Loss) -> SpecialLabels:
-    """What a loss looks for; nothing if it is not decorated."""
-    found: SpecialLabels = getattr(loss, "special_labels", SpecialLabels())
-    return found
+    """The labels that a loss needs; none if it is not decorated with :func:`uses_labels`."""
+    declared: SpecialLabels = getattr(loss, "special_labels", SpecialLabels())
+    return declared
 
 
 def label_index(config_key: str, keys: LabelKeys, names: Sequence[str]) -> int:
-    """Position among the labels of the one that a config key names.
+    """Column of the label that a config key names.
 
     Raises
     ------
     ConfigError
-        If the key is not set, or names no label.
+        If the key is not set, or its label does not exist.
     """
     name = keys.named_by(config_key)
     if name is None:
@@ -82,20 +87,20 @@ def label_index(config_key: str, keys: LabelKeys, names: Sequence[str]) -> int:
     if name not in names:
         raise ConfigError(
             f"'{config_key}' names '{name}', which is not among the labels."
-            f"{did_you_mean(name, names)} There are: {', '.join(names)}"
+            f"{did_you_mean(name, names)} Labels: {', '.join(names)}"
         )
     return names.index(name)
 
 
 def label_indices(config_keys: Sequence[str], context: LossContext) -> list[int]:
-    """Positions among the labels of those that config keys name."""
+    """Columns of the labels that config keys name."""
     return [label_index(key, context.label_keys, context.label_names) for key in config_keys]
 
 
 def named_labels(config_keys: Sequence[str], context: LossContext) -> list[int]:
-    """Positions among the labels of those that config keys name, as far as there are any."""
-    found = [context.label_keys.named_by(key) for key in config_keys]
-    return [context.label_names.index(name) for name in found if name in context.label_names]
+    """Columns of the labels that config keys name, without those that do not exist."""
+    named = [context.label_keys.named_by(key) for key in config_keys]
+    return [context.label_names.index(name) for name in named if name in context.label_names]
 
 
 def columns(values: Tensor, indices: Sequence[int]) -> Tensor:
@@ -104,7 +109,7 @@ def columns(values: Tensor, indices: Sequence[int]) -> Tensor:
 
 
 def where_class(context: LossContext, values: Tensor, others: Tensor) -> Tensor:
-    """Take `values` for classification labels, `others` for the rest; all [L]."""
+    """`values` for classification labels, `others` for all other labels; all [L]."""
     is_class = [name in context.label_keys.pid for name in context.label_names]
     rows = zip(is_class, values.unbind(), others.unbind(), strict=True)
     return torch.stack([value if chosen else other for chosen, value, other in rows])
@@ -113,14 +118,14 @@ def where_class(context: LossContext, values: Tensor, others: Tensor) -> Tensor:
 def check_special_labels(
     loss: Loss, name: str, keys: LabelKeys, names: Sequence[str], trained: Collection[str]
 ) -> None:
-    """Check that a loss will find what it looks for.
+    """Check that the labels that a loss needs exist and are trained.
 
     Parameters
     ----------
     loss
         The loss function.
     name
-        What to call it in messages.
+        Its name in messages.
     keys
         Names of special labels.
     names
@@ -133,41 +138,41 @@ def check_special_labels(
     ConfigError
         Naming the config key to set, or the label to give a weight.
     """
-    wanted = special_labels(loss)
+    needed = special_labels(loss)
     try:
-        for key in wanted.true:
+        for key in needed.true:
             label_index(key, keys, names)
-        for key in wanted.predicted:
+        for key in needed.predicted:
             label = names[label_index(key, keys, names)]
             if label not in trained:
                 raise ConfigError(
-                    f"the label '{label}' ('{key}') has weight 0, but {', '.join(wanted.predicted)}"
+                    f"the label '{label}' ('{key}') has weight 0, but {', '.join(needed.predicted)}"
                     " are trained together: give each a weight above 0 in label_weight_dict"
                 )
-        _check_joined(wanted, keys, names, trained)
+        _check_joined(needed, keys, names, trained)
     except ConfigError as error:
         raise ConfigError(f"{name} cannot be used: {error}") from error
-    if wanted.only_classes and not set(keys.pid) & set(trained):
+    if needed.only_classes and not set(keys.pid) & set(trained):
         raise ConfigError(
-            f"{name} trains classification labels alone, but no label of 'label_pid_keys' has a "
+            f"{name} trains only classification labels, but no label of 'label_pid_keys' has a "
             "weight above 0: name such labels there and in label_weight_dict, or use another loss"
         )
 
 
 def _check_joined(
-    wanted: SpecialLabels, keys: LabelKeys, names: Sequence[str], trained: Collection[str]
+    needed: SpecialLabels, keys: LabelKeys, names: Sequence[str], trained: Collection[str]
 ) -> None:
     joined, implied = (
         [str(label) for key in part if (label := keys.named_by(key)) in names]
-        for part in (wanted.joined, wanted.implied)
+        for part in (needed.joined, needed.implied)
     )
-    if len(joined) < len(wanted.joined):
+    if len(joined) < len(needed.joined):
         return
     missing = [label for label in joined if label not in trained]
     if missing and set(trained) & {*joined, *implied}:
         raise ConfigError(
             f"the labels {missing} have weight 0, but {', '.join(joined)} are trained together, "
-            f"and {', '.join(implied)} by them: give each a weight above 0 in "
+            f"and {', '.join(implied)} with them: give each a weight above 0 in "
             "label_weight_dict"
         )
 

@@ -1,10 +1,11 @@
-"""Losses for the vertex of tracks: only its distance from the true track counts.
+"""Losses for the vertex of tracks that depend only on its distance from the true track.
 
-Where along its track a muon has its vertex can hardly be seen, and does not matter. So the residual
-r [m] is taken at the point of the true track that is nearest to the predicted vertex: for x, y, z
-the way from the predicted vertex to that point, for the time the light's way between the predicted
-time and the true one there. σ are the uncertainties of these labels in physical units; that of the
-time is compared with r as it is (as in the reference), so it comes out in metres.
+The position of the vertex of a muon along its track is hardly observable, and does not matter. So
+the residual r [m] is taken at the point of the true track that is closest to the predicted vertex:
+for x, y, z the displacement from the predicted vertex to that point, for the time the difference
+between the predicted time and the true one there, multiplied by the speed of light. σ are the
+uncertainties of these labels in physical units; that of the time is compared with r directly (as in
+the reference), so it is in metres.
 """
 
 import torch
@@ -24,10 +25,10 @@ _DIRECTION = tuple(f"label_particle_keys.dir_{axis}" for axis in "xyz")
 
 @uses_labels(predicted=_POSITION, true=(_TIME, *_DIRECTION))
 def track_pos_mse(prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
-    """⟨r²⟩ + ⟨(r - σ)²⟩ for the vertex and its time, 0 for others; the second term trains σ alone.
+    """⟨r²⟩ + ⟨(r - σ)²⟩ for the vertex and its time, 0 for others; the second term trains only σ.
 
-    The sign of r counts in the second term, as in the reference, so that σ is not the width of r:
-    where uncertainties matter, take :func:`track_pos_gaussian`.
+    r is signed in the second term, as in the reference, so that σ is not the width of r: where
+    uncertainties matter, use :func:`track_pos_gaussian`.
     """
     residual, sigma = _track_residual(prediction, truth, context)
     terms = residual.square() + (residual.detach() - sigma).square()

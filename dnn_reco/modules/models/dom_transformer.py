@@ -1,8 +1,8 @@
-"""A transformer that reads hits: each hit DOM is a token.
+"""A transformer over hits: each hit DOM is a token.
 
-No grid is filled, so that the cost of an event grows with its hits. Attention lets each DOM compare
-itself with all others of the event; a token of its own sums the event up, and from this come labels
-and uncertainties (:mod:`dnn_reco.nn.density_heads`).
+No grid is filled, so that the cost of an event grows with its hits. Each DOM attends to all others
+of the event; labels and uncertainties are computed from a summary token
+(:mod:`dnn_reco.nn.density_heads`).
 """
 
 import math
@@ -40,20 +40,20 @@ from dnn_reco.nn.tokens import AUTO, FeatureRoles, Features, HitInputs, keep_hig
 
 @dataclass(frozen=True)
 class Size:
-    """How large a network is.
+    """The size of a network.
 
     Attributes
     ----------
     width
-        Numbers of a token.
+        Dimension of a token.
     num_layers
-        Layers of attention.
+        Number of transformer layers.
     num_heads
-        Heads of attention, a divisor of the width.
+        Number of attention heads, a divisor of the width.
     hidden
-        Width inside of the dense network of each layer.
+        Hidden width of the MLP of each layer.
     max_tokens
-        Of events with more hit DOMs these many of the highest charge are read.
+        Maximum number of hit DOMs of an event; events are truncated to those of highest charge.
     """
 
     width: int
@@ -77,27 +77,27 @@ class DomTransformerSettings:
     Attributes
     ----------
     size
-        `S` (for CPUs), `M` or `L`: what the next five are unless given.
+        `S` (for CPUs), `M` or `L`: the default of the next five.
     width, num_layers, num_heads, hidden, max_tokens
         See :class:`Size`.
     num_waves
         Number of wavelengths of the sines and cosines of position and time.
     time_feature, late_time_features, charge_features
-        See :class:`dnn_reco.nn.tokens.FeatureRoles`; `auto`: known by the number of features.
+        See :class:`dnn_reco.nn.tokens.FeatureRoles`; `auto`: derived from the number of features.
     dropout
-        Probability, in training, that one of the numbers that sum up an event is left out.
+        Dropout probability of the components of the summary token, in training.
     relative_bias
-        Tell attention how far apart two hits are in space and time; each iteration takes 2.6 times
-        as long on a CPU.
+        Add an attention bias from the distance of two hits in space and time; each iteration takes
+        2.6 times as long on a CPU.
     heads
         See :func:`dnn_reco.nn.density_heads.choose_heads`.
     augmentation
         Random changes of hits in training: see :class:`dnn_reco.nn.augmentation.Augmentation`.
     test_time_rotations
-        Test-time augmentation: predict each event at so many rotations about string 36, evenly
-        spaced, and take the mixture of the densities (:mod:`dnn_reco.nn.ensemble`); as with
-        `rotate_events`, not for labels that are positions. 6 suits the grid, and takes six times
-        as long. (Older name: `prediction_turns`.)
+        Test-time augmentation: predict each event at this number of rotations about string 36,
+        evenly spaced, and take the mixture of the densities (:mod:`dnn_reco.nn.ensemble`); as with
+        `rotate_events`, not for labels that are positions. 6 matches the symmetry of the grid, and
+        takes six times as long. (Older name: `prediction_turns`.)
     random_seed
         Seed of the initial weights.
     dtype
@@ -134,14 +134,14 @@ class DomTransformerSettings:
 
     @property
     def shape(self) -> Size:
-        """The size, with what is given besides."""
+        """The size, with the dimensions that are set explicitly."""
         given = {each.name: getattr(self, each.name) for each in fields(Size)}
         chosen = {name: value for name, value in given.items() if value is not None}
         return replace(_SIZES[self.size], **chosen)
 
     @classmethod
     def from_kwargs(cls, model_kwargs: Mapping[str, Any]) -> "DomTransformerSettings":
-        """Check and take over the `model_kwargs` of a config.
+        """Validate the `model_kwargs` of a config.
 
         Raises
         ------
@@ -159,14 +159,15 @@ class DomTransformer(nn.Module):
     Parameters
     ----------
     spec
-        What the network must know about the data.
+        Properties of the data.
     model_kwargs
         See :class:`DomTransformerSettings`.
 
     Attributes
     ----------
-    num_hits_read, num_hits_cut
-        How many hits the network has read so far, and how many not, because of `max_tokens`.
+    num_hits_read, num_hits_truncated
+        Number of hits that the network has read so far, and of those dropped because of
+        `max_tokens`.
 
     Raises
     ------
@@ -204,14 +205,14 @@ class DomTransformer(nn.Module):
         ):
             if rotates and self.heads.vector is None:
                 raise ModelError(
-                    f"model_kwargs.{name}: the labels have no direction that is one density and "
-                    "could be rotated back: leave it out."
+                    f"model_kwargs.{name}: the labels have no direction with a density on the "
+                    "sphere, which could be rotated back: remove this setting."
                 )
         for parameter in self.parameters():
             parameter.data = parameter.data.to(dtype)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Weights of the uncertainties' heads (`unc`), and all others (`pred`)."""
+        """Weights of the uncertainty heads (`unc`), and all others (`pred`)."""
         unc = self.heads.uncertainty_parameters()
         of_unc = set(unc)
         return {"pred": [p for p in self.parameters() if p not in of_unc], "unc": unc}
@@ -220,11 +221,11 @@ class DomTransformer(nn.Module):
         """Predict labels and uncertainties of a batch of events."""
         dtype, device = DTYPES[self.settings.dtype], hits.event.device
         if self.training:
-            hits = self._limit(self.augmentation.apply(hits, self.inputs.roles))
+            hits = self._truncate(self.augmentation.apply(hits, self.inputs.roles))
             return self._predict(
                 hits, self.augmentation.rotation_angles(hits.num_events, device, dtype)
             )
-        hits, num_rotations = self._limit(hits), self.settings.test_time_rotations
+        hits, num_rotations = self._truncate(hits), self.settings.test_time_rotations
         if num_rotations == 1:
             return self._predict(hits, None)
         angles = (2 * math.pi * number / num_rotations for number in range(num_rotations))
@@ -237,7 +238,7 @@ class DomTransformer(nn.Module):
         return mixed
 
     def _predict(self, hits: HitBatch, rotation: Tensor | None) -> Prediction:
-        """Predict events rotated by angles [B] about the z axis; labels are rotated back."""
+        """Predict events rotated by angles [B] about string 36; the direction is rotated back."""
         inputs = self.inputs(hits, rotation)
         layout = bucket_by_length(hits.event, hits.num_events, inputs.hits.dtype)
         of_hits, of_events = self.hit_tokens(inputs.hits), self.event_tokens(inputs.events)
@@ -250,23 +251,23 @@ class DomTransformer(nn.Module):
         events = self.trunk(tokens, layout, biases)
         if self.training:
             events = dropout(events, self.settings.dropout)
-        known = torch.bincount(hits.event, minlength=hits.num_events) > 0
+        has_hits = torch.bincount(hits.event, minlength=hits.num_events) > 0
         with autocast_disabled(events.device):
-            prediction: Prediction = self.heads(events.to(inputs.hits.dtype), known, rotation)
+            prediction: Prediction = self.heads(events.to(inputs.hits.dtype), has_hits, rotation)
         return prediction
 
-    def _limit(self, hits: HitBatch) -> HitBatch:
-        limited = keep_highest_charge(
+    def _truncate(self, hits: HitBatch) -> HitBatch:
+        kept = keep_highest_charge(
             hits, self.inputs.roles.charge(hits.features), self.settings.shape.max_tokens
         )
-        self.num_hits_read += len(limited.event)
-        self.num_hits_truncated += len(hits.event) - len(limited.event)
-        return limited
+        self.num_hits_read += len(kept.event)
+        self.num_hits_truncated += len(hits.event) - len(kept.event)
+        return kept
 
 
 def _dense(num_inputs: int, width: int) -> nn.Module:
-    """From inputs to a token."""
+    """An MLP from inputs to a token."""
     first, last = nn.Linear(num_inputs, 2 * width), nn.Linear(2 * width, width)
     init_to_variance(first)
-    init_to_variance(last, 2.0)  # GELU takes about half of the mean square
+    init_to_variance(last, 2.0)  # GELU halves the mean square, approximately
     return nn.Sequential(first, nn.GELU(), last)

@@ -1,7 +1,7 @@
 """The convolutional network of IceCube-86.
 
-Three branches of convolutions (main array, upper and lower DeepCore) are flattened and joined;
-dense layers predict the labels from them, further dense layers the uncertainties.
+Three branches of convolutions (main array, upper and lower DeepCore) are flattened and
+concatenated; dense layers predict the labels from them, further dense layers the uncertainties.
 """
 # ruff: noqa: N999 (configs name this module so)
 
@@ -63,18 +63,18 @@ class CNNSettings:
     min_uncertainty_values
         Added to each transformed uncertainty; one number, or one for each label.
     max_uncertainty_values
-        Transformed uncertainties above are set to this value; one number, or one for each label.
+        Upper limit of the transformed uncertainties; one number, or one for each label.
     uncertainty_activation
-        What makes uncertainties positive: `elu` (elu(u) + 1), `abs` or `softplus`.
+        Activation that makes uncertainties positive: `elu` (elu(u) + 1), `abs` or `softplus`.
     add_prediction_to_unc_input
-        Give the (detached) transformed prediction to the uncertainty layers, too.
+        Add the (detached) transformed prediction to the input of the uncertainty layers.
     detach_uncertainty_input
-        Keep gradients of the uncertainty from reaching the convolutions.
+        Stop gradients of the uncertainty at the output of the convolutions.
     enforce_direction_norm, legacy_direction_norm, dir_z_independent, limit_dir_vec
         See :class:`dnn_reco.nn.direction.DirectionSettings`.
     keep_prob_dom, keep_prob_conv, keep_prob_flat, keep_prob_fc
         Probabilities, in training, that dropout keeps a DOM, a value of a convolutional layer, of
-        the flattened layer, of a dense layer (layers: where `use_dropout_list` says so).
+        the flattened layer, of a dense layer (layers: where `use_dropout_list` is true).
     random_seed
         Seed of the initial weights.
     is_training
@@ -114,13 +114,13 @@ class CNNSettings:
             return
         if limit is None or not abs(limit - 1) < 0.1:
             raise ValueError(
-                "'dir_z_independent' keeps the z component as it is, so 'limit_dir_vec' must "
+                "'dir_z_independent' does not change the z component, so 'limit_dir_vec' must "
                 f"limit it to about 1 (0.9 … 1.1); it is {limit!r}"
             )
 
     @classmethod
     def from_kwargs(cls, model_kwargs: Mapping[str, Any]) -> "CNNSettings":
-        """Check and take over the `model_kwargs` of a config.
+        """Validate the `model_kwargs` of a config.
 
         Raises
         ------
@@ -136,7 +136,7 @@ class GeneralIC86CNN(nn.Module):
     Parameters
     ----------
     spec
-        What the network must know about the data.
+        Properties of the data.
     model_kwargs
         See :class:`CNNSettings`.
 
@@ -226,7 +226,7 @@ class GeneralIC86CNN(nn.Module):
         return main, deepcore
 
     def read_grid(self, main: Tensor, deepcore: Tensor) -> Prediction:
-        """Predict from what :meth:`place_on_grid` gives."""
+        """Predict from the result of :meth:`place_on_grid`."""
         flat = self._flat_features(main, deepcore)
         with autocast_disabled(flat.device):
             flat = flat.to(main.dtype)

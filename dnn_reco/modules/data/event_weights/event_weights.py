@@ -1,4 +1,4 @@
-"""Event weights of event selections; see :mod:`.interface` for what a function gets and gives."""
+"""Event weights of event selections; see :mod:`.interface` for arguments and result."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,14 +16,14 @@ _GENERATORS = ("corsika", "muongun", "nugen")
 
 # Keeps ratios and logarithms of weights of 0 finite.
 _TINY = 1e-32
-# Weight that an event of purely astrophysical origin has above all others.
+# Additional weight of an event of purely astrophysical origin.
 _MAX_ASTRO_WEIGHT = 7.65
 
 
 def event_selection_weight(
     truth: EventColumns, misc: EventColumns, config: Mapping[str, Any]
 ) -> Tensor:
-    """Expected events a year: the sum of all flux weights over the number of simulated files.
+    """Expected events per year: the sum of all flux weights over the number of simulated files.
 
     Parameters
     ----------
@@ -42,13 +42,13 @@ def event_selection_weight(
     Raises
     ------
     ConfigError
-        If no misc value is named, or one is not loaded, or a number of files is missing.
+        If no misc value is configured, one is not loaded, or a number of files is missing.
     """
     rate = torch.zeros(len(misc), dtype=torch.float64)
     keys = {name: config.get(f"event_weights_{name}_keys") or () for name in _GENERATORS}
     if not any(keys.values()):
         raise ConfigError(
-            "event_selection_weight needs misc values to add up, but names none: set "
+            "event_selection_weight sums misc values, but none is configured: set "
             f"{', '.join(f'event_weights_{name}_keys' for name in _GENERATORS)}"
         )
     for name, misc_names in keys.items():
@@ -65,7 +65,7 @@ def clipped_astroness_weights(
 ) -> Tensor:
     """1 + ln a + 7.65, at least 1, where a is the share of the astrophysical flux.
 
-    An event that is surely astrophysical weighs 8.65, one with a below 5e-4 weighs 1.
+    An event that is certainly astrophysical has weight 8.65, one with a below 5e-4 weight 1.
 
     Parameters
     ----------

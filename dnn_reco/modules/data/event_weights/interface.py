@@ -1,7 +1,7 @@
-"""What an event weight function sees.
+"""The arguments of an event weight function.
 
-An event weight is a function ``event_weight(truth, misc, config) -> Tensor [n, 1]``: how much each
-of n events counts in the loss, a number >= 0. Only the ratios within a batch matter, as losses are
+An event weight is a function ``event_weight(truth, misc, config) -> Tensor [n, 1]``: the weight of
+each of n events in the loss, a number >= 0. Only the ratios within a batch matter, as losses are
 averaged with these weights.
 """
 
@@ -25,9 +25,9 @@ class EventColumns:
     names
         Names of the C columns.
     kind
-        What a column is, for messages: "label" or "misc value".
+        Kind of the columns, for messages: "label" or "misc value".
     remedy
-        How to get one that is not there.
+        How to load a column that is missing, for messages.
     """
 
     def __init__(self, values: Tensor, names: Sequence[str], kind: str, remedy: str) -> None:
@@ -52,15 +52,15 @@ class EventColumns:
         """
         if name not in self.names:
             raise ConfigError(
-                f"event_weight_class needs the {self._kind} '{name}', which is not loaded. There "
-                f"are: {', '.join(self.names) or 'none'}. {self._remedy}"
+                f"event_weight_class needs the {self._kind} '{name}', which is not loaded. "
+                f"Available: {', '.join(self.names) or 'none'}. {self._remedy}"
             )
         return self._values[:, self.names.index(name)]
 
 
 def label_columns(labels: Tensor, names: Sequence[str]) -> EventColumns:
-    """True labels [n, L], as they are trained: after smoothing, times relative."""
-    remedy = "The label loader (data_handler_label_class) must offer it"
+    """True labels [n, L] as in training: after smoothing, times relative to the time offset."""
+    remedy = "The label loader (data_handler_label_class) must return it"
     return EventColumns(labels, names, "label", remedy)
 
 

@@ -1,18 +1,18 @@
-"""Filters: which events to use.
+"""Filters, which select the events to use.
 
 A filter is a function ``filter(data_handler, input_data, config, x_ic78, x_deepcore, labels,
 misc_data, time_range_start, *args, **kwargs)`` that returns a mask [n], True for events to keep.
 It is called with positional arguments:
 
 data_handler
-    Offers `misc_name_dict` (misc name -> column), `label_names`, `get_misc_index(name)` and
+    Provides `misc_name_dict` (misc name -> column), `label_names`, `get_misc_index(name)` and
     `get_label_index(name)`.
 input_data
     The event file.
 config
     The configuration.
 x_ic78, x_deepcore
-    Inputs [n, 10, 10, 60, F] and [n, 8, 60, F], made when they are touched.
+    Inputs [n, 10, 10, 60, F] and [n, 8, 60, F], computed on first access.
 labels, misc_data
     [n, L] and [n, M] (None if there are no misc values).
 time_range_start
@@ -77,7 +77,7 @@ def general_filter(
     Uses `filter_equal`, `filter_greater_than` and `filter_less_than` (misc name -> value). With
     `filter_apply_on_pdg_encodings` (list of PDG codes) only events whose primary has one of these
     codes are filtered, all others are kept; it needs the misc value ``MCPrimary_pdg_encoding``.
-    A misc value that is not there (NaN) passes no comparison.
+    A missing misc value (NaN) passes no comparison.
 
     Raises
     ------
@@ -89,8 +89,8 @@ def general_filter(
         columns = data_handler.misc_name_dict
         if misc_data is None or name not in columns:
             raise ConfigError(
-                f"'{key}' needs the misc value '{name}', which is not loaded. Misc values there "
-                f"are: {', '.join(columns) or 'none'}. Add it to misc_load_dict"
+                f"'{key}' needs the misc value '{name}', which is not loaded. Available: "
+                f"{', '.join(columns) or 'none'}. Add it to misc_load_dict"
             )
         return misc_data[:, columns[name]]
 

@@ -1,4 +1,4 @@
-"""Labels: which filters and event selections an event passes."""
+"""Labels for the filters and event selections that an event passes."""
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -30,10 +30,10 @@ def biased_muongun(
 ) -> tuple[Values, list[str]]:
     """Labels ``p_passed_…`` (0 or 1) of filters and selections, and scores of trained networks.
 
-    They are used to simulate such events preferably that pass.
+    They are used to simulate preferably events that pass.
 
     - ``p_passed_<filter>``: from the table of filter results, whose columns are pairs (condition,
-      prescale) of which the second counts; names there end in the year, a part is enough;
+      prescale) of which the second is used; names there end in the year, a part is sufficient;
     - `p_passed_cscdl3`, `p_passed_cscdl3_cont`: level 3 of the cascade stream, and of its contained
       part;
     - for each prediction of a network that the file holds: the score ``<model>_<column>``, and
@@ -96,7 +96,7 @@ def biased_muongun(
 def _filters(
     input_data: str | PathLike[str], events: str, filters: Sequence[str]
 ) -> dict[str, Values]:
-    """Labels of the filters, by their names."""
+    """Labels ``p_passed_<filter>`` [n] of the filters."""
     key, place = "labels_biased_selection_filter_keys", f"table '{_FILTER_TABLE}' of '{input_data}'"
     labels: dict[str, Values] = {}
     if not filters:

@@ -2,7 +2,7 @@
 
 A label loader is a function ``loader(input_data, config, label_names=None, *args, **kwargs)`` that
 returns the labels [n, L], one row for each row of the time-offset table, and their L names. With
-`label_names` it returns just these, in this order.
+`label_names` it returns only these, in this order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ _VERTEX_NAMES = ("VertexX", "VertexY", "VertexZ")
 _LOADER = "the label loader"
 _ID_NAMES = ("Run", "Event", "SubEvent", "SubEventStream", "exists")
 
-# Numbers or truth values, masked where there are none.
+# Numbers or booleans, masked where they are missing.
 Values = np.ma.MaskedArray[Any, np.dtype[Any]]
 
 
@@ -45,9 +45,9 @@ def simple_label_loader(
 
         - `label_add_dir_vec`: adds ``direction_{x,y,z}``, the unit vector of the direction of
           motion, from `label_zenith_key` and `label_azimuth_key` (which point to the source);
-        - `label_position_at_rel_time` [ns]: adds ``rel_pos_{x,y,z}`` [m], where a particle that
-          passes the vertex at ``VertexTime`` with the speed of light in the direction
-          `label_dir_{x,y,z}_key` is that long after the event's time offset.
+        - `label_position_at_rel_time` [ns]: adds ``rel_pos_{x,y,z}`` [m], the position, at this
+          time after the event's time offset, of a particle that passes the vertex at ``VertexTime``
+          with the speed of light in the direction `label_dir_{x,y,z}_key`.
     label_names
         Names of the labels to return; default: the columns, then the added ones.
 
@@ -93,12 +93,12 @@ def simple_label_loader(
 def stack_labels(
     labels: Mapping[str, Values], names: Sequence[str], place: str
 ) -> tuple[Values, list[str]]:
-    """Labels by name, as a loader returns them.
+    """Stack labels to the result of a loader.
 
     Parameters
     ----------
     labels
-        The labels [n], masked where there is none for an event.
+        The labels [n], masked for events without one.
     names
         Names of the labels to load, in order.
     place
@@ -121,9 +121,9 @@ def stack_labels(
 
 
 def get_label(labels: Mapping[str, Values], name: str, place: str) -> Values:
-    """One label [n]; DataError if there is none of this name."""
+    """One label [n]; DataError if it does not exist."""
     if name not in labels:
-        raise DataError(f"there is no label '{name}' in {place}; there are {', '.join(labels)}")
+        raise DataError(f"there is no label '{name}' in {place}; available: {', '.join(labels)}")
     return labels[name]
 
 
@@ -142,7 +142,7 @@ def _direction(
 def _position_at_time(
     labels: Mapping[str, Values], config: Mapping[str, Any], time_offset: Values, place: str
 ) -> list[Values]:
-    """Where a particle on the track of the event is at a time relative to the time offset."""
+    """Position x, y, z [n] in m on the track of an event at a time after the time offset."""
     direction = [
         get_label(labels, needed_setting(config, f"label_dir_{axis}_key", _LOADER), place)
         for axis in "xyz"

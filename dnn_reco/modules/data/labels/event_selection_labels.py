@@ -1,4 +1,4 @@
-"""Labels for selecting events: what is a neutrino, an upgoing track, a starting cascade."""
+"""Labels for event selections: neutrinos, upgoing tracks, starting cascades, astrophysical flux."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ _PRIMARY_TABLE = "MCPrimary"
 _LABEL_TABLE = "LabelsDeepLearning"
 
 _FLUX_TABLE = "weights_mese"
-# Columns of the astrophysical and of the conventional flux, by how they may be called.
+# Possible names of the columns of the astrophysical and of the conventional flux.
 _FLUX_COLUMNS = (
     ("weight_E250", "weight_conv"),
     ("weights_mese_flux", "weights_honda2006_gaisserH4a_elbert_conv_NNFlux"),
@@ -25,8 +25,8 @@ _FLUX_COLUMNS = (
 
 _DEFAULT_LENGTHS = (25, 50, 100)
 _DEFAULT_DISTANCES = (-60, 0, 60, 300, math.inf)
-# Distance to the hull [m] -> how it is called, what is added to the name of the label table, and
-# the column there that holds whether an event starts within it.
+# Distance to the hull [m] -> its name, the suffix of the label table, and the column there that is
+# true if an event starts within it.
 _START = {
     -60: ("m60", "_m60", "p_starting"),
     0: ("0", "", "p_starting"),
@@ -44,10 +44,10 @@ def astroness(
     *args: object,
     **kwargs: object,
 ) -> tuple[Values, list[str]]:
-    """Label `astroness`: the share of the astrophysical in the flux of such events.
+    """Label `astroness`: the astrophysical fraction of the flux of such events.
 
     It is a / (a + c), with the weights a of the astrophysical and c of the conventional atmospheric
-    flux; 0 for events that are no neutrinos, and not a number where both weights are 0.
+    flux; 0 for events other than neutrinos, and NaN where both weights are 0.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def astroness(
     labels
         [n, 1] float64; masked where the file holds no primary or weights for the event.
     label_names
-        The name.
+        The name `astroness`.
 
     Raises
     ------
@@ -95,15 +95,15 @@ def starting_cascades(
 ) -> tuple[Values, list[str]]:
     """Labels ``p_starting_cascade_L<length>_D<distance>``: 1 for cascades of neutrinos.
 
-    A cascade is an event whose primary is a neutrino, whose light is no longer than `length` [m],
-    and which starts within `distance` [m] of the detector's hull (negative: so far inside).
+    A cascade is an event whose primary is a neutrino, whose length is at most `length` [m], and
+    which starts within `distance` [m] of the detector's hull (negative: inside by this distance).
 
     Parameters
     ----------
     input_data
         The event file, with the tables ``MCPrimary``, that of the labels (columns ``Length``,
         ``p_starting``, ``p_starting_300m``), and those that end in ``_m60``, ``_p60``, ``_p150``
-        (column ``p_starting``) as far as the distances -60, 60, 150 are requested.
+        (column ``p_starting``) if the distances -60, 60, 150 are used.
     config
         Uses `data_handler_label_key` (default ``LabelsDeepLearning``),
         `data_handler_time_offset_name`, `labels_starting_cascades_lengths` (default 25, 50, 100)
@@ -122,7 +122,7 @@ def starting_cascades(
     Raises
     ------
     ConfigError
-        A key is missing, or a distance is none of those.
+        A key is missing, or a distance is not allowed.
     DataError
         A table, column or label is missing.
     """
@@ -131,8 +131,8 @@ def starting_cascades(
     wrong = [distance for distance in distances if distance not in _START]
     if wrong:
         raise ConfigError(
-            f"labels_starting_cascades_distances contains {', '.join(map(str, wrong))}; possible "
-            f"are {', '.join(map(str, _START))}"
+            f"labels_starting_cascades_distances contains {', '.join(map(str, wrong))}; allowed: "
+            f"{', '.join(map(str, _START))}"
         )
     table = config.get("data_handler_label_key") or _LABEL_TABLE
     is_neutrino = _is_neutrino(_pdg_encoding(input_data, config))
@@ -232,11 +232,11 @@ def _is_neutrino(pdg_encoding: Values) -> Values:
 
 def _fluxes(input_data: str | PathLike[str], config: Mapping[str, Any]) -> Values:
     """Weights of the astrophysical and of the conventional flux [n, 2]."""
-    there: tuple[str, ...] = ()
+    available: tuple[str, ...] = ()
     if _FLUX_TABLE in list_tables(input_data):
-        there = read_table(input_data, _FLUX_TABLE).dtype.names or ()
+        available = read_table(input_data, _FLUX_TABLE).dtype.names or ()
     for columns in _FLUX_COLUMNS:
-        if set(columns) <= set(there):
+        if set(columns) <= set(available):
             return _columns(input_data, config, _FLUX_TABLE, columns)
     raise DataError(
         f"'{input_data}' holds neutrinos, but no table '{_FLUX_TABLE}' with the columns "

@@ -1,4 +1,4 @@
-"""Labels of muons that lose much energy at one place, or any class defined by cuts on labels."""
+"""Labels of muons with a large stochastic loss, or any class defined by cuts on labels."""
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -21,7 +21,7 @@ def muon_scattering(
     *args: object,
     **kwargs: object,
 ) -> tuple[Values, list[str]]:
-    """The labels of `simple_label_loader`, and labels that are 1 where some of them reach cuts.
+    """The labels of `simple_label_loader`, and labels that are 1 where some of them pass cuts.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ def muon_scattering(
         The event file.
     config
         Uses `labels_muon_scattering_defs` (new label -> {label: cut}): the new label is 1 where
-        each of the labels is at least its cut, else 0; labels defined before may be named, too.
-        And the keys of :func:`.default_labels.simple_label_loader`.
+        each of the labels is at least its cut, else 0; labels defined before it may be used. Also
+        uses the keys of :func:`.default_labels.simple_label_loader`.
     label_names
         Names of the labels to return; default: all, sorted.
 

@@ -1,8 +1,8 @@
-"""Misc loaders: per-event values beside the labels, for filters, weights and the network.
+"""Misc loaders: further values of each event, for filters and event weights.
 
 A misc loader is a function ``loader(input_data, config, misc_names=None, *args, **kwargs)`` that
 returns the values [n, M], one row for each row of the time-offset table, and their M names; None
-and no names if there are none. With `misc_names` it returns just these, in this order.
+and no names if there are none. With `misc_names` it returns only these, in this order.
 """
 
 import re
@@ -24,7 +24,7 @@ def dummy_misc_loader(
     *args: object,
     **kwargs: object,
 ) -> tuple[None, list[str]]:
-    """Load nothing."""
+    """Load no misc data."""
     return None, []
 
 
@@ -38,8 +38,8 @@ def general_misc_loader(
     """Load columns of any per-event tables.
 
     In tables of trigger filter results a column is a pair (condition, prescale), of which the
-    second is used. Names there end in the year (``CascadeFilter_13``): a column is found also by
-    a part of its name.
+    second is used. Names there end in the year (``CascadeFilter_13``); a part of the name is
+    sufficient.
 
     Parameters
     ----------
@@ -47,21 +47,21 @@ def general_misc_loader(
         The event file.
     config
         Uses `misc_load_dict` (table -> column, or list of columns), `misc_fill_values` (name of a
-        misc value -> what it is in files that lack it) and `data_handler_time_offset_name`.
+        misc value -> value in files without it) and `data_handler_time_offset_name`.
     misc_names
         Names of the values to return; default: all, sorted.
 
     Returns
     -------
     values
-        [n, M] float64, NaN where the file has no object for the event; None if M is 0.
+        [n, M] float64, NaN where the file has no row for the event; None if M is 0.
     misc_names
         The M names, ``<table>_<column>``.
 
     Raises
     ------
     ConfigError
-        A name in `misc_names` that `misc_load_dict` does not give.
+        A name in `misc_names` that is not in `misc_load_dict`.
     DataError
         A table or column that is missing in the file and has no fill value.
     """
@@ -72,7 +72,7 @@ def general_misc_loader(
     unknown = [name for name in names if name not in source]
     if unknown:
         raise ConfigError(
-            f"misc_load_dict does not give {', '.join(map(repr, unknown))}; it gives: "
+            f"misc_load_dict does not contain {', '.join(map(repr, unknown))}; it contains: "
             f"{', '.join(sorted(source)) or 'nothing'}"
         )
     events = config["data_handler_time_offset_name"]
@@ -80,17 +80,17 @@ def general_misc_loader(
     tables = set(list_tables(input_data))
     values = np.full((count_events(input_data, events), len(names)), np.nan)
     for table in dict.fromkeys(source[name][0] for name in names):
-        here = [i for i, name in enumerate(names) if source[name][0] == table]
-        if table not in tables and all(names[i] in fill_values for i in here):
-            values[:, here] = [fill_values[names[i]] for i in here]
+        of_table = [i for i, name in enumerate(names) if source[name][0] == table]
+        if table not in tables and all(names[i] in fill_values for i in of_table):
+            values[:, of_table] = [fill_values[names[i]] for i in of_table]
             continue
         rows, row_of_event = read_joined(input_data, table, events, "misc_load_dict")
-        is_there = row_of_event >= 0
-        for i in here:
+        has_row = row_of_event >= 0
+        for i in of_table:
             place = f"table '{table}' of '{input_data}'"
             column = find_column(rows.dtype, source[names[i]][1], place, "misc_load_dict")
             if column is not None:
-                values[is_there, i] = as_numbers(rows[column])[row_of_event[is_there]]
+                values[has_row, i] = as_numbers(rows[column])[row_of_event[has_row]]
             elif names[i] in fill_values:
                 values[:, i] = fill_values[names[i]]
             else:
@@ -107,36 +107,36 @@ def _sources(load: Mapping[str, str | Sequence[str]]) -> dict[str, tuple[str, st
     }
 
 
-def find_column(dtype: np.dtype[np.void], wanted: str, place: str, key: str) -> str | None:
-    """The column meant by `wanted`; None if there is none.
+def find_column(dtype: np.dtype[np.void], pattern: str, place: str, key: str) -> str | None:
+    """The column that matches a name; None if there is none.
 
-    Among columns of pairs a part of the name is enough. The full name goes before the name up to
-    the year, and that before any other part.
+    For columns of pairs a part of the name is sufficient. The full name has precedence over the
+    name without the year, and that over any other part.
 
     Parameters
     ----------
     dtype
         Type of the rows of a table.
-    wanted
+    pattern
         Name, or part of the name.
     place, key
-        The table and the config key that gave the name, for messages.
+        The table and the config key of the name, for messages.
 
     Raises
     ------
     DataError
-        If several columns are meant.
+        If several columns match.
     """
     names = dtype.names or ()
-    if wanted in names:
-        return wanted
-    pairs = [name for name in names if dtype[name].shape == (2,) and wanted in name]
-    up_to_year = [name for name in pairs if re.fullmatch(re.escape(wanted) + r"_\d+", name)]
+    if pattern in names:
+        return pattern
+    pairs = [name for name in names if dtype[name].shape == (2,) and pattern in name]
+    up_to_year = [name for name in pairs if re.fullmatch(re.escape(pattern) + r"_\d+", name)]
     found = up_to_year or pairs
     if len(found) > 1:
         raise DataError(
-            f"'{wanted}' of {key} fits several columns of {place}: {', '.join(found)}. Give more "
-            "of the name"
+            f"'{pattern}' of {key} matches several columns of {place}: {', '.join(found)}. Give a "
+            "longer part of the name"
         )
     return found[0] if found else None
 
@@ -145,12 +145,12 @@ def _missing_column(
     dtype: np.dtype[np.void], table: str, column: str, input_data: str | PathLike[str]
 ) -> DataError:
     return DataError(
-        f"misc_load_dict asks for column '{column}', which table '{table}' of '{input_data}' does "
-        f"not have. Its columns: {', '.join(dtype.names or ())}. For files without it, give "
-        f"misc_fill_values a value for '{table}_{column}'"
+        f"misc_load_dict contains the column '{column}', which table '{table}' of '{input_data}' "
+        f"does not have. Its columns: {', '.join(dtype.names or ())}. For files without it, set a "
+        f"value for '{table}_{column}' in misc_fill_values"
     )
 
 
 def as_numbers(column: NDArray[Any]) -> NDArray[np.float64]:
-    """Plain columns as they are, of pairs (condition, prescale) the second."""
+    """A column [n] as float64; of pairs (condition, prescale) the second."""
     return (column[:, 1] if column.ndim == 2 else column).astype(np.float64)
