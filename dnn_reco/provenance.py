@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,14 @@ def software_record() -> dict[str, Any]:
         "python_version": platform.python_version(),
         "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "pip_installed_packages": [
-            list(pair) for pair in sorted({(d.name, d.version) for d in metadata.distributions()})
-        ],
+        "pip_installed_packages": [list(pair) for pair in _installed_packages()],
     }
+
+
+@cache
+def _installed_packages() -> tuple[tuple[str, str], ...]:
+    """Name and version of each installed package, read once: there may be hundreds."""
+    return tuple(sorted({(d.name, d.version) for d in metadata.distributions()}))
 
 
 def _git_record(folder: Path) -> dict[str, Any]:

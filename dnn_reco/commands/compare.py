@@ -89,7 +89,7 @@ def run_compare(configs: Sequence[Config], settings: CompareSettings) -> int:
     try:
         held_out = [
             open_held_out_events(
-                run.config(), run.files("test_data_file"), run.cache_dir, settings.options.threads
+                run.config, run.files("test_data_file"), run.cache_dir, settings.options.threads
             )
             for run in runs
         ]
@@ -127,9 +127,9 @@ def _make_ready(run: ComparisonRun, settings: CompareSettings) -> None:
         return
     warn_of_fixed_schedules(run)
     options = _options(run, settings)
-    make_transformation(run.config(), options, overwrite=False)
+    make_transformation(run.config, options, overwrite=False)
     with temporary_beside(run.folder) as folder:
-        trial = make_trainer(run.config(), options, trial_folder=folder)
+        trial = make_trainer(run.config, options, trial_folder=folder)
         iterations = settings.options.iterations
         if settings.seconds is not None:
             iterations = _iterations_within(settings.seconds, trial, folder, run.name)

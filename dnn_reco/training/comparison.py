@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +28,20 @@ _FREE_KEYS = {
 
 @dataclass(frozen=True)
 class ComparisonRun:
-    """A config that takes part.
+    """One of the trainings that are compared.
 
     Attributes
     ----------
     name
-        What it is called.
+        Its name in tables and figures.
     folder
-        Where its training lies.
+        Where its training writes.
     paths
-        Its files.
+        Its config files.
     overrides
-        Values that replace theirs: above all, it writes in that folder alone.
+        Values that replace those of the files: above all, it writes in that folder alone.
     cache_dir
-        Where its event store is.
+        Folder of its event store.
     """
 
     name: str
@@ -49,13 +50,18 @@ class ComparisonRun:
     overrides: Mapping[str, Any]
     cache_dir: str
 
-    def config(self, **overrides: Any) -> Config:
+    @cached_property
+    def config(self) -> Config:
+        """The config of the run."""
+        return self.changed_config()
+
+    def changed_config(self, **overrides: Any) -> Config:
         """The config, with more values replaced."""
         return load_config(self.paths, {**self.overrides, **overrides})
 
     def files(self, key: str) -> list[Path]:
         """The files that a key of the config matches."""
-        return find_files(getattr(self.config().data_files, key), key)
+        return find_files(getattr(self.config.data_files, key), key)
 
     def previous_config(self) -> Config | None:
         """The config with which the training was begun in an earlier call; None: it was not."""
@@ -63,25 +69,25 @@ class ComparisonRun:
         return load_config([path]) if path.exists() else None
 
     def fix_config(self, iterations: int) -> None:
-        """Decide on the length of the training, and keep its config for later calls."""
-        config = self.config(**{_ITERATIONS: iterations})
+        """Set the length of the training, and keep its config for later calls."""
+        config = self.changed_config(**{_ITERATIONS: iterations})
         text = f"# What '{self.name}' is trained with.\n{config.to_yaml()}"
         write_atomically(self.folder / _CONFIG, text.encode())
 
     def fixed_config(self) -> Config:
-        """The config with the length that was decided on."""
+        """The config with the length that was set."""
         previous_config = self.previous_config()
         assert previous_config is not None
         return previous_config
 
     @property
     def seconds(self) -> float:
-        """Time that its training took so far."""
+        """Seconds that its training took so far."""
         path = self.folder / _TIME
         return float(json.loads(path.read_text())["seconds"]) if path.exists() else 0.0
 
     def add_seconds(self, seconds: float) -> None:
-        """Take note of some more time of training."""
+        """Add to the time that its training took."""
         content = json.dumps({"seconds": self.seconds + seconds})
         write_atomically(self.folder / _TIME, content.encode())
 
@@ -196,7 +202,7 @@ def check_unchanged(run: ComparisonRun, previous_config: Config) -> None:
         Naming the keys that changed.
     """
     before = previous_config.values()
-    now = run.config(**{_ITERATIONS: before[_ITERATIONS]}).values()
+    now = run.changed_config(**{_ITERATIONS: before[_ITERATIONS]}).values()
     changed = [
         f"  {key}: {before.get(key)!r} then, {now.get(key)!r} now"
         for key in sorted(before.keys() | now.keys())
@@ -236,7 +242,7 @@ def warn_of_fixed_schedules(run: ComparisonRun) -> None:
     short, long = (
         {
             name: each.optimizer_settings.get("learning_rate", each.optimizer_settings.get("lr"))
-            for name, each in run.config(**{_ITERATIONS: length}).optimizers.items()
+            for name, each in run.changed_config(**{_ITERATIONS: length}).optimizers.items()
         }
         for length in (1000, 2000)
     )

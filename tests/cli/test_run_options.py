@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnn_reco.cli.options import split_run_options
+from dnn_reco.cli.session import HELP
 from dnn_reco.cli.train import train_command
 from dnn_reco.run_options import RunOptions
 
@@ -22,7 +23,7 @@ options_of_train = st.builds(
 @given(options_of_train)
 def test_a_command_line_gives_the_same_options(options: RunOptions) -> None:
     words = ["config.yaml", *options.to_argv()]
-    parsed, others = split_run_options(train_command.make_context("train", words).params)
+    parsed, others = split_run_options(train_command.make_context("train", words, **HELP).params)
     assert parsed == options
     assert others == {"config_files": ("config.yaml",), "processes": 1, "estimate": False}
 
