@@ -17,6 +17,7 @@ from dnn_reco.checkpoint_file import (
 )
 from dnn_reco.config import Config
 from dnn_reco.files import temporary_beside
+from dnn_reco.metrics_log import writing_logs
 from dnn_reco.nn.device import device_name
 from dnn_reco.provenance import (
     has_records,
@@ -157,7 +158,8 @@ def _record_writer(config: Config, training_step: int) -> Callable[[Progress], N
     text = record_text(title, config.to_yaml())
 
     def write(progress: Progress) -> None:
-        write_config_record(folder, training_step, text)
-        write_training_steps(folder, progress.training_steps)
+        with writing_logs(folder):
+            write_config_record(folder, training_step, text)
+            write_training_steps(folder, progress.training_steps)
 
     return write
