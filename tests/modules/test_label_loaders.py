@@ -260,7 +260,7 @@ def test_wrong_distances(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------------------
 # upgoing_tracks
 # --------------------------------------------------------------------------------------------------
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_upgoing_tracks_event_by_event(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     simulation = simulated(seed, 50)
