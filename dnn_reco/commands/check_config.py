@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from dnn_reco.config import TRAINING_KEYS, Config, resolve
+from dnn_reco.config import TRAINING_KEYS, Config, resolve, unknown_keys_text
 from dnn_reco.config.schema import GROUPS
 from dnn_reco.errors import ConfigError, DnnRecoError
 from dnn_reco.training.optimizers import check_optimizer, ema_decay
@@ -62,7 +62,8 @@ def check_config(config: Config) -> CheckReport:
     lines += [f"{notice.level:<7}  {notice.text}" for notice in config.notices]
     count = sum(not ok for ok, _ in checks)
     verdict = f"{count} problem{'s' * (count != 1)}" if count else "ready for training"
-    return CheckReport(not count, "\n".join([*lines, f"{config.name}: {verdict}"]))
+    unknown = f"; {unknown_keys_text(config)}" if config.unknown_keys else ""
+    return CheckReport(not count, "\n".join([*lines, f"{config.name}: {verdict}{unknown}"]))
 
 
 def _check_plugins(config: Config) -> Iterator[tuple[bool, str]]:

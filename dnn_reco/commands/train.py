@@ -6,7 +6,7 @@ import logging
 import signal
 from collections.abc import Sequence
 
-from dnn_reco.config import TRAINING_KEYS, Config
+from dnn_reco.config import TRAINING_KEYS, Config, unknown_keys_text
 from dnn_reco.errors import ConfigError
 from dnn_reco.nn.interface import share_of_hits_truncated
 from dnn_reco.run_options import RunOptions
@@ -58,6 +58,8 @@ def _run_stages(
                 continue
         with distributed.main_process_first():  # it builds the event store, and reports mistakes
             trainer = open_stage(config, options, restore, distributed)
+        if config.unknown_keys:
+            _log.warning("%s; nothing in dnn_reco reads them.", unknown_keys_text(config))
         has_run = run_stage(trainer, config)
         if trainer.stopped_by is not None or trainer.is_out_of_patience:
             break
