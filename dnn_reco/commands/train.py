@@ -7,6 +7,7 @@ import signal
 from collections.abc import Sequence
 
 from dnn_reco.config import TRAINING_KEYS, Config, unknown_keys_text
+from dnn_reco.data.overlap import refuse_overlap_of_lists
 from dnn_reco.errors import ConfigError
 from dnn_reco.nn.interface import share_of_hits_truncated
 from dnn_reco.run_options import RunOptions
@@ -40,6 +41,7 @@ def run_stages(stages: Sequence[Config], options: RunOptions) -> int:
                 "training_stages hand the network on by checkpoints, which 'model_save_model: "
                 "False' forbids: remove one of the two"
             )
+    refuse_overlap_of_lists(stages[0], options.allow_overlap)
     with init_distributed(options.device) as distributed:
         if not distributed.is_main_process:
             logging.getLogger("dnn_reco").setLevel(logging.ERROR)
