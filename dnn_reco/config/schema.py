@@ -139,19 +139,17 @@ class GeneralGroup(SettingsGroup):
 
 
 class DataFilesGroup(SettingsGroup):
-    """Glob patterns of the input files."""
+    """Glob patterns of the input files; a list may be empty if no command reads it."""
 
     title = "Data files"
-    training_data_file: NotEmptyNames = _needed(
+    training_data_file: Names = _needed(
         "Glob patterns of the files to train on.", "['/data/training/*.hdf5']"
     )
-    validation_data_file: NotEmptyNames = _needed(
+    validation_data_file: Names = _needed(
         "Glob patterns of the files to validate on.", "['/data/validation/*.hdf5']"
     )
-    test_data_file: NotEmptyNames = _needed(
-        "Glob patterns of the test files.", "['/data/test/*.hdf5']"
-    )
-    trafo_data_file: NotEmptyNames = _needed(
+    test_data_file: Names = _needed("Glob patterns of the test files.", "['/data/test/*.hdf5']")
+    trafo_data_file: Names = _needed(
         "Glob patterns of the files to fit the transformation model to.",
         "['/data/training/*.hdf5']",
     )
