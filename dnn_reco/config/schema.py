@@ -237,7 +237,7 @@ class LabelsGroup(SettingsGroup):
     )
     label_weight_dict: WeightByName = _key({}, "Weight in the loss of single labels.")
     label_particle_keys: NameByName = _key(
-        {}, "Labels of the output particle and of track losses: energy, time, dir_x … pos_z."
+        {}, "Labels of the output particle; track losses take pos_x, pos_y, pos_z and time."
     )
     label_update_weights: Flag = _key(
         True, "Adapt the label weights during training to the residuals of each label."
