@@ -41,6 +41,7 @@ from dnn_reco.config.value_types import (
     Stages,
     Text,
     ValueByName,
+    Verification,
     WeightByName,
     WholeNumber,
     WholeNumbers,
@@ -173,6 +174,11 @@ class DataHandlerGroup(SettingsGroup):
     )
     DOM_init_values: Numbers = _key(
         (0.0,), "Value of a bin that is not listed in the file: one number, or one per bin."
+    )
+    data_handler_verify: Verification = _key(
+        "samples",
+        "How much of the table of bin numbers is compared with that of the values where each DOM "
+        "lists all bins: samples of it, or all rows, which takes twice as long.",
     )
     data_handler_nan_fill_value: Number | None = _key(
         None, "Replaces non-finite labels and misc data; empty: drop the event."

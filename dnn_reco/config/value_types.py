@@ -151,6 +151,7 @@ Smoothing = Annotated[float, Field(ge=0, le=1), _NUMBER, Allowed("a number from 
 WholeNumber = Annotated[int, Field(ge=0), _NUMBER, Allowed("a whole number >= 0")]
 PositiveWholeNumber = Annotated[int, Field(gt=0), _NUMBER, Allowed("a whole number > 0")]
 Precision = Annotated[Literal["float32", "float64"], Allowed("float32 or float64")]
+Verification = Annotated[Literal["samples", "full"], Allowed("samples or full")]
 NetworkPrecision = Annotated[Literal["float32", "tf32", "bf16"], Allowed("float32, tf32 or bf16")]
 AutoFlag = Annotated[Literal["auto"] | bool, Allowed("auto, true or false")]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list), Allowed("a name, or a list of names")]
