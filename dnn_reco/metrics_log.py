@@ -14,6 +14,7 @@ from typing import Any
 
 from dnn_reco.errors import TrainingError
 from dnn_reco.files import write_atomically
+from dnn_reco.foreign_files import parse_json
 
 _KEY = "iterations_done"
 
@@ -62,7 +63,7 @@ class MetricsLog:
 def _is_up_to(line: bytes, iterations: int) -> bool:
     """Whether a line is complete and of an iteration up to `iterations`."""
     try:
-        return line.endswith(b"\n") and int(json.loads(line)[_KEY]) <= iterations
+        return line.endswith(b"\n") and int(parse_json(line)[_KEY]) <= iterations
     except (ValueError, KeyError, TypeError):
         return False
 

@@ -7,7 +7,8 @@ import signal
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from dnn_reco.config import TRAINING_KEYS, Config
+from dnn_reco.config import TRAINING_KEYS, Config, unknown_keys_text
+from dnn_reco.data.overlap import refuse_overlap_of_lists
 from dnn_reco.errors import ConfigError
 from dnn_reco.nn.interface import share_of_hits_truncated
 from dnn_reco.run_options import INTERRUPTED, RunOptions
@@ -41,6 +42,7 @@ def run_stages(stages: Sequence[Config], options: RunOptions) -> int:
                 "training_stages hand the network on by checkpoints, which 'model_save_model: "
                 "False' forbids: remove one of the two"
             )
+    refuse_overlap_of_lists(stages[0], options.allow_overlap)
     with init_distributed(options.device) as distributed:
         if not distributed.is_main_process:
             logging.getLogger("dnn_reco").setLevel(logging.ERROR)
@@ -60,6 +62,8 @@ def _run_stages(
         with ExitStack() as stack:
             with distributed.main_process_first():  # it builds the event store, reports mistakes
                 trainer = stack.enter_context(open_stage(config, options, restore, distributed))
+            if config.unknown_keys:
+                _log.warning("%s; nothing in dnn_reco reads them.", unknown_keys_text(config))
             has_run = run_stage(trainer, config)
         if trainer.stopped_by is not None or trainer.is_out_of_patience:
             break

@@ -21,6 +21,12 @@ from torch import Tensor
 from dnn_reco.config import Config, load_config, resolve
 from dnn_reco.errors import ModelError
 from dnn_reco.files import file_digest, temporary_beside
+from dnn_reco.foreign_files import (
+    MAX_TEXT_SIZE,
+    MAX_WEIGHTS_SIZE,
+    check_foreign_file,
+    parse_json,
+)
 from dnn_reco.inference.trained_model import TrainedModel, trained_labels
 from dnn_reco.nn.from_config import make_network, network_spec
 from dnn_reco.nn.weights import load_weights
@@ -132,6 +138,7 @@ def load_model_folder(
         or if it names code of other packages.
     """
     _check_files(path)
+    check_foreign_file(path / CONFIG_FILE, MAX_TEXT_SIZE, folder=path)
     config = load_config([path / CONFIG_FILE])
     _check_code(path, config, trusted)
     spec = network_spec(config, load_transformation(path / TRANSFORMATION_FILE))
@@ -180,8 +187,9 @@ def _check_files(path: Path) -> None:
             raise ModelError(f"'{path / MANIFEST_FILE}' is damaged: it does not list '{needed}'")
     for name, checksum in files.items():
         file = path / name
-        if not file.is_file():
+        if not file.exists():
             raise ModelError(f"the model folder '{path}' is not whole: '{name}' is missing")
+        check_foreign_file(file, MAX_WEIGHTS_SIZE, folder=path)
         if file_digest(file) != checksum:
             raise ModelError(
                 f"'{file}' was changed since the model was written (its checksum differs from "
@@ -192,14 +200,15 @@ def _check_files(path: Path) -> None:
 def _listed_files(path: Path) -> dict[str, str]:
     """Checksum of each file that the manifest lists."""
     manifest_file = path / MANIFEST_FILE
-    if not manifest_file.is_file():
+    if not manifest_file.exists():
         raise ModelError(
             f"'{path}' is no model folder: there is no '{MANIFEST_FILE}' in it"
             if path.is_dir()
             else f"there is no model folder '{path}'"
         )
+    check_foreign_file(manifest_file, MAX_TEXT_SIZE, folder=path)
     try:
-        manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
+        manifest = parse_json(manifest_file.read_text(encoding="utf-8"))
         written_as, files = manifest["format"], dict(manifest["files"])
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"'{manifest_file}' is damaged: {error!r}") from error

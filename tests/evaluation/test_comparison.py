@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
+from dnn_reco.errors import DataError
 from dnn_reco.evaluation import comparison_plots as plots
 from dnn_reco.evaluation.comparison import (
     ALL_EVENTS,
@@ -321,6 +322,18 @@ def test_keys_of_earlier_versions_are_read(tmp_path: Path) -> None:
     path.write_text(earlier)
     assert '"cone_68"' in earlier
     assert read_comparison(path) == numbers
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 200_000, "{", "[]", '{"groups": [{}]}', "\xff"],
+    ids=["nested", "part", "list", "empty", "byte"],
+)
+def test_other_texts_are_no_comparison(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "comparison.json"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(DataError, match=r"comparison.json' does not hold the numbers of a compari"):
+        read_comparison(path)
 
 
 def test_figures_show_the_quantiles_in_a_colour_for_each_network() -> None:
