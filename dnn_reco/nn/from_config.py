@@ -10,6 +10,7 @@ from dnn_reco.data.from_config import transform_settings
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.detector.grid import NUM_CELLS
 from dnn_reco.nn.interface import LabelKeys, Network, NetworkSpec
+from dnn_reco.nn.memory import bound_kernel_cache
 from dnn_reco.transform import TransformationModel
 
 
@@ -40,6 +41,7 @@ def network_spec(config: Config, transformation: TransformationModel) -> Network
 
 def make_network(config: Config, spec: NetworkSpec, device: torch.device) -> Network:
     """The network of `model_class`; its seed is `model_kwargs.random_seed`, else the run's."""
+    bound_kernel_cache()
     kwargs = {
         "random_seed": config.seed,
         "dtype": config.general.float_precision,
