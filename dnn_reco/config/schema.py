@@ -334,7 +334,7 @@ class BiasedSelectionSettings(Settings):
         None, "Formerly the number of GPUs for it; without effect."
     )
     tf_parallelism_threads: WholeNumber | None = _key(
-        None, "Formerly the number of its threads; without effect."
+        None, "Maximum number of CPU threads of its predictions; empty or 0: those of the training."
     )
 
 

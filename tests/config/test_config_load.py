@@ -453,9 +453,30 @@ def test_pool_keys_have_an_effect_only_with_biased_selection(write: WriteConfig)
 
 
 def test_keys_of_biased_selection_that_tuned_the_reference_are_named(write: WriteConfig) -> None:
-    text = "nn_biased_selection: {label_less: {a: 1}, tf_parallelism_threads: 4}\n"
+    text = "nn_biased_selection: {label_less: {a: 1}, GPU_device_count: 4}\n"
     (notice,) = load_config([write(text)]).notices
-    assert notice.text == "accepted, without effect: nn_biased_selection.tf_parallelism_threads"
+    assert notice.text == "accepted, without effect: nn_biased_selection.GPU_device_count"
+
+
+@pytest.mark.parametrize(
+    ("version", "more", "accepted"),
+    [
+        ("0.1.0", "", True),
+        ("'2.0.1'", "", True),  # of the reference
+        ("3.0.0", "", False),
+        ("2.0.0", "python_version: '3.12'", False),  # a later version of this package
+        ("0.9.9", "machine: Linux", True),
+        ("unknown", "", False),
+    ],
+)
+def test_major_version_of_a_record(
+    write: WriteConfig, version: str, more: str, accepted: bool
+) -> None:
+    path = write(f"batch_size: 8\ndnn_reco_version: {version}\n{more}\n")
+    if accepted:
+        assert load_config([path]).general.batch_size == 8
+    else:
+        assert f"{path}:2: 'dnn_reco_version' is " in message(path)
 
 
 @pytest.mark.parametrize(
