@@ -130,6 +130,7 @@ _COLUMNS = "a mapping table: column, or table: [columns]"
 _NUMBER_BY_NAME = "a mapping name: number"
 
 _NUMBER = BeforeValidator(_no_flag)
+_LARGEST = 2**63 - 1
 
 Text = Annotated[str, Field(min_length=1), Allowed("text")]
 DottedName = Annotated[
@@ -148,8 +149,17 @@ NotNegativeNumber = Annotated[
 Fraction = Annotated[float, Field(gt=0, le=1), _NUMBER, Allowed("a number > 0 and <= 1")]
 OpenFraction = Annotated[float, Field(gt=0, lt=1), _NUMBER, Allowed("a number > 0 and < 1")]
 Smoothing = Annotated[float, Field(ge=0, le=1), _NUMBER, Allowed("a number from 0 to 1")]
-WholeNumber = Annotated[int, Field(ge=0), _NUMBER, Allowed("a whole number >= 0")]
-PositiveWholeNumber = Annotated[int, Field(gt=0), _NUMBER, Allowed("a whole number > 0")]
+WholeNumber = Annotated[int, Field(ge=0, le=_LARGEST), _NUMBER, Allowed("a whole number >= 0")]
+PositiveWholeNumber = Annotated[
+    int, Field(gt=0, le=_LARGEST), _NUMBER, Allowed("a whole number > 0")
+]
+Seed = Annotated[int, Field(ge=0, le=_LARGEST), _NUMBER, Allowed("a whole number >= 0 and < 2^63")]
+BatchSize = Annotated[
+    int, Field(gt=0, le=1_000_000), _NUMBER, Allowed("a whole number > 0 and <= 1,000,000")
+]
+NumBins = Annotated[
+    int, Field(gt=0, le=10_000), _NUMBER, Allowed("a whole number > 0 and <= 10,000")
+]
 Precision = Annotated[Literal["float32", "float64"], Allowed("float32 or float64")]
 NetworkPrecision = Annotated[Literal["float32", "tf32", "bf16"], Allowed("float32, tf32 or bf16")]
 AutoFlag = Annotated[Literal["auto"] | bool, Allowed("auto, true or false")]

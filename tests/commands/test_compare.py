@@ -274,7 +274,9 @@ def test_overlap_of_training_and_test_files(contest: Contest, made: Path) -> Non
     patterns = [str(made / "train_1.hdf5"), str(made / "test.hdf5")]
     arguments = ("--iterations", "2", "--test-data", patterns[0], "--test-data", patterns[1])
     message = contest.error(*arguments)
-    assert f"'{made / 'train_1.hdf5'}' is both in training_data_file and held out" in message
+    assert (
+        f"'{made / 'train_1.hdf5'}' is both in training_data_file and in test_data_file" in message
+    )
     assert str(made / "test.hdf5") not in message
     assert "--allow-overlap" in message
     result = contest.run(*arguments, "--allow-overlap")

@@ -1,6 +1,7 @@
 """Reading, merging and placeholders of config files, and their error messages."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -515,3 +516,53 @@ def test_complete_yaml_loads_to_the_same_settings(
 
 def test_complete_yaml_of_a_record(golden_network: Path, write: WriteConfig) -> None:
     assert_survives_yaml(golden_network / "tf_checkpoint" / "config_training_0000.yaml", write)
+
+
+@pytest.mark.parametrize(
+    ("line", "allowed"),
+    [
+        ("model_optimizer_dict: {}", "at least one"),
+        ("seed: 18446744073709551616", "< 2^63"),
+        ("tf_random_seed: 9223372036854775808", "< 2^63"),
+        ("batch_size: 1000000000", "<= 1,000,000"),
+        ("data_handler_num_bins: 1000000000", "<= 10,000"),
+        ("save_frequency: 100000000000000000000", "a whole number > 0"),
+    ],
+)
+def test_values_out_of_range(write: WriteConfig, line: str, allowed: str) -> None:
+    path = write(f"# a comment\n{line}\n")
+    text = message(path)
+    assert text.startswith("1 problem in the config")
+    assert f"{path}:2: '" in text
+    assert allowed in text
+
+
+BILLION_LAUGHS = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
+    for before, name in pairwise("abcdefghij")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("batch_size: 8\nmine: &a [*a]\n", ":2: this list refers to itself"),
+        ("mine: &a {one: {two: *a}}\n", ":1: this mapping refers to itself"),
+        ("&a {<<: *a, batch_size: 8}\n", ":1: this mapping refers to itself"),
+        ("mine: " + "[" * 60 + "]" * 60, ":1: this list is nested too deeply"),
+        ("mine: " + "[" * 500 + "]" * 500, "is nested too deeply"),
+        ("mine: " + "{a: " * 300 + "1" + "}" * 300, "is nested too deeply"),
+        (BILLION_LAUGHS, ":5: this list has 1.1e+05 values, with all aliases filled in"),
+        ("mine: {? {a: [1]} : 2}\n", "config.yaml"),
+    ],
+    ids=["list", "mapping", "merge", "60", "500", "mappings", "laughs", "key"],
+)
+def test_aliases_and_levels_without_bounds(write: WriteConfig, text: str, words: str) -> None:
+    assert words in message(write(text))
+
+
+def test_aliases_and_merge_keys_still_work(write: WriteConfig) -> None:
+    path = write("mine: &a {one: [1, 2], two: 2}\nother: {<<: *a, two: 3}\nthird: [*a, *a]\n")
+    extra = load_config([path]).extra
+    assert extra["other"] == {"one": [1, 2], "two": 3}
+    assert extra["third"] == [extra["mine"]] * 2
