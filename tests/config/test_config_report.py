@@ -149,8 +149,11 @@ def test_check_with_the_network(write: WriteConfig, files: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["sys.exit", "os.system", "os.path.sep", "builtins.exec", "builtins.dict", "builtins.print"]
-    + ["builtins.object", "subprocess.run", "dnn_reco.modules.models.nothing.Net", "no_such.Net"],
+    [
+        *("sys.exit", "os.system", "os.path.sep", "builtins.exec", "builtins.dict"),
+        *("builtins.print", "builtins.object", "subprocess.run", "no_such.Net"),
+        "dnn_reco.modules.models.nothing.Net",
+    ],
 )
 def test_check_of_a_class_that_is_no_network(write: WriteConfig, files: Path, name: str) -> None:
     text = complete_config(files).replace("dnn_reco.modules.models.dom_transformer.DomTransf", name)
