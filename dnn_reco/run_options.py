@@ -7,6 +7,9 @@ from typing import Any
 
 from dnn_reco.workers import available_cpus
 
+INTERRUPTED = 128 + 2
+"""Exit code after Ctrl-C (SIGINT), as shells count it, where nothing is saved to go on from."""
+
 
 @dataclass(frozen=True)
 class RunOptions:

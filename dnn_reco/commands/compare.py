@@ -161,8 +161,11 @@ def _train(run: ComparisonRun, settings: CompareSettings) -> int | None:
     if is_done(config):
         _log.info("Trained already, in '%s'.", run.folder)
         return None
-    trainer = open_stage(config, _options(run, settings), restore=True)
-    with (run.folder / _PRINT_OUT).open("a", buffering=1) as file, redirect_stdout(file):
+    with (
+        open_stage(config, _options(run, settings), restore=True) as trainer,
+        (run.folder / _PRINT_OUT).open("a", buffering=1) as file,
+        redirect_stdout(file),
+    ):
         start = time.perf_counter()
         run_stage(trainer, config)
         run.add_seconds(time.perf_counter() - start)

@@ -45,6 +45,7 @@ from dnn_reco.config.value_types import (
     Stages,
     Text,
     ValueByName,
+    Verification,
     WeightByName,
     WholeNumber,
     WholeNumbers,
@@ -176,6 +177,11 @@ class DataHandlerGroup(SettingsGroup):
     DOM_init_values: Numbers = _key(
         (0.0,), "Value of a bin that is not listed in the file: one number, or one per bin."
     )
+    data_handler_verify: Verification = _key(
+        "samples",
+        "How much of the table of bin numbers is compared with that of the values where each DOM "
+        "lists all bins: samples of it, or all rows, which takes twice as long.",
+    )
     data_handler_nan_fill_value: Number | None = _key(
         None, "Replaces non-finite labels and misc data; empty: drop the event."
     )
@@ -239,7 +245,7 @@ class LabelsGroup(SettingsGroup):
     )
     label_weight_dict: WeightByName = _key({}, "Weight in the loss of single labels.")
     label_particle_keys: NameByName = _key(
-        {}, "Labels of the output particle and of track losses: energy, time, dir_x … pos_z."
+        {}, "Labels of the output particle; track losses take pos_x, pos_y, pos_z and time."
     )
     label_update_weights: Flag = _key(
         True, "Adapt the label weights during training to the residuals of each label."

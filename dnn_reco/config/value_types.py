@@ -161,6 +161,7 @@ NumBins = Annotated[
     int, Field(gt=0, le=10_000), _NUMBER, Allowed("a whole number > 0 and <= 10,000")
 ]
 Precision = Annotated[Literal["float32", "float64"], Allowed("float32 or float64")]
+Verification = Annotated[Literal["samples", "full"], Allowed("samples or full")]
 NetworkPrecision = Annotated[Literal["float32", "tf32", "bf16"], Allowed("float32, tf32 or bf16")]
 AutoFlag = Annotated[Literal["auto"] | bool, Allowed("auto, true or false")]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list), Allowed("a name, or a list of names")]

@@ -15,6 +15,8 @@ from workspace import Result, invoke
 
 from dnn_reco.checkpoint_file import Checkpoint, load_latest
 from dnn_reco.config import load_config
+from dnn_reco.errors import DataError
+from dnn_reco.training.comparison import check_budget
 
 DIRECTION = ("PrimaryDirectionX", "PrimaryDirectionY", "PrimaryDirectionZ")
 NUM_TEST = 90
@@ -319,6 +321,17 @@ def test_other_settings_or_budget_than_before(contest: Contest) -> None:
     assert contest.run("--iterations", "2").exit_code == 0
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 200_000, "{", "[]", "{}", '{"seconds": "long"}'],
+    ids=["nested", "part", "list", "empty", "text"],
+)
+def test_damaged_files_of_an_earlier_call(tmp_path: Path, text: str) -> None:
+    (tmp_path / "budget.json").write_text(text)
+    with pytest.raises(DataError, match=r"budget.json' is damaged"):
+        check_budget(tmp_path, None, 2)
+
+
 def test_mistakes(contest: Contest, made: Path) -> None:
     stage = {"num_training_iterations": 5, "batch_size": 4}
     contest.write("a", training_stages=[stage], num_training_iterations=None)
@@ -358,3 +371,14 @@ def test_stopping_and_going_on(contest: Contest, number: signal.Signals, code: i
         progress = contest.checkpoint(name).progress
         assert progress.iterations == 80
         assert len(progress.training_steps) == calls
+
+
+def test_without_num_threads_all_cpus_are_used(
+    contest: Contest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for: list[int] = []
+    monkeypatch.setattr("dnn_reco.run_options.available_cpus", lambda: 3)
+    monkeypatch.setattr(torch, "set_num_threads", asked_for.append)
+    options = ("--iterations", "2", "--device", "cpu", "--num_threads", "0")
+    assert invoke("compare", "a.yaml", *options).exit_code == 0
+    assert set(asked_for) == {3}
