@@ -3,6 +3,7 @@
 Each type has an `Allowed` text, used in error messages and in the reference page.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -115,7 +116,7 @@ def _optimizer_settings(value: Any) -> Any:
         return value
     if isinstance(rate, dict) and isinstance(rate.get("full_class_string"), str):
         return {**value, "learning_rate": ScheduleSettings.model_validate(rate)}
-    if isinstance(rate, int | float) and not isinstance(rate, bool) and rate > 0:
+    if isinstance(rate, int | float) and not isinstance(rate, bool) and 0 < rate < math.inf:
         return value
     raise ValueError(
         f"its learning_rate is {rate!r}; allowed: a number > 0 or a schedule, that is a mapping "
@@ -132,7 +133,7 @@ _NUMBER_BY_NAME = "a mapping name: number"
 _NUMBER = BeforeValidator(_no_flag)
 _LARGEST = 2**63 - 1
 
-Text = Annotated[str, Field(min_length=1), Allowed("text")]
+Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$"), Allowed("text")]
 DottedName = Annotated[
     str,
     AfterValidator(_dotted),

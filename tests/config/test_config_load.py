@@ -522,6 +522,12 @@ def test_complete_yaml_of_a_record(golden_network: Path, write: WriteConfig) -> 
     ("line", "allowed"),
     [
         ("model_optimizer_dict: {}", "at least one"),
+        (
+            "model_optimizer_dict: {A: {loss_class: a.b, optimizer_settings: {lr: 1, "
+            "learning_rate: .inf}}}",
+            "a number > 0 or a schedule",
+        ),
+        ('log_path: "a\\0b"', "allowed: text"),
         ("seed: 18446744073709551616", "< 2^63"),
         ("tf_random_seed: 9223372036854775808", "< 2^63"),
         ("batch_size: 1000000000", "<= 1,000,000"),
