@@ -35,6 +35,14 @@ def _matches(pattern: str) -> list[str]:
     return [pattern] if os.path.exists(pattern) else glob.glob(pattern)  # noqa: PTH110, PTH207
 
 
+_PACKAGE_FOLDER = Path(__file__).resolve().parent
+
+
+def is_in_package(path: str | Path) -> bool:
+    """Whether a path lies in the folder of this package, where nothing may be written."""
+    return Path(path).resolve().is_relative_to(_PACKAGE_FOLDER)
+
+
 def existing_part(path: Path) -> Path:
     """The path, or the nearest folder above it that exists."""
     while not path.exists():

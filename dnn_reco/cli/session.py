@@ -35,6 +35,7 @@ def _start(config_files: tuple[str, ...], options: RunOptions) -> tuple[Config, 
     from dnn_reco.config import load_with_stages
 
     config, stages = load_with_stages(config_files, options.overrides)
+    config.refuse_output_in_package()
     log = logging.getLogger(__name__)
     for notice in config.notices:
         log.log(getattr(logging, notice.level.upper()), "%s", notice.text)

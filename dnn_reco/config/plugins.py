@@ -81,7 +81,7 @@ def _import(module: str, dotted_name: str, key: str) -> ModuleType:
             f"'{key}' is '{dotted_name}', whose module '{module}' needs '{error.name}', which is "
             "not installed"
         ) from error
-    except Exception as error:  # whatever a user's module does when it is imported
+    except (Exception, SystemExit) as error:  # whatever a user's module does when it is imported
         raise ConfigError(
             f"'{key}' is '{dotted_name}', whose module '{module}' cannot be imported: "
             f"{type(error).__name__}: {error}"
@@ -139,7 +139,7 @@ def call_plugin(
         return function(*arguments)
     except (DnnRecoError, MemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)[1:]
         place = f" (line {frames[0].lineno} of '{frames[0].filename}')" if frames else ""
         raise DataError(

@@ -9,6 +9,7 @@ from dnn_reco.config import Config, resolve
 from dnn_reco.data.from_config import transform_settings
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.detector.grid import NUM_CELLS
+from dnn_reco.errors import DnnRecoError, ModelError
 from dnn_reco.nn.interface import LabelKeys, Network, NetworkSpec
 from dnn_reco.nn.memory import bound_kernel_cache
 from dnn_reco.transform import TransformationModel
@@ -40,15 +41,32 @@ def network_spec(config: Config, transformation: TransformationModel) -> Network
 
 
 def make_network(config: Config, spec: NetworkSpec, device: torch.device) -> Network:
-    """The network of `model_class`; its seed is `model_kwargs.random_seed`, else the run's."""
+    """The network of `model_class`; its seed is `model_kwargs.random_seed`, else the run's.
+
+    Raises
+    ------
+    ConfigError, ModelError
+        If there is no such class, or it does not make a network.
+    """
     bound_kernel_cache()
     kwargs = {
         "random_seed": config.seed,
         "dtype": config.general.float_precision,
         **config.model.model_kwargs,
     }
-    network: Network = resolve(config.model.model_class, "model_class")(spec, **kwargs)
-    network.to(device)
+    name = config.model.model_class
+    make = resolve(name, "model_class")
+    try:
+        network: Network = make(spec, **kwargs)
+        network.to(device)
+    except (DnnRecoError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:  # whatever a user's class does
+        raise ModelError(
+            f"model_class '{name}' does not make a network: {type(error).__name__}: {error}. It is "
+            "called with the specification of the data and, by name, the model_kwargs, "
+            "'random_seed' and 'dtype', and must return a torch.nn.Module"
+        ) from error
     return network
 
 

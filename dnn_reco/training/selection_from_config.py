@@ -119,7 +119,7 @@ def make_selection(
     snapshot = None
     if settings.needs_predictions:
         period = label_transform.azimuth_period(spec.label_names, spec.label_keys.azimuth)
-        snapshot = Snapshot(network, label_transform, period)
+        snapshot = Snapshot(network, label_transform, period, wanted.tf_parallelism_threads)
     order = EventOrder(
         events.events_per_shard, config.seed, "biased selection", general.shuffle_window_files
     )
