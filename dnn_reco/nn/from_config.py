@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dnn_reco.config import Config, resolve
+from dnn_reco.config import Config, is_of_package, resolve
 from dnn_reco.nn.interface import LabelKeys, Network, NetworkSpec
+from dnn_reco.nn.own_network import make_own_network
 from dnn_reco.transform import TransformationModel
 
 
@@ -38,6 +39,12 @@ def make_network(config: Config, spec: NetworkSpec, device: torch.device) -> Net
         "dtype": config.general.float_precision,
         **config.model.model_kwargs,
     }
-    network: Network = resolve(config.model.model_class, "model_class")(spec, **kwargs)
+    name = config.model.model_class
+    model = resolve(name, "model_class")
+    network: Network = (
+        model(spec, **kwargs)
+        if is_of_package(model)
+        else make_own_network(model, name, spec, kwargs)
+    )
     network.to(device)
     return network

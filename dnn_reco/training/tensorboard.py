@@ -62,6 +62,11 @@ class TensorBoard:
         """Write one scalar to the logs in a folder, such as "train" or "val"."""
         self._writers[folder].add_scalar(tag, value, iteration)
 
+    def add_scalars(self, folder: str, values: Mapping[str, float], iteration: int) -> None:
+        """Write scalars by tag to the logs in a folder."""
+        for tag, value in values.items():
+            self.add_scalar(folder, tag, value, iteration)
+
     def add_picture(self, folder: str, tag: str, pixels: NDArray[np.uint8], iteration: int) -> None:
         """Write a picture [height, width, 3] to the logs in a folder."""
         self._writers[folder].add_image(tag, pixels, iteration, dataformats="HWC")
