@@ -87,10 +87,13 @@ def make_own_network(
     check_signature(network.forward, f"forward of {name}", _KEY, None, **misc)
     num_labels = len(spec.label_names)
 
-    def check(_: nn.Module, inputs: tuple[HitBatch], prediction: object) -> None:
-        check_prediction(prediction, name, inputs[0].num_events, num_labels)
+    def check(
+        _: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], prediction: object
+    ) -> None:
+        hits: HitBatch = (*inputs, *named.values())[0]
+        check_prediction(prediction, name, hits.num_events, num_labels)
 
-    network.register_forward_hook(check)
+    network.register_forward_hook(check, with_kwargs=True)
     return network
 
 
