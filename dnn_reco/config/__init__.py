@@ -7,11 +7,12 @@ from dnn_reco.config.plugins import (
     allow_plugins_beside,
     call_plugin,
     check_signature,
+    defined_in_source,
     is_of_package,
     resolve,
     source_hash,
 )
-from dnn_reco.config.report import show_config
+from dnn_reco.config.report import show_config, unknown_keys_text
 from dnn_reco.config.schema import BiasedSelectionSettings, OptimizerSettings
 from dnn_reco.config.settings import Config
 from dnn_reco.config.sources import Notice, Origin
@@ -30,6 +31,7 @@ __all__ = [
     "allow_plugins_beside",
     "call_plugin",
     "check_signature",
+    "defined_in_source",
     "is_of_package",
     "load_config",
     "load_stages",
@@ -38,4 +40,5 @@ __all__ = [
     "resolve",
     "show_config",
     "source_hash",
+    "unknown_keys_text",
 ]

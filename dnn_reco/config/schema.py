@@ -41,6 +41,7 @@ from dnn_reco.config.value_types import (
     Stages,
     Text,
     ValueByName,
+    Verification,
     WeightByName,
     WholeNumber,
     WholeNumbers,
@@ -139,19 +140,17 @@ class GeneralGroup(SettingsGroup):
 
 
 class DataFilesGroup(SettingsGroup):
-    """Glob patterns of the input files."""
+    """Glob patterns of the input files; a list may be empty if no command reads it."""
 
     title = "Data files"
-    training_data_file: NotEmptyNames = _needed(
+    training_data_file: Names = _needed(
         "Glob patterns of the files to train on.", "['/data/training/*.hdf5']"
     )
-    validation_data_file: NotEmptyNames = _needed(
+    validation_data_file: Names = _needed(
         "Glob patterns of the files to validate on.", "['/data/validation/*.hdf5']"
     )
-    test_data_file: NotEmptyNames = _needed(
-        "Glob patterns of the test files.", "['/data/test/*.hdf5']"
-    )
-    trafo_data_file: NotEmptyNames = _needed(
+    test_data_file: Names = _needed("Glob patterns of the test files.", "['/data/test/*.hdf5']")
+    trafo_data_file: Names = _needed(
         "Glob patterns of the files to fit the transformation model to.",
         "['/data/training/*.hdf5']",
     )
@@ -175,6 +174,11 @@ class DataHandlerGroup(SettingsGroup):
     )
     DOM_init_values: Numbers = _key(
         (0.0,), "Value of a bin that is not listed in the file: one number, or one per bin."
+    )
+    data_handler_verify: Verification = _key(
+        "samples",
+        "How much of the table of bin numbers is compared with that of the values where each DOM "
+        "lists all bins: samples of it, or all rows, which takes twice as long.",
     )
     data_handler_nan_fill_value: Number | None = _key(
         None, "Replaces non-finite labels and misc data; empty: drop the event."

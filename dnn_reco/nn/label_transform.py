@@ -67,6 +67,11 @@ class LabelTransform(ColumnTransform):
     ----------
     transformation
         Settings and moments of the labels.
+
+    Attributes
+    ----------
+    has_log
+        Whether each of the L labels is transformed with logarithm.
     """
 
     def __init__(self, transformation: TransformationModel) -> None:

@@ -205,7 +205,7 @@ def test_event_weights_act_as_repeated_events(name):
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES.keys() - {"default_loss.pull_distribution_scale"}))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     weights=st.lists(st.sampled_from([0.0, 1e-12, 0.5, 3.0, 1e12]), min_size=2, max_size=6),
     factor=st.sampled_from([1e-3, 1e5]),
