@@ -182,11 +182,12 @@ def test_modules_of_one_name_beside_two_configs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "twin_of_a_loss.py").write_text(f"NAME = '{name}'")
+    for folder, name in (("a", "a"), ("copy_of_a", "a"), ("b", "b")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "twin_of_a_loss.py").write_text(f"NAME = '{name}'")
     allow_plugins_beside([tmp_path / "a" / "config.yaml"])
     assert resolve("twin_of_a_loss.NAME", "key") == "a"
+    allow_plugins_beside([tmp_path / "copy_of_a" / "config.yaml"])
     with pytest.raises(ConfigError, match=r"twin_of_a_loss.py' are two modules of one name"):
         allow_plugins_beside([tmp_path / "b" / "config.yaml"])
 

@@ -42,7 +42,7 @@ def allow_plugins_beside(files: Iterable[str | Path]) -> None:
     Raises
     ------
     ConfigError
-        If a module of the same name was imported from the folder of another config.
+        If another module of the same name was imported from the folder of another config.
     """
     for folder in dict.fromkeys(Path(file).resolve().parent for file in files):
         if folder not in _folders:
@@ -54,7 +54,9 @@ def allow_plugins_beside(files: Iterable[str | Path]) -> None:
 def _check_same_names(folder: Path) -> None:
     for path in sorted(folder.glob("*.py")):
         former = getattr(sys.modules.get(path.stem), "__file__", None)
-        if former and Path(former).parent in _folders:
+        if not former or Path(former).parent not in _folders:
+            continue
+        if path.read_bytes() != Path(former).read_bytes():
             raise ConfigError(
                 f"'{path}' and '{former}' are two modules of one name, beside two configs, and "
                 "Python can import only one of them: rename one, or run a command for each"
