@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dnn_reco.config import Config, resolve
+from dnn_reco.config import Config, is_of_package, resolve
 from dnn_reco.data.from_config import transform_settings
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.detector.grid import NUM_CELLS
-from dnn_reco.errors import DnnRecoError, ModelError
 from dnn_reco.nn.interface import LabelKeys, Network, NetworkSpec
 from dnn_reco.nn.memory import bound_kernel_cache
+from dnn_reco.nn.own_network import make_own_network
 from dnn_reco.transform import TransformationModel
 
 
@@ -55,18 +55,13 @@ def make_network(config: Config, spec: NetworkSpec, device: torch.device) -> Net
         **config.model.model_kwargs,
     }
     name = config.model.model_class
-    make = resolve(name, "model_class")
-    try:
-        network: Network = make(spec, **kwargs)
-        network.to(device)
-    except (DnnRecoError, MemoryError):
-        raise
-    except (Exception, SystemExit) as error:  # whatever a user's class does
-        raise ModelError(
-            f"model_class '{name}' does not make a network: {type(error).__name__}: {error}. It is "
-            "called with the specification of the data and, by name, the model_kwargs, "
-            "'random_seed' and 'dtype', and must return a torch.nn.Module"
-        ) from error
+    model = resolve(name, "model_class")
+    network: Network = (
+        model(spec, **kwargs)
+        if is_of_package(model)
+        else make_own_network(model, name, spec, kwargs)
+    )
+    network.to(device)
     return network
 
 
