@@ -34,6 +34,14 @@ def _matches(pattern: str) -> list[str]:
     return [pattern] if os.path.exists(pattern) else glob.glob(pattern)  # noqa: PTH110, PTH207
 
 
+def file_size(path: Path, missing: int = 0) -> int:
+    """Bytes of a file; `missing` if it does not exist."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return missing
+
+
 def existing_part(path: Path) -> Path:
     """The path, or the nearest folder above it that exists."""
     while not path.exists():

@@ -15,7 +15,9 @@ from tqdm import tqdm
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.data.store import EventStore, Shard, StoreError, free_space, shard_size
+from dnn_reco.data.store_pruning import prune_store
 from dnn_reco.errors import DataError
+from dnn_reco.files import file_size
 from dnn_reco.workers import available_cpus, in_workers
 
 # Bytes of source files below which starting worker processes costs more than it saves.
@@ -97,7 +99,7 @@ def _first_usable(store: EventStore, sources: Sequence[Path]) -> Shard:
     errors: list[str] = []
     for source in sources[:_TRIES]:
         try:
-            return store.find(source) or store.build(source)
+            return store.find(source) or _pruned(store).build(source)
         except StoreError:
             raise
         except DataError as error:
@@ -111,6 +113,12 @@ def _first_usable(store: EventStore, sources: Sequence[Path]) -> Shard:
     raise DataError(
         "\n".join([f"none of the first {len(errors)} data files can be used:", *errors])
     )
+
+
+def _pruned(store: EventStore) -> EventStore:
+    """The store without what was announced to be stale; only done where something is built."""
+    prune_store(store.folder)
+    return store
 
 
 def _build_results(
@@ -148,7 +156,7 @@ def _build_parallel(
         f"{expected / 1e6:,.0f} MB, {free_space(store.folder) / 1e9:,.1f} GB are free."
     )
     workers = num_workers(sources, num_jobs)
-    build = partial(_build_one, store, names)
+    build = partial(_build_one, _pruned(store), names)
     advice = "try again with fewer num_jobs; the part of the event store that is built is kept"
     with closing(in_workers(build, sources, workers, advice)) as results:
         yield from tqdm(
@@ -160,11 +168,6 @@ def num_workers(sources: Sequence[Path], num_jobs: int) -> int:
     """Number of processes that build the shards of these files, at most `num_jobs`."""
     size = sum(file_size(source) for source in sources)
     return 1 if size < _WORTH_WORKERS else min(num_jobs, len(sources), available_cpus())
-
-
-def file_size(source: Path) -> int:
-    """Bytes of a file; 0 if it does not exist."""
-    return source.stat().st_size if source.is_file() else 0
 
 
 def _build_one(store: EventStore, names: ColumnNames, source: Path) -> BuildResult:
