@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.records import ColumnNames
+from dnn_reco.data.sampling import FileSampling
 from dnn_reco.data.store import EventStore, Shard, StoreError, free_space, shard_size
 from dnn_reco.data.store_pruning import prune_store
 from dnn_reco.errors import DataError
@@ -43,6 +44,7 @@ def open_events(
     sources: Sequence[Path],
     num_jobs: int,
     enough: int | None = None,
+    sampling: FileSampling = FileSampling(),  # noqa: B008 - frozen
 ) -> EventDataset:
     """The events of the files, from the store; missing shards are built with a progress bar.
 
@@ -55,7 +57,9 @@ def open_events(
     num_jobs
         Maximum number of worker processes.
     enough
-        Stop after the first files that together have this number of events.
+        Stop after the first files of which an epoch uses this number of events.
+    sampling
+        How often each file is visited in an epoch, and how many of its events are used.
 
     Raises
     ------
@@ -75,13 +79,13 @@ def open_events(
                 failures.append(result)
             else:
                 shards.append(result.shard)
-                num_events += result.shard.num_events
+                num_events += sampling.events_in_epoch(result.source, result.shard.num_events)
             if enough is not None and num_events >= enough:
                 break
     _summarise(shards, failures)
     if num_events == 0:
         raise DataError(_no_events_left(shards))
-    return EventDataset(store, shards)
+    return EventDataset(store, shards, sampling)
 
 
 def missing_files(store: EventStore, sources: Sequence[Path]) -> list[Path]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from dnn_reco.data.hits import Hits
 from dnn_reco.data.records import ColumnNames, hits_checksums, record_dtype, records_checksums
+from dnn_reco.data.sampling import EventOrder, FileSampling
 from dnn_reco.data.store import EventStore, Shard, discard
 from dnn_reco.errors import DataError
 
@@ -77,7 +78,13 @@ class EventDataset:
         Names of labels and misc values.
     """
 
-    def __init__(self, store: EventStore, shards: Sequence[Shard]) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        shards: Sequence[Shard],
+        sampling: FileSampling = FileSampling(),  # noqa: B008 - frozen
+    ) -> None:
+        self._sampling = sampling
         self.shards = tuple(shard for shard in shards if shard.num_events > 0)
         if not self.shards:
             raise DataError("no events are left to read")
@@ -93,6 +100,21 @@ class EventDataset:
 
     def __len__(self) -> int:
         return int(self._ends[-1])
+
+    def order(self, seed: int, stream: str, window: int = 0) -> EventOrder:
+        """The order in which a stream draws events; see :class:`EventOrder`.
+
+        Files are visited, and their events used, as the set's sampling says.
+        """
+        visits = np.array([self._sampling.visits_of(shard.source) for shard in self.shards])
+        return EventOrder(
+            self.events_per_shard,
+            seed,
+            stream,
+            window,
+            visits if (visits != 1).any() else None,
+            self._sampling.max_events,
+        )
 
     def close(self) -> None:
         """Close all files; reading opens them again."""

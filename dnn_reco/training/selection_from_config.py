@@ -7,7 +7,6 @@ import logging
 from dnn_reco.config import BiasedSelectionSettings, Config
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import label_weight
-from dnn_reco.data.sampling import EventOrder
 from dnn_reco.data.selection import CRITERIA, SelectionCriterion, pool_size
 from dnn_reco.errors import ConfigError
 from dnn_reco.nn.interface import Network, NetworkSpec
@@ -106,12 +105,13 @@ def make_selection(
     if wanted is None:
         return None
     general = config.general
+    order = events.order(config.seed, "biased selection", general.shuffle_window_files)
     num_files = 1 + (general.num_add_files or 0)
     settings = SelectionSettings(
         criteria=criteria,
         fraction=wanted.biased_fraction,
         max_imbalance=wanted.max_imbalance,
-        pool_size=pool_size(events.events_per_shard, num_files),
+        pool_size=pool_size(order.events_per_visit, num_files),
         num_repetitions=general.num_repetitions or 1,
         reload_frequency=wanted.reload_frequency,
         prediction_batch_size=wanted.max_size,
@@ -120,9 +120,6 @@ def make_selection(
     if settings.needs_predictions:
         period = label_transform.azimuth_period(spec.label_names, spec.label_keys.azimuth)
         snapshot = Snapshot(network, label_transform, period)
-    order = EventOrder(
-        events.events_per_shard, config.seed, "biased selection", general.shuffle_window_files
-    )
     _announce(settings, general.batch_size)
     return BiasedSelection(settings, events, order, general.batch_size, snapshot)
 
