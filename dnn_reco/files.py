@@ -1,6 +1,7 @@
-"""Finding files, and writing files atomically."""
+"""Finding files, writing them atomically, and their digest."""
 
 import glob
+import hashlib
 import os
 import tempfile
 from collections import Counter
@@ -87,3 +88,12 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of the content of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Tests run side by side, one worker for each CPU: a worker, and the programs that it starts, use
@@ -13,6 +14,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 from small_run import ON_CPU, SmallRun, make_small_run
+
+# No deadline: how long an example takes says nothing on a busy machine. In CI the examples are the
+# same in each run, so that a failure belongs to the change.
+hypothesis.settings.register_profile("dnn_reco", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("dnn_reco")
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -31,7 +31,11 @@ def test_lines_of_iterations_that_are_repeated_are_dropped(tmp_path: Path) -> No
     assert [file.name for file in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
-@pytest.mark.parametrize("rest", [b'{"iteration": 6, "iterat', b"\xc3", b"[]\n", b"7\n", b"\n"])
+@pytest.mark.parametrize(
+    "rest",
+    [b'{"iteration": 6, "iterat', b"\xc3", b"[]\n", b"7\n", b"\n", b"[" * 200_000 + b"\n"],
+    ids=["part", "byte", "list", "number", "empty", "nested"],
+)
 def test_what_is_not_a_whole_line_is_dropped(tmp_path: Path, rest: bytes) -> None:
     path = tmp_path / "metrics.jsonl"
     write(path, 0, [0, 5])

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from dnn_reco.cli.options import (
+    allow_overlap_option,
     cache_dir_option,
     checkpoint_exit_code_option,
     config_files_argument,
@@ -25,12 +26,6 @@ ensemble_option = click.option(
     "--ensemble",
     is_flag=True,
     help="Compare all networks together, as the mixture of their densities, as one more.",
-)
-allow_overlap_option = click.option(
-    "--allow-overlap",
-    "--allow_overlap",
-    is_flag=True,
-    help="Hold out files that are trained on, too.",
 )
 
 

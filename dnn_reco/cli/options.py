@@ -48,6 +48,12 @@ device_option = click.option(
     show_default=True,
     help="Where to compute: cpu, cuda, cuda:1, …; auto takes a GPU if there is one.",
 )
+allow_overlap_option = click.option(
+    "--allow-overlap",
+    "--allow_overlap",
+    is_flag=True,
+    help="Validate and test with files that are trained on, too.",
+)
 checkpoint_exit_code_option = click.option(
     "--checkpoint_exit_code",
     "--checkpoint-exit-code",

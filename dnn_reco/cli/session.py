@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from dnn_reco.errors import DnnRecoError
-from dnn_reco.run_options import RunOptions
+from dnn_reco.run_options import INTERRUPTED, RunOptions
 from dnn_reco.workers import world_size
 
 if TYPE_CHECKING:
@@ -68,6 +68,18 @@ class _TerminalHandler(logging.Handler):
         if record.levelno >= logging.WARNING:
             text = f"{record.levelname}: {text}"
         tqdm.write(text, file=sys.stderr)
+
+
+class Commands(click.Group):
+    """A group of commands that Ctrl-C ends with the exit code of shells, where click has 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that the arguments name."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(INTERRUPTED)
 
 
 def run_safely(command: click.Command) -> NoReturn:

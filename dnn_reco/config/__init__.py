@@ -3,8 +3,8 @@
 from dnn_reco.config.key_lists import TRAFO_KEYS, TRAINING_KEYS
 from dnn_reco.config.load import load_config, load_stages, load_with_stages
 from dnn_reco.config.plugin_config import PluginConfig, needed_setting
-from dnn_reco.config.plugins import call_plugin, resolve, source_hash
-from dnn_reco.config.report import show_config
+from dnn_reco.config.plugins import call_plugin, defined_in_source, resolve, source_hash
+from dnn_reco.config.report import show_config, unknown_keys_text
 from dnn_reco.config.schema import BiasedSelectionSettings, OptimizerSettings
 from dnn_reco.config.settings import Config
 from dnn_reco.config.sources import Notice, Origin
@@ -21,6 +21,7 @@ __all__ = [
     "PluginConfig",
     "ScheduleSettings",
     "call_plugin",
+    "defined_in_source",
     "load_config",
     "load_stages",
     "load_with_stages",
@@ -28,4 +29,5 @@ __all__ = [
     "resolve",
     "show_config",
     "source_hash",
+    "unknown_keys_text",
 ]

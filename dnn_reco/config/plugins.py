@@ -1,5 +1,6 @@
 """Import and call the functions and classes that dotted names of a config refer to."""
 
+import ast
 import hashlib
 import inspect
 import pkgutil
@@ -47,6 +48,24 @@ def resolve(dotted_name: str, key: str) -> Any:
                 f"{_did_you_mean(found, part)}"
             )
     return found
+
+
+def defined_in_source(dotted_name: str) -> ast.stmt | None:
+    """The statement of a module of this package that defines a name; the module is not imported.
+
+    None if the name is defined elsewhere, or not so simply: then :func:`resolve` finds it.
+    """
+    module, _, name = dotted_name.rpartition(".")
+    package, *parts = module.split(".")
+    if package != __package__.split(".")[0]:
+        return None
+    path = Path(__file__).parents[1].joinpath(*parts).with_suffix(".py")
+    if not path.is_file():
+        return None
+    for statement in ast.parse(path.read_bytes()).body:
+        if isinstance(statement, ast.FunctionDef | ast.ClassDef) and statement.name == name:
+            return statement
+    return None
 
 
 def _import(module: str, dotted_name: str, key: str) -> ModuleType:

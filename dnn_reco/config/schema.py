@@ -140,19 +140,17 @@ class GeneralGroup(SettingsGroup):
 
 
 class DataFilesGroup(SettingsGroup):
-    """Glob patterns of the input files."""
+    """Glob patterns of the input files; a list may be empty if no command reads it."""
 
     title = "Data files"
-    training_data_file: NotEmptyNames = _needed(
+    training_data_file: Names = _needed(
         "Glob patterns of the files to train on.", "['/data/training/*.hdf5']"
     )
-    validation_data_file: NotEmptyNames = _needed(
+    validation_data_file: Names = _needed(
         "Glob patterns of the files to validate on.", "['/data/validation/*.hdf5']"
     )
-    test_data_file: NotEmptyNames = _needed(
-        "Glob patterns of the test files.", "['/data/test/*.hdf5']"
-    )
-    trafo_data_file: NotEmptyNames = _needed(
+    test_data_file: Names = _needed("Glob patterns of the test files.", "['/data/test/*.hdf5']")
+    trafo_data_file: Names = _needed(
         "Glob patterns of the files to fit the transformation model to.",
         "['/data/training/*.hdf5']",
     )
@@ -247,7 +245,7 @@ class LabelsGroup(SettingsGroup):
     )
     label_weight_dict: WeightByName = _key({}, "Weight in the loss of single labels.")
     label_particle_keys: NameByName = _key(
-        {}, "Labels of the output particle and of track losses: energy, time, dir_x … pos_z."
+        {}, "Labels of the output particle; track losses take pos_x, pos_y, pos_z and time."
     )
     label_update_weights: Flag = _key(
         True, "Adapt the label weights during training to the residuals of each label."

@@ -88,6 +88,11 @@ training, trafo, model
         return DEFAULT_SEED if random_seed is None else int(random_seed)
 
     @property
+    def unknown_keys(self) -> tuple[str, ...]:
+        """Keys that nothing in this package reads: misspelt, or of users' own modules."""
+        return tuple(notice.unknown_key for notice in self.notices if notice.unknown_key)
+
+    @property
     def dom_init_values(self) -> tuple[float, ...]:
         """Values of bins that are not listed in the file (`DOM_init_values`): one value per bin.
 

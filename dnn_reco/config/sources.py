@@ -56,10 +56,21 @@ class Origin:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something a user should know about the config that is not an error."""
+    """Something a user should know about the config that is not an error.
+
+    Attributes
+    ----------
+    level
+        Importance.
+    text
+        The message.
+    unknown_key
+        The key that nothing in this package reads, if the message is about one.
+    """
 
     level: Literal["warning", "info"]
     text: str
+    unknown_key: str = ""
 
 
 @dataclass(frozen=True)

@@ -231,6 +231,18 @@ def load_records(
     return Records(found, records, dropped)
 
 
+def load_column_names(
+    path: Path, table: NDArray[np.void], settings: RecordSettings, config: PluginConfig
+) -> ColumnNames:
+    """Names of labels and misc data that the functions of the config load from a file.
+
+    Parameters and errors are those of :func:`load_records`; `table` is that of the events.
+    """
+    _, labels = _load_columns("label", settings.label_class, path, config, None, table)
+    _, misc = _load_columns("misc", settings.misc_class, path, config, None, table)
+    return ColumnNames(tuple(labels), tuple(misc))
+
+
 def fill_labels(
     labels: NDArray[np.float64], names: Sequence[str], fill_values: Mapping[str, float]
 ) -> NDArray[np.float64]:

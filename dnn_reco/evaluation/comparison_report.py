@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dnn_reco.errors import DataError
 from dnn_reco.evaluation.comparison import (
     ALL_EVENTS,
     ANGLE_QUANTILES,
@@ -19,6 +19,7 @@ from dnn_reco.evaluation.comparison import (
     EventSelection,
 )
 from dnn_reco.evaluation.metrics import ValueWithError
+from dnn_reco.foreign_files import parse_json
 
 Number = TypeVar("Number", int, float)
 
@@ -249,13 +250,22 @@ def _pulls(group: EventSelection) -> Iterator[str]:
 
 
 def read_comparison(path: Path) -> dict[str, Any]:
-    """The numbers of a ``comparison.json``, those of earlier versions with today's names."""
-    numbers: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    for group in numbers["groups"]:
-        group["found"] = {
-            name: {_EARLIER_KEY.sub("coverage_", key): each for key, each in found.items()}
-            for name, found in group["found"].items()
-        }
+    """The numbers of a ``comparison.json``, those of earlier versions with today's names.
+
+    Raises
+    ------
+    DataError
+        If there is none, or it holds something else.
+    """
+    try:
+        numbers: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
+        for group in numbers["groups"]:
+            group["found"] = {
+                name: {_EARLIER_KEY.sub("coverage_", key): each for key, each in found.items()}
+                for name, found in group["found"].items()
+            }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"'{path}' does not hold the numbers of a comparison: {error}") from error
     return numbers
 
 

@@ -7,7 +7,6 @@ there are any, and ``manifest.json``: names of labels and misc data, and the che
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -21,7 +20,13 @@ from torch import Tensor
 
 from dnn_reco.config import Config, load_config, resolve
 from dnn_reco.errors import ModelError
-from dnn_reco.files import temporary_beside
+from dnn_reco.files import file_digest, temporary_beside
+from dnn_reco.foreign_files import (
+    MAX_TEXT_SIZE,
+    MAX_WEIGHTS_SIZE,
+    check_foreign_file,
+    parse_json,
+)
 from dnn_reco.inference.trained_model import TrainedModel, trained_labels
 from dnn_reco.nn.from_config import make_network, network_spec
 from dnn_reco.nn.weights import load_weights
@@ -86,7 +91,7 @@ def write_model_folder(
             "label_names": transformation.settings.label_names,
             "misc_names": transformation.settings.misc_names,
             "files": {
-                file.relative_to(part).as_posix(): _sha256(file)
+                file.relative_to(part).as_posix(): file_digest(file)
                 for file in sorted(part.rglob("*"))
                 if file.is_file()
             },
@@ -133,6 +138,7 @@ def load_model_folder(
         or if it names code of other packages.
     """
     _check_files(path)
+    check_foreign_file(path / CONFIG_FILE, MAX_TEXT_SIZE, folder=path)
     config = load_config([path / CONFIG_FILE])
     _check_code(path, config, trusted)
     spec = network_spec(config, load_transformation(path / TRANSFORMATION_FILE))
@@ -181,9 +187,10 @@ def _check_files(path: Path) -> None:
             raise ModelError(f"'{path / MANIFEST_FILE}' is damaged: it does not list '{needed}'")
     for name, checksum in files.items():
         file = path / name
-        if not file.is_file():
+        if not file.exists():
             raise ModelError(f"the model folder '{path}' is not whole: '{name}' is missing")
-        if _sha256(file) != checksum:
+        check_foreign_file(file, MAX_WEIGHTS_SIZE, folder=path)
+        if file_digest(file) != checksum:
             raise ModelError(
                 f"'{file}' was changed since the model was written (its checksum differs from "
                 f"'{MANIFEST_FILE}'): copy or export the model again"
@@ -193,14 +200,15 @@ def _check_files(path: Path) -> None:
 def _listed_files(path: Path) -> dict[str, str]:
     """Checksum of each file that the manifest lists."""
     manifest_file = path / MANIFEST_FILE
-    if not manifest_file.is_file():
+    if not manifest_file.exists():
         raise ModelError(
             f"'{path}' is no model folder: there is no '{MANIFEST_FILE}' in it"
             if path.is_dir()
             else f"there is no model folder '{path}'"
         )
+    check_foreign_file(manifest_file, MAX_TEXT_SIZE, folder=path)
     try:
-        manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
+        manifest = parse_json(manifest_file.read_text(encoding="utf-8"))
         written_as, files = manifest["format"], dict(manifest["files"])
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"'{manifest_file}' is damaged: {error!r}") from error
@@ -212,11 +220,3 @@ def _listed_files(path: Path) -> dict[str, str]:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise ModelError(f"'{manifest_file}' is damaged: it lists '{name}'")
     return files
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -23,6 +23,11 @@ class LabelTransform(nn.Module):
     ----------
     transformation
         Settings and moments of the labels.
+
+    Attributes
+    ----------
+    has_log
+        Whether each of the L labels is transformed with logarithm.
     """
 
     _log: Tensor
@@ -32,6 +37,7 @@ class LabelTransform(nn.Module):
     def __init__(self, transformation: TransformationModel) -> None:
         super().__init__()
         settings = transformation.settings
+        self.has_log = settings.log_label_bins
         mean = torch.tensor(transformation.label_mean, dtype=torch.float64)
         scale = torch.tensor(transformation.label_std, dtype=torch.float64) + settings.norm_constant
         if not settings.normalize_label_data:
@@ -39,11 +45,6 @@ class LabelTransform(nn.Module):
         self.register_buffer("_log", torch.tensor(settings.log_label_bins), persistent=False)
         self.register_buffer("_mean", mean, persistent=False)
         self.register_buffer("_scale", scale, persistent=False)
-
-    @property
-    def has_log(self) -> tuple[bool, ...]:
-        """Whether each of the L labels is transformed with logarithm."""
-        return tuple(self._log.tolist())
 
     def forward(self, labels: Tensor) -> Tensor:
         """Transform labels in physical units."""

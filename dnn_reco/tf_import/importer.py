@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dnn_reco.config import Config, load_config
 from dnn_reco.errors import ModelError
+from dnn_reco.foreign_files import MAX_TEXT_SIZE, MAX_TRANSFORMATION_SIZE, check_foreign_file
 from dnn_reco.nn.from_config import make_network, network_spec
 from dnn_reco.tf_import.tensor_bundle import (
     OBJECT_GRAPH_KEY,
@@ -106,14 +107,21 @@ def import_reference(
         raise ModelError(f"there is no folder '{folder}'")
     bundle = open_bundle(latest_checkpoint(folder))
     names = _variable_names(bundle)
-    trafo_file = trafo_file or folder / _TRAFO_FILE
+    for file in config_files:
+        check_foreign_file(file, MAX_TEXT_SIZE)
+    records = _records(folder)
     config_files = tuple(config_files) or (_latest_config(folder),)
     config, switched_on = _as_in_reference(load_config(config_files))
-    if not trafo_file.is_file():
+    beside = folder / _TRAFO_FILE
+    if trafo_file is None and not beside.exists():
         raise ModelError(
-            f"there is no transformation model '{trafo_file}': name it with --trafo (the config "
+            f"there is no transformation model '{beside}': name it with --trafo (the config "
             f"calls it '{config.values().get('trafo_model_path')}')"
         )
+    check_foreign_file(
+        trafo_file or beside, MAX_TRANSFORMATION_SIZE, folder if trafo_file is None else None
+    )
+    trafo_file = trafo_file or beside
     transformation = read_reference_transformation(trafo_file)
     return ImportedModel(
         checkpoint=bundle.prefix,
@@ -123,7 +131,7 @@ def import_reference(
         trafo_file=trafo_file,
         transformation=transformation,
         weights=_weights(bundle, names, config, transformation),
-        records=_records(folder),
+        records=records,
         switched_on=switched_on,
     )
 
@@ -138,10 +146,12 @@ def _variable_names(bundle: TensorBundle) -> dict[str, str]:
 
 
 def _iterations(bundle: TensorBundle) -> int:
-    step = bundle.read(f"step/{_VALUE}")
-    if step.shape or step.dtype.kind != "i":
-        raise ModelError(f"the checkpoint '{bundle.prefix}' does not hold its number of iterations")
-    return int(step)
+    key = f"step/{_VALUE}"
+    if key in bundle.entries and not bundle.entries[key].shape:
+        step = bundle.read(key)
+        if step.dtype.kind == "i":
+            return int(step)
+    raise ModelError(f"the checkpoint '{bundle.prefix}' does not hold its number of iterations")
 
 
 def _latest_config(folder: Path) -> Path:
@@ -161,12 +171,12 @@ def _latest_config(folder: Path) -> Path:
 
 def _records(folder: Path) -> tuple[Path, ...]:
     """Records of the training, and settings of its data."""
-    records = {
-        path.name: path
-        for place in (_record_folder(folder), folder)
-        for path in sorted(place.iterdir())
-        if _RECORD.fullmatch(path.name)
-    }
+    records = {}
+    for place in (_record_folder(folder), folder):
+        for path in sorted(place.iterdir()):
+            if _RECORD.fullmatch(path.name):
+                check_foreign_file(path, MAX_TEXT_SIZE, folder=place)
+                records[path.name] = path
     return tuple(records.values())
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.errors import ModelError
+from dnn_reco.foreign_files import MAX_TEXT_SIZE, MAX_WEIGHTS_SIZE, check_foreign_file
 from dnn_reco.tf_import.crc32c import masked_crc32c
 from dnn_reco.tf_import.protobuf import bytes_field, number_field, read_fields, read_varint
 from dnn_reco.tf_import.sorted_table import read_table
@@ -43,7 +44,6 @@ _DTYPES = {
     22: "<u4",
     23: "<u8",
 }
-_MAX_INDEX_SIZE = 2**24
 _MAX_DIMENSIONS = 16
 _MAX_SHARDS = 99_999
 _LATEST = re.compile(r'^model_checkpoint_path:\s*"([^"\n]+)"', re.MULTILINE)
@@ -110,8 +110,10 @@ class TensorBundle:
             If there is none, or it is damaged.
         """
         entry = self._entry(key)
-        if entry.dtype != _STRING or entry.shape:
-            raise ModelError(f"{self._where(key)}: it is not a single string")
+        if entry.dtype != _STRING or entry.shape or entry.size > MAX_TEXT_SIZE:
+            raise ModelError(
+                f"{self._where(key)}: it is not a single string of at most {MAX_TEXT_SIZE:,} bytes"
+            )
         data = self._read_bytes(key, entry)
         length, position = read_varint(data, 0)
         content = data[position + 4 :]
@@ -135,8 +137,9 @@ class TensorBundle:
         if entry.shard >= self.num_shards:
             raise ModelError(f"{self._where(key)}: it lies in a data file that does not exist")
         path = Path(f"{self.prefix}.data-{entry.shard:05d}-of-{self.num_shards:05d}")
-        if not path.is_file():
+        if not path.exists():
             raise ModelError(f"{self._where(key)}: the file '{path}' is missing")
+        check_foreign_file(path, MAX_WEIGHTS_SIZE, folder=path.parent)
         if entry.offset + entry.size > path.stat().st_size:
             raise ModelError(
                 f"{self._where(key)}: '{path}' ends before byte {entry.offset + entry.size}: it "
@@ -171,10 +174,9 @@ def open_bundle(prefix: Path) -> TensorBundle:
         If there is none, or it is damaged.
     """
     path = Path(f"{prefix}.index")
-    if not path.is_file():
+    if not path.exists():
         raise ModelError(f"the checkpoint has no index: the file '{path}' is missing")
-    if path.stat().st_size > _MAX_INDEX_SIZE:
-        raise ModelError(f"'{path}' is not the index of a checkpoint: it is far too large")
+    check_foreign_file(path, MAX_TEXT_SIZE, folder=path.parent)
     try:
         table = read_table(path.read_bytes())
         num_shards = _num_shards(table.pop(b"", None))
@@ -263,7 +265,8 @@ def latest_checkpoint(folder: Path) -> Path:
         If there is no checkpoint, or several and no file that names the newest.
     """
     state = folder / "checkpoint"
-    if state.is_file():
+    if state.exists():
+        check_foreign_file(state, MAX_TEXT_SIZE, folder=folder)
         match = _LATEST.search(state.read_text(errors="replace"))
         if match is None:
             raise ModelError(f"'{state}' names no checkpoint (model_checkpoint_path)")

@@ -14,6 +14,7 @@ from dnn_reco.config import TRAFO_KEYS, TRAINING_KEYS, Config, load_config
 from dnn_reco.data.overlap import quoted_paths, refuse_overlap, resolved_paths
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import find_files, write_atomically
+from dnn_reco.foreign_files import parse_json
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class ComparisonRun:
     def seconds(self) -> float:
         """Seconds that its training took so far."""
         path = self.folder / _TIME
-        return float(json.loads(path.read_text())["seconds"]) if path.exists() else 0.0
+        return float(_kept_numbers(path, "seconds")["seconds"] or 0) if path.exists() else 0.0
 
     def add_seconds(self, seconds: float) -> None:
         """Add to the time that its training took."""
@@ -186,7 +187,9 @@ def check_files(runs: Sequence[ComparisonRun], allow_overlap: bool) -> None:
                     f"{_only_in(other.name, found - wanted)}"
                     + ("Give one list for all with --test-data" if key[:4] == "test" else "")
                 )
-    refuse_overlap(first.files("training_data_file"), first.files("test_data_file"), allow_overlap)
+    trained_on = first.files("training_data_file")
+    for key in ("validation_data_file", "test_data_file"):
+        refuse_overlap(trained_on, first.files(key), allow_overlap, key)
 
 
 def _only_in(name: str, files: set[Path]) -> str:
@@ -216,6 +219,23 @@ def check_unchanged(run: ComparisonRun, previous_config: Config) -> None:
         )
 
 
+def _kept_numbers(path: Path, *keys: str) -> dict[str, float | None]:
+    """Numbers of a JSON file that an earlier call wrote.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged.
+    """
+    try:
+        found = parse_json(path.read_bytes())
+        return {key: None if found[key] is None else float(found[key]) for key in keys}
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"'{path}' is damaged ({error!r}): restore it, or choose another folder with --out"
+        ) from error
+
+
 def check_budget(out: Path, seconds: float | None, iterations: int | None) -> None:
     """Check that trainings in a folder have the same budget, and keep it for later calls.
 
@@ -227,7 +247,7 @@ def check_budget(out: Path, seconds: float | None, iterations: int | None) -> No
     path = out / "budget.json"
     budget = {"seconds": seconds, "iterations": iterations}
     if path.exists():
-        before = json.loads(path.read_text())
+        before = _kept_numbers(path, *budget)
         if before != budget:
             given = ", ".join(f"--{key} {value:g}" for key, value in before.items() if value)
             raise ConfigError(

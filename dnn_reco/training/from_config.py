@@ -126,6 +126,7 @@ def make_trainer(
     ConfigError, DataError, ModelError
         If something does not fit together.
     """
+    _refuse_inference_mode(config)
     device = _local_device(options.device, distributed)
     torch.set_num_threads(options.threads)
     keep_freed_memory()
@@ -161,6 +162,14 @@ def make_trainer(
     if trial_folder is not None:
         settings = settings.for_trial(trial_folder)
     return Trainer(forward, data, settings, hook, distributed)
+
+
+def _refuse_inference_mode(config: Config) -> None:
+    if config.model.model_kwargs.get("is_training") is False:
+        raise ConfigError(
+            "model_kwargs.is_training (model_is_training) is False, which describes a network that "
+            "is only applied: remove it to train, or set it to True"
+        )
 
 
 def _local_device(name: str, distributed: DistributedContext) -> torch.device:

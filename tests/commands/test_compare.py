@@ -15,6 +15,8 @@ from workspace import Result, invoke
 
 from dnn_reco.checkpoint_file import Checkpoint, load_latest
 from dnn_reco.config import load_config
+from dnn_reco.errors import DataError
+from dnn_reco.training.comparison import check_budget
 
 DIRECTION = ("PrimaryDirectionX", "PrimaryDirectionY", "PrimaryDirectionZ")
 NUM_TEST = 90
@@ -315,6 +317,17 @@ def test_other_settings_or_budget_than_before(contest: Contest) -> None:
     assert "--out" in message
     contest.write("a", num_jobs=2)
     assert contest.run("--iterations", "2").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 200_000, "{", "[]", "{}", '{"seconds": "long"}'],
+    ids=["nested", "part", "list", "empty", "text"],
+)
+def test_damaged_files_of_an_earlier_call(tmp_path: Path, text: str) -> None:
+    (tmp_path / "budget.json").write_text(text)
+    with pytest.raises(DataError, match=r"budget.json' is damaged"):
+        check_budget(tmp_path, None, 2)
 
 
 def test_mistakes(contest: Contest, made: Path) -> None:

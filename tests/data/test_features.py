@@ -193,7 +193,7 @@ EVENTS = st.lists(st.lists(PULSE, max_size=20), max_size=3)
 
 
 @pytest.mark.parametrize("data_format", FORMATS)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(events=EVENTS, method=st.sampled_from(METHODS))
 def test_same_as_dom_by_dom(
     data_format: str, events: list[list[Pulse]], method: str | None

@@ -162,7 +162,7 @@ def test_large_file_equals_slow_reader(shared_data: Path) -> None:
 # --------------------------------------------------------------------------------------------------
 # What was written is read
 # --------------------------------------------------------------------------------------------------
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32),
     num_events=st.integers(0, 12),

@@ -53,7 +53,7 @@ def fits(key: str, value: float, label: float, physical: float, trafo: float, si
     ),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_marks_are_those_of_a_slow_loop(criteria: list[tuple[str, int, int]], seed: int) -> None:
     """Halves and powers of two, so that equality happens and division is exact."""
     rng = np.random.default_rng(seed)
@@ -180,7 +180,7 @@ def test_every_random_event_is_equally_likely() -> None:
 
 
 @given(size=st.integers(0, 300), repetitions=st.integers(1, 5), key=st.integers(0, 2**64 - 1))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_every_repetition_holds_every_event_once(size: int, repetitions: int, key: int) -> None:
     numbers = 1000 + 3 * np.arange(size)
     drawn = repeat_shuffled(numbers, repetitions, key).reshape(repetitions, size)

@@ -64,7 +64,7 @@ def starts_of(lists: Sequence[Sequence[Pulse]], search: WindowSearch) -> list[fl
     return window_starts(offsets, time, charge, search).tolist()
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     lists=st.lists(PULSES, max_size=3),
     search=st.builds(

@@ -82,7 +82,7 @@ def test_a_cube_from_its_corners() -> None:
 coordinate = st.floats(-900, 900)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.tuples(coordinate, coordinate, coordinate), st.floats(-1, 1), st.floats(0, 6.28))
 def test_crossing_agrees_with_steps_along_the_line(
     start: tuple[float, float, float], cosine: float, phi: float

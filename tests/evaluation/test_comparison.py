@@ -2,12 +2,14 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
+from dnn_reco.errors import DataError
 from dnn_reco.evaluation import comparison_plots as plots
 from dnn_reco.evaluation.comparison import (
     ALL_EVENTS,
@@ -322,6 +324,18 @@ def test_keys_of_earlier_versions_are_read(tmp_path: Path) -> None:
     assert read_comparison(path) == numbers
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 200_000, "{", "[]", '{"groups": [{}]}', "\xff"],
+    ids=["nested", "part", "list", "empty", "byte"],
+)
+def test_other_texts_are_no_comparison(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "comparison.json"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(DataError, match=r"comparison.json' does not hold the numbers of a compari"):
+        read_comparison(path)
+
+
 def test_figures_show_the_quantiles_in_a_colour_for_each_network() -> None:
     results, types, energy = example()
     figure = plots.opening_angles(results, types, energy, "EnergyVisible")
@@ -334,6 +348,21 @@ def test_figures_show_the_quantiles_in_a_colour_for_each_network() -> None:
     centre, shown = float(medians[0].get_xdata()[6]), float(medians[0].get_ydata()[6])
     near = mask & (np.abs(np.log10(energy / centre)) < 1 / 6)
     assert shown == pytest.approx(np.median(results[0].angle[near]), rel=0.01)
+
+
+def test_no_figures_against_energy_without_enough_events_in_any_bin() -> None:
+    """Matplotlib fails with "Data cannot be log-scaled" where all medians are missing."""
+    results, types, energy = example()
+    size = len(energy)
+    few = {name: np.arange(size) < 3 for name in types}
+    for of_type, values in ((few, energy), (types, np.zeros(size))):
+        found = plots.comparison_figures(compare(results, of_type, values, "E"))
+        assert set(found) == {"pulls"}
+    on_target = [replace(each, angle=np.zeros(size)) for each in results[:2]]
+    assert set(plots.comparison_figures(compare(on_target, types, energy, "E"))) == {
+        "energy",
+        "pulls",
+    }
 
 
 def test_figures_where_there_is_little_to_show() -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 
@@ -112,6 +113,42 @@ def test_damaged_manifest(folder: Path, change: dict[str, object], message: str)
     path.unlink()
     with pytest.raises(ModelError, match="is no model folder"):
         load_model_folder(folder, CPU)
+
+
+def test_a_manifest_of_many_brackets(folder: Path) -> None:
+    (folder / "manifest.json").write_text("[" * 200_000)
+    with pytest.raises(ModelError, match=r"manifest.json' is damaged: .*nested too deeply"):
+        load_model_folder(folder, CPU)
+
+
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "weights.safetensors", "config.yaml", "training_steps.yaml"]
+)
+def test_only_regular_files_of_the_folder_are_read(folder: Path, name: str) -> None:
+    path = folder / name
+    elsewhere = folder.parent / "elsewhere"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+    with pytest.raises(
+        ModelError, match=f"{name}' is a link to '.*elsewhere', outside of '.*small'"
+    ):
+        load_model_folder(folder, CPU)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ModelError, match=f"{name}' is not a regular file"):
+        load_model_folder(folder, CPU)
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(10**12)
+    with pytest.raises(ModelError, match=f"{name}' has 1,000,000,000,000 bytes"):
+        load_model_folder(folder, CPU)
+
+
+def test_links_inside_the_folder_are_followed(folder: Path) -> None:
+    path = folder / "weights.safetensors"
+    path.rename(folder / "stored")
+    path.symlink_to("stored")
+    assert load_model_folder(folder, CPU).label_names == LABELS
 
 
 def test_weights_of_another_network(imported: ImportedModel, tmp_path: Path) -> None:

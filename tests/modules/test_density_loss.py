@@ -5,7 +5,7 @@ import math
 import mpmath
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from loss_inputs import ANGLES, CLASSES, DIRECTION, KEYS, LABELS, Events, evaluate, random_events
 
@@ -69,7 +69,6 @@ def exact_slopes(kappa: float, cosine: float) -> tuple[float, float]:
         return float(-2 * (1 / k - mpmath.coth(k) + mpmath.mpf(cosine))), float(-2 * k)
 
 
-@settings(deadline=None)
 @given(exponent=st.floats(-6, 6), psi=st.floats(1e-3, 3.1))
 def test_gradient_over_all_concentrations(exponent: float, psi: float) -> None:
     kappa = 10**exponent

@@ -260,7 +260,7 @@ def test_wrong_distances(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------------------
 # upgoing_tracks
 # --------------------------------------------------------------------------------------------------
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_upgoing_tracks_event_by_event(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     simulation = simulated(seed, 50)
@@ -383,6 +383,18 @@ def test_biased_muongun_with_missing_tables_or_columns(
     path = filtered().write(tmp_path / "e.hdf5")
     with pytest.raises(DataError, match=message):
         biased_muongun(path, {**CONFIG, **change})
+
+
+def test_a_filter_table_without_rows_masks_all_events(tmp_path: Path) -> None:
+    path = filtered().write(tmp_path / "e.hdf5")
+    with h5py.File(path, "r+") as file:
+        no_rows = file["FilterMask"][:0]
+        del file["FilterMask"]
+        file["FilterMask"] = no_rows
+    labels, names = biased_muongun(path, CONFIG)
+    for name in ("p_passed_CascadeFilter", "p_passed_MuonFilter"):
+        assert labels[:, names.index(name)].tolist() == [None, None, None]
+    assert labels[:, names.index("p_passed_cscdl3")].tolist() == [1.0, 0.0, 1.0]
 
 
 def test_events_without_filter_results_are_masked(tmp_path: Path) -> None:

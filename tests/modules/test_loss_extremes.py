@@ -97,7 +97,7 @@ EVENT_WEIGHTS = {
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     changes=st.lists(st.sampled_from(sorted(CHANGES)), min_size=1, max_size=3),
     weights=st.sampled_from(sorted(EVENT_WEIGHTS)),

@@ -70,7 +70,6 @@ def golden_inputs(golden_network, event_weights):
     truth = Truth(torch.tensor(outputs["y_true"]), torch.tensor(outputs["y_true_trafo"]))
     particle = {
         **{f"pos_{axis}": f"Vertex{axis.upper()}" for axis in "xyz"},
-        **{f"dir_{axis}": f"PrimaryDirection{axis.upper()}" for axis in "xyz"},
         "time": "VertexTime",
     }
     period = transform.azimuth_period(names, "PrimaryAzimuth")
@@ -206,7 +205,7 @@ def test_event_weights_act_as_repeated_events(name):
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES.keys() - {"default_loss.pull_distribution_scale"}))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     weights=st.lists(st.sampled_from([0.0, 1e-12, 0.5, 3.0, 1e12]), min_size=2, max_size=6),
     factor=st.sampled_from([1e-3, 1e5]),

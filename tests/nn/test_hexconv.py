@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dnn_reco.nn.hexconv import (
@@ -105,7 +105,6 @@ def test_corners_get_no_weight_and_each_weight_one_place():
     orientation=st.integers(0, 3),
     num_rotations=st.sampled_from([2, 3, 4, 5, 6, 12]),
 )
-@settings(deadline=None)
 def test_a_rotation_keeps_the_sum_of_each_weight_and_60_degrees_rotate_the_kernel(
     size, orientation, num_rotations
 ):

@@ -93,7 +93,7 @@ def neighbours(steps, orientation):
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_convolutions_of_all_kinds_equal_a_slow_loop(data):
     """Random sizes, strides, dilations and paddings, over all methods."""
     method = data.draw(st.sampled_from(["convolution", "hex_convolution", "locally_connected"]))

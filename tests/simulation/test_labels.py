@@ -50,7 +50,7 @@ def kinds(values: dict[str, float]) -> set[str]:
     return {name for name, value in values.items() if name.startswith("p_") and value == 1}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.sampled_from(["nue", "numu", "nutau", "mixed", "muon"]),
     st.floats(10, 1e6),

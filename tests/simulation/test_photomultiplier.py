@@ -137,6 +137,19 @@ class TestNoise:
         followed = same & np.isclose(gap, 1200.0, atol=1e-3)
         assert followed.mean() == pytest.approx(0.42, abs=0.03)
 
+    def test_charges_are_those_of_single_photoelectrons(self) -> None:
+        """Moments of 28 % with an exponential of 0.64 PE and 72 % with 1.015 ± 0.306 PE.
+
+        Mean 0.910; mean square 0.28 · 2 · 0.64² + 0.72 (1.015² + 0.306²) = 1.0386.
+        """
+        charge = noise(NoiseSettings(), np.ones(NUM_DOMS), np.full(500, 20_000.0)).charge
+        assert len(charge) > 25_000
+        assert charge.mean() == pytest.approx(0.910, abs=0.012)
+        assert charge.std() == pytest.approx(0.4587, abs=0.012)
+        # P(< q) = 0.28 (1 - exp(-q / 0.64)) + 0.72 Φ((q - 1.015) / 0.306)
+        for q, share in ((0.2, 0.0779), (0.5, 0.1851), (1.0, 0.5672), (1.5, 0.9325)):
+            assert (charge < q).mean() == pytest.approx(share, abs=0.01)
+
     def test_proportional_to_the_efficiency_and_none_in_dead_doms(self) -> None:
         efficiency = np.tile([0.0, 1.0, 2.0], NUM_DOMS // 3)
         found = noise(NoiseSettings(), efficiency, np.full(200, 50_000.0))

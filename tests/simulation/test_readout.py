@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dnn_reco.data.pulses import ATWD, FADC, LOCAL_COINCIDENCE
@@ -61,7 +61,6 @@ def slow_windows(group: np.ndarray, time: np.ndarray, window: np.ndarray) -> lis
     return first
 
 
-@settings(deadline=None)
 @given(hit_lists, st.integers(1, 5))
 def test_first_of_each_window(rows: list[tuple[int, int, float]], seed: int) -> None:
     pulses = make_pulses(rows)
@@ -71,7 +70,6 @@ def test_first_of_each_window(rows: list[tuple[int, int, float]], seed: int) -> 
     assert result.tolist() == slow_windows(group, pulses.time, window)
 
 
-@settings(deadline=None)
 @given(hit_lists, st.integers(1, 5))
 def test_merging(rows: list[tuple[int, int, float]], seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -97,7 +95,6 @@ def test_merging(rows: list[tuple[int, int, float]], seed: int) -> None:
     assert merged.charge.sum() == pytest.approx(pulses.charge.sum())
 
 
-@settings(deadline=None)
 @given(hit_lists)
 def test_local_coincidence(rows: list[tuple[int, int, float]]) -> None:
     pulses = make_pulses(rows)
@@ -115,7 +112,6 @@ def test_local_coincidence(rows: list[tuple[int, int, float]]) -> None:
     assert local_coincidence(channel, pulses.time, SETTINGS).tolist() == expected
 
 
-@settings(deadline=None)
 @given(hit_lists)
 def test_flags_of_launches_fit_the_launches(rows: list[tuple[int, int, float]]) -> None:
     pulses = make_pulses(rows)
@@ -231,7 +227,6 @@ def test_saturation() -> None:
 launch_lists = st.lists(st.tuples(st.integers(0, 3), times), max_size=120)
 
 
-@settings(deadline=None)
 @given(launch_lists, st.integers(1, 8))
 def test_trigger(rows: list[tuple[int, float]], multiplicity: int) -> None:
     trigger = TriggerSettings(multiplicity=multiplicity, window=2000.0)

@@ -1,6 +1,7 @@
 """Models of the TensorFlow version: equal predictions, and errors for what does not fit."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -277,6 +278,70 @@ def test_missing_parts(small: SmallReferenceModel, tmp_path: Path) -> None:
     small.folder.mkdir()
     with pytest.raises(ModelError, match="there is no TensorFlow checkpoint"):
         import_reference(small.folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["training_steps.yaml", "config_training_0000.yaml", "trafo_model.npy", "ckpt-300.index"],
+)
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("link", "is a link to '.*secret', outside of"),
+        ("device", "is not a regular file"),
+        ("fifo", "is not a regular file"),
+        ("huge", "has 1,100,000,000,000 bytes, but"),
+    ],
+)
+def test_only_files_of_the_folder_are_read(
+    small: SmallReferenceModel, tmp_path: Path, name: str, kind: str, message: str
+) -> None:
+    path = small.folder / name
+    path.rename(tmp_path / "secret")
+    if kind == "link":
+        path.symlink_to(tmp_path / "secret")
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        with path.open("wb") as file:
+            file.truncate(1_100_000_000_000)
+    with pytest.raises(ModelError, match=rf"^'{re.escape(str(path))}' {message}"):
+        import_reference(small.folder)
+
+
+def test_the_newest_config_of_checkpoints_is_one_of_their_run(
+    small: SmallReferenceModel, tmp_path: Path
+) -> None:
+    """Also in the folder above, where a user who was given checkpoints may not expect it."""
+    checkpoints = tmp_path / "run" / "model"
+    checkpoints.parent.mkdir()
+    config = small.folder / "config_training_0000.yaml"
+    config.rename(tmp_path / "secret")
+    small.folder.rename(checkpoints)
+    os.mkfifo(checkpoints.parent / config.name)
+    with pytest.raises(ModelError, match=r"config_training_0000.yaml' is not a regular file"):
+        import_reference(checkpoints)
+
+
+def test_links_inside_the_folder_and_files_that_the_user_names(
+    small: SmallReferenceModel, tmp_path: Path
+) -> None:
+    """Neither the folder itself nor what the command names is bound to be no link."""
+    (tmp_path / "linked").symlink_to(small.folder)
+    trafo = small.folder / "trafo_model.npy"
+    trafo.rename(small.folder / "other.npy")
+    trafo.symlink_to("other.npy")
+    assert import_reference(tmp_path / "linked").iterations == 300
+    config = tmp_path / "config.yaml"
+    config.symlink_to(small.folder / "config_training_0000.yaml")
+    assert import_reference(small.folder, config_files=[config]).config_files == (config,)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ModelError, match="pipe' is not a regular file"):
+        import_reference(small.folder, config_files=[tmp_path / "pipe"])
+    with pytest.raises(ModelError, match="pipe' is not a regular file"):
+        import_reference(small.folder, trafo_file=tmp_path / "pipe")
 
 
 def test_checkpoint_without_iterations(small: SmallReferenceModel) -> None:

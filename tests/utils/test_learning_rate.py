@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dnn_reco.config import ScheduleSettings, load_config
@@ -144,7 +144,6 @@ def test_cosine() -> None:
     assert [Cosine(0.0, 2, 0.4)(step) for step in (0, 1, 2)] == pytest.approx([0.0, 0.2, 0.4])
 
 
-@settings(deadline=None)  # the first optimizer of a process takes long
 @given(steps=st.integers(4, 500), share=st.floats(0.1, 0.9), step=st.integers(0, 600))
 def test_one_cycle_is_that_of_pytorch(steps: int, share: float, step: int) -> None:
     """There the last step is number total_steps - 1, and the highest rate in pct_start of them."""
