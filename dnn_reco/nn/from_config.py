@@ -11,6 +11,7 @@ from dnn_reco.data.records import ColumnNames
 from dnn_reco.detector.grid import NUM_CELLS
 from dnn_reco.errors import DnnRecoError, ModelError
 from dnn_reco.nn.interface import LabelKeys, Network, NetworkSpec
+from dnn_reco.nn.memory import bound_kernel_cache
 from dnn_reco.transform import TransformationModel
 
 
@@ -47,6 +48,7 @@ def make_network(config: Config, spec: NetworkSpec, device: torch.device) -> Net
     ConfigError, ModelError
         If there is no such class, or it does not make a network.
     """
+    bound_kernel_cache()
     kwargs = {
         "random_seed": config.seed,
         "dtype": config.general.float_precision,
