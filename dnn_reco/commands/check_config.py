@@ -253,15 +253,15 @@ def _check_contents(config: Config, network: bool) -> _Findings:
     from dnn_reco.data.input_check import column_names  # slow: it imports h5py
 
     names: dict[Path, ColumnNames] = {}
-    for key, path in first.items():
+    for path in dict.fromkeys(first.values()):
+        keys = ", ".join(key for key, each in first.items() if each == path)
         try:
-            if path not in names:
-                names[path] = column_names(path, config)
+            names[path] = column_names(path, config)
         except DnnRecoError as error:
             yield _problem(str(error))
-            continue
-        labels = len(names[path].labels)
-        yield _ok(f"{key}: '{path.name}' has all tables, {labels} labels")
+        else:
+            labels = len(names[path].labels)
+            yield _ok(f"{keys}: '{path.name}' has all tables, {labels} labels")
     if not names:
         return
     (_, found), *others = names.items()
