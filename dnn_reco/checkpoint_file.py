@@ -2,9 +2,10 @@
 
 A checkpoint is a folder ``checkpoint-<iterations>`` with ``state.safetensors`` (weights and their
 exponential moving average, optimizer state, accumulated gradients, label weights) and
-``state.json`` (iterations, training steps, label names, kinds of the optimizers). It is written
-under a temporary name, flushed to the disk and renamed: the last complete checkpoint remains,
-whatever kills the program.
+``state.json`` (iterations, training steps, label names, kinds of the optimizers, and SHA-256
+digests of all this and of the tensors, which are verified on loading). It is written under a
+temporary name, flushed to the disk and renamed: the last complete checkpoint remains, whatever
+kills the program.
 
 The subfolder ``best`` contains, in the same format, the checkpoint with the smallest loss on the
 validation set. (It can temporarily contain two: the last one is the best.)
@@ -12,13 +13,16 @@ validation set. (It can temporarily contain two: the last one is the best.)
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +30,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dnn_reco.errors import ModelError
-from dnn_reco.files import temporary_beside
+from dnn_reco.errors import ModelError, TrainingError
+from dnn_reco.files import file_digest, temporary_beside
+
+_log = logging.getLogger(__name__)
 
 BEST = "best"  # the subfolder
 KEEP_ALL = 10**9  # as `max_to_keep`
 _FORMAT = "dnn_reco checkpoint 2"
 _NAME = re.compile(r"checkpoint-(\d{8,})")
+_TENSORS, _STATE = "state.safetensors", "state.json"
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,8 @@ class Progress:
         Seed of the run.
     optimizers
         Kind of each optimizer (:func:`optimizer_kind`) by its name.
+    code
+        Digest of the source file of each loss and network of the user, by dotted name.
     best
         The best evaluation of the validation set so far; None: there is no validation set.
     """
@@ -104,6 +113,7 @@ class Progress:
     transformation: str
     seed: int
     optimizers: Mapping[str, str] = field(default_factory=dict)
+    code: Mapping[str, str] = field(default_factory=dict)
     best: BestCheckpoint | None = None
 
 
@@ -136,26 +146,47 @@ def save_checkpoint(
     """Write a checkpoint, then remove the oldest ones except the newest `max_to_keep`.
 
     Returns the folder of the checkpoint.
+
+    Raises
+    ------
+    TrainingError
+        If it cannot be written, for example because the disk is full; earlier ones are kept.
     """
     path = folder / f"checkpoint-{progress.iterations:08d}"
     if path not in _checkpoints(folder):
-        shutil.rmtree(path, ignore_errors=True)  # an incomplete checkpoint
-        with temporary_beside(path) as temporary:
-            part = temporary / path.name
-            part.mkdir()
-            on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-            save_file(on_cpu, part / "state.safetensors", metadata={"format": _FORMAT})
-            description = {"format": _FORMAT, **asdict(progress)}
-            (part / "state.json").write_text(json.dumps(description, indent=1))
-            for written in (*part.iterdir(), part):
-                _flush(written)
-            part.rename(path)
-        _flush(folder)
+        try:
+            _write(path, progress, tensors)
+        except (OSError, SafetensorError) as error:
+            raise TrainingError(
+                f"the checkpoint '{path}' cannot be written ({error}). Those before it are kept; "
+                "once it can be written, the same command goes on from the last of them"
+            ) from error
     for rest in folder.glob(".tmp-checkpoint-*"):  # of programs that were killed here
         shutil.rmtree(rest, ignore_errors=True)
     for old in _checkpoints(folder)[:-max_to_keep]:
         _remove(old)
     return path
+
+
+def _write(path: Path, progress: Progress, tensors: Mapping[str, Tensor]) -> None:
+    shutil.rmtree(path, ignore_errors=True)  # an incomplete checkpoint
+    with temporary_beside(path) as temporary:
+        part = temporary / path.name
+        part.mkdir()
+        on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(on_cpu, part / _TENSORS, metadata={"format": _FORMAT})
+        description = {"format": _FORMAT, **asdict(progress)}
+        digests = {_TENSORS: file_digest(part / _TENSORS), _STATE: _state_digest(description)}
+        (part / _STATE).write_text(json.dumps({**description, "sha256": digests}, indent=1))
+        for written in (*part.iterdir(), part):
+            _flush(written)
+        part.rename(path)
+    _flush(path.parent)
+
+
+def _state_digest(description: Mapping[str, Any]) -> str:
+    """Digest of `state.json` without its digests."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
 def remove_checkpoints(folder: Path, unwanted: Callable[[int], bool]) -> None:
@@ -165,9 +196,27 @@ def remove_checkpoints(folder: Path, unwanted: Callable[[int], bool]) -> None:
             _remove(path)
 
 
+def set_aside_later(folder: Path, iterations: int) -> None:
+    """Rename the checkpoints of more iterations than the one that a training goes on from.
+
+    They are damaged (:func:`load_latest`), and would pass for the newest. They become
+    ``damaged-checkpoint-<iterations>``.
+    """
+    for path in _checkpoints(folder):
+        if _iterations(path) > iterations:
+            target = path.with_name(f"damaged-{path.name}")
+            shutil.rmtree(target, ignore_errors=True)
+            path.rename(target)
+
+
+def has_best(folder: Path) -> bool:
+    """Whether there is a best checkpoint beside those of a folder."""
+    return bool(_checkpoints(folder / BEST))
+
+
 def _remove(checkpoint: Path) -> None:
     """Remove a checkpoint; the first step already marks it as incomplete."""
-    (checkpoint / "state.json").unlink(missing_ok=True)
+    (checkpoint / _STATE).unlink(missing_ok=True)
     shutil.rmtree(checkpoint, ignore_errors=True)
 
 
@@ -184,7 +233,7 @@ def _checkpoints(folder: Path) -> list[Path]:
     found = [
         path
         for path in (folder.iterdir() if folder.is_dir() else ())
-        if _NAME.fullmatch(path.name) and (path / "state.json").is_file()
+        if _NAME.fullmatch(path.name) and (path / _STATE).is_file()
     ]
     return sorted(found, key=_iterations)
 
@@ -200,51 +249,111 @@ def latest_path(folder: Path) -> Path | None:
 
 
 def latest_iterations(folder: Path) -> int:
-    """The number of iterations of the newest checkpoint of a folder, 0 if there is none."""
-    path = latest_path(folder)
-    return 0 if path is None else _iterations(path)
+    """Iterations of the newest checkpoint of a folder that is not damaged, 0 if there is none."""
+    for path in reversed(_checkpoints(folder)):
+        try:
+            return _load(path).progress.iterations
+        except ModelError:
+            continue
+    return 0
 
 
 def load_latest(folder: Path) -> Checkpoint | None:
     """The newest checkpoint of a folder, None if there is none.
 
+    A damaged one is skipped with a warning.
+
     Raises
     ------
     ModelError
-        If it is damaged.
+        If all are damaged.
     """
-    return next(iter(load_newest(folder, 1)), None)
+    return next(_newest_first(folder), None)
 
 
 def load_newest(folder: Path, count: int) -> list[Checkpoint]:
     """The newest `count` checkpoints of a folder (or fewer), the oldest of them first.
 
+    Damaged ones are skipped with a warning.
+
     Raises
     ------
     ModelError
-        If one is damaged.
+        If all are damaged.
     """
-    return [_load(path) for path in _checkpoints(folder)[-count:]]
+    return list(islice(_newest_first(folder), count))[::-1]
+
+
+def _newest_first(folder: Path) -> Iterator[Checkpoint]:
+    """The checkpoints that are not damaged; warns about each other one on the way."""
+    paths = _checkpoints(folder)
+    num_whole = 0
+    for path in reversed(paths):
+        try:
+            checkpoint = _load(path)
+        except ModelError as error:
+            if path == paths[0] and not num_whole:
+                raise ModelError(
+                    f"{error}, and there is none before it: bring a copy back, or set "
+                    "model_restore_model: False to start anew"
+                ) from error
+            _log.warning("%s: the one before it is used.", error)
+            continue
+        num_whole += 1
+        yield checkpoint
 
 
 def _load(path: Path) -> Checkpoint:
+    """Load and verify a checkpoint.
+
+    Raises
+    ------
+    ModelError
+        If it is damaged; the sentence goes on.
+    """
     try:
-        description = json.loads((path / "state.json").read_text())
-        if description.pop("format", None) != _FORMAT:
-            raise ModelError(f"'{path}' is not a checkpoint of this version of the package")
-        progress = Progress(
-            iterations=int(description["iterations"]),
-            training_steps=tuple(int(n) for n in description["training_steps"]),
-            label_names=tuple(str(n) for n in description["label_names"]),
-            transformation=str(description["transformation"]),
-            seed=int(description["seed"]),
-            optimizers={str(k): str(v) for k, v in description.get("optimizers", {}).items()},
-            best=BestCheckpoint.read(description.get("best")),
-        )
-        tensors = load_file(path / "state.safetensors")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise ModelError(
-            f"the checkpoint '{path}' is damaged ({error}): remove that folder to resume from the "
-            "one before it"
-        ) from error
+        progress = _verified_progress(path)
+        tensors = load_file(path / _TENSORS)
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+        SafetensorError,
+    ) as error:
+        reason = f"{error!r}" if isinstance(error, KeyError) else error
+        raise ModelError(f"the checkpoint '{path}' is damaged ({reason})") from error
     return Checkpoint(path, progress, tensors)
+
+
+def _verified_progress(path: Path) -> Progress:
+    """What `state.json` holds, after verification of the digests and of the number of iterations.
+
+    Checkpoints of earlier versions have no digests.
+    """
+    description = json.loads((path / _STATE).read_text())
+    digests = description.pop("sha256", None)
+    if digests is not None and digests[_STATE] != _state_digest(description):
+        raise ValueError(f"the digest of '{_STATE}' differs from the one recorded there")
+    if digests is not None and digests[_TENSORS] != file_digest(path / _TENSORS):
+        raise ValueError(f"the digest of '{_TENSORS}' differs from the one in '{_STATE}'")
+    if (found := description.pop("format", None)) != _FORMAT:
+        raise ValueError(f"its format is {found!r}, this version of the package reads '{_FORMAT}'")
+    if unknown := description.keys() - {each.name for each in fields(Progress)}:
+        raise ValueError(f"'{_STATE}' has unknown keys: {', '.join(sorted(unknown))}")
+    progress = Progress(
+        iterations=int(description["iterations"]),
+        training_steps=tuple(int(n) for n in description["training_steps"]),
+        label_names=tuple(str(n) for n in description["label_names"]),
+        transformation=str(description["transformation"]),
+        seed=int(description["seed"]),
+        optimizers={str(k): str(v) for k, v in description.get("optimizers", {}).items()},
+        code={str(k): str(v) for k, v in description.get("code", {}).items()},
+        best=BestCheckpoint.read(description.get("best")),
+    )
+    if progress.iterations != _iterations(path):
+        raise ValueError(f"it holds the state after {progress.iterations} iterations")
+    return progress

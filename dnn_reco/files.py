@@ -1,6 +1,7 @@
-"""Finding files, and writing files atomically."""
+"""Finding files, writing them atomically, and their digest."""
 
 import glob
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,14 @@ def _matches(pattern: str) -> list[str]:
     return [pattern] if os.path.exists(pattern) else glob.glob(pattern)  # noqa: PTH110, PTH207
 
 
+_PACKAGE_FOLDER = Path(__file__).resolve().parent
+
+
+def is_in_package(path: str | Path) -> bool:
+    """Whether a path lies in the folder of this package, where nothing may be written."""
+    return Path(path).resolve().is_relative_to(_PACKAGE_FOLDER)
+
+
 def existing_part(path: Path) -> Path:
     """The path, or the nearest folder above it that exists."""
     while not path.exists():
@@ -61,3 +70,12 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of the content of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

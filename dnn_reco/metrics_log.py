@@ -7,14 +7,28 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dnn_reco.errors import TrainingError
 from dnn_reco.files import write_atomically
 from dnn_reco.foreign_files import parse_json
 
 _KEY = "iterations_done"
+
+
+@contextmanager
+def writing_logs(folder: Path) -> Iterator[None]:
+    """Turn a failure to write logs to a folder, such as on a full disk, into a TrainingError."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"the logs in '{folder}' cannot be written ({error}): once they can, the same command "
+            "goes on from the last checkpoint"
+        ) from error
 
 
 class MetricsLog:
@@ -42,7 +56,7 @@ class MetricsLog:
         """Append the line of an iteration, which counts from 0."""
         numbers = {"iteration": iteration, _KEY: iteration + 1}
         line = json.dumps(_plain({**numbers, **sections}), allow_nan=False, ensure_ascii=False)
-        with self._path.open("a", encoding="utf-8") as file:
+        with writing_logs(self._path.parent), self._path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
 

@@ -94,6 +94,11 @@ def write_training_steps(folder: Path, iterations: Sequence[int]) -> None:
     write_atomically(folder / "training_steps.yaml", content.encode())
 
 
+def has_records(checkpoints: Path) -> bool:
+    """Whether there are records of a training beside its folder of checkpoints."""
+    return (checkpoints.parent / "training_steps.yaml").exists()
+
+
 def retire(checkpoints: Path, log_path: Path) -> Path | None:
     """Rename the folders of an old model: checkpoints with records, and logs.
 

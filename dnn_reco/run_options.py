@@ -7,6 +7,9 @@ from typing import Any
 
 from dnn_reco.workers import available_cpus
 
+INTERRUPTED = 128 + 2
+"""Exit code after Ctrl-C (SIGINT), as shells count it, where nothing is saved to go on from."""
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -28,6 +31,8 @@ class RunOptions:
         CPU threads and processes to use at most; 0: all that there are.
     log_level
         Least level of messages that are printed.
+    allow_overlap
+        Whether files may be both trained on and held out.
     """
 
     iterations: int | None = None
@@ -37,6 +42,7 @@ class RunOptions:
     cache_dir: str | None = None
     num_threads: int = 0
     log_level: str = "INFO"
+    allow_overlap: bool = False
 
     @property
     def threads(self) -> int:

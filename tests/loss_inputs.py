@@ -41,7 +41,6 @@ KEYS = LabelKeys(
     pid=("p_track", "p_starting"),
     particle={
         **{f"pos_{axis}": f"vertex_{axis}" for axis in "xyz"},
-        **{f"dir_{axis}": f"dir_{axis}" for axis in "xyz"},
         "time": "vertex_time",
     },
 )

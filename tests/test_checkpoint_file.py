@@ -1,9 +1,11 @@
 """Checkpoints: atomic writing, newest first, error messages for damaged ones."""
 
 import json
+import resource
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,11 +13,14 @@ from dnn_reco.checkpoint_file import (
     KEEP_ALL,
     BestCheckpoint,
     Progress,
+    latest_iterations,
     load_latest,
+    load_newest,
     remove_checkpoints,
     save_checkpoint,
+    set_aside_later,
 )
-from dnn_reco.errors import ModelError
+from dnn_reco.errors import ModelError, TrainingError
 from dnn_reco.provenance import retire
 from dnn_reco.training.checkpoint import optimizer_tensors, restore_optimizer
 
@@ -44,7 +49,7 @@ def test_the_best_evaluation_is_saved_and_optional_in_older_checkpoints(tmp_path
     assert checkpoint is not None
     assert checkpoint.progress.best == best
     description = json.loads((path / "state.json").read_text())
-    del description["best"]
+    del description["best"], description["code"], description["sha256"]
     (path / "state.json").write_text(json.dumps(description))
     older = load_latest(tmp_path)
     assert older is not None
@@ -83,13 +88,92 @@ def test_no_checkpoint_at_all(tmp_path: Path) -> None:
     assert load_latest(tmp_path) is None
 
 
+def flip_bit(file: Path, position: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[position] ^= 1 << position % 8
+    file.write_bytes(content)
+
+
+def swap_names(path: Path) -> None:
+    """The numbers of one tensor under the name of another."""
+    file = path / "state.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(
+        content.replace(b'"a"', b'"c"').replace(b'"b"', b'"a"').replace(b'"c"', b'"b"')
+    )
+
+
+def test_any_flipped_bit_is_found(tmp_path: Path) -> None:
+    """In weights, too, where every bit pattern is a number; a checkpoint is never just read on."""
+    path = save_checkpoint(tmp_path, progress(5), {"a": torch.ones(20), "b": torch.zeros(20)}, 3)
+    random = np.random.default_rng(1)
+    for file in (path / "state.safetensors", path / "state.json"):
+        content = file.read_bytes()
+        for position in random.choice(len(content), 60, replace=False):
+            flip_bit(file, int(position))
+            with pytest.raises(ModelError, match=r"checkpoint-00000005' is damaged"):
+                load_latest(tmp_path)
+            file.write_bytes(content)
+    swap_names(path)
+    with pytest.raises(ModelError, match=r"the digest of 'state\.safetensors' differs"):
+        load_latest(tmp_path)
+
+
 @pytest.mark.parametrize("file", ["state.safetensors", "state.json"])
-def test_damage_is_named(tmp_path: Path, file: str) -> None:
-    path = save_checkpoint(tmp_path, progress(5), {"a": torch.ones(100)}, 3)
+def test_the_one_before_a_damaged_checkpoint_is_used(
+    tmp_path: Path, file: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for iterations in (5, 10, 20):
+        path = save_checkpoint(tmp_path, progress(iterations), {"a": torch.ones(100)}, 3)
     content = (path / file).read_bytes()
     (path / file).write_bytes(content[: len(content) // 2])
-    with pytest.raises(ModelError, match=r"checkpoint-00000005.*damaged.*one before"):
+    latest = load_latest(tmp_path)
+    assert latest is not None
+    assert latest.progress == progress(10)
+    (message,) = caplog.messages
+    assert message.startswith(f"the checkpoint '{path}' is damaged (")
+    assert message.endswith("): the one before it is used.")
+    assert "\n" not in message
+    newest = [each.progress.iterations for each in load_newest(tmp_path, 2)]
+    assert newest == [5, 10]
+    assert latest_iterations(tmp_path) == 10
+    set_aside_later(tmp_path, 10)
+    assert sorted(each.name for each in tmp_path.iterdir()) == [
+        "checkpoint-00000005",
+        "checkpoint-00000010",
+        "damaged-checkpoint-00000020",
+    ]
+
+
+def test_without_a_whole_checkpoint_there_is_an_error(tmp_path: Path) -> None:
+    for iterations in (5, 10):
+        path = save_checkpoint(tmp_path, progress(iterations), {"a": torch.ones(100)}, 3)
+        (path / "state.json").write_text("[" * 100_000)
+    for load in (load_latest, lambda folder: load_newest(folder, 2)):
+        with pytest.raises(ModelError, match=r"05' is damaged.* none before it.*to start anew"):
+            load(tmp_path)
+    assert latest_iterations(tmp_path) == 0
+
+
+def test_a_checkpoint_of_another_name_is_refused(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, progress(5), {"a": torch.ones(1)}, 3).rename(
+        tmp_path / "checkpoint-00000500"
+    )
+    with pytest.raises(ModelError, match=r"00500' is damaged \(.* after 5 iterations"):
         load_latest(tmp_path)
+
+
+def test_a_full_disk_leaves_earlier_checkpoints(tmp_path: Path) -> None:
+    """Any file of more than 20 kB fails to be written, as on a full disk."""
+    save_checkpoint(tmp_path, progress(5), {"a": torch.ones(10)}, 3)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(TrainingError, match=r"00010' cannot be written \(.*before it are kept"):
+            save_checkpoint(tmp_path, progress(10), {"a": torch.ones(10_000)}, 3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000005"]
 
 
 @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.SGD])

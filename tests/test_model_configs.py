@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from dnn_reco.cli import cli
 from dnn_reco.config import load_config
-from dnn_reco.simulation.dataset import PlannedFile, write_file
+from dnn_reco.simulation.dataset import PlannedFile, tutorial_path, write_file
 from dnn_reco.simulation.settings import SimulationSettings
 from dnn_reco.training.optimizers import learning_rate_schedule
 from dnn_reco.utils.learning_rate import rate_at
@@ -21,9 +21,9 @@ def data_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with simulated events at the paths of the configs."""
     home = tmp_path_factory.mktemp("home")
     settings = SimulationSettings(energy=(1e4, 1e5), margin=0, seed=3)
-    data = home / "training_data" / "datasets" / "11883"
-    for number, folder in ((0, "00000-00999"), (1000, "01000-01999")):
-        write_file(settings, PlannedFile(data / folder / f"{number}.hdf5", number, 20))
+    for number in (0, 1000, 1005):
+        path = tutorial_path(home / "training_data", number)
+        write_file(settings, PlannedFile(path, number, 20))
     return home
 
 

@@ -20,6 +20,8 @@ from event_files import random_events, write_events
 from ruamel.yaml import YAML
 from safetensors.numpy import load_file
 
+from dnn_reco.simulation.dataset import tutorial_path
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIG = "$CONFIG_DIR/getting_started.yaml"
 NAME = "general_IC86_models__general_model_IC86"
@@ -37,13 +39,13 @@ VALIDATION = (
 )
 
 
-def count_text(test: int, training: int) -> str:
+def count_text(validation: int, training: int, test: int | None = None) -> str:
     return (
         "\n===============================\n"
         "= Completed Counting Events:  =\n"
         "===============================\n"
-        f"Found {test} events for 'test_data_file'\n"
-        f"Found {test} events for 'validation_data_file'\n"
+        f"Found {validation if test is None else test} events for 'test_data_file'\n"
+        f"Found {validation} events for 'validation_data_file'\n"
         f"Found {training} events for 'training_data_file'\n"
         f"Found {training} events for 'trafo_data_file'\n"
     )
@@ -135,19 +137,20 @@ def weights(home: Home, unique_name: str, iterations: int) -> dict[str, np.ndarr
 # On events of our own
 # --------------------------------------------------------------------------------------------------
 NUM_TRAINING = (100, 80, 60)
+NUM_TEST = 10
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home with few small events where the config looks for them."""
     home = bucket_by_length(tmp_path_factory.mktemp("tutorial") / "analysis")
-    dataset = home.path / "training_data" / "datasets" / "11883"
-    for number, size in {**dict(enumerate(NUM_TRAINING)), 1000: BATCH_SIZE}.items():
+    sizes = {**dict(enumerate(NUM_TRAINING)), 1000: BATCH_SIZE, 1005: NUM_TEST}
+    for number, size in sizes.items():
         events = random_events(number, size, mean_hits=5.0, run=number)
         events.labels["LengthInDetector"] = np.ones(size)
-        part = "00000-00999" if number < 1000 else "01000-01999"
-        (dataset / part).mkdir(parents=True, exist_ok=True)
-        write_events(dataset / part / f"Level2_{number:06d}.hdf5", events)
+        path = tutorial_path(home.path / "training_data", number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_events(path, events)
     return home
 
 
@@ -174,7 +177,7 @@ def continued(
 
 
 def test_counting(counted: str) -> None:
-    assert counted == count_text(BATCH_SIZE, sum(NUM_TRAINING))
+    assert counted == count_text(BATCH_SIZE, sum(NUM_TRAINING), NUM_TEST)
 
 
 def test_transformation_model(home: Home, transformed: str) -> None:
@@ -199,7 +202,7 @@ def test_training_prints_its_validations(
     assert energy >= 1.0
     assert primary >= 0.1
     assert float(first[1]) == pytest.approx(energy + primary, abs=0.002)
-    file = home.path / "training_data/datasets/11883/01000-01999/Level2_001000.hdf5"
+    file = tutorial_path(home.path / "training_data", 1000)
     with h5py.File(file) as validation:  # as many events as a batch: all of them are in it
         labels = validation["LabelsDeepLearning"][:]
     for printed in (first, second):
@@ -292,8 +295,8 @@ def run_tutorial(home: Home, training: Path, validation: Path, edits: Sequence[s
     """The three steps on given files, two iterations; returns what they print."""
     dataset = "$DNN_HOME/training_data/datasets/11883"
     home.bash(
-        f'sed -i -e "s,{dataset}/00000-00999/.*,{training}\'," {CONFIG}',
-        f'sed -i -e "s,{dataset}/01000-01999/.*,{validation}\'," {CONFIG}',
+        f'sed -i -e "s,{dataset}/.*/00000-00999/.*,{training}\'," {CONFIG}',
+        f'sed -i -e "s,{dataset}/.*/01000-01999/.*,{validation}\'," {CONFIG}',
         sed("num_training_iterations", "2"),
         sed("validation_frequency", "1"),
         *edits,
@@ -304,15 +307,17 @@ def run_tutorial(home: Home, training: Path, validation: Path, edits: Sequence[s
 
 def test_on_real_neutrino_simulation(tmp_path: Path, shared_data: Path) -> None:
     home = bucket_by_length(tmp_path)
-    files = shared_data / "real_nugen" / "*.hdf5"
+    folder = shared_data / "real_nugen"
     tables = "dnn_data_inputs9_InIceDSTPulses"
     edits = [
         sed(f"data_handler_{kind}_name", f"{tables}_{kind}")
         for kind in ("bin_values", "bin_indices")
     ]
     edits.append(sed("data_handler_time_offset_name", f"{tables}_global_time_offset"))
-    counted, transformed, trained = run_tutorial(home, files, files, edits)
-    assert counted == count_text(38, 38)
+    counted, transformed, trained = run_tutorial(
+        home, folder / "NuMu*.hdf5", folder / "NuTau*.hdf5", edits
+    )
+    assert counted == count_text(2, 36)
     assert transformed == TRAFO_TEXT
     assert [printed[0] for printed in validations(trained)] == ["00000000", "00000001"]
 

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from dnn_reco.cli.options import config_files_argument
+from dnn_reco.cli.options import allow_overlap_option, config_files_argument
 
 
 @click.group("config")
@@ -31,18 +31,28 @@ def config_show_command(config_files: tuple[str, ...]) -> None:
 
 @config_group.command("check")
 @config_files_argument
-def config_check_command(config_files: tuple[str, ...]) -> NoReturn:
-    """Validate a config: keys, values, modules, and the files that its patterns match.
+@allow_overlap_option
+@click.option(
+    "--network", is_flag=True, help="Build the network, too, without memory for its weights."
+)
+def config_check_command(
+    config_files: tuple[str, ...], allow_overlap: bool, network: bool
+) -> NoReturn:
+    """Check whether everything in a config is there, and spelt right.
 
-    The exit code is 1 if something is missing.
+    Checks keys, values, functions and optimizers, opens one file of each list, and looks there for
+    tables, columns and labels. Special labels of losses and the transformation model, if it is
+    there, must fit. The exit code is 1 if there is a problem.
 
     \b
-    Example:
+    Examples:
       dnn-reco config check getting_started.yaml
+      dnn-reco config check getting_started.yaml --network
     """
-    from dnn_reco.config import load_stages
+    from dnn_reco.config import allow_plugins_beside, load_stages
 
+    allow_plugins_beside(config_files)
     stages = load_stages(config_files)
-    from dnn_reco.commands.check_config import run_check  # slow: it imports torch
+    from dnn_reco.commands.check_config import run_check
 
-    sys.exit(run_check(stages))
+    sys.exit(run_check(stages, allow_overlap, network))

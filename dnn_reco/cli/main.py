@@ -13,12 +13,12 @@ from dnn_reco._version import __version__
 from dnn_reco.cli.config import config_group
 from dnn_reco.cli.data import count_command, simulate_command, trafo_command
 from dnn_reco.cli.models import compare_command, evaluate_command, import_command
-from dnn_reco.cli.session import HELP, run_safely
+from dnn_reco.cli.session import HELP, Commands, run_safely
 from dnn_reco.cli.submit import submit_group
 from dnn_reco.cli.train import train_command
 
 
-@click.group(context_settings=HELP)
+@click.group(cls=Commands, context_settings=HELP)
 @click.version_option(__version__, "-V", "--version", prog_name="dnn-reco")
 def cli() -> None:
     """Train deep networks on IceCube events.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from dnn_reco.errors import DnnRecoError
-from dnn_reco.run_options import RunOptions
+from dnn_reco.run_options import INTERRUPTED, RunOptions
 from dnn_reco.workers import world_size
 
 if TYPE_CHECKING:
@@ -32,9 +32,11 @@ def start_stages(config_files: tuple[str, ...], options: RunOptions) -> tuple[Co
 def _start(config_files: tuple[str, ...], options: RunOptions) -> tuple[Config, tuple[Config, ...]]:
     limit_threads(options.num_threads)
     show_messages(options.log_level)
-    from dnn_reco.config import load_with_stages
+    from dnn_reco.config import allow_plugins_beside, load_with_stages
 
+    allow_plugins_beside(config_files)
     config, stages = load_with_stages(config_files, options.overrides)
+    config.refuse_output_in_package()
     log = logging.getLogger(__name__)
     for notice in config.notices:
         log.log(getattr(logging, notice.level.upper()), "%s", notice.text)
@@ -68,6 +70,18 @@ class _TerminalHandler(logging.Handler):
         if record.levelno >= logging.WARNING:
             text = f"{record.levelname}: {text}"
         tqdm.write(text, file=sys.stderr)
+
+
+class Commands(click.Group):
+    """A group of commands that Ctrl-C ends with the exit code of shells, where click has 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that the arguments name."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(INTERRUPTED)
 
 
 def run_safely(command: click.Command) -> NoReturn:

@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from dnn_reco.cli.options import (
+    allow_overlap_option,
     cache_dir_option,
     checkpoint_exit_code_option,
     config_files_argument,
@@ -50,6 +51,7 @@ from dnn_reco.workers import world_size
     help="Train nothing: try it for some seconds, and print the time, memory and disk space that "
     "the training will need, and the line that asks a cluster for them.",
 )
+@allow_overlap_option
 @cache_dir_option
 @log_level_option
 @num_threads_option

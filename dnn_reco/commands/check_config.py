@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import ast
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from glob import glob
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from dnn_reco.config import TRAINING_KEYS, Config, resolve
+from dnn_reco.config import (
+    TRAINING_KEYS,
+    Config,
+    defined_in_source,
+    resolve,
+    unknown_keys_text,
+)
 from dnn_reco.config.schema import GROUPS
+from dnn_reco.data.overlap import files_if_any, overlap_text, same_files
 from dnn_reco.errors import ConfigError, DnnRecoError
-from dnn_reco.training.optimizers import check_optimizer, ema_decay
+from dnn_reco.suggestions import did_you_mean
+from dnn_reco.utils.learning_rate import make_schedule, rate_at
+
+if TYPE_CHECKING:
+    from dnn_reco.data.records import ColumnNames
 
 _CLASS_KEYS = (
     "data_handler_label_class",
@@ -22,6 +36,22 @@ _CLASS_KEYS = (
     "evaluation_class",
     "model_class",
 )
+_LABEL_KEYS = (
+    "label_zenith_key",
+    "label_azimuth_key",
+    "label_dir_x_key",
+    "label_dir_y_key",
+    "label_dir_z_key",
+)
+# The usual optimizers and settings, with the limits of their values [from, below]: a config with
+# others is checked with PyTorch, which takes longer to import than all else together.
+_USUAL_OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "nadam": "NAdam"}
+_USUAL_SETTINGS = {
+    "beta_1": (0.0, 1.0),
+    "beta_2": (0.0, 1.0),
+    "epsilon": (0.0, math.inf),
+    "weight_decay": (0.0, math.inf),
+}
 
 
 @dataclass(frozen=True)
@@ -40,9 +70,21 @@ class CheckReport:
     text: str
 
 
-def run_check(stages: Sequence[Config]) -> int:
+@dataclass(frozen=True)
+class _Finding:
+    """One line of the report; `level` is ok, PROBLEM, info or warning."""
+
+    level: str
+    text: str
+
+
+_Findings = Iterator[_Finding]
+_ok, _problem, _info = (partial(_Finding, level) for level in ("ok", "PROBLEM", "info"))
+
+
+def run_check(stages: Sequence[Config], allow_overlap: bool, network: bool) -> int:
     """Check the config of each stage of a training and print the reports; returns the exit code."""
-    reports = [check_config(config) for config in stages]
+    reports = [check_config(config, allow_overlap, network) for config in stages]
     for number, report in enumerate(reports, start=1):
         if len(reports) > 1:
             click.echo(f"{'' if number == 1 else chr(10)}Stage {number} of {len(reports)}")
@@ -50,77 +92,260 @@ def run_check(stages: Sequence[Config]) -> int:
     return 0 if all(report.ok for report in reports) else 1
 
 
-def check_config(config: Config) -> CheckReport:
-    """Check plug-ins, data files and the keys that a training needs; list the notices."""
-    checks = [
+def check_config(config: Config, allow_overlap: bool = False, network: bool = False) -> CheckReport:
+    """Check all that a training needs, as far as that is quick; list the notices.
+
+    Parameters
+    ----------
+    config
+        What to check.
+    allow_overlap
+        Whether files may be both trained on and held out.
+    network
+        Whether the network is built, too, without memory for its weights.
+    """
+    findings = [
         *_check_plugins(config),
         *_check_optimizers(config),
         *_check_data_files(config),
+        *_check_overlap(config, allow_overlap),
         *_check_needed(config),
+        *_check_contents(config, network),
+        *(_Finding(notice.level, notice.text) for notice in config.notices),
     ]
-    lines = [f"{'ok     ' if ok else 'PROBLEM'}  {text}" for ok, text in checks]
-    lines += [f"{notice.level:<7}  {notice.text}" for notice in config.notices]
-    count = sum(not ok for ok, _ in checks)
+    lines = [f"{finding.level:<7}  {finding.text}" for finding in findings]
+    count = sum(finding.level == "PROBLEM" for finding in findings)
     verdict = f"{count} problem{'s' * (count != 1)}" if count else "ready for training"
-    return CheckReport(not count, "\n".join([*lines, f"{config.name}: {verdict}"]))
+    unknown = f"; {unknown_keys_text(config)}" if config.unknown_keys else ""
+    return CheckReport(not count, "\n".join([*lines, f"{config.name}: {verdict}{unknown}"]))
 
 
-def _check_plugins(config: Config) -> Iterator[tuple[bool, str]]:
+def _try(check: Callable[[], object], text: str = "") -> _Findings:
+    """The problem that a check raises; else its text, if there is one."""
+    try:
+        check()
+    except DnnRecoError as error:
+        yield _problem(str(error))
+    else:
+        if text:
+            yield _ok(text)
+
+
+# --------------------------------------------------------------------------------------------------
+# Functions, classes and optimizers
+# --------------------------------------------------------------------------------------------------
+def _check_plugins(config: Config) -> _Findings:
     values = config.values()
     names = [(key, values.get(key)) for key in _CLASS_KEYS]
-    names += [
-        (f"model_optimizer_dict.{name}.loss_class", loss)
+    names += [(f"{key}.loss_class", loss) for key, loss in _losses(values)]
+    for key, dotted_name in names:
+        if dotted_name is not None:
+            yield from _try(partial(_find, dotted_name, key), f"{key}: {dotted_name}")
+
+
+def _find(dotted_name: str, key: str) -> None:
+    if defined_in_source(dotted_name) is None:
+        resolve(dotted_name, key)
+
+
+def _losses(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Key of the optimizer and dotted name of each loss."""
+    return [
+        (f"model_optimizer_dict.{name}", loss)
         for name, optimizer in values.get("model_optimizer_dict", {}).items()
         for loss in optimizer["loss_class"]
     ]
-    for key, dotted_name in names:
-        if dotted_name is not None:
-            try:
-                resolve(dotted_name, key)
-            except ConfigError as error:
-                yield False, str(error)
-            else:
-                yield True, f"{key}: {dotted_name}"
 
 
-def _check_optimizers(config: Config) -> Iterator[tuple[bool, str]]:
+def _check_optimizers(config: Config) -> _Findings:
     values = config.values()
     optimizers = values.get("model_optimizer_dict", {})
     for name, optimizer in optimizers.items():
         key, settings = f"model_optimizer_dict.{name}", optimizer["optimizer_settings"]
         try:
-            kind = check_optimizer(key, optimizer["optimizer"], settings)
+            kind = _optimizer(key, optimizer["optimizer"], settings)
         except DnnRecoError as error:
-            yield False, str(error)
+            yield _problem(str(error))
         else:
             rate = settings.get("learning_rate")
             schedule = f", {rate['full_class_string']}" if isinstance(rate, dict) else ""
-            yield True, f"{key}: {kind}{schedule}"
-    try:
-        ema_decay(
-            values.get("ema_decay"), {n: o["optimizer_settings"] for n, o in optimizers.items()}
-        )
-    except DnnRecoError as error:
-        yield False, str(error)
+            yield _ok(f"{key}: {kind}{schedule}")
+    if any("use_ema" in optimizer["optimizer_settings"] for optimizer in optimizers.values()):
+        yield from _try(partial(_check_average, values))
 
 
-def _check_data_files(config: Config) -> Iterator[tuple[bool, str]]:
+def _optimizer(key: str, name: str, settings: Mapping[str, Any]) -> str:
+    """PyTorch's name of an optimizer, once it was found to take its settings."""
+    usual = _USUAL_OPTIMIZERS.get(name.lower())
+    rate = settings.get("learning_rate", 0.001)
+    others = {key: value for key, value in settings.items() if key != "learning_rate"}
+    if usual is None or not all(_is_usual(*setting) for setting in others.items()):
+        from dnn_reco.training.optimizers import check_optimizer  # slow: it imports torch
+
+        return check_optimizer(key, name, settings)
+    if isinstance(rate, Mapping):
+        rate_key = f"{key}.optimizer_settings.learning_rate"
+        rate_at(rate_key, make_schedule(rate_key, rate), 0)
+    return usual
+
+
+def _is_usual(setting: str, value: object) -> bool:
+    start, end = _USUAL_SETTINGS.get(setting, (0.0, 0.0))
+    return isinstance(value, int | float) and not isinstance(value, bool) and start <= value < end
+
+
+def _check_average(values: Mapping[str, Any]) -> None:
+    from dnn_reco.training.optimizers import ema_decay
+
+    optimizers = values["model_optimizer_dict"]
+    ema_decay(values.get("ema_decay"), {n: o["optimizer_settings"] for n, o in optimizers.items()})
+
+
+# --------------------------------------------------------------------------------------------------
+# Files
+# --------------------------------------------------------------------------------------------------
+def _check_data_files(config: Config) -> _Findings:
     values = config.values()
     for key in GROUPS["data_files"].model_fields:
-        patterns = values.get(key, [])
-        files = sorted({file for pattern in patterns for file in glob(pattern)})  # noqa: PTH207
+        patterns, files = values.get(key), files_if_any(config, key)
         if files:
-            size = sum(Path(file).stat().st_size for file in files)
+            size = sum(path.stat().st_size for path in files if path.is_file())
             plural = "s" if len(files) > 1 else ""
-            yield True, f"{key}: {len(files)} file{plural}, {size / 1e6:.1f} MB"
-        if patterns and not files:
-            yield False, f"{key}: no file matches {', '.join(map(repr, patterns))}"
+            yield _ok(f"{key}: {len(files)} file{plural}, {size / 1e6:.1f} MB")
+        elif patterns:
+            yield _problem(f"{key}: no file matches {', '.join(map(repr, patterns))}")
+        elif patterns is not None:
+            level = "PROBLEM" if key in TRAINING_KEYS else "info"
+            yield _Finding(level, f"{key}: the list is empty")
 
 
-def _check_needed(config: Config) -> Iterator[tuple[bool, str]]:
+def _check_overlap(config: Config, allow_overlap: bool) -> _Findings:
+    training, validation, test = (
+        files_if_any(config, f"{part}_data_file") for part in ("training", "validation", "test")
+    )
+    for key, files in (("validation_data_file", validation), ("test_data_file", test)):
+        text = overlap_text(training, files, key)
+        if text:
+            yield _Finding("warning" if allow_overlap else "PROBLEM", text)
+    shared = len(same_files(validation, test))
+    if shared:
+        yield _info(
+            f"{shared} of the {len(test)} files of test_data_file are in validation_data_file, too:"
+            " the best checkpoint is chosen with them"
+        )
+
+
+def _check_needed(config: Config) -> _Findings:
+    yield from _try(
+        lambda: config.require(*TRAINING_KEYS), "all keys that a training needs are set"
+    )
+    yield from _try(config.refuse_output_in_package)
+
+
+def _check_contents(config: Config, network: bool) -> _Findings:
+    """Check one file of each list, and all that depends on the names of the labels."""
+    values = config.values()
+    handler = values.get("data_handler_num_bins") is not None
+    paths = {key: files_if_any(config, key) for key in GROUPS["data_files"].model_fields}
+    first = {key: files[0] for key, files in paths.items() if files}
+    if not first or not handler:
+        return
+    from dnn_reco.data.input_check import column_names  # slow: it imports h5py
+
+    names: dict[Path, ColumnNames] = {}
+    for key, path in first.items():
+        try:
+            if path not in names:
+                names[path] = column_names(path, config)
+        except DnnRecoError as error:
+            yield _problem(str(error))
+            continue
+        labels = len(names[path].labels)
+        yield _ok(f"{key}: '{path.name}' has all tables, {labels} labels")
+    if not names:
+        return
+    (_, found), *others = names.items()
+    for path, other in others:
+        if other != found:
+            yield _problem(f"'{path}' has other labels or misc data than '{next(iter(names))}'")
+    yield from _check_labels(config, found)
+    yield from _check_transformation(config, found)
+    if network:
+        yield from _check_network(config, found)
+
+
+# --------------------------------------------------------------------------------------------------
+# Labels, losses, transformation model and network
+# --------------------------------------------------------------------------------------------------
+def _check_labels(config: Config, names: ColumnNames) -> _Findings:
+    from dnn_reco.data.from_config import label_weights
+
+    labels = config.labels
+    yield from _try(lambda: label_weights(config, names.labels))
+    named = {
+        **{key: getattr(labels, key) for key in _LABEL_KEYS},
+        **{f"label_particle_keys.{key}": name for key, name in labels.label_particle_keys.items()},
+    }
+    for key, name in named.items():
+        if name is not None and name not in names.labels:
+            hint = did_you_mean(name, names.labels)
+            yield _Finding("warning", f"{key}: the data have no label '{name}'.{hint}")
+    special = [loss for loss in _losses(config.values()) if _has_special_labels(loss[1])]
+    if special:
+        yield from _check_losses(config, names, special)
+
+
+def _has_special_labels(loss: str) -> bool:
+    """Whether a loss may need certain labels: those of this package declare it by a decorator."""
+    statement = defined_in_source(loss)
+    return not isinstance(statement, ast.FunctionDef) or bool(statement.decorator_list)
+
+
+def _check_losses(
+    config: Config, names: ColumnNames, losses: Sequence[tuple[str, str]]
+) -> _Findings:
+    from dnn_reco.data.from_config import label_weight
+    from dnn_reco.modules.loss.special_labels import check_special_labels  # slow
+    from dnn_reco.nn.from_config import label_keys
+
+    trained = {name for name in names.labels if label_weight(config, name) > 0}
+    for key, name in losses:
+        try:
+            loss = resolve(name, key)
+        except ConfigError:
+            continue  # reported with the other functions
+        message_name = f"{key}.loss_class '{name}'"
+        keys = label_keys(config)
+        yield from _try(
+            partial(check_special_labels, loss, message_name, keys, names.labels, trained)
+        )
+
+
+def _check_transformation(config: Config, names: ColumnNames) -> _Findings:
+    from dnn_reco.data.from_config import transform_settings
+    from dnn_reco.transform import check_settings, load_transformation
+
+    written = config.values().get("trafo_model_path")
+    if written is None:
+        return
+    path = Path(written)
+    if not path.exists():
+        yield _info(f"trafo_model_path: '{path}' is not there yet: dnn-reco trafo makes it")
+        return
+    yield from _try(
+        lambda: check_settings(load_transformation(path), transform_settings(config, names), path),
+        f"trafo_model_path: '{path}' fits the config",
+    )
+
+
+def _check_network(config: Config, names: ColumnNames) -> _Findings:
+    from dnn_reco.nn.from_config import count_weights
+
+    if config.values().get("model_class") is None:
+        return
     try:
-        config.require(*TRAINING_KEYS)
-    except ConfigError as error:
-        yield False, str(error)
+        num_weights = count_weights(config, names)
+    except DnnRecoError as error:
+        yield _problem(str(error))
     else:
-        yield True, "all keys that a training needs are set"
+        yield _ok(f"the network has {num_weights:,} trainable weights")

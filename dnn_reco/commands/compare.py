@@ -55,8 +55,6 @@ class CompareSettings:
         Folder for all that is written.
     test_data
         Glob patterns of the held-out files; empty: those of the configs.
-    allow_overlap
-        Whether files may be both trained on and held out.
     seed
         Seed of all trainings; None: that of the first config.
     ensemble
@@ -68,7 +66,6 @@ class CompareSettings:
     seconds: float | None
     out: Path
     test_data: tuple[str, ...]
-    allow_overlap: bool
     seed: int | None
     ensemble: bool
     options: RunOptions
@@ -81,7 +78,7 @@ def run_compare(configs: Sequence[Config], settings: CompareSettings) -> int:
     runs = make_runs(
         configs, settings.out, settings.seed, settings.test_data, settings.options.cache_dir
     )
-    check_files(runs, settings.allow_overlap)
+    check_files(runs, settings.options.allow_overlap)
     names = [run.name for run in runs]
     if settings.ensemble:
         check_ensemble(names)
@@ -164,8 +161,11 @@ def _train(run: ComparisonRun, settings: CompareSettings) -> int | None:
     if is_done(config):
         _log.info("Trained already, in '%s'.", run.folder)
         return None
-    trainer = open_stage(config, _options(run, settings), restore=True)
-    with (run.folder / _PRINT_OUT).open("a", buffering=1) as file, redirect_stdout(file):
+    with (
+        open_stage(config, _options(run, settings), restore=True) as trainer,
+        (run.folder / _PRINT_OUT).open("a", buffering=1) as file,
+        redirect_stdout(file),
+    ):
         start = time.perf_counter()
         run_stage(trainer, config)
         run.add_seconds(time.perf_counter() - start)

@@ -21,7 +21,7 @@ from dnn_reco.data.store import free_space
 from dnn_reco.data.store_preview import StorePreview
 from dnn_reco.files import existing_part
 from dnn_reco.nn.device import device_name
-from dnn_reco.run_options import RunOptions
+from dnn_reco.run_options import INTERRUPTED, RunOptions
 from dnn_reco.training import resource_estimate
 from dnn_reco.training.measured_estimate import (
     DataEstimate,
@@ -38,8 +38,6 @@ from dnn_reco.training.stage import all_is_done
 
 SECONDS = 12.0
 """How long each stage is trained, after a warm-up."""
-
-INTERRUPTED = 130  # exit code of what Ctrl-C ended, as shells count it
 
 
 def run_estimate(stages: Sequence[Config], options: RunOptions) -> int:

@@ -49,8 +49,6 @@ class EvaluateSettings:
         How many of the newest checkpoints of a training are taken together.
     ensemble
         Whether all networks together are evaluated as one more.
-    allow_overlap
-        Whether files may be held out that a network was trained on.
     allow_code
         Packages whose code model folders may name.
     out
@@ -62,7 +60,6 @@ class EvaluateSettings:
     test_data: tuple[str, ...]
     checkpoints: int
     ensemble: bool
-    allow_overlap: bool
     allow_code: tuple[str, ...]
     out: Path
     options: RunOptions
@@ -194,7 +191,7 @@ def _held_out_files(configs: Sequence[Config], settings: EvaluateSettings) -> li
             seen = find_files(config.data_files.training_data_file, "training_data_file")
         except DataError:
             continue  # it was trained elsewhere
-        refuse_overlap(seen, files, settings.allow_overlap)
+        refuse_overlap(seen, files, settings.options.allow_overlap)
     return files
 
 

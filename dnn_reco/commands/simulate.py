@@ -37,7 +37,7 @@ def run_simulate(
         made = _write_all(settings, missing, num_events, there, min(num_jobs, len(missing)))
     except KeyboardInterrupt:
         _log.info("Stopped. Finished files are kept; the same command goes on from there.")
-        return 130
+        return 0
     seconds = time.perf_counter() - started
     rate = f" ({made} in {seconds:.0f} s, {made / seconds:.0f} events/s)" if made else ""
     print(f"{num_events} events in {len(files)} files in '{folder}'{rate}.")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Sequence
+from contextlib import ExitStack
 
-from dnn_reco.config import TRAINING_KEYS, Config
+from dnn_reco.config import TRAINING_KEYS, Config, unknown_keys_text
+from dnn_reco.data.overlap import refuse_overlap_of_lists
 from dnn_reco.errors import ConfigError
 from dnn_reco.nn.interface import share_of_hits_truncated
-from dnn_reco.run_options import RunOptions
+from dnn_reco.run_options import INTERRUPTED, RunOptions
 from dnn_reco.training.distributed import DistributedContext, init_distributed
 from dnn_reco.training.early_stopping import early_stopping_reason
 from dnn_reco.training.stage import is_done, open_stage, run_stage
@@ -40,6 +42,7 @@ def run_stages(stages: Sequence[Config], options: RunOptions) -> int:
                 "training_stages hand the network on by checkpoints, which 'model_save_model: "
                 "False' forbids: remove one of the two"
             )
+    refuse_overlap_of_lists(stages[0], options.allow_overlap)
     with init_distributed(options.device) as distributed:
         if not distributed.is_main_process:
             logging.getLogger("dnn_reco").setLevel(logging.ERROR)
@@ -56,9 +59,12 @@ def _run_stages(
             _log.info("Stage %d of %d%s.", number, len(stages), " is done" if done else "")
             if done:
                 continue
-        with distributed.main_process_first():  # it builds the event store, and reports mistakes
-            trainer = open_stage(config, options, restore, distributed)
-        has_run = run_stage(trainer, config)
+        with ExitStack() as stack:
+            with distributed.main_process_first():  # it builds the event store, reports mistakes
+                trainer = stack.enter_context(open_stage(config, options, restore, distributed))
+            if config.unknown_keys:
+                _log.warning("%s; nothing in dnn_reco reads them.", unknown_keys_text(config))
+            has_run = run_stage(trainer, config)
         if trainer.stopped_by is not None or trainer.is_out_of_patience:
             break
         restore = True  # later stages go on with what this one left
@@ -85,5 +91,5 @@ def report_end(trainer: Trainer, checkpoint_exit_code: int | None) -> int:
         return 0
     _log.info("Stopped after %d iterations, %s. The same command goes on from there.", done, saved)
     if trainer.stopped_by is signal.SIGINT:
-        return 0
-    return 128 + signal.SIGTERM if checkpoint_exit_code is None else checkpoint_exit_code
+        return 0 if folder else INTERRUPTED
+    return 128 + trainer.stopped_by if checkpoint_exit_code is None else checkpoint_exit_code

@@ -13,13 +13,19 @@ from dnn_reco.config.key_lists import (
     RECORD_KEYS,
     WITHOUT_EFFECT,
 )
-from dnn_reco.config.legacy import OLDER_KEYS, Translated, translate
-from dnn_reco.config.placeholders import fill_iterations, fill_placeholders
+from dnn_reco.config.legacy import Translated, translate
+from dnn_reco.config.placeholders import (
+    fill_iterations,
+    fill_placeholders,
+    keys_in_placeholders,
+)
+from dnn_reco.config.recorded_version import wrong_version
 from dnn_reco.config.schema import FIELDS, SettingsGroup
 from dnn_reco.config.settings import Config
 from dnn_reco.config.sources import KeyPath, Notice, Origin, RawConfig, read_files
 from dnn_reco.config.stages import ITERATIONS, STAGES, wrong_stages
-from dnn_reco.config.validate import Where, unknown_nested_keys, validate_groups
+from dnn_reco.config.unknown_keys import unknown_keys, unknown_nested_keys
+from dnn_reco.config.validate import Where, validate_groups
 from dnn_reco.errors import ConfigError
 from dnn_reco.suggestions import nearest
 
@@ -150,12 +156,25 @@ def _make_config(source: _Source) -> Config:
     def where(at: KeyPath) -> str:
         return _location(at, settings, raw, overrides)
 
+    problems += wrong_version(raw.values, where(("dnn_reco_version",)))
+    surplus = _without_surplus_flags(settings.values, where)
     known = {key: value for key, value in settings.values.items() if key in FIELDS}
     groups = validate_groups(known, where, problems)
-    if problems:
-        raise ConfigError(_all_problems(files, problems))
     ignored = FIELDS.keys() | RECORD_KEYS | DEAD_KEYS
     extra = {key: value for key, value in settings.values.items() if key not in ignored}
+    written = raw.values.keys() | {k for k, o in settings.origins.items() if o.kind == "file"}
+    unknown = [
+        *unknown_keys(
+            extra.keys() - keys_in_placeholders(raw.values),
+            written,
+            settings.values,
+            where,
+            problems,
+        ),
+        *unknown_nested_keys(groups, where, problems),
+    ]
+    if problems:
+        raise ConfigError(_all_problems(files, problems))
     origins = {key: Origin("default", key) for key in FIELDS}
     origins |= settings.nested_origins(raw) | settings.origins
     return Config(
@@ -165,8 +184,8 @@ def _make_config(source: _Source) -> Config:
         extra=extra,
         origins={key: origin for key, origin in origins.items() if key not in RECORD_KEYS},
         notices=(
-            *_unknown_keys(extra, where),
-            *unknown_nested_keys(groups, where),
+            *unknown,
+            *surplus,
             *_repeated_patterns(groups, where),
             *_ineffective_keys(settings.values, groups),
         ),
@@ -211,15 +230,19 @@ def _all_problems(files: Sequence[Path], problems: Sequence[str]) -> str:
     return f"{count} in the config ({', '.join(map(str, files))}):\n" + "\n".join(problems)
 
 
-def _unknown_keys(extra: Mapping[str, Any], where: Where) -> list[Notice]:
-    return [
-        Notice(
-            "warning",
-            f"{where((key,))}: unknown key '{key}'; the nearest known key is "
-            f"'{nearest(key, [*FIELDS, *OLDER_KEYS])}'. It is kept for your own modules",
-        )
-        for key in extra
-    ]
+def _without_surplus_flags(values: dict[str, Any], where: Where) -> list[Notice]:
+    """Remove log flags beyond the number of bins, as the reference ignores them; a warning."""
+    key = "trafo_log_dom_bins"
+    flags, num_bins = values.get(key), values.get("data_handler_num_bins")
+    if not isinstance(flags, list) or not isinstance(num_bins, int) or len(flags) <= num_bins:
+        return []
+    values[key] = flags[:num_bins]
+    text = (
+        f"{where((key,))}: '{key}' has {len(flags)} entries, but 'data_handler_num_bins' "
+        f"({where(('data_handler_num_bins',))}) is {num_bins}: the last {len(flags) - num_bins} "
+        "have no effect"
+    )
+    return [Notice("warning", text)]
 
 
 def _repeated_patterns(groups: Mapping[str, SettingsGroup], where: Where) -> list[Notice]:

@@ -106,6 +106,17 @@ def fill_placeholders(
     return filled
 
 
+def keys_in_placeholders(written: Mapping[str, Any]) -> set[str]:
+    """The keys whose values fill placeholders in values of other keys."""
+    texts = [
+        text
+        for value in written.values()
+        for text in (value if isinstance(value, list) else [value])
+        if isinstance(text, str)
+    ]
+    return {match.strip() for text in texts for match in _PLACEHOLDER.findall(text)}
+
+
 def fill_iterations(settings: Any, iterations: Any) -> Any:
     """Nested settings with the text `{num_training_iterations}` replaced by that number.
 

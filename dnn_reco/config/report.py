@@ -63,3 +63,9 @@ def _origin(config: Config, name: str) -> str:
         return "default" if origin is None else origin.kind
     renamed = "" if origin.key in (name, name.rpartition(".")[2]) else f" ({origin.key})"
     return f"{origin.path.name}:{origin.line}{renamed}"
+
+
+def unknown_keys_text(config: Config) -> str:
+    """Reminder of the unknown keys of a config; empty if there are none."""
+    listed = ", ".join(map(repr, config.unknown_keys))
+    return f"unknown keys: {listed}" if listed else ""

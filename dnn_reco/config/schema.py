@@ -5,13 +5,15 @@ A key without a sensible default may be missing from the files, since each comma
 reading such an attribute raises a `ConfigError` that names the key and shows how to set it.
 """
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from dnn_reco.config.value_types import (
+    Allowed,
     AutoFlag,
+    BatchSize,
     ColumnsByTable,
     CutsByName,
     DomLogBins,
@@ -30,17 +32,20 @@ from dnn_reco.config.value_types import (
     Number,
     NumberByName,
     Numbers,
+    NumBins,
     OpenFraction,
     OptimizerArguments,
     PositiveNumber,
     PositiveWholeNumber,
     Precision,
     ScoresByTable,
+    Seed,
     Settings,
     Smoothing,
     Stages,
     Text,
     ValueByName,
+    Verification,
     WeightByName,
     WholeNumber,
     WholeNumbers,
@@ -110,11 +115,11 @@ class GeneralGroup(SettingsGroup):
     unique_name: Text = _needed("Name of the model; often part of its paths.", "my_first_model")
     float_precision: Precision = _key("float32", "Precision of the network's numbers.")
     num_jobs: PositiveWholeNumber = _key(1, "Number of processes that read data files.")
-    batch_size: PositiveWholeNumber = _key(32, "Number of events in a batch.")
+    batch_size: BatchSize = _key(32, "Number of events in a batch.")
     log_path: Text = _needed(
         "Folder of the TensorBoard logs (`train` and `val` below it).", "../logs/{unique_name}"
     )
-    seed: WholeNumber | None = _key(
+    seed: Seed | None = _key(
         None, "Seed of all random numbers; empty: `model_kwargs.random_seed`, else 42."
     )
     data_cache_dir: Text | None = _key(
@@ -139,19 +144,17 @@ class GeneralGroup(SettingsGroup):
 
 
 class DataFilesGroup(SettingsGroup):
-    """Glob patterns of the input files."""
+    """Glob patterns of the input files; a list may be empty if no command reads it."""
 
     title = "Data files"
-    training_data_file: NotEmptyNames = _needed(
+    training_data_file: Names = _needed(
         "Glob patterns of the files to train on.", "['/data/training/*.hdf5']"
     )
-    validation_data_file: NotEmptyNames = _needed(
+    validation_data_file: Names = _needed(
         "Glob patterns of the files to validate on.", "['/data/validation/*.hdf5']"
     )
-    test_data_file: NotEmptyNames = _needed(
-        "Glob patterns of the test files.", "['/data/test/*.hdf5']"
-    )
-    trafo_data_file: NotEmptyNames = _needed(
+    test_data_file: Names = _needed("Glob patterns of the test files.", "['/data/test/*.hdf5']")
+    trafo_data_file: Names = _needed(
         "Glob patterns of the files to fit the transformation model to.",
         "['/data/training/*.hdf5']",
     )
@@ -170,11 +173,14 @@ class DataHandlerGroup(SettingsGroup):
     data_handler_time_offset_name: Text = _key(
         "dnn_data_global_time_offset", "Table of the time offset [ns]; it defines the events."
     )
-    data_handler_num_bins: PositiveWholeNumber = _needed(
-        "Number of input features (bins) of a DOM.", "9"
-    )
+    data_handler_num_bins: NumBins = _needed("Number of input features (bins) of a DOM.", "9")
     DOM_init_values: Numbers = _key(
         (0.0,), "Value of a bin that is not listed in the file: one number, or one per bin."
+    )
+    data_handler_verify: Verification = _key(
+        "samples",
+        "How much of the table of bin numbers is compared with that of the values where each DOM "
+        "lists all bins: samples of it, or all rows, which takes twice as long.",
     )
     data_handler_nan_fill_value: Number | None = _key(
         None, "Replaces non-finite labels and misc data; empty: drop the event."
@@ -239,7 +245,7 @@ class LabelsGroup(SettingsGroup):
     )
     label_weight_dict: WeightByName = _key({}, "Weight in the loss of single labels.")
     label_particle_keys: NameByName = _key(
-        {}, "Labels of the output particle and of track losses: energy, time, dir_x … pos_z."
+        {}, "Labels of the output particle; track losses take pos_x, pos_y, pos_z and time."
     )
     label_update_weights: Flag = _key(
         True, "Adapt the label weights during training to the residuals of each label."
@@ -336,7 +342,7 @@ class BiasedSelectionSettings(Settings):
         None, "Formerly the number of GPUs for it; without effect."
     )
     tf_parallelism_threads: WholeNumber | None = _key(
-        None, "Formerly the number of its threads; without effect."
+        None, "Maximum number of CPU threads of its predictions; empty or 0: those of the training."
     )
 
 
@@ -374,6 +380,9 @@ class TrainingGroup(SettingsGroup):
         None,
         "Early stopping after this number of evaluations of that set without a smaller loss; "
         "empty: no early stopping.",
+    )
+    log_untrained_labels: Flag = _key(
+        False, "Print and log the RMSE of labels of weight 0 at each validation, too."
     )
     ema_decay: OpenFraction | None = _key(
         None,
@@ -459,6 +468,13 @@ class OptimizerSettings(Settings):
     )
 
 
+Optimizers = Annotated[
+    dict[str, OptimizerSettings],
+    Field(min_length=1),
+    Allowed("a mapping of at least one name to the settings of an optimizer"),
+]
+
+
 class ModelGroup(SettingsGroup):
     """The network, its checkpoints and its optimizers."""
 
@@ -478,7 +494,7 @@ class ModelGroup(SettingsGroup):
         True, "Resume from the latest checkpoint; false: start again, and rename existing folders."
     )
     model_save_model: Flag = _key(True, "Save checkpoints.")
-    model_optimizer_dict: dict[str, OptimizerSettings] = _needed(
+    model_optimizer_dict: Optimizers = _needed(
         "Optimizers by a name of your choice; all of them run in each step.",
         "{Adam: {loss_class: dnn_reco.modules.loss.default_loss.gaussian_likelihood}}",
     )

@@ -6,12 +6,12 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from dnn_reco.config.layer_lists import wrong_layer_lists
 from dnn_reco.config.legacy import KEEP_PROBABILITIES
 from dnn_reco.config.schema import FIELDS, GROUPS, SettingsGroup
-from dnn_reco.config.sources import KeyPath, Notice
+from dnn_reco.config.sources import KeyPath
 from dnn_reco.config.typed_settings import describe, kind_of
-from dnn_reco.config.value_types import Settings, allowed, nested_settings
-from dnn_reco.suggestions import nearest
+from dnn_reco.config.value_types import allowed, nested_settings
 
 Where = Callable[[KeyPath], str]
 
@@ -61,7 +61,7 @@ def _allowed_at(at: KeyPath) -> str:
 
 def _inconsistent(values: Mapping[str, Any], where: Where) -> list[str]:
     """Problems between keys, and inside `model_kwargs`, that no single field can detect."""
-    problems = []
+    problems = wrong_layer_lists(values, where)
     num_bins = values.get("data_handler_num_bins")
     for key, others in (("trafo_log_dom_bins", ()), ("DOM_init_values", (1,))):
         count = _count(values.get(key))
@@ -87,10 +87,12 @@ def _inconsistent(values: Mapping[str, Any], where: Where) -> list[str]:
                 f"({kind_of(probability)}); allowed: a number > 0 and <= 1"
             )
     seed = kwargs.get("random_seed") if isinstance(kwargs, dict) else None
-    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
+    if seed is not None and (
+        not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63
+    ):
         problems.append(
             f"{where(('model_kwargs', 'random_seed'))}: 'model_kwargs.random_seed' is {seed!r} "
-            f"({kind_of(seed)}); allowed: a whole number >= 0"
+            f"({kind_of(seed)}); allowed: a whole number >= 0 and < 2^63"
         )
     return problems
 
@@ -100,27 +102,3 @@ def _count(value: Any) -> int | None:
     if not isinstance(value, list | tuple):
         return None
     return sum(_count(entry) or 1 for entry in value)
-
-
-def unknown_nested_keys(groups: Mapping[str, SettingsGroup], where: Where) -> list[Notice]:
-    """Warnings for unknown keys inside mappings of the config."""
-    notices = []
-    for group in groups.values():
-        for key, value in group.__dict__.items():
-            members = value if isinstance(value, dict) else {}
-            nested: list[tuple[KeyPath, Settings]] = [
-                ((key, *at), settings)
-                for at, settings in [((), value), *(((name,), m) for name, m in members.items())]
-                if isinstance(settings, Settings)
-            ]
-            for at, settings in nested:
-                for extra in settings.model_extra or {}:
-                    near = nearest(extra, type(settings).model_fields)
-                    notices.append(
-                        Notice(
-                            "warning",
-                            f"{where((*at, extra))}: unknown key '{extra}' in "
-                            f"'{'.'.join(map(str, at))}'; the nearest known key is '{near}'",
-                        )
-                    )
-    return notices

@@ -3,11 +3,13 @@
 Each type has an `Allowed` text, used in error messages and in the reference page.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,11 @@ class Allowed:
 
 
 class Keys(BaseModel):
-    """Keys and their values; an empty value counts as not set, unless the key may be empty."""
+    """Keys and their values.
+
+    An empty value counts as not set, unless the key may be empty, or its default means more than
+    an empty value: then it is an error.
+    """
 
     @model_validator(mode="before")
     @classmethod
@@ -31,6 +37,7 @@ class Keys(BaseModel):
             if value is not None
             or key not in cls.model_fields
             or may_be_empty(cls.model_fields[key])
+            or _has_default(cls.model_fields[key])
         }
 
 
@@ -45,6 +52,17 @@ class ScheduleSettings(Settings):
 
     full_class_string: Annotated[str, Allowed("a dotted name")]
     settings: Annotated[dict[str, Any], Allowed("a mapping of settings")] = {}
+
+
+def _has_default(field: FieldInfo) -> bool:
+    """Whether the default of a field is a number other than 0, a text, true, or a list of these."""
+    return bool(field.default) and isinstance(field.default, int | float | str | tuple)
+
+
+def _no_flag(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("flag", "true and false are no numbers")
+    return value
 
 
 def _as_list(value: Any) -> Any:
@@ -98,7 +116,7 @@ def _optimizer_settings(value: Any) -> Any:
         return value
     if isinstance(rate, dict) and isinstance(rate.get("full_class_string"), str):
         return {**value, "learning_rate": ScheduleSettings.model_validate(rate)}
-    if isinstance(rate, int | float) and not isinstance(rate, bool) and rate > 0:
+    if isinstance(rate, int | float) and not isinstance(rate, bool) and 0 < rate < math.inf:
         return value
     raise ValueError(
         f"its learning_rate is {rate!r}; allowed: a number > 0 or a schedule, that is a mapping "
@@ -112,22 +130,39 @@ _DOM_LOG_BINS = "true, false, or a list of true/false, one for each bin"
 _COLUMNS = "a mapping table: column, or table: [columns]"
 _NUMBER_BY_NAME = "a mapping name: number"
 
-Text = Annotated[str, Field(min_length=1), Allowed("text")]
+_NUMBER = BeforeValidator(_no_flag)
+_LARGEST = 2**63 - 1
+
+Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$"), Allowed("text")]
 DottedName = Annotated[
     str,
     AfterValidator(_dotted),
     Allowed(_DOTTED_NAME),
 ]
 Flag = Annotated[bool, Allowed("true or false")]
-Number = Annotated[float, Field(allow_inf_nan=False), Allowed("a number")]
-PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False), Allowed("a number > 0")]
-NotNegativeNumber = Annotated[float, Field(ge=0, allow_inf_nan=False), Allowed("a number >= 0")]
-Fraction = Annotated[float, Field(gt=0, le=1), Allowed("a number > 0 and <= 1")]
-OpenFraction = Annotated[float, Field(gt=0, lt=1), Allowed("a number > 0 and < 1")]
-Smoothing = Annotated[float, Field(ge=0, le=1), Allowed("a number from 0 to 1")]
-WholeNumber = Annotated[int, Field(ge=0), Allowed("a whole number >= 0")]
-PositiveWholeNumber = Annotated[int, Field(gt=0), Allowed("a whole number > 0")]
+Number = Annotated[float, Field(allow_inf_nan=False), _NUMBER, Allowed("a number")]
+PositiveNumber = Annotated[
+    float, Field(gt=0, allow_inf_nan=False), _NUMBER, Allowed("a number > 0")
+]
+NotNegativeNumber = Annotated[
+    float, Field(ge=0, allow_inf_nan=False), _NUMBER, Allowed("a number >= 0")
+]
+Fraction = Annotated[float, Field(gt=0, le=1), _NUMBER, Allowed("a number > 0 and <= 1")]
+OpenFraction = Annotated[float, Field(gt=0, lt=1), _NUMBER, Allowed("a number > 0 and < 1")]
+Smoothing = Annotated[float, Field(ge=0, le=1), _NUMBER, Allowed("a number from 0 to 1")]
+WholeNumber = Annotated[int, Field(ge=0, le=_LARGEST), _NUMBER, Allowed("a whole number >= 0")]
+PositiveWholeNumber = Annotated[
+    int, Field(gt=0, le=_LARGEST), _NUMBER, Allowed("a whole number > 0")
+]
+Seed = Annotated[int, Field(ge=0, le=_LARGEST), _NUMBER, Allowed("a whole number >= 0 and < 2^63")]
+BatchSize = Annotated[
+    int, Field(gt=0, le=1_000_000), _NUMBER, Allowed("a whole number > 0 and <= 1,000,000")
+]
+NumBins = Annotated[
+    int, Field(gt=0, le=10_000), _NUMBER, Allowed("a whole number > 0 and <= 10,000")
+]
 Precision = Annotated[Literal["float32", "float64"], Allowed("float32 or float64")]
+Verification = Annotated[Literal["samples", "full"], Allowed("samples or full")]
 NetworkPrecision = Annotated[Literal["float32", "tf32", "bf16"], Allowed("float32, tf32 or bf16")]
 AutoFlag = Annotated[Literal["auto"] | bool, Allowed("auto, true or false")]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list), Allowed("a name, or a list of names")]

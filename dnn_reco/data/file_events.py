@@ -45,12 +45,15 @@ class HitsSettings:
         Value of each bin that a DOM does not list: F values.
     dtype
         Type of the features, "float32" or "float64".
+    verify_all
+        Whether all rows of the tables of values and indices are compared, not only samples.
     """
 
     tables: InputTables
     num_bins: int
     init_values: tuple[float, ...]
     dtype: str
+    verify_all: bool = False
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ def hits_settings(config: Config) -> HitsSettings:
         handler.data_handler_num_bins,
         config.dom_init_values,
         config.general.float_precision,
+        handler.data_handler_verify == "full",
     )
 
 

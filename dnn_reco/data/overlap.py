@@ -2,36 +2,128 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from dnn_reco.config import Config
 from dnn_reco.errors import DataError
+from dnn_reco.files import find_files
 
 _log = logging.getLogger(__name__)
 
 _MOST_NAMED = 5  # files in a message
+_DIGEST_BYTES = 1_000_000  # of the beginning, and of the end of a file
+_HELD_OUT = ("validation_data_file", "test_data_file")
 
 
-def refuse_overlap(seen: Sequence[Path], held_out: Sequence[Path], allow_overlap: bool) -> None:
-    """Check that no file is both trained on and held out; where that is allowed, warn.
+def refuse_overlap_of_lists(config: Config, allow_overlap: bool) -> None:
+    """Check that no validation or test file is trained on; where that is allowed, warn.
+
+    Lists without a file are left to the commands that read them.
 
     Raises
     ------
     DataError
         Naming such files.
     """
-    overlap = resolved_paths(held_out) & resolved_paths(seen)
-    if not overlap:
-        return
-    listed = f"{quoted_paths(overlap)} {'is' if len(overlap) == 1 else 'are'}"
-    if not allow_overlap:
+    lists = {key: files_if_any(config, key) for key in ("training_data_file", *_HELD_OUT)}
+    for key in _HELD_OUT:
+        refuse_overlap(lists["training_data_file"], lists[key], allow_overlap, key)
+
+
+def files_if_any(config: Config, key: str) -> list[Path]:
+    """The files of a list of the config; none if it is not set or matches no file."""
+    patterns = config.values().get(key)
+    try:
+        return find_files(patterns, key) if patterns else []
+    except DataError:
+        return []
+
+
+def refuse_overlap(
+    seen: Sequence[Path],
+    held_out: Sequence[Path],
+    allow_overlap: bool,
+    key: str = "the held-out files",
+) -> None:
+    """Check that no file is both trained on and held out; where that is allowed, warn.
+
+    Parameters
+    ----------
+    seen
+        The files to train on.
+    held_out
+        The other files.
+    allow_overlap
+        Whether to warn only.
+    key
+        What the other files are, for the message.
+
+    Raises
+    ------
+    DataError
+        Naming such files.
+    """
+    text = overlap_text(seen, held_out, key)
+    if text and not allow_overlap:
         raise DataError(
-            f"{listed} both in training_data_file and held out for the comparison: a network that "
-            "has seen an event seems better than it is. Give other files with --test-data, or take "
-            "it with --allow-overlap"
+            f"{text}: a network that has seen an event seems better than it is. Give other files "
+            "(for the held-out ones also with --test-data), or take these with --allow-overlap"
         )
-    _log.warning("%s both trained on and held out.", listed)
+    if text:
+        _log.warning("%s.", text)
+
+
+def overlap_text(seen: Sequence[Path], held_out: Sequence[Path], key: str) -> str:
+    """Which of the files to train on are also in another list; empty if none is."""
+    same = same_files(seen, held_out)
+    if not same:
+        return ""
+    copies = {path: other for path, other in same.items() if path.resolve() != other.resolve()}
+    listed = f"{quoted_paths(same)} {'is' if len(same) == 1 else 'are'} both in"
+    path = next(iter(copies), None)
+    copied = f" ('{path}' has the content of '{copies[path]}')" if path is not None else ""
+    return f"{listed} training_data_file and in {key}{copied}"
+
+
+def same_files(first: Sequence[Path], second: Sequence[Path]) -> dict[Path, Path]:
+    """Files of the second list that are also in the first, and their counterparts there.
+
+    Two files are the same if they have the same path, links resolved, or the same size and the same
+    content of their first and last megabyte.
+    """
+    by_path = {path.resolve(): path for path in first}
+    same = {path: by_path[path.resolve()] for path in second if path.resolve() in by_path}
+    others = _by_size(second)
+    for size, paths in _by_size(first).items():
+        candidates = [path for path in others.get(size, []) if path not in same]
+        if candidates:
+            by_content = {_digest(path): path for path in paths}
+            found = {path: by_content.get(_digest(path)) for path in candidates}
+            same |= {path: other for path, other in found.items() if other is not None}
+    return same
+
+
+def _by_size(files: Sequence[Path]) -> dict[int, list[Path]]:
+    """Files that are there and not empty by their size [bytes]."""
+    by_size: dict[int, list[Path]] = {}
+    for path in files:
+        if path.is_file():  # reading reports links to nowhere
+            by_size.setdefault(path.stat().st_size, []).append(path)
+    by_size.pop(0, None)
+    return by_size
+
+
+def _digest(path: Path) -> bytes:
+    """SHA-256 of the first and the last megabyte of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        digest.update(file.read(_DIGEST_BYTES))
+        file.seek(max(file.tell(), path.stat().st_size - _DIGEST_BYTES))
+        digest.update(file.read())
+    return digest.digest()
 
 
 def resolved_paths(files: Sequence[Path]) -> set[Path]:

@@ -44,7 +44,7 @@ from dnn_reco.errors import DataError
 from dnn_reco.files import existing_part, temporary_beside, write_atomically
 
 # To be incremented whenever the content or the layout of a store changes.
-_VERSION = 2
+_VERSION = 3
 
 _MAX_STEM = 100  # file systems allow 255 bytes a name, and more is added to it
 

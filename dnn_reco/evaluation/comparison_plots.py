@@ -43,9 +43,16 @@ def comparison_figures(comparison: Comparison) -> dict[str, Figure]:
     energy, label = comparison.energy, comparison.energy_label
     figures = {}
     if energy is not None and label is not None:
-        if any(each.angle is not None for each in results):
+        # where all is 0 or absent, there is no logarithmic axis
+        angles = [
+            np.where(each.angle > 0, each.angle, np.nan)
+            for each in results
+            if each.angle is not None
+        ]
+        if _has_bands(angles, types, energy):
             figures["opening_angle"] = opening_angles(results, types, energy, label)
-        if any(each.energy_residual is not None for each in results):
+        shifts = [each.energy_residual for each in results if each.energy_residual is not None]
+        if _has_bands(shifts, types, energy):
             figures["energy"] = energy_residuals(results, types, energy, label)
     shown = sorted({name for each in results for name in each.pulls})
     return {**figures, "pulls": pull_distributions(results, shown)}
@@ -101,6 +108,23 @@ def pull_distributions(results: Sequence[ModelResult], labels: Sequence[str]) ->
     return _finished(figure, panels, columns, title, "residual / uncertainty", "density")
 
 
+def _has_bands(values: Sequence[Values], types: Mapping[str, Mask], energy: Values) -> bool:
+    """Whether some model has a median in an energy bin, of enough events with known values."""
+    if len(decade_edges(energy)) == 0:
+        return False
+    medians = (
+        quantiles_by_energy(each[mask], energy[mask], _edges(energy), [50])
+        for each in values
+        for mask in _parts(types).values()
+    )
+    return any(np.isfinite(each).any() for each in medians)
+
+
+def _parts(types: Mapping[str, Mask]) -> dict[str, Mask]:
+    """The event types; all events if there is none."""
+    return {name: mask for name, mask in types.items() if name != ALL_EVENTS} or dict(types)
+
+
 def _bands(
     shown: Sequence[tuple[ModelResult, Values]],
     types: Mapping[str, Mask],
@@ -108,7 +132,7 @@ def _bands(
     percents: Sequence[float],
 ) -> tuple[Figure, list[Axes]]:
     """A panel for each event type, side by side with the same axes; all events if there is none."""
-    parts = {name: mask for name, mask in types.items() if name != ALL_EVENTS} or dict(types)
+    parts = _parts(types)
     figure = Figure(figsize=(_PANEL[0] * max(len(parts), 2), _PANEL[1] + 0.5), layout="constrained")
     panels = list(figure.subplots(1, len(parts), squeeze=False, sharex=True, sharey=True).ravel())
     for panel, (name, mask) in zip(panels, parts.items(), strict=True):

@@ -7,7 +7,6 @@ there are any, and ``manifest.json``: names of labels and misc data, and the che
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from dnn_reco.config import Config, load_config, resolve
 from dnn_reco.errors import ModelError
-from dnn_reco.files import temporary_beside
+from dnn_reco.files import file_digest, temporary_beside
 from dnn_reco.foreign_files import (
     MAX_TEXT_SIZE,
     MAX_WEIGHTS_SIZE,
@@ -92,7 +91,7 @@ def write_model_folder(
             "label_names": transformation.settings.label_names,
             "misc_names": transformation.settings.misc_names,
             "files": {
-                file.relative_to(part).as_posix(): _sha256(file)
+                file.relative_to(part).as_posix(): file_digest(file)
                 for file in sorted(part.rglob("*"))
                 if file.is_file()
             },
@@ -191,7 +190,7 @@ def _check_files(path: Path) -> None:
         if not file.exists():
             raise ModelError(f"the model folder '{path}' is not whole: '{name}' is missing")
         check_foreign_file(file, MAX_WEIGHTS_SIZE, folder=path)
-        if _sha256(file) != checksum:
+        if file_digest(file) != checksum:
             raise ModelError(
                 f"'{file}' was changed since the model was written (its checksum differs from "
                 f"'{MANIFEST_FILE}'): copy or export the model again"
@@ -221,11 +220,3 @@ def _listed_files(path: Path) -> dict[str, str]:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise ModelError(f"'{manifest_file}' is damaged: it lists '{name}'")
     return files
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

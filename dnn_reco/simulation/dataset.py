@@ -29,9 +29,9 @@ LABEL_TABLE = "LabelsDeepLearning"
 Layout = Literal["flat", "tutorial"]
 
 FILES_PER_FOLDER = 1000
-_TUTORIAL = Path("datasets/11883")
-_TRAINING, _VALIDATION = _TUTORIAL / "00000-00999", _TUTORIAL / "01000-01999"
-_VALIDATION_SHARE = 100  # one file in so many
+_TUTORIAL = Path("datasets/11883/clsim-base-4.0.5.0.99_eff/output/summaryV2_clipped")
+_FIRST_VALIDATION, _FIRST_TEST, _MOST_HELD_OUT = 1000, 1005, 5  # numbers of files
+_HELD_OUT_SHARE = 200  # one file in so many for validation, and one for tests
 
 # Events to generate at once: enough for vectors to pay, few enough for little memory.
 _BLOCK = 100
@@ -63,7 +63,8 @@ def plan_files(
         Events of each file; the last one of its folder holds the rest.
     layout
         `flat`: all files in the folder. `tutorial`: in the folders that the tutorial's config
-        names, one file in a hundred (at least one) in the folder of the validation files.
+        names; one file in two hundred (at least one, at most five) is for validation, and as many
+        are for tests.
 
     Raises
     ------
@@ -72,27 +73,55 @@ def plan_files(
     """
     num_files = -(-num_events // events_per_file)
     if layout == "flat":
-        return _files(folder, 0, num_events, events_per_file)
-    if num_events < 2:
-        raise ConfigError("the layout 'tutorial' needs two events at least: one to validate with")
-    num_validation = max(1, num_files // _VALIDATION_SHARE)
-    validation_events = min(num_validation * events_per_file, num_events // 2)
-    training_events = num_events - validation_events
+        return _files(lambda number: flat_path(folder, number), 0, num_events, events_per_file)
+    if num_events < 3:
+        raise ConfigError(
+            "the layout 'tutorial' needs at least three events: for training, validation and tests"
+        )
+    num_held_out = min(_MOST_HELD_OUT, max(1, num_files // _HELD_OUT_SHARE))
+    held_out_events = min(num_held_out * events_per_file, num_events // 3)
+    training_events = num_events - 2 * held_out_events
     if training_events > FILES_PER_FOLDER * events_per_file:
         raise ConfigError(
             f"{num_events} events with {events_per_file} in a file are more than the "
             f"{FILES_PER_FOLDER} training files of the layout 'tutorial': write at least "
             f"{-(-training_events // FILES_PER_FOLDER)} events to a file"
         )
-    training = _files(folder / _TRAINING, 0, training_events, events_per_file)
-    validation = _files(folder / _VALIDATION, FILES_PER_FOLDER, validation_events, events_per_file)
-    return training + validation
+    parts = {
+        0: training_events,
+        _FIRST_VALIDATION: held_out_events,
+        _FIRST_TEST: held_out_events,
+    }
+    return [
+        file
+        for first, size in parts.items()
+        for file in _files(
+            lambda number: tutorial_path(folder, number), first, size, events_per_file
+        )
+    ]
 
 
-def _files(folder: Path, first: int, num_events: int, events_per_file: int) -> list[PlannedFile]:
+def flat_path(folder: Path, number: int) -> Path:
+    """Path of a file of the layout `flat`."""
+    return folder / f"simulation_{number:08d}.hdf5"
+
+
+def tutorial_path(folder: Path, number: int) -> Path:
+    """Path of a file of the layout `tutorial`.
+
+    Numbers below 1000 are for training, 1000 to 1004 for validation, 1005 to 1009 for tests.
+    """
+    thousand = number // FILES_PER_FOLDER * FILES_PER_FOLDER
+    part = f"{thousand:05d}-{thousand + FILES_PER_FOLDER - 1:05d}"
+    return folder / _TUTORIAL / part / f"11883_simulation_DOMPulseData_{number:08d}.hdf5"
+
+
+def _files(
+    path_of: Callable[[int], Path], first: int, num_events: int, events_per_file: int
+) -> list[PlannedFile]:
     return [
         PlannedFile(
-            folder / f"simulation_{first + i:08d}.hdf5",
+            path_of(first + i),
             first + i,
             min(events_per_file, num_events - i * events_per_file),
         )

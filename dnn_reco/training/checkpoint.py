@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dnn_reco.checkpoint_file import Checkpoint
-from dnn_reco.errors import ModelError
+from dnn_reco.config import source_hash
+from dnn_reco.errors import ConfigError, ModelError
 from dnn_reco.nn.interface import Network
 from dnn_reco.nn.weights import load_weights
 
@@ -60,6 +63,36 @@ def restore_network(
         ) from error
 
 
+@contextmanager
+def incomplete_state(checkpoint: Checkpoint) -> Iterator[None]:
+    """Turn what goes wrong while state is taken from a checkpoint into a ModelError."""
+    try:
+        yield
+    except (KeyError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        lacking = f"lacks {error}" if isinstance(error, KeyError) else f"does not fit: {error}"
+        raise ModelError(
+            f"the state of the training in the checkpoint '{checkpoint.path}' {lacking}. Remove "
+            "that folder to go on from the one before it"
+        ) from error
+
+
+def code_of_users(plugins: Iterable[Any]) -> dict[str, str]:
+    """Digest of the source file of functions and classes that are not of this package, by name."""
+    return {
+        f"{each.__module__}.{getattr(each, '__qualname__', type(each).__qualname__)}": _digest(each)
+        for each in plugins
+        if not each.__module__.startswith("dnn_reco.")
+    }
+
+
+def _digest(plugin: Any) -> str:
+    """Digest of its source file; empty where it has none, such as compiled code."""
+    try:
+        return source_hash(plugin)
+    except ConfigError:
+        return ""
+
+
 def optimizer_kind(optimizer: torch.optim.Optimizer) -> str:
     """Its class and the settings on which depends what it keeps in mind, such as "SGD momentum"."""
     settings = optimizer.param_groups[0]
@@ -84,12 +117,19 @@ def restore_optimizer(
     parameters: Mapping[str, Tensor],
     tensors: Mapping[str, Tensor],
 ) -> None:
-    """Give an optimizer back the state that :func:`optimizer_tensors` took."""
+    """Give an optimizer back the state that :func:`optimizer_tensors` took.
+
+    Raises
+    ------
+    ValueError
+        If it lacks a part, or a part has another shape than its parameter.
+    """
     state = optimizer.state_dict()
     by_parameter: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         name, kind = key.rsplit("/", 1)
         by_parameter.setdefault(name, {})[kind] = tensor
+    _check_optimizer_state(parameters, by_parameter)
     numbers = {name: number for number, name in enumerate(parameters)}
     state["state"] |= {
         numbers[name]: kinds for name, kinds in by_parameter.items() if name in numbers
@@ -99,3 +139,25 @@ def restore_optimizer(
         kept = optimizer.state.get(parameter, {})
         for kind, tensor in by_parameter.get(name, {}).items():  # PyTorch may have changed the type
             kept[kind] = kept[kind].to(tensor.dtype)
+
+
+def _check_optimizer_state(
+    parameters: Mapping[str, Tensor], state: Mapping[str, Mapping[str, Tensor]]
+) -> None:
+    """Check that parameters of as many dimensions have the same kinds of state, of their shape."""
+    kinds: dict[int, set[str]] = {}
+    known = {name: of for name, of in state.items() if name in parameters}
+    for name, of_parameter in known.items():
+        kinds.setdefault(parameters[name].dim(), set()).update(of_parameter)
+    for name, of_parameter in known.items():
+        parameter = parameters[name]
+        if missing := kinds[parameter.dim()] - of_parameter.keys():
+            raise ValueError(f"'{name}' lacks {', '.join(sorted(missing))}")
+        for kind, tensor in of_parameter.items():
+            if tensor.dim() == parameter.dim() and not _fits(tensor, parameter):
+                raise ValueError(f"'{name}/{kind}' has the shape {tuple(tensor.shape)}")
+
+
+def _fits(tensor: Tensor, parameter: Tensor) -> bool:
+    """Whether it has the shape of a parameter, or is reduced in some dimensions (Adafactor)."""
+    return all(n in (1, m) for n, m in zip(tensor.shape, parameter.shape, strict=True))

@@ -187,7 +187,9 @@ def check_files(runs: Sequence[ComparisonRun], allow_overlap: bool) -> None:
                     f"{_only_in(other.name, found - wanted)}"
                     + ("Give one list for all with --test-data" if key[:4] == "test" else "")
                 )
-    refuse_overlap(first.files("training_data_file"), first.files("test_data_file"), allow_overlap)
+    trained_on = first.files("training_data_file")
+    for key in ("validation_data_file", "test_data_file"):
+        refuse_overlap(trained_on, first.files(key), allow_overlap, key)
 
 
 def _only_in(name: str, files: set[Path]) -> str:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
+from dnn_reco.training.signals import stop_signals
 from dnn_reco.workers import available_cpus
 
 _SECONDS_BETWEEN_LOOKS = 0.1
@@ -25,7 +26,7 @@ _SECONDS_TO_END = 60.0
 def run_processes(count: int, arguments: Sequence[str]) -> int:
     """Run `dnn-reco` in several processes that know of each other; returns the exit code.
 
-    SIGINT and SIGTERM are passed on. If one process fails, the others are stopped.
+    SIGINT, SIGTERM and SIGHUP are passed on. If one process fails, the others are stopped.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def run_processes(count: int, arguments: Sequence[str]) -> int:
         "WORLD_SIZE": str(count),
         "LOCAL_WORLD_SIZE": str(count),
     }
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, pass_on) for number in stop_signals()}
     try:
         for rank in range(count):
             numbers = {"RANK": str(rank), "LOCAL_RANK": str(rank)}

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop, served between two iterations."""
+"""Ctrl-C, SIGTERM and SIGHUP as a request to stop, served between two iterations."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from types import FrameType
 def stop_on_signals(
     tolerate_repetition: bool = False,
 ) -> Iterator[Callable[[], signal.Signals | None]]:
-    """Turn SIGINT (Ctrl-C) and SIGTERM into a request to stop after the current iteration.
+    """Turn SIGINT (Ctrl-C), SIGTERM and SIGHUP into a request to stop after the current iteration.
 
     Yields a function that returns the signal that came, None as long as there was none. A second
-    signal stops the program at once, except for a repeated SIGTERM: batch systems send it to the
-    script of a job as well as to its programs, and the script passes it on.
+    signal stops the program at once, except for SIGTERM or SIGHUP after one of the two: batch
+    systems send SIGTERM to the script of a job as well as to its programs, and the script passes it
+    on; a terminal that closes, or a shut-down, may send both. A SIGHUP that is ignored (`nohup`)
+    stays so.
 
     Parameters
     ----------
@@ -25,14 +27,17 @@ def stop_on_signals(
         processes that have seen it themselves.
     """
     received: list[signal.Signals] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    tolerated = numbers if tolerate_repetition else (signal.SIGTERM,)
+    numbers = stop_signals()
     before = {number: signal.getsignal(number) for number in numbers}
 
     def handle(number: int, frame: FrameType | None) -> None:
         received.append(signal.Signals(number))
+        if number == signal.SIGINT:
+            tolerated = {signal.SIGINT} if tolerate_repetition else set()
+        else:
+            tolerated = {*numbers} - {signal.SIGINT}
         for each in numbers:
-            if each != number or each not in tolerated:  # a repetition may come at any moment
+            if each not in tolerated:  # a repetition may come at any moment
                 signal.signal(each, before[each])
 
     for number in numbers:
@@ -42,3 +47,10 @@ def stop_on_signals(
     finally:
         for number in numbers:
             signal.signal(number, before[number])
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """The signals that ask a training to stop; without SIGHUP where it is ignored (`nohup`)."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return signal.SIGINT, signal.SIGTERM
+    return signal.SIGINT, signal.SIGTERM, signal.SIGHUP

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from dnn_reco.checkpoint_file import Checkpoint, Progress, latest_iterations, load_latest
+from dnn_reco.checkpoint_file import (
+    Checkpoint,
+    Progress,
+    has_best,
+    latest_iterations,
+    load_latest,
+)
 from dnn_reco.config import Config
 from dnn_reco.files import temporary_beside
+from dnn_reco.metrics_log import writing_logs
 from dnn_reco.nn.device import device_name
-from dnn_reco.provenance import record_text, retire, write_config_record, write_training_steps
+from dnn_reco.provenance import (
+    has_records,
+    record_text,
+    retire,
+    write_config_record,
+    write_training_steps,
+)
 from dnn_reco.run_options import RunOptions
 from dnn_reco.training.distributed import DistributedContext
 from dnn_reco.training.early_stopping import early_stopping_reason
 from dnn_reco.training.from_config import make_trainer
+from dnn_reco.training.lock import training_lock
 from dnn_reco.training.trainer import Trainer
 
 _log = logging.getLogger(__name__)
@@ -27,13 +42,16 @@ def is_done(config: Config) -> bool:
     return 0 < config.training.num_training_iterations <= done
 
 
+@contextmanager
 def open_stage(
     config: Config,
     options: RunOptions,
     restore: bool,
     distributed: DistributedContext = DistributedContext(),  # noqa: B008 - frozen
-) -> Trainer:
+) -> Iterator[Trainer]:
     """The trainer of a stage, with the state that it goes on from.
+
+    Inside the block no other training may use the model folder.
 
     Parameters
     ----------
@@ -45,25 +63,40 @@ def open_stage(
         Whether to go on from the latest checkpoint; if not, an old model is moved away.
     distributed
         The processes that train together.
+
+    Raises
+    ------
+    TrainingError
+        If another training uses the model folder.
     """
     trainer = make_trainer(config, options, distributed)
-    checkpoint = _find_checkpoint(config, restore, distributed)
-    if checkpoint is not None:
-        trainer.restore(checkpoint)
-    return trainer
+    writes = config.model.model_save_model and distributed.is_main_process
+    with training_lock(Path(config.model.model_checkpoint_path)) if writes else nullcontext():
+        checkpoint = _find_checkpoint(config, restore, writes)
+        if checkpoint is not None:
+            trainer.restore(checkpoint)
+        yield trainer
 
 
-def _find_checkpoint(
-    config: Config, restore: bool, distributed: DistributedContext
-) -> Checkpoint | None:
+def _find_checkpoint(config: Config, restore: bool, writes: bool) -> Checkpoint | None:
+    """The checkpoint to go on from; without one, what an old model left is moved away."""
     folder = Path(config.model.model_checkpoint_path)
-    if restore:
-        return load_latest(folder)
-    if not distributed.is_main_process:
-        return None
-    moved = retire(folder, Path(config.general.log_path)) if config.model.model_save_model else None
+    checkpoint = load_latest(folder) if restore else None
+    if checkpoint is not None or not writes:
+        return checkpoint
+    if restore and not (has_best(folder) or has_records(folder)):
+        return None  # logs alone are of a training that ended before its first checkpoint
+    moved = retire(folder, Path(config.general.log_path))
     if moved is not None:
-        _log.info("model_restore_model is False: the old model was moved to '%s'.", moved)
+        if restore:
+            _log.warning(
+                "There is no checkpoint in '%s', though a training left others of its files: they "
+                "were moved to '%s', and its logs beside; training starts anew.",
+                folder,
+                moved,
+            )
+        else:
+            _log.info("model_restore_model is False: the old model was moved to '%s'.", moved)
     return None
 
 
@@ -125,7 +158,8 @@ def _record_writer(config: Config, training_step: int) -> Callable[[Progress], N
     text = record_text(title, config.to_yaml())
 
     def write(progress: Progress) -> None:
-        write_config_record(folder, training_step, text)
-        write_training_steps(folder, progress.training_steps)
+        with writing_logs(folder):
+            write_config_record(folder, training_step, text)
+            write_training_steps(folder, progress.training_steps)
 
     return write

@@ -30,12 +30,18 @@ from dnn_reco.checkpoint_file import (
     Progress,
     remove_checkpoints,
     save_checkpoint,
+    set_aside_later,
 )
 from dnn_reco.data.device_cache import DeviceLoader
 from dnn_reco.data.hit_batch import TensorBatch
 from dnn_reco.data.loader import PrefetchLoader
 from dnn_reco.data.sampling import stream_key
-from dnn_reco.training.checkpoint import optimizer_kind, restore_network
+from dnn_reco.training.checkpoint import (
+    code_of_users,
+    incomplete_state,
+    optimizer_kind,
+    restore_network,
+)
 from dnn_reco.training.data import TrainingData
 from dnn_reco.training.distributed import DistributedContext
 from dnn_reco.training.divergence import DivergenceGuard, NonFiniteDetector, check_interval
@@ -106,18 +112,25 @@ class Trainer:
         self.progress = self._initial_progress()
 
     def _initial_progress(self) -> Progress:
-        best, validation_set = None, self.data.validation_set
+        best, validation_set, forward = None, self.data.validation_set, self.forward
+        losses = code_of_users(loss for each in forward.objectives for loss in each.losses)
         if validation_set is not None:
-            weights = self.forward.label_weights.initial
-            measure = measure_digest(validation_set.digest, self.forward.objectives, weights)
+            measure = measure_digest(
+                validation_set.digest,
+                forward.objectives,
+                forward.label_weights.initial,
+                losses,
+                self.settings.ema_decay,
+            )
             best = BestCheckpoint(measure)
         return Progress(
             iterations=0,
             training_steps=(),
-            label_names=self.forward.spec.label_names,
-            transformation=self.forward.spec.transformation.digest,
+            label_names=forward.spec.label_names,
+            transformation=forward.spec.transformation.digest,
             seed=self.settings.seed,
-            optimizers={o.name: optimizer_kind(o.optimizer) for o in self.forward.objectives},
+            optimizers={o.name: optimizer_kind(o.optimizer) for o in forward.objectives},
+            code=losses | code_of_users([type(forward.network)]),
             best=best,
         )
 
@@ -137,7 +150,7 @@ class Trainer:
         Returns
         -------
         signal.Signals or None
-            The signal (SIGINT or SIGTERM) that ended training.
+            The signal (SIGINT, SIGTERM or SIGHUP) that ended training.
 
         Raises
         ------
@@ -145,7 +158,7 @@ class Trainer:
             If a loss, a gradient or the weights are no longer finite.
         """
         first, settings = self.progress.iterations, self.settings
-        self._remove_later_best(first)
+        self._remove_later_checkpoints(first)
         with (
             stop_on_signals(tolerate_repetition=self.distributed.world_size > 1) as stop_request,
             self._open_log(first) as log,
@@ -318,10 +331,14 @@ class Trainer:
             remove_checkpoints(folder / BEST, lambda iterations: iterations != best.iterations)
         on_checkpoint(self.progress)
 
-    def _remove_later_best(self, first: int) -> None:
-        """Remove best checkpoints that an interrupted run found later: they are found again."""
+    def _remove_later_checkpoints(self, first: int) -> None:
+        """Set damaged checkpoints aside, and remove best ones that an interrupted run found later.
+
+        The latter are found again.
+        """
         folder = self.settings.checkpoints
         if folder is not None and self.distributed.is_main_process:
+            set_aside_later(folder, first)
             remove_checkpoints(folder / BEST, lambda iterations: iterations > first)
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -346,16 +363,25 @@ class Trainer:
         Raises
         ------
         ModelError
-            If the checkpoint is of another network, other labels or another transformation model.
+            If the checkpoint is of another network, other labels or another transformation
+            model, or lacks a part of the state.
         """
         old, new = checkpoint.progress, self.progress
         restore_network(self.forward.network, checkpoint, new.label_names, new.transformation)
         self.restored_from = checkpoint.path
-        self.forward.label_weights.restore(checkpoint.section("label_weights"))
-        for part in self._stateful_parts():
-            part.restore(checkpoint)
-        if self.data.selection is not None:
-            self.data.selection.restore(checkpoint.section("biased_selection"))
+        with incomplete_state(checkpoint):
+            self.forward.label_weights.restore(checkpoint.section("label_weights"))
+            for part in self._stateful_parts():
+                part.restore(checkpoint)
+            if self.data.selection is not None:
+                self.data.selection.restore(checkpoint.section("biased_selection"))
+        for name in sorted(new.code.keys() & old.code.keys()):
+            if new.code[name] != old.code[name]:
+                _log.warning(
+                    "The code of '%s' was changed since the checkpoint: training goes on with the "
+                    "new code.",
+                    name,
+                )
         if old.seed != new.seed:
             _log.warning(
                 "The seed is now %d; the checkpoint was trained with %d. Training goes on, but "
@@ -366,12 +392,16 @@ class Trainer:
         best = old.best
         if best and new.best and best.measure != new.best.measure:
             _log.info(
-                "The validation set, its losses or label weights have changed: the search for the "
-                "best checkpoint begins anew."
+                "The validation set, its losses or their code, label weights or ema_decay have "
+                "changed: the search for the best checkpoint begins anew."
             )
             best = None
         self.progress = replace(
-            old, seed=new.seed, optimizers=new.optimizers, best=best or new.best
+            old,
+            seed=new.seed,
+            optimizers=new.optimizers,
+            code=new.code,
+            best=best or new.best,
         )
 
     def skip_to(self, iteration: int) -> None:

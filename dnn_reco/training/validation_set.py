@@ -87,7 +87,13 @@ def read_validation_set(
     return ValidationSet(tuple(batches), num_events, digest.hexdigest())
 
 
-def measure_digest(events: str, objectives: Sequence[Objective], weights: Tensor) -> str:
+def measure_digest(
+    events: str,
+    objectives: Sequence[Objective],
+    weights: Tensor,
+    code: Mapping[str, str],
+    ema_decay: float | None,
+) -> str:
     """Digest of all that the total loss depends on, except the network.
 
     Parameters
@@ -98,13 +104,17 @@ def measure_digest(events: str, objectives: Sequence[Objective], weights: Tensor
         The optimizers, with their losses.
     weights
         Weights of the labels in the config [L].
+    code
+        Digest of the source of each loss of the user, by dotted name.
+    ema_decay
+        Decay of the moving average of the weights that is evaluated; None: there is none.
     """
     losses = [
         (loss.__module__, getattr(loss, "__qualname__", type(loss).__qualname__))
         for objective in objectives
         for loss in objective.losses
     ]
-    text = repr((events, losses, weights.tolist()))
+    text = repr((events, losses, weights.tolist(), sorted(code.items()), ema_decay))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

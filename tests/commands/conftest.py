@@ -7,6 +7,8 @@ import pytest
 from event_files import random_events, write_events
 from workspace import NUM_TRAINING, NUM_VALIDATION, Workspace, complete
 
+from dnn_reco.simulation.dataset import tutorial_path
+
 
 @pytest.fixture(scope="module", autouse=True)
 def without_drawing(blank_figures: object) -> None:
@@ -15,16 +17,16 @@ def without_drawing(blank_figures: object) -> None:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Event files in the folders of the tutorial: three for training, one for validation."""
+    """Event files of the tutorial: three for training, one each for validation and tests."""
     folder = tmp_path_factory.mktemp("training_data")
-    dataset = folder / "datasets" / "11883"
-    (dataset / "00000-00999").mkdir(parents=True)
-    (dataset / "01000-01999").mkdir()
-    for number, size in enumerate(NUM_TRAINING):
-        path = dataset / "00000-00999" / f"events_{number:06d}.hdf5"
+    for number, size in {
+        **dict(enumerate(NUM_TRAINING)),
+        1000: NUM_VALIDATION,
+        1005: NUM_VALIDATION,
+    }.items():
+        path = tutorial_path(folder, number)
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_events(path, complete(random_events(number, size, run=number)))
-    path = dataset / "01000-01999" / "events_001000.hdf5"
-    write_events(path, complete(random_events(1000, NUM_VALIDATION, run=1000)))
     return folder
 
 

@@ -37,6 +37,7 @@ def test_check_of_a_config_that_is_ready(workspace: Workspace) -> None:
     result = workspace.run("config check")
     assert result.exit_code == 0
     assert "PROBLEM" not in result.out
+    assert "Stage" not in result.out  # only a training of several stages has them
     assert "training_data_file: 3 files" in result.out
     assert "default_loss.gaussian_likelihood" in result.out
     assert result.out.endswith("getting_started: ready for training\n")
@@ -105,15 +106,25 @@ def test_sed_of_the_tutorial_was_forgotten(workspace: Workspace) -> None:
     assert "sed -i -e 's,{insert_DNN_HOME},'\"$DNN_HOME\"',g'" in message
 
 
-def test_misspelt_key_is_a_warning_with_the_nearest_name(workspace: Workspace) -> None:
-    workspace.set("validation_frequency", "10")
+def test_misspelt_key_is_an_error_with_the_name_that_was_meant(workspace: Workspace) -> None:
     workspace.edit(r"^validation_frequency", "validation_frequncy")
     number = workspace.line_of("validation_frequncy")
-    result = workspace.run("count")
+    message = told(workspace.run("count"))
+    assert f"{workspace.config}:{number}: unknown key 'validation_frequncy'" in message
+    assert "did you mean 'validation_frequency'?" in message
+
+
+def test_unknown_keys_are_repeated_at_the_end(workspace: Workspace) -> None:
+    workspace.append("my_threshold: 3")
+    result = workspace.run("config check")
     assert result.exit_code == 0
-    assert f"WARNING: {workspace.config}:{number}: " in result.err
-    assert "'validation_frequncy'" in result.err
-    assert "'validation_frequency'" in result.err
+    assert result.out.splitlines()[-1] == (
+        "getting_started: ready for training; unknown keys: 'my_threshold'"
+    )
+    trained = workspace.run("trafo"), workspace.run("train", "--iterations", "1")
+    assert [result.exit_code for result in trained] == [0, 0]
+    assert trained[1].err.count("unknown key 'my_threshold'") == 1
+    assert trained[1].err.count("WARNING: unknown keys: 'my_threshold'") == 1
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import h5py
 import pytest
-from workspace import NUM_TRAINING, NUM_VALIDATION, Workspace
+from workspace import NUM_TRAINING, NUM_VALIDATION, Workspace, invoke
+
+from dnn_reco.simulation.dataset import tutorial_path
 
 BANNER = "\n===============================\n= Completed Counting Events:  =\n"
 BANNER += "===============================\n"
@@ -33,10 +35,10 @@ def test_counts_all_four_lists(workspace: Workspace, options: list[str]) -> None
 
 
 def test_each_file_counts_once_and_filters_do_not_count(workspace: Workspace) -> None:
-    folder = workspace.data / "datasets/11883/00000-00999"
+    folder = tutorial_path(workspace.data, 0).parent
     workspace.edit(
         r"^(training_data_file:)\n.*$",
-        rf"\1 ['{folder}/*.hdf5', '{folder}/events_*', '{folder}/events_000001.hdf5']",
+        rf"\1 ['{folder}/*.hdf5', '{folder}/11883_*', '{folder}/*00001.hdf5']",
     )
     workspace.set("filter_less_than", "{LabelsDeepLearning_LengthInDetector: 0.0}")
     assert workspace.run("count").out == ALL
@@ -68,7 +70,7 @@ def test_list_that_is_not_set(workspace: Workspace) -> None:
 def test_files_that_cannot_be_read_are_listed_the_others_counted(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    good = workspace.data / "datasets/11883/00000-00999/events_000000.hdf5"
+    good = tutorial_path(workspace.data, 0)
     folder = tmp_path / "mixed"
     folder.mkdir()
     shutil.copy(good, folder / "good.hdf5")
@@ -98,27 +100,29 @@ def test_wrong_table_name_lists_the_tables_once(workspace: Workspace) -> None:
     assert result.exit_code == 1
     assert result.out == found(0, 0, 0, 0)
     assert result.err.count("WARNING") == 1
-    assert "4 file(s) not counted: the file has no table 'dnn_data_global_time_ofset'" in result.err
+    assert "5 file(s) not counted: the file has no table 'dnn_data_global_time_ofset'" in result.err
     assert "data_handler_time_offset_name" in result.err
     for table in ("dnn_data_global_time_offset", "dnn_data_bin_values", "LabelsDeepLearning"):
         assert table in result.err
-    assert result.err.count(".hdf5\n") == 4
+    assert result.err.count(".hdf5\n") == 5
 
 
 def test_apply_filters_tells_how_many_pass(workspace: Workspace) -> None:
     workspace.set("filter_less_than", "{LabelsDeepLearning_LengthInDetector: 100.0}")
-    dataset = workspace.data / "datasets/11883"
-    passing = {"00000-00999": 0, "01000-01999": 0}
-    for part in passing:
-        for path in (dataset / part).iterdir():
-            with h5py.File(path) as file:
-                passing[part] += int((file["LabelsDeepLearning"]["LengthInDetector"] < 100.0).sum())
-    training, validation = passing.values()
+
+    def passing(*numbers: int) -> int:
+        count = 0
+        for number in numbers:
+            with h5py.File(tutorial_path(workspace.data, number)) as file:
+                count += int((file["LabelsDeepLearning"]["LengthInDetector"] < 100.0).sum())
+        return count
+
+    training, validation, test = passing(0, 1, 2), passing(1000), passing(1005)
     assert 0 < training < TRAINING
     result = workspace.run("count", "--apply-filters")
     assert result.exit_code == 0
     assert result.out == (
-        f"{BANNER}Found {NUM_VALIDATION} events for 'test_data_file', {validation} pass the filters"
+        f"{BANNER}Found {NUM_VALIDATION} events for 'test_data_file', {test} pass the filters"
         f"\nFound {NUM_VALIDATION} events for 'validation_data_file', {validation} pass the filters"
         f"\nFound {TRAINING} events for 'training_data_file', {training} pass the filters"
         f"\nFound {TRAINING} events for 'trafo_data_file', {training} pass the filters\n"
@@ -138,3 +142,29 @@ def test_log_level_error_tells_results_only(workspace: Workspace) -> None:
     assert "without effect" in workspace.run("count").err
     assert workspace.run("count", "--log_level", "ERROR").err == ""
     assert workspace.run("count", "--log-level", "error").out == ALL
+
+
+@pytest.mark.parametrize(
+    ("options", "jobs"),
+    [
+        ((), 5),
+        (("-j", "8"), 8),
+        (("-j", "8", "--num_threads", "2"), 2),
+        (("-j", "1", "--num_threads", "2"), 1),
+        (("--num_threads", "2"), 2),
+        (("-j", "8", "--num_threads", "0"), 8),
+    ],
+)
+def test_number_of_jobs(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], jobs: int
+) -> None:
+    given: list[int] = []
+
+    def run_count(config: object, num_jobs: int, *_: object) -> int:
+        given.append(num_jobs)
+        return 0
+
+    monkeypatch.setattr("dnn_reco.run_options.available_cpus", lambda: 5)
+    monkeypatch.setattr("dnn_reco.commands.count.run_count", run_count)
+    assert invoke("count", workspace.config, *options).exit_code == 0
+    assert given == [jobs]

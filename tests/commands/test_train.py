@@ -6,6 +6,8 @@ import pytest
 import torch
 from workspace import NUM_TRAINING, NUM_VALIDATION, Workspace, invoke
 
+from dnn_reco.simulation.dataset import tutorial_path
+
 KEPT_LABELS = [
     "EnergyVisible",
     "PrimaryEnergy",
@@ -329,3 +331,28 @@ def test_folder_that_cannot_be_written(trained: Workspace) -> None:
     trained.edit(r'^log_path: "../logs', 'log_path: "../taken')
     message = trained.error("train", "--iterations", "2")
     assert "../taken" in message
+
+
+def test_validation_files_that_are_trained_on_are_refused(workspace: Workspace) -> None:
+    file = tutorial_path(workspace.data, 1)
+    workspace.edit(r"^(validation_data_file:)\n.*$", rf"\1 '{file}'")
+    workspace.edit(r"^(trafo_num_batches:).*$", r"\1 1")
+    assert workspace.run("trafo").exit_code == 0
+    message = workspace.error("train")
+    assert f"'{file}' is both in training_data_file and in validation_data_file" in message
+    checked = workspace.run("config check")
+    assert checked.exit_code == 1
+    assert f"PROBLEM  '{file}' is both in training_data_file" in checked.out
+    allowed = workspace.run("train", "--allow-overlap")
+    assert allowed.exit_code == 0
+    assert "is both in training_data_file and in validation_data_file" in allowed.err
+    checked = workspace.run("config check", "--allow-overlap")
+    assert checked.exit_code == 0
+
+
+def test_shared_validation_and_test_files_are_a_note(workspace: Workspace) -> None:
+    file = tutorial_path(workspace.data, 1000)
+    workspace.edit(r"^(test_data_file:)\n.*$", rf"\1 '{file}'")
+    checked = workspace.run("config check")
+    assert checked.exit_code == 0
+    assert "1 of the 1 files of test_data_file are in validation_data_file, too" in checked.out

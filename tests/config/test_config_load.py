@@ -1,6 +1,7 @@
 """Reading, merging and placeholders of config files, and their error messages."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -240,7 +241,7 @@ def test_all_problems_are_reported_at_once(write: WriteConfig) -> None:
     ("line", "expected"),
     [
         ("unique_name: 2024", "write text that looks like a number in quotes"),
-        ("training_data_file: []", "allowed: a name, or a list of names"),
+        ("training_data_file: 3", "allowed: a name, or a list of names"),
         ("trafo_log_dom_bins: {a: true}", "allowed: true, false, or a list of true/false"),
         ("trafo_log_label_bins: [1, 2]", "allowed: true, false, a list of true/false, or a map"),
         ("misc_load_dict: {Labels: 3}", "allowed: a mapping table: column"),
@@ -297,12 +298,12 @@ def test_empty_values_mean_not_set(write: WriteConfig) -> None:
     config = load_config(
         [
             write(
-                "save_frequency:\ntrafo_model_path:\ndata_handler_relative_time_key_pattern:\n"
+                "label_weight_dict:\ntrafo_model_path:\ndata_handler_relative_time_key_pattern:\n"
                 "model_checkpoint_manager_kwargs: {max_to_keep: }\n"
             )
         ]
     )
-    assert config.training.save_frequency == 500
+    assert config.labels.label_weight_dict == {}
     assert config.data_handler.data_handler_relative_time_key_pattern is None
     assert config.model.model_checkpoint_manager_kwargs.max_to_keep is None
     with pytest.raises(ConfigError, match="'trafo_model_path' is not set"):
@@ -335,19 +336,114 @@ def test_settings_cannot_be_changed(write: WriteConfig) -> None:
 
 def test_unknown_keys_are_kept_with_a_warning(write: WriteConfig) -> None:
     path = write(
-        "batch_sise: 8\nmy_own: {a: [1, 2]}\n"
-        "nn_biased_selection: {biased_fracton: 0.2}\n"
-        "model_optimizer_dict:\n  A: {loss_class: a.b, l2_regularisation: 1.0}\n"
+        "my_own: {a: [1, 2]}\nnn_biased_selection: {biased_part: 0.2}\n"
+        "model_optimizer_dict:\n  A: {loss_class: dnn_reco.b, penalty: 1.0}\n"
     )
     config = load_config([path])
-    assert config.extra == {"batch_sise": 8, "my_own": {"a": [1, 2]}}
+    assert config.extra == {"my_own": {"a": [1, 2]}}
     warnings = [notice.text for notice in config.notices if notice.level == "warning"]
-    assert len(warnings) == 4
-    assert f"{path}:1: unknown key 'batch_sise'" in warnings[0]
-    assert "nearest known key is 'batch_size'" in warnings[0]
-    assert f"{path}:3: unknown key 'biased_fracton'" in warnings[2]
-    assert "nearest known key is 'biased_fraction'" in warnings[2]
-    assert f"{path}:5: unknown key 'l2_regularisation'" in warnings[3]
+    assert len(warnings) == 3
+    assert f"{path}:1: unknown key 'my_own'" in warnings[0]
+    assert f"{path}:2: unknown key 'biased_part'" in warnings[1]
+    assert "nearest known key is 'biased_fraction'" in warnings[1]
+    assert f"{path}:4: unknown key 'penalty'" in warnings[2]
+    assert config.unknown_keys == (
+        "my_own",
+        "nn_biased_selection.biased_part",
+        "model_optimizer_dict.A.penalty",
+    )
+
+
+def test_misspelt_keys_are_errors(write: WriteConfig) -> None:
+    path = write(
+        "batch_sise: 8\nkeep_probabilty_list: [0.9]\n"
+        "nn_biased_selection: {biased_fracton: 0.2}\n"
+        "model_optimizer_dict:\n  A:\n    loss_class: dnn_reco.b\n    l2_regularisation: 1.0\n"
+        "    optimizer_settings:\n      learning_rate: {full_class_string: a.b, setings: {c: 1}}\n"
+    )
+    text = message(path)
+    assert f"{path}:1: unknown key 'batch_sise': did you mean 'batch_size'?" in text
+    assert f"{path}:2: unknown key 'keep_probabilty_list': did you mean 'keep_proba" in text
+    assert f"{path}:3: unknown key 'biased_fracton' in 'nn_biased_selection': did you mean" in text
+    assert f"{path}:7: unknown key 'l2_regularisation' in 'model_optimizer_dict.A'" in text
+    assert f"{path}:9: unknown key 'setings' in" in text
+    assert text.count("did you mean") == 5
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "batch_size: 8",  # the known key is set
+        "data_handler_label_class: my_labels.load",  # functions of users may read other keys
+        "model_optimizer_dict: {A: {loss_class: my_losses.loss}}",
+        "unique_name: 'of {batch_sise}'",  # the key fills a placeholder
+    ],
+)
+def test_similar_keys_that_are_no_mistakes(write: WriteConfig, more: str) -> None:
+    config = load_config([write(f"batch_sise: 8\n{more}\n")])
+    assert config.extra == {"batch_sise": 8}
+    assert ("batch_sise" in config.unknown_keys) is ("{" + "batch_sise}" not in more)
+
+
+def test_override_does_not_hide_a_misspelt_key(write: WriteConfig) -> None:
+    path = write("num_training_iteration: 8\n")
+    assert "did you mean 'num_training_iterations'" in message(path, num_training_iterations=5)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "batch_size: true",
+        "batch_size:",
+        "trafo_norm_constant: false",
+        "label_update_weights:",
+        "float_precision:",
+        "nn_biased_selection: {max_size: true}",
+        "nn_biased_selection: {max_size: }",
+        "label_weight_dict: {EnergyVisible: true}",
+    ],
+)
+def test_flag_or_nothing_where_a_value_is_needed(write: WriteConfig, line: str) -> None:
+    path = write(f"# a comment\n{line}\n")
+    text = message(path)
+    assert text.startswith("1 problem")
+    assert f"{path}:2: '" in text
+    assert "allowed: " in text
+
+
+def test_lists_of_layers_that_are_too_short(write: WriteConfig) -> None:
+    path = write(
+        "model_file: general_IC86_models\nmodel_name: general_model_IC86\n"
+        "conv_IC78_settings:\n"
+        "  num_filters_list: [10, 10, 10]\n"
+        "  activation_list: [elu, elu]\n"
+        "  strides_list: [1, 2, 2, 2, 1]\n"
+        "  filter_size_list: [[1, 0, 1], [1, 0, 1], [1, 0, 1], [1, 0, 1]]\n"
+        "fc_settings:\n"
+        "  fc_sizes: [50]\n"
+        "  activation_list: [elu, '']\n"
+        "  use_dropout_list: [true, false]\n"
+    )
+    text = message(path)
+    assert f"{path}:5: 'model_kwargs.conv_ic78_settings.activation_list' has 2 entries" in text
+    assert f"'num_filters_list' ({path}:4) has 3" in text
+    assert f"{path}:9: 'model_kwargs.fc_settings.fc_sizes' has 1 entries, but all other" in text
+    assert text.startswith("2 problems")
+
+
+def test_surplus_log_flags_have_no_effect(write: WriteConfig) -> None:
+    path = write("data_handler_num_bins: 2\ntrafo_log_dom_bins: [true, false, true]\n")
+    config = load_config([path])
+    assert config.trafo.trafo_log_dom_bins == (True, False)
+    (notice,) = config.notices
+    assert notice.level == "warning"
+    assert f"{path}:2: 'trafo_log_dom_bins' has 3 entries" in notice.text
+    assert "the last 1 have no effect" in notice.text
+
+
+def test_list_of_files_may_be_empty(write: WriteConfig) -> None:
+    config = load_config([write("trafo_data_file: []\n")])
+    assert config.data_files.trafo_data_file == ()
 
 
 def test_pool_keys_have_an_effect_only_with_biased_selection(write: WriteConfig) -> None:
@@ -358,9 +454,30 @@ def test_pool_keys_have_an_effect_only_with_biased_selection(write: WriteConfig)
 
 
 def test_keys_of_biased_selection_that_tuned_the_reference_are_named(write: WriteConfig) -> None:
-    text = "nn_biased_selection: {label_less: {a: 1}, tf_parallelism_threads: 4}\n"
+    text = "nn_biased_selection: {label_less: {a: 1}, GPU_device_count: 4}\n"
     (notice,) = load_config([write(text)]).notices
-    assert notice.text == "accepted, without effect: nn_biased_selection.tf_parallelism_threads"
+    assert notice.text == "accepted, without effect: nn_biased_selection.GPU_device_count"
+
+
+@pytest.mark.parametrize(
+    ("version", "more", "accepted"),
+    [
+        ("0.1.0", "", True),
+        ("'2.0.1'", "", True),  # of the reference
+        ("3.0.0", "", False),
+        ("2.0.0", "python_version: '3.12'", False),  # a later version of this package
+        ("0.9.9", "machine: Linux", True),
+        ("unknown", "", False),
+    ],
+)
+def test_major_version_of_a_record(
+    write: WriteConfig, version: str, more: str, accepted: bool
+) -> None:
+    path = write(f"batch_size: 8\ndnn_reco_version: {version}\n{more}\n")
+    if accepted:
+        assert load_config([path]).general.batch_size == 8
+    else:
+        assert f"{path}:2: 'dnn_reco_version' is " in message(path)
 
 
 @pytest.mark.parametrize(
@@ -399,3 +516,59 @@ def test_complete_yaml_loads_to_the_same_settings(
 
 def test_complete_yaml_of_a_record(golden_network: Path, write: WriteConfig) -> None:
     assert_survives_yaml(golden_network / "tf_checkpoint" / "config_training_0000.yaml", write)
+
+
+@pytest.mark.parametrize(
+    ("line", "allowed"),
+    [
+        ("model_optimizer_dict: {}", "at least one"),
+        (
+            "model_optimizer_dict: {A: {loss_class: a.b, optimizer_settings: {lr: 1, "
+            "learning_rate: .inf}}}",
+            "a number > 0 or a schedule",
+        ),
+        ('log_path: "a\\0b"', "allowed: text"),
+        ("seed: 18446744073709551616", "< 2^63"),
+        ("tf_random_seed: 9223372036854775808", "< 2^63"),
+        ("batch_size: 1000000000", "<= 1,000,000"),
+        ("data_handler_num_bins: 1000000000", "<= 10,000"),
+        ("save_frequency: 100000000000000000000", "a whole number > 0"),
+    ],
+)
+def test_values_out_of_range(write: WriteConfig, line: str, allowed: str) -> None:
+    path = write(f"# a comment\n{line}\n")
+    text = message(path)
+    assert text.startswith("1 problem in the config")
+    assert f"{path}:2: '" in text
+    assert allowed in text
+
+
+BILLION_LAUGHS = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
+    for before, name in pairwise("abcdefghij")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("batch_size: 8\nmine: &a [*a]\n", ":2: this list refers to itself"),
+        ("mine: &a {one: {two: *a}}\n", ":1: this mapping refers to itself"),
+        ("&a {<<: *a, batch_size: 8}\n", ":1: this mapping refers to itself"),
+        ("mine: " + "[" * 60 + "]" * 60, ":1: this list is nested too deeply"),
+        ("mine: " + "[" * 500 + "]" * 500, "is nested too deeply"),
+        ("mine: " + "{a: " * 300 + "1" + "}" * 300, "is nested too deeply"),
+        (BILLION_LAUGHS, ":5: this list has 1.1e+05 values, with all aliases filled in"),
+        ("mine: {? {a: [1]} : 2}\n", "config.yaml"),
+    ],
+    ids=["list", "mapping", "merge", "60", "500", "mappings", "laughs", "key"],
+)
+def test_aliases_and_levels_without_bounds(write: WriteConfig, text: str, words: str) -> None:
+    assert words in message(write(text))
+
+
+def test_aliases_and_merge_keys_still_work(write: WriteConfig) -> None:
+    path = write("mine: &a {one: [1, 2], two: 2}\nother: {<<: *a, two: 3}\nthird: [*a, *a]\n")
+    extra = load_config([path]).extra
+    assert extra["other"] == {"one": [1, 2], "two": 3}
+    assert extra["third"] == [extra["mine"]] * 2

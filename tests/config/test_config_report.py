@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from event_files import random_events, write_events
 
 from dnn_reco import ConfigError
 from dnn_reco.commands.check_config import check_config
@@ -70,20 +71,112 @@ def test_check_finds_plugins_files_and_missing_keys(write: WriteConfig, tmp_path
     assert "unknown key 'nobody_knows'" in report.text
 
 
-def test_check_of_a_complete_config(write: WriteConfig, tmp_path: Path) -> None:
-    (tmp_path / "a.hdf5").touch()
-    plugin = "dnn_reco.detector.grid.main_array"
-    path = write(
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two files of few events."""
+    folder = tmp_path_factory.mktemp("files")
+    for number in (0, 1):
+        write_events(folder / f"{number}.hdf5", random_events(number, 3, run=number))
+    return folder
+
+
+def complete_config(files: Path, more: str = "", loss: str = "gaussian_likelihood") -> str:
+    return (
         "unique_name: a\nlog_path: l\ntrafo_model_path: t\nmodel_checkpoint_path: m\n"
-        f"training_data_file: '{tmp_path}/*.hdf5'\nvalidation_data_file: '{tmp_path}/*.hdf5'\n"
+        f"training_data_file: '{files}/0.hdf5'\nvalidation_data_file: '{files}/1.hdf5'\n"
         "data_handler_num_bins: 9\nnum_training_iterations: 5\n"
-        f"model_class: {plugin}\nmodel_optimizer_dict: {{A: {{loss_class: {plugin}}}}}\n"
-        f"data_handler_label_class: {plugin}\ndata_handler_misc_class: {plugin}\n"
-        f"data_handler_filter_class: {plugin}\n"
+        "data_handler_label_key: LabelsDeepLearning\nlabel_weight_dict: {EnergyVisible: 1}\n"
+        "model_class: dnn_reco.modules.models.dom_transformer.DomTransformer\n"
+        f"model_optimizer_dict: {{A: {{loss_class: dnn_reco.modules.loss.default_loss.{loss}}}}}\n"
+        f"{more}\n"
     )
+
+
+def checked(write: WriteConfig, files: Path, **more: str) -> tuple[bool, str]:
+    report = check_config(load_config([write(complete_config(files, **more))]))
+    return report.ok, report.text
+
+
+def test_check_of_a_complete_config(write: WriteConfig, files: Path) -> None:
+    ok, text = checked(write, files)
+    assert ok, text
+    assert "ok       training_data_file: '0.hdf5' has all tables, 12 labels" in text
+    assert "info     trafo_model_path: 't' is not there yet" in text
+    assert text.endswith("config: ready for training")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("data_handler_bin_values_name: dnn_values", "has no table 'dnn_values' (given by 'data_h"),
+        ("label_keys_to_load: [EnergyVisibel]", "EnergyVisibel"),
+        ("misc_load_dict: {LabelsDeepLearning: Length_}", "Length_"),
+        ("label_weight_initialization: 0\nlabel_zenith_key: Zenit", "no label 'Zenit'"),
+    ],
+)
+def test_check_opens_a_file_and_finds_what_it_lacks(
+    write: WriteConfig, files: Path, more: str, words: str
+) -> None:
+    ok, text = checked(write, files, more=more)
+    assert words in text
+    assert ok is ("Zenit" in more)  # an unused label that is not there is a warning
+
+
+def test_check_of_labels_that_a_loss_needs(write: WriteConfig, files: Path) -> None:
+    ok, text = checked(write, files, loss="opening_angle")
+    assert not ok
+    assert "default_loss.opening_angle' cannot be used: 'label_zenith_key' is not set" in text
+
+
+def test_check_of_the_transformation_model(write: WriteConfig, files: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.npy"
+    model.write_text("hello")
+    path = write(complete_config(files).replace("path: t\n", f"path: {model}\n"))
     report = check_config(load_config([path]))
-    assert report.ok
-    assert report.text.endswith("config: ready for training")
+    assert not report.ok
+    assert f"PROBLEM  '{model}'" in report.text
+
+
+def test_check_with_the_network(write: WriteConfig, files: Path) -> None:
+    text = complete_config(files, "model_kwargs: {size: S}\nlabel_pid_keys: [p_starting]")
+    report = check_config(load_config([write(text)]), network=True)
+    assert report.ok, report.text
+    assert "trainable weights" in report.text
+    wrong = check_config(load_config([write(text.replace("size: S", "size: XS"))]), network=True)
+    assert not wrong.ok
+    assert "'size' is 'XS'" in wrong.text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("sys.exit", "os.system", "os.path.sep", "builtins.exec", "builtins.dict"),
+        *("builtins.print", "builtins.object", "subprocess.run", "no_such.Net"),
+        "dnn_reco.modules.models.nothing.Net",
+    ],
+)
+def test_check_of_a_class_that_is_no_network(write: WriteConfig, files: Path, name: str) -> None:
+    text = complete_config(files).replace("dnn_reco.modules.models.dom_transformer.DomTransf", name)
+    text = text.replace(f"{name}ormer", name)
+    report = check_config(load_config([write(text)]), network=True)
+    assert not report.ok
+    (line,) = {line for line in report.text.splitlines() if line.startswith("PROBLEM")}
+    assert "model_class" in line
+    assert name in line
+
+
+def test_check_of_an_ordinary_config_needs_no_torch(write: WriteConfig, files: Path) -> None:
+    path = write(complete_config(files, "# more"))
+    program = (
+        "import sys; from dnn_reco.cli import cli\n"
+        f"try: cli(['config', 'check', {str(path)!r}])\n"
+        "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+    assert output.splitlines()[-1] == "0 False"
+    assert "Stage" not in output
 
 
 @pytest.fixture
@@ -136,13 +229,18 @@ def test_tutorial_is_the_network_of_the_page(tutorial: Callable[[str], Path]) ->
     assert optimizer.optimizer_settings == {"learning_rate": 0.001}
     assert optimizer.clip_gradients_value == 1.0
     assert optimizer.loss_class == ("dnn_reco.modules.loss.default_loss.gaussian_likelihood",)
-    train, validation = (
-        f"/some/folder/training_data/datasets/11883/{part}/*.hdf5"
-        for part in ("00000-00999", "01000-01999")
+    train, validation, test = (
+        "/some/folder/training_data/datasets/11883/clsim-base-4.0.5*/output/summaryV2_clipped/"
+        f"{part}.hdf5"
+        for part in (
+            "00000-00999/11883_*DOMPulseData_00000*",
+            "01000-01999/11883_*DOMPulseData_0000100[0-4]",
+            "01000-01999/11883_*DOMPulseData_0000100[5-9]",
+        )
     )
     files = config.data_files
     assert files.training_data_file == files.trafo_data_file == (train,)
-    assert files.validation_data_file == files.test_data_file == (validation,)
+    assert (files.validation_data_file, files.test_data_file) == ((validation,), (test,))
 
 
 def test_tutorial_pooling_is_that_of_the_golden_network(

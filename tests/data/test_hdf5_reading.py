@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 from event_files import Events, event_ids, random_events, write_events
+from fuzz_hdf5 import count_outcomes, read_cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -479,6 +480,73 @@ def test_stale_index_is_not_used(path: Path, damage: Callable[[NDArray[Any]], An
     assert_same_events(read_events(path, TABLES, 3), events)
 
 
+def _move_edge(rows: NDArray[Any]) -> None:
+    rows["stop"][1] += 6
+    rows["start"][2] += 6
+
+
+def test_event_ids_win_against_an_index_that_contradicts_them(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An index that covers the table without gap, but gives rows of event 2 to event 1."""
+    events = random_events(4, 6, num_bins=3)
+    write_events(path, events)
+    edit(path, f"__I3Index__/{TABLES.values}", _move_edge)
+    assert_same_events(read_events(path, TABLES, 3), events)
+    (record,) = caplog.records
+    assert str(path) in record.getMessage() and "event ids" in record.getMessage()
+
+
+def test_rows_in_another_order_than_the_index_says(path: Path) -> None:
+    events = random_events(4, 6, num_bins=3)
+    write_events(path, events)
+    for name in (TABLES.values, TABLES.indices):
+        edit(path, name, lambda rows: rows[np.argsort(rows["string"], kind="stable")])
+    assert_same_events(read_events(path, TABLES, 3), events)
+
+
+@pytest.mark.parametrize("column", ["string", "Event"])
+def test_full_verification_compares_all_rows_of_the_bins(path: Path, column: str) -> None:
+    """Rows between the samples, of an event that is not at one of the sampled borders."""
+    events = random_events(4, 1, num_bins=3, mean_hits=4000)
+    write_events(path, events)
+
+    def change(rows: NDArray[Any]) -> None:
+        rows[column][1200:1206] += 1
+
+    edit(path, TABLES.indices, change)
+    read_events(path, TABLES, 3)
+    with pytest.raises(DataError, match="row 1200 is"):
+        read_events(path, TABLES, 3, verify_all=True)
+
+
+def test_full_verification_reads_the_bins_of_all_rows(path: Path) -> None:
+    events = random_events(4, 1, num_bins=3, mean_hits=4000)
+    write_events(path, events)
+
+    def change(rows: NDArray[Any]) -> None:
+        rows["item"][1200:1203] = [2, 1, 0]
+
+    edit(path, TABLES.indices, change)
+    features = read_events(path, TABLES, 3, verify_all=True).hits.features
+    expected = events.features.copy()
+    expected[400] = expected[400, ::-1]
+    np.testing.assert_array_equal(features, expected)
+
+
+def test_borders_of_events_are_sampled(path: Path) -> None:
+    events = random_events(4, 20, num_bins=3, mean_hits=1500)
+    write_events(path, events)
+    border = 3 * int(events.offsets[7])
+
+    def change(rows: NDArray[Any]) -> None:
+        rows["Event"][border - 3 : border] += 1
+
+    edit(path, TABLES.indices, change)
+    with pytest.raises(DataError, match=f"row {border - 3} is"):
+        read_events(path, TABLES, 3)
+
+
 # --------------------------------------------------------------------------------------------------
 # Files and tables that cannot be used
 # --------------------------------------------------------------------------------------------------
@@ -521,6 +589,45 @@ def test_damaged_data(path: Path, storage: str, threads: int) -> None:
         raw.write(b"\xff" * position.size)
     with pytest.raises(DataError, match=r"dnn_data_bin_values.*damaged"):
         read_events(path, TABLES, 9, threads=threads)
+
+
+def test_more_rows_declared_than_stored(path: Path) -> None:
+    write_events(path, random_events(1, 3))
+    with h5py.File(path, "r+") as file:
+        file[TABLES.time_offset].resize((10**9,))
+    with pytest.raises(DataError, match=r"events\.hdf5.*1000000000 rows"):
+        count_events(path, TABLES.time_offset)
+
+
+def test_chunks_that_are_too_large_for_the_file(path: Path) -> None:
+    """A chunk of 2 GB, of which the file holds some bytes."""
+    rows = np.zeros(1, dtype=[("Run", "u4"), ("value", "f8"), ("padding", "V1000")])
+    with h5py.File(path, "w") as file:
+        table = file.create_dataset(
+            TABLES.time_offset, (1,), rows.dtype, chunks=(2_000_000,), maxshape=(None,),
+            compression="gzip",
+        )  # fmt: skip
+        table.id.write_direct_chunk((0,), b"some bytes")
+    with pytest.raises(DataError, match=r"events\.hdf5.*too few"):
+        count_events(path, TABLES.time_offset)
+
+
+def test_any_error_of_h5py_names_the_file(path: Path) -> None:
+    """A column name that is not UTF-8, which h5py reports as UnicodeDecodeError."""
+    write_events(path, random_events(1, 3))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"pdg_encoding\x00", b"pdg\xffencoding\x00"))
+    with pytest.raises(DataError, match=r"events\.hdf5.*damaged"):
+        list_tables(path)
+
+
+def test_damaged_and_lying_files_are_read_right_or_refused() -> None:
+    """The short form of `python tests/data/fuzz_hdf5.py`."""
+    for kind, number in (("damaged", 40), ("lying", 22)):
+        counts = count_outcomes(read_cases(kind, 12, 0, number))
+        assert counts.total() == number
+        assert [counts[name] for name in ("wrong", "crashed", "slow")] == [0, 0, 0]
+        assert counts["clean"] > number // 5 and counts["skipped"] > number // 5
 
 
 def test_file_that_is_open_elsewhere_in_the_process(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -354,6 +355,21 @@ def test_figures_show_the_quantiles_in_a_colour_for_each_network() -> None:
     centre, shown = float(medians[0].get_xdata()[6]), float(medians[0].get_ydata()[6])
     near = mask & (np.abs(np.log10(energy / centre)) < 1 / 6)
     assert shown == pytest.approx(np.median(results[0].angle[near]), rel=0.01)
+
+
+def test_no_figures_against_energy_without_enough_events_in_any_bin() -> None:
+    """Matplotlib fails with "Data cannot be log-scaled" where all medians are missing."""
+    results, types, energy = example()
+    size = len(energy)
+    few = {name: np.arange(size) < 3 for name in types}
+    for of_type, values in ((few, energy), (types, np.zeros(size))):
+        found = plots.comparison_figures(compare(results, of_type, values, "E"))
+        assert set(found) == {"pulls"}
+    on_target = [replace(each, angle=np.zeros(size)) for each in results[:2]]
+    assert set(plots.comparison_figures(compare(on_target, types, energy, "E"))) == {
+        "energy",
+        "pulls",
+    }
 
 
 def test_figures_where_there_is_little_to_show() -> None:

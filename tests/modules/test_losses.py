@@ -70,7 +70,6 @@ def golden_inputs(golden_network, event_weights):
     truth = Truth(torch.tensor(outputs["y_true"]), torch.tensor(outputs["y_true_trafo"]))
     particle = {
         **{f"pos_{axis}": f"Vertex{axis.upper()}" for axis in "xyz"},
-        **{f"dir_{axis}": f"PrimaryDirection{axis.upper()}" for axis in "xyz"},
         "time": "VertexTime",
     }
     period = transform.azimuth_period(names, "PrimaryAzimuth")

@@ -45,6 +45,18 @@ def test_a_part_of_the_particle_that_is_not_set(loss, part):
         check(loss, replace(KEYS, particle=particle))
 
 
+@pytest.mark.parametrize("axis", "xyz")
+@pytest.mark.parametrize("loss", [track_pos_mse, track_pos_gaussian])
+def test_track_losses_take_the_direction_of_label_dir_keys(loss, axis):
+    unset = replace(
+        KEYS,
+        particle={**PARTICLE, f"dir_{axis}": f"dir_{axis}"},
+        **{f"dir_{axis}": None},
+    )
+    with pytest.raises(ConfigError, match=f"'label_dir_{axis}_key' is not set"):
+        check(loss, unset)
+
+
 def test_a_key_that_names_no_label():
     message = r"'label_azimuth_key' names 'azimut', which is not .*'azimuth'\? Labels: energy"
     with pytest.raises(ConfigError, match=message):

@@ -1,6 +1,7 @@
 """Data sets of simulated events: files, layouts, going on, and what is in them."""
 
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import h5py
@@ -9,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dnn_reco.cli import cli
+from dnn_reco.config import load_config
 from dnn_reco.data.features import dom_features
 from dnn_reco.data.hdf5 import InputTables, read_events
 from dnn_reco.data.pulses import Pulses
@@ -40,7 +42,7 @@ class TestPlan:
 
     @pytest.mark.parametrize(
         ("events", "per_file", "training", "validation"),
-        [(20_000, 100, 198, 2), (1000, 500, 1, 1), (7, 500, 1, 1), (20_000, 500, 39, 1)],
+        [(40_000, 100, 396, 2), (1000, 500, 1, 1), (7, 500, 1, 1), (100_000, 100, 990, 5)],
     )
     def test_tutorial(
         self, tmp_path: Path, events: int, per_file: int, training: int, validation: int
@@ -49,10 +51,24 @@ class TestPlan:
         folders = [file.path.parent.name for file in files]
         assert sum(file.num_events for file in files) == events
         assert folders.count("00000-00999") == training
-        assert folders.count("01000-01999") == validation
+        assert folders.count("01000-01999") == 2 * validation
         assert all(1 <= file.num_events <= per_file for file in files)
         assert len({file.number for file in files}) == len(files)
         assert all((file.number >= 1000) == ("01000" in str(file.path)) for file in files)
+
+    def test_tutorial_files_are_those_of_its_config(self, tmp_path: Path) -> None:
+        config = Path(__file__).parents[2] / "configs/tutorial/getting_started.yaml"
+        text = config.read_text(encoding="utf-8").replace("{insert_DNN_HOME}", str(tmp_path))
+        (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
+        files = load_config([tmp_path / "config.yaml"]).data_files
+        numbers: dict[str, list[int]] = {"training": [], "validation": [], "test": []}
+        for file in plan_files(tmp_path / "training_data", 100_000, 100, "tutorial"):
+            for part, found in numbers.items():
+                if any(fnmatch(str(file.path), p) for p in getattr(files, f"{part}_data_file")):
+                    found.append(file.number)
+        assert numbers["training"] == list(range(990))
+        assert numbers["validation"] == [1000, 1001, 1002, 1003, 1004]
+        assert numbers["test"] == [1005, 1006, 1007, 1008, 1009]
 
     def test_a_larger_data_set_has_the_files_of_the_smaller_one(self, tmp_path: Path) -> None:
         small = {f.path: f for f in plan_files(tmp_path, 3000, 10, "tutorial")}
@@ -155,8 +171,8 @@ class TestCommand:
         arguments = (*self.ARGUMENTS, "--out", tmp_path, "--layout", "tutorial")
         result = simulate(*arguments)
         assert result.exit_code == 0, result.output
-        files = sorted(tmp_path.glob("datasets/11883/*/*.hdf5"))
-        assert [file.parent.name for file in files] == ["00000-00999"] * 2 + ["01000-01999"]
+        files = sorted(tmp_path.glob("datasets/11883/*/*/*/*/*.hdf5"))
+        assert [file.parent.name for file in files] == ["00000-00999"] + ["01000-01999"] * 2
         assert re.search(r"9 events in 3 files", result.output)
 
         before = {file: (file.stat().st_mtime_ns, tables(file)) for file in files}

@@ -1,8 +1,13 @@
 """What training tells: the table of the validation set, TensorBoard, and all of it together."""
 
 import json
+import resource
 import sys
+import threading
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +17,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from dnn_reco.checkpoint_file import BestCheckpoint
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
+from dnn_reco.errors import TrainingError
 from dnn_reco.evaluation.metrics import ValueWithError
 from dnn_reco.training.logging import format_set
+from dnn_reco.training.metrics import BatchMetrics
+from dnn_reco.training.tensorboard import TensorBoard
 from dnn_reco.training.validation_set import ValidationMetrics
 
 
@@ -114,23 +122,48 @@ def test_figures_are_drawn_at_the_start_and_at_the_end_of_a_call(run: SmallRun) 
     images = read(run, "validation_set").Images("reconstructed_against_true")
     assert [image.step for image in images] == [3, 7, 11]
     assert all(image.encoded_image_string.startswith(b"\x89PNG") for image in images)
+    # three panels of 3.4 inches in a row, and a title of 0.4 inches, at 100 dots per inch
+    assert {(image.width, image.height) for image in images} == {(1020, 380)}
+
+
+def waiting(line: dict[str, Any]) -> float:
+    share: float = line["machine"]["share_of_time_waiting_for_data"]
+    return share
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is told by Linux alone")
 def test_tensorboard_shows_how_the_run_stands(run: SmallRun) -> None:
     log = read(run, "train")
-    for tag in (
-        "events_per_second",
-        "share_of_time_waiting_for_data",
-        "learning_rate/adam",
-        "gradient_norm/adam",
-        "label_weight/PrimaryZenith",
-        "memory_mb/process",
+    lines = [json.loads(line) for line in (run.logs / "metrics.jsonl").read_text().splitlines()]
+    shown = {}
+    for tag, of_line in (
+        ("events_per_second", lambda line: line["machine"]["events_per_second"]),
+        ("share_of_time_waiting_for_data", waiting),
+        ("learning_rate/adam", lambda line: 0.01),
+        ("gradient_norm/adam", lambda line: line["gradient_norms"]["adam"]),
+        ("label_weight/PrimaryZenith", lambda line: line["label_weights"]["PrimaryZenith"]),
+        ("memory_mb/process", lambda line: line["machine"]["memory_mb"]["process"]),
     ):
         points = log.Scalars(tag)
         assert [point.step for point in points] == [0, 3, 5, 7, 10, 11]
-        assert all(point.value >= 0 for point in points)
-    assert 50 < log.Scalars("memory_mb/process")[-1].value < 10_000
+        shown[tag] = [point.value for point in points]
+        assert shown[tag] == pytest.approx([of_line(line) for line in lines], rel=1e-6)
+    in_call = [1, 4, 6, 8, 3, 4]  # the second call begins with iteration 8
+    seconds = [line["machine"]["seconds"] for line in lines]
+    rates = [8 * count / time for count, time in zip(in_call, seconds, strict=True)]
+    assert shown["events_per_second"] == pytest.approx(rates, rel=1e-6)
+    assert seconds[:4] == sorted(seconds[:4])
+    assert all(0 <= share < 1 for share in shown["share_of_time_waiting_for_data"])
+    assert len(set(shown["gradient_norm/adam"])) == 6  # of the last batch each time
+    assert all(norm > 0 for norm in shown["gradient_norm/adam"])
+    # updated in iterations 0, 5 and 10, never below the weight of the config
+    weights = np.array([list(line["label_weights"].values()) for line in lines])
+    assert list(lines[0]["label_weights"]) == ["EnergyVisible", "PrimaryAzimuth", "PrimaryZenith"]
+    assert (weights >= [1.0, 0.2, 0.5]).all()
+    np.testing.assert_array_equal(weights[::2], weights[1::2])
+    assert (weights[0] != weights[2]).any()
+    assert (weights[2] != weights[4]).any()
+    assert all(50 < memory < 10_000 for memory in shown["memory_mb/process"])
     assert [point.step for point in log.Scalars("label_loss/EnergyVisible")] == [0, 5, 10]
 
 
@@ -153,3 +186,38 @@ def test_metrics_of_the_batches_are_those_of_tensorboard(run: SmallRun) -> None:
         assert line["gradient_norms"]["adam"] > 0
         assert line["machine"]["events_per_second"] > 0
         assert 0 <= line["machine"]["share_of_time_waiting_for_data"] < 1
+
+
+def batch(predicted: list[float]) -> BatchMetrics:
+    column, one = np.array(predicted)[:, None], np.ones(1)
+    return BatchMetrics({"adam": (1.0, 2.0)}, one, one, one, one, column, column, column, one)
+
+
+def test_predictions_of_a_training_that_diverges_have_histograms(tmp_path: Path) -> None:
+    """PyTorch fails with "The histogram is empty" where all values are beyond 1e20."""
+    log = TensorBoard(tmp_path, 0)
+    log.write(0, ["E"], np.ones(1, dtype=bool), {"train": batch([-3e30, 2e25, np.inf, 1e37])})
+    log.close()
+    read = EventAccumulator(str(tmp_path / "train")).Reload()
+    (point,) = read.Histograms("E/predicted")
+    assert point.histogram_value.num == 3
+
+
+def test_a_full_disk_is_one_error_and_no_traceback_of_a_thread(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Any file of more than 10 kB fails to be written, as on a full disk."""
+    hook, before = threading.excepthook, resource.getrlimit(resource.RLIMIT_FSIZE)
+    log = TensorBoard(tmp_path, 0)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(TrainingError, match=rf"^the logs in '{tmp_path}' cannot be written"):
+            for iteration in range(1000):
+                log.add_scalar("train", "x", 1.0, iteration)
+                log.flush()
+        with suppress(TrainingError):
+            log.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert capfd.readouterr().err == ""
+    assert threading.excepthook is hook

@@ -218,6 +218,18 @@ def test_settings_that_are_ours() -> None:
     assert make("SGD", [0.0], **settings)[1].param_groups[0]["weight_decay"] == 0.0
 
 
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "Muon", "Adafactor", "RAdam", "SGD"])
+@pytest.mark.parametrize("settings", [{}, {"weight_decay": 0.3}])
+def test_the_decay_of_pytorch_is_off_beside_ours(name: str, settings: dict[str, Any]) -> None:
+    """A step without gradient leaves the weights: ours is not part of the optimizer."""
+    weight = torch.nn.Parameter(torch.tensor([[1.0, -2.0], [0.5, 3.0]]))
+    before = weight.detach().clone()
+    optimizer = make_optimizer("key", choose_optimizer("key", name, settings), [weight])
+    weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    assert torch.equal(weight, before)
+
+
 def test_settings_without_effect_are_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     settings = {"name": "mine", "jit_compile": True, "clipnorm": None, "loss_scale_factor": None}
     with caplog.at_level(logging.INFO, "dnn_reco"):

@@ -73,3 +73,26 @@ def test_another_signal_stops_at_once() -> None:
     with pytest.raises(EndedAtOnceError), stop_on_signals():
         send(signal.SIGINT)
         send(signal.SIGTERM)
+
+
+def test_sighup_is_a_request_to_save_as_sigterm_is() -> None:
+    """A terminal that closes sends one, a shut-down both."""
+    for first, second in ((signal.SIGHUP, signal.SIGTERM), (signal.SIGTERM, signal.SIGHUP)):
+        with stop_on_signals() as asked_to_stop:
+            send(first)
+            send(second)
+            assert asked_to_stop() is first
+    with pytest.raises(KeyboardInterrupt), stop_on_signals():
+        send(signal.SIGHUP)
+        send(signal.SIGINT)
+
+
+def test_nohup_keeps_its_effect() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signals() as asked_to_stop:
+            send(signal.SIGHUP)
+            assert asked_to_stop() is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

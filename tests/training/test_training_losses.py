@@ -21,7 +21,6 @@ LOSSES = "dnn_reco.modules.loss"
 DIRECTION = [f"PrimaryDirection{axis}" for axis in "XYZ"]
 PARTICLE = {
     **{f"pos_{axis}": f"Vertex{axis.upper()}" for axis in "xyz"},
-    **{f"dir_{axis}": f"PrimaryDirection{axis.upper()}" for axis in "xyz"},
     "time": "VertexTime",
 }
 

@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from dnn_reco.data.file_events import EVENT_ID
 from dnn_reco.data.hdf5.inflate import inflate
-from dnn_reco.data.hdf5.tables import ID_COLUMNS, Rows, describe, read_rows
+from dnn_reco.data.hdf5.tables import ID_COLUMNS, Rows, describe, event_ids, read_rows
 from dnn_reco.detector.geometry import NUM_DOMS_PER_STRING, NUM_STRINGS, dom_index
 from dnn_reco.errors import DataError
 
@@ -29,7 +29,9 @@ _SURFACE_TANKS = range(NUM_DOMS_PER_STRING + 1, NUM_DOMS_PER_STRING + 5)
 
 Columns = dict[str, NDArray[Any]]
 
-_MAP_COLUMNS = ("exists", "string", "om", "vector_index", "item")
+_IdRuns = tuple[NDArray[np.int64], Rows]  # first rows and event ids of runs of equal ids
+
+_COLUMNS = (*ID_COLUMNS, "exists", "string", "om", "vector_index", "item")
 _ROWS_PER_BLOCK = 1 << 15  # some megabytes of inflated rows at a time in each thread
 
 
@@ -45,30 +47,29 @@ class DomRows:
         Position in the DOM's list [m] (int32).
     item
         The items [m].
-    ids
-        Event ids [m], where requested.
+    run_start
+        First row [r] of each run of rows with the same event id, ascending.
+    run_ids
+        Event id [r] of each run.
     """
 
     dom: NDArray[np.int16]
     vector_index: NDArray[np.int32]
     item: NDArray[np.generic]
-    ids: Rows | None
+    run_start: NDArray[np.int64]
+    run_ids: Rows
 
     def __len__(self) -> int:
         return len(self.dom)
 
 
-def read_dom_rows(
-    table: h5py.Dataset, item_dtype: DTypeLike, with_ids: bool, threads: int = 1
-) -> DomRows:
+def read_dom_rows(table: h5py.Dataset, item_dtype: DTypeLike, threads: int = 1) -> DomRows:
     """Stream a per-DOM table.
 
     Parameters
     ----------
     item_dtype
         Type of the items: floats for values, int32 for bin indices.
-    with_ids
-        Whether to read the event ids too.
     threads
         Number of threads that inflate and decode.
 
@@ -78,30 +79,30 @@ def read_dom_rows(
         The data are damaged.
     """
     m = len(table)
-    rows = DomRows(
-        dom=np.empty(m, dtype=np.int16),
-        vector_index=np.empty(m, dtype=np.int32),
-        item=np.empty(m, dtype=item_dtype),
-        ids=np.empty(m, dtype=EVENT_ID) if with_ids else None,
-    )
-    names = (*_MAP_COLUMNS, *(ID_COLUMNS if with_ids else ()))
-    planes = _PlaneReader.for_table(table, names)
+    dom = np.empty(m, dtype=np.int16)
+    vector_index = np.empty(m, dtype=np.int32)
+    item = np.empty(m, dtype=item_dtype)
+    planes = _PlaneReader.for_table(table, _COLUMNS)
 
-    def fill(block: slice) -> None:
+    def fill(block: slice) -> _IdRuns:
         columns = None if planes is None else planes.read(block)
         if columns is None:
             plain = read_rows(table, block.start, block.stop)
-            columns = {name: plain[name] for name in names}
-        _store(rows, block, columns)
+            columns = {name: plain[name] for name in _COLUMNS}
+        dom[block] = _dom_of_rows(columns["string"], columns["om"], columns["exists"])
+        vector_index[block] = columns["vector_index"]
+        with np.errstate(over="ignore", invalid="ignore"):  # not finite in float32: dropped later
+            item[block] = columns["item"]
+        return _runs_of_equal_ids(columns, block.start)
 
     blocks = _blocks(m, table.chunks[0] if table.chunks else 1)
     if threads == 1:
-        for block in blocks:
-            fill(block)
+        runs = [fill(block) for block in blocks]
     else:
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(fill, blocks))
-    return rows
+            runs = list(pool.map(fill, blocks))
+    start, ids = _joined(runs)
+    return DomRows(dom, vector_index, item, start, ids)
 
 
 def _blocks(num_rows: int, chunk_rows: int) -> Iterator[slice]:
@@ -111,14 +112,24 @@ def _blocks(num_rows: int, chunk_rows: int) -> Iterator[slice]:
         yield slice(start, min(start + step, num_rows))
 
 
-def _store(rows: DomRows, block: slice, columns: Columns) -> None:
-    rows.dom[block] = _dom_of_rows(columns["string"], columns["om"], columns["exists"])
-    rows.vector_index[block] = columns["vector_index"]
-    with np.errstate(over="ignore", invalid="ignore"):  # not finite in float32: dropped later
-        rows.item[block] = columns["item"]
-    if rows.ids is not None:
-        for name in ID_COLUMNS:
-            rows.ids[name][block] = columns[name]
+def _runs_of_equal_ids(columns: Columns, first_row: int) -> _IdRuns:
+    """Runs of a block that starts at `first_row`, the first of them at its first row."""
+    is_start = np.ones(len(columns["item"]), dtype=bool)
+    is_start[1:] = False
+    for name in ID_COLUMNS:
+        column = columns[name]
+        is_start[1:] |= column[1:] != column[:-1]
+    rows = np.flatnonzero(is_start)
+    return first_row + rows, event_ids({name: columns[name][rows] for name in ID_COLUMNS})
+
+
+def _joined(blocks: list[_IdRuns]) -> _IdRuns:
+    """Runs of all blocks; those that go on in the next block are put together."""
+    if not blocks:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=EVENT_ID)
+    start, ids = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    is_new = np.append(True, ids[1:] != ids[:-1])
+    return start[is_new], ids[is_new]
 
 
 def _dom_of_rows(

@@ -1,6 +1,7 @@
 """From the tables of an event file to hits: which DOMs of which event have which features."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 
@@ -16,6 +17,7 @@ from dnn_reco.data.hdf5.columns import (
     DomRows,
     read_dom_rows,
 )
+from dnn_reco.data.hdf5.layout import check_layout
 from dnn_reco.data.hdf5.tables import (
     HEADER_COLUMNS,
     ID_COLUMNS,
@@ -33,8 +35,10 @@ from dnn_reco.data.hits import Hits
 from dnn_reco.detector.geometry import NUM_DOMS
 from dnn_reco.errors import ConfigError, DataError
 
-_NUM_SAMPLES = 8
-_SAMPLE_ROWS = 1024
+_NUM_SAMPLES, _SAMPLE_ROWS = 8, 1024
+_NUM_BORDERS, _BORDER_ROWS = 24, 64  # a chunk has some 1500 rows, which are inflated together
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ def read_events(
     init_values: ArrayLike = 0.0,
     dtype: DTypeLike = np.float32,
     threads: int = 1,
+    verify_all: bool = False,
 ) -> FileEvents:
     """Read all events of a file.
 
@@ -84,9 +89,14 @@ def read_events(
         float32 or float64.
     threads
         Number of threads that inflate and decode.
+    verify_all
+        Whether to compare all rows of the tables of values and indices, also where samples are
+        enough to find out which bins are listed (`data_handler_verify: full`).
 
     Notes
     -----
+    The event ids of all rows are compared with the index table. Where the two contradict each
+    other, the ids are used, with a warning.
     If a DOM lists a bin twice, the last one counts. Values that are not finite are kept.
 
     Raises
@@ -102,12 +112,12 @@ def read_events(
         offsets_table, values, indices = _find_tables(file, tables)
         events = read_rows(offsets_table)
         ids = event_ids(events)
-        runs = _runs_by_index(file, values, ids)
-        rows = read_dom_rows(values, dtype, with_ids=runs is None, threads=threads)
-        if rows.ids is not None:
-            runs = _runs_by_id(rows.ids, ids, describe(offsets_table))
-        assert runs is not None
-        bins = _bins(values, indices, rows, runs, num_bins, threads)
+        rows = read_dom_rows(values, dtype, threads)
+        runs = _runs_by_index(values, rows, ids)
+        if runs is None:
+            events_of_runs = match_ids(rows.run_ids, ids, describe(offsets_table))
+            runs = _Runs(rows.run_start, events_of_runs, len(rows))
+        bins = _bins(values, indices, rows, runs, num_bins, threads, verify_all)
     skipped = _count_skipped(rows, runs, bins)
     return FileEvents(
         ids=ids,
@@ -121,7 +131,14 @@ def read_events(
 def read_file(path: str | PathLike[str], settings: HitsSettings) -> FileEvents:
     """Read all events of a file as an event store holds them: see :func:`read_events`."""
     dtype, init_values = np.dtype(settings.dtype), np.array(settings.init_values)
-    return read_events(path, settings.tables, settings.num_bins, init_values, dtype)
+    return read_events(
+        path,
+        settings.tables,
+        settings.num_bins,
+        init_values,
+        dtype,
+        verify_all=settings.verify_all,
+    )
 
 
 def _find_tables(
@@ -155,37 +172,50 @@ def _init_values(init_values: ArrayLike, num_bins: int, dtype: DTypeLike) -> NDA
 # --------------------------------------------------------------------------------------------------
 # Rows of which event
 # --------------------------------------------------------------------------------------------------
-def _runs_by_index(file: h5py.File, values: h5py.Dataset, ids: Rows) -> _Runs | None:
-    """Runs from the index table; None if there is none, or one that does not fit the events.
+def _runs_by_index(values: h5py.Dataset, rows: DomRows, ids: Rows) -> _Runs | None:
+    """Runs from the index table; None if there is none, or one that contradicts the event ids.
 
-    Tools that merge or cut files leave no or a stale index behind: it is used only if it lists the
-    same events and its ranges cover the table without gap or overlap.
+    Only the index tells events with equal ids apart. Tools that merge or cut files leave no or a
+    stale index behind.
     """
-    index = file.get(f"{INDEX_GROUP}/{values.name.lstrip('/')}")
-    if not isinstance(index, h5py.Dataset) or len(index) != len(ids):
+    index = values.file.get(f"{INDEX_GROUP}/{values.name.lstrip('/')}")
+    if index is None:
         return None
+    runs = _listed_runs(index, len(rows), ids) if isinstance(index, h5py.Dataset) else None
+    if runs is not None and _has_ids(runs, rows, ids):
+        return runs
+    _log.warning(
+        "%s: its index (group %s) does not fit the event ids of the rows; the ids are used.",
+        describe(values),
+        INDEX_GROUP,
+    )
+    return None
+
+
+def _listed_runs(index: h5py.Dataset, num_rows: int, ids: Rows) -> _Runs | None:
+    """Runs that an index table lists if it lists the file's events, without gap or overlap."""
+    check_layout(index)
     # SubEventStream is always 0 in index tables.
     columns = ID_COLUMNS[:3]
-    rows = read_rows(index)
-    if not {*columns, "start", "stop"} <= set(rows.dtype.names or ()):
+    if len(index) != len(ids) or not {*columns, "start", "stop"} <= set(index.dtype.names or ()):
         return None
+    rows = read_rows(index)
     if not all(np.array_equal(rows[name], ids[name]) for name in columns):
         return None
     start, stop = rows["start"].astype(np.int64), rows["stop"].astype(np.int64)
     event = np.flatnonzero(start != stop)
-    edges = np.append(start[event], len(values))
+    edges = np.append(start[event], num_rows)
     covers = edges[0] == 0 and np.array_equal(edges[1:], stop[event]) and (np.diff(edges) > 0).all()
-    return _Runs(start[event], event, len(values)) if covers else None
+    return _Runs(start[event], event, num_rows) if covers else None
 
 
-def _runs_by_id(row_ids: Rows, ids: Rows, place: str) -> _Runs:
-    """Runs of rows with equal event ids."""
-    is_start = np.ones(len(row_ids), dtype=bool)
-    is_start[1:] = False
-    for name in ID_COLUMNS:
-        is_start[1:] |= row_ids[name][1:] != row_ids[name][:-1]
-    start = np.flatnonzero(is_start)
-    return _Runs(start, match_ids(row_ids[start], ids, place), len(row_ids))
+def _has_ids(runs: _Runs, rows: DomRows, ids: Rows) -> bool:
+    """Whether all rows of each run have the event id of its event."""
+    at_start = np.searchsorted(rows.run_start, runs.start, side="right") - 1
+    return bool(
+        np.isin(rows.run_start, runs.start).all()
+        and (rows.run_ids[at_start] == ids[runs.event]).all()
+    )
 
 
 # --------------------------------------------------------------------------------------------------
@@ -198,6 +228,7 @@ def _bins(
     runs: _Runs,
     num_bins: int,
     threads: int,
+    verify_all: bool,
 ) -> NDArray[np.int32] | None:
     """Bin of each row; None if all rows simply list bins 0 … F-1 of one DOM after the other.
 
@@ -208,13 +239,15 @@ def _bins(
     indices are always read.
     """
     if (
-        num_bins > 1
+        not verify_all
+        and num_bins > 1
         and _lists_all_bins(rows, runs, num_bins)
-        and all(_sample_is_regular(values, indices, start) for start in _sample_starts(len(values)))
+        and all(_sample_is_regular(values, indices, part) for part in _samples(runs))
     ):
         return None
-    other = read_dom_rows(indices, np.int32, with_ids=False, threads=threads)
+    other = read_dom_rows(indices, np.int32, threads)
     differs = (other.dom != rows.dom) | (other.vector_index != rows.vector_index)
+    differs[_differing_ids(rows, other)] = True
     if differs.any():
         raise _not_parallel(values, indices, int(np.flatnonzero(differs)[0]))
     bins: NDArray[np.int32] = other.item  # type: ignore[assignment]
@@ -237,21 +270,36 @@ def _lists_all_bins(rows: DomRows, runs: _Runs, num_bins: int) -> bool:
     return bool((index == np.arange(num_bins)).all() and (dom == dom[:, :1]).all())
 
 
-def _sample_starts(num_rows: int) -> Sequence[int]:
-    """Where samples of a table start: at the first row, before the last, and evenly between."""
-    last = max(0, num_rows - _SAMPLE_ROWS)
-    return sorted(set(np.linspace(0, last, _NUM_SAMPLES).astype(int).tolist()))
+def _samples(runs: _Runs) -> Iterator[slice]:
+    """Samples of a table: its ends, evenly between, and on both sides of borders of runs."""
+    last = max(0, runs.num_rows - _SAMPLE_ROWS)
+    for start in np.linspace(0, last, _NUM_SAMPLES).astype(int).tolist():
+        yield slice(start, start + _SAMPLE_ROWS)
+    chosen = np.linspace(0, len(runs.start) - 1, _NUM_BORDERS).astype(int)
+    for border in np.unique(runs.start[chosen]).tolist():
+        yield slice(max(0, border - _BORDER_ROWS), border + _BORDER_ROWS)
 
 
-def _sample_is_regular(values: h5py.Dataset, indices: h5py.Dataset, start: int) -> bool:
+def _sample_is_regular(values: h5py.Dataset, indices: h5py.Dataset, part: slice) -> bool:
     """Compare some rows of the two tables; True if the bins there are the list positions."""
-    ours = read_rows(values, start, start + _SAMPLE_ROWS)
-    other = read_rows(indices, start, start + _SAMPLE_ROWS)
+    ours = read_rows(values, part.start, part.stop)
+    other = read_rows(indices, part.start, part.stop)
     for name in (*ID_COLUMNS, "string", "om", "vector_index"):
         differs = ours[name] != other[name]
         if differs.any():
-            raise _not_parallel(values, indices, start + int(np.flatnonzero(differs)[0]))
+            raise _not_parallel(values, indices, part.start + int(np.flatnonzero(differs)[0]))
     return bool((other["item"] == other["vector_index"]).all())
+
+
+def _differing_ids(rows: DomRows, other: DomRows) -> NDArray[np.int64]:
+    """First rows of the runs in which the event ids of two tables of equal length differ."""
+    start = np.union1d(rows.run_start, other.run_start)
+    ids, ids_there = (
+        table.run_ids[np.searchsorted(table.run_start, start, side="right") - 1]
+        for table in (rows, other)
+    )
+    differing: NDArray[np.int64] = start[ids != ids_there]
+    return differing
 
 
 def _not_parallel(values: h5py.Dataset, indices: h5py.Dataset, row: int) -> DataError:

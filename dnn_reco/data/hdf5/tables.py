@@ -1,7 +1,7 @@
 """Opening event files, and the tables that hold one row an event."""
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.data.file_events import EVENT_ID
-from dnn_reco.errors import DataError
+from dnn_reco.data.hdf5.layout import check_layout
+from dnn_reco.errors import DataError, DnnRecoError
 from dnn_reco.suggestions import did_you_mean
 
 Rows = NDArray[np.void]
@@ -46,8 +47,15 @@ def open_file(path: str | PathLike[str]) -> Iterator[h5py.File]:
         file = _open_without_locking(path)
     except OSError as error:
         raise DataError(_why_not_opened(path, error)) from error
-    with file:
-        yield file
+    try:
+        with file:
+            yield file
+    except (DnnRecoError, MemoryError):
+        raise
+    except Exception as error:  # h5py raises errors of many types where a file is damaged
+        raise DataError(
+            f"'{path}' cannot be read: the file is damaged ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _open_without_locking(path: Path) -> h5py.File:
@@ -83,7 +91,8 @@ def find_table(file: h5py.File, name: str, setting: str | None = None) -> h5py.D
     Raises
     ------
     DataError
-        No such table, or one compressed by a filter that is not installed.
+        No such table, one compressed by a filter that is not installed, or one whose declared
+        sizes do not fit the file.
     """
     table = file.get(name)
     if not _is_table(table):
@@ -94,6 +103,7 @@ def find_table(file: h5py.File, name: str, setting: str | None = None) -> h5py.D
             f"Tables in the file: {', '.join(there) or 'none'}"
         )
     _require_filters(table)
+    check_layout(table)
     return table
 
 
@@ -254,9 +264,9 @@ def _require_number(table: h5py.Dataset, column: str) -> None:
 # --------------------------------------------------------------------------------------------------
 # Joining by event id
 # --------------------------------------------------------------------------------------------------
-def event_ids(rows: Rows) -> Rows:
+def event_ids(rows: Rows | Mapping[str, NDArray[np.generic]]) -> Rows:
     """The id columns of `rows` as an array of EVENT_ID."""
-    ids = np.empty(len(rows), dtype=EVENT_ID)
+    ids = np.empty(len(rows[ID_COLUMNS[0]]), dtype=EVENT_ID)
     for name in ID_COLUMNS:
         ids[name] = rows[name]
     return ids

@@ -14,16 +14,20 @@ from torch import Tensor
 from dnn_reco.detector.constants import SPEED_OF_LIGHT
 from dnn_reco.modules.loss.interface import MIN_UNCERTAINTY, LossContext, Truth
 from dnn_reco.modules.loss.reduction import at_labels, weighted_mean
-from dnn_reco.modules.loss.special_labels import columns, label_indices, uses_labels
+from dnn_reco.modules.loss.special_labels import (
+    DIRECTION_VECTOR,
+    columns,
+    label_indices,
+    uses_labels,
+)
 from dnn_reco.nn.interface import Prediction
 
 _POSITION = tuple(f"label_particle_keys.pos_{axis}" for axis in "xyz")
 _TIME = "label_particle_keys.time"
 _VERTEX = (*_POSITION, _TIME)
-_DIRECTION = tuple(f"label_particle_keys.dir_{axis}" for axis in "xyz")
 
 
-@uses_labels(predicted=_POSITION, true=(_TIME, *_DIRECTION))
+@uses_labels(predicted=_POSITION, true=(_TIME, *DIRECTION_VECTOR))
 def track_pos_mse(prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
     """⟨r²⟩ + ⟨(r - σ)²⟩ for the vertex and its time, 0 for others; the second term trains only σ.
 
@@ -35,7 +39,7 @@ def track_pos_mse(prediction: Prediction, truth: Truth, context: LossContext) ->
     return _at_vertex(context, terms)
 
 
-@uses_labels(predicted=_POSITION, true=(_TIME, *_DIRECTION))
+@uses_labels(predicted=_POSITION, true=(_TIME, *DIRECTION_VECTOR))
 def track_pos_gaussian(prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
     """⟨2 ln σ + (r / σ)²⟩ for the vertex and its time, 0 for others."""
     residual, sigma = _track_residual(prediction, truth, context)
@@ -49,7 +53,7 @@ def _track_residual(
     """Residual r and uncertainty σ of x, y, z and time, both [B, 4]."""
     vertex = label_indices(_VERTEX, context)
     difference = columns(prediction.labels, vertex) - columns(truth.labels, vertex)
-    direction = columns(truth.labels, label_indices(_DIRECTION, context))
+    direction = columns(truth.labels, label_indices(DIRECTION_VECTOR, context))
     along = (difference[:, :3] * direction).sum(dim=1, keepdim=True)
     position = along * direction - difference[:, :3]
     time = along - SPEED_OF_LIGHT * difference[:, 3:]
