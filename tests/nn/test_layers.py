@@ -57,6 +57,8 @@ def test_same_pooling(kind, window, strides):
 def test_same_pooling_of_any_number_of_events(events):
     pooling = Pooling(PoolingSettings("avg", (2, 2), (2, 2), "SAME"), (3, 3), torch.float32)
     assert torch.equal(pooling(torch.ones(events, 3, 3, 1)), torch.ones(events, 2, 2, 1))
+    unpadded = Pooling(PoolingSettings("avg", (2, 2), (2, 2), "SAME"), (4, 4), torch.float32)
+    assert torch.equal(unpadded(torch.ones(events, 4, 4, 1)), torch.ones(events, 2, 2, 1))
 
 
 def slow_convolution(x, taps, num_inputs, bias, shape, strides, dilation, padding):
