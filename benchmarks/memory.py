@@ -103,7 +103,7 @@ def print_growth(model: str, batch_size: int, iterations: int) -> None:
     from dnn_reco.nn.memory import bound_kernel_cache, keep_freed_memory, memory_in_use
 
     torch.set_num_threads(1)
-    bound_kernel_cache()
+    bound_kernel_cache(same_shapes=False)
     keep_freed_memory()
     rng = np.random.default_rng(1)
     network, loss = network_cpu.make_network(model, 5, rng)

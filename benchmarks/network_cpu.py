@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    bound_kernel_cache()
+    bound_kernel_cache(options.model == "cnn")
     keep_freed_memory()
     rng = np.random.default_rng(1)
     network, loss = make_network(options.model, options.filters, rng)

@@ -12,6 +12,7 @@ from dnn_reco.detector.grid import NUM_CELLS
 from dnn_reco.nn.interface import LabelKeys, Network, NetworkSpec
 from dnn_reco.nn.memory import bound_kernel_cache
 from dnn_reco.nn.own_network import make_own_network
+from dnn_reco.nn.predictor import GridNetwork
 from dnn_reco.transform import TransformationModel
 
 
@@ -48,7 +49,6 @@ def make_network(config: Config, spec: NetworkSpec, device: torch.device) -> Net
     ConfigError, ModelError
         If there is no such class, or it does not make a network.
     """
-    bound_kernel_cache()
     kwargs = {
         "random_seed": config.seed,
         "dtype": config.general.float_precision,
@@ -62,6 +62,7 @@ def make_network(config: Config, spec: NetworkSpec, device: torch.device) -> Net
         else make_own_network(model, name, spec, kwargs)
     )
     network.to(device)
+    bound_kernel_cache(isinstance(network, GridNetwork))
     return network
 
 

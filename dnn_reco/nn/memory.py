@@ -12,9 +12,9 @@ import torch
 
 # Parameters of glibc's mallopt
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-# More than the kernels of a convolutional network (47 for that of the tutorial), which must not
-# evict each other: without a cache its steps take a fifth longer.
-_NUM_CACHED_KERNELS = 128
+# Kernels to keep. Those of a network whose batches have the same shapes (47 for that of the
+# tutorial) must not evict each other: without a cache its steps take a fifth longer.
+_KERNELS_OF_SAME_SHAPES, _KERNELS_OF_ANY_SHAPES = 128, 64
 
 
 def keep_freed_memory() -> None:
@@ -32,7 +32,7 @@ def keep_freed_memory() -> None:
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def bound_kernel_cache() -> None:
+def bound_kernel_cache(same_shapes: bool) -> None:
     """Keep fewer of the kernels that oneDNN compiles on CPUs, one for each shape of its arguments.
 
     Each batch of a network that reads hits has shapes of its own. By default the kernels of the
@@ -40,8 +40,14 @@ def bound_kernel_cache() -> None:
     memory cannot be used for larger ones: the process grows for thousands of steps
     (benchmarks/RESULTS.md). Call it before the first operation of a network: oneDNN reads the
     environment variable once. If the user has set that, it stays.
+
+    Parameters
+    ----------
+    same_shapes
+        Whether all batches have the same shapes.
     """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_NUM_CACHED_KERNELS))
+    capacity = _KERNELS_OF_SAME_SHAPES if same_shapes else _KERNELS_OF_ANY_SHAPES
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(capacity))
 
 
 def memory_in_use(device: torch.device) -> dict[str, float]:

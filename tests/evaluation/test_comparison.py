@@ -223,6 +223,13 @@ def test_quantiles_by_energy() -> None:
     assert np.isnan(found[3]).all()
 
 
+def test_quantiles_by_energy_need_twenty_events() -> None:
+    energy = np.repeat([5.0, 50.0], [19, 20])
+    found = quantiles_by_energy(np.arange(39.0), energy, np.array([1.0, 10.0, 100.0]), (50,))
+    assert np.isnan(found[0, 0])
+    assert found[1, 0] == 28.5
+
+
 @pytest.mark.parametrize(
     ("value", "error", "text"),
     [

@@ -142,6 +142,13 @@ def test_probabilities_are_averaged() -> None:
     assert prediction.uncertainty[0, TRACK] == pytest.approx(math.sqrt(0.55 * 0.45))
 
 
+@pytest.mark.parametrize("probability", [0.0, 1.0])
+def test_certain_probabilities_have_finite_logits(probability: float) -> None:
+    members = [Constant(predicted(1.0, 1.0, track=probability), sigmas(10.0))] * 2
+    logit = Ensemble(members, SPEC)(some_hits(1)).logits[0, TRACK]
+    assert abs(logit) == pytest.approx(math.log(1e6), rel=1e-3)
+
+
 def test_opposite_directions_have_large_uncertainties() -> None:
     """The uncertainty is large, and all is finite."""
     members = [

@@ -43,12 +43,22 @@ def slow_pool(x, window, strides, kind):
     ("window", "strides"), [((2, 2, 2), (2, 2, 2)), ((3, 2, 4), (1, 2, 3)), ((1, 1, 2), (1, 1, 1))]
 )
 def test_same_pooling(kind, window, strides):
-    x = np.random.default_rng(1).normal(size=(5, 4, 7)) - 3
+    x = np.random.default_rng(1).normal(size=(3, 5, 4, 7, 2)) - 3
     settings = PoolingSettings(kind, window, strides, "SAME")
-    pooling = Pooling(settings, x.shape, torch.float64)
-    result = pooling(torch.tensor(x)[None, ..., None])[0, ..., 0]
-    np.testing.assert_allclose(result, slow_pool(x, window, strides, kind))
-    assert tuple(result.shape) == pooling.output_shape
+    pooling = Pooling(settings, x.shape[1:4], torch.float64)
+    result = pooling(torch.tensor(x))
+    assert tuple(result.shape) == (3, *pooling.output_shape, 2)
+    for event, channel in itertools.product(range(3), range(2)):
+        expected = slow_pool(x[event, ..., channel], window, strides, kind)
+        np.testing.assert_allclose(result[event, ..., channel], expected)
+
+
+@pytest.mark.parametrize("events", [1, 3])
+def test_same_pooling_of_any_number_of_events(events):
+    pooling = Pooling(PoolingSettings("avg", (2, 2), (2, 2), "SAME"), (3, 3), torch.float32)
+    assert torch.equal(pooling(torch.ones(events, 3, 3, 1)), torch.ones(events, 2, 2, 1))
+    unpadded = Pooling(PoolingSettings("avg", (2, 2), (2, 2), "SAME"), (4, 4), torch.float32)
+    assert torch.equal(unpadded(torch.ones(events, 4, 4, 1)), torch.ones(events, 2, 2, 1))
 
 
 def slow_convolution(x, taps, num_inputs, bias, shape, strides, dilation, padding):

@@ -4,10 +4,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from small_run import SmallRun
+from tiny_network import tiny
 
 from dnn_reco.nn.from_config import make_network, network_spec
 from dnn_reco.nn.memory import bound_kernel_cache
@@ -17,7 +19,7 @@ CAPACITY = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 # As many shapes as some hundred batches of a network that reads hits, then the first one again.
 GELU_OF_MANY_SHAPES = """
 from dnn_reco.nn.memory import bound_kernel_cache
-bound_kernel_cache()
+bound_kernel_cache(same_shapes=False)
 import torch
 for rows in [*range(1, 301), 300, 1]:
     torch.nn.functional.gelu(torch.zeros(rows, 16))
@@ -41,15 +43,19 @@ def test_kernels_of_earlier_shapes_are_dropped() -> None:
     assert compiled == 301
 
 
-def test_every_network_bounds_them(trained_run: SmallRun, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("changes", "kept"), [({}, "128"), (tiny(), "64")])
+def test_every_network_bounds_them(
+    trained_run: SmallRun, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], kept: str
+) -> None:
+    """Networks that fill a grid more than those that read hits, whose batches differ."""
     monkeypatch.delenv(CAPACITY, raising=False)
-    config = trained_run.config()
+    config = trained_run.config(**changes)
     spec = network_spec(config, load_transformation(Path(config.trafo.trafo_model_path)))
     make_network(config, spec, torch.device("cpu"))
-    assert os.environ[CAPACITY] == "128"
+    assert os.environ[CAPACITY] == kept
 
 
 def test_a_capacity_that_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CAPACITY, "7")
-    bound_kernel_cache()
+    bound_kernel_cache(same_shapes=True)
     assert os.environ[CAPACITY] == "7"
