@@ -26,7 +26,7 @@ SIGNATURES = {
     "simulate_events": "(num_events, preset, **settings)",
     "load_config": "(files)",
     "load_model": "(source, device, num_checkpoints)",
-    "predict": "(model, hits, batch_size)",
+    "predict": "(model, hits, batch_size, misc)",
     "densify": "(hits, init_values)",
     "plot_event": "(hits, event, charge_feature, time_feature)",
 }

@@ -383,9 +383,7 @@ class TrainingGroup(SettingsGroup):
         "Early stopping after this number of evaluations of that set without a smaller loss; "
         "empty: no early stopping.",
     )
-    log_untrained_labels: Flag = _key(
-        False, "Print and log the RMSE of labels of weight 0 at each validation, too."
-    )
+    log_untrained_labels: Flag = _key(False, "Print and log the RMSE of labels of weight 0, too.")
     ema_decay: OpenFraction | None = _key(
         None,
         "Decay d of an exponential moving average of the weights, for validation and prediction, "
