@@ -53,7 +53,9 @@ def measure(folder: Path, selection: dict[str, object] | None, options: argparse
     )
     run(config_file, "trafo", "--overwrite")
     iterations = f"--iterations={options.iterations}"
-    output, _, _ = run(config_file, "train", f"--device={options.device}", iterations)
+    output, _, _ = run(
+        config_file, "train", f"--device={options.device}", "--allow-overlap", iterations
+    )
     return f"{steady_rate(output, options.batch_size):>8,.0f} events/s {logged(folder)}"
 
 

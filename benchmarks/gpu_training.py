@@ -42,7 +42,7 @@ def measure(
             **changes,
         )
         command("trafo", config_file)
-        command("train", config_file, f"--device={device}")
+        command("train", config_file, f"--device={device}", "--allow-overlap")
         lines = (folder / "logs" / "metrics.jsonl").read_text().splitlines()
         runs = [json.loads(line)["machine"] for line in lines]
     half, end = runs[-2:]

@@ -1,10 +1,14 @@
 """Peak memory of reading and of training by number of events: it must be constant.
 
 Run as: python benchmarks/memory.py --train
+or, for a network that reads hits: OMP_NUM_THREADS=1 python benchmarks/memory.py --model S
 
 The events are random, in links to one file of 1,000 events with the tutorial's tables. Each case is
 a separate process that reads its events from an existing store (*read*: batches of 32 and 1024 in
 random order; *train*: the tutorial's network, with --train).
+
+With --model a transformer is trained on batches of made-up hits instead (`network_cpu.py`,
+`--hits varying`), each of another shape, and the memory is printed as the iterations go on.
 """
 
 import argparse
@@ -13,6 +17,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -89,11 +94,41 @@ def run_case(case: str, home: Path, config: Path, iterations: int) -> str:
     return done.stdout.splitlines()[-1]
 
 
+def print_growth(model: str, batch_size: int, iterations: int) -> None:
+    """Train on hits that differ from batch to batch, and print the memory ten times."""
+    import network_cpu
+    import numpy as np
+    import torch
+
+    from dnn_reco.nn.memory import bound_kernel_cache, keep_freed_memory, memory_in_use
+
+    torch.set_num_threads(1)
+    bound_kernel_cache()
+    keep_freed_memory()
+    rng = np.random.default_rng(1)
+    network, loss = network_cpu.make_network(model, 5, rng)
+    network.train()
+    step = network_cpu.training_step(
+        network, network, loss, lambda: network_cpu.random_hits(batch_size, rng, varying=True)
+    )
+    print("iterations   in use [MB]   peak [MB]   events per CPU second")
+    every = max(iterations // 10, 1)
+    for done in range(every, iterations + 1, every):
+        start = time.process_time()
+        for _ in range(every):
+            step()
+        rate = every * batch_size / (time.process_time() - start)
+        used = memory_in_use(torch.device("cpu"))["process"]
+        print(f"{done:10,} {used:13.0f} {peak_memory():11.0f} {rate:23.0f}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--train", action="store_true", help="also train the tutorial's network")
+    parser.add_argument("--model", choices=["S", "M", "L"], help="train it on varying hits")
+    parser.add_argument("--batch", type=int, default=64, help="events in a batch, with --model")
     parser.add_argument("--iterations", type=int, default=200)
     parser.add_argument("--case", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -101,6 +136,10 @@ def main() -> None:
         case, config, store = options.case
         CASES[case](Path(config), Path(store), options.iterations)
         print(f"{peak_memory():.0f}")
+        return
+
+    if options.model:
+        print_growth(options.model, options.batch, options.iterations)
         return
 
     cases = ["read", "train"] if options.train else ["read"]

@@ -28,7 +28,7 @@ from dnn_reco.modules.loss.interface import Loss, LossContext, Truth
 from dnn_reco.modules.models.dom_transformer import DomTransformer
 from dnn_reco.modules.models.general_IC86_cnn import GeneralIC86CNN
 from dnn_reco.nn.interface import LabelKeys, Network, NetworkSpec
-from dnn_reco.nn.memory import keep_freed_memory
+from dnn_reco.nn.memory import bound_kernel_cache, keep_freed_memory
 from dnn_reco.nn.predictor import Predictor, predictor
 from dnn_reco.transform import TransformationModel, TransformSettings
 
@@ -123,12 +123,13 @@ def events_per_second(step: Callable[[], object], num_events: int, seconds: floa
 
 
 def training_step(
-    network: Network, predict: Predictor, loss: Loss, hits: HitBatch
+    network: Network, predict: Predictor, loss: Loss, next_batch: Callable[[], HitBatch]
 ) -> Callable[[], object]:
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, eps=1e-7, fused=True)
-    truth = torch.randn(hits.num_events, NUM_LABELS)
 
     def step() -> None:
+        hits = next_batch()
+        truth = torch.zeros(hits.num_events, NUM_LABELS)
         optimizer.zero_grad()
         prediction = predict(hits)
         residual = prediction.labels_trafo - truth
@@ -158,6 +159,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    bound_kernel_cache()
     keep_freed_memory()
     rng = np.random.default_rng(1)
     network, loss = make_network(options.model, options.filters, rng)
@@ -168,7 +170,8 @@ def main() -> None:
     network.train()
     for batch in options.batch:
         hits = random_hits(batch, rng, options.hits == "varying")
-        rate = events_per_second(training_step(network, compute, loss, hits), batch)
+        step = training_step(network, compute, loss, lambda hits=hits: hits)
+        rate = events_per_second(step, batch)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"training,   batch {batch:3d}: {rate:8.0f} events/s, peak memory {peak:.0f} MiB")
 

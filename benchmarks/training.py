@@ -59,10 +59,12 @@ def main() -> None:
         config_file = make_run(Path(name), options.source, options.filters, **changes)
         run(config_file, "trafo")
         device = f"--device={options.device}"
-        run(config_file, "train", device, "--iterations=1")
-        _, seconds, _ = run(config_file, "train", device, "--iterations=1")
+        run(config_file, "train", device, "--allow-overlap", "--iterations=1")
+        _, seconds, _ = run(config_file, "train", device, "--allow-overlap", "--iterations=1")
         print(f"start of `train` to the end of its first step, and out: {seconds:.1f} s")
-        output, _, peak = run(config_file, "train", device, f"--iterations={options.iterations}")
+        output, _, peak = run(
+            config_file, "train", device, "--allow-overlap", f"--iterations={options.iterations}"
+        )
         rate = steady_rate(output, options.batch_size)
         print(f"training, batch {options.batch_size}: {rate:,.0f} events/s, peak {peak:.0f} MiB")
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dnn_reco import config as _config
 from dnn_reco.config import Config
-from dnn_reco.data.event_table import EventTable, join_tables
+from dnn_reco.data.event_table import EventTable, NamedColumns, join_tables
 from dnn_reco.data.hits import Hits, dense_cells
 from dnn_reco.detector import grid
 from dnn_reco.errors import ConfigError
@@ -139,6 +139,8 @@ def simulate_events(
 def load_config(files: Names) -> Config:
     """Load a config from its file, or from several that are merged.
 
+    Modules beside the file can be named in it: its folder is added to the end of `sys.path`.
+
     Raises
     ------
     ConfigError
@@ -151,7 +153,9 @@ def load_config(files: Names) -> Config:
     >>> config.general.batch_size
     8
     """
-    return _config.load_config(_list(files))
+    paths = _list(files)
+    _config.allow_plugins_beside(paths)
+    return _config.load_config(paths)
 
 
 def load_model(
@@ -198,7 +202,9 @@ def load_model(
     return load_trained_model(config, on, num_checkpoints)
 
 
-def predict(model: TrainedModel, hits: Hits, batch_size: int = 256) -> PredictionTable:
+def predict(
+    model: TrainedModel, hits: Hits, batch_size: int = 256, misc: NamedColumns | None = None
+) -> PredictionTable:
     """Predict labels and uncertainties of events.
 
     Parameters
@@ -209,6 +215,8 @@ def predict(model: TrainedModel, hits: Hits, batch_size: int = 256) -> Predictio
         Hits of n events.
     batch_size
         Events to predict at once.
+    misc
+        Their misc data (`events.misc`), for networks that read them.
 
     Returns
     -------
@@ -230,7 +238,8 @@ def predict(model: TrainedModel, hits: Hits, batch_size: int = 256) -> Predictio
     """
     from dnn_reco.inference.reconstructor import Reconstructor
 
-    return Reconstructor(model, batch_size).reconstruct([hits])
+    values = None if misc is None else np.stack([misc[name] for name in model.misc_names], axis=1)
+    return Reconstructor(model, batch_size).reconstruct([hits], misc=values)
 
 
 def densify(

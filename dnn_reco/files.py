@@ -53,6 +53,14 @@ def _matches(pattern: str) -> list[str]:
     return [pattern] if os.path.exists(pattern) else glob.glob(pattern)  # noqa: PTH110, PTH207
 
 
+_PACKAGE_FOLDER = Path(__file__).resolve().parent
+
+
+def is_in_package(path: str | Path) -> bool:
+    """Whether a path lies in the folder of this package, where nothing may be written."""
+    return Path(path).resolve().is_relative_to(_PACKAGE_FOLDER)
+
+
 def file_size(path: Path, missing: int = 0) -> int:
     """Bytes of a file; `missing` if it does not exist."""
     try:

@@ -16,6 +16,8 @@ from dnn_reco.nn.densify import Densify
 from dnn_reco.nn.direction import concentration, mean_angle
 from dnn_reco.nn.interface import LabelKeys, Network, NetworkSpec, Prediction
 from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.nn.misc_data import MiscData
+from dnn_reco.nn.scalars import add_scalar
 from dnn_reco.nn.sharded_batch import dropout, mean_and_variance
 
 __all__ = [
@@ -32,12 +34,14 @@ __all__ = [
     "LabelTransform",
     "Loss",
     "LossContext",
+    "MiscData",
     "ModelError",
     "Network",
     "NetworkSpec",
     "Prediction",
     "TensorBatch",
     "Truth",
+    "add_scalar",
     "at_labels",
     "concentration",
     "dropout",

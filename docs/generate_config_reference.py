@@ -25,7 +25,8 @@ FILE` prints the complete config and the origin of each value; `dnn-reco config 
 mistakes.
 
 Keys in the older spelling are accepted and translated. A key with the default *needed* must be set
-for the commands that use it. An unknown key is kept for your own functions, with a warning.
+for the commands that use it. A misspelt key is an error; other unknown keys are kept for your own
+functions, with a warning.
 """
 
 

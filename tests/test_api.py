@@ -43,10 +43,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("api")
     for seed in (0, 1):
         write_events(folder / "data" / f"events_{seed}.hdf5", random_events(seed, 30, run=seed))
-    data = [str(folder / "data" / "*.hdf5")]
+    data = [str(folder / "data" / f"events_{number}.hdf5") for number in (0, 1)]
     run = make_small_run(
         folder,
-        **dict.fromkeys(("training_data_file", "trafo_data_file", "validation_data_file"), data),
+        training_data_file=data[:1],
+        trafo_data_file=data,
+        validation_data_file=data[1:],
         data_handler_num_bins=9,
         trafo_log_dom_bins=[True] * 3 + [False] * 6,
         num_training_iterations=1,

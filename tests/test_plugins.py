@@ -19,6 +19,7 @@ NAMES = {
     *("HitBatch", "TensorBatch", "Network", "NetworkSpec", "LabelKeys", "Prediction"),
     *("Densify", "LabelTransform", "dropout", "mean_and_variance"),
     *("Loss", "LossContext", "Truth", "MIN_UNCERTAINTY", "uses_labels", "label_indices"),
+    *("MiscData", "add_scalar"),
     *("weighted_mean", "at_labels", "concentration", "mean_angle"),
     *("EvaluationBatch", "EvaluationContext"),
 }

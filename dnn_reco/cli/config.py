@@ -49,8 +49,9 @@ def config_check_command(
       dnn-reco config check getting_started.yaml
       dnn-reco config check getting_started.yaml --network
     """
-    from dnn_reco.config import load_stages
+    from dnn_reco.config import allow_plugins_beside, load_stages
 
+    allow_plugins_beside(config_files)
     stages = load_stages(config_files)
     from dnn_reco.commands.check_config import run_check
 

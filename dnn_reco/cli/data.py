@@ -9,6 +9,7 @@ from typing import Any, Literal, NoReturn
 import click
 
 from dnn_reco.cli.options import (
+    OutputPath,
     cache_dir_option,
     config_files_argument,
     log_level_option,
@@ -95,7 +96,7 @@ def trafo_command(
 )
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputPath(file_okay=False, path_type=Path),
     required=True,
     help="Folder of the event files.",
 )

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from dnn_reco.cli.options import (
+    OutputPath,
     allow_overlap_option,
     cache_dir_option,
     checkpoint_exit_code_option,
@@ -17,6 +18,7 @@ from dnn_reco.cli.options import (
     device_option,
     log_level_option,
     num_threads_option,
+    output_folder,
     with_run_options,
 )
 from dnn_reco.cli.session import limit_threads, show_messages, start, start_stages
@@ -51,9 +53,9 @@ ensemble_option = click.option(
 )
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default="comparison",
-    show_default=True,
+    type=OutputPath(file_okay=False, path_type=Path),
+    default=output_folder("comparison"),
+    show_default="comparison",
     help="Folder for trainings, tables and figures.",
 )
 @click.option(
@@ -125,9 +127,9 @@ def compare_command(
 )
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default="evaluation",
-    show_default=True,
+    type=OutputPath(file_okay=False, path_type=Path),
+    default=output_folder("evaluation"),
+    show_default="evaluation",
     help="Folder for tables and figures.",
 )
 @device_option
@@ -170,7 +172,7 @@ def _parts_of(name: str) -> tuple[str, ...]:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputPath(file_okay=False, path_type=Path),
     required=True,
     help="Model folder to write.",
 )

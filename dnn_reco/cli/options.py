@@ -9,7 +9,29 @@ from typing import Any, TypeVar
 
 import click
 
+from dnn_reco.files import is_in_package
 from dnn_reco.run_options import RunOptions
+
+_IN_PACKAGE = (
+    "lies in the folder of the package dnn_reco itself: give another one, such as one that begins "
+    "with '../'"
+)
+
+
+class OutputPath(click.Path):
+    """A path to write to, which must not lie in the package's own folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; a usage error if it lies in the package."""
+        if is_in_package(value):
+            self.fail(f"'{value}' {_IN_PACKAGE}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def output_folder(name: str) -> Callable[[], str]:
+    """The default of an option: a folder here, or above where this is the package's own folder."""
+    return lambda: f"../{name}" if is_in_package(".") else name
+
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -38,7 +60,7 @@ num_threads_option = click.option(
 cache_dir_option = click.option(
     "--cache_dir",
     "--cache-dir",
-    type=click.Path(file_okay=False),
+    type=OutputPath(file_okay=False),
     help="Folder of the event store [key data_cache_dir, else event_store beside the folder of "
     "trafo_model_path]. It may be deleted at any time.",
 )

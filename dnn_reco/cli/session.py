@@ -32,9 +32,11 @@ def start_stages(config_files: tuple[str, ...], options: RunOptions) -> tuple[Co
 def _start(config_files: tuple[str, ...], options: RunOptions) -> tuple[Config, tuple[Config, ...]]:
     limit_threads(options.num_threads)
     show_messages(options.log_level)
-    from dnn_reco.config import load_with_stages
+    from dnn_reco.config import allow_plugins_beside, load_with_stages
 
+    allow_plugins_beside(config_files)
     config, stages = load_with_stages(config_files, options.overrides)
+    config.refuse_output_in_package()
     log = logging.getLogger(__name__)
     for notice in config.notices:
         log.log(getattr(logging, notice.level.upper()), "%s", notice.text)

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import click
 
-from dnn_reco.cli.options import config_files_argument, log_level_option, split_run_options
+from dnn_reco.cli.options import (
+    OutputPath,
+    config_files_argument,
+    log_level_option,
+    split_run_options,
+)
 from dnn_reco.cli.session import start_stages
 from dnn_reco.cli.train import train_command
 from dnn_reco.run_options import RunOptions
@@ -39,7 +44,7 @@ class _CommandWithTrainOptions(click.Command):
 )
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputPath(file_okay=False, path_type=Path),
     help="Folder of the files of the job [jobs, beside the folder of model_checkpoint_path].",
 )
 @click.option("--cpus", type=click.IntRange(min=1), default=4, help="CPUs to ask for.")

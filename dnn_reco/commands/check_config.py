@@ -239,6 +239,7 @@ def _check_needed(config: Config) -> _Findings:
     yield from _try(
         lambda: config.require(*TRAINING_KEYS), "all keys that a training needs are set"
     )
+    yield from _try(config.refuse_output_in_package)
 
 
 def _check_contents(config: Config, network: bool) -> _Findings:

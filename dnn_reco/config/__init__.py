@@ -3,7 +3,15 @@
 from dnn_reco.config.key_lists import TRAFO_KEYS, TRAINING_KEYS
 from dnn_reco.config.load import load_config, load_stages, load_with_stages
 from dnn_reco.config.plugin_config import PluginConfig, needed_setting
-from dnn_reco.config.plugins import call_plugin, defined_in_source, resolve, source_hash
+from dnn_reco.config.plugins import (
+    allow_plugins_beside,
+    call_plugin,
+    check_signature,
+    defined_in_source,
+    is_of_package,
+    resolve,
+    source_hash,
+)
 from dnn_reco.config.report import show_config, unknown_keys_text
 from dnn_reco.config.schema import BiasedSelectionSettings, OptimizerSettings
 from dnn_reco.config.settings import Config
@@ -20,8 +28,11 @@ __all__ = [
     "Origin",
     "PluginConfig",
     "ScheduleSettings",
+    "allow_plugins_beside",
     "call_plugin",
+    "check_signature",
     "defined_in_source",
+    "is_of_package",
     "load_config",
     "load_stages",
     "load_with_stages",

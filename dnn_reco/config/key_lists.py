@@ -6,7 +6,7 @@ WITHOUT_EFFECT = (
     "data_handler_num_splits",
     "data_handler_max_file_chunk_size",
 )
-BIASED_SELECTION_WITHOUT_EFFECT = ("GPU_device_count", "tf_parallelism_threads")
+BIASED_SELECTION_WITHOUT_EFFECT = ("GPU_device_count",)
 ONLY_BIASED_SELECTION = ("num_add_files", "num_repetitions")
 
 # Keys of former generations without any effect.

@@ -19,6 +19,7 @@ from dnn_reco.config.placeholders import (
     fill_placeholders,
     keys_in_placeholders,
 )
+from dnn_reco.config.recorded_version import wrong_version
 from dnn_reco.config.schema import FIELDS, SettingsGroup
 from dnn_reco.config.settings import Config
 from dnn_reco.config.sources import KeyPath, Notice, Origin, RawConfig, read_files
@@ -155,6 +156,7 @@ def _make_config(source: _Source) -> Config:
     def where(at: KeyPath) -> str:
         return _location(at, settings, raw, overrides)
 
+    problems += wrong_version(raw.values, where(("dnn_reco_version",)))
     surplus = _without_surplus_flags(settings.values, where)
     known = {key: value for key, value in settings.values.items() if key in FIELDS}
     groups = validate_groups(known, where, problems)

@@ -1,17 +1,20 @@
 """The config that is passed to users' label, misc and filter functions."""
 
-from collections.abc import Iterator, Mapping
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
 from dnn_reco.errors import ConfigError
 from dnn_reco.suggestions import nearest
 
 
-class PluginConfig(Mapping[str, Any]):
-    """Read-only mapping of all settings, under their newer and their older names.
+class PluginConfig(MutableMapping[str, Any]):
+    """All settings, under their newer and their older names.
 
     It records which keys were read, so that it is known on which settings the result of a function
-    depends when it is stored.
+    depends when it is stored. A function gets a copy of its own, as it may assign to it.
 
     `np_float_precision` is always float64: times are made relative to the event's time offset only
     after the functions have run, and float32 cannot hold absolute times to the nanosecond.
@@ -33,9 +36,15 @@ class PluginConfig(Mapping[str, Any]):
         """The keys that were read so far, whether they are set or not."""
         return frozenset(self._keys_read)
 
-    def fresh(self) -> "PluginConfig":
+    def fresh(self) -> PluginConfig:
         """A copy of which no key has been read yet."""
         return PluginConfig(self._values)
+
+    def private_copy(self) -> PluginConfig:
+        """A copy to change, values included; the keys that are read are recorded here as well."""
+        private = PluginConfig(copy.deepcopy(self._values))
+        private._keys_read = self._keys_read
+        return private
 
     def __getitem__(self, key: str) -> Any:
         self._keys_read.add(key)
@@ -45,6 +54,12 @@ class PluginConfig(Mapping[str, Any]):
                 f"'{nearest(str(key), self._values)}'"
             )
         return self._values[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._values[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self._values[key]
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key, `default` if it is not set."""

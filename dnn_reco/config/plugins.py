@@ -4,8 +4,9 @@ import ast
 import hashlib
 import inspect
 import pkgutil
+import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,52 @@ from typing import Any
 
 from dnn_reco.errors import ConfigError, DataError, DnnRecoError
 from dnn_reco.suggestions import nearest
+
+_PACKAGE = __name__.partition(".")[0]
+
+# How functions of users are called, by the last part of the config key that names them.
+_CALLED_AS = {
+    "data_handler_label_class": "(input_data, config, label_names=None, *args, **kwargs)",
+    "data_handler_misc_class": "(input_data, config, misc_names=None, *args, **kwargs)",
+    "data_handler_filter_class": "(data_handler, input_data, config, x_ic78, x_deepcore, labels, "
+    "misc_data, time_range_start, *args, **kwargs)",
+    "event_weight_class": "(truth, misc, config)",
+    "evaluation_class": "(train, val, context)",
+    "loss_class": "(prediction, truth, context)",
+    "model_class": "(spec, **model_kwargs), with random_seed and dtype among the model_kwargs; its "
+    "forward as (hits), or (hits, misc)",
+}
+
+_folders: list[Path] = []
+
+
+def allow_plugins_beside(files: Iterable[str | Path]) -> None:
+    """Make modules in the folders of config files importable, after all that is installed.
+
+    Only for configs that a user names: a folder of somebody else may hold anything.
+
+    Raises
+    ------
+    ConfigError
+        If another module of the same name was imported from the folder of another config.
+    """
+    for folder in dict.fromkeys(Path(file).resolve().parent for file in files):
+        if folder not in _folders:
+            _check_same_names(folder)
+            _folders.append(folder)
+            sys.path.append(str(folder))
+
+
+def _check_same_names(folder: Path) -> None:
+    for path in sorted(folder.glob("*.py")):
+        former = getattr(sys.modules.get(path.stem), "__file__", None)
+        if not former or Path(former).parent not in _folders:
+            continue
+        if path.read_bytes() != Path(former).read_bytes():
+            raise ConfigError(
+                f"'{path}' and '{former}' are two modules of one name, beside two configs, and "
+                "Python can import only one of them: rename one, or run a command for each"
+            )
 
 
 def resolve(dotted_name: str, key: str) -> Any:
@@ -75,13 +122,13 @@ def _import(module: str, dotted_name: str, key: str) -> ModuleType:
         if error.name == module:
             raise ConfigError(
                 f"'{key}' is '{dotted_name}', but no module '{module}' can be imported: is it "
-                "installed, or on PYTHONPATH?"
+                "installed, on PYTHONPATH, or beside the config?"
             ) from error
         raise ConfigError(
             f"'{key}' is '{dotted_name}', whose module '{module}' needs '{error.name}', which is "
             "not installed"
         ) from error
-    except Exception as error:  # whatever a user's module does when it is imported
+    except (Exception, SystemExit) as error:  # whatever a user's module does when it is imported
         raise ConfigError(
             f"'{key}' is '{dotted_name}', whose module '{module}' cannot be imported: "
             f"{type(error).__name__}: {error}"
@@ -99,6 +146,15 @@ def _did_you_mean(found: Any, part: str) -> str:
     return f"; the nearest name there is '{nearest(part, names)}'" if names else ""
 
 
+def is_of_package(plugin: object) -> bool:
+    """Whether a function, class or object is defined in this package, not by a user."""
+    return _module_name(plugin).partition(".")[0] == _PACKAGE
+
+
+def _module_name(plugin: object) -> str:
+    return str(getattr(plugin, "__module__", None) or type(plugin).__module__)
+
+
 def source_hash(plugin: Any) -> str:
     """SHA-256 of the source file that defines a function or class: it changes with the code.
 
@@ -107,17 +163,61 @@ def source_hash(plugin: Any) -> str:
     ConfigError
         If there is no such file.
     """
-    module = inspect.getmodule(plugin) or inspect.getmodule(type(plugin))
-    file = inspect.getsourcefile(module) if module and hasattr(module, "__file__") else None
+    file = _source_file(plugin)
     if file is None:
         raise ConfigError(f"{plugin!r} is not defined in a Python source file")
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
+def _source_file(plugin: Any) -> str | None:
+    module = inspect.getmodule(plugin) or inspect.getmodule(type(plugin))
+    return inspect.getsourcefile(module) if module and hasattr(module, "__file__") else None
+
+
+def check_signature(
+    function: Callable[..., Any], name: str, key: str, *arguments: object, **keywords: object
+) -> None:
+    """Check that a user's function accepts the arguments that it will be called with.
+
+    Parameters
+    ----------
+    function
+        The function or class.
+    name, key
+        Its name, and its config key.
+    arguments, keywords
+        Its arguments.
+
+    Raises
+    ------
+    ConfigError
+        Naming its signature, and how it is called.
+    """
+    if not callable(function):
+        raise ConfigError(f"{name} ({key}) is a {type(function).__name__}, and no function")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some built-in functions have none
+        return
+    try:
+        signature.bind(*arguments, **keywords)
+    except TypeError as error:
+        called_as = _CALLED_AS[key.rpartition(".")[2]]
+        raise ConfigError(
+            f"{name} ({key}) is called as {called_as}, but its signature is {signature}: {error}"
+        ) from error
+
+
 def call_plugin(
-    function: Callable[..., Any], name: str, key: str, occasion: str, *arguments: object
+    function: Callable[..., Any],
+    name: str,
+    key: str,
+    occasion: str,
+    *arguments: object,
+    error: type[DnnRecoError] = DataError,
+    **keywords: object,
 ) -> Any:
-    """Call a user's function; an exception in it becomes a DataError with file and line.
+    """Call a user's function; an exception in it becomes one of ours, with file and line.
 
     Parameters
     ----------
@@ -127,21 +227,34 @@ def call_plugin(
         Its name, and its config key.
     occasion
         Why it is called, for the message, such as "for 'events.hdf5'".
-    arguments
+    arguments, keywords
         Its arguments.
+    error
+        Class of the error to raise.
 
     Raises
     ------
-    DataError
-        If it raises an exception that is not a DnnRecoError.
+    DnnRecoError
+        If it raises an exception that is not a DnnRecoError, nor for lack of memory.
     """
     try:
-        return function(*arguments)
+        return function(*arguments, **keywords)
     except (DnnRecoError, MemoryError):
         raise
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)[1:]
-        place = f" (line {frames[0].lineno} of '{frames[0].filename}')" if frames else ""
-        raise DataError(
-            f"{name} ({key}) failed {occasion}: {type(error).__name__}: {error}{place}"
-        ) from error
+    except (Exception, SystemExit) as problem:
+        if type(problem).__name__ == "OutOfMemoryError":  # of PyTorch, on a GPU
+            raise
+        raise error(
+            f"{name} ({key}) failed {occasion}: {type(problem).__name__}: {problem}"
+            f"{_place(problem, function)}"
+        ) from problem
+
+
+def _place(problem: BaseException, function: Any) -> str:
+    """Line of the function's own file where it failed, else the first line outside of this one."""
+    frames = traceback.extract_tb(problem.__traceback__)[1:]
+    if not frames:
+        return ""
+    own = [frame for frame in frames if frame.filename == _source_file(function)]
+    frame = own[-1] if own else frames[0]
+    return f" (line {frame.lineno} of '{frame.filename}')"

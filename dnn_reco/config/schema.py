@@ -5,13 +5,15 @@ A key without a sensible default may be missing from the files, since each comma
 reading such an attribute raises a `ConfigError` that names the key and shows how to set it.
 """
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from dnn_reco.config.value_types import (
+    Allowed,
     AutoFlag,
+    BatchSize,
     ColumnsByTable,
     CutsByName,
     DomLogBins,
@@ -30,12 +32,14 @@ from dnn_reco.config.value_types import (
     Number,
     NumberByName,
     Numbers,
+    NumBins,
     OpenFraction,
     OptimizerArguments,
     PositiveNumber,
     PositiveWholeNumber,
     Precision,
     ScoresByTable,
+    Seed,
     Settings,
     Smoothing,
     Stages,
@@ -111,11 +115,11 @@ class GeneralGroup(SettingsGroup):
     unique_name: Text = _needed("Name of the model; often part of its paths.", "my_first_model")
     float_precision: Precision = _key("float32", "Precision of the network's numbers.")
     num_jobs: PositiveWholeNumber = _key(1, "Number of processes that read data files.")
-    batch_size: PositiveWholeNumber = _key(32, "Number of events in a batch.")
+    batch_size: BatchSize = _key(32, "Number of events in a batch.")
     log_path: Text = _needed(
         "Folder of the TensorBoard logs (`train` and `val` below it).", "../logs/{unique_name}"
     )
-    seed: WholeNumber | None = _key(
+    seed: Seed | None = _key(
         None, "Seed of all random numbers; empty: `model_kwargs.random_seed`, else 42."
     )
     data_cache_dir: Text | None = _key(
@@ -169,9 +173,7 @@ class DataHandlerGroup(SettingsGroup):
     data_handler_time_offset_name: Text = _key(
         "dnn_data_global_time_offset", "Table of the time offset [ns]; it defines the events."
     )
-    data_handler_num_bins: PositiveWholeNumber = _needed(
-        "Number of input features (bins) of a DOM.", "9"
-    )
+    data_handler_num_bins: NumBins = _needed("Number of input features (bins) of a DOM.", "9")
     DOM_init_values: Numbers = _key(
         (0.0,), "Value of a bin that is not listed in the file: one number, or one per bin."
     )
@@ -342,7 +344,7 @@ class BiasedSelectionSettings(Settings):
         None, "Formerly the number of GPUs for it; without effect."
     )
     tf_parallelism_threads: WholeNumber | None = _key(
-        None, "Formerly the number of its threads; without effect."
+        None, "Maximum number of CPU threads of its predictions; empty or 0: those of the training."
     )
 
 
@@ -380,6 +382,9 @@ class TrainingGroup(SettingsGroup):
         None,
         "Early stopping after this number of evaluations of that set without a smaller loss; "
         "empty: no early stopping.",
+    )
+    log_untrained_labels: Flag = _key(
+        False, "Print and log the RMSE of labels of weight 0 at each validation, too."
     )
     ema_decay: OpenFraction | None = _key(
         None,
@@ -465,6 +470,13 @@ class OptimizerSettings(Settings):
     )
 
 
+Optimizers = Annotated[
+    dict[str, OptimizerSettings],
+    Field(min_length=1),
+    Allowed("a mapping of at least one name to the settings of an optimizer"),
+]
+
+
 class ModelGroup(SettingsGroup):
     """The network, its checkpoints and its optimizers."""
 
@@ -484,7 +496,7 @@ class ModelGroup(SettingsGroup):
         True, "Resume from the latest checkpoint; false: start again, and rename existing folders."
     )
     model_save_model: Flag = _key(True, "Save checkpoints.")
-    model_optimizer_dict: dict[str, OptimizerSettings] = _needed(
+    model_optimizer_dict: Optimizers = _needed(
         "Optimizers by a name of your choice; all of them run in each step.",
         "{Adam: {loss_class: dnn_reco.modules.loss.default_loss.gaussian_likelihood}}",
     )

@@ -31,8 +31,10 @@ from dnn_reco.config.schema import (
 )
 from dnn_reco.config.sources import Notice, Origin
 from dnn_reco.errors import ConfigError
+from dnn_reco.files import is_in_package
 
 DEFAULT_SEED = 42
+_OUTPUT_PATHS = ("log_path", "model_checkpoint_path", "trafo_model_path", "data_cache_dir")
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,27 @@ training, trafo, model
         if missing:
             files = ", ".join(f"'{path}'" for path in self.paths)
             raise ConfigError(f"the config ({files}) is incomplete:\n" + "\n".join(missing))
+
+    def refuse_output_in_package(self) -> None:
+        """Check that no path to write to lies in the folder of this package.
+
+        Raises
+        ------
+        ConfigError
+            Naming each key with such a path.
+        """
+        values = self.values()
+        paths = {key: values.get(key) for key in _OUTPUT_PATHS}
+        if paths["data_cache_dir"] is None and paths["trafo_model_path"] is not None:
+            paths["data_cache_dir"] = str(self.event_store)
+        wrong = [
+            f"{self.origins[key]}: {key} is '{path}', which lies in the folder of the package "
+            "dnn_reco itself: give another path, such as one that begins with '../'"
+            for key, path in paths.items()
+            if path is not None and is_in_package(path)
+        ]
+        if wrong:
+            raise ConfigError("\n".join(wrong))
 
     def values(self) -> dict[str, Any]:
         """Value of each key as plain YAML types, defaults included, unknown keys last."""

@@ -17,6 +17,12 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from dnn_reco.errors import ConfigError
 
+_MOST_LEVELS, _MOST_VALUES = 50, 100_000
+_LIMITS = (
+    f"a config may have {_MOST_LEVELS} levels and {_MOST_VALUES:,} values, and no alias inside of "
+    "what it names"
+)
+
 KeyPath: TypeAlias = tuple[str | int, ...]
 
 
@@ -145,17 +151,53 @@ def _read_file(path: Path, problems: list[str]) -> RawConfig:
         raise ConfigError(f"the config file '{path}' cannot be read: {error}") from error
     except YAMLError as error:
         raise ConfigError(_syntax_error(path, error)) from error
+    except RecursionError as error:
+        raise ConfigError(f"the config file '{path}' is nested too deeply: {_LIMITS}") from error
     if root is None:
         raise ConfigError(f"the config file '{path}' is empty: it must hold lines of 'key: value'")
     if not isinstance(root, MappingNode):
         raise ConfigError(
             f"the config file '{path}' holds a {_kind(root)}, but must hold lines of 'key: value'"
         )
+    _check_size(root, path)
     constructor = yaml.constructor
     constructor.allow_duplicate_keys = True  # reported by `_positions`, with both lines
     locations, repeated = _positions(root, path)
     problems += repeated
     return RawConfig(_construct(constructor, root, path), locations)
+
+
+def _check_size(root: Node, path: Path) -> None:
+    """Refuse what would take too much time or memory, with all aliases (`*name`) filled in."""
+    sizes: dict[int, int] = {}
+    open_nodes: set[int] = set()
+
+    def size(node: Node, depth: int) -> int:
+        """Number of keys and values in a node, itself included."""
+        problem = "refers to itself" if id(node) in open_nodes else ""
+        if depth > _MOST_LEVELS:
+            problem = "is nested too deeply"
+        if not problem and id(node) not in sizes:
+            open_nodes.add(id(node))
+            sizes[id(node)] = 1 + sum(size(inner, depth + 1) for inner in _inside(node))
+            open_nodes.remove(id(node))
+        if not problem and sizes[id(node)] > _MOST_VALUES:
+            problem = f"has {sizes[id(node)]:.2g} values, with all aliases filled in"
+        if problem:
+            line = node.start_mark.line + 1
+            raise ConfigError(f"{path}:{line}: this {_kind(node)} {problem}: {_LIMITS}")
+        return sizes[id(node)]
+
+    size(root, 1)
+
+
+def _inside(node: Node) -> Iterator[Node]:
+    """Keys and values, or entries, of a node."""
+    if isinstance(node, MappingNode):
+        for pair in node.value:
+            yield from pair
+    elif isinstance(node, SequenceNode):
+        yield from node.value
 
 
 def _construct(constructor: SafeConstructor, root: MappingNode, path: Path) -> dict[str, Any]:
@@ -181,6 +223,8 @@ def _syntax_error(path: Path, error: YAMLError) -> str:
 
 
 def _kind(node: Node) -> str:
+    if isinstance(node, MappingNode):
+        return "mapping"
     return "list" if isinstance(node, SequenceNode) else "single value"
 
 

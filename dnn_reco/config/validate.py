@@ -87,10 +87,12 @@ def _inconsistent(values: Mapping[str, Any], where: Where) -> list[str]:
                 f"({kind_of(probability)}); allowed: a number > 0 and <= 1"
             )
     seed = kwargs.get("random_seed") if isinstance(kwargs, dict) else None
-    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
+    if seed is not None and (
+        not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63
+    ):
         problems.append(
             f"{where(('model_kwargs', 'random_seed'))}: 'model_kwargs.random_seed' is {seed!r} "
-            f"({kind_of(seed)}); allowed: a whole number >= 0"
+            f"({kind_of(seed)}); allowed: a whole number >= 0 and < 2^63"
         )
     return problems
 

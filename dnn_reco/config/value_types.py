@@ -3,6 +3,7 @@
 Each type has an `Allowed` text, used in error messages and in the reference page.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -115,7 +116,7 @@ def _optimizer_settings(value: Any) -> Any:
         return value
     if isinstance(rate, dict) and isinstance(rate.get("full_class_string"), str):
         return {**value, "learning_rate": ScheduleSettings.model_validate(rate)}
-    if isinstance(rate, int | float) and not isinstance(rate, bool) and rate > 0:
+    if isinstance(rate, int | float) and not isinstance(rate, bool) and 0 < rate < math.inf:
         return value
     raise ValueError(
         f"its learning_rate is {rate!r}; allowed: a number > 0 or a schedule, that is a mapping "
@@ -130,8 +131,9 @@ _COLUMNS = "a mapping table: column, or table: [columns]"
 _NUMBER_BY_NAME = "a mapping name: number"
 
 _NUMBER = BeforeValidator(_no_flag)
+_LARGEST = 2**63 - 1
 
-Text = Annotated[str, Field(min_length=1), Allowed("text")]
+Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$"), Allowed("text")]
 DottedName = Annotated[
     str,
     AfterValidator(_dotted),
@@ -148,8 +150,17 @@ NotNegativeNumber = Annotated[
 Fraction = Annotated[float, Field(gt=0, le=1), _NUMBER, Allowed("a number > 0 and <= 1")]
 OpenFraction = Annotated[float, Field(gt=0, lt=1), _NUMBER, Allowed("a number > 0 and < 1")]
 Smoothing = Annotated[float, Field(ge=0, le=1), _NUMBER, Allowed("a number from 0 to 1")]
-WholeNumber = Annotated[int, Field(ge=0), _NUMBER, Allowed("a whole number >= 0")]
-PositiveWholeNumber = Annotated[int, Field(gt=0), _NUMBER, Allowed("a whole number > 0")]
+WholeNumber = Annotated[int, Field(ge=0, le=_LARGEST), _NUMBER, Allowed("a whole number >= 0")]
+PositiveWholeNumber = Annotated[
+    int, Field(gt=0, le=_LARGEST), _NUMBER, Allowed("a whole number > 0")
+]
+Seed = Annotated[int, Field(ge=0, le=_LARGEST), _NUMBER, Allowed("a whole number >= 0 and < 2^63")]
+BatchSize = Annotated[
+    int, Field(gt=0, le=1_000_000), _NUMBER, Allowed("a whole number > 0 and <= 1,000,000")
+]
+NumBins = Annotated[
+    int, Field(gt=0, le=10_000), _NUMBER, Allowed("a whole number > 0 and <= 10,000")
+]
 Precision = Annotated[Literal["float32", "float64"], Allowed("float32 or float64")]
 Verification = Annotated[Literal["samples", "full"], Allowed("samples or full")]
 NetworkPrecision = Annotated[Literal["float32", "tf32", "bf16"], Allowed("float32, tf32 or bf16")]

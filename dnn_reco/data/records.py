@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
-from dnn_reco.config import PluginConfig, call_plugin, resolve
+from dnn_reco.config import PluginConfig, call_plugin, check_signature, resolve
 from dnn_reco.data.file_events import EVENT_ID, FileEvents
 from dnn_reco.data.hits import Hits, dense_cells
 from dnn_reco.detector import grid
@@ -307,7 +307,7 @@ def _load_columns(
     """Run a user's label or misc loader, and check that what it returns fits the file."""
     key = f"data_handler_{kind}_class"
     expected = None if names is None else list(names.labels if kind == "label" else names.misc)
-    result = _call(dotted_name, key, path, str(path), config, expected)
+    result = _call(dotted_name, key, path, str(path), config.private_copy(), expected)
     try:
         columns, found = result
         found = [str(name) for name in found]
@@ -349,12 +349,12 @@ def _apply_filter(
         path,
         DataHandlerView(names),
         str(path),
-        config,
+        config.private_copy(),
         LazyCells(events.hits, cells, grid.main_array),
         LazyCells(events.hits, cells, grid.deepcore),
         labels,
         misc if names.misc else None,
-        events.table["time_offset"][:, None],
+        np.ascontiguousarray(events.table["time_offset"]),
     )
     mask = np.asarray(mask, dtype=bool)
     if mask.shape != (len(labels),):
@@ -367,7 +367,9 @@ def _apply_filter(
 
 def _call(dotted_name: str, key: str, path: Path, *arguments: object) -> Any:
     """Call a user's function for a file."""
-    return call_plugin(resolve(dotted_name, key), dotted_name, key, f"for '{path}'", *arguments)
+    function = resolve(dotted_name, key)
+    check_signature(function, dotted_name, key, *arguments)
+    return call_plugin(function, dotted_name, key, f"for '{path}'", *arguments)
 
 
 @dataclass(frozen=True)

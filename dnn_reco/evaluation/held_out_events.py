@@ -19,6 +19,7 @@ from dnn_reco.evaluation.metrics import residuals_and_pulls
 from dnn_reco.inference.prediction_table import PredictionTable
 from dnn_reco.inference.reconstructor import Reconstructor, mix
 from dnn_reco.inference.trained_model import TrainedModel, ensemble_of
+from dnn_reco.nn.own_network import needs_misc
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def predict_held_out(
     Raises
     ------
     DataError
-        If the events have other labels than those that the model predicts.
+        If the events have other labels than those that the model predicts, or other misc data
+        than those that it reads.
     """
     if events.names.labels != model.label_names:
         raise DataError(
@@ -78,9 +80,15 @@ def predict_held_out(
             f"{', '.join(events.names.labels)} instead of {', '.join(model.label_names)}. Take the "
             "label keys of its training"
         )
-    hits = hits_of(events, batch_size)
-    table = Reconstructor(model, batch_size).reconstruct(hits, num_events=len(events))
     truth = events.read(np.arange(len(events)), hits_of=slice(0, 0))
+    hits, misc = hits_of(events, batch_size), truth.misc
+    if needs_misc(model.network) and events.names.misc != model.misc_names:
+        raise DataError(
+            f"the held-out events have other misc data than those that '{model.name}' reads: "
+            f"{', '.join(events.names.misc) or 'none'} instead of {', '.join(model.misc_names)}. "
+            "Take the misc_* keys of its training"
+        )
+    table = Reconstructor(model, batch_size).reconstruct(hits, len(events), misc)
     return ModelPredictions(model, replace(table, ids=truth.ids), truth.labels.astype(np.float64))
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dnn_reco.data.hit_batch import HitBatch
@@ -17,6 +18,8 @@ from dnn_reco.inference.trained_model import TrainedModel
 from dnn_reco.nn.device import as_array
 from dnn_reco.nn.ensemble import Mixture
 from dnn_reco.nn.interface import NetworkSpec, Prediction
+from dnn_reco.nn.misc_data import MiscData, MiscTransform
+from dnn_reco.nn.own_network import call_network, needs_misc
 
 
 class Reconstructor:
@@ -36,13 +39,21 @@ class Reconstructor:
         self._dtype = np.dtype(model.config.general.float_precision)
 
     @torch.inference_mode()
-    def predict(self, hits: Hits) -> Prediction:
+    def predict(self, hits: Hits, misc: NDArray[np.floating] | None = None) -> Prediction:
         """Predict all events of some hits as one batch, on the device of the model.
+
+        Parameters
+        ----------
+        hits
+            Hits of n events.
+        misc
+            Their misc data [n, M], the columns of the training; only some networks need them.
 
         Raises
         ------
         DataError
-            If the hits have another number of features than those of the training.
+            If the hits have another number of features than those of the training, or misc data
+            that the network needs are missing.
         """
         if hits.num_features != self.model.spec.num_bins:
             raise DataError(
@@ -50,9 +61,31 @@ class Reconstructor:
                 f"these hits have {hits.num_features}: read them in the data format of its training"
             )
         hits = replace(hits, features=hits.features.astype(self._dtype, copy=False))
-        return self.model.network(HitBatch.from_hits(hits).to(self.model.device))
+        device = self.model.device
+        on_device = HitBatch.from_hits(hits).to(device)
+        return call_network(self.model.network, on_device, self._misc(misc, hits.num_events))
 
-    def reconstruct(self, chunks: Iterable[Hits], num_events: int | None = None) -> PredictionTable:
+    def _misc(self, misc: NDArray[np.floating] | None, num_events: int) -> MiscData | None:
+        """Misc data of a batch as networks read them; None where the network reads none."""
+        if not needs_misc(self.model.network):
+            return None
+        names = self.model.misc_names
+        if misc is None or misc.shape != (num_events, len(names)):
+            raise DataError(
+                f"the network of '{self.model.name}' reads misc data: give it those of its "
+                f"{num_events} events as an array [{num_events}, {len(names)}] "
+                f"({', '.join(names)}), of the misc loader of its training"
+            )
+        values = torch.from_numpy(np.ascontiguousarray(misc, dtype=self._dtype))
+        transform = MiscTransform(self.model.spec.transformation).to(self.model.device)
+        return transform.data(values.to(self.model.device))
+
+    def reconstruct(
+        self,
+        chunks: Iterable[Hits],
+        num_events: int | None = None,
+        misc: NDArray[np.floating] | None = None,
+    ) -> PredictionTable:
         """Predict all events of chunks of any size, in their order.
 
         Parameters
@@ -61,7 +94,10 @@ class Reconstructor:
             Hits of some events each; no more than a batch and a chunk is kept in memory.
         num_events
             Number of all events, for a progress bar; None: no bar is shown.
+        misc
+            Misc data of all events [n, M], for networks that need them.
         """
+        done = 0
         parts = [np.zeros((2, 0, len(self.model.label_names)))]
         with tqdm(
             total=num_events,
@@ -71,10 +107,12 @@ class Reconstructor:
             disable=num_events is None or None,
         ) as bar:
             for hits in batches_of(chunks, self.batch_size):
-                prediction = self.predict(hits)
+                rows = slice(done, done + hits.num_events)
+                prediction = self.predict(hits, None if misc is None else misc[rows])
                 values = torch.stack([prediction.labels, prediction.uncertainty])
                 parts.append(as_array(values))
                 bar.update(hits.num_events)
+                done = rows.stop
         has_log = self.model.spec.transformation.settings.log_label_bins
         return PredictionTable(self.model.label_names, has_log, *np.concatenate(parts, axis=1))
 

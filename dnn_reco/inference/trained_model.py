@@ -17,6 +17,7 @@ from dnn_reco.nn.ensemble import Ensemble
 from dnn_reco.nn.from_config import make_network, network_spec
 from dnn_reco.nn.interface import Network, NetworkSpec
 from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.nn.own_network import needs_misc
 from dnn_reco.nn.weights import load_weights
 from dnn_reco.transform import load_transformation
 
@@ -80,11 +81,22 @@ def ensemble_of(name: str, models: Sequence[TrainedModel]) -> TrainedModel:
     """Several models of the same labels as the mixture of their densities.
 
     Its trained labels are those that all of them learnt.
+
+    Raises
+    ------
+    ModelError
+        If they read misc data that are transformed differently.
     """
     first = models[0]
     labels = tuple(
         label for label in first.trained_labels if all(label in m.trained_labels for m in models)
     )
+    digests = {model.spec.transformation.digest for model in models}
+    if len(digests) > 1 and any(needs_misc(model.network) for model in models):
+        raise ModelError(
+            f"'{name}': networks that read misc data are averaged only with networks of the same "
+            "transformation model: give all of them one trafo_model_path"
+        )
     network = Ensemble([model.network for model in models], first.spec)
     network.to(first.device)
     return replace(first, name=name, network=network, trained_labels=labels)

@@ -1,6 +1,7 @@
 """Activation functions by the names that configs use, those of TensorFlow first.
 
-All act element-wise, and may overwrite their argument. `''` is the identity. Some have trainable
+All act element-wise, except those of the softmax, which act along the channels; all may overwrite
+their argument. `''` is the identity. Some have trainable
 weights, one for each position and channel.
 """
 
@@ -54,32 +55,67 @@ def _gaussian(x: Tensor) -> Tensor:
     return torch.exp(-x.square())
 
 
+def _softmax(x: Tensor) -> Tensor:
+    return functional.softmax(x, dim=1)
+
+
+def _log_softmax(x: Tensor) -> Tensor:
+    return functional.log_softmax(x, dim=1)
+
+
 ACTIVATIONS: dict[str, Activation] = {
     "": _identity,
     "abs": torch.abs,
+    "acos": torch.acos,
+    "acosh": torch.acosh,
+    "asin": torch.asin,
+    "asinh": torch.asinh,
+    "atan": torch.atan,
+    "atanh": torch.atanh,
+    "ceil": torch.ceil,
     "centeredRelu": _centered_relu,
     "cos": torch.cos,
+    "cosh": torch.cosh,
+    "digamma": torch.digamma,
     "elu": _elu,
+    "erf": torch.erf,
+    "erfc": torch.erfc,
     "exp": torch.exp,
+    "expm1": torch.expm1,
+    "floor": torch.floor,
     "gaussian": _gaussian,
     "gelu": functional.gelu,
     "identity": _identity,
     "invrelu": _inv_relu,
     "leaky": _leaky,
     "leaky_relu": _leaky_relu,
+    "lgamma": torch.lgamma,
+    "log": torch.log,
+    "log1p": torch.log1p,
+    "log_sigmoid": functional.logsigmoid,
+    "log_softmax": _log_softmax,
+    "negative": torch.negative,
     "negrelu": _neg_relu,
+    "reciprocal": torch.reciprocal,
     "relu": functional.relu,
     "relu6": functional.relu6,
     "requ": _requ,
+    "rint": torch.round,
+    "round": torch.round,
+    "rsqrt": torch.rsqrt,
     "selu": functional.selu,
     "sigmoid": torch.sigmoid,
     "sign": torch.sign,
     "silu": functional.silu,
     "sin": torch.sin,
+    "sinh": torch.sinh,
+    "softmax": _softmax,
     "softplus": functional.softplus,
     "softsign": functional.softsign,
+    "sqrt": torch.sqrt,
     "square": torch.square,
     "swish": functional.silu,
+    "tan": torch.tan,
     "tanh": torch.tanh,
 }
 

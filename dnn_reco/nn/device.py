@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from textwrap import shorten
 
 import numpy as np
@@ -51,3 +53,15 @@ def compute_deterministically() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True)
+
+
+@contextmanager
+def at_most_threads(number: int | None) -> Iterator[None]:
+    """Compute with at most this number of CPU threads; None or 0: with as many as before."""
+    before = torch.get_num_threads()
+    if number and number < before:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

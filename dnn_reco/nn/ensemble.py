@@ -25,6 +25,8 @@ from dnn_reco.nn.direction import (
 )
 from dnn_reco.nn.interface import Network, NetworkSpec, Prediction
 from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.nn.misc_data import MiscData
+from dnn_reco.nn.own_network import call_network, needs_misc
 
 _MIN_PROBABILITY = 1e-6
 
@@ -52,9 +54,15 @@ class Ensemble(nn.Module):
         self.networks = nn.ModuleList(networks)  # type: ignore[arg-type]
         self.mixture = Mixture(spec)
 
-    def forward(self, hits: HitBatch) -> Prediction:
+    @property
+    def needs_misc(self) -> bool:
+        """Whether any of the networks reads misc data."""
+        return any(needs_misc(network) for network in self.networks)
+
+    def forward(self, hits: HitBatch, misc: MiscData | None = None) -> Prediction:
         """Labels and uncertainties of a batch of events."""
-        mixed: Prediction = self.mixture([network(hits) for network in self.networks])
+        predictions = [call_network(network, hits, misc) for network in self.networks]
+        mixed: Prediction = self.mixture(predictions)
         return mixed
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:

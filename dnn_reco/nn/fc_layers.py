@@ -1,8 +1,8 @@
 """Dense layers, as the `fc_*settings` blocks of a config describe them.
 
 Order within a layer: matrix product, division by the square root of the number of inputs, bias,
-division by √2, batch normalisation, activation, maximum over groups of nodes, residual addition,
-dropout.
+division by √2 (both divisions only with `repair_std_deviation_list`), batch normalisation,
+activation, maximum over groups of nodes, residual addition, dropout.
 """
 
 import math
@@ -32,7 +32,9 @@ class FCLayer(nn.Module):
         super().__init__()
         self.settings = settings
         self.drop_prob = 1 - keep_prob if settings.use_dropout else 0.0
-        self._scale = 1 / math.sqrt(2 * num_inputs)
+        repair = settings.repair_std_deviation
+        self._scale = 1 / math.sqrt(2 * num_inputs) if repair else 1.0
+        self._bias_scale = math.sqrt(0.5) if repair else 1.0
         self.weight = initial_weights((num_inputs, settings.size), generator, dtype)
         self.bias = initial_weights((settings.size,), generator, dtype)
         self.bn = BatchNorm((settings.size,), dtype) if settings.use_batch_norm else None
@@ -46,7 +48,7 @@ class FCLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer to [B, inputs]."""
-        y = torch.addmm(self.bias * math.sqrt(0.5), x, self.weight * self._scale)
+        y = torch.addmm(self.bias * self._bias_scale, x, self.weight * self._scale)
         if self.bn is not None:
             y = self.bn(y)
         y = self.act(y)

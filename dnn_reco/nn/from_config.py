@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dnn_reco.config import Config, resolve
+from dnn_reco.config import Config, is_of_package, resolve
 from dnn_reco.data.from_config import transform_settings
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.detector.grid import NUM_CELLS
 from dnn_reco.nn.interface import LabelKeys, Network, NetworkSpec
+from dnn_reco.nn.memory import bound_kernel_cache
+from dnn_reco.nn.own_network import make_own_network
 from dnn_reco.transform import TransformationModel
 
 
@@ -39,13 +41,26 @@ def network_spec(config: Config, transformation: TransformationModel) -> Network
 
 
 def make_network(config: Config, spec: NetworkSpec, device: torch.device) -> Network:
-    """The network of `model_class`; its seed is `model_kwargs.random_seed`, else the run's."""
+    """The network of `model_class`; its seed is `model_kwargs.random_seed`, else the run's.
+
+    Raises
+    ------
+    ConfigError, ModelError
+        If there is no such class, or it does not make a network.
+    """
+    bound_kernel_cache()
     kwargs = {
         "random_seed": config.seed,
         "dtype": config.general.float_precision,
         **config.model.model_kwargs,
     }
-    network: Network = resolve(config.model.model_class, "model_class")(spec, **kwargs)
+    name = config.model.model_class
+    model = resolve(name, "model_class")
+    network: Network = (
+        model(spec, **kwargs)
+        if is_of_package(model)
+        else make_own_network(model, name, spec, kwargs)
+    )
     network.to(device)
     return network
 

@@ -103,13 +103,18 @@ class Prediction:
 
 
 class Network(Protocol):
-    """The part of a `torch.nn.Module` that training and inference use."""
+    """The part of a `torch.nn.Module` that training and inference use.
+
+    A network whose `forward` has an argument `misc` is called with the misc data of the events
+    (:class:`dnn_reco.nn.misc_data.MiscData`) as well. `parameter_groups` may be absent: see
+    :func:`dnn_reco.nn.own_network.parameter_groups`.
+    """
 
     def __call__(self, hits: HitBatch) -> Prediction:
         """Predict labels and uncertainties of a batch of events."""
 
-    def parameter_groups(self) -> dict[str, list[torch.nn.Parameter]]:
-        """Trainable parameters by the names that `vars` of an optimizer may use (`pred`, `unc`)."""
+    def parameters(self) -> Iterator[torch.nn.Parameter]:
+        """All parameters."""
 
     def train(self, mode: bool = True) -> Any:
         """Switch to training mode: dropout and batch statistics (see `torch.nn.Module`)."""

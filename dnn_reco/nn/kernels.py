@@ -30,8 +30,6 @@ from dnn_reco.nn.padding import output_length, pad_argument, pad_widths
 from dnn_reco.nn.settings import ConvSettings
 from dnn_reco.nn.weights import initial_weights
 
-_HALF = math.sqrt(0.5)
-
 
 @dataclass(frozen=True)
 class LayerInput:
@@ -81,6 +79,7 @@ class Convolution(nn.Module):
     ) -> None:
         super().__init__()
         self.settings = settings
+        self._bias_scale = math.sqrt(0.5) if settings.repair_std_deviation else 1.0
         axes = list(
             zip(layer_input.shape, kernel, settings.strides, settings.dilation, strict=True)
         )
@@ -90,6 +89,11 @@ class Convolution(nn.Module):
         symmetric = all(before == after for before, after in widths)
         self._padding = [before if symmetric else 0 for before, _ in widths]
         self._extra_padding = None if symmetric else pad_argument(widths)
+
+    def _weight_scale(self, num_inputs: int) -> float:
+        """Factor of the weights of this number of inputs."""
+        repair = self.settings.repair_std_deviation
+        return self._bias_scale / math.sqrt(num_inputs) if repair else 1.0
 
     def _convolve(self, x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         """Convolution with a kernel [x, y(, z), channels in, channels out] for all positions."""
@@ -115,13 +119,13 @@ class PlainConvolution(Convolution):
     def __init__(self, settings: ConvSettings, layer_input: LayerInput) -> None:
         kernel = settings.filter_size
         super().__init__(settings, layer_input, kernel)
-        self._scale = _HALF / math.sqrt(math.prod(kernel) * layer_input.channels)
+        self._scale = self._weight_scale(math.prod(kernel) * layer_input.channels)
         self.weight = layer_input.weights((*kernel, layer_input.channels, settings.num_channels))
         self.bias = layer_input.weights((settings.num_channels,))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to [B, x, y(, z), channels in]."""
-        return self._convolve(x, self.weight * self._scale, self.bias * _HALF)
+        return self._convolve(x, self.weight * self._scale, self.bias * self._bias_scale)
 
 
 class HexagonalConvolution(Convolution):
@@ -143,7 +147,8 @@ class HexagonalConvolution(Convolution):
         super().__init__(settings, layer_input, (self._width, self._width, length))
         # The reference counts the cells plus (not times) the length along z, and ignores tips;
         # kept, since imported weights have this scale.
-        self._scale = _HALF / math.sqrt((len(flat_cells(size, 0)) + length) * layer_input.channels)
+        cells = len(flat_cells(size, 0)) + length
+        self._scale = self._weight_scale(cells * layer_input.channels)
         mask = (
             _cells_without_string(self.output_shape[:2], layer_input) if settings.zero_out else None
         )
@@ -157,7 +162,7 @@ class HexagonalConvolution(Convolution):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to [B, a, b, z, channels in]."""
-        bias = self.bias * _HALF
+        bias = self.bias * self._bias_scale
         y = self._convolve(x, self._kernel() * self._scale, bias)
         if self._no_string is None:
             return y
@@ -214,7 +219,7 @@ class LocalConvolution(Convolution):
         super().__init__(settings, layer_input, kernel)
         num_inputs = math.prod(kernel) * layer_input.channels
         channels = settings.num_channels
-        self._scale = _HALF / math.sqrt(num_inputs)
+        self._scale = self._weight_scale(num_inputs)
         self.weight = layer_input.weights((math.prod(self.output_shape), num_inputs, channels))
         self.bias = layer_input.weights((*self.output_shape, channels))
 
@@ -233,7 +238,7 @@ class LocalConvolution(Convolution):
         num_axes = len(self.output_shape)
         patches = x.movedim(num_axes + 1, -1).flatten(num_axes + 1).flatten(1, num_axes)
         y = torch.einsum("bpi,pio->bpo", patches, self.weight * self._scale)
-        return (y.view(-1, *self.bias.shape) + self.bias * _HALF).movedim(-1, 1)
+        return (y.view(-1, *self.bias.shape) + self.bias * self._bias_scale).movedim(-1, 1)
 
 
 def make_convolution(settings: ConvSettings, layer_input: LayerInput) -> Convolution:

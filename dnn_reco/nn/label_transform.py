@@ -5,8 +5,11 @@ orders of magnitude.
 """
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dnn_reco.transform import TransformationModel
@@ -16,7 +19,48 @@ _MAX_EXPONENT = 60.0
 _MIN_LOG_ARGUMENT = -1 + 1e-6
 
 
-class LabelTransform(nn.Module):
+class ColumnTransform(nn.Module):
+    """Transform columns [..., C]: ln(1 + x) of those with log flag, then (x - mean) / scale.
+
+    Parameters
+    ----------
+    has_log
+        Log flag of each column.
+    mean, scale
+        Moments of each column [C], after the logarithm.
+    normalize
+        Whether mean and scale are applied.
+    """
+
+    _log: Tensor
+    _mean: Tensor
+    _scale: Tensor
+
+    def __init__(
+        self,
+        has_log: Sequence[bool],
+        mean: NDArray[np.float64],
+        scale: NDArray[np.float64],
+        normalize: bool,
+    ) -> None:
+        super().__init__()
+        moments = torch.tensor(np.stack([mean, scale]), dtype=torch.float64)
+        if not normalize:
+            moments = torch.stack([torch.zeros(len(mean)), torch.ones(len(mean))]).double()
+        self.has_log = tuple(has_log)
+        self.register_buffer("_log", torch.tensor(self.has_log, dtype=torch.bool), persistent=False)
+        self.register_buffer("_mean", moments[0].clone(), persistent=False)
+        self.register_buffer("_scale", moments[1].clone(), persistent=False)
+
+    def forward(self, columns: Tensor) -> Tensor:
+        """Transform columns in physical units."""
+        values = columns.double()
+        logs = torch.log1p(torch.where(self._log, values, 0).clamp(min=_MIN_LOG_ARGUMENT))
+        values = torch.where(self._log, logs, values)
+        return ((values - self._mean) / self._scale).to(columns.dtype)
+
+
+class LabelTransform(ColumnTransform):
     """Transform labels [..., L] to the normalised space and back.
 
     Parameters
@@ -30,28 +74,14 @@ class LabelTransform(nn.Module):
         Whether each of the L labels is transformed with logarithm.
     """
 
-    _log: Tensor
-    _mean: Tensor
-    _scale: Tensor
-
     def __init__(self, transformation: TransformationModel) -> None:
-        super().__init__()
         settings = transformation.settings
-        self.has_log = settings.log_label_bins
-        mean = torch.tensor(transformation.label_mean, dtype=torch.float64)
-        scale = torch.tensor(transformation.label_std, dtype=torch.float64) + settings.norm_constant
-        if not settings.normalize_label_data:
-            mean, scale = torch.zeros_like(mean), torch.ones_like(scale)
-        self.register_buffer("_log", torch.tensor(settings.log_label_bins), persistent=False)
-        self.register_buffer("_mean", mean, persistent=False)
-        self.register_buffer("_scale", scale, persistent=False)
-
-    def forward(self, labels: Tensor) -> Tensor:
-        """Transform labels in physical units."""
-        values = labels.double()
-        logs = torch.log1p(torch.where(self._log, values, 0).clamp(min=_MIN_LOG_ARGUMENT))
-        values = torch.where(self._log, logs, values)
-        return ((values - self._mean) / self._scale).to(labels.dtype)
+        super().__init__(
+            settings.log_label_bins,
+            transformation.label_mean,
+            transformation.label_std + settings.norm_constant,
+            settings.normalize_label_data,
+        )
 
     def inverse(self, labels_trafo: Tensor) -> Tensor:
         """Labels in physical units; exponents are limited to ±60."""

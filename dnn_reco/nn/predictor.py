@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import fields
-from typing import Protocol, TypeAlias, runtime_checkable
+from functools import partial
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.nn.interface import Network, Prediction
+from dnn_reco.nn.misc_data import MiscData
+from dnn_reco.nn.own_network import call_network, needs_misc
 
-Predictor: TypeAlias = Callable[[HitBatch], Prediction]
+
+class Predictor(Protocol):
+    """A network as training and inference call it."""
+
+    def __call__(self, hits: HitBatch, misc: MiscData | None = None) -> Prediction:
+        """Predict a batch of events; only some networks read their misc data."""
 
 
 @runtime_checkable
@@ -44,7 +51,9 @@ def predictor(network: Network, in_bfloat16: bool = False, compiled: bool = Fals
         Compile all that follows the grid with `torch.compile`, for passes with gradients; on GPUs
         with CUDA graphs.
     """
-    predict = _compiled(network) if compiled and isinstance(network, GridNetwork) else network
+    predict: Predictor = partial(call_network, network)
+    if compiled and isinstance(network, GridNetwork) and not needs_misc(network):
+        predict = _compiled(network)
     return _in_bfloat16(predict) if in_bfloat16 else predict
 
 
@@ -60,9 +69,9 @@ def allow_tf32(allowed: bool) -> None:
 
 
 def _in_bfloat16(predict: Predictor) -> Predictor:
-    def predict_in_bfloat16(hits: HitBatch) -> Prediction:
+    def predict_in_bfloat16(hits: HitBatch, misc: MiscData | None = None) -> Prediction:
         with torch.autocast(hits.features.device.type, torch.bfloat16):
-            return predict(hits)
+            return predict(hits, misc)
 
     return predict_in_bfloat16
 
@@ -70,9 +79,9 @@ def _in_bfloat16(predict: Predictor) -> Predictor:
 def _compiled(network: GridNetwork) -> Predictor:
     read_grid = torch.compile(network.read_grid, mode="reduce-overhead", dynamic=False)
 
-    def predict(hits: HitBatch) -> Prediction:
+    def predict(hits: HitBatch, misc: MiscData | None = None) -> Prediction:
         if not torch.is_grad_enabled():  # validation: each batch size would be compiled
-            return network(hits)
+            return call_network(network, hits)
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         prediction = read_grid(*network.place_on_grid(hits))
         # outputs of a CUDA graph are overwritten when it is replayed

@@ -27,7 +27,6 @@ from dnn_reco.nn.activations import ActivationName
 _HEX = "hex_convolution"
 # Options of which only one value is supported; None always means "not set".
 _FIXED: dict[str, Any] = {
-    "repair_std_deviation_list": True,
     "weights_list": None,
     "biases_list": None,
 }
@@ -63,6 +62,7 @@ class ConvSettings:
     For `hex_convolution`, `filter_size` is (size s, orientation o, length along z), see
     :mod:`dnn_reco.nn.hexconv`; with `num_rotations` above 1 the kernels are rotated by as many
     angles, each with `num_filters` output channels. `zero_out` sets cells without a string to 0.
+    With `repair_std_deviation` the result is scaled to a standard deviation of about 1.
     """
 
     num_filters: Annotated[PositiveWholeNumber, Field(alias="num_filters_list")]
@@ -84,6 +84,7 @@ class ConvSettings:
         Field(alias="hex_num_rotations_list"),
     ] = 1
     zero_out: Annotated[LooseFlag, Field(alias="hex_zero_out_list")] = False
+    repair_std_deviation: Annotated[LooseFlag, Field(alias="repair_std_deviation_list")] = True
     legacy_rotation: LooseFlag = False
 
     def __post_init__(self) -> None:
@@ -115,7 +116,8 @@ class FCSettings:
     """One dense layer.
 
     With `max_out_size` m the outputs are the maxima of groups of m of the `size` nodes: nodes
-    j, j + size / m, j + 2 size / m, … make up output j.
+    j, j + size / m, j + 2 size / m, … make up output j. With `repair_std_deviation` the result is
+    scaled to a standard deviation of about 1.
     """
 
     size: Annotated[PositiveWholeNumber, Field(alias="fc_sizes")]
@@ -124,6 +126,7 @@ class FCSettings:
     use_residual: Annotated[LooseFlag, Field(alias="use_residual_list")] = False
     use_dropout: Annotated[LooseFlag, Field(alias="use_dropout_list")] = False
     max_out_size: Annotated[PositiveWholeNumber | None, Field(alias="max_out_size_list")] = None
+    repair_std_deviation: Annotated[LooseFlag, Field(alias="repair_std_deviation_list")] = True
 
     def __post_init__(self) -> None:
         if self.size % (self.max_out_size or 1):

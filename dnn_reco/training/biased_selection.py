@@ -28,8 +28,11 @@ from dnn_reco.data.selection import (
     interesting,
     repeat_shuffled,
 )
+from dnn_reco.nn.device import at_most_threads
 from dnn_reco.nn.interface import Network
 from dnn_reco.nn.label_transform import LabelTransform, residual_trafo
+from dnn_reco.nn.misc_data import MiscTransform
+from dnn_reco.nn.own_network import call_network
 
 _log = logging.getLogger(__name__)
 
@@ -85,13 +88,24 @@ class Snapshot:
         Transformation of its labels.
     azimuth_period
         Period of each label in transformed units [L], inf where there is none.
+    misc_transform
+        Transformation of the misc data, for networks that read them.
+    num_threads
+        CPU threads to use at most; None or 0: as many as the training.
     """
 
     def __init__(
-        self, network: Network, label_transform: LabelTransform, azimuth_period: Tensor
+        self,
+        network: Network,
+        label_transform: LabelTransform,
+        azimuth_period: Tensor,
+        misc_transform: MiscTransform | None = None,
+        num_threads: int | None = None,
     ) -> None:
         self._network = network
         self._label_transform = label_transform
+        self._misc_transform = misc_transform
+        self._num_threads = num_threads
         self._period_trafo = azimuth_period
         self._period = label_transform.unscale_uncertainty(azimuth_period)
         self._copy = copy.deepcopy(network)
@@ -109,7 +123,10 @@ class Snapshot:
     @torch.no_grad()
     def residuals(self, batch: TensorBatch) -> Residuals:
         """What the network of that time gets wrong; azimuth angles are compared across 2π."""
-        predicted = self._copy(batch.hits)
+        transform = self._misc_transform
+        misc = None if transform is None else transform.data(batch.misc)
+        with at_most_threads(self._num_threads):
+            predicted = call_network(self._copy, batch.hits, misc)
         true_trafo = self._label_transform(batch.labels)
         return Residuals(
             -residual_trafo(predicted.labels, batch.labels, self._period),

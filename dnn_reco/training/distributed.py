@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import timedelta
@@ -28,6 +28,8 @@ from torch.distributed.rendezvous import rendezvous
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.errors import ConfigError, TrainingError
 from dnn_reco.nn.interface import Prediction
+from dnn_reco.nn.misc_data import MiscData
+from dnn_reco.nn.predictor import Predictor
 from dnn_reco.nn.sharded_batch import BatchShard, batch_shard
 from dnn_reco.workers import world_size
 
@@ -73,9 +75,7 @@ class DistributedContext:
             return None
         return BatchShard(num_events, self.local_slice(num_events).start, all_reduce_sum)
 
-    def predict(
-        self, network: Callable[[HitBatch], Prediction], hits: HitBatch, num_events: int
-    ) -> Prediction:
+    def predict(self, network: Predictor, hits: HitBatch, misc: MiscData) -> Prediction:
         """Predictions of a batch, gathered from all ranks: each predicts its local slice.
 
         Parameters
@@ -84,11 +84,12 @@ class DistributedContext:
             The network of this rank.
         hits
             Hits of the local slice.
-        num_events
-            Number of events of the whole batch.
+        misc
+            Misc data of the whole batch.
         """
+        num_events = len(misc)
         with batch_shard(self.shard(num_events)):
-            prediction = network(hits)
+            prediction = network(hits, misc.select(self.local_slice(num_events)))
         if self.world_size == 1:
             return prediction
         columns = [getattr(prediction, field.name) for field in fields(prediction)]

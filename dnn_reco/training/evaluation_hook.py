@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 
-from dnn_reco.config import call_plugin
+from dnn_reco.config import call_plugin, check_signature
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.modules.evaluation.interface import EvaluationBatch, EvaluationContext
 from dnn_reco.nn.interface import LabelKeys
+
+_KEY = "evaluation_class"
 
 Evaluate = Callable[[EvaluationBatch, EvaluationBatch, EvaluationContext], None]
 
@@ -39,6 +41,9 @@ class EvaluationHook:
     config: Mapping[str, Any]
     columns: ColumnNames
     label_keys: LabelKeys
+
+    def __post_init__(self) -> None:
+        check_signature(self.function, self.name, _KEY, None, None, None)
 
     @torch.no_grad()
     def __call__(
@@ -77,4 +82,4 @@ class EvaluationHook:
             lambda batch, tag, value: add_scalar(batch, tag, value, iteration),
         )
         occasion = f"in iteration {iteration}"
-        call_plugin(self.function, self.name, "evaluation_class", occasion, train, val, context)
+        call_plugin(self.function, self.name, _KEY, occasion, train, val, context)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dnn_reco.config import call_plugin
+from dnn_reco.config import call_plugin, check_signature
 from dnn_reco.data.event_dataset import EventBatch
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.errors import DataError
@@ -47,6 +47,9 @@ class EventWeights:
     name: str
     config: Mapping[str, Any]
     columns: ColumnNames
+
+    def __post_init__(self) -> None:
+        check_signature(self.function, self.name, _KEY, None, None, None)
 
     def __call__(self, events: EventBatch) -> Tensor:
         """Weights of B events [B, 1], in the type of their labels.

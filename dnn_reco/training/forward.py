@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from dnn_reco.modules.loss.special_labels import true_label_names
 from dnn_reco.modules.loss.untrained import mask_untrained
 from dnn_reco.nn.interface import Network, NetworkSpec, Prediction
 from dnn_reco.nn.label_transform import LabelTransform, residual_trafo
+from dnn_reco.nn.misc_data import MiscTransform
+from dnn_reco.nn.own_network import call_network
 from dnn_reco.nn.predictor import Predictor
 from dnn_reco.training.distributed import DistributedContext
 from dnn_reco.training.label_weights import LabelWeights
@@ -72,7 +75,8 @@ class ForwardPass:
         self.label_weights = label_weights
         self.device = label_weights.initial.device
         self.label_transform = LabelTransform(spec.transformation).to(self.device)
-        self._predictor = predictor or network
+        self.misc_transform = MiscTransform(spec.transformation).to(self.device)
+        self._predictor = predictor or partial(call_network, network)
         keys, names = spec.label_keys, spec.label_names
         self._azimuth_period = self.label_transform.azimuth_period(names, keys.azimuth)
         losses = [loss for objective in self.objectives for loss in objective.losses]
@@ -100,10 +104,11 @@ class ForwardPass:
         distributed
             The processes that predict a part of it each; None: this one predicts all.
         """
+        misc = self.misc_transform.data(batch.misc)
         if distributed is None:
-            prediction = self._predictor(batch.hits)
+            prediction = self._predictor(batch.hits, misc)
         else:
-            prediction = distributed.predict(self._predictor, batch.hits, len(batch.labels))
+            prediction = distributed.predict(self._predictor, batch.hits, misc)
         trained, truth = mask_untrained(
             prediction,
             Truth(batch.labels, self.label_transform(batch.labels)),
@@ -116,8 +121,18 @@ class ForwardPass:
             residual_trafo(trained.labels_trafo, truth.labels_trafo, self._azimuth_period),
             batch.event_weights,
             self.label_weights.tukey_scale,
+            misc,
         )
         return ForwardResult(batch, prediction, LossInputs(trained, truth, context))
+
+    def untrained_rmse(self, result: ForwardResult) -> dict[str, float]:
+        """Root mean square of the transformed residual of each label of weight 0, by name."""
+        true = self.label_transform(result.batch.labels)
+        residual = residual_trafo(result.prediction.labels_trafo, true, self._azimuth_period)
+        rmse = residual.square().mean(dim=0).sqrt().tolist()
+        trained = self.label_weights.trained.tolist()
+        labels = zip(self.spec.label_names, rmse, trained, strict=True)
+        return {name: value for name, value, is_trained in labels if not is_trained}
 
     def losses(self, result: ForwardResult) -> dict[str, tuple[Tensor, Tensor]]:
         """Loss of each optimizer, without and with its penalties."""

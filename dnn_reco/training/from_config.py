@@ -24,11 +24,14 @@ from dnn_reco.data.from_config import (
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import find_files
+from dnn_reco.modules.loss.interface import Loss
+from dnn_reco.modules.loss.own_loss import checked_loss
 from dnn_reco.modules.loss.special_labels import check_special_labels
 from dnn_reco.nn.device import choose_device, device_name
 from dnn_reco.nn.from_config import float_type, make_network, network_spec
 from dnn_reco.nn.interface import Network, NetworkSpec
 from dnn_reco.nn.memory import keep_freed_memory
+from dnn_reco.nn.own_network import needs_misc, parameter_groups
 from dnn_reco.nn.predictor import GridNetwork, Predictor, allow_tf32, predictor
 from dnn_reco.run_options import RunOptions
 from dnn_reco.training.data import TrainingData
@@ -94,6 +97,7 @@ def trainer_settings(config: Config) -> TrainerSettings:
         or config.training.save_frequency,
         patience=config.training.early_stopping_patience,
         ema_decay=ema_decay(config.training.ema_decay, settings),
+        log_untrained_labels=config.training.log_untrained_labels,
     )
 
 
@@ -216,7 +220,7 @@ def make_objectives(config: Config, network: Network) -> list[Objective]:
     ConfigError
         If one names parts that the network does not have, or cannot be made.
     """
-    groups = network.parameter_groups()
+    groups = parameter_groups(network)
     names = {parameter: name for name, parameter in network.named_parameters()}
     return [
         _make_objective(name, settings, groups, names)
@@ -240,6 +244,11 @@ def _make_objective(
     parameters = {
         parameter_names[parameter]: parameter for g in settings.vars for parameter in groups[g]
     }
+    if not parameters:
+        raise ConfigError(
+            f"{key}.vars names {list(settings.vars)}, where the network has no parameters: name "
+            f"others of its groups {sorted(groups)}"
+        )
     choice = choose_optimizer(key, settings.optimizer, settings.optimizer_settings)
     values = list(parameters.values())
     filters = settings.remove_nan_gradients
@@ -247,7 +256,7 @@ def _make_objective(
         name=name,
         optimizer=make_optimizer(key, choice, values),
         parameters=parameters,
-        losses=tuple(resolve(loss, f"{key}.loss_class") for loss in settings.loss_class),
+        losses=tuple(_loss(loss, f"{key}.loss_class") for loss in settings.loss_class),
         l1=settings.l1_regularization,
         l2=settings.l2_regularization,
         schedule=choice.schedule,
@@ -256,6 +265,10 @@ def _make_objective(
         clipping=choice.clipping.at_most(settings.clip_gradients_value),
         weight_decay=choice.weight_decay,
     )
+
+
+def _loss(name: str, key: str) -> Loss:
+    return checked_loss(resolve(name, key), name, key)
 
 
 def _check_losses(config: Config, objectives: Sequence[Objective], spec: NetworkSpec) -> None:
@@ -294,6 +307,8 @@ def training_predictor(config: Config, network: Network, device: torch.device) -
     reasons = []
     if not isinstance(network, GridNetwork):
         reasons.append(f"{type(network).__name__} does not place hits on a grid")
+    if needs_misc(network):
+        reasons.append(f"{type(network).__name__} reads misc data")
     if len(config.optimizers) > 1:  # each differentiates through the network, which frees the graph
         reasons.append("there is more than one optimizer")
     if wanted is True and reasons:

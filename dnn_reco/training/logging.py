@@ -188,6 +188,15 @@ def format_validation(
     return "\n".join(lines)
 
 
+def format_untrained(train: Mapping[str, float], validation: Mapping[str, float]) -> str:
+    """The print-out of labels of weight 0: their RMSE in both batches, sorted by name."""
+    lines = (
+        f"\tweight: 0, train: {train[name]:2.3f}, val: {validation[name]:2.3f} [{name}]"
+        for name in sorted(train)
+    )
+    return "\n".join(lines)
+
+
 def batch_section(
     metrics: BatchMetrics, label_names: Sequence[str], trained: np.ndarray
 ) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dnn_reco.modules.loss.interface import LossContext, Truth
 from dnn_reco.nn.interface import Prediction
+from dnn_reco.nn.misc_data import joined
 from dnn_reco.training.label_weights import NORMAL_MAD
 
 _Tensors = TypeVar("_Tensors", Prediction, Truth)
@@ -35,6 +36,7 @@ class LossInputs:
     def select(self, chosen: Tensor) -> LossInputs:
         """The same for a part of the events, chosen by a mask [B]."""
         weights, residual = self.context.event_weights, self.context.residual_trafo
+        misc = self.context.misc
         return LossInputs(
             _select(self.prediction, chosen),
             _select(self.truth, chosen),
@@ -42,6 +44,7 @@ class LossInputs:
                 self.context,
                 residual_trafo=residual[chosen],
                 event_weights=None if weights is None else weights[chosen],
+                misc=None if misc is None else misc.select(chosen),
             ),
         )
 
@@ -50,6 +53,7 @@ def concatenate(parts: Sequence[LossInputs]) -> LossInputs:
     """The inputs of all events together; the Tukey scale is that of the start of a training."""
     contexts = [part.context for part in parts]
     weights = [c.event_weights for c in contexts if c.event_weights is not None]
+    misc = [c.misc for c in contexts if c.misc is not None]
     return LossInputs(
         _concatenate([part.prediction for part in parts]),
         _concatenate([part.truth for part in parts]),
@@ -57,6 +61,7 @@ def concatenate(parts: Sequence[LossInputs]) -> LossInputs:
             contexts[0],
             residual_trafo=torch.cat([context.residual_trafo for context in contexts]),
             event_weights=torch.cat(weights) if weights else None,
+            misc=joined(misc) if misc else None,
             tukey_scale=torch.full_like(contexts[0].tukey_scale, NORMAL_MAD),
         ),
     )

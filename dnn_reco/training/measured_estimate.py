@@ -16,7 +16,9 @@ from dnn_reco.data.store_preview import StoredAmount, StorePreview, preview_stor
 from dnn_reco.errors import TrainingError
 from dnn_reco.files import find_files
 from dnn_reco.nn.memory import memory_in_use, peak_memory
+from dnn_reco.nn.predictor import GridNetwork
 from dnn_reco.run_options import RunOptions
+from dnn_reco.training.forward import ForwardPass
 from dnn_reco.training.from_config import make_trainer
 from dnn_reco.training.resource_estimate import (
     Item,
@@ -29,6 +31,10 @@ from dnn_reco.training.stage import reason_for_nothing
 from dnn_reco.training.timing import StepTimings, measure_step_time
 
 _CPU = torch.device("cpu")
+
+# Batches of networks that read hits differ in shape: during a training some are larger than those
+# of a trial, and freed memory does not fit all of them ("Memory allocation" in RESULTS.md).
+_GROWTH_WITH_SHAPES = 1.25
 
 
 @dataclass(frozen=True)
@@ -162,9 +168,15 @@ def estimate_training(
         num_weights=trainer.forward.num_weights,
         device=device,
         threads=torch.get_num_threads(),
-        memory=max(data.memory, 1e6 * memory["process"]),
+        memory=max(data.memory, memory_of_training(1e6 * memory["process"], trainer.forward)),
         gpu_memory=1e6 * memory.get("gpu", 0.0),
     )
+
+
+def memory_of_training(peak_of_trial: float, forward: ForwardPass) -> float:
+    """Bytes that a whole training uses at most, from those of a trial of some seconds."""
+    same_shapes = isinstance(forward.network, GridNetwork) or forward.device.type != "cpu"
+    return peak_of_trial if same_shapes else _GROWTH_WITH_SHAPES * peak_of_trial
 
 
 class _SampledData:

@@ -11,6 +11,7 @@ from dnn_reco.data.selection import CRITERIA, SelectionCriterion, pool_size
 from dnn_reco.errors import ConfigError
 from dnn_reco.nn.interface import Network, NetworkSpec
 from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.nn.misc_data import MiscTransform
 from dnn_reco.suggestions import nearest
 from dnn_reco.training.biased_selection import BiasedSelection, SelectionSettings, Snapshot
 
@@ -119,7 +120,9 @@ def make_selection(
     snapshot = None
     if settings.needs_predictions:
         period = label_transform.azimuth_period(spec.label_names, spec.label_keys.azimuth)
-        snapshot = Snapshot(network, label_transform, period)
+        misc_transform = MiscTransform(spec.transformation).to(period.device)
+        threads = wanted.tf_parallelism_threads
+        snapshot = Snapshot(network, label_transform, period, misc_transform, threads)
     _announce(settings, general.batch_size)
     return BiasedSelection(settings, events, order, general.batch_size, snapshot)
 

@@ -38,6 +38,8 @@ class TrainerSettings:
         Evaluations without a better loss after which training stops early; None: never.
     ema_decay
         See :class:`dnn_reco.training.ema.ExponentialMovingAverage`; None: weights are not averaged.
+    log_untrained_labels
+        Whether the RMSE of labels of weight 0 is printed as well.
     """
 
     num_iterations: int
@@ -52,6 +54,7 @@ class TrainerSettings:
     validation_set_frequency: int
     patience: int | None
     ema_decay: float | None = None
+    log_untrained_labels: bool = False
 
     def order(self, events: EventDataset, stream: str) -> EventOrder:
         """The order in which a stream draws from a set of events."""

@@ -79,6 +79,11 @@ class TensorBoard:
         with writing_logs(self._log_path):
             self._writers[folder].add_scalar(tag, value, iteration)
 
+    def add_scalars(self, folder: str, values: Mapping[str, float], iteration: int) -> None:
+        """Write scalars by tag to the logs in a folder."""
+        for tag, value in values.items():
+            self.add_scalar(folder, tag, value, iteration)
+
     def add_picture(self, folder: str, tag: str, pixels: NDArray[np.uint8], iteration: int) -> None:
         """Write a picture [height, width, 3] to the logs in a folder."""
         with writing_logs(self._log_path):

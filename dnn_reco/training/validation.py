@@ -10,11 +10,17 @@ import torch
 
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.loader import read_tensors
+from dnn_reco.nn.scalars import collect_scalars
 from dnn_reco.training.data import TrainingData
 from dnn_reco.training.ema import ExponentialMovingAverage
 from dnn_reco.training.evaluation_hook import EvaluationHook
 from dnn_reco.training.forward import ForwardPass, ForwardResult
-from dnn_reco.training.logging import TrainingLog, batch_section, format_validation
+from dnn_reco.training.logging import (
+    TrainingLog,
+    batch_section,
+    format_untrained,
+    format_validation,
+)
 from dnn_reco.training.loss_inputs import concatenate
 from dnn_reco.training.metrics import BatchMetrics, batch_metrics
 from dnn_reco.training.settings import TrainerSettings
@@ -58,12 +64,19 @@ class Validation:
         """
         number = iteration // self.settings.validation_frequency
         self.forward.network.eval()
+        batches = {
+            "train": (self.data.training, "training print-out"),
+            "val": (self.data.validation, "validation"),
+        }
+        scalars: dict[str, dict[str, float]] = {name: {} for name in batches}
+        results, metrics = {}, {}
         with self._averaged_weights():
-            results = {
-                "train": self._predict(self.data.training, "training print-out", number),
-                "val": self._predict(self.data.validation, "validation", number),
-            }
-        metrics = {name: self._metrics(result) for name, result in results.items()}
+            for name, (events, stream) in batches.items():
+                with collect_scalars(scalars[name]):
+                    results[name] = self._predict(events, stream, number)
+        for name, result in results.items():
+            with collect_scalars(scalars[name]):
+                metrics[name] = self._metrics(result)
         label_weights, names = self.forward.label_weights, self.forward.spec.label_names
         trained = label_weights.trained.cpu().numpy()
         seconds = log.bar.seconds
@@ -79,10 +92,19 @@ class Validation:
         )
         log.bar.print(text)
         log.tensorboard.write(iteration, names, trained, metrics)
+        sections = {name: batch_section(each, names, trained) for name, each in metrics.items()}
+        if self.settings.log_untrained_labels:
+            untrained = {name: self.forward.untrained_rmse(each) for name, each in results.items()}
+            log.bar.print(format_untrained(untrained["train"], untrained["val"]))
+            for name, rmse in untrained.items():
+                sections[name]["untrained_rmse"] = rmse
+                scalars[name] |= {f"rmse/{label}": value for label, value in rmse.items()}
+        for name, values in scalars.items():
+            log.tensorboard.add_scalars(name, values, iteration)
         if self.hook is not None:
             add_scalar = log.tensorboard.add_scalar
             self.hook(iteration, results["train"], results["val"], log.bar.print, add_scalar)
-        return {name: batch_section(each, names, trained) for name, each in metrics.items()}
+        return sections
 
     @torch.no_grad()
     def evaluate(self, validation_set: ValidationSet) -> ValidationMetrics:

@@ -276,7 +276,9 @@ def test_overlap_of_training_and_test_files(contest: Contest, made: Path) -> Non
     patterns = [str(made / "train_1.hdf5"), str(made / "test.hdf5")]
     arguments = ("--iterations", "2", "--test-data", patterns[0], "--test-data", patterns[1])
     message = contest.error(*arguments)
-    assert f"'{made / 'train_1.hdf5'}' is both in training_data_file and held out" in message
+    assert (
+        f"'{made / 'train_1.hdf5'}' is both in training_data_file and in test_data_file" in message
+    )
     assert str(made / "test.hdf5") not in message
     assert "--allow-overlap" in message
     result = contest.run(*arguments, "--allow-overlap")
@@ -369,3 +371,14 @@ def test_stopping_and_going_on(contest: Contest, number: signal.Signals, code: i
         progress = contest.checkpoint(name).progress
         assert progress.iterations == 80
         assert len(progress.training_steps) == calls
+
+
+def test_without_num_threads_all_cpus_are_used(
+    contest: Contest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for: list[int] = []
+    monkeypatch.setattr("dnn_reco.run_options.available_cpus", lambda: 3)
+    monkeypatch.setattr(torch, "set_num_threads", asked_for.append)
+    options = ("--iterations", "2", "--device", "cpu", "--num_threads", "0")
+    assert invoke("compare", "a.yaml", *options).exit_code == 0
+    assert set(asked_for) == {3}

@@ -37,6 +37,7 @@ def test_check_of_a_config_that_is_ready(workspace: Workspace) -> None:
     result = workspace.run("config check")
     assert result.exit_code == 0
     assert "PROBLEM" not in result.out
+    assert "Stage" not in result.out  # only a training of several stages has them
     assert "training_data_file: 3 files" in result.out
     assert "default_loss.gaussian_likelihood" in result.out
     assert result.out.endswith("getting_started: ready for training\n")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import h5py
 import pytest
-from workspace import NUM_TRAINING, NUM_VALIDATION, Workspace
+from workspace import NUM_TRAINING, NUM_VALIDATION, Workspace, invoke
 
 from dnn_reco.simulation.dataset import tutorial_path
 
@@ -142,3 +142,29 @@ def test_log_level_error_tells_results_only(workspace: Workspace) -> None:
     assert "without effect" in workspace.run("count").err
     assert workspace.run("count", "--log_level", "ERROR").err == ""
     assert workspace.run("count", "--log-level", "error").out == ALL
+
+
+@pytest.mark.parametrize(
+    ("options", "jobs"),
+    [
+        ((), 5),
+        (("-j", "8"), 8),
+        (("-j", "8", "--num_threads", "2"), 2),
+        (("-j", "1", "--num_threads", "2"), 1),
+        (("--num_threads", "2"), 2),
+        (("-j", "8", "--num_threads", "0"), 8),
+    ],
+)
+def test_number_of_jobs(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], jobs: int
+) -> None:
+    given: list[int] = []
+
+    def run_count(config: object, num_jobs: int, *_: object) -> int:
+        given.append(num_jobs)
+        return 0
+
+    monkeypatch.setattr("dnn_reco.run_options.available_cpus", lambda: 5)
+    monkeypatch.setattr("dnn_reco.commands.count.run_count", run_count)
+    assert invoke("count", workspace.config, *options).exit_code == 0
+    assert given == [jobs]

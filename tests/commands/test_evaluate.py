@@ -227,7 +227,7 @@ def test_mistakes(trained: SmallRun, home: Path) -> None:
     assert "'nothing.yaml'" in refused("nothing.yaml")
     pattern = str(trained.folder / "train_1.hdf5")
     message = refused(trained.config_file, "--test-data", pattern)
-    assert f"'{pattern}' is both in training_data_file and held out" in message
+    assert f"'{pattern}' is both in training_data_file and in the held-out files" in message
     assert "--allow-overlap" in message
     evaluated(trained.config_file, "--test-data", pattern, "--allow-overlap")
 

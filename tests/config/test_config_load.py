@@ -1,6 +1,7 @@
 """Reading, merging and placeholders of config files, and their error messages."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -453,9 +454,30 @@ def test_pool_keys_have_an_effect_only_with_biased_selection(write: WriteConfig)
 
 
 def test_keys_of_biased_selection_that_tuned_the_reference_are_named(write: WriteConfig) -> None:
-    text = "nn_biased_selection: {label_less: {a: 1}, tf_parallelism_threads: 4}\n"
+    text = "nn_biased_selection: {label_less: {a: 1}, GPU_device_count: 4}\n"
     (notice,) = load_config([write(text)]).notices
-    assert notice.text == "accepted, without effect: nn_biased_selection.tf_parallelism_threads"
+    assert notice.text == "accepted, without effect: nn_biased_selection.GPU_device_count"
+
+
+@pytest.mark.parametrize(
+    ("version", "more", "accepted"),
+    [
+        ("0.1.0", "", True),
+        ("'2.0.1'", "", True),  # of the reference
+        ("3.0.0", "", False),
+        ("2.0.0", "python_version: '3.12'", False),  # a later version of this package
+        ("0.9.9", "machine: Linux", True),
+        ("unknown", "", False),
+    ],
+)
+def test_major_version_of_a_record(
+    write: WriteConfig, version: str, more: str, accepted: bool
+) -> None:
+    path = write(f"batch_size: 8\ndnn_reco_version: {version}\n{more}\n")
+    if accepted:
+        assert load_config([path]).general.batch_size == 8
+    else:
+        assert f"{path}:2: 'dnn_reco_version' is " in message(path)
 
 
 @pytest.mark.parametrize(
@@ -494,3 +516,59 @@ def test_complete_yaml_loads_to_the_same_settings(
 
 def test_complete_yaml_of_a_record(golden_network: Path, write: WriteConfig) -> None:
     assert_survives_yaml(golden_network / "tf_checkpoint" / "config_training_0000.yaml", write)
+
+
+@pytest.mark.parametrize(
+    ("line", "allowed"),
+    [
+        ("model_optimizer_dict: {}", "at least one"),
+        (
+            "model_optimizer_dict: {A: {loss_class: a.b, optimizer_settings: {lr: 1, "
+            "learning_rate: .inf}}}",
+            "a number > 0 or a schedule",
+        ),
+        ('log_path: "a\\0b"', "allowed: text"),
+        ("seed: 18446744073709551616", "< 2^63"),
+        ("tf_random_seed: 9223372036854775808", "< 2^63"),
+        ("batch_size: 1000000000", "<= 1,000,000"),
+        ("data_handler_num_bins: 1000000000", "<= 10,000"),
+        ("save_frequency: 100000000000000000000", "a whole number > 0"),
+    ],
+)
+def test_values_out_of_range(write: WriteConfig, line: str, allowed: str) -> None:
+    path = write(f"# a comment\n{line}\n")
+    text = message(path)
+    assert text.startswith("1 problem in the config")
+    assert f"{path}:2: '" in text
+    assert allowed in text
+
+
+BILLION_LAUGHS = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
+    for before, name in pairwise("abcdefghij")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("batch_size: 8\nmine: &a [*a]\n", ":2: this list refers to itself"),
+        ("mine: &a {one: {two: *a}}\n", ":1: this mapping refers to itself"),
+        ("&a {<<: *a, batch_size: 8}\n", ":1: this mapping refers to itself"),
+        ("mine: " + "[" * 60 + "]" * 60, ":1: this list is nested too deeply"),
+        ("mine: " + "[" * 500 + "]" * 500, "is nested too deeply"),
+        ("mine: " + "{a: " * 300 + "1" + "}" * 300, "is nested too deeply"),
+        (BILLION_LAUGHS, ":5: this list has 1.1e+05 values, with all aliases filled in"),
+        ("mine: {? {a: [1]} : 2}\n", "config.yaml"),
+    ],
+    ids=["list", "mapping", "merge", "60", "500", "mappings", "laughs", "key"],
+)
+def test_aliases_and_levels_without_bounds(write: WriteConfig, text: str, words: str) -> None:
+    assert words in message(write(text))
+
+
+def test_aliases_and_merge_keys_still_work(write: WriteConfig) -> None:
+    path = write("mine: &a {one: [1, 2], two: 2}\nother: {<<: *a, two: 3}\nthird: [*a, *a]\n")
+    extra = load_config([path]).extra
+    assert extra["other"] == {"one": [1, 2], "two": 3}
+    assert extra["third"] == [extra["mine"]] * 2

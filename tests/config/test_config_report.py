@@ -147,6 +147,24 @@ def test_check_with_the_network(write: WriteConfig, files: Path) -> None:
     assert "'size' is 'XS'" in wrong.text
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("sys.exit", "os.system", "os.path.sep", "builtins.exec", "builtins.dict"),
+        *("builtins.print", "builtins.object", "subprocess.run", "no_such.Net"),
+        "dnn_reco.modules.models.nothing.Net",
+    ],
+)
+def test_check_of_a_class_that_is_no_network(write: WriteConfig, files: Path, name: str) -> None:
+    text = complete_config(files).replace("dnn_reco.modules.models.dom_transformer.DomTransf", name)
+    text = text.replace(f"{name}ormer", name)
+    report = check_config(load_config([write(text)]), network=True)
+    assert not report.ok
+    (line,) = {line for line in report.text.splitlines() if line.startswith("PROBLEM")}
+    assert "model_class" in line
+    assert name in line
+
+
 def test_check_of_an_ordinary_config_needs_no_torch(write: WriteConfig, files: Path) -> None:
     path = write(complete_config(files, "# more"))
     program = (

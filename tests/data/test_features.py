@@ -243,6 +243,16 @@ def test_clipping_includes_its_limits() -> None:
     assert got.hits.dom.tolist() == [1, 2]
 
 
+def test_the_last_bin_includes_its_upper_edge_and_the_others_do_not() -> None:
+    """A pulse at 6000 ns is in the last bin, a later one in none."""
+    first, *_, last = BINS
+    event = [(7, first, 1.0), (7, BINS[-2], 2.0), (7, last, 4.0), (7, last + 0.5, 8.0)]
+    (charges,) = numbers([event], "charge_bins").hits.features
+    assert charges[0] == 1.0
+    assert charges[-1] == 6.0
+    assert charges.sum() == 7.0
+
+
 def test_surface_tanks_count_in_the_time_offset_only() -> None:
     event = [(7, 10_000.0, 1.0), (SURFACE, 20_000.0, 100.0)]
     got = numbers([event, []], "reduced_summary_statistics_data")

@@ -141,6 +141,19 @@ def test_a_filter_on_what_is_not_loaded_is_an_error_of_the_config(tmp_path: Path
         open_one(tmp_path, random_events(1, 4), {"filter_equal": {"MCPrimary_type": 1}})
 
 
+def test_a_loader_may_assign_to_its_config(tmp_path: Path) -> None:
+    """As functions copied from the reference do; the next file sees the config as it was."""
+    files = [
+        write_events(tmp_path / f"{run}.hdf5", random_events(run, 3, run=run)) for run in range(2)
+    ]
+    for factor, name in ((2.0, "factor_4_of_2"), (3.0, "factor_6_of_2")):
+        config = {**CONFIG, "my_factor": factor, "my_list": [1]}
+        misc = "user_functions.assigns_to_config"
+        store = make_store(tmp_path / "store", config, num_bins=9, misc_class=misc)
+        # the names would differ from file to file, or be those that the store holds already
+        assert open_events(store, files, 1).names.misc == (name,)
+
+
 # --------------------------------------------------------------------------------------------------
 # Which truth
 # --------------------------------------------------------------------------------------------------
@@ -173,7 +186,7 @@ def test_the_order_of_the_steps(tmp_path: Path) -> None:
     at = seen["data_handler"].get_misc_index("MCPrimary_start_time")
     np.testing.assert_array_equal(seen["misc_data"][:, at], time)
     np.testing.assert_array_equal(seen["misc_data"][:, 0], score)
-    np.testing.assert_array_equal(seen["time_range_start"], events.time_offset[:, None])
+    np.testing.assert_array_equal(seen["time_range_start"], events.time_offset)
 
     np.testing.assert_allclose(column(read, "p_starting"), smooth, rtol=1e-7)
     for name in ("VertexTime", "MCPrimary_start_time"):

@@ -33,6 +33,15 @@ def my_labels(input_data, config, label_names=None, *args, **kwargs):
     return energy[:, None].astype(config["np_float_precision"]), ["my_energy"]
 
 
+def assigns_to_config(input_data, config, misc_names=None, *args, **kwargs):
+    config["my_factor"] *= 2
+    config["my_list"].append(0)
+    config.update(new_key=3)
+    del config["new_key"]
+    name = f"factor_{config['my_factor']:g}_of_{len(config['my_list'])}"
+    return np.zeros((count_events(input_data, "dnn_data_global_time_offset"), 1)), [name]
+
+
 def my_misc(input_data, config, misc_names=None, *args, **kwargs):
     return np.full((count_events(input_data, "dnn_data_global_time_offset"), 1), 7.0), ["seven"]
 

@@ -295,3 +295,20 @@ def test_label_that_looks_like_a_classification():
     keys = LabelKeys("zenith", "azimuth", "dir_x", "dir_y", "dir_z", ())
     with pytest.raises(ModelError, match=r"\['p_track'\].*'label_pid_keys'"):
         GeneralIC86CNN(network_spec(keys=keys), **KWARGS)
+
+
+def test_further_arguments_of_the_reference_are_accepted():
+    plain = GeneralIC86CNN(network_spec(), **KWARGS)
+    num_inputs = plain.fc[0].weight.shape[0]
+    more = {
+        "fc_input_shape": [-1, num_inputs],
+        "fc_unc_input_shape": [-1, plain.fc_unc[0].weight.shape[0]],
+        "name": "my_model",
+        "logger": None,
+        "verbose": False,
+    }
+    network = GeneralIC86CNN(network_spec(), **KWARGS, **more)
+    for name, weights in plain.state_dict().items():
+        torch.testing.assert_close(network.state_dict()[name], weights, rtol=0, atol=0)
+    with pytest.raises(ModelError, match=rf"fc_input_shape is \[-1, 3\].*give \[-1, {num_inputs}"):
+        GeneralIC86CNN(network_spec(), **KWARGS, fc_input_shape=[-1, 3])

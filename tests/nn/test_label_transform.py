@@ -4,7 +4,7 @@ import network_golden
 import numpy as np
 import torch
 
-from dnn_reco.nn.label_transform import LabelTransform
+from dnn_reco.nn.label_transform import LabelTransform, residual_trafo
 
 
 def test_labels_and_uncertainties_equal_golden_arrays(golden_network):
@@ -49,3 +49,11 @@ def test_period_of_azimuth_labels(small_spec):
     period = transform.azimuth_period(small_spec.label_names, "azimuth")
     expected = [math.inf, 2 * math.pi / (1.8 + 1e-3), math.inf]
     torch.testing.assert_close(period, torch.tensor(expected, dtype=torch.float64))
+
+
+def test_residuals_beyond_half_a_period_are_shifted_towards_zero():
+    prediction = torch.tensor([[3.9, 5.1], [-1.1, -0.9], [1.0, 1e9]])
+    period = torch.tensor([2.0, math.inf])
+    found = residual_trafo(prediction, torch.zeros(3, 2), period)
+    expected = torch.tensor([[1.9, 5.1], [0.9, -0.9], [1.0, 1e9]])
+    torch.testing.assert_close(found, expected)

@@ -161,7 +161,12 @@ def test_activations_follow_their_formula(name, formula):
     assert result == pytest.approx([formula(each, weight) for each in x])
 
 
-@pytest.mark.parametrize("name", sorted({*ACTIVATIONS, "prelu", "pelu", "pgaussian"} - {"exp"}))
+# Without finite values or slopes everywhere, by their definition.
+UNBOUNDED = {"exp", "expm1", "cosh", "sinh", "acos", "acosh", "asin", "atanh", "lgamma"}
+UNBOUNDED |= {"log", "log1p", "rsqrt", "sqrt"}
+
+
+@pytest.mark.parametrize("name", sorted({*ACTIVATIONS, "prelu", "pelu", "pgaussian"} - UNBOUNDED))
 def test_activations_have_finite_gradients_far_out(name):
     act = make_activation(
         name,
@@ -202,3 +207,58 @@ def test_locally_connected_layers_have_separate_kernels_at_each_position(shape, 
         layer.convolution.weight[0] += 1
     changed = (layer(x) != before).any(dim=-1).any(dim=0)
     assert changed.nonzero().tolist() == [[0] * len(shape)]
+
+
+@pytest.mark.parametrize("method", ["convolution", "hex_convolution", "locally_connected"])
+def test_convolution_without_repaired_standard_deviation(method):
+    options = {
+        "method_list": method,
+        "num_filters_list": [3],
+        "filter_size_list": [[1, 0 if method == "hex_convolution" else 1, 1]],
+        "activation_list": "",
+        "repair_std_deviation_list": False,
+    }
+    layers = conv_layers(options, 4, (2, 2, 2))
+    parameters = dict(layers[0].convolution.named_parameters())
+    bias = parameters.pop("bias").detach().numpy()
+    (weight,) = parameters.values()
+    weight = weight.detach().numpy().reshape(-1, 4, 3)  # one for all positions, or for each
+    x = np.random.default_rng(1).normal(size=(5, 2, 2, 2, 4))
+    by_position = x.reshape(5, 8, 4)
+    wanted = np.einsum("bpi,pio->bpo", by_position, np.broadcast_to(weight, (8, 4, 3)))
+    wanted = wanted.reshape(5, 2, 2, 2, 3) + bias
+    with torch.no_grad():
+        np.testing.assert_allclose(layers(torch.from_numpy(x)).numpy(), wanted, rtol=1e-12)
+
+
+def test_dense_layer_without_repaired_standard_deviation():
+    layers = fc_layers(
+        {"fc_sizes": [3], "activation_list": "", "repair_std_deviation_list": [False]}, 4, 3
+    )
+    x = np.random.default_rng(1).normal(size=(5, 4))
+    weight, bias = (each.detach().numpy() for each in (layers[0].weight, layers[0].bias))
+    with torch.no_grad():
+        np.testing.assert_allclose(layers(torch.from_numpy(x)).numpy(), x @ weight + bias)
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        *((name, getattr(np, name)) for name in ("ceil", "expm1", "floor", "log1p", "rint")),
+        *((name, getattr(np, name)) for name in ("cosh", "negative", "reciprocal", "sinh")),
+        *((name, getattr(np, name)) for name in ("log", "round", "sqrt", "tan")),
+        *((f"a{name}", getattr(np, f"arc{name}")) for name in ("cos", "sin", "sinh", "tan")),
+        ("atanh", np.arctanh),
+        ("erf", np.vectorize(math.erf)),
+        ("erfc", np.vectorize(math.erfc)),
+        ("lgamma", np.vectorize(math.lgamma)),
+        ("log_sigmoid", lambda x: -np.log1p(np.exp(-x))),
+        ("rsqrt", lambda x: x**-0.5),
+        ("softmax", lambda x: np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)),
+        ("log_softmax", lambda x: x - np.log(np.exp(x).sum(axis=1, keepdims=True))),
+    ],
+)
+def test_activations_by_the_names_of_tensorflow(name, function):
+    x = np.random.default_rng(1).uniform(0.1, 0.9, size=(4, 3, 2))
+    activation = make_activation(name, None)
+    np.testing.assert_allclose(activation(torch.from_numpy(x)).numpy(), function(x), rtol=1e-12)

@@ -224,7 +224,7 @@ BASE = {"num_filters_list": [3, 3], "filter_size_list": [[2, 0, 3], [2, 0, 3]]}
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        ({"repair_std_deviation_list": [True, False]}, ["layer 2 of 2", "False"]),
+        ({"repair_std_deviation_list": [True, "no"]}, ["layer 2 of 2", "'no'"]),
         ({"hex_num_rotations_list": [1, 0]}, ["layer 2 of 2", "0"]),
         ({"hex_azimuth_list": 0.5}, ["layer 1 of 2", "0.5"]),
         ({"filter_size_list": [[2, 0, 3], [3, 3, 3]]}, ["layer 2 of 2", "[3, 3, 3]", "less than"]),

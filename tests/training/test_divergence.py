@@ -174,3 +174,16 @@ def test_weights_that_were_never_finite_are_no_divergence() -> None:
     found = watch.check_weights(3)
     assert found is not None
     assert found.what == "the weights weight are not finite"
+
+
+@pytest.mark.parametrize(
+    ("count", "named"), [(1, "w0"), (3, "w0, w1, w2"), (5, "w0, w1, w2 and 2 more")]
+)
+def test_at_most_three_weights_are_named(count: int, named: str) -> None:
+    weights = {f"w{number}": torch.ones(2) for number in range(5)}
+    watch = NonFiniteDetector(weights, 1)
+    for number in range(count):
+        weights[f"w{number}"][0] = torch.inf
+    found = watch.check_weights(3)
+    assert found is not None
+    assert found.what == f"the weights {named} are not finite"

@@ -2,10 +2,13 @@
 
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from dnn_reco.cluster import parse_memory, parse_time
+from dnn_reco.training.measured_estimate import memory_of_training
 from dnn_reco.training.resource_estimate import (
     Span,
     checkpoints_kept,
@@ -48,6 +51,26 @@ def settings(validation: int = 100, save: int = 500, evaluation: int = 500) -> T
         validation_set_frequency=evaluation,
         patience=None,
     )
+
+
+class ReadsHits:
+    def __call__(self, hits: object) -> None: ...
+
+
+class FillsGrid(ReadsHits):
+    def place_on_grid(self, hits: object) -> None: ...
+    def read_grid(self, *grids: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("network", "device", "expected"),
+    [(ReadsHits, "cpu", 1250.0), (FillsGrid, "cpu", 1000.0), (ReadsHits, "cuda", 1000.0)],
+)
+def test_batches_of_other_shapes_need_more_memory(
+    network: type[ReadsHits], device: str, expected: float
+) -> None:
+    forward = SimpleNamespace(network=network(), device=torch.device(device))
+    assert memory_of_training(1000.0, forward) == expected
 
 
 @pytest.mark.parametrize("seconds", [20.0, 63.0, 200.0, 999.0])

@@ -96,7 +96,10 @@ def test_every_optimizer(prepared: SmallRun, tmp_path: Path, name: str) -> None:
     }
     changes = {"model_optimizer_dict": {"only": optimizer}, "ema_decay": 0.9}
     state = assert_exact(prepared, tmp_path, changes, 3, 4)
-    assert any(key.startswith("optimizer/only/prediction/") for key in state)
+    for weight in ("prediction", "uncertainty"):
+        prefix = f"optimizer/only/{weight}/"
+        kept = {key: tensor for key, tensor in state.items() if key.startswith(prefix)}
+        assert any(tensor.numel() > 1 and tensor.any() for tensor in kept.values()), kept
     assert "accumulated/only/gradient/prediction" in state  # 7 iterations: the last is half a step
     assert not torch.equal(state["ema/prediction"], state["network/prediction"])
 

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from torch import Tensor
 
 from dnn_reco.nn.interface import LabelKeys, Prediction
+from dnn_reco.nn.misc_data import MiscData
 
 # Uncertainties are clamped to this minimum where a loss takes their logarithm or divides by them.
 MIN_UNCERTAINTY = 1e-6
@@ -46,6 +47,8 @@ class LossContext:
         Weight of each event [B, 1]; None: all weights are equal.
     tukey_scale
         Median absolute transformed residual of each label [L] (`label_scale_tukey`).
+    misc
+        Misc data of the events, raw and transformed; None only in tests of single losses.
     """
 
     label_names: tuple[str, ...]
@@ -53,6 +56,7 @@ class LossContext:
     residual_trafo: Tensor
     event_weights: Tensor | None
     tukey_scale: Tensor
+    misc: MiscData | None = None
 
     @property
     def residual_scale(self) -> Tensor:

@@ -81,7 +81,9 @@ class CNNSettings:
         Start in training mode.
     dtype
         `float32` or `float64`.
-    verbose
+    fc_input_shape, fc_unc_input_shape
+        Shapes of the inputs of the dense layers, which are known without: they must be right.
+    verbose, name, logger
         Accepted, without effect.
     """
 
@@ -106,7 +108,11 @@ class CNNSettings:
     random_seed: WholeNumber | None = DEFAULT_SEED
     is_training: Flag = True
     dtype: Precision = "float32"
+    fc_input_shape: Any = None
+    fc_unc_input_shape: Any = None
     verbose: Any = True
+    name: Any = None
+    logger: Any = None
 
     def __post_init__(self) -> None:
         limit = self.limit_dir_vec
@@ -128,6 +134,17 @@ class CNNSettings:
             If a setting is unknown, missing, or has a wrong value.
         """
         return typed_settings(cls, model_kwargs, "model_kwargs", ModelError)
+
+
+def _check_input_shape(key: str, shape: Any, num_inputs: int) -> None:
+    """Check the shape [-1, inputs] that a config gives for the input of dense layers."""
+    if shape is not None and (
+        not isinstance(shape, list | tuple) or list(shape)[1:] != [num_inputs]
+    ):
+        raise ModelError(
+            f"model_kwargs.{key} is {shape!r}, but these layers have {num_inputs} inputs: "
+            f"give [-1, {num_inputs}], or remove the key"
+        )
 
 
 class GeneralIC86CNN(nn.Module):
@@ -175,8 +192,10 @@ class GeneralIC86CNN(nn.Module):
         self.lower = branch("conv_lower_deepcore_settings", channels, (1, num_doms - num_upper))
         self.ic78 = branch("conv_ic78_settings", spec.num_bins, MAIN_SHAPE)
         num_flat = self.ic78.num_outputs + self.upper.num_outputs + self.lower.num_outputs
-        self.fc = dense("fc_settings", num_flat)
         num_added = len(spec.label_names) if settings.add_prediction_to_unc_input else 0
+        _check_input_shape("fc_input_shape", settings.fc_input_shape, num_flat)
+        _check_input_shape("fc_unc_input_shape", settings.fc_unc_input_shape, num_flat + num_added)
+        self.fc = dense("fc_settings", num_flat)
         self.fc_unc = dense("fc_unc_settings", num_flat + num_added)
         self.label_head = LabelHead(
             spec,

@@ -10,13 +10,13 @@ data_handler
 input_data
     The event file.
 config
-    The configuration.
+    The configuration: a copy of its own, to which it may assign.
 x_ic78, x_deepcore
     Inputs [n, 10, 10, 60, F] and [n, 8, 60, F], computed on first access.
 labels, misc_data
     [n, L] and [n, M] (None if there are no misc values).
 time_range_start
-    Time offset of each event [n, 1], ns.
+    Time offset of each event [n], ns.
 """
 
 from collections.abc import Mapping
