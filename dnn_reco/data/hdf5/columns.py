@@ -31,7 +31,7 @@ Columns = dict[str, NDArray[Any]]
 
 _IdRuns = tuple[NDArray[np.int64], Rows]  # first rows and event ids of runs of equal ids
 
-_COLUMNS = (*ID_COLUMNS, "exists", "string", "om", "vector_index", "item")
+_MAP_COLUMNS = ("exists", "string", "om", "vector_index", "item")
 _ROWS_PER_BLOCK = 1 << 15  # some megabytes of inflated rows at a time in each thread
 
 
@@ -82,18 +82,19 @@ def read_dom_rows(table: h5py.Dataset, item_dtype: DTypeLike, threads: int = 1) 
     dom = np.empty(m, dtype=np.int16)
     vector_index = np.empty(m, dtype=np.int32)
     item = np.empty(m, dtype=item_dtype)
-    planes = _PlaneReader.for_table(table, _COLUMNS)
+    planes = _PlaneReader.for_table(table)
 
     def fill(block: slice) -> _IdRuns:
-        columns = None if planes is None else planes.read(block)
-        if columns is None:
+        decoded = None if planes is None else planes.read(block)
+        if decoded is None:
             plain = read_rows(table, block.start, block.stop)
-            columns = {name: plain[name] for name in _COLUMNS}
+            decoded = {name: plain[name] for name in _MAP_COLUMNS}, _runs_of_equal_ids(plain)
+        columns, (run_start, run_ids) = decoded
         dom[block] = _dom_of_rows(columns["string"], columns["om"], columns["exists"])
         vector_index[block] = columns["vector_index"]
         with np.errstate(over="ignore", invalid="ignore"):  # not finite in float32: dropped later
             item[block] = columns["item"]
-        return _runs_of_equal_ids(columns, block.start)
+        return block.start + run_start, run_ids
 
     blocks = _blocks(m, table.chunks[0] if table.chunks else 1)
     if threads == 1:
@@ -112,15 +113,15 @@ def _blocks(num_rows: int, chunk_rows: int) -> Iterator[slice]:
         yield slice(start, min(start + step, num_rows))
 
 
-def _runs_of_equal_ids(columns: Columns, first_row: int) -> _IdRuns:
-    """Runs of a block that starts at `first_row`, the first of them at its first row."""
-    is_start = np.ones(len(columns["item"]), dtype=bool)
+def _runs_of_equal_ids(rows: Rows) -> _IdRuns:
+    """Runs of some rows, the first of them at the first row."""
+    is_start = np.ones(len(rows), dtype=bool)
     is_start[1:] = False
     for name in ID_COLUMNS:
-        column = columns[name]
+        column = rows[name]
         is_start[1:] |= column[1:] != column[:-1]
-    rows = np.flatnonzero(is_start)
-    return first_row + rows, event_ids({name: columns[name][rows] for name in ID_COLUMNS})
+    start = np.flatnonzero(is_start)
+    return start, event_ids(rows[start])
 
 
 def _joined(blocks: list[_IdRuns]) -> _IdRuns:
@@ -151,12 +152,11 @@ class _PlaneReader:
 
     table: h5py.Dataset
     dtype: np.dtype[np.void]
-    names: tuple[str, ...]
     chunk_rows: int
     is_shuffled: bool
 
     @classmethod
-    def for_table(cls, table: h5py.Dataset, names: tuple[str, ...]) -> "_PlaneReader | None":
+    def for_table(cls, table: h5py.Dataset) -> "_PlaneReader | None":
         """A reader for this table, or None if its layout is another than we decode ourselves."""
         dtype = table.dtype
         settings = table.id.get_create_plist()
@@ -169,12 +169,12 @@ class _PlaneReader:
         ) and (
             table.id.get_type().get_size() == dtype.itemsize
             and table.id.get_num_chunks() == -(-len(table) // table.chunks[0])
-            and all(_is_plain_number(dtype[name]) for name in names)
+            and all(_is_plain_number(dtype[name]) for name in (*ID_COLUMNS, *_MAP_COLUMNS))
         )
-        return cls(table, dtype, names, table.chunks[0], is_shuffled) if decodable else None
+        return cls(table, dtype, table.chunks[0], is_shuffled) if decodable else None
 
-    def read(self, block: slice) -> Columns | None:
-        """Columns of the rows of `block`, which starts with a chunk.
+    def read(self, block: slice) -> tuple[Columns, _IdRuns] | None:
+        """Columns and runs of the rows of `block`, which starts with a chunk.
 
         None where a chunk was stored without its filters, as HDF5 does with data that do not
         shrink: h5py then reads the block.
@@ -198,7 +198,27 @@ class _PlaneReader:
         else:
             planes = data.reshape(len(chunks), self.chunk_rows, row_bytes).transpose(0, 2, 1)
         num_rows = block.stop - block.start
-        return {name: self._column(planes, name)[:num_rows] for name in self.names}
+        columns = {name: self._column(planes, name)[:num_rows] for name in _MAP_COLUMNS}
+        return columns, self._runs_of_equal_ids(planes, num_rows)
+
+    def _runs_of_equal_ids(self, planes: NDArray[np.uint8], num_rows: int) -> _IdRuns:
+        """As the function of this name, without decoding the ids of all rows."""
+        places = {name: self.dtype.fields[name][:2] for name in ID_COLUMNS}  # type: ignore[index]
+        is_start = np.ones(num_rows, dtype=bool)
+        is_start[1:] = False
+        for dtype, offset in places.values():
+            for byte in range(offset, offset + dtype.itemsize):
+                plane = planes[:, byte].reshape(-1)[:num_rows]
+                is_start[1:] |= plane[1:] != plane[:-1]
+        start = np.flatnonzero(is_start)
+        chunk, row = np.divmod(start, self.chunk_rows)
+        ids = {
+            name: np.ascontiguousarray(planes[chunk, offset : offset + dtype.itemsize, row])
+            .view(dtype)
+            .reshape(-1)
+            for name, (dtype, offset) in places.items()
+        }
+        return start, event_ids(ids)
 
     def _column(self, planes: NDArray[np.uint8], name: str) -> NDArray[np.generic]:
         """One column from the byte planes [chunks, row bytes, chunk rows]."""

@@ -36,7 +36,7 @@ from dnn_reco.detector.geometry import NUM_DOMS
 from dnn_reco.errors import ConfigError, DataError
 
 _NUM_SAMPLES, _SAMPLE_ROWS = 8, 1024
-_NUM_BORDERS, _BORDER_ROWS = 24, 64  # a chunk has some 1500 rows, which are inflated together
+_NUM_BORDERS, _BORDER_ROWS = 12, 64  # a chunk has some 1500 rows, which are inflated together
 
 _log = logging.getLogger(__name__)
 
