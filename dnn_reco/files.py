@@ -4,6 +4,7 @@ import glob
 import hashlib
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,15 +20,32 @@ def find_files(patterns: Sequence[str], key: str) -> list[Path]:
     DataError
         If there is no such file.
     """
-    names = {name for pattern in patterns for name in _matches(pattern)}
-    files = sorted({os.path.abspath(name): Path(name) for name in sorted(names)}.values())  # noqa: PTH100
+    return list(count_files(patterns, key))
+
+
+def count_files(patterns: Sequence[str], key: str) -> dict[Path, int]:
+    """Files that match the glob patterns of a config key, and by how many patterns each is listed.
+
+    A pattern that is given several times counts several times.
+
+    Raises
+    ------
+    DataError
+        If there is no such file.
+    """
+    times = Counter(name for pattern in patterns for name in _matches(pattern))
+    names = {os.path.abspath(name): name for name in sorted(times)}  # noqa: PTH100
+    by_path: Counter[str] = Counter()
+    for name, count in times.items():
+        by_path[os.path.abspath(name)] += count  # noqa: PTH100
+    files = {Path(name): by_path[path] for path, name in names.items()}
     if not files:
         listed = "".join(f"\n  {pattern}" for pattern in patterns)
         raise DataError(
             f"no file matches {key}:{listed or ' (the list is empty)'}\n"
             f"Relative paths start from the working directory '{Path.cwd()}'."
         )
-    return files
+    return {file: files[file] for file in sorted(files)}
 
 
 def _matches(pattern: str) -> list[str]:
@@ -41,6 +59,14 @@ _PACKAGE_FOLDER = Path(__file__).resolve().parent
 def is_in_package(path: str | Path) -> bool:
     """Whether a path lies in the folder of this package, where nothing may be written."""
     return Path(path).resolve().is_relative_to(_PACKAGE_FOLDER)
+
+
+def file_size(path: Path, missing: int = 0) -> int:
+    """Bytes of a file; `missing` if it does not exist."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return missing
 
 
 def existing_part(path: Path) -> Path:

@@ -334,7 +334,21 @@ def _checked_model(
                     f"'{path}' is damaged: {moment} has shape {arrays[moment].shape}, not {shape}. "
                     "Create the model again."
                 )
+        _check_moments(name, arrays, path)
     return model
+
+
+def _check_moments(name: str, arrays: dict[str, NDArray[np.float64]], path: Path) -> None:
+    """Refuse moments that no fit gives: standard deviations are positive, all are finite."""
+    mean, std = arrays[f"{name}_mean"], arrays[f"{name}_std"]
+    if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
+        bad = std[~(np.isfinite(std) & (std > 0))]
+        what = (
+            f"standard deviations such as {bad[0]:g}" if bad.size else "means that are not finite"
+        )
+        raise ModelError(
+            f"'{path}' is damaged: {name}_std and {name}_mean have {what}. Create the model again."
+        )
 
 
 def settings_differences(model: TransformationModel, wanted: TransformSettings) -> list[str]:

@@ -1,6 +1,7 @@
 """The transformation model against a float64 reference written out here, and the golden one."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,6 @@ SETTINGS = TransformSettings(
 
 
 def with_changes(settings: TransformSettings, **changes: object) -> TransformSettings:
-    from dataclasses import replace
-
     return replace(settings, **changes)
 
 
@@ -221,3 +220,14 @@ def test_moments_of_the_real_events_equal_the_golden_model_inputs(golden_network
     log = np.array(settings.log_label_bins)
     labels[:, log] = np.log1p(labels[:, log])
     np.testing.assert_allclose(model.label_mean, labels.mean(axis=0), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("std", [0.0, -1.0, np.nan, np.inf])
+def test_standard_deviations_that_no_fit_gives_are_refused(tmp_path: Path, std: float) -> None:
+    model = fit(SETTINGS, random_events(5), 5)
+    label_std = model.label_std.copy()
+    label_std[1] = std
+    path = tmp_path / "model.npy"
+    save_transformation(replace(model, label_std=label_std), path)
+    with pytest.raises(ModelError, match=rf"model\.npy.*label_std.*{std:g}"):
+        load_transformation(path)

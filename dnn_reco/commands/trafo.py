@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -12,10 +13,9 @@ from tqdm import tqdm
 from dnn_reco.config import TRAFO_KEYS, Config
 from dnn_reco.data.build import open_events
 from dnn_reco.data.event_dataset import EventDataset
-from dnn_reco.data.from_config import event_store, transform_settings
-from dnn_reco.data.sampling import EventOrder
+from dnn_reco.data.from_config import event_store, file_sampling, transform_settings
 from dnn_reco.errors import DataError, ModelError
-from dnn_reco.files import find_files, write_atomically
+from dnn_reco.files import write_atomically
 from dnn_reco.provenance import record_text
 from dnn_reco.run_options import RunOptions
 from dnn_reco.transform import (
@@ -60,16 +60,16 @@ def make_transformation(config: Config, options: RunOptions, overwrite: bool) ->
     config.require(*TRAFO_KEYS)
     path = Path(config.trafo.trafo_model_path)
     batch_size, num_batches = config.general.batch_size, config.trafo.trafo_num_batches
-    files = _shuffled_files(
-        find_files(config.data_files.trafo_data_file, "trafo_data_file"), config.seed
-    )
+    sampling = file_sampling(config, "trafo_data_file")
+    files = _shuffled_files(sampling.visits, config.seed)
     events = open_events(
         event_store(config, options.cache_dir),
         files,
         min(config.trafo.trafo_num_jobs, options.threads),
         batch_size * num_batches,
+        sampling,
     )
-    _check_enough(len(events), batch_size, num_batches)
+    _check_enough(events.order(config.seed, "trafo").num_events, batch_size, num_batches)
     settings = transform_settings(config, events.names)
     present = _refuse_other(path, settings, overwrite)
     model = fit_transformation(
@@ -96,7 +96,9 @@ def fit_transformation(
     num_events: int,
     seed: int,
 ) -> TransformationModel:
-    """Fit a transformation model to `num_events` events, drawn at random, each used once.
+    """Fit a transformation model to `num_events` events, drawn at random.
+
+    Each is used once, or as often as its file is listed.
 
     Parameters
     ----------
@@ -112,8 +114,8 @@ def fit_transformation(
         Seed of the choice.
     """
     fit = TransformFit(settings, dom_init_values)
-    order = EventOrder(events.events_per_shard, seed, "trafo")
-    numbers = order.batch(0, min(num_events, len(events)))
+    order = events.order(seed, "trafo")
+    numbers = order.batch(0, min(num_events, order.num_events))
     with tqdm(
         total=len(numbers), desc="Transformation", unit="event", leave=False, disable=None
     ) as bar:
@@ -124,10 +126,14 @@ def fit_transformation(
     return fit.result()
 
 
-def _shuffled_files(files: list[Path], seed: int) -> list[Path]:
-    """Files in random order: the model is fitted to the first ones that hold enough events."""
+def _shuffled_files(visits: Mapping[Path, int], seed: int) -> list[Path]:
+    """Files in random order, those of many visits earlier on average, each once.
+
+    The model is fitted to the first ones that hold enough events.
+    """
+    files = [file for file, times in visits.items() for _ in range(times)]
     order = np.random.default_rng(seed).permutation(len(files))
-    return [files[i] for i in order]
+    return list(dict.fromkeys(files[i] for i in order))
 
 
 def _check_enough(num_events: int, batch_size: int, num_batches: int) -> None:

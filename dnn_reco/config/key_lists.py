@@ -4,7 +4,6 @@ WITHOUT_EFFECT = (
     "file_capacity",
     "batch_capacity",
     "data_handler_num_splits",
-    "data_handler_max_events_per_file",
     "data_handler_max_file_chunk_size",
 )
 BIASED_SELECTION_WITHOUT_EFFECT = ("GPU_device_count",)

@@ -246,12 +246,12 @@ def _without_surplus_flags(values: dict[str, Any], where: Where) -> list[Notice]
 
 
 def _repeated_patterns(groups: Mapping[str, SettingsGroup], where: Where) -> list[Notice]:
-    """Warnings for patterns that are listed several times, as if to weight their events."""
+    """Notes on patterns that are listed several times, which weights their events."""
     return [
         Notice(
-            "warning",
-            f"{where((key,))}: {key} lists '{pattern}' {count} times, but each file is used once. "
-            "To increase the weight of its events, use event_weight_class",
+            "info",
+            f"{where((key,))}: {key} lists '{pattern}' {count} times: an epoch uses its events as "
+            "often",
         )
         for key, patterns in groups["data_files"].model_dump().items()
         for pattern, count in Counter(patterns).items()

@@ -205,7 +205,9 @@ class DataHandlerGroup(SettingsGroup):
         None, "Formerly the number of parts of a file in a queue; without effect."
     )
     data_handler_max_events_per_file: PositiveWholeNumber | None = _key(
-        None, "Formerly the number of events of a file in a queue; without effect."
+        None,
+        "Events of a file that an epoch uses at most, other random ones in each; empty: all. It "
+        "balances files of very different size.",
     )
     data_handler_max_file_chunk_size: PositiveWholeNumber | None = _key(
         None, "Formerly the number of events put into a queue together; without effect."

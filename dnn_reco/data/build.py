@@ -14,8 +14,11 @@ from tqdm import tqdm
 
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.records import ColumnNames
+from dnn_reco.data.sampling import FileSampling
 from dnn_reco.data.store import EventStore, Shard, StoreError, free_space, shard_size
+from dnn_reco.data.store_pruning import prune_store
 from dnn_reco.errors import DataError
+from dnn_reco.files import file_size
 from dnn_reco.workers import available_cpus, in_workers
 
 # Bytes of source files below which starting worker processes costs more than it saves.
@@ -41,6 +44,7 @@ def open_events(
     sources: Sequence[Path],
     num_jobs: int,
     enough: int | None = None,
+    sampling: FileSampling = FileSampling(),  # noqa: B008 - frozen
 ) -> EventDataset:
     """The events of the files, from the store; missing shards are built with a progress bar.
 
@@ -53,7 +57,9 @@ def open_events(
     num_jobs
         Maximum number of worker processes.
     enough
-        Stop after the first files that together have this number of events.
+        Stop after the first files of which an epoch uses this number of events.
+    sampling
+        How often each file is visited in an epoch, and how many of its events are used.
 
     Raises
     ------
@@ -73,13 +79,13 @@ def open_events(
                 failures.append(result)
             else:
                 shards.append(result.shard)
-                num_events += result.shard.num_events
+                num_events += sampling.events_in_epoch(result.source, result.shard.num_events)
             if enough is not None and num_events >= enough:
                 break
     _summarise(shards, failures)
     if num_events == 0:
         raise DataError(_no_events_left(shards))
-    return EventDataset(store, shards)
+    return EventDataset(store, shards, sampling)
 
 
 def missing_files(store: EventStore, sources: Sequence[Path]) -> list[Path]:
@@ -97,7 +103,7 @@ def _first_usable(store: EventStore, sources: Sequence[Path]) -> Shard:
     errors: list[str] = []
     for source in sources[:_TRIES]:
         try:
-            return store.find(source) or store.build(source)
+            return store.find(source) or _pruned(store).build(source)
         except StoreError:
             raise
         except DataError as error:
@@ -111,6 +117,12 @@ def _first_usable(store: EventStore, sources: Sequence[Path]) -> Shard:
     raise DataError(
         "\n".join([f"none of the first {len(errors)} data files can be used:", *errors])
     )
+
+
+def _pruned(store: EventStore) -> EventStore:
+    """The store without what was announced to be stale; only done where something is built."""
+    prune_store(store.folder)
+    return store
 
 
 def _build_results(
@@ -148,7 +160,7 @@ def _build_parallel(
         f"{expected / 1e6:,.0f} MB, {free_space(store.folder) / 1e9:,.1f} GB are free."
     )
     workers = num_workers(sources, num_jobs)
-    build = partial(_build_one, store, names)
+    build = partial(_build_one, _pruned(store), names)
     advice = "try again with fewer num_jobs; the part of the event store that is built is kept"
     with closing(in_workers(build, sources, workers, advice)) as results:
         yield from tqdm(
@@ -160,11 +172,6 @@ def num_workers(sources: Sequence[Path], num_jobs: int) -> int:
     """Number of processes that build the shards of these files, at most `num_jobs`."""
     size = sum(file_size(source) for source in sources)
     return 1 if size < _WORTH_WORKERS else min(num_jobs, len(sources), available_cpus())
-
-
-def file_size(source: Path) -> int:
-    """Bytes of a file; 0 if it does not exist."""
-    return source.stat().st_size if source.is_file() else 0
 
 
 def _build_one(store: EventStore, names: ColumnNames, source: Path) -> BuildResult:

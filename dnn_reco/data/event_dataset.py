@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.data.hits import Hits
-from dnn_reco.data.records import ColumnNames, record_dtype
-from dnn_reco.data.store import EventStore, Shard
+from dnn_reco.data.records import ColumnNames, hits_checksums, record_dtype, records_checksums
+from dnn_reco.data.sampling import EventOrder, FileSampling
+from dnn_reco.data.store import EventStore, Shard, discard
 from dnn_reco.errors import DataError
 
 # Part of the files that the process may open (on clusters often 1024): training and validation have
@@ -77,7 +78,13 @@ class EventDataset:
         Names of labels and misc values.
     """
 
-    def __init__(self, store: EventStore, shards: Sequence[Shard]) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        shards: Sequence[Shard],
+        sampling: FileSampling = FileSampling(),  # noqa: B008 - frozen
+    ) -> None:
+        self._sampling = sampling
         self.shards = tuple(shard for shard in shards if shard.num_events > 0)
         if not self.shards:
             raise DataError("no events are left to read")
@@ -88,10 +95,26 @@ class EventDataset:
         self._feature_dtype = np.dtype(store.hits.dtype)
         self._num_bins = store.hits.num_bins
         self._files = _OpenFiles(self.shards, max_open_files())
+        self._verified = np.zeros(len(self), dtype=bool)  # whose hits fit their checksum
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return int(self._ends[-1])
+
+    def order(self, seed: int, stream: str, window: int = 0) -> EventOrder:
+        """The order in which a stream draws events; see :class:`EventOrder`.
+
+        Files are visited, and their events used, as the set's sampling says.
+        """
+        visits = np.array([self._sampling.visits_of(shard.source) for shard in self.shards])
+        return EventOrder(
+            self.events_per_shard,
+            seed,
+            stream,
+            window,
+            visits if (visits != 1).any() else None,
+            self._sampling.max_events,
+        )
 
     def close(self) -> None:
         """Close all files; reading opens them again."""
@@ -124,6 +147,7 @@ class EventDataset:
         with self._lock:
             self._fill(dom, "dom", shards, records["start"], offsets)
             self._fill(features, "features", shards, records["start"], offsets)
+        self._verify_hits(numbers, shards, records["hits_checksum"], Hits(offsets, dom, features))
         return EventBatch(
             Hits(offsets, dom, features),
             np.ascontiguousarray(records["labels"]),
@@ -151,7 +175,37 @@ class EventDataset:
         records = np.empty(len(rows), dtype=self._record_dtype)
         with self._lock:
             self._fill(records, "records", shards, rows, np.arange(len(rows) + 1))
+        changed = np.flatnonzero(records["checksum"] != records_checksums(records))
+        if len(changed):
+            raise self._damaged(int(shards[changed[0]]), "records")
         return shards, records
+
+    def _verify_hits(
+        self,
+        numbers: NDArray[np.integer],
+        shards: NDArray[np.int64],
+        checksums: NDArray[np.uint32],
+        hits: Hits,
+    ) -> None:
+        """Compare the hits of events that are read for the first time with their checksums."""
+        new = np.flatnonzero((np.diff(hits.offsets) > 0) & ~self._verified[numbers])
+        changed = new[hits_checksums(hits, new) != checksums[new]]
+        if len(changed):
+            raise self._damaged(int(shards[changed[0]]), "features")
+        self._verified[numbers[new]] = True
+
+    def _damaged(self, number: int, kind: str) -> DataError:
+        """The error for a damaged file of a shard, which is built again at the next start."""
+        shard = self.shards[number]
+        remedy = (
+            "Start again: this part is then built anew"
+            if discard(shard, "records" if kind == "records" else "hits")
+            else f"Delete the folder '{shard.hits_folder.parent.parent}' and start again"
+        )
+        return DataError(
+            f"the event store holds '{shard.source}' with other content than was written, in "
+            f"'{_path(shard, kind)}': the file was changed or its disk is damaged. {remedy}"
+        )
 
     def _fill(
         self,
@@ -176,11 +230,7 @@ class EventDataset:
                     shard = int(shards[i])
                     file = self._files.descriptor(shard, kind)
                 if os.preadv(file, [view[begin:end]], positions[i]) != end - begin:
-                    raise DataError(
-                        f"'{_path(self.shards[shard], kind)}' of the event store is shorter than "
-                        "it should be: delete the store's folder "
-                        f"'{self.shards[shard].hits_folder.parent.parent}' and start again"
-                    )
+                    raise self._damaged(int(shards[i]), kind)
 
 
 def max_open_files() -> int:

@@ -10,8 +10,10 @@ from dnn_reco.config import Config
 from dnn_reco.data.file_events import HitsSettings, InputTables
 from dnn_reco.data.hdf5 import read_file
 from dnn_reco.data.records import ColumnNames, RecordSettings
+from dnn_reco.data.sampling import FileSampling
 from dnn_reco.data.store import EventReader, EventStore
 from dnn_reco.errors import ConfigError
+from dnn_reco.files import count_files
 from dnn_reco.suggestions import did_you_mean
 from dnn_reco.transform import TransformSettings
 
@@ -23,6 +25,14 @@ def event_store(config: Config, cache_dir: str | None, read: EventReader = read_
     folder = Path(cache_dir) if cache_dir else config.event_store
     return EventStore(
         folder, hits_settings(config), record_settings(config), config.plugin_view(), read
+    )
+
+
+def file_sampling(config: Config, key: str) -> FileSampling:
+    """How the files of a key are drawn from: those listed several times are visited as often."""
+    return FileSampling(
+        count_files(getattr(config.data_files, key), key),
+        config.data_handler.data_handler_max_events_per_file,
     )
 
 

@@ -7,6 +7,7 @@ applied, and where the event's hits lie.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -73,7 +74,8 @@ class ShardEvents:
     ----------
     table
         One row an event, in file order: `id`, `time_offset` [ns], `exists` (the time-offset row
-        holds an object), `finite` (all inputs are), `start` and `stop` of its hits.
+        holds an object), `finite` (all inputs are), `start` and `stop` of its hits and their
+        `checksum`.
     hits
         Hits of all events.
     init_values
@@ -93,8 +95,34 @@ EVENT_TABLE = np.dtype(
         ("finite", "?"),
         ("start", "i8"),
         ("stop", "i8"),
+        ("checksum", "u4"),
     ]
 )
+
+
+def hits_checksums(hits: Hits, events: NDArray[np.integer]) -> NDArray[np.uint32]:
+    """CRC-32 of the bytes of the hits of some events: DOM indices as uint16, then features."""
+    dom, features = (
+        memoryview(np.ascontiguousarray(array).view(np.uint8).reshape(-1))  # type: ignore[arg-type]
+        for array in (hits.dom.astype(np.uint16, copy=False), hits.features)
+    )
+    row = hits.features.itemsize * hits.num_features
+    checksums = [
+        zlib.crc32(features[row * start : row * stop], zlib.crc32(dom[2 * start : 2 * stop]))
+        for start, stop in zip(
+            hits.offsets[events].tolist(), hits.offsets[events + 1].tolist(), strict=True
+        )
+    ]
+    return np.array(checksums, dtype=np.uint32)
+
+
+def records_checksums(records: NDArray[np.void]) -> NDArray[np.uint32]:
+    """CRC-32 of each record, without the checksum that ends it [n]."""
+    size = records.itemsize
+    content = memoryview(np.ascontiguousarray(records).view(np.uint8).reshape(-1))  # type: ignore[arg-type]
+    starts = range(0, size * len(records), size)
+    checksums = [zlib.crc32(content[start : start + size - 4]) for start in starts]
+    return np.array(checksums, dtype=np.uint32)
 
 
 def event_table(events: FileEvents) -> NDArray[np.void]:
@@ -106,20 +134,24 @@ def event_table(events: FileEvents) -> NDArray[np.void]:
     table["start"], table["stop"] = hits.offsets[:-1], hits.offsets[1:]
     table["finite"] = True
     table["finite"][hits.event[~np.isfinite(hits.features).all(axis=1)]] = False
+    every_event = np.arange(hits.num_events)
+    table["checksum"] = hits_checksums(hits, every_event)
     return table
 
 
 def record_dtype(names: ColumnNames, dtype: str) -> np.dtype[np.void]:
-    """Type of a record: event id, file row, hits' place, time offset [ns], labels, misc data."""
+    """Type of a record: event id, file row, hits, time offset [ns], labels, misc data, checksum."""
     return np.dtype(
         [
             ("id", EVENT_ID),
             ("row", "i8"),
             ("start", "i8"),
             ("stop", "i8"),
+            ("hits_checksum", "u4"),
             ("time_offset", "f8"),
             ("labels", dtype, (len(names.labels),)),
             ("misc", dtype, (len(names.misc),)),
+            ("checksum", "u4"),
         ]
     )
 
@@ -192,8 +224,10 @@ def load_records(
     records["row"] = np.flatnonzero(used)
     for column in ("id", "start", "stop", "time_offset"):
         records[column] = table[column][used]
+    records["hits_checksum"] = table["checksum"][used]
     records["labels"] = final_labels[used]
     records["misc"] = final_misc[used]
+    records["checksum"] = records_checksums(records)
     return Records(found, records, dropped)
 
 

@@ -158,7 +158,7 @@ def repeat_shuffled(
     )
 
 
-def pool_size(events_per_shard: NDArray[np.int64], num_files: int) -> int:
-    """Events of `num_files` files of average size, at most all there are."""
-    num_shards = len(events_per_shard)
-    return max(1, round(int(events_per_shard.sum()) * min(num_files, num_shards) / num_shards))
+def pool_size(events_per_visit: NDArray[np.int64], num_files: int) -> int:
+    """Events of visits of `num_files` files of average size, at most all of an epoch."""
+    num_visits = len(events_per_visit)
+    return max(1, round(int(events_per_visit.sum()) * min(num_files, num_visits) / num_visits))

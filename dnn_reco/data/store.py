@@ -5,7 +5,7 @@ A store is a folder that may be deleted at any time; it is rebuilt from the file
 
 ``hits-<settings>/<shard>/``
     the input tables: ``dom.bin`` (uint16) and ``features.bin`` of all hits, one after the
-    other, ``events.npy`` (which hits belong to which event) and ``shard.json``.
+    other, ``events.npy`` (which hits belong to which event, with checksums) and ``shard.json``.
 ``records-<settings>/<shard>/<config>.bin`` and ``.json``
     labels and misc data of the events that are used (see :mod:`dnn_reco.data.records`), keyed by
     the functions that loaded them, their source, and the values of the config keys that they read.
@@ -17,9 +17,12 @@ else, so that a store in use, a second process and an interruption never see hal
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import logging
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -41,10 +44,12 @@ from dnn_reco.data.records import (
     load_records,
 )
 from dnn_reco.errors import DataError
-from dnn_reco.files import existing_part, temporary_beside, write_atomically
+from dnn_reco.files import existing_part, file_size, temporary_beside, write_atomically
 
 # To be incremented whenever the content or the layout of a store changes.
-_VERSION = 3
+STORE_VERSION = 3
+
+_log = logging.getLogger(__name__)
 
 _MAX_STEM = 100  # file systems allow 255 bytes a name, and more is added to it
 
@@ -104,7 +109,8 @@ class EventStore:
         for file in _descriptions(place.records):
             description = _read_description(file)
             if description and self._is_up_to_date(description["config_read"]):
-                return _shard(source, place.hits, file.with_suffix(".bin"), description)
+                shard = _shard(source, place.hits, file.with_suffix(".bin"), description)
+                return shard if _sizes(shard) == description["sizes"] else None
         return None
 
     def build(self, source: Path, names: ColumnNames | None = None) -> Shard:
@@ -127,9 +133,7 @@ class EventStore:
             If the store is damaged, or its disk full or read-only.
         """
         place = self._place(source, names)
-        if not (place.hits / "shard.json").is_file():
-            self._write_hits(source, place.hits)
-        events, skipped = _read_shard_events(place.hits, self.hits)
+        events, skipped = self._hits(source, place.hits)
         config = self.config.fresh()
         records = load_records(source, events, self.records, config, names)
         config_read = {key: self._config_digest(key) for key in sorted(config.keys_read)}
@@ -142,10 +146,24 @@ class EventStore:
             "config_read": config_read,
         }
         records_file = place.records / f"{_digest(config_read)}.bin"
+        shard = _shard(source, place.hits, records_file, description)
         with self._writing(source):
             write_atomically(records_file, records.rows.tobytes())
-            write_atomically(records_file.with_suffix(".json"), json.dumps(description).encode())
-        return _shard(source, place.hits, records_file, description)
+            content = json.dumps(description | {"sizes": _sizes(shard)})
+            write_atomically(records_file.with_suffix(".json"), content.encode())
+        return shard
+
+    def _hits(self, source: Path, folder: Path) -> tuple[ShardEvents, dict[str, int]]:
+        """The events of a shard and the counts of skipped rows; built where it is not whole."""
+        if (folder / "shard.json").is_file():
+            try:
+                return _read_shard_events(folder, self.hits)
+            except StoreError as error:
+                _log.warning("%s. It is built again from '%s'.", error, source)
+                with self._writing(source):
+                    (folder / "shard.json").unlink(missing_ok=True)
+        self._write_hits(source, folder)
+        return _read_shard_events(folder, self.hits)
 
     def _write_hits(self, source: Path, folder: Path) -> None:
         events = self.read(source, self.hits)
@@ -155,7 +173,12 @@ class EventStore:
             events.hits.dom.tofile(part / "dom.bin")
             events.hits.features.tofile(part / "features.bin")
             np.save(part / "events.npy", event_table(events))
-            description = {"source": str(source), "skipped": dict(events.skipped)}
+            description = {
+                "version": STORE_VERSION,
+                "source": os.path.realpath(source),
+                "skipped": dict(events.skipped),
+                "checksum": zlib.crc32((part / "events.npy").read_bytes()),
+            }
             (part / "shard.json").write_text(json.dumps(description), encoding="utf-8")
             _sync(part)
             _move_into_place(part, folder)
@@ -200,14 +223,14 @@ class EventStore:
 
     @cached_property
     def _hits_key(self) -> str:
-        return _digest([_VERSION, asdict(self.hits)])
+        return _digest([STORE_VERSION, asdict(self.hits)])
 
     @cached_property
     def _records_key(self) -> str:
         return _digest([self._hits_key, asdict(self.records), self._plugin_sources])
 
     def _place(self, source: Path, names: ColumnNames | None) -> _Place:
-        shard = _shard_name(source)
+        shard = shard_name(source)
         records_key = _digest([self._records_key, names and asdict(names)])
         return _Place(
             hits=self.folder / f"hits-{self._hits_key}" / shard,
@@ -260,7 +283,7 @@ def _digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _shard_name(source: Path) -> str:
+def shard_name(source: Path) -> str:
     """Name of the shard of a file, which changes whenever the file does."""
     try:
         status = source.stat()
@@ -291,17 +314,19 @@ def _move_into_place(part: Path, folder: Path) -> None:
 def _read_shard_events(folder: Path, hits: HitsSettings) -> tuple[ShardEvents, dict[str, int]]:
     """The events of a shard, and the counts of skipped rows."""
     try:
-        skipped = json.loads((folder / "shard.json").read_bytes())["skipped"]
-        table = np.load(folder / "events.npy", allow_pickle=False)
+        description = json.loads((folder / "shard.json").read_bytes())
+        content = (folder / "events.npy").read_bytes()
+        if zlib.crc32(content) != description["checksum"]:
+            raise ValueError("'events.npy' was changed")
+        table = np.load(io.BytesIO(content), allow_pickle=False)
         num_hits = int(table["stop"][-1]) if len(table) else 0
         dom = _map(folder / "dom.bin", np.dtype(np.uint16), (num_hits,))
         features = _map(folder / "features.bin", np.dtype(hits.dtype), (num_hits, hits.num_bins))
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise StoreError(
-            f"the event store is damaged ({error}): delete the folder '{folder}' and start again"
-        ) from error
+    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+        raise StoreError(f"the event store is damaged in '{folder}' ({error})") from error
     offsets = np.append(0, table["stop"])
-    return ShardEvents(table, Hits(offsets, dom, features), np.array(hits.init_values)), skipped
+    events = ShardEvents(table, Hits(offsets, dom, features), np.array(hits.init_values))
+    return events, description["skipped"]
 
 
 def _map(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
@@ -311,6 +336,23 @@ def _map(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[An
     if expected == 0:
         return np.empty(shape, dtype=dtype)
     return np.memmap(path, dtype=dtype, mode="r", shape=shape)
+
+
+def discard(shard: Shard, kind: str) -> bool:
+    """Let the part of a shard ("records" or "hits") be built again next time, if that can be."""
+    records = shard.records_file.with_suffix(".json")
+    file = records if kind == "records" else shard.hits_folder / "shard.json"
+    try:
+        file.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
+
+
+def _sizes(shard: Shard) -> dict[str, int]:
+    """Bytes of the arrays of a shard; -1 where one is missing."""
+    arrays = [shard.hits_folder / "dom.bin", shard.hits_folder / "features.bin", shard.records_file]
+    return {path.name: file_size(path, -1) for path in arrays}
 
 
 def shard_size(shard: Shard) -> int:

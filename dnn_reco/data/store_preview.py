@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnn_reco.data.build import file_size, missing_files, num_workers, open_events
+from dnn_reco.data.build import missing_files, num_workers, open_events
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.store import EventStore, shard_size
+from dnn_reco.files import file_size
 
 # Files that are built to estimate size and time of the others.
 _MAX_FILES = 8

@@ -14,7 +14,13 @@ from dnn_reco.config import Config, OptimizerSettings, resolve
 from dnn_reco.data.build import open_events
 from dnn_reco.data.device_cache import DeviceEvents, size_in_memory
 from dnn_reco.data.event_dataset import EventDataset
-from dnn_reco.data.from_config import event_store, label_weight, label_weights, transform_settings
+from dnn_reco.data.from_config import (
+    event_store,
+    file_sampling,
+    label_weight,
+    label_weights,
+    transform_settings,
+)
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import find_files
@@ -58,7 +64,7 @@ def open_training_data(config: Config, options: RunOptions) -> tuple[EventDatase
     datasets = []
     for key in ("training_data_file", "validation_data_file"):
         files = find_files(getattr(config.data_files, key), key)
-        events = open_events(store, files, jobs)
+        events = open_events(store, files, jobs, sampling=file_sampling(config, key))
         _log.info("%s: %d events in %d file(s).", key, len(events), len(files))
         datasets.append(events)
     training, validation = datasets

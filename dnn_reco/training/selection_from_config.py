@@ -7,7 +7,6 @@ import logging
 from dnn_reco.config import BiasedSelectionSettings, Config
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import label_weight
-from dnn_reco.data.sampling import EventOrder
 from dnn_reco.data.selection import CRITERIA, SelectionCriterion, pool_size
 from dnn_reco.errors import ConfigError
 from dnn_reco.nn.interface import Network, NetworkSpec
@@ -107,12 +106,13 @@ def make_selection(
     if wanted is None:
         return None
     general = config.general
+    order = events.order(config.seed, "biased selection", general.shuffle_window_files)
     num_files = 1 + (general.num_add_files or 0)
     settings = SelectionSettings(
         criteria=criteria,
         fraction=wanted.biased_fraction,
         max_imbalance=wanted.max_imbalance,
-        pool_size=pool_size(events.events_per_shard, num_files),
+        pool_size=pool_size(order.events_per_visit, num_files),
         num_repetitions=general.num_repetitions or 1,
         reload_frequency=wanted.reload_frequency,
         prediction_batch_size=wanted.max_size,
@@ -123,9 +123,6 @@ def make_selection(
         misc_transform = MiscTransform(spec.transformation).to(period.device)
         threads = wanted.tf_parallelism_threads
         snapshot = Snapshot(network, label_transform, period, misc_transform, threads)
-    order = EventOrder(
-        events.events_per_shard, config.seed, "biased selection", general.shuffle_window_files
-    )
     _announce(settings, general.batch_size)
     return BiasedSelection(settings, events, order, general.batch_size, snapshot)
 

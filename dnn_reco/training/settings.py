@@ -58,7 +58,7 @@ class TrainerSettings:
 
     def order(self, events: EventDataset, stream: str) -> EventOrder:
         """The order in which a stream draws from a set of events."""
-        return EventOrder(events.events_per_shard, self.seed, stream, self.shuffle_window)
+        return events.order(self.seed, stream, self.shuffle_window)
 
     def for_trial(self, folder: Path) -> TrainerSettings:
         """The same for a trial, which has no end and writes to another folder."""

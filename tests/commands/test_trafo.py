@@ -3,10 +3,13 @@
 import math
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from workspace import NUM_TRAINING, Workspace
 
 from dnn_reco.config import load_config
+from dnn_reco.transform import load_transformation
 
 MODEL = "../data/trafo_models/dnn_reco_11883_tutorial_trafo_model.npy"
 SAVED = (
@@ -145,3 +148,36 @@ def test_event_store_goes_where_it_is_told(workspace: Workspace) -> None:
     assert "'../my store'" in result.err
     assert list((workspace.folder / "my store").iterdir())
     assert not (workspace.folder / "data" / "event_store").exists()
+
+
+def test_files_that_are_listed_several_times_have_that_weight(workspace: Workspace) -> None:
+    folder = workspace.data / "datasets/11883/00000-00999"
+    files = sorted(folder.glob("*.hdf5"))
+    listed = [files[0], files[0], *files]
+    workspace.edit(r"^(trafo_data_file:)\n.*$", rf"\1 {[str(file) for file in listed]}")
+    num_events = TRAINING + 2 * NUM_TRAINING[0]
+    batches = math.ceil(num_events / 32)
+    workspace.set("trafo_num_batches", str(batches + 1))
+    assert f"the {num_events} events" in workspace.error("trafo")
+    workspace.set("trafo_num_batches", str(batches))
+    assert workspace.run("trafo").exit_code == 0
+    model = load_transformation(workspace.trafo_model)
+    name = "PrimaryZenith"
+    column = model.settings.label_names.index(name)
+    assert not model.settings.log_label_bins[column]
+    values = []
+    for path in listed:
+        with h5py.File(path) as file:
+            values.append(file["LabelsDeepLearning"][name])
+    assert model.label_mean[column] == pytest.approx(
+        np.concatenate(values).mean(), rel=1e-6
+    )  # labels are float32
+    assert model.label_std[column] == pytest.approx(
+        np.concatenate(values).std(), rel=1e-6
+    )  # labels are float32
+
+
+def test_at_most_some_events_of_each_file(workspace: Workspace) -> None:
+    workspace.append("data_handler_max_events_per_file: 39\n")
+    workspace.set("trafo_num_batches", "10")
+    assert f"the {39 + 39 + 38} events" in workspace.error("trafo")

@@ -16,8 +16,9 @@ from make_store import CONFIG, assert_same, make_store, read_all
 
 from dnn_reco.data import build
 from dnn_reco.data.build import open_events
+from dnn_reco.data.sampling import FileSampling
 from dnn_reco.errors import ConfigError, DataError
-from dnn_reco.files import find_files
+from dnn_reco.files import count_files, find_files
 
 
 def write_many(tmp_path: Path, count: int) -> list[Path]:
@@ -224,3 +225,29 @@ def is_alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_files_are_drawn_as_often_as_they_are_listed(tmp_path: Path) -> None:
+    files = [
+        write_events(tmp_path / f"{name}.hdf5", random_events(seed, 6 + seed, run=seed))
+        for seed, name in enumerate("abc", start=1)
+    ]
+    listed = [str(files[1]), str(tmp_path / "*.hdf5"), f"{tmp_path}/../{tmp_path.name}/b.hdf5"]
+    visits = count_files(listed, "training_data_file")
+    assert list(visits.values()) == [1, 3, 1]
+    store = make_store(tmp_path / "store")
+    events = open_events(store, list(visits), 1, sampling=FileSampling(visits, 7))
+    order = events.order(1, "training")
+    runs = events.read(order.batch(0, order.num_events)).ids["Run"]
+    assert np.bincount(runs).tolist() == [0, 7, 3 * 7, 7]
+
+
+def test_enough_events_counts_those_of_an_epoch(tmp_path: Path) -> None:
+    files = [
+        write_events(tmp_path / f"{name}.hdf5", random_events(1, 10, run=run))
+        for run, name in enumerate("abc", start=1)
+    ]
+    store = make_store(tmp_path / "store")
+    for sampling, expected in ((FileSampling({files[0]: 2}), 1), (FileSampling({}, 6), 3)):
+        events = open_events(store, files, 1, enough=15, sampling=sampling)
+        assert len(events.shards) == expected

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnn_reco.data.sampling import EventOrder, permute, stream_key
+from dnn_reco.data.sampling import EventOrder, permute, permute_each, stream_key
 
 
 @given(size=st.integers(1, 3000), key=st.integers(0, 2**64 - 1))
@@ -76,3 +76,59 @@ def test_fewer_events_than_a_batch_fill_it_by_repetition() -> None:
     batch = EventOrder(np.array([3]), seed=1, stream="training").batch(0, 8)
     assert len(batch) == 8
     assert set(batch) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("window", [0, 1, 2, 100])
+def test_a_shard_is_visited_as_often_as_asked_for(window: int) -> None:
+    visits = np.array([3, 1, 2])
+    order = EventOrder(np.array([4, 5, 2]), 3, "training", window, visits)
+    assert order.num_events == 3 * 4 + 5 + 2 * 2
+    for epoch in range(3):
+        drawn = order.batch(epoch, order.num_events)
+        assert np.bincount(drawn).tolist() == [3] * 4 + [1] * 5 + [2] * 2
+
+
+@pytest.mark.parametrize("window", [0, 1])
+def test_a_visit_uses_some_events_of_a_large_shard(window: int) -> None:
+    order = EventOrder(np.array([300, 5]), 3, "training", window, max_per_visit=10)
+    assert order.num_events == 15
+    counts = np.zeros(305)
+    for epoch in range(3000):
+        drawn = order.batch(epoch, 15)
+        assert len(np.unique(drawn)) == 15
+        assert np.count_nonzero(drawn < 300) == 10
+        counts[drawn] += 1
+    assert (counts[300:] == 3000).all()
+    # each event has the chance 1/30: variance 3000 / 30 * 29 / 30, and the sum is fixed
+    chi_square = ((counts[:300] - 100) ** 2 / (100 * 29 / 30)).sum()
+    assert abs(chi_square - 300) < 5 * np.sqrt(2 * 300)
+
+
+def test_visits_of_one_shard_choose_independently() -> None:
+    """Of two visits that use half of the events each, half of the first is in the second, too."""
+    order = EventOrder(np.array([1000]), 3, "training", 0, np.array([2]), 500)
+    twice = [np.count_nonzero(np.bincount(order.batch(epoch, 1000)) == 2) for epoch in range(20)]
+    assert abs(np.mean(twice) - 250) < 5 * np.sqrt(1000 / 16 / 20)
+
+
+@pytest.mark.parametrize("window", [0, 2])
+def test_sampled_batches_are_a_function_of_their_number(window: int) -> None:
+    def order() -> EventOrder:
+        return EventOrder(np.array([30, 7, 500]), 3, "biased", window, np.array([1, 4, 2]), 20)
+
+    for number, batch in enumerate(islice(order().batches(5, 32), 150), start=5):
+        assert np.array_equal(batch, order().batch(number, 32))
+
+
+def test_each_position_has_its_own_permutation() -> None:
+    sizes = np.repeat([1, 2, 10, 777], [1, 2, 10, 777])
+    positions = np.concatenate([np.arange(size) for size in (1, 2, 10, 777)])
+    places = permute_each(positions, sizes, sizes.astype(np.uint64))
+    for size in (1, 2, 10, 777):
+        assert np.array_equal(np.sort(places[sizes == size]), np.arange(size))
+    counts = np.zeros((10, 10))
+    for key in range(3000):
+        keys = np.full(10, stream_key(key) >> 1, dtype=np.uint64)
+        counts[np.arange(10), permute_each(np.arange(10), np.full(10, 10), keys)] += 1
+    chi_square = ((counts - 300) ** 2 / 300).sum()
+    assert chi_square < 81 + 5 * np.sqrt(2 * 81)

@@ -19,6 +19,7 @@ from make_store import CONFIG, assert_holds, assert_same, column, make_store, re
 from dnn_reco.data.build import open_events
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.hdf5 import InputTables
+from dnn_reco.data.store_pruning import prune_store
 from dnn_reco.detector.grid import DOM_CELL, NUM_CELLS, deepcore, main_array
 from dnn_reco.errors import DataError
 
@@ -296,16 +297,78 @@ def test_a_damaged_description_is_made_anew(tmp_path: Path, source: Path, conten
 
 
 @pytest.mark.parametrize("part", ["dom.bin", "features.bin", "events.npy", "shard.json"])
-def test_damaged_hits_are_named_when_records_are_made(
-    tmp_path: Path, source: Path, part: str
+def test_damaged_hits_are_built_again_when_records_are_made(
+    tmp_path: Path, source: Path, part: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     events = open_events(make_store(tmp_path / "store"), [source], 1)
     folder = events.shards[0].hits_folder
     os.truncate(folder / part, (folder / part).stat().st_size // 2)
-    store = make_store(tmp_path / "store", pid_keys=("p_starting",), pid_smoothing=0.1)
-    good = write_events(tmp_path / "f.hdf5", random_events(2, 3))
-    with pytest.raises(DataError, match=rf"damaged.*delete the folder '{folder}'"):
-        open_events(store, [good, source], 1)
+    smoothing = {"pid_keys": ("p_starting",), "pid_smoothing": 0.1}
+    again = open_events(make_store(tmp_path / "store", **smoothing), [source], 1)
+    assert f"damaged in '{folder}'" in caplog.text
+    elsewhere = open_events(make_store(tmp_path / "other", **smoothing), [source], 1)
+    assert_same(again, elsewhere)
+
+
+@pytest.mark.parametrize("part", ["dom.bin", "features.bin", "records"])
+def test_changed_content_is_an_error_and_then_built_again(
+    tmp_path: Path, source: Path, part: str
+) -> None:
+    """One bit of the last event is flipped; the size stays."""
+    events = open_events(make_store(tmp_path / "store"), [source], 1)
+    before = read_all(events)
+    shard = events.shards[0]
+    path = shard.records_file if part == "records" else shard.hits_folder / part
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    changed = open_events(make_store(tmp_path / "store"), [source], 1)
+    with pytest.raises(DataError, match=rf"'{source}'.*Start again"):
+        read_all(changed)
+    after = read_all(open_events(make_store(tmp_path / "store"), [source], 1))
+    np.testing.assert_array_equal(after.hits.features, before.hits.features)
+    np.testing.assert_array_equal(after.labels, before.labels)
+
+
+@pytest.mark.parametrize("part", ["dom.bin", "features.bin", "records"])
+def test_a_part_of_wrong_size_is_built_again(tmp_path: Path, source: Path, part: str) -> None:
+    events = open_events(make_store(tmp_path / "store"), [source], 1)
+    before = read_all(events)
+    shard = events.shards[0]
+    os.truncate(shard.records_file if part == "records" else shard.hits_folder / part, 3)
+    after = read_all(open_events(make_store(tmp_path / "store"), [source], 1))
+    np.testing.assert_array_equal(after.hits.features, before.hits.features)
+    np.testing.assert_array_equal(after.labels, before.labels)
+
+
+def test_stale_folders_are_announced_and_removed_a_week_later(
+    tmp_path: Path, source: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    folder = tmp_path / "store"
+    store = make_store(folder)
+    old = open_events(store, [source], 1).shards[0]
+    killed = old.hits_folder.parent / ".tmp-killed"
+    killed.mkdir()
+    os.utime(killed, (0, 0))
+    busy = old.hits_folder.parent / ".tmp-busy"
+    busy.mkdir()
+    write_events(source, random_events(3, 4))  # the shard of the former content is stale
+    new = open_events(store, [source], 1).shards[0]
+    assert "3 folder(s)" in caplog.text and old.hits_folder.exists() and killed.exists()
+    prune_store(folder, now=lambda: time.time() + 6.9 * 86_400)
+    assert old.hits_folder.exists()
+    prune_store(folder, now=lambda: time.time() + 7.1 * 86_400)
+    assert not old.hits_folder.exists() and not killed.exists()
+    assert not old.records_file.exists()
+    assert new.hits_folder.exists() and new.records_file.exists() and busy.exists()
+
+
+def test_shards_of_earlier_versions_are_stale(tmp_path: Path, source: Path) -> None:
+    shard = open_events(make_store(tmp_path / "store"), [source], 1).shards[0]
+    (shard.hits_folder / "shard.json").write_text('{"source": "f.hdf5", "skipped": {}}')
+    prune_store(tmp_path / "store")
+    assert shard.hits_folder.parent.name in (tmp_path / "store" / "stale.json").read_text()
 
 
 BUILD = """

@@ -214,3 +214,13 @@ def test_two_half_batches_are_one_batch(prepared: SmallRun, tmp_path: Path) -> N
         states.append(checkpoint.section("network"))
     for name, weights in states[0].items():
         torch.testing.assert_close(weights, states[1][name], rtol=1e-9, atol=1e-12)
+
+
+def test_with_files_of_different_weight_of_which_some_events_are_used(
+    prepared: SmallRun, tmp_path: Path
+) -> None:
+    (pattern,) = prepared.config().data_files.training_data_file
+    changes = {"training_data_file": [pattern] * 3, "data_handler_max_events_per_file": 11}
+    limited = assert_exact(prepared, tmp_path / "limited", changes, 2, 5)
+    plain = train(prepared, tmp_path / "plain", {})
+    assert not torch.equal(limited["network/prediction"], plain["network/prediction"])
