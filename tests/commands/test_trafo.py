@@ -151,8 +151,7 @@ def test_event_store_goes_where_it_is_told(workspace: Workspace) -> None:
 
 
 def test_files_that_are_listed_several_times_have_that_weight(workspace: Workspace) -> None:
-    folder = workspace.data / "datasets/11883/00000-00999"
-    files = sorted(folder.glob("*.hdf5"))
+    files = sorted(workspace.data.rglob("00000-00999/*.hdf5"))
     listed = [files[0], files[0], *files]
     workspace.edit(r"^(trafo_data_file:)\n.*$", rf"\1 {[str(file) for file in listed]}")
     num_events = TRAINING + 2 * NUM_TRAINING[0]

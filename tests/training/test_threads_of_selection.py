@@ -30,7 +30,7 @@ def test_threads_of_predictions(limit: int | None, used: int) -> None:
         values = torch.zeros(2, 1)
         transform: Any = SimpleNamespace(unscale_uncertainty=lambda x: x)
         network: Any = Witness()
-        snapshot = Snapshot(network, transform, torch.tensor([torch.inf]), limit)
+        snapshot = Snapshot(network, transform, torch.tensor([torch.inf]), num_threads=limit)
         snapshot._label_transform = lambda labels: labels  # type: ignore[assignment]
         snapshot.residuals(SimpleNamespace(hits=values, labels=values))  # type: ignore[arg-type]
         assert snapshot._copy.threads == [used]  # type: ignore[attr-defined]
