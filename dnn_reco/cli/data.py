@@ -92,7 +92,7 @@ def trafo_command(
 @click.command("simulate")
 @click.argument("preset", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
-    "--events", type=click.IntRange(min=1), default=1000, show_default=True, help="Events in all."
+    "--events", type=click.IntRange(min=1), default=5000, show_default=True, help="Events in all."
 )
 @click.option(
     "--out",
