@@ -1,5 +1,7 @@
 """The transformer over hit DOMs: its invariances, settings and test-time augmentation."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from made_up_spec import made_up_spec
 
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.errors import ModelError
-from dnn_reco.modules.models.dom_transformer import DomTransformer
+from dnn_reco.modules.models.dom_transformer import DomTransformer, DomTransformerSettings
 from dnn_reco.nn.interface import LabelKeys, NetworkSpec, Prediction
 from dnn_reco.nn.length_buckets import bucket_by_length
 from dnn_reco.nn.predictor import predictor
@@ -342,3 +344,17 @@ def test_bfloat16_is_accurate_enough(network: DomTransformer) -> None:
         assert found.dtype == torch.float32
         assert 0 <= (found - tensor).norm() <= 0.05 * tensor.norm() + 1e-6, name
     assert not torch.equal(exact.labels_trafo, coarse.labels_trafo)
+
+
+def test_sizes_are_those_of_the_page() -> None:
+    """docs/how-to/dom_transformer.md lists width, layers, heads, hidden width and tokens."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "dom_transformer.md"
+    rows = [line.split("|") for line in page.read_text().splitlines() if line.startswith("| `")]
+    defaults = {cells[1].strip(): cells[2].strip() for cells in rows}
+    shapes = defaults["`width`, `num_layers`, `num_heads`, `hidden`"].split(" · ")
+    tokens = defaults["`max_tokens`"].split(" · ")
+    for size, shape, max_tokens in zip("SML", shapes, tokens, strict=True):
+        settings = DomTransformerSettings.from_kwargs({"size": size}).shape
+        found = (settings.width, settings.num_layers, settings.num_heads, settings.hidden)
+        assert ", ".join(map(str, found)) == shape
+        assert str(settings.max_tokens) == max_tokens

@@ -53,6 +53,19 @@ def test_same_pooling(kind, window, strides):
         np.testing.assert_allclose(result[event, ..., channel], expected)
 
 
+@pytest.mark.parametrize(("window", "strides"), [((3, 2), (1, 2)), ((2, 2), (2, 2))])
+def test_valid_average_pooling_in_two_dimensions(window, strides):
+    """Without padding each output is the mean over a whole window."""
+    x = np.random.default_rng(4).normal(size=(2, 7, 6, 3))
+    pooling = Pooling(PoolingSettings("avg", window, strides, "VALID"), (7, 6), torch.float64)
+    result = pooling(torch.tensor(x)).numpy()
+    assert result.shape[1:3] == tuple((n - k) // s + 1 for n, k, s in zip((7, 6), window, strides))
+    for i, j in itertools.product(*map(range, result.shape[1:3])):
+        a, b = i * strides[0], j * strides[1]
+        mean = x[:, a : a + window[0], b : b + window[1]].mean(axis=(1, 2))
+        np.testing.assert_allclose(result[:, i, j], mean)
+
+
 @pytest.mark.parametrize("events", [1, 3])
 def test_same_pooling_of_any_number_of_events(events):
     pooling = Pooling(PoolingSettings("avg", (2, 2), (2, 2), "SAME"), (3, 3), torch.float32)
