@@ -59,7 +59,9 @@ def test_valid_average_pooling_in_two_dimensions(window, strides):
     x = np.random.default_rng(4).normal(size=(2, 7, 6, 3))
     pooling = Pooling(PoolingSettings("avg", window, strides, "VALID"), (7, 6), torch.float64)
     result = pooling(torch.tensor(x)).numpy()
-    assert result.shape[1:3] == tuple((n - k) // s + 1 for n, k, s in zip((7, 6), window, strides))
+    assert result.shape[1:3] == tuple(
+        (n - k) // s + 1 for n, k, s in zip((7, 6), window, strides, strict=True)
+    )
     for i, j in itertools.product(*map(range, result.shape[1:3])):
         a, b = i * strides[0], j * strides[1]
         mean = x[:, a : a + window[0], b : b + window[1]].mean(axis=(1, 2))
