@@ -7,8 +7,9 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 
 from dnn_reco.config.key_lists import DEAD_KEYS
+from dnn_reco.config.keys import extra_of
 from dnn_reco.config.legacy import older_spelling
-from dnn_reco.config.schema import GROUPS, extra_of
+from dnn_reco.config.schema import GROUPS
 from dnn_reco.config.value_types import allowed, nested_settings
 
 PAGE = Path(__file__).parent / "reference" / "config.md"

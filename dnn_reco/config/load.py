@@ -13,6 +13,7 @@ from dnn_reco.config.key_lists import (
     RECORD_KEYS,
     WITHOUT_EFFECT,
 )
+from dnn_reco.config.keys import SettingsGroup
 from dnn_reco.config.legacy import Translated, translate
 from dnn_reco.config.placeholders import (
     fill_iterations,
@@ -20,7 +21,7 @@ from dnn_reco.config.placeholders import (
     keys_in_placeholders,
 )
 from dnn_reco.config.recorded_version import wrong_version
-from dnn_reco.config.schema import FIELDS, SettingsGroup
+from dnn_reco.config.schema import FIELDS
 from dnn_reco.config.settings import Config
 from dnn_reco.config.sources import KeyPath, Notice, Origin, RawConfig, read_files
 from dnn_reco.config.stages import ITERATIONS, STAGES, wrong_stages

@@ -5,11 +5,12 @@ A key without a sensible default may be missing from the files, since each comma
 reading such an attribute raises a `ConfigError` that names the key and shows how to set it.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field
 from pydantic.fields import FieldInfo
 
+from dnn_reco.config.keys import SettingsGroup, key, needed, of_module
 from dnn_reco.config.value_types import (
     Allowed,
     AutoFlag,
@@ -22,7 +23,6 @@ from dnn_reco.config.value_types import (
     Flag,
     Fraction,
     FreeSettings,
-    Keys,
     LogBins,
     NameByName,
     Names,
@@ -49,96 +49,42 @@ from dnn_reco.config.value_types import (
     WeightByName,
     WholeNumber,
     WholeNumbers,
-    allowed,
 )
-from dnn_reco.errors import ConfigError
 
 _MODULES = "dnn_reco.modules"
-
-
-def _needed(description: str, example: str) -> Any:
-    """A key without a sensible default; `example` is a value that a user could set."""
-    return Field(default=None, description=description, json_schema_extra={"example": example})
-
-
-def _of_module(description: str) -> Any:
-    """A key that one module reads if it is set; if not, users' functions must not see it."""
-    return Field(default=None, description=description, json_schema_extra={"of_module": True})
-
-
-def _key(default: Any, description: str) -> Any:
-    return Field(default=default, description=description)
-
-
-def extra_of(field: FieldInfo, name: str) -> Any:
-    """An annotation of a field by `_needed` or `_of_module`; None if there is none."""
-    extra = field.json_schema_extra
-    return extra.get(name) if isinstance(extra, dict) else None
-
-
-class SettingsGroup(Keys):
-    """A group of keys of the config."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-    title: ClassVar[str]
-
-    @model_validator(mode="after")
-    def _without_missing(self) -> "SettingsGroup":
-        for name, field in type(self).model_fields.items():
-            if extra_of(field, "example") and self.__dict__[name] is None:
-                del self.__dict__[name]
-        return self
-
-    if not TYPE_CHECKING:  # so that a type checker still detects a misspelt attribute
-
-        def __getattr__(self, name: str) -> Any:
-            """Raise an error that describes the missing key, if it is a declared one."""
-            field = type(self).model_fields.get(name)
-            if field is None:
-                return super().__getattr__(name)
-            raise ConfigError(missing_key(name, field))
-
-
-def missing_key(name: str, field: FieldInfo) -> str:
-    """Message for a key that is required but not set."""
-    example = extra_of(field, "example") or f"<{allowed(field)}>"
-    return (
-        f"the key '{name}' is not set: {field.description}\n"
-        f"    add a line such as    {name}: {example}"
-    )
 
 
 class GeneralGroup(SettingsGroup):
     """Name of the run, input pipeline, random seed, and log folder."""
 
     title = "General"
-    unique_name: Text = _needed("Name of the model; often part of its paths.", "my_first_model")
-    float_precision: Precision = _key("float32", "Precision of the network's numbers.")
-    num_jobs: PositiveWholeNumber = _key(1, "Number of processes that read data files.")
-    batch_size: BatchSize = _key(32, "Number of events in a batch.")
-    log_path: Text = _needed(
+    unique_name: Text = needed("Name of the model; often part of its paths.", "my_first_model")
+    float_precision: Precision = key("float32", "Precision of the network's numbers.")
+    num_jobs: PositiveWholeNumber = key(1, "Number of processes that read data files.")
+    batch_size: BatchSize = key(32, "Number of events in a batch.")
+    log_path: Text = needed(
         "Folder of the TensorBoard logs (`train` and `val` below it).", "../logs/{unique_name}"
     )
-    seed: Seed | None = _key(
+    seed: Seed | None = key(
         None, "Seed of all random numbers; empty: `model_kwargs.random_seed`, else 42."
     )
-    data_cache_dir: Text | None = _key(
+    data_cache_dir: Text | None = key(
         None,
         "Folder of the event store; empty: `event_store` next to the folder of `trafo_model_path`.",
     )
-    shuffle_window_files: WholeNumber = _key(
+    shuffle_window_files: WholeNumber = key(
         0, "Shuffle events within windows of this number of files; 0: over all files."
     )
-    file_capacity: PositiveWholeNumber | None = _key(
+    file_capacity: PositiveWholeNumber | None = key(
         None, "Formerly the length of a queue of files; without effect."
     )
-    batch_capacity: PositiveWholeNumber | None = _key(
+    batch_capacity: PositiveWholeNumber | None = key(
         None, "Formerly the length of a queue of batches; without effect."
     )
-    num_add_files: WholeNumber | None = _key(
+    num_add_files: WholeNumber | None = key(
         None, "Biased selection chooses from pools of 1 + this number of files; empty: 0."
     )
-    num_repetitions: PositiveWholeNumber | None = _key(
+    num_repetitions: PositiveWholeNumber | None = key(
         None, "How often each event selected from such a pool is used; empty: once."
     )
 
@@ -147,14 +93,14 @@ class DataFilesGroup(SettingsGroup):
     """Glob patterns of the input files; a list may be empty if no command reads it."""
 
     title = "Data files"
-    training_data_file: Names = _needed(
+    training_data_file: Names = needed(
         "Glob patterns of the files to train on.", "['/data/training/*.hdf5']"
     )
-    validation_data_file: Names = _needed(
+    validation_data_file: Names = needed(
         "Glob patterns of the files to validate on.", "['/data/validation/*.hdf5']"
     )
-    test_data_file: Names = _needed("Glob patterns of the test files.", "['/data/test/*.hdf5']")
-    trafo_data_file: Names = _needed(
+    test_data_file: Names = needed("Glob patterns of the test files.", "['/data/test/*.hdf5']")
+    trafo_data_file: Names = needed(
         "Glob patterns of the files to fit the transformation model to.",
         "['/data/training/*.hdf5']",
     )
@@ -164,52 +110,52 @@ class DataHandlerGroup(SettingsGroup):
     """Tables of the input files and the functions that load labels, misc data and filters."""
 
     title = "Data handler"
-    data_handler_bin_values_name: Text = _key(
+    data_handler_bin_values_name: Text = key(
         "dnn_data_bin_values", "Table of the bin values of the DOMs."
     )
-    data_handler_bin_indices_name: Text = _key(
+    data_handler_bin_indices_name: Text = key(
         "dnn_data_bin_indices", "Table of the bin numbers of the DOMs."
     )
-    data_handler_time_offset_name: Text = _key(
+    data_handler_time_offset_name: Text = key(
         "dnn_data_global_time_offset", "Table of the time offset [ns]; it defines the events."
     )
-    data_handler_num_bins: NumBins = _needed("Number of input features (bins) of a DOM.", "9")
-    DOM_init_values: Numbers = _key(
+    data_handler_num_bins: NumBins = needed("Number of input features (bins) of a DOM.", "9")
+    DOM_init_values: Numbers = key(
         (0.0,), "Value of a bin that is not listed in the file: one number, or one per bin."
     )
-    data_handler_verify: Verification = _key(
+    data_handler_verify: Verification = key(
         "samples",
         "How much of the table of bin numbers is compared with that of the values where each DOM "
         "lists all bins: samples of it, or all rows, which takes twice as long.",
     )
-    data_handler_nan_fill_value: Number | None = _key(
+    data_handler_nan_fill_value: Number | None = key(
         None, "Replaces non-finite labels and misc data; empty: drop the event."
     )
-    data_handler_label_class: DottedName = _key(
+    data_handler_label_class: DottedName = key(
         f"{_MODULES}.data.labels.default_labels.simple_label_loader", "Function that loads labels."
     )
-    data_handler_misc_class: DottedName = _key(
+    data_handler_misc_class: DottedName = key(
         f"{_MODULES}.data.misc.default_misc.general_misc_loader", "Function that loads misc data."
     )
-    data_handler_filter_class: DottedName = _key(
+    data_handler_filter_class: DottedName = key(
         f"{_MODULES}.data.filter.default_filter.general_filter", "Function that selects events."
     )
-    data_handler_label_key: Text | None = _key(None, "Table of the labels.")
-    data_handler_relative_time_keys: Names = _key(
+    data_handler_label_key: Text | None = key(None, "Table of the labels.")
+    data_handler_relative_time_keys: Names = key(
         (), "Labels and misc data [ns] that are made relative to the event's time offset."
     )
-    data_handler_relative_time_key_pattern: Text | None = _key(
+    data_handler_relative_time_key_pattern: Text | None = key(
         "time", "The same for all with this text in their lower-case name; empty: none."
     )
-    data_handler_num_splits: PositiveWholeNumber | None = _key(
+    data_handler_num_splits: PositiveWholeNumber | None = key(
         None, "Formerly the number of parts of a file in a queue; without effect."
     )
-    data_handler_max_events_per_file: PositiveWholeNumber | None = _key(
+    data_handler_max_events_per_file: PositiveWholeNumber | None = key(
         None,
         "Events of a file that an epoch uses at most, other random ones in each; empty: all. It "
         "balances files of very different size.",
     )
-    data_handler_max_file_chunk_size: PositiveWholeNumber | None = _key(
+    data_handler_max_file_chunk_size: PositiveWholeNumber | None = key(
         None, "Formerly the number of events put into a queue together; without effect."
     )
 
@@ -218,10 +164,10 @@ class MiscGroup(SettingsGroup):
     """Further values of each event, for filters and event weights."""
 
     title = "Misc data"
-    misc_load_dict: ColumnsByTable = _key(
+    misc_load_dict: ColumnsByTable = key(
         {}, "Columns to load from each table; their names become `<table>_<column>`."
     )
-    misc_fill_values: NumberByName = _key(
+    misc_fill_values: NumberByName = key(
         {}, "Values for `<table>_<column>` where a file does not have it."
     )
 
@@ -230,10 +176,10 @@ class FilterGroup(SettingsGroup):
     """Selection of events by their misc data; an event must pass all cuts."""
 
     title = "Filter"
-    filter_equal: ValueByName = _key({}, "Keep events whose misc value equals this.")
-    filter_greater_than: NumberByName = _key({}, "Keep events whose misc value is greater.")
-    filter_less_than: NumberByName = _key({}, "Keep events whose misc value is less.")
-    filter_apply_on_pdg_encodings: WholeNumbers | None = _key(
+    filter_equal: ValueByName = key({}, "Keep events whose misc value equals this.")
+    filter_greater_than: NumberByName = key({}, "Keep events whose misc value is greater.")
+    filter_less_than: NumberByName = key({}, "Keep events whose misc value is less.")
+    filter_apply_on_pdg_encodings: WholeNumbers | None = key(
         None, "Filter only events of these primary particles (PDG codes); others pass."
     )
 
@@ -242,51 +188,51 @@ class LabelsGroup(SettingsGroup):
     """Which labels are trained and how they are prepared."""
 
     title = "Labels"
-    label_weight_initialization: NotNegativeNumber = _key(
+    label_weight_initialization: NotNegativeNumber = key(
         0.0, "Weight in the loss of labels that `label_weight_dict` does not name; 0: not trained."
     )
-    label_weight_dict: WeightByName = _key({}, "Weight in the loss of single labels.")
-    label_particle_keys: NameByName = _key(
+    label_weight_dict: WeightByName = key({}, "Weight in the loss of single labels.")
+    label_particle_keys: NameByName = key(
         {}, "Labels of the output particle; track losses take pos_x, pos_y, pos_z and time."
     )
-    label_update_weights: Flag = _key(
+    label_update_weights: Flag = key(
         True, "Adapt the label weights during training to the residuals of each label."
     )
-    label_scale_tukey: Flag = _key(False, "Update the scale of Tukey and Huber losses.")
-    label_zenith_key: Text | None = _key(None, "Label that holds the zenith [rad].")
-    label_azimuth_key: Text | None = _key(None, "Label that holds the azimuth [rad].")
-    label_dir_x_key: Text | None = _key(None, "Label that holds x of the direction vector.")
-    label_dir_y_key: Text | None = _key(None, "Label that holds y of the direction vector.")
-    label_dir_z_key: Text | None = _key(None, "Label that holds z of the direction vector.")
-    label_add_dir_vec: Flag = _key(
+    label_scale_tukey: Flag = key(False, "Update the scale of Tukey and Huber losses.")
+    label_zenith_key: Text | None = key(None, "Label that holds the zenith [rad].")
+    label_azimuth_key: Text | None = key(None, "Label that holds the azimuth [rad].")
+    label_dir_x_key: Text | None = key(None, "Label that holds x of the direction vector.")
+    label_dir_y_key: Text | None = key(None, "Label that holds y of the direction vector.")
+    label_dir_z_key: Text | None = key(None, "Label that holds z of the direction vector.")
+    label_add_dir_vec: Flag = key(
         False, "Add labels direction_x, _y, _z, computed from zenith and azimuth."
     )
-    label_position_at_rel_time: Number | None = _key(
+    label_position_at_rel_time: Number | None = key(
         None, "Add labels rel_pos_x, _y, _z: position at this time [ns] after the time offset."
     )
-    label_pid_keys: Names = _key((), "Labels that are probabilities, for classification.")
-    label_pid_smooth_labels: Smoothing | None = _key(
+    label_pid_keys: Names = key((), "Labels that are probabilities, for classification.")
+    label_pid_smooth_labels: Smoothing | None = key(
         None, "Smoothing s of those labels y: y (1 - s) + s / 2."
     )
-    label_nan_fill_value: NumberByName | None = _key(
+    label_nan_fill_value: NumberByName | None = key(
         None, "Replaces non-finite values of single labels."
     )
-    label_keys_to_load: Names | None = _of_module(
+    label_keys_to_load: Names | None = of_module(
         "Columns of the label table to use, in this order; empty: all."
     )
-    labels_muon_scattering_defs: CutsByName | None = _of_module(
+    labels_muon_scattering_defs: CutsByName | None = of_module(
         "Labels of the muon-scattering loader: 1 where all named labels pass their cuts."
     )
-    labels_starting_cascades_lengths: Numbers | None = _of_module(
+    labels_starting_cascades_lengths: Numbers | None = of_module(
         "Longest lengths [m] for the labels of starting cascades."
     )
-    labels_starting_cascades_distances: Numbers | None = _of_module(
+    labels_starting_cascades_distances: Numbers | None = of_module(
         "Distances [m] to the detector's hull for the labels of starting cascades."
     )
-    labels_biased_selection_filter_keys: Names | None = _of_module(
+    labels_biased_selection_filter_keys: Names | None = of_module(
         "Filters that become labels of the biased MuonGun loader."
     )
-    labels_biased_selection_dnn_label_names: ScoresByTable | None = _of_module(
+    labels_biased_selection_dnn_label_names: ScoresByTable | None = of_module(
         "Stored predictions, and cuts on them, that become labels of that loader."
     )
 
@@ -295,19 +241,19 @@ class EventWeightsGroup(SettingsGroup):
     """Weight of each event in the loss."""
 
     title = "Event weights"
-    event_weight_class: DottedName | None = _key(
+    event_weight_class: DottedName | None = key(
         None, "Function that returns the weight of each event; empty: equal weights."
     )
-    event_weights_corsika_keys: Names | None = _of_module("Misc weights of CORSIKA to sum.")
-    event_weights_muongun_keys: Names | None = _of_module("Misc weights of MuonGun to sum.")
-    event_weights_nugen_keys: Names | None = _of_module("Misc weights of NuGen to sum.")
-    event_weights_num_corsika_files: PositiveNumber | None = _of_module("Number of CORSIKA files.")
-    event_weights_num_muongun_files: PositiveNumber | None = _of_module("Number of MuonGun files.")
-    event_weights_num_nugen_files: PositiveNumber | None = _of_module("Number of NuGen files.")
-    event_weights_nugen_astro_weight: Text | None = _of_module("Misc weight, astrophysical flux.")
-    event_weights_nugen_conv_weight: Text | None = _of_module("Misc weight, conventional flux.")
-    nersc_gnn_weight_num_nugen_files: PositiveNumber | None = _of_module("Number of NuGen files.")
-    nersc_gnn_weight_num_corsika_files: PositiveNumber | None = _of_module(
+    event_weights_corsika_keys: Names | None = of_module("Misc weights of CORSIKA to sum.")
+    event_weights_muongun_keys: Names | None = of_module("Misc weights of MuonGun to sum.")
+    event_weights_nugen_keys: Names | None = of_module("Misc weights of NuGen to sum.")
+    event_weights_num_corsika_files: PositiveNumber | None = of_module("Number of CORSIKA files.")
+    event_weights_num_muongun_files: PositiveNumber | None = of_module("Number of MuonGun files.")
+    event_weights_num_nugen_files: PositiveNumber | None = of_module("Number of NuGen files.")
+    event_weights_nugen_astro_weight: Text | None = of_module("Misc weight, astrophysical flux.")
+    event_weights_nugen_conv_weight: Text | None = of_module("Misc weight, conventional flux.")
+    nersc_gnn_weight_num_nugen_files: PositiveNumber | None = of_module("Number of NuGen files.")
+    nersc_gnn_weight_num_corsika_files: PositiveNumber | None = of_module(
         "Number of CORSIKA files."
     )
 
@@ -315,35 +261,35 @@ class EventWeightsGroup(SettingsGroup):
 class BiasedSelectionSettings(Settings):
     """Which events are interesting, and how many of them to train on."""
 
-    apply_biased_selection: Flag = _key(True, "Enables the selection.")
-    biased_fraction: Fraction = _key(
+    apply_biased_selection: Flag = key(True, "Enables the selection.")
+    biased_fraction: Fraction = key(
         0.1, "Target fraction of interesting events in the sample; larger if more are available."
     )
-    reload_frequency: PositiveWholeNumber | None = _key(
+    reload_frequency: PositiveWholeNumber | None = key(
         100,
         "Number of pools between updates of the predicting network's weights; empty: no updates.",
     )
-    max_size: PositiveWholeNumber = _key(32, "Batch size of its predictions.")
-    max_imbalance: WholeNumber = _key(
+    max_size: PositiveWholeNumber = key(32, "Batch size of its predictions.")
+    max_imbalance: WholeNumber = key(
         100, "Maximum number of random events beyond that fraction, one per pool."
     )
-    label_greater: NumberByName = _key({}, "Interesting if the label is greater.")
-    label_less: NumberByName = _key({}, "Interesting if the label is less.")
-    label_equal: NumberByName = _key({}, "Interesting if the label is equal.")
-    label_unequal: NumberByName = _key({}, "Interesting if the label is not equal.")
-    true_minus_pred_greater: NumberByName = _key({}, "… if true - predicted is greater.")
-    true_minus_pred_less: NumberByName = _key({}, "… if true - predicted is less.")
-    true_minus_pred_trafo_greater: NumberByName = _key({}, "The same, transformed: greater.")
-    true_minus_pred_trafo_less: NumberByName = _key({}, "The same, transformed: less.")
-    cut_abs_diff: NumberByName = _key({}, "… if |true - predicted| is at least this.")
-    cut_abs_diff_trafo: NumberByName = _key({}, "The same, transformed.")
-    cut_unc_weighted_diff_trafo: NumberByName = _key(
+    label_greater: NumberByName = key({}, "Interesting if the label is greater.")
+    label_less: NumberByName = key({}, "Interesting if the label is less.")
+    label_equal: NumberByName = key({}, "Interesting if the label is equal.")
+    label_unequal: NumberByName = key({}, "Interesting if the label is not equal.")
+    true_minus_pred_greater: NumberByName = key({}, "… if true - predicted is greater.")
+    true_minus_pred_less: NumberByName = key({}, "… if true - predicted is less.")
+    true_minus_pred_trafo_greater: NumberByName = key({}, "The same, transformed: greater.")
+    true_minus_pred_trafo_less: NumberByName = key({}, "The same, transformed: less.")
+    cut_abs_diff: NumberByName = key({}, "… if |true - predicted| is at least this.")
+    cut_abs_diff_trafo: NumberByName = key({}, "The same, transformed.")
+    cut_unc_weighted_diff_trafo: NumberByName = key(
         {}, "The same, transformed and divided by the predicted uncertainty."
     )
-    GPU_device_count: WholeNumber | None = _key(
+    GPU_device_count: WholeNumber | None = key(
         None, "Formerly the number of GPUs for it; without effect."
     )
-    tf_parallelism_threads: WholeNumber | None = _key(
+    tf_parallelism_threads: WholeNumber | None = key(
         None, "Maximum number of CPU threads of its predictions; empty or 0: those of the training."
     )
 
@@ -352,7 +298,7 @@ class BiasedSelectionGroup(SettingsGroup):
     """Training on a sample enriched in interesting events."""
 
     title = "Biased selection"
-    nn_biased_selection: BiasedSelectionSettings | None = _key(
+    nn_biased_selection: BiasedSelectionSettings | None = key(
         None, "Which events are interesting, and their fraction; empty: no selection."
     )
 
@@ -361,46 +307,46 @@ class TrainingGroup(SettingsGroup):
     """Length of the training, validation, early stopping, and precision."""
 
     title = "Training"
-    num_training_iterations: PositiveWholeNumber = _needed(
+    num_training_iterations: PositiveWholeNumber = needed(
         "Total number of training iterations (batches).", "1000000"
     )
-    training_stages: Stages = _key(
+    training_stages: Stages = key(
         (), "Parts of the training: the iterations of each, and the keys that change in it."
     )
-    validation_frequency: PositiveWholeNumber = _key(100, "Iterations between validations.")
-    save_frequency: PositiveWholeNumber = _key(500, "Iterations between checkpoints.")
-    evaluation_class: DottedName | None = _key(
+    validation_frequency: PositiveWholeNumber = key(100, "Iterations between validations.")
+    save_frequency: PositiveWholeNumber = key(500, "Iterations between checkpoints.")
+    evaluation_class: DottedName | None = key(
         None, "Function called at each validation; empty: none."
     )
-    validation_events: WholeNumber = _key(
+    validation_events: WholeNumber = key(
         1000, "Maximum number of events of the (fixed) validation set; 0: no set."
     )
-    validation_set_frequency: PositiveWholeNumber | None = _key(
+    validation_set_frequency: PositiveWholeNumber | None = key(
         None, "Iterations between evaluations of the validation set; empty: `save_frequency`."
     )
-    early_stopping_patience: PositiveWholeNumber | None = _key(
+    early_stopping_patience: PositiveWholeNumber | None = key(
         None,
         "Early stopping after this number of evaluations of that set without a smaller loss; "
         "empty: no early stopping.",
     )
-    log_untrained_labels: Flag = _key(False, "Print and log the RMSE of labels of weight 0, too.")
-    ema_decay: OpenFraction | None = _key(
+    log_untrained_labels: Flag = key(False, "Print and log the RMSE of labels of weight 0, too.")
+    ema_decay: OpenFraction | None = key(
         None,
         "Decay d of an exponential moving average of the weights, for validation and prediction, "
         "over about 1 / (1 - d) iterations; empty: none.",
     )
-    precision: NetworkPrecision = _key(
+    precision: NetworkPrecision = key(
         "tf32",
         "Precision of matrix products and convolutions in training: `float32`; `tf32`, which is "
         "float32 except on GPUs (11 bits of mantissa); `bf16`, autocast to bfloat16 on all "
         "devices.",
     )
-    compile: AutoFlag = _key(
+    compile: AutoFlag = key(
         False,
         "Whether the network is compiled with `torch.compile` for training, which takes a minute "
         "at the start; `auto`: on GPUs.",
     )
-    data_on_device: AutoFlag = _key(
+    data_on_device: AutoFlag = key(
         "auto",
         "Whether all training events are kept in the memory of the device; `auto`: on a GPU, if "
         "they take less than a quarter of its free memory.",
@@ -411,29 +357,29 @@ class TrafoGroup(SettingsGroup):
     """The data transformation model."""
 
     title = "Transformation model"
-    trafo_num_jobs: PositiveWholeNumber = _key(1, "Number of processes that read its files.")
-    trafo_num_batches: PositiveWholeNumber = _needed(
+    trafo_num_jobs: PositiveWholeNumber = key(1, "Number of processes that read its files.")
+    trafo_num_batches: PositiveWholeNumber = needed(
         "Number of batches of `batch_size` events to fit it to.", "100"
     )
-    trafo_model_path: Text = _needed(
+    trafo_model_path: Text = needed(
         "File of the transformation model.", "'../data/trafo_models/my_trafo_model.npy'"
     )
-    trafo_normalize_dom_data: Flag = _key(
+    trafo_normalize_dom_data: Flag = key(
         True, "Normalise inputs to mean 0 and standard deviation 1."
     )
-    trafo_normalize_label_data: Flag = _key(
+    trafo_normalize_label_data: Flag = key(
         True, "Normalise labels to mean 0 and standard deviation 1."
     )
-    trafo_normalize_misc_data: Flag = _key(
+    trafo_normalize_misc_data: Flag = key(
         False, "Normalise misc data to mean 0 and standard deviation 1."
     )
-    trafo_log_dom_bins: DomLogBins = _key(False, "Take ln(1 + x) of inputs, before normalisation.")
-    trafo_log_label_bins: LogBins = _key(False, "Take ln(1 + x) of labels.")
-    trafo_log_misc_bins: LogBins = _key(False, "Take ln(1 + x) of misc data.")
-    trafo_treat_doms_equally: Flag = _key(
+    trafo_log_dom_bins: DomLogBins = key(False, "Take ln(1 + x) of inputs, before normalisation.")
+    trafo_log_label_bins: LogBins = key(False, "Take ln(1 + x) of labels.")
+    trafo_log_misc_bins: LogBins = key(False, "Take ln(1 + x) of misc data.")
+    trafo_treat_doms_equally: Flag = key(
         True, "One mean and standard deviation for all DOMs of an array."
     )
-    trafo_norm_constant: NotNegativeNumber = _key(
+    trafo_norm_constant: NotNegativeNumber = key(
         1e-6, "Constant added to the standard deviation before dividing by it."
     )
 
@@ -441,31 +387,29 @@ class TrafoGroup(SettingsGroup):
 class CheckpointManagerSettings(Settings):
     """Which checkpoints are kept."""
 
-    max_to_keep: PositiveWholeNumber | None = _key(3, "Number of checkpoints; empty: keep all.")
+    max_to_keep: PositiveWholeNumber | None = key(3, "Number of checkpoints; empty: keep all.")
 
 
 class OptimizerSettings(Settings):
     """One optimizer: its loss, and the variables that it trains."""
 
-    optimizer: Text = _key(
+    optimizer: Text = key(
         "Adam", "Name of the optimizer in Keras or PyTorch (Adam, AdamW, SGD, RMSprop …)."
     )
-    optimizer_settings: OptimizerArguments = _key(
+    optimizer_settings: OptimizerArguments = key(
         {}, "Its arguments in Keras or PyTorch; `learning_rate` is a number or a schedule."
     )
-    accumulate_steps: PositiveWholeNumber = _key(
+    accumulate_steps: PositiveWholeNumber = key(
         1, "Gradient accumulation: iterations per step of this optimizer, with their mean gradient."
     )
-    vars: NotEmptyNames = _key(("pred", "unc"), "Parts of the network: `pred`, `unc`, or a list.")
+    vars: NotEmptyNames = key(("pred", "unc"), "Parts of the network: `pred`, `unc`, or a list.")
     loss_class: DottedNames = Field(description="Loss function, or a list of losses to sum.")
-    l1_regularization: NotNegativeNumber = _key(0.0, "Strength of Σ|v| over the variables v.")
-    l2_regularization: NotNegativeNumber = _key(0.0, "Strength of Σv² over the variables v.")
-    clip_gradients_value: PositiveNumber | None = _key(
+    l1_regularization: NotNegativeNumber = key(0.0, "Strength of Σ|v| over the variables v.")
+    l2_regularization: NotNegativeNumber = key(0.0, "Strength of Σv² over the variables v.")
+    clip_gradients_value: PositiveNumber | None = key(
         None, "Maximum global norm of the gradients; empty: no clipping."
     )
-    remove_nan_gradients: Flag = _key(
-        False, "Set non-finite gradient entries to 0, and count them."
-    )
+    remove_nan_gradients: Flag = key(False, "Set non-finite gradient entries to 0, and count them.")
 
 
 Optimizers = Annotated[
@@ -479,22 +423,22 @@ class ModelGroup(SettingsGroup):
     """The network, its checkpoints and its optimizers."""
 
     title = "Model"
-    model_class: DottedName = _needed(
+    model_class: DottedName = needed(
         "Class or function that creates the network.",
         f"{_MODULES}.models.general_IC86_cnn.GeneralIC86CNN",
     )
-    model_kwargs: FreeSettings = _key({}, "Its arguments.")
-    model_checkpoint_path: Text = _needed(
+    model_kwargs: FreeSettings = key({}, "Its arguments.")
+    model_checkpoint_path: Text = needed(
         "Folder of the checkpoints.", '"../checkpoints/{unique_name}/model"'
     )
-    model_checkpoint_manager_kwargs: CheckpointManagerSettings = _key(
+    model_checkpoint_manager_kwargs: CheckpointManagerSettings = key(
         CheckpointManagerSettings(), "Which checkpoints are kept."
     )
-    model_restore_model: Flag = _key(
+    model_restore_model: Flag = key(
         True, "Resume from the latest checkpoint; false: start again, and rename existing folders."
     )
-    model_save_model: Flag = _key(True, "Save checkpoints.")
-    model_optimizer_dict: Optimizers = _needed(
+    model_save_model: Flag = key(True, "Save checkpoints.")
+    model_optimizer_dict: Optimizers = needed(
         "Optimizers by a name of your choice; all of them run in each step.",
         "{Adam: {loss_class: dnn_reco.modules.loss.default_loss.gaussian_likelihood}}",
     )

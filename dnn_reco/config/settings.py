@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
+from dnn_reco.config.keys import extra_of, missing_key
 from dnn_reco.config.legacy import older_names
 from dnn_reco.config.plugin_config import PluginConfig
 from dnn_reco.config.schema import (
@@ -26,8 +27,6 @@ from dnn_reco.config.schema import (
     OptimizerSettings,
     TrafoGroup,
     TrainingGroup,
-    extra_of,
-    missing_key,
 )
 from dnn_reco.config.sources import Notice, Origin
 from dnn_reco.errors import ConfigError

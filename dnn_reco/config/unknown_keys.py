@@ -3,8 +3,9 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+from dnn_reco.config.keys import SettingsGroup
 from dnn_reco.config.legacy import CLASSES, OLDER_KEYS
-from dnn_reco.config.schema import FIELDS, SettingsGroup
+from dnn_reco.config.schema import FIELDS
 from dnn_reco.config.sources import KeyPath, Notice
 from dnn_reco.config.validate import Where
 from dnn_reco.config.value_types import ScheduleSettings, Settings

@@ -6,9 +6,10 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from dnn_reco.config.keys import SettingsGroup
 from dnn_reco.config.layer_lists import wrong_layer_lists
 from dnn_reco.config.legacy import KEEP_PROBABILITIES
-from dnn_reco.config.schema import FIELDS, GROUPS, SettingsGroup
+from dnn_reco.config.schema import FIELDS, GROUPS
 from dnn_reco.config.sources import KeyPath
 from dnn_reco.config.typed_settings import describe, kind_of
 from dnn_reco.config.value_types import allowed, nested_settings
