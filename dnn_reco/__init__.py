@@ -37,12 +37,12 @@ if TYPE_CHECKING:
         load_config,
         load_model,
         open_events,
-        plot_event,
         predict,
         simulate_events,
     )
     from dnn_reco.data.event_table import EventTable, NamedColumns
     from dnn_reco.data.hits import Hits
+    from dnn_reco.display.event_view import plot_event
     from dnn_reco.inference.prediction_table import PredictionTable
     from dnn_reco.inference.reconstructor import Reconstructor
     from dnn_reco.inference.trained_model import TrainedModel
@@ -52,7 +52,7 @@ _MODULES = {
     "load_config": "api",
     "load_model": "api",
     "open_events": "api",
-    "plot_event": "api",
+    "plot_event": "display.event_view",
     "predict": "api",
     "simulate_events": "api",
     "NamedColumns": "data.event_table",

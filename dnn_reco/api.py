@@ -21,8 +21,6 @@ from dnn_reco.labelled_events import FileContent, read_as_configured, read_as_wr
 from dnn_reco.simulation.settings import load_settings
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from dnn_reco.inference.prediction_table import PredictionTable
     from dnn_reco.inference.trained_model import TrainedModel
 
@@ -272,42 +270,6 @@ def densify(
     """
     cells = dense_cells(hits, init_values)
     return grid.main_array(cells), grid.deepcore(cells)
-
-
-def plot_event(
-    hits: Hits, event: int = 0, charge_feature: int = 0, time_feature: int | None = None
-) -> Figure:
-    """Draw the hit strings of an event from the top, and its hit DOMs from the side.
-
-    The area of a marker is proportional to the square root of the charge, its colour is the time of
-    the first pulse.
-
-    Parameters
-    ----------
-    hits
-        Hits of n events.
-    event
-        Number of the event, 0 … n - 1.
-    charge_feature
-        Feature that holds the charge of a DOM [PE].
-    time_feature
-        Feature that holds the time of its first pulse [ns]; None: that of the data formats with 9
-        and with 3 features.
-
-    Raises
-    ------
-    DataError
-        If there is no such event or feature.
-
-    Examples
-    --------
-    >>> from dnn_reco import plot_event, simulate_events
-    >>> events = simulate_events(1, flavor="numu", energy=(1e5, 1e6))
-    >>> plot_event(events.hits).savefig("event.png")
-    """
-    from dnn_reco.display import event_view
-
-    return event_view.plot_event(hits, event, charge_feature, time_feature)
 
 
 def _list(names: Names) -> list[str | Path]:

@@ -13,7 +13,7 @@ from event_files import Events, random_events, write_events
 from small_run import ON_CPU, make_small_run
 
 import dnn_reco
-from dnn_reco import ConfigError, DataError, EventTable, api, densify, load_model, open_events
+from dnn_reco import ConfigError, DataError, EventTable, densify, load_model, open_events
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.data.build import open_events as open_dataset
@@ -99,7 +99,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_examples(name: str, here: Path) -> None:
-    [example] = doctest.DocTestFinder(recurse=False).find(getattr(api, name), name, globs={})
+    [example] = doctest.DocTestFinder(recurse=False).find(getattr(dnn_reco, name), name, globs={})
     assert example.examples
     assert doctest.DocTestRunner().run(example).failed == 0
 

@@ -59,6 +59,12 @@ def plot_event(
     ------
     DataError
         If there is no such event or feature.
+
+    Examples
+    --------
+    >>> from dnn_reco import plot_event, simulate_events
+    >>> events = simulate_events(1, flavor="numu", energy=(1e5, 1e6))
+    >>> plot_event(events.hits).savefig("event.png")
     """
     _check_event(hits, event)
     time_feature = _checked_features(hits, charge_feature, time_feature)
