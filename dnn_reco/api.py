@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from dnn_reco import config as _config
 from dnn_reco.config import Config
 from dnn_reco.data.event_table import EventTable, NamedColumns, join_tables
-from dnn_reco.data.hits import Hits, dense_cells
+from dnn_reco.data.hits import Hits, check_hits, dense_cells
 from dnn_reco.detector import grid
 from dnn_reco.errors import ConfigError
 from dnn_reco.event_sources import simulated_events
@@ -224,7 +224,7 @@ def predict(
     Raises
     ------
     DataError
-        If the hits have another number of features than those of the training.
+        If the hits are invalid, or have another number of features than those of the training.
 
     Examples
     --------
@@ -260,6 +260,11 @@ def densify(
     deepcore
         [n, 8, 60, F]: strings 79 to 86.
 
+    Raises
+    ------
+    DataError
+        If the hits are invalid.
+
     Examples
     --------
     >>> from dnn_reco import densify, open_events
@@ -268,6 +273,7 @@ def densify(
     >>> main_array.shape, deepcore.shape
     ((3, 10, 10, 60, 9), (3, 8, 60, 9))
     """
+    check_hits(hits)
     cells = dense_cells(hits, init_values)
     return grid.main_array(cells), grid.deepcore(cells)
 

@@ -235,3 +235,25 @@ def test_input_tables_are_chosen_where_there_are_several(numu_file: Path) -> Non
     assert charges.num_features == 10
     assert summary.num_features == 9
     assert summary.num_events == charges.num_events == 32
+
+
+@pytest.mark.parametrize(
+    ("offsets", "dom", "features", "message"),
+    [
+        ([0, 2], [1, 5160], [[1.0, 2, 3]] * 2, "DOM index outside 0 … 5159"),
+        ([0, 2], [7, 7], [[1.0, 2, 3]] * 2, "each DOM once"),
+        ([0, 2], [8, 7], [[1.0, 2, 3]] * 2, "ascending order"),
+        ([0, 3], [7, 8], [[1.0, 2, 3]] * 2, "number of hits 2"),
+        ([0, 2, 1, 2], [7, 8], [[1.0, 2, 3]] * 2, "must not decrease"),
+        ([0, 2], [7, 8], [[1.0, 2, 3]], "features of shape"),
+        ([0, 2], [7, 8], [[1.0, 2, 3], [1, np.nan, 3]], "not finite"),
+    ],
+)
+def test_invalid_hits(
+    offsets: list[int], dom: list[int], features: list[list[float]], message: str, here: Path
+) -> None:
+    hits = dnn_reco.Hits(np.array(offsets), np.array(dom, np.uint16), np.array(features))
+    model = load_model("config.yaml", device="cpu")
+    for use in (densify, dnn_reco.plot_event, lambda hits: dnn_reco.predict(model, hits)):
+        with pytest.raises(DataError, match=message):
+            use(hits)

@@ -9,6 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dnn_reco.detector import grid
+from dnn_reco.detector.geometry import NUM_DOMS_PER_STRING, NUM_STRINGS
+from dnn_reco.errors import DataError
+
+_NUM_DOMS = NUM_STRINGS * NUM_DOMS_PER_STRING
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,34 @@ class Hits:
         offsets = np.concatenate([[0], np.cumsum(counts)])
         hits = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])
         return Hits(offsets, self.dom[hits], self.features[hits])
+
+
+def check_hits(hits: Hits) -> None:
+    """Check hits that a user made: readers of files only make valid ones.
+
+    Raises
+    ------
+    DataError
+        If shapes do not fit each other, a DOM does not exist or is repeated, DOMs are not in
+        ascending order, or a feature is not finite.
+    """
+    offsets, dom, features = hits.offsets, hits.dom, hits.features
+    if dom.ndim != 1 or features.ndim != 2 or len(features) != len(dom):
+        raise DataError(
+            f"hits have DOMs of shape {dom.shape} and features of shape {features.shape}: "
+            "[k] and [k, F] are needed"
+        )
+    if offsets.ndim != 1 or len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(dom):
+        raise DataError(f"offsets of hits must be [n + 1], from 0 to the number of hits {len(dom)}")
+    if (np.diff(offsets) < 0).any():
+        raise DataError("offsets of hits must not decrease")
+    index = dom.astype(np.int64)
+    if ((index < 0) | (index >= _NUM_DOMS)).any():
+        raise DataError(f"hits have a DOM index outside 0 … {_NUM_DOMS - 1}")
+    if (np.diff(hits.event * _NUM_DOMS + index) <= 0).any():
+        raise DataError("hits of an event must have each DOM once, in ascending order")
+    if not np.isfinite(features).all():
+        raise DataError("hits have features that are not finite")
 
 
 def join_hits(parts: Sequence[Hits]) -> Hits:

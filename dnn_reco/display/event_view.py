@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dnn_reco.data.features import FIRST_TIME_FEATURE
-from dnn_reco.data.hits import Hits
+from dnn_reco.data.hits import Hits, check_hits
 from dnn_reco.detector.geometry import NUM_DOMS_PER_STRING, NUM_STRINGS, dom_positions
 from dnn_reco.errors import DataError
 
@@ -58,7 +58,7 @@ def plot_event(
     Raises
     ------
     DataError
-        If there is no such event or feature.
+        If the hits are invalid, or there is no such event or feature.
 
     Examples
     --------
@@ -66,6 +66,7 @@ def plot_event(
     >>> events = simulate_events(1, flavor="numu", energy=(1e5, 1e6))
     >>> plot_event(events.hits).savefig("event.png")
     """
+    check_hits(hits)
     _check_event(hits, event)
     time_feature = _checked_features(hits, charge_feature, time_feature)
     shown = hits.part(event, event + 1)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dnn_reco.data.hit_batch import HitBatch
-from dnn_reco.data.hits import Hits, join_hits
+from dnn_reco.data.hits import Hits, check_hits, join_hits
 from dnn_reco.errors import DataError
 from dnn_reco.inference.prediction_table import PredictionTable
 from dnn_reco.inference.trained_model import TrainedModel
@@ -52,9 +52,10 @@ class Reconstructor:
         Raises
         ------
         DataError
-            If the hits have another number of features than those of the training, or misc data
-            that the network needs are missing.
+            If the hits are invalid or have another number of features than those of the training,
+            or misc data that the network needs are missing.
         """
+        check_hits(hits)
         if hits.num_features != self.model.spec.num_bins:
             raise DataError(
                 f"'{self.model.name}' was trained with {self.model.spec.num_bins} features a DOM, "
