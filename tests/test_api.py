@@ -254,6 +254,6 @@ def test_invalid_hits(
 ) -> None:
     hits = dnn_reco.Hits(np.array(offsets), np.array(dom, np.uint16), np.array(features))
     model = load_model("config.yaml", device="cpu")
-    for use in (densify, dnn_reco.plot_event, lambda hits: dnn_reco.predict(model, hits)):
+    for use in (densify, dnn_reco.plot_event, lambda hits: dnn_reco.predict(model, hits, 1)):
         with pytest.raises(DataError, match=message):
             use(hits)

@@ -123,6 +123,7 @@ def batches_of(chunks: Iterable[Hits], batch_size: int) -> Iterator[Hits]:
     waiting: list[Hits] = []
     num_waiting = 0
     for chunk in chunks:
+        check_hits(chunk)  # whole: cut into batches, wrong offsets would not be seen
         waiting.append(chunk)
         num_waiting += chunk.num_events
         if num_waiting >= batch_size:
