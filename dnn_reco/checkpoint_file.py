@@ -295,7 +295,7 @@ def _newest_first(folder: Path) -> Iterator[Checkpoint]:
             if path == paths[0] and not num_whole:
                 raise ModelError(
                     f"{error}, and there is none before it: bring a copy back, or set "
-                    "model_restore_model: False to start anew"
+                    "model_restore_model: False to train from the start"
                 ) from error
             _log.warning("%s: the one before it is used.", error)
             continue

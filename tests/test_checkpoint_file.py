@@ -150,7 +150,9 @@ def test_without_a_whole_checkpoint_there_is_an_error(tmp_path: Path) -> None:
         path = save_checkpoint(tmp_path, progress(iterations), {"a": torch.ones(100)}, 3)
         (path / "state.json").write_text("[" * 100_000)
     for load in (load_latest, lambda folder: load_newest(folder, 2)):
-        with pytest.raises(ModelError, match=r"05' is damaged.* none before it.*to start anew"):
+        with pytest.raises(
+            ModelError, match=r"05' is damaged.* none before it.*to train from the start"
+        ):
             load(tmp_path)
     assert latest_iterations(tmp_path) == 0
 

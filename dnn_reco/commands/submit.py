@@ -76,7 +76,7 @@ def run_submit(
 
 
 def _check_config(config: Config) -> None:
-    """Find now what would end the job at once, or make it begin anew each time it is queued."""
+    """Find now what would end the job at once, or make it start again each time it is queued."""
     config.require(*TRAINING_KEYS)
     for key, needed in (
         ("model_save_model", config.model.model_save_model),

@@ -198,7 +198,7 @@ class EventDataset:
         """The error for a damaged file of a shard, which is built again at the next start."""
         shard = self.shards[number]
         remedy = (
-            "Start again: this part is then built anew"
+            "Start again: this part is then built again"
             if discard(shard, "records" if kind == "records" else "hits")
             else f"Delete the folder '{shard.hits_folder.parent.parent}' and start again"
         )

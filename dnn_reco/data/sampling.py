@@ -110,7 +110,7 @@ class FileSampling:
     visits
         Number of visits of a file, where it is not 1.
     max_events
-        Events that are used of each visit at most, chosen anew each time; None: all.
+        Events that are used of each visit at most, chosen again each time; None: all.
     """
 
     visits: Mapping[Path, int] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 Events are offered in pools: pool n is the next few thousand events of a shuffled order. *Criteria*
 define which of them are interesting; all of those are taken, and as many random ones of the others
-as leave the interesting ones their share. The sample is repeated several times, shuffled anew each
+as leave the interesting ones their share. The sample is repeated several times, shuffled again each
 time. All here are pure functions; :mod:`dnn_reco.training.biased_selection` puts them
 together.
 """

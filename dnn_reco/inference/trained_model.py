@@ -159,8 +159,8 @@ def _newest_checkpoints(config: Config, spec: NetworkSpec, count: int) -> list[C
         if each.progress.transformation != spec.transformation.digest:
             raise ModelError(
                 f"the checkpoint '{each.path}' was trained with another transformation model than "
-                f"'{config.trafo.trafo_model_path}', which was made anew since: bring the old file "
-                "back"
+                f"'{config.trafo.trafo_model_path}', which was fitted again since: bring the old "
+                "file back"
             )
     return checkpoints
 

@@ -182,7 +182,7 @@ def merge(
     """Pulses and their flags, with those too close to be resolved merged.
 
     All pulses within the width of the digitiser after the first pulse of a DOM join it, the next
-    one starts anew. The sum keeps the time of its first pulse. Pulses of different flags stay
+    one starts again. The sum keeps the time of its first pulse. Pulses of different flags stay
     apart. `pulses` [h] must be sorted by event, DOM and time.
     """
     changes = (np.diff(pulses.event) != 0) | (np.diff(pulses.dom) != 0) | (np.diff(flags) != 0)

@@ -337,7 +337,7 @@ class BiasedSelection:
             return
         if int(state["num_events"]) != len(self._events):
             _log.warning(
-                "Biased selection begins anew: there are %d training events now, there were %d "
+                "Biased selection starts again: there are %d training events now, there were %d "
                 "when the checkpoint was written.",
                 len(self._events),
                 int(state["num_events"]),

@@ -17,7 +17,7 @@ from dnn_reco.nn.weights import load_weights
 
 _ANOTHER_MODEL = (
     "Give this config a unique_name (model_checkpoint_path) of its own, or set "
-    "model_restore_model: False to start anew"
+    "model_restore_model: False to train from the start"
 )
 
 
@@ -52,8 +52,8 @@ def restore_network(
     if checkpoint.progress.transformation != transformation:
         raise ModelError(
             f"the checkpoint '{checkpoint.path}' was trained with another transformation model "
-            "than the one at trafo_model_path, which was made anew since: bring the old file "
-            "back, or set model_restore_model: False to start anew"
+            "than the one at trafo_model_path, which was fitted again since: bring the old file "
+            "back, or set model_restore_model: False to train from the start"
         )
     try:
         load_weights(network, checkpoint.section("network"))

@@ -215,7 +215,7 @@ def check_unchanged(run: ComparisonRun, previous_config: Config) -> None:
         listed = "\n".join(changed)
         raise ConfigError(
             f"'{run.folder}' holds a training of '{run.name}' with other settings:\n{listed}\n"
-            "Choose another folder with --out, or remove that one to train anew"
+            "Choose another folder with --out, or remove that one to train again"
         )
 
 

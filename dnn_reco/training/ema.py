@@ -72,7 +72,7 @@ class ExponentialMovingAverage:
 
     @torch.no_grad()
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take over the mean from a checkpoint; without one it starts anew."""
+        """Take over the mean from a checkpoint; without one it starts again."""
         means = checkpoint.section("ema")
         self._count = int(checkpoint.tensors[_COUNT]) if means else 0
         for name, mean in self._means.items():

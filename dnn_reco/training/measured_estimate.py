@@ -124,7 +124,7 @@ def estimate_training(
     options
         Device, threads and event store.
     checkpoint
-        Where the first of them goes on from; None: it begins anew.
+        Where the first of them goes on from; None: it starts again.
     folder
         For checkpoints and logs of the trials.
     seconds

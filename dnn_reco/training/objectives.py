@@ -162,7 +162,7 @@ class Objective:
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take over the state from a checkpoint; an optimizer of another kind begins anew."""
+        """Take over the state from a checkpoint; an optimizer of another kind starts again."""
         optimizer, accumulated, removed = (
             checkpoint.section(f"{section}/{self.name}")
             for section in ("optimizer", "accumulated", "removed")
@@ -174,7 +174,7 @@ class Objective:
         else:
             _log.warning(
                 "The optimizer '%s' is now '%s'; in the checkpoint it is '%s'. Its memory of "
-                "earlier gradients begins anew.",
+                "earlier gradients starts again.",
                 self.name,
                 kind,
                 former,

@@ -72,7 +72,7 @@ def training_items(
     if timings.choosing:
         yield Item("choices of their events", span.last - span.first, timings.choosing)
     print_outs = _multiples(span.first, span.last - 1, settings.validation_frequency)
-    yield Item("print-outs", print_outs, timings.batch_metrics)
+    yield Item("printed metrics", print_outs, timings.batch_metrics)
     if timings.set_events:
         # each might be the best so far, which is saved
         seconds = timings.evaluation * set_events / timings.set_events + timings.checkpoint

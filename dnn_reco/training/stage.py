@@ -91,7 +91,7 @@ def _find_checkpoint(config: Config, restore: bool, writes: bool) -> Checkpoint 
         if restore:
             _log.warning(
                 "There is no checkpoint in '%s', though a training left others of its files: they "
-                "were moved to '%s', and its logs beside; training starts anew.",
+                "were moved to '%s', and its logs beside; training starts again.",
                 folder,
                 moved,
             )

@@ -393,7 +393,7 @@ class Trainer:
         if best and new.best and best.measure != new.best.measure:
             _log.info(
                 "The validation set, its losses or their code, label weights or ema_decay have "
-                "changed: the search for the best checkpoint begins anew."
+                "changed: the search for the best checkpoint starts again."
             )
             best = None
         self.progress = replace(

@@ -128,7 +128,7 @@ def test_stages_optimizers_selection_and_average_are_estimated_and_nothing_is_wr
         assert title in text
     assert counts(text, "iterations") == [4, 10, 6]
     assert counts(text, "choices of their events") == [10]
-    assert counts(text, "print-outs") == [2, 3, 2]  # 0, 3; 6, 9, 12; 15, 18
+    assert counts(text, "printed metrics") == [2, 3, 2]  # 0, 3; 6, 9, 12; 15, 18
     assert counts(text, "evaluations of the validation set") == [1, 3]  # 4; 8, 12, 14
     assert counts(text, "checkpoints") == [1, 3, 2]  # 16, 20
     assert "120 in 2 file(s) for training, 60 in 1 file(s) for validation" in text

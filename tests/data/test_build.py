@@ -142,7 +142,7 @@ def test_workers_build_the_same_store(tmp_path: Path) -> None:
     alone = open_events(make_store(tmp_path / "alone"), sources, 1)
     together = open_events(make_store(tmp_path / "together"), sources, 2)
     assert_same(alone, together)
-    # Everything is there: neither opening anew builds anything.
+    # Everything is there: neither opening again builds anything.
     assert_same(open_events(make_store(tmp_path / "together"), sources, 1), alone)
 
 

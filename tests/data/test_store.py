@@ -1,4 +1,4 @@
-"""The event store: golden events, what makes it build anew, and what may go wrong."""
+"""The event store: golden events, what makes it build again, and what may go wrong."""
 
 import json
 import os
@@ -114,7 +114,7 @@ def test_label_variants_equal_the_reference(
 
 
 # --------------------------------------------------------------------------------------------------
-# What is built anew, and what is not
+# What is built again, and what is not
 # --------------------------------------------------------------------------------------------------
 def make_unreadable(source: Path) -> None:
     """Spoil the content of a file, but not what can be seen of it from outside."""

@@ -40,7 +40,7 @@ def run(tmp_path: Path) -> SmallRun:
 
 
 def train(run: SmallRun, **overrides: Any) -> dict[str, torch.Tensor]:
-    """Train anew on one thread; returns the state at the end."""
+    """Train again on one thread; returns the state at the end."""
     if not Path(run.config().trafo.trafo_model_path).exists():
         run_trafo(run.config(), ON_CPU, overwrite=False)
     assert run_train(run.config(**overrides), ON_CPU) == 0

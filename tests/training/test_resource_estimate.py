@@ -114,8 +114,8 @@ def test_a_training_by_hand() -> None:
     items = {i.name: i for i in training_items(Span(0, 0, 1200), settings(), PACE, set_events=200)}
     assert items["iterations"].seconds == pytest.approx(1200 * 0.05)
     assert items["choices of their events"].seconds == pytest.approx(2.4)
-    assert items["print-outs"].count == 12  # before iterations 0, 100, … 1100
-    assert items["print-outs"].seconds == pytest.approx(6.0)
+    assert items["printed metrics"].count == 12  # before iterations 0, 100, … 1100
+    assert items["printed metrics"].seconds == pytest.approx(6.0)
     # after 500, 1000 and 1200; twice the events that were measured, and each may be the best
     assert items["evaluations of the validation set"].count == 3
     assert items["evaluations of the validation set"].seconds == pytest.approx(3 * (6.0 + 0.25))
@@ -133,7 +133,7 @@ def test_counts_are_those_of_the_training_loop(span: Span) -> None:
             saved += done % save == 0 or done == span.last
         items = training_items(span, settings(validation, save, evaluation), PACE, 100)
         counts = {item.name: item.count for item in items}
-        assert counts["print-outs"] == print_outs
+        assert counts["printed metrics"] == print_outs
         assert counts["evaluations of the validation set"] == evaluated
         assert counts["checkpoints"] == saved
 

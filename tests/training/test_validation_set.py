@@ -268,7 +268,7 @@ def test_another_loss_looks_for_the_best_anew(
     with caplog.at_level("INFO", "dnn_reco"):
         train(run, num_training_iterations=12, model_optimizer_dict=larger)
     assert losses(run)[12] > min(earlier.values())
-    assert "the search for the best checkpoint begins anew" in caplog.text
+    assert "the search for the best checkpoint starts again" in caplog.text
     assert load(run.checkpoints / "best").progress.iterations == 12
 
 

@@ -41,7 +41,7 @@ def write(ice: Ice, constants: LightConstants) -> None:
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--fit", "fit_first", is_flag=True, help="Fit anew before comparing (10 minutes).")
+@click.option("--fit", "fit_first", is_flag=True, help="Fit again before comparing (10 minutes).")
 @click.option("--events", default=3000, show_default=True, help="Showers and tracks to compare.")
 @click.option("--figure", type=click.Path(path_type=Path), help="PNG to write.")
 def main(folder: Path, fit_first: bool, events: int, figure: Path | None) -> None:

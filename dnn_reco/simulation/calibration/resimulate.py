@@ -40,7 +40,7 @@ class Light:
         return Light(self.event[mask], self.dom[mask], self.time[mask], self.charge[mask])
 
     def of(self, events: NDArray[np.int64]) -> "Light":
-        """Hits of some events, numbered anew."""
+        """Hits of some events, renumbered."""
         number = np.full(self.event.max(initial=-1) + 1 + events.max(initial=0), -1)
         number[events] = np.arange(len(events))
         kept = self.where(number[self.event] >= 0)
