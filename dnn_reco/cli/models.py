@@ -29,6 +29,15 @@ ensemble_option = click.option(
     is_flag=True,
     help="Compare all networks together, as the mixture of their densities, as one more.",
 )
+test_data_option = click.option(
+    "--test-data",
+    "--test_data",
+    "test_data",
+    multiple=True,
+    metavar="GLOB",
+    help="Files of the held-out events, in quotation marks; may be repeated [key test_data_file of "
+    "the first one named].",
+)
 
 
 @click.command("compare")
@@ -43,14 +52,7 @@ ensemble_option = click.option(
 @click.option(
     "--iterations", type=click.IntRange(min=1), help="Budget of each training in iterations."
 )
-@click.option(
-    "--test-data",
-    "--test_data",
-    "test_data",
-    multiple=True,
-    metavar="GLOB",
-    help="Files of the held-out events, in quotation marks; may be repeated [key test_data_file].",
-)
+@test_data_option
 @click.option(
     "--out",
     type=OutputPath(file_okay=False, path_type=Path),
@@ -98,15 +100,7 @@ def compare_command(
 
 @click.command("evaluate")
 @click.argument("networks", nargs=-1, required=True, metavar="NETWORK...", type=click.Path())
-@click.option(
-    "--test-data",
-    "--test_data",
-    "test_data",
-    multiple=True,
-    metavar="GLOB",
-    help="Files of the held-out events, in quotation marks; may be repeated [key test_data_file of "
-    "the first network].",
-)
+@test_data_option
 @click.option(
     "--checkpoints",
     type=click.IntRange(min=1),
