@@ -15,9 +15,9 @@ from dnn_reco.data.event_table import EventTable, NamedColumns, join_tables
 from dnn_reco.data.hits import Hits, check_hits, dense_cells
 from dnn_reco.detector import grid
 from dnn_reco.errors import ConfigError
-from dnn_reco.event_sources import simulated_events
 from dnn_reco.files import find_files
 from dnn_reco.labelled_events import FileContent, read_as_configured, read_as_written
+from dnn_reco.simulation.event_table import simulated_events
 from dnn_reco.simulation.settings import load_settings
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def load_model(
 def predict(
     model: TrainedModel, hits: Hits, batch_size: int = 256, misc: NamedColumns | None = None
 ) -> PredictionTable:
-    """Predict labels and uncertainties of events.
+    """Predict the trained labels and their uncertainties.
 
     Parameters
     ----------
@@ -237,7 +237,7 @@ def predict(
     from dnn_reco.inference.reconstructor import Reconstructor
 
     values = None if misc is None else np.stack([misc[name] for name in model.misc_names], axis=1)
-    return Reconstructor(model, batch_size).reconstruct([hits], misc=values)
+    return Reconstructor(model, batch_size=batch_size).predict(hits, misc=values)
 
 
 def densify(

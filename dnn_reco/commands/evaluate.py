@@ -25,7 +25,8 @@ from dnn_reco.evaluation.held_out_events import (
 )
 from dnn_reco.evaluation.report import write_report
 from dnn_reco.files import find_files
-from dnn_reco.inference.model_folder import CONFIG_FILE, load_model_folder
+from dnn_reco.inference.manifest import CONFIG_FILE
+from dnn_reco.inference.model_folder import load_model_folder
 from dnn_reco.inference.trained_model import TrainedModel, load_trained_model
 from dnn_reco.nn.device import choose_device
 from dnn_reco.nn.predictor import allow_tf32

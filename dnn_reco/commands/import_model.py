@@ -10,7 +10,7 @@ import click
 from dnn_reco.data.from_config import transform_settings
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.errors import ModelError
-from dnn_reco.inference.model_folder import write_model_folder
+from dnn_reco.inference.model_folder import Member, contents_of, write_model_folder
 from dnn_reco.tf_import.importer import ImportedModel, import_reference
 from dnn_reco.transform import settings_differences
 
@@ -25,15 +25,10 @@ def run_import(
     """Read the model in `folder` and write it to the model folder `output`."""
     model = import_reference(folder, trafo_file, config_files)
     _check_transformation(model)
-    write_model_folder(
-        output,
-        model.weights,
-        model.transformation,
-        model.config,
-        origin=f"imported from '{model.checkpoint}' of the TensorFlow version",
-        records=model.records,
-        overwrite=overwrite,
-    )
+    member = Member(model.weights, model.transformation, model.config)
+    origin = f"imported from '{model.checkpoint}' of the TensorFlow version"
+    files = {record.name: record for record in model.records}
+    write_model_folder(output, contents_of([member], origin, files), overwrite)
     settings = model.transformation.settings
     num_weights = sum(tensor.numel() for tensor in model.weights.values())
     click.echo(f"Checkpoint:     {model.checkpoint}, {model.iterations} iterations")

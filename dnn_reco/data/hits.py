@@ -118,3 +118,35 @@ def dense_cells(hits: Hits, init_values: ArrayLike) -> NDArray[np.floating]:
     cells[:] = init_values
     cells[hits.event, grid.DOM_CELL[hits.dom]] = hits.features
     return cells
+
+
+def hits_of_dense(
+    main_array: NDArray[np.floating], deepcore: NDArray[np.floating], init_values: ArrayLike
+) -> Hits:
+    """The hits of dense arrays: DOMs with other values than those of a DOM without hit.
+
+    Parameters
+    ----------
+    main_array, deepcore
+        [n, 10, 10, 60, F] and [n, 8, 60, F]; places without DOM do not matter.
+    init_values
+        Values of DOMs without hit: one number, or one for each feature [F].
+
+    Raises
+    ------
+    DataError
+        If the arrays have other shapes.
+    """
+    num_features = main_array.shape[-1] if main_array.ndim else 0
+    shapes = (grid.MAIN_SHAPE, grid.DEEPCORE_SHAPE)
+    for array, shape in zip((main_array, deepcore), shapes, strict=True):
+        expected = (len(main_array) if main_array.ndim else 0, *shape, num_features)
+        if array.shape != expected:
+            raise DataError(f"a dense array has shape {array.shape}, not {expected}")
+    cells = np.concatenate(
+        [array.reshape(len(array), -1, num_features) for array in (main_array, deepcore)], axis=1
+    )
+    doms = cells[:, grid.DOM_CELL]
+    event, dom = np.nonzero((doms != np.asarray(init_values)).any(axis=2))
+    offsets = np.searchsorted(event, np.arange(len(doms) + 1))
+    return Hits(offsets, dom.astype(np.uint16), doms[event, dom])

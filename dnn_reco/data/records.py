@@ -231,6 +231,21 @@ def load_records(
     return Records(found, records, dropped)
 
 
+def load_misc(
+    path: Path,
+    table: NDArray[np.void],
+    settings: RecordSettings,
+    config: PluginConfig,
+    names: ColumnNames,
+) -> NDArray[np.floating]:
+    """Misc data [n, M] of all events of a file, as in training, without labels or selection.
+
+    Parameters and errors are those of :func:`load_records`; `table` is that of the events.
+    """
+    misc, found = _load_columns("misc", settings.misc_class, path, config, names, table)
+    return _finish(misc.filled(np.nan), found, table["time_offset"], settings)
+
+
 def load_column_names(
     path: Path, table: NDArray[np.void], settings: RecordSettings, config: PluginConfig
 ) -> ColumnNames:

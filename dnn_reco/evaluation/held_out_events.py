@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dnn_reco.config import Config
@@ -16,9 +17,12 @@ from dnn_reco.data.from_config import event_store
 from dnn_reco.data.hits import Hits
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.evaluation.metrics import residuals_and_pulls
+from dnn_reco.inference.backend import predict_chunks
 from dnn_reco.inference.prediction_table import PredictionTable
-from dnn_reco.inference.reconstructor import Reconstructor, mix
+from dnn_reco.inference.torch_backend import TorchBackend
 from dnn_reco.inference.trained_model import TrainedModel, ensemble_of
+from dnn_reco.nn.ensemble import Mixture
+from dnn_reco.nn.interface import NetworkSpec
 from dnn_reco.nn.own_network import needs_misc
 
 
@@ -88,8 +92,11 @@ def predict_held_out(
             f"{', '.join(events.names.misc) or 'none'} instead of {', '.join(model.misc_names)}. "
             "Take the misc_* keys of its training"
         )
-    table = Reconstructor(model, batch_size).reconstruct(hits, len(events), misc)
-    return ModelPredictions(model, replace(table, ids=truth.ids), truth.labels.astype(np.float64))
+    output = predict_chunks(TorchBackend(model), hits, batch_size, len(events), misc)
+    has_log = model.spec.transformation.settings.log_label_bins
+    values = (output.labels.astype(np.float64), output.uncertainty.astype(np.float64))
+    table = PredictionTable(model.label_names, has_log, *values, ids=truth.ids)
+    return ModelPredictions(model, table, truth.labels.astype(np.float64))
 
 
 def predicted_together(name: str, predictions: Sequence[ModelPredictions]) -> ModelPredictions:
@@ -98,6 +105,23 @@ def predicted_together(name: str, predictions: Sequence[ModelPredictions]) -> Mo
     ensemble = ensemble_of(name, [each.model for each in predictions])
     table = mix([each.table for each in predictions], first.model.spec)
     return ModelPredictions(ensemble, table, first.true)
+
+
+def mix(tables: Sequence[PredictionTable], spec: NetworkSpec) -> PredictionTable:
+    """Predictions of several models for the same events as the mixture of their densities.
+
+    Parameters
+    ----------
+    tables
+        Predictions of each.
+    spec
+        Names and transformation of the labels.
+    """
+    mixed = Mixture(spec).mix(
+        torch.from_numpy(np.stack([table.labels for table in tables])),
+        torch.from_numpy(np.stack([table.uncertainty for table in tables])),
+    )
+    return replace(tables[0], labels=mixed.labels.numpy(), uncertainty=mixed.uncertainty.numpy())
 
 
 def check_same_events(

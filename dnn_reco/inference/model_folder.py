@@ -1,70 +1,145 @@
 """Model folders: everything needed to apply a trained network, in one place.
 
-A model folder holds the weights and the transformation model (safetensors), the complete config
-with the versions of the software that wrote it (``config.yaml``), records of the training where
-there are any, and ``manifest.json``: names of labels and misc data, and the checksum of each file.
+A model folder holds the weights and the transformation model (safetensors) and the complete config
+of each network, records of the training where there are any, how the training data were made, and
+``manifest.json`` (:mod:`dnn_reco.inference.manifest`). It is data: nothing in it is executed.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from dnn_reco._version import __version__
 from dnn_reco.config import Config, load_config, resolve
 from dnn_reco.errors import ModelError
-from dnn_reco.files import file_digest, temporary_beside
-from dnn_reco.foreign_files import (
-    MAX_TEXT_SIZE,
-    MAX_WEIGHTS_SIZE,
-    check_foreign_file,
-    parse_json,
+from dnn_reco.files import temporary_beside
+from dnn_reco.foreign_files import MAX_TEXT_SIZE, check_foreign_file
+from dnn_reco.inference.manifest import (
+    CONFIG_FILE,
+    MANIFEST_FILE,
+    TRANSFORMATION_FILE,
+    WEIGHTS_FILE,
+    Manifest,
+    TrainingSummary,
+    check_files,
+    listed_files,
+    read_manifest,
 )
-from dnn_reco.inference.trained_model import TrainedModel, trained_labels
+from dnn_reco.inference.model_info import ModelInfo
+from dnn_reco.inference.trained_model import (
+    TrainedModel,
+    ensemble_of,
+    model_info,
+    trained_labels,
+)
 from dnn_reco.nn.from_config import make_network, network_spec
 from dnn_reco.nn.weights import load_weights
 from dnn_reco.provenance import record_text
 from dnn_reco.transform import TransformationModel, load_transformation, save_transformation
 
-WEIGHTS_FILE = "weights.safetensors"
-TRANSFORMATION_FILE = "trafo_model.safetensors"
-CONFIG_FILE = "config.yaml"
-MANIFEST_FILE = "manifest.json"
-
 _OUR_CODE = "dnn_reco.modules."
-_FORMAT = "dnn_reco model 1"
+_WEIGHTS_FORMAT = "dnn_reco weights 1"
 
 
-def write_model_folder(
-    path: Path,
-    weights: Mapping[str, Tensor],
-    transformation: TransformationModel,
-    config: Config,
-    origin: str,
-    records: Sequence[Path] = (),
-    overwrite: bool = False,
-) -> None:
+@dataclass(frozen=True)
+class Member:
+    """One network of a model folder.
+
+    Attributes
+    ----------
+    weights
+        State of the network, by parameter name.
+    transformation, config
+        What belongs to it.
+    """
+
+    weights: Mapping[str, Tensor]
+    transformation: TransformationModel
+    config: Config
+
+    def load(self, name: str, device: torch.device) -> TrainedModel:
+        """The network with its weights.
+
+        Raises
+        ------
+        ModelError
+            If the weights are not those of the network that the config describes.
+        """
+        spec = network_spec(self.config, self.transformation)
+        network = make_network(self.config, spec, device)
+        load_weights(network, self.weights)
+        network.eval()
+        labels = trained_labels(self.config, spec)
+        return TrainedModel(name, self.config, spec, network, labels)
+
+
+@dataclass(frozen=True)
+class FolderContents:
+    """What a model folder is to hold.
+
+    Attributes
+    ----------
+    members
+        Its networks; several make an ensemble.
+    model
+        What they predict and read.
+    origin
+        Where the model comes from, in a few words.
+    training
+        How it was trained; None: not known.
+    files
+        Further files, such as records of the training: content, or the file to copy, by path in
+        the folder.
+    onnx
+        Largest deviation of each ONNX graph from PyTorch.
+    """
+
+    members: Sequence[Member]
+    model: ModelInfo
+    origin: str
+    training: TrainingSummary | None = None
+    files: Mapping[str, bytes | Path] = field(default_factory=dict)
+    onnx: Mapping[str, float] = field(default_factory=dict)
+
+
+def contents_of(
+    members: Sequence[Member], origin: str, files: Mapping[str, bytes | Path] | None = None
+) -> FolderContents:
+    """Contents of a model folder of these networks, and further files.
+
+    Raises
+    ------
+    ModelError
+        If weights are not those of the network that their config describes.
+    """
+    model = model_of("model", [each.load("model", torch.device("cpu")) for each in members])
+    return FolderContents(members, model_info(model), origin, files=files or {})
+
+
+def model_of(name: str, models: Sequence[TrainedModel]) -> TrainedModel:
+    """The model itself, or the ensemble of several."""
+    return replace(models[0], name=name) if len(models) == 1 else ensemble_of(name, models)
+
+
+def write_model_folder(path: Path, contents: FolderContents, overwrite: bool = False) -> None:
     """Write a model folder; it appears at once and whole.
 
     Parameters
     ----------
     path
         The folder to be.
-    weights
-        State of the network, by parameter name.
-    transformation, config
-        What belongs to it.
-    origin
-        Where the model comes from, for the manifest.
-    records
-        Files to copy into the folder: records of the training, data settings.
+    contents
+        What it is to hold.
     overwrite
         Replace a model folder that is there.
 
@@ -74,35 +149,61 @@ def write_model_folder(
         If there is something at `path` that may not be replaced.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 (links stay links)
-    _refuse_existing(path, overwrite)
+    refuse_existing(path, overwrite)
+    folders = member_folders(len(contents.members))
     with temporary_beside(path) as temporary:
         part = temporary / path.name
-        part.mkdir()
-        on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-        (part / WEIGHTS_FILE).write_bytes(save(on_cpu, metadata={"format": _FORMAT}))
-        save_transformation(transformation, part / TRANSFORMATION_FILE)
-        title = "Configuration of a model, complete with defaults."
-        (part / CONFIG_FILE).write_text(record_text(title, config.to_yaml()), encoding="utf-8")
-        for record in records:
-            shutil.copyfile(record, part / record.name)
-        manifest = {
-            "format": _FORMAT,
-            "origin": origin,
-            "label_names": transformation.settings.label_names,
-            "misc_names": transformation.settings.misc_names,
-            "files": {
-                file.relative_to(part).as_posix(): file_digest(file)
-                for file in sorted(part.rglob("*"))
-                if file.is_file()
-            },
-        }
-        (part / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        for folder, member in zip(folders, contents.members, strict=True):
+            _write_member(part / folder, member)
+        for name, content in contents.files.items():
+            _write_file(part / name, content)
+        manifest = Manifest(
+            contents.origin,
+            listed_files(part),
+            contents.model,
+            folders,
+            datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            __version__,
+            contents.training,
+            onnx=contents.onnx,
+        )
+        (part / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
         if path.exists():
             path.rename(temporary / "replaced")
         part.rename(path)
 
 
-def _refuse_existing(path: Path, overwrite: bool) -> None:
+def member_folders(num_members: int) -> tuple[str, ...]:
+    """Folder of each network in a model folder: the model folder itself if there is only one."""
+    return (".",) if num_members == 1 else tuple(f"member_{i:02d}" for i in range(num_members))
+
+
+def _write_member(folder: Path, member: Member) -> None:
+    folder.mkdir(parents=True)
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in member.weights.items()}
+    (folder / WEIGHTS_FILE).write_bytes(save(on_cpu, metadata={"format": _WEIGHTS_FORMAT}))
+    save_transformation(member.transformation, folder / TRANSFORMATION_FILE)
+    title = "Configuration of a model, complete with defaults."
+    text = record_text(title, member.config.to_yaml())
+    (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+
+
+def _write_file(path: Path, content: bytes | Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, Path):
+        shutil.copyfile(content, path)
+    else:
+        path.write_bytes(content)
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Check that a model folder may be written.
+
+    Raises
+    ------
+    ModelError
+        If there is something at `path` that may not be replaced.
+    """
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not (path / MANIFEST_FILE).is_file():
@@ -137,22 +238,30 @@ def load_model_folder(
         If it is no model folder, or a file in it is missing, changed, or does not fit the others,
         or if it names code of other packages.
     """
-    _check_files(path)
-    check_foreign_file(path / CONFIG_FILE, MAX_TEXT_SIZE, folder=path)
-    config = load_config([path / CONFIG_FILE])
-    _check_code(path, config, trusted)
-    spec = network_spec(config, load_transformation(path / TRANSFORMATION_FILE))
-    network = make_network(config, spec, device)
+    manifest = read_manifest(path)
+    check_files(path, manifest)
+    name = path.resolve().name
+    models = [_load_member(path / folder, path, device, trusted) for folder in manifest.members]
+    settings = None if manifest.model is None else manifest.model.data_settings
+    return replace(model_of(name, models), data_settings=settings)
+
+
+def _load_member(
+    folder: Path, root: Path, device: torch.device, trusted: Collection[str]
+) -> TrainedModel:
+    """Load one network of a model folder `root`, whose files are verified."""
+    check_foreign_file(folder / CONFIG_FILE, MAX_TEXT_SIZE, folder=root)
+    config = load_config([folder / CONFIG_FILE])
+    _check_code(root, config, trusted)
+    transformation = load_transformation(folder / TRANSFORMATION_FILE)
     try:
-        load_weights(network, load_file(path / WEIGHTS_FILE))
+        weights = load_file(folder / WEIGHTS_FILE)
+        return Member(weights, transformation, config).load(folder.name, device)
     except (SafetensorError, ModelError) as error:
         raise ModelError(
-            f"the weights in '{path / WEIGHTS_FILE}' are not those of the network that "
+            f"the weights in '{folder / WEIGHTS_FILE}' are not those of the network that "
             f"'{CONFIG_FILE}' beside it describes: {error}"
         ) from error
-    network.eval()
-    name = path.resolve().name
-    return TrainedModel(name, config, spec, network, trained_labels(config, spec))
 
 
 def _check_code(path: Path, config: Config, trusted: Collection[str]) -> None:
@@ -177,46 +286,3 @@ def _is_ours(name: str, key: str) -> bool:
     if not name.startswith(_OUR_CODE):
         return False
     return str(getattr(resolve(name, key), "__module__", "")).startswith(_OUR_CODE)
-
-
-def _check_files(path: Path) -> None:
-    """Check that all files of the folder are there, as they were written."""
-    files = _listed_files(path)
-    for needed in (WEIGHTS_FILE, TRANSFORMATION_FILE, CONFIG_FILE):
-        if needed not in files:
-            raise ModelError(f"'{path / MANIFEST_FILE}' is damaged: it does not list '{needed}'")
-    for name, checksum in files.items():
-        file = path / name
-        if not file.exists():
-            raise ModelError(f"the model folder '{path}' is not whole: '{name}' is missing")
-        check_foreign_file(file, MAX_WEIGHTS_SIZE, folder=path)
-        if file_digest(file) != checksum:
-            raise ModelError(
-                f"'{file}' was changed since the model was written (its checksum differs from "
-                f"'{MANIFEST_FILE}'): copy or export the model again"
-            )
-
-
-def _listed_files(path: Path) -> dict[str, str]:
-    """Checksum of each file that the manifest lists."""
-    manifest_file = path / MANIFEST_FILE
-    if not manifest_file.exists():
-        raise ModelError(
-            f"'{path}' is no model folder: there is no '{MANIFEST_FILE}' in it"
-            if path.is_dir()
-            else f"there is no model folder '{path}'"
-        )
-    check_foreign_file(manifest_file, MAX_TEXT_SIZE, folder=path)
-    try:
-        manifest = parse_json(manifest_file.read_text(encoding="utf-8"))
-        written_as, files = manifest["format"], dict(manifest["files"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"'{manifest_file}' is damaged: {error!r}") from error
-    if written_as != _FORMAT:
-        raise ModelError(
-            f"'{path}' is not a model folder of this version of the package, but {written_as!r}"
-        )
-    for name in files:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise ModelError(f"'{manifest_file}' is damaged: it lists '{name}'")
-    return files

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +12,24 @@ from numpy.typing import NDArray
 
 from dnn_reco.data.event_table import data_frame
 from dnn_reco.errors import DataError
+from dnn_reco.inference.particle import particle_columns
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+class Status(IntEnum):
+    """Whether an event was reconstructed, and if not, why: its predictions are NaN then."""
+
+    OK = 0
+    NO_INPUT = 1
+    """The file holds no input for the event, such as no time offset or no pulse map."""
+    NO_HITS = 2
+    """No DOM was hit."""
+    INVALID_INPUT = 3
+    """An input feature or the time offset is not finite."""
+    INVALID_PREDICTION = 4
+    """The network predicted a value that is not finite."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,11 @@ class PredictionTable:
         Their uncertainties [n, L]; those of ln(1 + x) for labels with logarithm.
     ids
         Event ids [n], structured; None: they are not known.
+    status
+        Status of each event [n], as in :class:`Status`; None: all are predicted, whatever comes
+        out.
+    particle_labels
+        Label by property of the reconstructed particle.
     """
 
     label_names: tuple[str, ...]
@@ -42,6 +63,8 @@ class PredictionTable:
     labels: NDArray[np.float64]
     uncertainty: NDArray[np.float64]
     ids: NDArray[np.void] | None = None
+    status: NDArray[np.int32] | None = None
+    particle_labels: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -69,7 +92,28 @@ class PredictionTable:
                 columns[f"{name}_{'log_' if log else ''}uncertainty"] = self.uncertainty[:, i]
         return columns
 
+    def select(self, labels: Sequence[str]) -> PredictionTable:
+        """The same table with some of the labels only, in its order."""
+        kept = [i for i, name in enumerate(self.label_names) if name in labels]
+        return replace(
+            self,
+            label_names=tuple(self.label_names[i] for i in kept),
+            has_log=tuple(self.has_log[i] for i in kept),
+            labels=self.labels[:, kept],
+            uncertainty=self.uncertainty[:, kept],
+        )
+
+    def particle(self) -> dict[str, NDArray[np.generic]]:
+        """The reconstructed particle: columns [n] as in IceCube's tables, NaN where unknown.
+
+        x, y, z [m], time [ns], zenith and azimuth [rad] of where it comes from, energy [GeV],
+        speed [m/ns], length [m], and codes that are not set.
+        """
+        labels = {name: self.labels[:, i] for i, name in enumerate(self.label_names)}
+        return particle_columns(labels, self.particle_labels, len(self))
+
     def to_pandas(self) -> pd.DataFrame:
-        """Ids, where known, and all columns as a pandas DataFrame, one row per event."""
+        """Ids and status, where known, and all columns as a DataFrame, one row per event."""
         ids = {} if self.ids is None else {n: self.ids[n] for n in self.ids.dtype.names or ()}
-        return data_frame({**ids, **self.columns()})
+        status = {} if self.status is None else {"status": self.status}
+        return data_frame({**ids, **status, **self.columns()})

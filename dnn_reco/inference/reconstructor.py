@@ -1,153 +1,313 @@
-"""Prediction: hits in, labels and uncertainties out."""
+"""Prediction: hits, pulses, dense arrays or files in, labels and uncertainties out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from dnn_reco.data.hit_batch import HitBatch
-from dnn_reco.data.hits import Hits, check_hits, join_hits
-from dnn_reco.errors import DataError
-from dnn_reco.inference.prediction_table import PredictionTable
-from dnn_reco.inference.trained_model import TrainedModel
-from dnn_reco.nn.device import as_array
-from dnn_reco.nn.ensemble import Mixture
-from dnn_reco.nn.interface import NetworkSpec, Prediction
-from dnn_reco.nn.misc_data import MiscData, MiscTransform
-from dnn_reco.nn.own_network import call_network, needs_misc
+from dnn_reco.data.data_settings import DataSettings, check_data_settings, features_of, read_record
+from dnn_reco.data.event_table import EventTable
+from dnn_reco.data.file_events import EVENT_ID, FileEvents, HitsSettings
+from dnn_reco.data.hits import Hits, check_hits, hits_of_dense
+from dnn_reco.data.pulses import Pulses
+from dnn_reco.errors import DataError, ModelError
+from dnn_reco.event_sources import read_events
+from dnn_reco.files import find_files
+from dnn_reco.inference.backend import Backend, check_features, joined_outputs, predict_chunks
+from dnn_reco.inference.model_info import ModelInfo
+from dnn_reco.inference.prediction_table import PredictionTable, Status
+
+if TYPE_CHECKING:
+    from dnn_reco.inference.trained_model import TrainedModel
+
+Source: TypeAlias = "Hits | Pulses | EventTable | FileEvents | str | Path | Sequence[str | Path]"
 
 
 class Reconstructor:
-    """Applies a trained model to hits, wherever they come from.
+    """Applies a trained model to events, wherever they come from.
+
+    Several threads may use one reconstructor at once.
 
     Parameters
     ----------
     model
-        The model.
+        A model folder, or a loaded model.
+    device
+        Where PyTorch computes: "cpu", "cuda", "cuda:1", …; "auto": a GPU if there is one.
+    num_threads
+        CPU threads to use at most; None: as many as the libraries like.
+    backend
+        "torch", or "onnxruntime" for the ONNX graphs of a model folder, which needs no torch;
+        "auto": torch where it is installed.
     batch_size
-        Events that :meth:`reconstruct` predicts at once.
+        Events to predict at once.
+    allow_code
+        Packages besides dnn_reco whose code the model folder may name: it is run.
+
+    Attributes
+    ----------
+    info
+        What the model predicts and reads.
+    data_settings
+        How its training data were made; None: unknown.
+
+    Raises
+    ------
+    ConfigError
+        If the device or the backend cannot be used.
+    ModelError
+        If there is no such model folder, or it is damaged or not complete.
+
+    Examples
+    --------
+    >>> from dnn_reco import Reconstructor
+    >>> reco = Reconstructor("models/my_model", device="cpu", num_threads=1)
+    >>> predictions = reco.predict("data/*.hdf5")
+    >>> predictions["EnergyVisible"].shape, predictions["EnergyVisible_log_uncertainty"].shape
+    ((60,), (60,))
     """
 
-    def __init__(self, model: TrainedModel, batch_size: int = 256) -> None:
-        self.model = model
-        self.batch_size = batch_size
-        self._dtype = np.dtype(model.config.general.float_precision)
+    def __init__(
+        self,
+        model: str | Path | TrainedModel,
+        device: str = "auto",
+        num_threads: int | None = None,
+        *,
+        backend: str = "auto",
+        batch_size: int = 256,
+        allow_code: Collection[str] = (),
+    ) -> None:
+        from dnn_reco.inference.load import make_backend
 
-    @torch.inference_mode()
-    def predict(self, hits: Hits, misc: NDArray[np.floating] | None = None) -> Prediction:
-        """Predict all events of some hits as one batch, on the device of the model.
+        self.backend: Backend = make_backend(model, device, num_threads, backend, allow_code)
+        self.batch_size = batch_size
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the model predicts and reads."""
+        return self.backend.info
+
+    @property
+    def data_settings(self) -> DataSettings | None:
+        """How the training data of the model were made; None: unknown."""
+        return self.info.data_settings
+
+    def predict(
+        self,
+        source: Source,
+        *,
+        misc: NDArray[np.floating] | None = None,
+        time_offset: NDArray[np.floating] | None = None,
+        ignore_mismatch: Collection[str] = (),
+    ) -> PredictionTable:
+        """Predict the trained labels of all events of a source, one row per event.
 
         Parameters
         ----------
-        hits
-            Hits of n events.
+        source
+            Path or glob pattern of event files, or several; hits; pulses, whose features are
+            computed as the model asks; or events that `open_events` has read.
         misc
-            Their misc data [n, M], the columns of the training; only some networks need them.
+            Misc data of the events [n, M], for hits and pulses, where the network reads them.
+        time_offset
+            Time that the times of hits are relative to [n], ns: predicted times become absolute by
+            it. None: they stay relative (only hits need it).
+        ignore_mismatch
+            Data settings that may differ between the files and the training.
+
+        Returns
+        -------
+        predictions
+            With ids, where known, and a status: rows of events that cannot be reconstructed are
+            NaN.
 
         Raises
         ------
         DataError
-            If the hits are invalid or have another number of features than those of the training,
-            or misc data that the network needs are missing.
+            If no file matches or one cannot be read, if data were made with other settings than
+            those of the training, or if hits are invalid.
         """
-        check_hits(hits)
-        if hits.num_features != self.model.spec.num_bins:
-            raise DataError(
-                f"'{self.model.name}' was trained with {self.model.spec.num_bins} features a DOM, "
-                f"these hits have {hits.num_features}: read them in the data format of its training"
-            )
-        hits = replace(hits, features=hits.features.astype(self._dtype, copy=False))
-        device = self.model.device
-        on_device = HitBatch.from_hits(hits).to(device)
-        return call_network(self.model.network, on_device, self._misc(misc, hits.num_events))
+        if isinstance(source, Hits):
+            return self.predict_events(_events_of(source, time_offset), misc)
+        if isinstance(source, Pulses):
+            return self.predict_events(self.events_of_pulses(source), misc)
+        if isinstance(source, EventTable):
+            values = source.misc.array if misc is None and self.info.misc_names else misc
+            events = _events_of(source.hits, source.time_offset, source.ids)
+            return self.predict_events(events, values)
+        if isinstance(source, FileEvents):
+            return self.predict_events(source, misc)
+        names = [source] if isinstance(source, str | Path) else list(source)
+        paths = find_files([str(name) for name in names], "the events to reconstruct")
+        tables = [self.predict_file(path, ignore_mismatch) for path in paths]
+        return _joined(tables)
 
-    def _misc(self, misc: NDArray[np.floating] | None, num_events: int) -> MiscData | None:
-        """Misc data of a batch as networks read them; None where the network reads none."""
-        if not needs_misc(self.model.network):
-            return None
-        names = self.model.misc_names
-        if misc is None or misc.shape != (num_events, len(names)):
-            raise DataError(
-                f"the network of '{self.model.name}' reads misc data: give it those of its "
-                f"{num_events} events as an array [{num_events}, {len(names)}] "
-                f"({', '.join(names)}), of the misc loader of its training"
-            )
-        values = torch.from_numpy(np.ascontiguousarray(misc, dtype=self._dtype))
-        transform = MiscTransform(self.model.spec.transformation).to(self.model.device)
-        return transform.data(values.to(self.model.device))
+    def predict_file(self, path: Path, ignore_mismatch: Collection[str] = ()) -> PredictionTable:
+        """Predict all events of one file, in its order.
 
-    def reconstruct(
+        Raises
+        ------
+        DataError
+            If it cannot be read, or was made with other data settings than those of the training.
+        """
+        record = read_record(path)
+        if record is not None and self.data_settings is not None:
+            check_data_settings(self.data_settings, record, f"'{path}'", ignore_mismatch)
+        events = read_events(path, self.hits_settings)
+        return self.predict_events(events, self.backend.read_misc(path, events))
+
+    @property
+    def hits_settings(self) -> HitsSettings:
+        """How the model reads hits from a file."""
+        info = self.info
+        return HitsSettings(
+            info.input_tables, info.num_features, info.init_values, info.float_precision
+        )
+
+    def events_of_pulses(self, pulses: Pulses) -> FileEvents:
+        """Events with the input features of their pulses, computed as the model asks.
+
+        Raises
+        ------
+        ModelError
+            If the model does not know its data settings.
+        DataError
+            If features of its data format cannot be computed.
+        """
+        if self.data_settings is None:
+            raise ModelError(
+                f"'{self.info.name}' does not hold the settings of its training data, so features "
+                "cannot be computed from pulses: export it again with -s/--data-settings"
+            )
+        features = features_of(pulses, self.data_settings)
+        return _events_of(features.hits, features.time_offset)
+
+    def predict_dense(
         self,
-        chunks: Iterable[Hits],
-        num_events: int | None = None,
-        misc: NDArray[np.floating] | None = None,
+        x_ic78: NDArray[np.floating],
+        x_deepcore: NDArray[np.floating],
+        transformed: bool = False,
     ) -> PredictionTable:
-        """Predict all events of chunks of any size, in their order.
+        """Predict from dense arrays; predicted times stay relative to the time offset.
 
         Parameters
         ----------
-        chunks
-            Hits of some events each; no more than a batch and a chunk is kept in memory.
-        num_events
-            Number of all events, for a progress bar; None: no bar is shown.
-        misc
-            Misc data of all events [n, M], for networks that need them.
+        x_ic78, x_deepcore
+            Main array [n, 10, 10, 60, F] and DeepCore [n, 8, 60, F].
+        transformed
+            Whether the arrays are transformed already; only networks that read such arrays take
+            them. If not, DOMs with the values of a DOM without hit count as not hit.
+
+        Raises
+        ------
+        DataError
+            If the arrays have other shapes.
+        ModelError
+            If they are transformed, and the network does not read such arrays.
         """
-        done = 0
-        parts = [np.zeros((2, 0, len(self.model.label_names)))]
-        with tqdm(
-            total=num_events,
-            desc="Reconstruction",
-            unit="event",
-            leave=False,
-            disable=num_events is None or None,
-        ) as bar:
-            for hits in batches_of(chunks, self.batch_size):
-                rows = slice(done, done + hits.num_events)
-                prediction = self.predict(hits, None if misc is None else misc[rows])
-                values = torch.stack([prediction.labels, prediction.uncertainty])
-                parts.append(as_array(values))
-                bar.update(hits.num_events)
-                done = rows.stop
-        has_log = self.model.spec.transformation.settings.log_label_bins
-        return PredictionTable(self.model.label_names, has_log, *np.concatenate(parts, axis=1))
+        if not transformed:
+            hits = hits_of_dense(x_ic78, x_deepcore, self.info.init_values)
+            output = predict_chunks(self.backend, [hits], self.batch_size)
+        else:
+            num_events = len(x_ic78)
+            parts = [
+                self.backend.predict_transformed(x_ic78[start:stop], x_deepcore[start:stop])
+                for start, stop in pairwise([*range(0, num_events, self.batch_size), num_events])
+            ]
+            output = joined_outputs(parts, len(self.info.labels))
+        return self._table(output.labels, output.uncertainty)
+
+    def predict_events(
+        self, events: FileEvents, misc: NDArray[np.floating] | None = None
+    ) -> PredictionTable:
+        """Predict the trained labels of events; rows of those that cannot be predicted are NaN.
+
+        Parameters
+        ----------
+        events
+            n events.
+        misc
+            Their misc data [n, M], where the network reads them.
+        """
+        check_features(self.info, events.hits)
+        status = _input_status(events)
+        usable = np.flatnonzero(status == Status.OK)
+        output = predict_chunks(
+            self.backend,
+            [events.hits.select(usable)],
+            self.batch_size,
+            misc=None if misc is None else misc[usable],
+        )
+        trained = np.isin(self.info.label_names, self.info.trained_labels)
+        valid = np.isfinite(output.labels) & np.isfinite(output.uncertainty)
+        is_valid = valid[:, trained].all(axis=1)
+        status[usable[~is_valid]] = Status.INVALID_PREDICTION
+        labels, uncertainty = np.full((2, len(status), len(trained)), np.nan)
+        labels[usable[is_valid]] = output.labels[is_valid]
+        uncertainty[usable[is_valid]] = output.uncertainty[is_valid]
+        labels[:, self.info.relative_times] += events.time_offset[:, None]
+        ids = events.ids if len(events.ids) else None
+        return replace(self._table(labels, uncertainty), ids=ids, status=status)
+
+    def _table(
+        self, labels: NDArray[np.floating], uncertainty: NDArray[np.floating]
+    ) -> PredictionTable:
+        info = self.info
+        table = PredictionTable(
+            info.label_names,
+            info.has_log,
+            labels.astype(np.float64, copy=False),
+            uncertainty.astype(np.float64, copy=False),
+            particle_labels=info.particle,
+        )
+        return table.select(info.trained_labels)
 
 
-def batches_of(chunks: Iterable[Hits], batch_size: int) -> Iterator[Hits]:
-    """The same events in batches of one size; the last may be smaller."""
-    waiting: list[Hits] = []
-    num_waiting = 0
-    for chunk in chunks:
-        check_hits(chunk)  # whole: cut into batches, wrong offsets would not be seen
-        waiting.append(chunk)
-        num_waiting += chunk.num_events
-        if num_waiting >= batch_size:
-            joined = join_hits(waiting)
-            stop = num_waiting - num_waiting % batch_size
-            for start in range(0, stop, batch_size):
-                yield joined.part(start, start + batch_size)
-            waiting, num_waiting = [joined.part(stop, num_waiting)], num_waiting - stop
-    if num_waiting > 0:
-        yield join_hits(waiting)
-
-
-def mix(tables: Sequence[PredictionTable], spec: NetworkSpec) -> PredictionTable:
-    """Predictions of several models for the same events as the mixture of their densities.
-
-    Parameters
-    ----------
-    tables
-        Predictions of each.
-    spec
-        Names and transformation of the labels.
-    """
-    mixed = Mixture(spec).mix(
-        torch.from_numpy(np.stack([table.labels for table in tables])),
-        torch.from_numpy(np.stack([table.uncertainty for table in tables])),
+def _events_of(
+    hits: Hits,
+    time_offset: NDArray[np.floating] | None = None,
+    ids: NDArray[np.void] | None = None,
+) -> FileEvents:
+    """Events of hits that a user made, checked."""
+    check_hits(hits)
+    num_events = hits.num_events
+    offset = np.zeros(num_events) if time_offset is None else np.asarray(time_offset, np.float64)
+    if offset.shape != (num_events,):
+        raise DataError(f"time_offset has shape {offset.shape}, there are {num_events} events")
+    return FileEvents(
+        np.zeros(0, EVENT_ID) if ids is None else ids,
+        offset,
+        np.ones(num_events, dtype=bool),
+        hits,
+        {},
     )
-    return replace(tables[0], labels=mixed.labels.numpy(), uncertainty=mixed.uncertainty.numpy())
+
+
+def _input_status(events: FileEvents) -> NDArray[np.int32]:
+    """Status of each event [n] before the network sees it."""
+    hits = events.hits
+    num_bad = np.bincount(
+        hits.event, weights=~np.isfinite(hits.features).all(axis=1), minlength=hits.num_events
+    )
+    status = np.full(hits.num_events, Status.OK, dtype=np.int32)
+    status[(num_bad > 0) | ~np.isfinite(events.time_offset)] = Status.INVALID_INPUT
+    status[np.diff(hits.offsets) == 0] = Status.NO_HITS
+    status[~events.exists] = Status.NO_INPUT
+    return status
+
+
+def _joined(tables: Sequence[PredictionTable]) -> PredictionTable:
+    """The events of several tables of one model, one after the other."""
+    return replace(
+        tables[0],
+        labels=np.concatenate([table.labels for table in tables]),
+        uncertainty=np.concatenate([table.uncertainty for table in tables]),
+        ids=np.concatenate([table.ids for table in tables if table.ids is not None]),
+        status=np.concatenate([table.status for table in tables if table.status is not None]),
+    )

@@ -11,11 +11,14 @@ import torch
 
 from dnn_reco.checkpoint_file import Checkpoint, load_newest
 from dnn_reco.config import Config
-from dnn_reco.data.from_config import label_weight
+from dnn_reco.data.data_settings import DataSettings
+from dnn_reco.data.from_config import hits_settings, label_weight, record_settings
+from dnn_reco.data.records import relative_time_columns
 from dnn_reco.errors import ModelError
+from dnn_reco.inference.model_info import LabelInfo, ModelInfo
 from dnn_reco.nn.ensemble import Ensemble
 from dnn_reco.nn.from_config import make_network, network_spec
-from dnn_reco.nn.interface import Network, NetworkSpec
+from dnn_reco.nn.interface import LabelKeys, Network, NetworkSpec
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.nn.own_network import needs_misc
 from dnn_reco.nn.weights import load_weights
@@ -38,6 +41,8 @@ class TrainedModel:
         The network with its weights, in evaluation mode, on its device.
     trained_labels
         Names of the labels with a weight in the loss; predictions of all others mean nothing.
+    data_settings
+        How the training data were made; None: unknown.
     """
 
     name: str
@@ -45,6 +50,7 @@ class TrainedModel:
     spec: NetworkSpec
     network: Network
     trained_labels: tuple[str, ...]
+    data_settings: DataSettings | None = None
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -75,6 +81,53 @@ class TrainedModel:
 def trained_labels(config: Config, spec: NetworkSpec) -> tuple[str, ...]:
     """Names of the labels that a training with this config learns."""
     return tuple(name for name in spec.label_names if label_weight(config, name) > 0)
+
+
+def model_info(model: TrainedModel) -> ModelInfo:
+    """What a model predicts and reads, as plain values."""
+    config, spec = model.config, model.spec
+    transform = spec.transformation.settings
+    is_relative = relative_time_columns(spec.label_names, record_settings(config))
+    labels = tuple(
+        LabelInfo(
+            name=name,
+            unit=_unit(name, spec.label_keys),
+            has_log=has_log,
+            is_trained=name in model.trained_labels,
+            is_relative_time=bool(relative),
+            is_class=name in spec.label_keys.pid,
+        )
+        for name, has_log, relative in zip(
+            spec.label_names, transform.log_label_bins, is_relative, strict=True
+        )
+    )
+    return ModelInfo(
+        name=model.name,
+        labels=labels,
+        num_features=spec.num_bins,
+        init_values=tuple(float(value) for value in spec.dom_init_values),
+        float_precision=config.general.float_precision,
+        misc_names=model.misc_names if needs_misc(model.network) else (),
+        particle=dict(spec.label_keys.particle),
+        input_tables=hits_settings(config).tables,
+        data_settings=model.data_settings,
+    )
+
+
+_UNITS = {
+    **dict.fromkeys(("energy",), "GeV"),
+    **dict.fromkeys(("time",), "ns"),
+    **dict.fromkeys(("length", "pos_x", "pos_y", "pos_z"), "m"),
+    **dict.fromkeys(("zenith", "azimuth"), "rad"),
+}
+
+
+def _unit(name: str, keys: LabelKeys) -> str:
+    """Unit of a label as far as the config makes it known: by its property of the particle."""
+    if name in (keys.zenith, keys.azimuth):
+        return "rad"
+    parts = [part for part, label in keys.particle.items() if label == name]
+    return next((_UNITS[part] for part in parts if part in _UNITS), "")
 
 
 def ensemble_of(name: str, models: Sequence[TrainedModel]) -> TrainedModel:

@@ -22,7 +22,7 @@ from dnn_reco.data.build import open_events
 from dnn_reco.data.from_config import event_store
 from dnn_reco.data.loader import to_tensors
 from dnn_reco.evaluation.comparison_report import read_comparison
-from dnn_reco.inference.model_folder import write_model_folder
+from dnn_reco.inference.model_folder import Member, contents_of, write_model_folder
 from dnn_reco.inference.trained_model import load_checkpoint_models
 from dnn_reco.transform import load_transformation
 
@@ -59,7 +59,8 @@ def model_folder(run: SmallRun, path: Path, **changes: object) -> Path:
     checkpoint = load_latest(run.checkpoints)
     assert checkpoint is not None
     transformation = load_transformation(Path(config.trafo.trafo_model_path))
-    write_model_folder(path, checkpoint.weights, transformation, config, origin="a test")
+    member = Member(checkpoint.weights, transformation, config)
+    write_model_folder(path, contents_of([member], "a test"))
     return path
 
 

@@ -17,7 +17,12 @@ from small_reference_model import (
 )
 
 from dnn_reco.errors import ModelError
-from dnn_reco.inference.model_folder import load_model_folder, write_model_folder
+from dnn_reco.inference.model_folder import (
+    Member,
+    contents_of,
+    load_model_folder,
+    write_model_folder,
+)
 from dnn_reco.tf_import.importer import ImportedModel, import_reference
 
 CPU = torch.device("cpu")
@@ -40,8 +45,9 @@ def folder(imported: ImportedModel, tmp_path: Path) -> Path:
 
 
 def write(imported: ImportedModel, path: Path, overwrite: bool = False) -> None:
-    parts = (imported.weights, imported.transformation, imported.config)
-    write_model_folder(path, *parts, "a test", imported.records, overwrite)
+    member = Member(imported.weights, imported.transformation, imported.config)
+    files = {record.name: record for record in imported.records}
+    write_model_folder(path, contents_of([member], "a test", files), overwrite)
 
 
 def test_what_is_loaded(folder: Path, reference: SmallReferenceModel) -> None:
@@ -63,7 +69,8 @@ def test_what_is_loaded(folder: Path, reference: SmallReferenceModel) -> None:
 def test_what_is_in_the_folder(folder: Path, reference: SmallReferenceModel) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["origin"] == "a test"
-    assert manifest["label_names"] == list(LABELS)
+    assert [label["name"] for label in manifest["model"]["labels"]] == list(LABELS)
+    assert manifest["format"] == "dnn_reco model 2"
     present = {file.name for file in folder.iterdir()} - {"manifest.json"}
     assert set(manifest["files"]) == present
     assert {"config_training_0000.yaml", "training_steps.yaml"} < present
@@ -98,6 +105,8 @@ def test_changed_and_missing_files(folder: Path, name: str) -> None:
         ({"format": "dnn_reco model 99"}, "but 'dnn_reco model 99'"),
         ({"files": {}}, "it does not list 'weights.safetensors'"),
         ({"files": {"../x": "0"}}, "it lists '../x'"),
+        ({"members": ["../other"]}, "it lists '../other'"),
+        ({"model": {"name": "x"}}, "model.labels: Field required"),
         ({"files": {"/etc/passwd": "0"}}, "it lists '/etc/passwd'"),
         ({"files": 5}, "is damaged"),
     ],
@@ -153,8 +162,12 @@ def test_links_inside_the_folder_are_followed(folder: Path) -> None:
 
 def test_weights_of_another_network(imported: ImportedModel, tmp_path: Path) -> None:
     weights = {**imported.weights, "fc.0.bias": torch.zeros(3)}
-    parts = (weights, imported.transformation, imported.config)
-    write_model_folder(tmp_path / "model", *parts, "a test")
+    write(imported, tmp_path / "model")
+    manifest = json.loads((tmp_path / "model" / "manifest.json").read_text())
+    path = tmp_path / "model" / "weights.safetensors"
+    save_file(weights, path)
+    manifest["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (tmp_path / "model" / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ModelError, match=r"are not those of the network(.|\n)*fc.0.bias"):
         load_model_folder(tmp_path / "model", CPU)
 
@@ -217,8 +230,9 @@ def test_a_failed_write_leaves_nothing(
     imported: ImportedModel, folder: Path, tmp_path: Path
 ) -> None:
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
-    parts = (imported.weights, imported.transformation, imported.config)
+    member = Member(imported.weights, imported.transformation, imported.config)
+    contents = contents_of([member], "a test", {"missing": tmp_path / "missing"})
     with pytest.raises(FileNotFoundError):
-        write_model_folder(folder, *parts, "a test", [tmp_path / "missing"], overwrite=True)
+        write_model_folder(folder, contents, overwrite=True)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
     assert [path.name for path in folder.parent.iterdir()] == ["small"]

@@ -1,6 +1,6 @@
 """A trained network applied to hits."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +13,11 @@ from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.data.hits import Hits
 from dnn_reco.errors import DataError, ModelError
-from dnn_reco.inference.prediction_table import PredictionTable
-from dnn_reco.inference.reconstructor import Reconstructor, mix
+from dnn_reco.evaluation.held_out_events import mix
+from dnn_reco.inference.backend import NetworkOutput, predict_chunks
+from dnn_reco.inference.prediction_table import PredictionTable, Status
+from dnn_reco.inference.reconstructor import Reconstructor
+from dnn_reco.inference.torch_backend import TorchBackend
 from dnn_reco.inference.trained_model import TrainedModel, ensemble_of, load_trained_model
 
 CPU = torch.device("cpu")
@@ -46,14 +49,26 @@ def in_chunks(hits: Hits, sizes: Sequence[int]) -> Iterator[Hits]:
     assert start == hits.num_events
 
 
+def predicted(model: TrainedModel, chunks: Iterable[Hits], batch_size: int = 256) -> NetworkOutput:
+    return predict_chunks(TorchBackend(model), chunks, batch_size)
+
+
 def test_hits_alone_are_predicted_as_the_network_does(model: TrainedModel, hits: Hits) -> None:
-    prediction = Reconstructor(model).predict(hits)
+    table = Reconstructor(model).predict(hits)
     with torch.no_grad():
-        expected = model.network(HitBatch.from_hits(hits))
-    assert torch.equal(prediction.labels, expected.labels)
-    assert torch.equal(prediction.uncertainty, expected.uncertainty)
+        expected = model.network(HitBatch.from_hits(hits.select(np.diff(hits.offsets) > 0)))
+    has_hits = np.diff(hits.offsets) > 0
+    for label in model.trained_labels:
+        column = model.label_names.index(label)
+        assert np.array_equal(table[label][has_hits], expected.labels[:, column].numpy())
+        assert np.isnan(table[label][~has_hits]).all()
+    assert table.label_names == model.trained_labels
+    assert table.status is not None
+    assert np.array_equal(table.status, np.where(has_hits, Status.OK, Status.NO_HITS))
     in_double = replace(hits, features=hits.features.astype(np.float64))
-    assert torch.equal(Reconstructor(model).predict(in_double).labels, expected.labels)
+    same = Reconstructor(model).predict(in_double)
+    assert np.array_equal(same.labels, table.labels, equal_nan=True)
+    assert np.array_equal(same.uncertainty, table.uncertainty, equal_nan=True)
 
 
 @pytest.mark.parametrize(
@@ -63,29 +78,32 @@ def test_hits_alone_are_predicted_as_the_network_does(model: TrainedModel, hits:
 def test_any_chunks_and_batches_give_the_same(
     model: TrainedModel, hits: Hits, sizes: list[int], batch_size: int
 ) -> None:
-    table = Reconstructor(model, batch_size).reconstruct(in_chunks(hits, sizes))
-    expected = Reconstructor(model).predict(hits)
-    assert len(table) == NUM_EVENTS
-    assert table.labels.dtype == np.float64
-    np.testing.assert_allclose(table.labels, expected.labels, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(table.uncertainty, expected.uncertainty, rtol=1e-5, atol=1e-5)
-    whole = Reconstructor(model, batch_size).reconstruct([hits])
-    assert np.array_equal(table.labels, whole.labels)
+    output = predicted(model, in_chunks(hits, sizes), batch_size)
+    expected = TorchBackend(model).predict(hits)
+    assert len(output.labels) == NUM_EVENTS
+    assert output.labels.dtype == np.float64
+    np.testing.assert_allclose(output.labels, expected.labels, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(output.uncertainty, expected.uncertainty, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(output.labels_trafo, expected.labels_trafo, rtol=1e-5, atol=1e-5)
+    whole = predicted(model, [hits], batch_size)
+    assert np.array_equal(output.labels, whole.labels)
 
 
 def test_no_hits_and_no_events(model: TrainedModel, hits: Hits) -> None:
     num_labels = len(model.label_names)
-    assert Reconstructor(model).reconstruct([]).labels.shape == (0, num_labels)
-    assert Reconstructor(model).reconstruct([hits.part(3, 3)]).labels.shape == (0, num_labels)
-    table = Reconstructor(model).reconstruct([hits.part(7, 9)])
-    assert np.isfinite(table.labels).all()
-    assert np.array_equal(table.labels[0], table.labels[1])
+    assert predicted(model, []).labels.shape == (0, num_labels)
+    assert predicted(model, [hits.part(3, 3)]).labels.shape == (0, num_labels)
+    assert len(Reconstructor(model).predict(hits.part(3, 3))) == 0
+    output = predicted(model, [hits.part(7, 9)])
+    assert np.isfinite(output.labels).all()
+    assert np.array_equal(output.labels[0], output.labels[1])
 
 
 def test_hits_of_another_data_format(model: TrainedModel, hits: Hits) -> None:
     wide = replace(hits, features=np.repeat(hits.features, 3, axis=1))
-    with pytest.raises(DataError, match="trained with 3 features a DOM, these hits have 9"):
-        Reconstructor(model).predict(wide)
+    for predict in (Reconstructor(model).predict, lambda hits: predicted(model, [hits])):
+        with pytest.raises(DataError, match="trained with 3 features a DOM, these hits have 9"):
+            predict(wide)
 
 
 def test_columns_are_named_by_label_and_logarithm() -> None:
@@ -105,9 +123,9 @@ def test_columns_are_named_by_label_and_logarithm() -> None:
 
 
 def test_columns_follow_the_transformation_model(model: TrainedModel, hits: Hits) -> None:
-    table = Reconstructor(model).reconstruct([hits])
+    table = Reconstructor(model).predict(hits)
     assert "EnergyVisible_log_uncertainty" in table.columns()
-    assert "PrimaryZenith_uncertainty" in table.columns()
+    assert "PrimaryAzimuth_uncertainty" in table.columns()
     assert model.trained_labels == ("EnergyVisible", "PrimaryAzimuth")
 
 
@@ -118,9 +136,14 @@ def test_predictions_are_mixed_as_an_ensemble_of_the_networks_does(
     with torch.no_grad():
         for _, parameter in other.network.named_parameters():
             parameter.mul_(0.9)
-    tables = [Reconstructor(each).reconstruct([hits]) for each in (model, other)]
+    outputs = [predicted(each, [hits]) for each in (model, other)]
+    names = model.label_names
+    tables = [
+        PredictionTable(names, (False,) * len(names), output.labels, output.uncertainty)
+        for output in outputs
+    ]
     mixed = mix(tables, model.spec)
-    together = Reconstructor(ensemble_of("both", [model, other])).reconstruct([hits])
+    together = predicted(ensemble_of("both", [model, other]), [hits])
     np.testing.assert_allclose(mixed.labels, together.labels, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(mixed.uncertainty, together.uncertainty, rtol=1e-4, atol=1e-4)
     assert not np.allclose(tables[0].labels, tables[1].labels, rtol=1e-2)

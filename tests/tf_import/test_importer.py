@@ -22,7 +22,12 @@ from small_reference_model import (
 from small_run import MODEL_KWARGS
 
 from dnn_reco.errors import ModelError
-from dnn_reco.inference.model_folder import load_model_folder, write_model_folder
+from dnn_reco.inference.model_folder import (
+    Member,
+    contents_of,
+    load_model_folder,
+    write_model_folder,
+)
 from dnn_reco.inference.trained_model import TrainedModel
 from dnn_reco.tf_import.importer import ImportedModel, import_reference
 
@@ -36,7 +41,8 @@ def small(tmp_path: Path) -> SmallReferenceModel:
 
 
 def as_model_folder(model: ImportedModel, path: Path) -> TrainedModel:
-    write_model_folder(path, model.weights, model.transformation, model.config, "a test")
+    member = Member(model.weights, model.transformation, model.config)
+    write_model_folder(path, contents_of([member], "a test"))
     return load_model_folder(path, CPU)
 
 

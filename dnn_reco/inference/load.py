@@ -1,0 +1,61 @@
+"""Loading a model with the library that computes its predictions."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+from dnn_reco.errors import ConfigError
+from dnn_reco.inference.backend import Backend
+
+if TYPE_CHECKING:
+    from dnn_reco.inference.trained_model import TrainedModel
+
+BackendName: TypeAlias = Literal["auto", "torch", "onnxruntime"]
+
+
+def make_backend(
+    model: str | Path | TrainedModel,
+    device: str = "auto",
+    num_threads: int | None = None,
+    backend: str = "auto",
+    allow_code: Collection[str] = (),
+) -> Backend:
+    """Load a model; see :class:`dnn_reco.inference.reconstructor.Reconstructor`."""
+    if backend not in get_args(BackendName):
+        raise ConfigError(
+            f"there is no backend '{backend}': choose one of {', '.join(get_args(BackendName))}"
+        )
+    has_torch = importlib.util.find_spec("torch") is not None
+    if backend == "onnxruntime" or (backend == "auto" and not has_torch):
+        return _onnx_backend(model, device, num_threads)
+    if not has_torch:
+        raise ConfigError("torch is not installed: install it, or take backend='onnxruntime'")
+    return _torch_backend(model, device, num_threads, allow_code)
+
+
+def _torch_backend(
+    model: str | Path | TrainedModel,
+    device: str,
+    num_threads: int | None,
+    allow_code: Collection[str],
+) -> Backend:
+    import torch
+
+    from dnn_reco.inference.model_folder import load_model_folder
+    from dnn_reco.inference.torch_backend import TorchBackend
+    from dnn_reco.nn.device import choose_device
+
+    if num_threads:
+        torch.set_num_threads(num_threads)
+    if isinstance(model, str | Path):
+        model = load_model_folder(Path(model), choose_device(device), allow_code)
+    return TorchBackend(model)
+
+
+def _onnx_backend(
+    model: str | Path | TrainedModel, device: str, num_threads: int | None
+) -> Backend:
+    raise ConfigError("the backend 'onnxruntime' is not there yet")

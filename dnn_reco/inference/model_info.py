@@ -1,0 +1,103 @@
+"""What a trained model predicts and reads, as plain values: known without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnn_reco.data.data_settings import DataSettings
+from dnn_reco.data.file_events import InputTables
+
+PARTICLE_PARTS = (
+    *("energy", "time", "length", "zenith", "azimuth"),
+    *("dir_x", "dir_y", "dir_z", "pos_x", "pos_y", "pos_z"),
+)
+"""Properties of a particle that `label_particle_keys` may give a label for."""
+
+
+@dataclass(frozen=True)
+class LabelInfo:
+    """A label that a model predicts.
+
+    Attributes
+    ----------
+    name
+        Its name.
+    unit
+        Its unit, as far as the config makes it known: "GeV", "m", "ns", "rad" or "".
+    has_log
+        Whether it is predicted as ln(1 + x), so that its uncertainty is that of ln(1 + x).
+    is_trained
+        Whether it has a weight in the loss; predictions of all others mean nothing.
+    is_relative_time
+        Whether the network predicts it relative to the event's time offset.
+    is_class
+        Whether it is a probability.
+    """
+
+    name: str
+    unit: str = ""
+    has_log: bool = False
+    is_trained: bool = True
+    is_relative_time: bool = False
+    is_class: bool = False
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model predicts and reads.
+
+    Attributes
+    ----------
+    name
+        Name of the model.
+    labels
+        All L labels that the network predicts, in order.
+    num_features
+        Number of input features F of a DOM.
+    init_values
+        Values [F] of a DOM without hit (`DOM_init_values`).
+    float_precision
+        "float32" or "float64".
+    misc_names
+        Names of the misc data that the network reads; empty: it reads none.
+    particle
+        Label by property of the reconstructed particle (`label_particle_keys`).
+    input_tables
+        Names of the tables that it was trained with.
+    data_settings
+        How its training data were made; None: unknown.
+    """
+
+    name: str
+    labels: tuple[LabelInfo, ...]
+    num_features: int
+    init_values: tuple[float, ...]
+    float_precision: str = "float32"
+    misc_names: tuple[str, ...] = ()
+    particle: Mapping[str, str] = field(default_factory=dict)
+    input_tables: InputTables = field(default_factory=InputTables)
+    data_settings: DataSettings | None = None
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of all labels."""
+        return tuple(label.name for label in self.labels)
+
+    @property
+    def trained_labels(self) -> tuple[str, ...]:
+        """Names of the labels that the network was trained for."""
+        return tuple(label.name for label in self.labels if label.is_trained)
+
+    @property
+    def has_log(self) -> tuple[bool, ...]:
+        """Whether each label is predicted with logarithm."""
+        return tuple(label.has_log for label in self.labels)
+
+    @property
+    def relative_times(self) -> NDArray[np.bool_]:
+        """Which labels [L] are predicted relative to the event's time offset."""
+        return np.array([label.is_relative_time for label in self.labels], dtype=bool)

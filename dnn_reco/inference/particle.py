@@ -1,0 +1,74 @@
+"""The particle that a model reconstructs, with the columns that IceCube's files have for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnn_reco.detector.constants import SPEED_OF_LIGHT
+
+_NOT_SET = -1  # fit status
+
+_POSITION = {"x": "pos_x", "y": "pos_y", "z": "pos_z"}
+_DIRECTION = ("dir_x", "dir_y", "dir_z")
+_ANGLES = ("zenith", "azimuth")
+
+
+def particle_columns(
+    labels: Mapping[str, NDArray[np.float64]], keys: Mapping[str, str], num_events: int
+) -> dict[str, NDArray[np.generic]]:
+    """Columns [n] of the particle of each of n events, in the order of IceCube's tables.
+
+    What no label gives is NaN. The direction is that of the labels of its vector, of any length,
+    and else that of zenith and azimuth; zenith and azimuth point to where the particle comes from.
+
+    Parameters
+    ----------
+    labels
+        Predicted labels [n] by name: those that mean something.
+    keys
+        Label by property of the particle (`label_particle_keys`); those that are not among the
+        labels are skipped.
+    num_events
+        Number of events n.
+    """
+    unknown = np.full(num_events, np.nan)
+    found = {part: labels[name] for part, name in keys.items() if name in labels}
+    zenith, azimuth = _direction(found, unknown)
+    whole = np.zeros(num_events, dtype=np.int32)
+    position = {axis: found.get(part, unknown) for axis, part in _POSITION.items()}
+    return {
+        **position,
+        "time": found.get("time", unknown),
+        "zenith": zenith,
+        "azimuth": azimuth,
+        "energy": found.get("energy", unknown),
+        "speed": np.full(num_events, SPEED_OF_LIGHT),
+        "length": found.get("length", unknown),
+        "pdg_encoding": whole,
+        "type": whole,
+        "shape": whole,
+        "location": whole,
+        "fit_status": whole + np.int32(_NOT_SET),
+    }
+
+
+def _direction(
+    found: Mapping[str, NDArray[np.float64]], unknown: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Zenith in 0 … π and azimuth in 0 … 2π."""
+    if all(part in found for part in _DIRECTION):
+        x, y, z = (found[part] for part in _DIRECTION)
+    elif all(part in found for part in _ANGLES):
+        # by way of the vector, so that the angles are in their ranges
+        zenith, azimuth = (found[part] for part in _ANGLES)
+        x, y = -np.sin(zenith) * np.cos(azimuth), -np.sin(zenith) * np.sin(azimuth)
+        z = -np.cos(zenith)
+    else:
+        return unknown, unknown
+    across = np.hypot(x, y)
+    has_length = np.hypot(across, z) > 0  # False for NaN
+    zenith = np.where(has_length, np.arctan2(across, -z), np.nan)
+    return zenith, np.where(has_length, np.arctan2(-y, -x) % (2 * np.pi), np.nan)
