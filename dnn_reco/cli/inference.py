@@ -1,0 +1,99 @@
+"""The command line of `dnn-reco serve`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dnn_reco.cli.options import (
+    allow_code_option,
+    device_option,
+    log_level_option,
+    num_threads_option,
+)
+from dnn_reco.cli.session import limit_threads, show_messages
+
+_BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
+
+def _num_bytes(ctx: click.Context, param: click.Parameter, value: str) -> int:
+    """The number of bytes in a text such as 500KB or 64MB."""
+    match = re.fullmatch(r"(\d+) *([KMG]?)B?", value.strip(), re.IGNORECASE)
+    if match is None or not int(match[1]):
+        raise click.BadParameter(f"'{value}' is not a size: write 500KB or 64MB")
+    return int(match[1]) * _BYTES[match[2].upper()]
+
+
+@click.command("serve", context_settings={"show_default": True})
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...", type=click.Path())
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    help="Address to listen on; 0.0.0.0: all of this machine, for anybody to use.",
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, help="Port; 0: any that is free."
+)
+@click.option(
+    "--batch-size",
+    "--batch_size",
+    type=click.IntRange(min=1),
+    default=256,
+    help="Events to predict at once.",
+)
+@click.option(
+    "--max-wait",
+    "--max_wait",
+    type=click.FloatRange(0, 10_000),
+    default=2,
+    help="How long a request waits for others to share its batch, in ms.",
+)
+@click.option(
+    "--max-queue",
+    "--max_queue",
+    type=click.IntRange(min=1),
+    default=4096,
+    help="Events that may wait for their prediction; further requests are refused with 503.",
+)
+@click.option(
+    "--max-request-size",
+    "--max_request_size",
+    callback=_num_bytes,
+    default="64MB",
+    help="Largest request; larger ones are refused with 413.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "torch", "onnxruntime"]),
+    default="auto",
+    help="What computes; auto: torch where it is installed.",
+)
+@allow_code_option
+@device_option
+@log_level_option
+@num_threads_option
+def serve_command(models: tuple[str, ...], log_level: str, **settings: Any) -> None:
+    """Answer requests for predictions over HTTP.
+
+    A MODEL is a model folder, served under its name for hits and, if it holds the settings of its
+    training data, as NAME_pulses for pulses. The protocol is the Open Inference Protocol V2, as
+    KServe and Triton speak it; /metrics is for Prometheus. Requests that wait at the same time are
+    predicted together. Ctrl-C or SIGTERM stops the server when all that it accepted is answered.
+
+    \b
+    Examples:
+      dnn-reco serve models/my_model --port 8000
+      curl http://127.0.0.1:8000/v2/models/my_model
+      curl http://127.0.0.1:8000/v2/models/my_model/infer -d @request.json
+    In Python:
+      client = tritonclient.http.InferenceServerClient("127.0.0.1:8000")
+      client.infer("my_model", inputs).as_numpy("EnergyVisible")
+    """
+    limit_threads(settings["num_threads"])
+    show_messages(log_level)
+    from dnn_reco.commands.serve import ServeSettings, run_serve
+
+    run_serve([Path(model) for model in models], ServeSettings(**settings))
