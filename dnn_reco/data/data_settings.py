@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnn_reco.data.features import DomFeatures
+from dnn_reco.data.features import DomFeatures, dom_features
 from dnn_reco.data.pulses import Pulses
 
 
@@ -33,4 +33,4 @@ def check_data_settings(
 
 def features_of(pulses: Pulses, settings: DataSettings) -> DomFeatures:
     """Features."""
-    raise NotImplementedError
+    return dom_features(pulses, settings.data_format, settings.relative_time_method)

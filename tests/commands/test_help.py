@@ -46,13 +46,13 @@ def test_each_command_explains_itself_with_an_example(command: list[str]) -> Non
 def test_help_of_the_whole_lists_the_commands() -> None:
     result = invoke("--help")
     assert result.exit_code == 0
-    for name in ("count", "trafo", "train", "compare", "evaluate", "submit", "config"):
+    for name in ("count", "trafo", "train", "compare", "evaluate", "serve", "submit", "config"):
         assert re.search(rf"^  {name} +\S", result.out, re.MULTILINE)
     assert invoke("--version").out == f"dnn-reco, version {dnn_reco.__version__}\n"
 
 
 def test_help_count_and_config_load_nothing_heavy(workspace: Workspace) -> None:
-    lines = ["|".join([*command, "--help"]) for command in [[], *COMMANDS]]
+    lines = ["|".join([*command, "--help"]) for command in [[], ["serve"], *COMMANDS]]
     lines += [f"{command}|{workspace.config}" for command in ("count", "config|show")]
     subprocess.run([sys.executable, "-c", PROBE, *lines], check=True, stdout=subprocess.DEVNULL)
 

@@ -1,8 +1,8 @@
 """Requests and responses of the Open Inference Protocol V2, which KServe and Triton speak.
 
 JSON, and Triton's extension for binary tensors: the body is JSON, of the length that the header
-`Inference-Header-Content-Length` states, then the little-endian numbers of all binary tensors in the
-order of the JSON. What tensors mean is known elsewhere
+`Inference-Header-Content-Length` states, then the little-endian numbers of all binary tensors in
+the order of the JSON. What tensors mean is known elsewhere
 (:mod:`dnn_reco.inference.server.endpoints`).
 
 JSON has no NaN: missing numbers are null there, in both directions.

@@ -36,7 +36,16 @@ def run_server(
     ConfigError
         If this address cannot be used.
     """
-    listening = _listen(host, port)
+    listening = listen(host, port)
+    runner = make_runner(server)
+    with listening, _stopped_by_signals(runner):
+        announce(url_of(host, listening.getsockname()[1]))
+        runner.run(sockets=[listening])
+        server.close()
+
+
+def make_runner(server: InferenceServer) -> uvicorn.Server:
+    """What runs the web application of a server."""
     config = uvicorn.Config(
         server.app(),
         lifespan="off",
@@ -47,14 +56,10 @@ def run_server(
         backlog=_BACKLOG,
         timeout_graceful_shutdown=_SECONDS_TO_FINISH,
     )
-    runner = uvicorn.Server(config)
-    with listening, _stopped_by_signals(runner):
-        announce(url_of(host, listening.getsockname()[1]))
-        runner.run(sockets=[listening])
-        server.close()
+    return uvicorn.Server(config)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A socket that listens."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]

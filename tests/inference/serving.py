@@ -1,0 +1,141 @@
+"""An inference server in a thread, and hits to send to it."""
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dnn_reco.data.hits import Hits
+from dnn_reco.data.pulses import Pulses
+from dnn_reco.inference.server.app import AnyEndpoint, InferenceServer, Limits
+from dnn_reco.inference.server.endpoints import Endpoint, RequestEvents
+from dnn_reco.inference.server.micro_batches import BatchSettings, Columns
+from dnn_reco.inference.server.run import listen, make_runner
+
+SETTINGS, LIMITS = BatchSettings(), Limits()
+
+
+@contextmanager
+def serving(
+    endpoints: Sequence[AnyEndpoint],
+    settings: BatchSettings = SETTINGS,
+    limits: Limits = LIMITS,
+) -> Iterator[int]:
+    """Serve in a thread; yields the port."""
+    with running(InferenceServer(endpoints, settings, limits)) as port:
+        yield port
+
+
+@contextmanager
+def running(server: InferenceServer) -> Iterator[int]:
+    """Run a server in a thread; yields the port."""
+    runner = make_runner(server)
+    with listen("127.0.0.1", 0) as listening:
+        port = listening.getsockname()[1]
+        thread = threading.Thread(target=runner.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield port
+        finally:
+            runner.should_exit = True
+            thread.join()
+            server.close()
+
+
+@dataclass(frozen=True)
+class Gated(Endpoint[Any]):
+    """An endpoint whose predictions wait until its gate is open."""
+
+    gate: threading.Event = field(default_factory=threading.Event)
+    begun: threading.Event = field(default_factory=threading.Event)
+
+    def predict(self, requests: Sequence[RequestEvents[Any]]) -> Columns:
+        self.begun.set()
+        assert self.gate.wait(20)
+        return super().predict(requests)
+
+
+def gated(endpoint: Endpoint[Any]) -> Gated:
+    return Gated(**{name: getattr(endpoint, name) for name in Endpoint.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A response of the server."""
+
+    code: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def call(
+    port: int,
+    path: str,
+    body: bytes | dict[str, Any] | None = None,
+    headers: dict[str, str] | None = None,
+    method: str | None = None,
+) -> Reply:
+    """GET, or POST of a body."""
+    content = json.dumps(body).encode() if isinstance(body, dict) else body
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        verb = method or ("GET" if body is None else "POST")
+        connection.request(verb, path, content, headers or {})
+        response = connection.getresponse()
+        sent = {name.lower(): value for name, value in response.getheaders()}
+        return Reply(response.status, sent, response.read())
+    finally:
+        connection.close()
+
+
+def some_hits(num_events: int, num_features: int = 3, seed: int = 0) -> Hits:
+    """Hits of events that all differ."""
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(1, 40, num_events)
+    dom = [np.sort(rng.choice(5160, count, replace=False)) for count in counts]
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    features = rng.exponential(20.0, (offsets[-1], num_features)).astype(np.float32)
+    return Hits(offsets, np.concatenate(dom).astype(np.uint16), features)
+
+
+def json_tensors(hits: Hits) -> list[dict[str, Any]]:
+    """The inputs of a request in JSON."""
+    k, num_features = hits.features.shape
+    return [
+        {
+            "name": "offsets",
+            "datatype": "INT64",
+            "shape": [len(hits.offsets)],
+            "data": hits.offsets.tolist(),
+        },
+        {"name": "dom", "datatype": "INT64", "shape": [k], "data": hits.dom.tolist()},
+        {
+            "name": "features",
+            "datatype": "FP32",
+            "shape": [k, num_features],
+            "data": hits.features.tolist(),
+        },
+    ]
+
+
+def some_pulses(num_events: int, seed: int = 0) -> Pulses:
+    """Pulses in the order of `Pulses`, one in eight of a surface tank."""
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(5, 60, num_events)
+    event = np.repeat(np.arange(num_events), counts)
+    dom = rng.integers(0, 5160, len(event))
+    dom[rng.random(len(event)) < 1 / 8] = -1
+    time = 9000 + rng.exponential(500, len(event))
+    order = np.lexsort((time, dom, event))
+    charge = rng.exponential(1.0, len(event)) + 0.1
+    flags = np.zeros(len(event), np.uint8)
+    return Pulses(num_events, event, dom[order], time[order], charge, flags)
