@@ -61,7 +61,15 @@ class Gated(Endpoint[Any]):
 
 
 def gated(endpoint: Endpoint[Any]) -> Gated:
-    return Gated(**{name: getattr(endpoint, name) for name in Endpoint.__dataclass_fields__})
+    return Gated(**vars(endpoint))
+
+
+@dataclass(frozen=True)
+class Broken(Endpoint[Any]):
+    """An endpoint whose predictions fail."""
+
+    def predict(self, requests: Sequence[RequestEvents[Any]]) -> Columns:
+        raise RuntimeError("a bug")
 
 
 @dataclass(frozen=True)

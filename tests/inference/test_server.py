@@ -15,7 +15,17 @@ import pytest
 import torch
 from load_client import Question, ask_in_parallel, binary_body, hit_tensors, http_request
 from numpy.typing import NDArray
-from serving import Reply, call, gated, json_tensors, running, serving, some_hits, some_pulses
+from serving import (
+    Broken,
+    Reply,
+    call,
+    gated,
+    json_tensors,
+    running,
+    serving,
+    some_hits,
+    some_pulses,
+)
 from small_run import SmallRun
 
 from dnn_reco.data.data_settings import DataSettings
@@ -162,6 +172,17 @@ def test_pulses(client: Any, reconstructor: Reconstructor) -> None:
     result = client.infer("small_pulses", infer_inputs(pulse_tensors(pulses)))
     found = np.stack([result.as_numpy(name) for name in COLUMNS])
     np.testing.assert_allclose(found, expected(reconstructor, pulses), rtol=1e-5)
+
+
+def test_events_without_pulses(client: Any) -> None:
+    pulses = {
+        "offsets": np.zeros(3, np.int64),
+        **{name: np.zeros(0, np.int32) for name in ("string", "om")},
+        **{name: np.zeros(0) for name in ("time", "charge")},
+    }
+    result = client.infer("small_pulses", infer_inputs(pulses))
+    assert result.as_numpy("status").tolist() == [Status.NO_HITS] * 2
+    assert np.isnan(result.as_numpy("EnergyVisible")).all()
 
 
 @pytest.mark.parametrize(
@@ -334,6 +355,17 @@ def test_unknown_models_paths_and_methods(port: int) -> None:
     assert_refused(call(port, "/v2", b"{}"), 405, "Method Not Allowed")
     compressed = call(port, PATH, b"x", {"Content-Encoding": "gzip"})
     assert_refused(compressed, 415, "compressed requests are not supported")
+
+
+def test_an_error_that_no_request_causes(
+    reconstructor: Reconstructor, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = Broken(**vars(endpoints_of(reconstructor)[0]))
+    with serving([broken]) as port:
+        reply = call(port, PATH, {"inputs": RIGHT})
+        assert_refused(reply, 500, "^internal error of the server$")
+        assert 'code="500"} 1' in call(port, "/metrics").body.decode()
+    assert "A request failed" in caplog.text and "a bug" in caplog.text
 
 
 # Limits

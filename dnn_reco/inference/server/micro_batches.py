@@ -159,8 +159,9 @@ class MicroBatches(Generic[_Source]):
         except Exception as error:
             if len(jobs) == 1:
                 jobs[0].result.set_exception(error)
-            for job in jobs if len(jobs) > 1 else ():
-                self._answer([job])
+            else:
+                for job in jobs:
+                    self._answer([job])
             return
         stops = np.cumsum([job.num_events for job in jobs]).tolist()
         self._observe(stops[-1])
