@@ -2,21 +2,38 @@
 
 import http.client
 import json
+import re
+import socket
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from small_run import SmallRun
 
+from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.hits import Hits
 from dnn_reco.data.pulses import Pulses
+from dnn_reco.inference.reconstructor import Reconstructor
 from dnn_reco.inference.server.app import AnyEndpoint, InferenceServer, Limits
 from dnn_reco.inference.server.endpoints import Endpoint, RequestEvents
 from dnn_reco.inference.server.micro_batches import BatchSettings, Columns
 from dnn_reco.inference.server.run import listen, make_runner
+from dnn_reco.inference.trained_model import load_trained_model
 
+PATH = "/v2/models/small/infer"
+COLUMNS = (
+    *("EnergyVisible", "EnergyVisible_log_uncertainty"),
+    *("PrimaryAzimuth", "PrimaryAzimuth_uncertainty"),
+)
+DATA_SETTINGS = DataSettings(
+    num_bins=3, relative_time_method="time_range", data_format="reduced_summary_statistics_data"
+)
 SETTINGS, LIMITS = BatchSettings(), Limits()
 
 
@@ -147,3 +164,52 @@ def some_pulses(num_events: int, seed: int = 0) -> Pulses:
     charge = rng.exponential(1.0, len(event)) + 0.1
     flags = np.zeros(len(event), np.uint8)
     return Pulses(num_events, event, dom[order], time[order], charge, flags)
+
+
+def small_reconstructor(run: SmallRun) -> Reconstructor:
+    """The network of a small run, under the name `small`."""
+    model = load_trained_model(run.config(), torch.device("cpu"))
+    return Reconstructor(replace(model, name="small", data_settings=DATA_SETTINGS))
+
+
+def expected(reconstructor: Reconstructor, events: Any) -> NDArray[np.float64]:
+    """Direct predictions [columns, n]."""
+    columns = reconstructor.predict(events).columns()
+    return np.stack([columns[name] for name in COLUMNS])
+
+
+def assert_refused(reply: Reply, code: int, reason: str) -> None:
+    assert reply.code == code, reply.body
+    assert list(reply.json) == ["error"]
+    assert re.search(reason, reply.json["error"]), reply.json
+
+
+def send(port: int, request: bytes) -> Reply:
+    """Send raw bytes, and read one response."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(request)
+        return read_reply(connection)
+
+
+def read_reply(connection: socket.socket) -> Reply:
+    file = connection.makefile("rb")
+    code = int(file.readline().split()[1])
+    headers = {}
+    while line := file.readline().strip():
+        name, _, value = line.decode().partition(": ")
+        headers[name.lower()] = value
+    return Reply(code, headers, file.read(int(headers["content-length"])))
+
+
+def gauge(port: int, name: str) -> float:
+    """A number without labels, or the sum over labels, of the metrics."""
+    lines = call(port, "/metrics").body.decode().splitlines()
+    values = [line.split()[-1] for line in lines if re.match(rf"dnn_reco_{name}[ {{]", line)]
+    return sum(map(float, values))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
