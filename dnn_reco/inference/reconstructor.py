@@ -226,7 +226,7 @@ class Reconstructor:
     def predict_events(
         self, events: FileEvents, misc: NDArray[np.floating] | None = None
     ) -> PredictionTable:
-        """Predict the trained labels of events; rows of those that cannot be predicted are NaN.
+        """Predict the trained labels of events; rows of those without valid input are NaN.
 
         Parameters
         ----------
@@ -249,8 +249,7 @@ class Reconstructor:
         is_valid = valid[:, trained].all(axis=1)
         status[usable[~is_valid]] = Status.INVALID_PREDICTION
         labels, uncertainty = np.full((2, len(status), len(trained)), np.nan)
-        labels[usable[is_valid]] = output.labels[is_valid]
-        uncertainty[usable[is_valid]] = output.uncertainty[is_valid]
+        labels[usable], uncertainty[usable] = output.labels, output.uncertainty
         labels[:, self.info.relative_times] += events.time_offset[:, None]
         ids = events.ids if len(events.ids) else None
         return replace(self._table(labels, uncertainty), ids=ids, status=status)
