@@ -271,6 +271,32 @@ def load_latest(folder: Path) -> Checkpoint | None:
     return next(_newest_first(folder), None)
 
 
+def load_named(folder: Path, name: str) -> Checkpoint:
+    """A checkpoint of a folder by name: `latest`, `best`, or its number of iterations.
+
+    Raises
+    ------
+    ModelError
+        If there is no such checkpoint, or it is damaged.
+    """
+    if name == "latest":
+        checkpoint = load_latest(folder)
+    elif name == BEST:
+        checkpoint = load_latest(folder / BEST)
+    else:
+        paths = [path for path in _checkpoints(folder) if str(_iterations(path)) == name]
+        checkpoint = _load(paths[0]) if paths else None
+    if checkpoint is not None:
+        return checkpoint
+    there = [str(_iterations(path)) for path in _checkpoints(folder)]
+    best = [BEST] if has_best(folder) else []
+    if not there and not best:
+        raise ModelError(f"there is no checkpoint in '{folder}': train the network first")
+    raise ModelError(
+        f"there is no checkpoint '{name}' in '{folder}'. There are: {', '.join([*there, *best])}"
+    )
+
+
 def load_newest(folder: Path, count: int) -> list[Checkpoint]:
     """The newest `count` checkpoints of a folder (or fewer), the oldest of them first.
 

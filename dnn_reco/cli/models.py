@@ -11,6 +11,7 @@ import click
 
 from dnn_reco.cli.options import (
     OutputPath,
+    allow_code_option,
     allow_overlap_option,
     cache_dir_option,
     checkpoint_exit_code_option,
@@ -19,6 +20,7 @@ from dnn_reco.cli.options import (
     log_level_option,
     num_threads_option,
     output_folder,
+    parts_of,
     with_run_options,
 )
 from dnn_reco.cli.session import limit_threads, show_messages, start, start_stages
@@ -92,7 +94,7 @@ def compare_command(
     """
     if (settings["seconds"] is None) == (options.iterations is None):
         raise click.UsageError("give the budget of each training: --seconds or --iterations")
-    configs = [start(_parts_of(name), replace(options, iterations=None)) for name in config_files]
+    configs = [start(parts_of(name), replace(options, iterations=None)) for name in config_files]
     from dnn_reco.commands.compare import CompareSettings, run_compare
 
     sys.exit(run_compare(configs, CompareSettings(options=options, **settings)))
@@ -111,14 +113,7 @@ def compare_command(
 )
 @ensemble_option
 @allow_overlap_option
-@click.option(
-    "--allow-code",
-    "--allow_code",
-    multiple=True,
-    metavar="PACKAGE",
-    help="A further package whose networks and functions model folders may name; may be "
-    "repeated. Its code is run.",
-)
+@allow_code_option
 @click.option(
     "--out",
     type=OutputPath(file_okay=False, path_type=Path),
@@ -148,17 +143,12 @@ def evaluate_command(networks: tuple[str, ...], options: RunOptions, **settings:
     limit_threads(options.num_threads)
     show_messages(options.log_level)
     named = [
-        Path(name) if Path(name).is_dir() else start_stages(_parts_of(name), options)
+        Path(name) if Path(name).is_dir() else start_stages(parts_of(name), options)
         for name in networks
     ]
     from dnn_reco.commands.evaluate import EvaluateSettings, run_evaluate
 
     run_evaluate(named, EvaluateSettings(options=options, **settings))
-
-
-def _parts_of(name: str) -> tuple[str, ...]:
-    """The files of a config that is written with plus signs."""
-    return (name,) if Path(name).exists() else tuple(name.split("+"))
 
 
 @click.command("import")

@@ -1,7 +1,7 @@
 """The config: YAML files are loaded once as typed, validated settings."""
 
 from dnn_reco.config.key_lists import TRAFO_KEYS, TRAINING_KEYS
-from dnn_reco.config.load import load_config, load_stages, load_with_stages
+from dnn_reco.config.load import load_config, load_stages, load_with_stages, stage_at
 from dnn_reco.config.plugin_config import PluginConfig, needed_setting
 from dnn_reco.config.plugins import (
     allow_plugins_beside,
@@ -40,5 +40,6 @@ __all__ = [
     "resolve",
     "show_config",
     "source_hash",
+    "stage_at",
     "unknown_keys_text",
 ]

