@@ -5,21 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import click
 import numpy as np
 from numpy.typing import NDArray
+from ruamel.yaml import YAML
 
 from dnn_reco.checkpoint_file import load_named
 from dnn_reco.config import Config, stage_at
-from dnn_reco.data.data_settings import (
-    DataSettings,
-    check_data_settings,
-    load_data_settings,
-    read_record,
-)
+from dnn_reco.data.data_settings import DataSettings, check_data_settings
+from dnn_reco.data.data_settings_file import load_data_settings
 from dnn_reco.data.from_config import hits_settings
+from dnn_reco.data.hdf5 import read_record
 from dnn_reco.data.hits import Hits
 from dnn_reco.errors import DataError, DnnRecoError
 from dnn_reco.event_sources import read_events
@@ -125,7 +124,7 @@ def _files(
     files: dict[str, bytes | Path] = {**record_files(networks, settings.logs)}
     config = networks[0].config
     if model.data_settings is not None:
-        files[DATA_SETTINGS_FILE] = model.data_settings.to_yaml().encode()
+        files[DATA_SETTINGS_FILE] = _as_yaml(model.data_settings)
     backend = TorchBackend(model)
     golden = _golden_events(config, backend, settings.golden_events)
     if golden is not None:
@@ -140,6 +139,12 @@ def _files(
     )
     files[CARD_FILE] = card.encode()
     return files
+
+
+def _as_yaml(settings: DataSettings) -> bytes:
+    content = BytesIO()
+    YAML(typ="safe", pure=True).dump(settings.to_dict(), content)
+    return content.getvalue()
 
 
 def _data_settings(config: Config, path: Path | None) -> DataSettings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -71,6 +70,6 @@ def _model_lines(model: ModelInfo) -> Iterator[str]:
         yield "Data:         settings not known"
         return
     yield "Data settings:"
-    for key, value in asdict(model.data_settings).items():
+    for key, value in model.data_settings.to_dict().items():
         if value is not None:
-            yield f"  {key}: {value}"
+            yield f"  {key}: {', '.join(map(str, value)) if isinstance(value, list) else value}"

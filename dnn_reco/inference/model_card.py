@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from dnn_reco._version import __version__
@@ -126,7 +125,7 @@ def _inputs(model: ModelInfo) -> str:
     if settings is None:
         text = "The settings of its training data are not known."
     else:
-        known = {key: value for key, value in asdict(settings).items() if value is not None}
+        known = {key: value for key, value in settings.to_dict().items() if value is not None}
         text = "\n".join(f"- {key}: {_plain(value)}" for key, value in known.items())
     misc = f"\n- misc data: {', '.join(model.misc_names)}" if model.misc_names else ""
     head = (
@@ -137,7 +136,7 @@ def _inputs(model: ModelInfo) -> str:
 
 
 def _plain(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _tests(golden_events: int) -> str:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dnn_reco.data.data_settings import DataSettings, check_data_settings, features_of, read_record
+from dnn_reco.data.data_settings import DataSettings, check_data_settings, features_of
 from dnn_reco.data.event_table import EventTable
 from dnn_reco.data.file_events import EVENT_ID, FileEvents, HitsSettings
+from dnn_reco.data.hdf5 import read_record
 from dnn_reco.data.hits import Hits, check_hits, hits_of_dense
 from dnn_reco.data.pulses import Pulses
 from dnn_reco.errors import DataError, ModelError

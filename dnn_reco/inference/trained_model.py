@@ -114,20 +114,23 @@ def model_info(model: TrainedModel) -> ModelInfo:
     )
 
 
-_UNITS = {
-    **dict.fromkeys(("energy",), "GeV"),
-    **dict.fromkeys(("time",), "ns"),
-    **dict.fromkeys(("length", "pos_x", "pos_y", "pos_z"), "m"),
-    **dict.fromkeys(("zenith", "azimuth"), "rad"),
-}
+_UNITS_OF_PARTS = {"energy": "GeV", "time": "ns", "zenith": "rad", "azimuth": "rad"} | (
+    dict.fromkeys(("length", "pos_x", "pos_y", "pos_z"), "m")
+)
+# Labels of IceCube's labelling tools are named by what they are; the first word that occurs counts.
+_UNITS_OF_WORDS = {"direction": "", "energy": "GeV", "time": "ns"} | (
+    {"zenith": "rad", "azimuth": "rad", "length": "m", "distance": "m", "vertex": "m", "pos_": "m"}
+)
 
 
 def _unit(name: str, keys: LabelKeys) -> str:
-    """Unit of a label as far as the config makes it known: by its property of the particle."""
-    if name in (keys.zenith, keys.azimuth):
-        return "rad"
+    """Unit of a label: by its role in the config, else by its name, "" where neither says it."""
+    if name in keys.pid:
+        return ""
     parts = [part for part, label in keys.particle.items() if label == name]
-    return next((_UNITS[part] for part in parts if part in _UNITS), "")
+    of_parts = [_UNITS_OF_PARTS[part] for part in parts if part in _UNITS_OF_PARTS]
+    of_words = [unit for word, unit in _UNITS_OF_WORDS.items() if word in name.lower()]
+    return next(iter([*of_parts, *of_words]), "")
 
 
 def ensemble_of(name: str, models: Sequence[TrainedModel]) -> TrainedModel:
