@@ -49,7 +49,8 @@ def ApplyDNNRecos(
     partial_exclusion
         Whether only pulses inside of time windows are left out, not all of the DOM.
     output_keys
-        Frame key of each result; None: DeepLearningReco_<model>.
+        Frame key of each result; None: DeepLearningReco_<model>, as the TensorFlow version writes
+        it (its documentation says dnn_reco_<model>).
     models_dir
         Folder of the model folders.
     cascade_key
