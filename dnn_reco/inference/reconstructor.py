@@ -187,7 +187,11 @@ class Reconstructor:
                 "cannot be computed from pulses: export it again with -s/--data-settings"
             )
         features = features_of(pulses, self.data_settings)
-        return _events_of(features.hits, features.time_offset)
+        hits = features.hits
+        if features.sparse:  # files do not list such features, which then have their initial value
+            values = np.where(hits.features == 0, self.info.init_values, hits.features)
+            hits = replace(hits, features=values)
+        return _events_of(hits, features.time_offset)
 
     def predict_dense(
         self,
