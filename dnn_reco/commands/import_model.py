@@ -12,6 +12,7 @@ from dnn_reco.data.records import ColumnNames
 from dnn_reco.errors import ModelError
 from dnn_reco.inference.model_folder import write_model_folder
 from dnn_reco.tf_import.importer import ImportedModel, import_reference
+from dnn_reco.tf_import.older_generation import UNVERIFIED
 from dnn_reco.transform import settings_differences
 
 
@@ -30,7 +31,7 @@ def run_import(
         model.weights,
         model.transformation,
         model.config,
-        origin=f"imported from '{model.checkpoint}' of the TensorFlow version",
+        origin=_origin(model),
         records=model.records,
         overwrite=overwrite,
     )
@@ -43,9 +44,19 @@ def run_import(
         f"Network:        {num_weights:,} weights, {settings.num_bins} inputs of a DOM, "
         f"{len(settings.label_names)} labels"
     )
-    for line in model.switched_on:
-        click.echo(f"Switched on:    {line}")
+    for line in model.changes:
+        click.echo(f"Changed:        {line}")
+    if model.is_older:
+        click.echo(f"Unverified on a real checkpoint: {UNVERIFIED}")
     click.echo(f"Written to '{output}'")
+
+
+def _origin(model: ImportedModel) -> str:
+    """Where a model comes from, for the manifest of its model folder."""
+    origin = f"imported from '{model.checkpoint}' of the TensorFlow version"
+    if model.is_older:
+        return f"{origin}, older generation (unverified on a real checkpoint)"
+    return origin
 
 
 def _check_transformation(model: ImportedModel) -> None:

@@ -43,7 +43,7 @@ def test_output_and_model_folder(model: SmallReferenceModel, tmp_path: Path) -> 
         f"Config:         {model.folder / 'config_training_0000.yaml'}",
         f"Transformation: {model.folder / 'trafo_model.npy'}",
         f"Network:        {num_weights:,} weights, 3 inputs of a DOM, 7 labels",
-        "Switched on:    model_kwargs.legacy_direction_norm: direction vectors longer than 1 keep "
+        "Changed:        model_kwargs.legacy_direction_norm: direction vectors longer than 1 keep "
         "their length, as in the TensorFlow version",
         f"Written to '{output}'",
     ]

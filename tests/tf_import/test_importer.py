@@ -161,10 +161,10 @@ def test_config_from_elsewhere(small: SmallReferenceModel, tmp_path: Path) -> No
     assert torch.equal(imported.weights["fc.0.bias"], small.network.fc[0].bias)
 
 
-def test_settings_that_are_switched_on(small: SmallReferenceModel) -> None:
+def test_settings_that_are_changes(small: SmallReferenceModel) -> None:
     imported = import_reference(small.folder)
     assert imported.config.model.model_kwargs["legacy_direction_norm"] is True
-    assert [line.partition(":")[0] for line in imported.switched_on] == [
+    assert [line.partition(":")[0] for line in imported.changes] == [
         "model_kwargs.legacy_direction_norm"
     ]
 
