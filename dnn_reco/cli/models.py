@@ -195,9 +195,12 @@ def import_command(
 ) -> None:
     """Import a model that the TensorFlow version of this package trained.
 
-    FOLDER is a model that it exported, or a folder of its checkpoints (newer generation). The model
-    folder that comes out gives the same predictions. TensorFlow is not needed, and nothing that the
-    files name is run.
+    FOLDER is a model that it exported, or a folder of its checkpoints. The model folder that comes
+    out gives the same predictions. TensorFlow is not needed, and nothing that the files name is
+    run.
+
+    Models of the older generation (model_name: general_model_IC86 or general_model_IC86_opt4) are
+    imported, too, but unverified on a real checkpoint: compare with predictions that you trust.
 
     \b
     Examples:

@@ -18,8 +18,8 @@ dnn_reco v1.0.2 (``dnn_reco/``) and to TFScripts, commit aaaacb3 (``tfscripts/co
   Of rotated kernels it is one for each place, from the centre outwards, ring by ring, and then one
   that connects the channels (hex/rotation.py:347-419).
 
-Names and predictions were compared with networks that this code built, trained and saved; no
-published checkpoint was at hand.
+Names and predictions were compared with networks that this code built and saved, also with
+TensorFlow 1.15 (dnn_reco and TFScripts v0.2.0); no published checkpoint was at hand.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """`dnn-reco import`: a model of the TensorFlow version becomes a model folder."""
 
+import json
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from small_reference_model import (
     SETTINGS,
     SmallReferenceModel,
+    make_small_older_model,
     make_small_reference_model,
     some_hits,
 )
@@ -50,6 +52,22 @@ def test_output_and_model_folder(model: SmallReferenceModel, tmp_path: Path) -> 
     loaded = load_model_folder(output, torch.device("cpu"))
     with torch.no_grad():
         assert torch.equal(loaded.network(some_hits()).labels, model.predict().labels)
+
+
+def test_a_model_of_the_older_generation(tmp_path: Path) -> None:
+    """The output and the manifest say what the import was not compared with."""
+    older = make_small_older_model(tmp_path / "exported")
+    output = tmp_path / "model"
+    result = invoke("import", older.folder, "-o", output)
+    assert result.exit_code == 0, result.err
+    assert f"Checkpoint:     {older.folder / 'model-500'}, 500 iterations\n" in result.out
+    assert "Unverified on a real checkpoint: " in result.out
+    assert "compare with predictions that you trust" in result.out
+    origin = json.loads((output / "manifest.json").read_text())["origin"]
+    assert origin.endswith("older generation (unverified on a real checkpoint)")
+    loaded = load_model_folder(output, torch.device("cpu"))
+    with torch.no_grad():
+        assert torch.equal(loaded.network(some_hits()).labels, older.predict().labels)
 
 
 def test_existing_output(model: SmallReferenceModel, tmp_path: Path) -> None:
