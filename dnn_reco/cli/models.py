@@ -173,6 +173,15 @@ def evaluate_command(networks: tuple[str, ...], options: RunOptions, **settings:
     help="Config of the training; once for each of its files [the last config_training_NNNN.yaml "
     "in FOLDER or above].",
 )
+@click.option(
+    "-s",
+    "--data_settings",
+    "--data-settings",
+    "data_settings",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Config that its training data were created with, or the settings themselves "
+    "[config_data_settings.yaml in FOLDER].",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a model folder that is there.")
 @log_level_option
 def import_command(
@@ -180,14 +189,18 @@ def import_command(
     output: Path,
     trafo: Path | None,
     config_files: tuple[Path, ...],
+    data_settings: Path | None,
     overwrite: bool,
     log_level: str,
 ) -> None:
     """Import a model that the TensorFlow version of this package trained.
 
-    FOLDER is a model that it exported, or a folder of its checkpoints (newer generation). The model
-    folder that comes out gives the same predictions. TensorFlow is not needed, and nothing that the
-    files name is run.
+    FOLDER is a model that it exported, or a folder of its checkpoints. The model folder that comes
+    out gives the same predictions. TensorFlow is not needed, and nothing that the files name is
+    run.
+
+    Models of the older generation (model_name: general_model_IC86 or general_model_IC86_opt4) are
+    imported, too, but unverified on a real checkpoint: compare with predictions that you trust.
 
     \b
     Examples:
@@ -197,4 +210,4 @@ def import_command(
     show_messages(log_level)
     from dnn_reco.commands.import_model import run_import
 
-    run_import(folder, output, trafo, config_files, overwrite)
+    run_import(folder, output, trafo, config_files, data_settings, overwrite)

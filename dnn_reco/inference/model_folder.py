@@ -21,6 +21,7 @@ from torch import Tensor
 
 from dnn_reco._version import __version__
 from dnn_reco.config import Config, load_config, resolve
+from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.errors import ModelError
 from dnn_reco.files import temporary_beside
 from dnn_reco.foreign_files import MAX_TEXT_SIZE, check_foreign_file
@@ -113,7 +114,10 @@ class FolderContents:
 
 
 def contents_of(
-    members: Sequence[Member], origin: str, files: Mapping[str, bytes | Path] | None = None
+    members: Sequence[Member],
+    origin: str,
+    files: Mapping[str, bytes | Path] | None = None,
+    data_settings: DataSettings | None = None,
 ) -> FolderContents:
     """Contents of a model folder of these networks, and further files.
 
@@ -123,6 +127,7 @@ def contents_of(
         If weights are not those of the network that their config describes.
     """
     model = model_of("model", [each.load("model", torch.device("cpu")) for each in members])
+    model = replace(model, data_settings=data_settings)
     return FolderContents(members, model_info(model), origin, files=files or {})
 
 
