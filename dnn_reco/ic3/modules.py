@@ -174,7 +174,7 @@ def _check_model(
     if info.data_settings is None:
         raise ModelError(
             f"'{info.name}' does not hold the settings of its training data, so the container "
-            "cannot be checked: export it again with -s/--data-settings"
+            "cannot be checked: export or import it again with -s/--data-settings"
         )
     settings = settings_of(container.config)
     if settings.is_str_dom_format and not isinstance(container, DNNDataContainer):

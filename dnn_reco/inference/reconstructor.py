@@ -184,7 +184,7 @@ class Reconstructor:
         if self.data_settings is None:
             raise ModelError(
                 f"'{self.info.name}' does not hold the settings of its training data, so features "
-                "cannot be computed from pulses: export it again with -s/--data-settings"
+                "cannot be computed from pulses: export or import it again with -s/--data-settings"
             )
         features = features_of(pulses, self.data_settings)
         hits = features.hits
