@@ -289,7 +289,10 @@ def test_what_an_interruption_leaves_is_not_used(tmp_path: Path, source: Path) -
     assert_same(open_events(make_store(tmp_path / "store"), [source], 1), whole)
 
 
-@pytest.mark.parametrize("content", ["", '{"names": {"la', "[]", "{}"])
+DAMAGED_JSON = ["", '{"names": {"la', "[]", "{}", "[1]", '{"config_read": 1}', "[" * 100_000]
+
+
+@pytest.mark.parametrize("content", DAMAGED_JSON)
 def test_a_damaged_description_is_made_anew(tmp_path: Path, source: Path, content: str) -> None:
     events = open_events(make_store(tmp_path / "store"), [source], 1)
     events.shards[0].records_file.with_suffix(".json").write_text(content)
@@ -339,6 +342,19 @@ def test_a_part_of_wrong_size_is_built_again(tmp_path: Path, source: Path, part:
     after = read_all(open_events(make_store(tmp_path / "store"), [source], 1))
     np.testing.assert_array_equal(after.hits.features, before.hits.features)
     np.testing.assert_array_equal(after.labels, before.labels)
+
+
+@pytest.mark.parametrize("content", DAMAGED_JSON)
+def test_damaged_descriptions_of_hits_are_built_again(
+    tmp_path: Path, source: Path, content: str
+) -> None:
+    """Looking for what is stale reads them, too."""
+    before = open_events(make_store(tmp_path / "store"), [source], 1)
+    shard = before.shards[0]
+    (shard.hits_folder / "shard.json").write_text(content)
+    (tmp_path / "store" / "stale.json").write_text(content)
+    shard.records_file.with_suffix(".json").unlink()
+    assert_same(open_events(make_store(tmp_path / "store"), [source], 1), before)
 
 
 def test_stale_folders_are_announced_and_removed_a_week_later(
