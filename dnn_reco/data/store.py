@@ -177,14 +177,16 @@ class EventStore:
         with self._writing(source), temporary_beside(folder) as temporary:
             part = temporary / folder.name
             part.mkdir()
-            events.hits.dom.tofile(part / "dom.bin")
-            events.hits.features.tofile(part / "features.bin")
-            np.save(part / "events.npy", event_table(events))
+            table = _npy_bytes(event_table(events))
+            # unlike `tofile`, this raises errors that name their cause
+            (part / "dom.bin").write_bytes(np.ascontiguousarray(events.hits.dom).data)
+            (part / "features.bin").write_bytes(np.ascontiguousarray(events.hits.features).data)
+            (part / "events.npy").write_bytes(table)
             description = {
                 "version": STORE_VERSION,
                 "source": os.path.realpath(source),
                 "skipped": dict(events.skipped),
-                "checksum": zlib.crc32((part / "events.npy").read_bytes()),
+                "checksum": zlib.crc32(table),
             }
             (part / "shard.json").write_text(json.dumps(description), encoding="utf-8")
             _sync(part)
@@ -289,6 +291,13 @@ def shard_name(source: Path) -> str:
         raise DataError(f"'{source}' cannot be read: {error.strerror}") from error
     key = [os.path.realpath(source), status.st_size, status.st_mtime_ns]
     return f"{source.stem[:_MAX_STEM]}-{_digest(key)}"
+
+
+def _npy_bytes(table: NDArray[np.void]) -> bytes:
+    """A table in the format of ``.npy`` files."""
+    file = io.BytesIO()
+    np.save(file, table)
+    return file.getvalue()
 
 
 def _sync(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from make_store import CONFIG, assert_holds, assert_same, column, make_store, re
 from dnn_reco.data.build import open_events
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.hdf5 import InputTables
+from dnn_reco.data.store import shard_name
 from dnn_reco.data.store_pruning import prune_store
 from dnn_reco.detector.grid import DOM_CELL, NUM_CELLS, deepcore, main_array
 from dnn_reco.errors import DataError
@@ -485,7 +487,13 @@ open_events(make_store(folder / "store"), [folder / "a.hdf5", folder / "b.hdf5"]
     )
     assert result.returncode != 0
     last_line = result.stderr.splitlines()[-1]
-    assert f"StoreError: '{large}' cannot be written to the event store" in last_line
-    assert "make room" in last_line
-    assert small.exists()
+    store = tmp_path / "store"
+    assert f"StoreError: '{large}' cannot be written to the event store '{store}': " in last_line
+    assert re.search(
+        r"File too large \(\S+ GB are free there\): make room, or .*--cache-dir", last_line
+    )
+    shards = [path.parent.name for path in store.glob("hits-*/*/*")]
+    assert len(shards) == 4
+    assert set(shards) == {shard_name(small)}
+    assert not list(store.rglob(".tmp-*"))
     assert len(open_events(make_store(tmp_path / "store"), [small, large], 1)) == 402
