@@ -32,6 +32,7 @@ from torch import Tensor
 
 from dnn_reco.errors import ModelError, TrainingError
 from dnn_reco.files import file_digest, temporary_beside
+from dnn_reco.foreign_files import parse_json
 
 _log = logging.getLogger(__name__)
 
@@ -347,7 +348,7 @@ def _load(path: Path) -> Checkpoint:
         TypeError,
         AttributeError,
         OverflowError,
-        RecursionError,
+        RecursionError,  # of the digest of what could still be parsed
         SafetensorError,
     ) as error:
         reason = f"{error!r}" if isinstance(error, KeyError) else error
@@ -360,7 +361,7 @@ def _verified_progress(path: Path) -> Progress:
 
     Checkpoints of earlier versions have no digests.
     """
-    description = json.loads((path / _STATE).read_text())
+    description = parse_json((path / _STATE).read_text())
     digests = description.pop("sha256", None)
     if digests is not None and digests[_STATE] != _state_digest(description):
         raise ValueError(f"the digest of '{_STATE}' differs from the one recorded there")

@@ -14,11 +14,12 @@ from dnn_reco.config.plugins import (
 )
 from dnn_reco.config.report import show_config, unknown_keys_text
 from dnn_reco.config.schema import BiasedSelectionSettings, OptimizerSettings
-from dnn_reco.config.settings import Config
+from dnn_reco.config.settings import DEFAULT_SEED, Config
 from dnn_reco.config.sources import Notice, Origin
 from dnn_reco.config.value_types import ScheduleSettings
 
 __all__ = [
+    "DEFAULT_SEED",
     "TRAFO_KEYS",
     "TRAINING_KEYS",
     "BiasedSelectionSettings",

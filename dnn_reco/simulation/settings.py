@@ -15,6 +15,7 @@ from dnn_reco.data.features import DomFeatures, num_features
 from dnn_reco.data.pulses import Pulses
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import write_atomically
+from dnn_reco.foreign_files import parse_json
 from dnn_reco.simulation.particles import ParticleSettings
 from dnn_reco.suggestions import nearest
 
@@ -126,13 +127,13 @@ def claim_folder(folder: Path, settings: SimulationSettings) -> None:
         write_atomically(path, json.dumps(current, indent=2).encode() + b"\n")
         return
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
         differences = [
             f"{key} is {found.get(key)} there, {current.get(key)} now"
             for key in {**found, **current}
             if found.get(key) != current.get(key)
         ]
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         raise DataError(
             f"'{path}' cannot be read ({error}): simulate to another folder, or remove this one"
         ) from error
