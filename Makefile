@@ -35,7 +35,7 @@ demo: install
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --editable ".[dev,pandas,parquet,serve]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,pandas,parquet,serve,sign]"
 	touch $@
 
 clean:

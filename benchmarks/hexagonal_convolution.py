@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3, help="for each measurement")
     options = parser.parse_args()
     device = torch.device(options.device)
-    keep_freed_memory()
+    keep_freed_memory(same_shapes=True)
     print(f"torch {torch.__version__}, {device}, batch {options.batch}; events/s")
     blocks = {
         "tutorial, 5 kernels": (tutorial_kwargs(5)["conv_ic78_settings"], 9),

@@ -104,7 +104,7 @@ def print_growth(model: str, batch_size: int, iterations: int) -> None:
 
     torch.set_num_threads(1)
     bound_kernel_cache(same_shapes=False)
-    keep_freed_memory()
+    keep_freed_memory(same_shapes=False)
     rng = np.random.default_rng(1)
     network, loss = network_cpu.make_network(model, 5, rng)
     network.train()

@@ -159,8 +159,9 @@ def main() -> None:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    bound_kernel_cache(options.model == "cnn")
-    keep_freed_memory()
+    same_shapes = options.model == "cnn"
+    bound_kernel_cache(same_shapes)
+    keep_freed_memory(same_shapes)
     rng = np.random.default_rng(1)
     network, loss = make_network(options.model, options.filters, rng)
     num_weights = sum(p.numel() for p in network.parameters())

@@ -32,6 +32,7 @@ from torch import Tensor
 
 from dnn_reco.errors import ModelError, TrainingError
 from dnn_reco.files import file_digest, temporary_beside
+from dnn_reco.foreign_files import parse_json
 
 _log = logging.getLogger(__name__)
 
@@ -271,6 +272,32 @@ def load_latest(folder: Path) -> Checkpoint | None:
     return next(_newest_first(folder), None)
 
 
+def load_named(folder: Path, name: str) -> Checkpoint:
+    """A checkpoint of a folder by name: `latest`, `best`, or its number of iterations.
+
+    Raises
+    ------
+    ModelError
+        If there is no such checkpoint, or it is damaged.
+    """
+    if name == "latest":
+        checkpoint = load_latest(folder)
+    elif name == BEST:
+        checkpoint = load_latest(folder / BEST)
+    else:
+        paths = [path for path in _checkpoints(folder) if str(_iterations(path)) == name]
+        checkpoint = _load(paths[0]) if paths else None
+    if checkpoint is not None:
+        return checkpoint
+    there = [str(_iterations(path)) for path in _checkpoints(folder)]
+    best = [BEST] if has_best(folder) else []
+    if not there and not best:
+        raise ModelError(f"there is no checkpoint in '{folder}': train the network first")
+    raise ModelError(
+        f"there is no checkpoint '{name}' in '{folder}'. There are: {', '.join([*there, *best])}"
+    )
+
+
 def load_newest(folder: Path, count: int) -> list[Checkpoint]:
     """The newest `count` checkpoints of a folder (or fewer), the oldest of them first.
 
@@ -321,7 +348,7 @@ def _load(path: Path) -> Checkpoint:
         TypeError,
         AttributeError,
         OverflowError,
-        RecursionError,
+        RecursionError,  # of the digest of what could still be parsed
         SafetensorError,
     ) as error:
         reason = f"{error!r}" if isinstance(error, KeyError) else error
@@ -334,7 +361,7 @@ def _verified_progress(path: Path) -> Progress:
 
     Checkpoints of earlier versions have no digests.
     """
-    description = json.loads((path / _STATE).read_text())
+    description = parse_json((path / _STATE).read_text())
     digests = description.pop("sha256", None)
     if digests is not None and digests[_STATE] != _state_digest(description):
         raise ValueError(f"the digest of '{_STATE}' differs from the one recorded there")

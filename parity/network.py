@@ -212,7 +212,7 @@ def check_import(folder: GoldenFolder) -> Iterator[Comparison]:
     with TemporaryDirectory() as folder_name:
         target = Path(folder_name) / "model"
         with redirect_stdout(StringIO()):
-            run_import(folder.path / "tf_checkpoint", target, None, (), overwrite=False)
+            run_import(folder.path / "tf_checkpoint", target, None, (), None, overwrite=False)
         model = load_model_folder(target, torch.device("cpu"))
         with torch.inference_mode():
             prediction = model.network(folder.hits())

@@ -1,6 +1,7 @@
 """A slow and obvious writer of the files of the TensorFlow version, for small models."""
 
 import pickle
+import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -172,6 +173,30 @@ def plain_variables(network: Any) -> Iterator[tuple[str, NDArray[Any]]]:
                 yield "weights", layer.residual_scale.detach().numpy()
 
 
+def older_variables(network: Any) -> dict[str, NDArray[Any]]:
+    """A network's variables by their names in the older generation.
+
+    For networks of plain and untilted hexagonal kernels, without batch norm, and with activations
+    that have no weights.
+    """
+    variables: dict[str, NDArray[Any]] = {}
+
+    def add(name: str, tensor: Any) -> None:
+        count = sum(re.fullmatch(rf"{name}(_\d+)?", other) is not None for other in variables)
+        variables[f"{name}_{count}" if count else name] = tensor.detach().numpy()
+
+    for branch in ("upper", "lower", "ic78", "fc", "fc_unc"):
+        scope = "model_unc" if branch == "fc_unc" else "model_pred"
+        for layer in getattr(network, branch):
+            weighted = layer if branch.startswith("fc") else layer.convolution
+            for kernel in weighted.weight if branch == "ic78" else [weighted.weight]:
+                add(f"{scope}/weights", kernel)
+            add(f"{scope}/biases", weighted.bias)
+            if layer.residual_scale is not None:
+                add(f"{scope}/weights", layer.residual_scale)
+    return variables
+
+
 def trafo_dictionary(model: TransformationModel) -> dict[str, Any]:
     """What the pickle of a transformation model holds."""
     settings = model.settings
@@ -222,3 +247,18 @@ def write_reference_model(
     write_trafo(folder / "trafo_model.npy", transformation)
     write_config(folder / "config_training_0000.yaml", settings)
     (folder / "training_steps.yaml").write_text("0: 300\n")
+
+
+def write_older_model(
+    folder: Path,
+    variables: Mapping[str, NDArray[Any]],
+    transformation: TransformationModel,
+    settings: Mapping[str, Any],
+) -> None:
+    """A model as the TensorFlow version's older generation exports it."""
+    folder.mkdir(parents=True)
+    write_bundle(folder / "model-500", variables)
+    (folder / "checkpoint").write_text('model_checkpoint_path: "/elsewhere/run/model-500"\n')
+    write_trafo(folder / "trafo_model.npy", transformation)
+    write_config(folder / "config_training_0000.yaml", settings)
+    (folder / "training_steps.yaml").write_text("0: 500\n")

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from reference_files import write_reference_model
+from reference_files import older_variables, write_older_model, write_reference_model
 from small_run import MODEL_KWARGS
 
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.grid import NUM_CELLS
+from dnn_reco.modules.models import general_IC86_models
 from dnn_reco.modules.models.general_IC86_cnn import GeneralIC86CNN
 from dnn_reco.nn.interface import LabelKeys, NetworkSpec, Prediction
 from dnn_reco.transform import TransformationModel, TransformSettings
@@ -83,9 +84,36 @@ def make_small_reference_model(folder: Path, **changes: Any) -> SmallReferenceMo
     """Write the exported folder; `changes` replace config keys."""
     settings = {**SETTINGS, **changes}
     transformation = some_transformation()
-    keys = LabelKeys("zenith", "azimuth", "dir_x", "dir_y", "dir_z", ("p_track",))
-    spec = NetworkSpec(transformation, np.full(3, 0.5), keys)
     kwargs = {**settings["model_kwargs"], "legacy_direction_norm": True, "random_seed": 9}
-    network = GeneralIC86CNN(spec, **kwargs).eval()
+    network = GeneralIC86CNN(_spec(transformation), **kwargs).eval()
     write_reference_model(folder, network, transformation, settings)
     return SmallReferenceModel(folder, network, transformation)
+
+
+def older_settings(name: str = "general_model_IC86_opt4", **changes: Any) -> dict[str, Any]:
+    """A config in the older spelling; `changes` replace settings of the network."""
+    kwargs = {**MODEL_KWARGS, **changes}
+    settings = {k: v for k, v in SETTINGS.items() if k not in ("model_class", "model_kwargs")}
+    branches = {"upper_deepcore": "upper_DeepCore", "lower_deepcore": "lower_DeepCore"}
+    for branch, older in {**branches, "ic78": "IC78"}.items():
+        block = kwargs[f"conv_{branch}_settings"]
+        settings[f"conv_{older}_settings"] = {k: v for k, v in block.items() if k != "method_list"}
+    dense = {key: kwargs[key] for key in ("fc_settings", "fc_unc_settings")}
+    names = {"model_file": "general_IC86_models", "model_name": name}
+    return {**settings, **dense, **names, "keep_probability_list": [0.9, 1.0, 1.0, 0.9]}
+
+
+def make_small_older_model(
+    folder: Path, name: str = "general_model_IC86_opt4"
+) -> SmallReferenceModel:
+    """Write the exported folder of an older network."""
+    transformation = some_transformation()
+    make_network = getattr(general_IC86_models, name)
+    network = make_network(_spec(transformation), **MODEL_KWARGS, random_seed=9).eval()
+    write_older_model(folder, older_variables(network), transformation, older_settings(name))
+    return SmallReferenceModel(folder, network, transformation)
+
+
+def _spec(transformation: TransformationModel) -> NetworkSpec:
+    keys = LabelKeys("zenith", "azimuth", "dir_x", "dir_y", "dir_z", ("p_track",))
+    return NetworkSpec(transformation, np.full(3, 0.5), keys)

@@ -92,7 +92,7 @@ class Home:
         return result
 
 
-def bucket_by_length(path: Path) -> Home:
+def make_home(path: Path) -> Home:
     """A home with a clone of the repository and the config, edited as the tutorial does."""
     home = Home(path)
     for name in ("dnn_reco", "configs"):
@@ -143,7 +143,7 @@ NUM_TEST = 10
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home with few small events where the config looks for them."""
-    home = bucket_by_length(tmp_path_factory.mktemp("tutorial") / "analysis")
+    home = make_home(tmp_path_factory.mktemp("tutorial") / "analysis")
     sizes = {**dict(enumerate(NUM_TRAINING)), 1000: BATCH_SIZE, 1005: NUM_TEST}
     for number, size in sizes.items():
         events = random_events(number, size, mean_hits=5.0, run=number)
@@ -268,6 +268,32 @@ def test_second_call_resumes(home: Home, continued: subprocess.CompletedProcess[
     assert (model / "model" / "checkpoint-00000005").is_dir()
 
 
+def test_export_ends_with_its_banner(
+    home: Home, continued: subprocess.CompletedProcess[str]
+) -> None:
+    output = "$DNN_HOME/exported_models/getting_started_model"
+    exported = home.bash(
+        *step(
+            "export_model.py",
+            f"{CONFIG} -s ../configs/tutorial/create_training_data.yaml -o {output}",
+        )
+    )
+    folder = home.path / "exported_models" / "getting_started_model"
+    assert exported.stdout == (
+        "\n====================================\n"
+        "= Successfully exported model to:  =\n"
+        "====================================\n"
+        f"{folder}\n\n"
+    )
+    steps = home.model() / "training_steps.yaml"
+    assert (folder / steps.name).read_bytes() == steps.read_bytes()
+    settings = YAML(typ="safe").load(folder / "config_data_settings.yaml")
+    assert settings["num_bins"] == 9
+    assert settings["pulse_key"] == "InIceDSTPulses"
+    assert settings["dom_exclusions"] == ["SaturationWindows", "BadDomsList", "CalibrationErrata"]
+    assert {path.name for path in (folder / "logs").iterdir()} == {"train", "val", "metrics.jsonl"}
+
+
 def test_newer_spelling_gives_the_same_training(
     home: Home, trained: subprocess.CompletedProcess[str]
 ) -> None:
@@ -306,7 +332,7 @@ def run_tutorial(home: Home, training: Path, validation: Path, edits: Sequence[s
 
 
 def test_on_real_neutrino_simulation(tmp_path: Path, shared_data: Path) -> None:
-    home = bucket_by_length(tmp_path)
+    home = make_home(tmp_path)
     folder = shared_data / "real_nugen"
     tables = "dnn_data_inputs9_InIceDSTPulses"
     edits = [
@@ -323,7 +349,7 @@ def test_on_real_neutrino_simulation(tmp_path: Path, shared_data: Path) -> None:
 
 
 def test_on_simulation_with_single_photons(tmp_path: Path, shared_data: Path) -> None:
-    home = bucket_by_length(tmp_path)
+    home = make_home(tmp_path)
     folder = shared_data / "ppc" / "hdf5"
     if not folder.is_dir():
         pytest.skip(f"'{folder}' is not there")

@@ -1,7 +1,8 @@
 """`make demo`: from nothing to trained networks that are shown to work, in the folder `demo/`.
 
 Simulates events, runs the steps of the tutorial on them, trains a transformer over hit DOMs, too,
-and compares both with what one could say of the events without them.
+exports both, applies them to held-out events, and compares them with what one could say of the
+events without them.
 """
 
 import os
@@ -22,6 +23,8 @@ HOME = REPOSITORY / "demo"
 CONFIG = HOME / "configs/training/getting_started.yaml"
 TRANSFORMER = HOME / "configs/training/dom_transformer_S.yaml"
 PICTURE = HOME / "report.png"
+MODELS = HOME / "models"
+RECONSTRUCTED = HOME / "reconstructed"
 
 EVENTS = 12000
 # First squared errors and large steps, from which the uncertainties get a good start; then the
@@ -101,7 +104,7 @@ def run(*arguments: str | Path) -> None:
 
 
 def main() -> None:
-    """Simulate; count, trafo and train; then show what was learnt."""
+    """Simulate; count, trafo, train, export and apply; then show what was learnt."""
     started = time.perf_counter()
     shutil.rmtree(HOME, ignore_errors=True)
     write_config()
@@ -113,6 +116,12 @@ def main() -> None:
     run("train", CONFIG)
     run("trafo", TRANSFORMER)
     run("train", TRANSFORMER)
+    folders = [MODELS / name for name in ("getting_started", "dom_transformer")]
+    for config, folder in zip((CONFIG, TRANSFORMER), folders, strict=True):
+        run("export", config, "-o", folder)
+        run("verify", folder)
+    held_out = data / "datasets" / "*" / "*" / "output" / "*" / "01000-01999" / "*.hdf5"
+    run("apply", *folders, "--input", held_out, "--output", RECONSTRUCTED)
     shown = os.path.relpath(HOME, Path.cwd())
     os.chdir(HOME / "work")  # from where the config's paths count
     results = evaluate({CNN: CONFIG, DOM_TRANSFORMER: TRANSFORMER})
@@ -125,12 +134,15 @@ Done in {time.perf_counter() - started:.0f} s. What is there:
   {shown}/{PICTURE.name:30s} these figures as a picture
   {shown}/training_data                  {EVENTS} simulated events
   {shown}/configs/training               the configs of both networks, made quick
-  {shown}/checkpoints, {shown}/logs          the networks; tensorboard --logdir {shown}/logs
+  {shown}/checkpoints, {shown}/logs          the trainings; tensorboard --logdir {shown}/logs
+  {shown}/models                         both networks as model folders, each with a model card
+  {shown}/reconstructed                  what both predict for the held-out events, as HDF5 files
 
 What to try next:
   - longer: more iterations in the last stage of {shown}/configs/training/getting_started.yaml,
     then: cd {shown}/work && dnn-reco train ../configs/training/getting_started.yaml
   - by decade of energy: cd {shown}/work && dnn-reco evaluate ../configs/training/*.yaml
+  - apply them to your files: dnn-reco apply {shown}/models/* --input 'my_data/*.hdf5' --output out
   - other events: dnn-reco simulate --help, configs/simulation/
   - the tutorial, step by step: docs/tutorial.md"""
     )

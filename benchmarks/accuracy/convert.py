@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dnn_reco.data.features import dom_features
+from dnn_reco.data.data_settings import DataSettings, features_of
 from dnn_reco.data.file_events import EVENT_ID
 from dnn_reco.data.hdf5 import InputTables, read_events, read_table, write_input_tables
 from dnn_reco.data.pulses import Pulses
@@ -37,6 +37,12 @@ EVENTS_PER_BLOCK = 2000
 """Each block of this number of consecutive events becomes one file in each folder."""
 SUB_EVENT_STREAM = 3
 NUM_FEATURES = 9
+DATA_SETTINGS = DataSettings(
+    num_bins=NUM_FEATURES,
+    relative_time_method="time_range",
+    data_format="pulse_summmary_clipped",
+    cascade_key=None,
+)
 _ROUNDING = 1e-11  # relative, or in PE, ns
 
 
@@ -87,7 +93,7 @@ def convert_block(folder: Path, out: Path, block: tuple[int, NDArray[np.void], L
     """Write the files of a block of events: its number, ids and labels. Returns their number."""
     number, ids, labels = block
     start = number * EVENTS_PER_BLOCK
-    features = dom_features(read_pulses(folder, start, start + len(ids)))
+    features = features_of(read_pulses(folder, start, start + len(ids)), DATA_SETTINGS)
     splits = split_of(ids["Event"])
     for split in np.unique(splits):
         chosen = splits == split
@@ -99,6 +105,7 @@ def convert_block(folder: Path, out: Path, block: tuple[int, NDArray[np.void], L
             features.time_offset[chosen],
             features.hits.select(chosen),
             tables={LABEL_TABLE: {name: column[chosen] for name, column in labels.items()}},
+            data_settings=DATA_SETTINGS,
         )
     return len(ids)
 

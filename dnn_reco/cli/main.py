@@ -12,6 +12,7 @@ import click
 from dnn_reco._version import __version__
 from dnn_reco.cli.config import config_group
 from dnn_reco.cli.data import count_command, simulate_command, trafo_command
+from dnn_reco.cli.export import export_command, inspect_command, verify_command
 from dnn_reco.cli.inference import serve_command
 from dnn_reco.cli.models import compare_command, evaluate_command, import_command
 from dnn_reco.cli.session import HELP, Commands, run_safely
@@ -31,6 +32,7 @@ def cli() -> None:
       dnn-reco trafo  getting_started.yaml
       dnn-reco train  getting_started.yaml
       tensorboard --logdir ../logs
+      dnn-reco export getting_started.yaml -o ../models/my_model
 
     Without IceCube's files, make events of your own first:
 
@@ -48,6 +50,9 @@ for _command in (
     config_group,
     compare_command,
     evaluate_command,
+    export_command,
+    verify_command,
+    inspect_command,
     serve_command,
     submit_group,
 ):

@@ -20,6 +20,7 @@ from dnn_reco.cli.options import (
     log_level_option,
     num_threads_option,
     output_folder,
+    parts_of,
     with_run_options,
 )
 from dnn_reco.cli.session import limit_threads, show_messages, start, start_stages
@@ -93,7 +94,7 @@ def compare_command(
     """
     if (settings["seconds"] is None) == (options.iterations is None):
         raise click.UsageError("give the budget of each training: --seconds or --iterations")
-    configs = [start(_parts_of(name), replace(options, iterations=None)) for name in config_files]
+    configs = [start(parts_of(name), replace(options, iterations=None)) for name in config_files]
     from dnn_reco.commands.compare import CompareSettings, run_compare
 
     sys.exit(run_compare(configs, CompareSettings(options=options, **settings)))
@@ -142,17 +143,12 @@ def evaluate_command(networks: tuple[str, ...], options: RunOptions, **settings:
     limit_threads(options.num_threads)
     show_messages(options.log_level)
     named = [
-        Path(name) if Path(name).is_dir() else start_stages(_parts_of(name), options)
+        Path(name) if Path(name).is_dir() else start_stages(parts_of(name), options)
         for name in networks
     ]
     from dnn_reco.commands.evaluate import EvaluateSettings, run_evaluate
 
     run_evaluate(named, EvaluateSettings(options=options, **settings))
-
-
-def _parts_of(name: str) -> tuple[str, ...]:
-    """The files of a config that is written with plus signs."""
-    return (name,) if Path(name).exists() else tuple(name.split("+"))
 
 
 @click.command("import")
@@ -177,6 +173,15 @@ def _parts_of(name: str) -> tuple[str, ...]:
     help="Config of the training; once for each of its files [the last config_training_NNNN.yaml "
     "in FOLDER or above].",
 )
+@click.option(
+    "-s",
+    "--data_settings",
+    "--data-settings",
+    "data_settings",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Config that its training data were created with, or the settings themselves "
+    "[config_data_settings.yaml in FOLDER].",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a model folder that is there.")
 @log_level_option
 def import_command(
@@ -184,14 +189,18 @@ def import_command(
     output: Path,
     trafo: Path | None,
     config_files: tuple[Path, ...],
+    data_settings: Path | None,
     overwrite: bool,
     log_level: str,
 ) -> None:
     """Import a model that the TensorFlow version of this package trained.
 
-    FOLDER is a model that it exported, or a folder of its checkpoints (newer generation). The model
-    folder that comes out gives the same predictions. TensorFlow is not needed, and nothing that the
-    files name is run.
+    FOLDER is a model that it exported, or a folder of its checkpoints. The model folder that comes
+    out gives the same predictions. TensorFlow is not needed, and nothing that the files name is
+    run.
+
+    Models of the older generation (model_name: general_model_IC86 or general_model_IC86_opt4) are
+    imported, too, but unverified on a real checkpoint: compare with predictions that you trust.
 
     \b
     Examples:
@@ -201,4 +210,4 @@ def import_command(
     show_messages(log_level)
     from dnn_reco.commands.import_model import run_import
 
-    run_import(folder, output, trafo, config_files, overwrite)
+    run_import(folder, output, trafo, config_files, data_settings, overwrite)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -111,3 +112,8 @@ def split_run_options(given: dict[str, Any]) -> tuple[RunOptions, dict[str, Any]
     names = {field.name for field in fields(RunOptions)}
     of_run = {name: value for name, value in given.items() if name in names}
     return RunOptions(**of_run), {k: v for k, v in given.items() if k not in names}
+
+
+def parts_of(name: str) -> tuple[str, ...]:
+    """The files of a config that is written with plus signs."""
+    return (name,) if Path(name).exists() else tuple(name.split("+"))

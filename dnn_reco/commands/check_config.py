@@ -15,6 +15,7 @@ import click
 from dnn_reco.config import (
     TRAINING_KEYS,
     Config,
+    check_signature,
     defined_in_source,
     resolve,
     unknown_keys_text,
@@ -113,6 +114,7 @@ def check_config(config: Config, allow_overlap: bool = False, network: bool = Fa
         *_check_contents(config, network),
         *(_Finding(notice.level, notice.text) for notice in config.notices),
     ]
+    findings = list(dict.fromkeys(findings))  # checks of functions and of files may find the same
     lines = [f"{finding.level:<7}  {finding.text}" for finding in findings]
     count = sum(finding.level == "PROBLEM" for finding in findings)
     verdict = f"{count} problem{'s' * (count != 1)}" if count else "ready for training"
@@ -138,14 +140,17 @@ def _check_plugins(config: Config) -> _Findings:
     values = config.values()
     names = [(key, values.get(key)) for key in _CLASS_KEYS]
     names += [(f"{key}.loss_class", loss) for key, loss in _losses(values)]
+    of_model = ("random_seed", "dtype", *values.get("model_kwargs", {}))
     for key, dotted_name in names:
         if dotted_name is not None:
-            yield from _try(partial(_find, dotted_name, key), f"{key}: {dotted_name}")
+            keywords = of_model if key == "model_class" else ()
+            yield from _try(partial(_find, dotted_name, key, keywords), f"{key}: {dotted_name}")
 
 
-def _find(dotted_name: str, key: str) -> None:
+def _find(dotted_name: str, key: str, keywords: Sequence[str]) -> None:
+    """Check that a function exists, and can be called as this package does."""
     if defined_in_source(dotted_name) is None:
-        resolve(dotted_name, key)
+        check_signature(resolve(dotted_name, key), dotted_name, key, keywords)
 
 
 def _losses(values: Mapping[str, Any]) -> list[tuple[str, str]]:

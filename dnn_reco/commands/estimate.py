@@ -144,6 +144,8 @@ def _row(title: str, text: str) -> str:
 def _data_lines(data: DataEstimate, config: Config, cache_dir: str | None) -> Iterator[str]:
     training, validation = _events(data.training), _events(data.validation)
     yield _row("Events", f"{training} for training, {validation} for validation")
+    if any(each.events_in_epoch != each.whole.events for each in (data.training, data.validation)):
+        yield _row("", _epoch(data))
     folder = event_store(config, cache_dir).folder
     free, missing = free_space(folder), data.to_build
     text = f"{size_in_words(data.built.size)} in '{folder}', {size_in_words(free)} are free there"
@@ -156,9 +158,21 @@ def _data_lines(data: DataEstimate, config: Config, cache_dir: str | None) -> It
 
 
 def _events(preview: StorePreview) -> str:
-    events, files = preview.whole.events, preview.whole.files
-    number = f"about {_rounded(events):,}" if preview.to_build.files else f"{events:,}"
-    return f"{number} in {files:,} file(s)"
+    return f"{_number(preview.whole.events, preview)} in {preview.whole.files:,} file(s)"
+
+
+def _epoch(data: DataEstimate) -> str:
+    training, validation = (
+        _number(each.events_in_epoch, each) for each in (data.training, data.validation)
+    )
+    return (
+        f"an epoch uses {training} for training, {validation} for validation (patterns listed "
+        "several times, data_handler_max_events_per_file)"
+    )
+
+
+def _number(events: int, preview: StorePreview) -> str:
+    return f"about {_rounded(events):,}" if preview.to_build.files else f"{events:,}"
 
 
 def _rounded(number: int) -> int:

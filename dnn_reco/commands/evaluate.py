@@ -11,7 +11,7 @@ import click
 import torch
 
 from dnn_reco.checkpoint_file import latest_iterations
-from dnn_reco.config import Config
+from dnn_reco.config import Config, stage_at
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.overlap import refuse_overlap
 from dnn_reco.errors import ConfigError, DataError
@@ -165,14 +165,11 @@ def _load(network: tuple[Config, ...] | Path, settings: EvaluateSettings) -> _Ca
     if isinstance(network, Path):
         model = load_model_folder(network, device, settings.allow_code)
         return _Candidate(model, TrainingCost(None, None, None, model.num_weights))
-    *earlier, config = network
-    config.require("model_checkpoint_path", "trafo_model_path")
-    iterations = latest_iterations(Path(config.model.model_checkpoint_path))
-    for stage in reversed(earlier):  # a training may not have come to its last stage
-        if iterations <= stage.training.num_training_iterations:
-            config = stage
+    network[-1].require("model_checkpoint_path", "trafo_model_path")
+    iterations = latest_iterations(Path(network[-1].model.model_checkpoint_path))
+    config = stage_at(network, iterations)
     model = load_trained_model(config, device, settings.checkpoints, _name(config.paths[-1]))
-    num_events = None if earlier else iterations * config.general.batch_size
+    num_events = None if len(network) > 1 else iterations * config.general.batch_size
     return _Candidate(model, TrainingCost(iterations, num_events, None, model.num_weights))
 
 

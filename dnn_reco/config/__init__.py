@@ -1,7 +1,7 @@
 """The config: YAML files are loaded once as typed, validated settings."""
 
 from dnn_reco.config.key_lists import TRAFO_KEYS, TRAINING_KEYS
-from dnn_reco.config.load import load_config, load_stages, load_with_stages
+from dnn_reco.config.load import load_config, load_stages, load_with_stages, stage_at
 from dnn_reco.config.plugin_config import PluginConfig, needed_setting
 from dnn_reco.config.plugins import (
     allow_plugins_beside,
@@ -14,11 +14,12 @@ from dnn_reco.config.plugins import (
 )
 from dnn_reco.config.report import show_config, unknown_keys_text
 from dnn_reco.config.schema import BiasedSelectionSettings, OptimizerSettings
-from dnn_reco.config.settings import Config
+from dnn_reco.config.settings import DEFAULT_SEED, Config
 from dnn_reco.config.sources import Notice, Origin
 from dnn_reco.config.value_types import ScheduleSettings
 
 __all__ = [
+    "DEFAULT_SEED",
     "TRAFO_KEYS",
     "TRAINING_KEYS",
     "BiasedSelectionSettings",
@@ -40,5 +41,6 @@ __all__ = [
     "resolve",
     "show_config",
     "source_hash",
+    "stage_at",
     "unknown_keys_text",
 ]

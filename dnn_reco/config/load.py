@@ -85,6 +85,14 @@ def load_with_stages(
     return whole, tuple(configs)
 
 
+def stage_at(stages: Sequence[Config], iterations: int) -> Config:
+    """The config of the stage that was trained with after so many iterations."""
+    for stage in stages[:-1]:
+        if iterations <= stage.training.num_training_iterations:
+            return stage
+    return stages[-1]
+
+
 def load_config(paths: Sequence[str | Path], overrides: Mapping[str, Any] | None = None) -> Config:
     """Load one or several config files as one config.
 

@@ -18,17 +18,24 @@ from dnn_reco.suggestions import nearest
 
 _PACKAGE = __name__.partition(".")[0]
 
-# How functions of users are called, by the last part of the config key that names them.
+# How functions of users are called, by the last part of the config key that names them: the number
+# of arguments by position, and all of them in words.
 _CALLED_AS = {
-    "data_handler_label_class": "(input_data, config, label_names=None, *args, **kwargs)",
-    "data_handler_misc_class": "(input_data, config, misc_names=None, *args, **kwargs)",
-    "data_handler_filter_class": "(data_handler, input_data, config, x_ic78, x_deepcore, labels, "
-    "misc_data, time_range_start, *args, **kwargs)",
-    "event_weight_class": "(truth, misc, config)",
-    "evaluation_class": "(train, val, context)",
-    "loss_class": "(prediction, truth, context)",
-    "model_class": "(spec, **model_kwargs), with random_seed and dtype among the model_kwargs; its "
-    "forward as (hits), or (hits, misc)",
+    "data_handler_label_class": (3, "(input_data, config, label_names=None, *args, **kwargs)"),
+    "data_handler_misc_class": (3, "(input_data, config, misc_names=None, *args, **kwargs)"),
+    "data_handler_filter_class": (
+        8,
+        "(data_handler, input_data, config, x_ic78, x_deepcore, labels, misc_data, "
+        "time_range_start, *args, **kwargs)",
+    ),
+    "event_weight_class": (3, "(truth, misc, config)"),
+    "evaluation_class": (3, "(train, val, context)"),
+    "loss_class": (3, "(prediction, truth, context)"),
+    "model_class": (
+        1,
+        "(spec, **model_kwargs), with random_seed and dtype among the model_kwargs; its forward as "
+        "(hits), or (hits, misc)",
+    ),
 }
 
 _folders: list[Path] = []
@@ -175,7 +182,7 @@ def _source_file(plugin: Any) -> str | None:
 
 
 def check_signature(
-    function: Callable[..., Any], name: str, key: str, *arguments: object, **keywords: object
+    function: Callable[..., Any], name: str, key: str, keywords: Iterable[str] = ()
 ) -> None:
     """Check that a user's function accepts the arguments that it will be called with.
 
@@ -184,9 +191,9 @@ def check_signature(
     function
         The function or class.
     name, key
-        Its name, and its config key.
-    arguments, keywords
-        Its arguments.
+        Its name, and its config key, which decides on the arguments by position.
+    keywords
+        Names of its arguments by keyword.
 
     Raises
     ------
@@ -199,10 +206,10 @@ def check_signature(
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some built-in functions have none
         return
+    number, called_as = _CALLED_AS[key.rpartition(".")[2]]
     try:
-        signature.bind(*arguments, **keywords)
+        signature.bind(*[None] * number, **dict.fromkeys(keywords))
     except TypeError as error:
-        called_as = _CALLED_AS[key.rpartition(".")[2]]
         raise ConfigError(
             f"{name} ({key}) is called as {called_as}, but its signature is {signature}: {error}"
         ) from error

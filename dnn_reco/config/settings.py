@@ -33,6 +33,8 @@ from dnn_reco.errors import ConfigError
 from dnn_reco.files import is_in_package
 
 DEFAULT_SEED = 42
+"""Seed where neither `seed` nor `model_kwargs.random_seed` is set."""
+
 _OUTPUT_PATHS = ("log_path", "model_checkpoint_path", "trafo_model_path", "data_cache_dir")
 
 

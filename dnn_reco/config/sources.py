@@ -13,7 +13,8 @@ from typing import Any, Literal, TypeAlias
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, StringMark, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.resolver import VersionedResolver
 
 from dnn_reco.errors import ConfigError
 
@@ -21,6 +22,11 @@ _MOST_LEVELS, _MOST_VALUES = 50, 100_000
 _LIMITS = (
     f"a config may have {_MOST_LEVELS} levels and {_MOST_VALUES:,} values, and no alias inside of "
     "what it names"
+)
+
+_PLAIN_TAGS = frozenset(
+    f"tag:yaml.org,2002:{kind}"
+    for kind in ("str", "int", "float", "bool", "null", "seq", "map", "merge", "timestamp", "value")
 )
 
 KeyPath: TypeAlias = tuple[str | int, ...]
@@ -104,11 +110,23 @@ class RawConfig:
         return RawConfig(values | entry, kept | {at: place for at, place in inside.items() if at})
 
 
-def read_files(paths: Sequence[Path], problems: list[str]) -> RawConfig:
+def read_files(
+    paths: Sequence[Path], problems: list[str], *, ignore_tags: bool = False
+) -> RawConfig:
     """Read and merge YAML files; what is wrong with them is appended to `problems`.
 
     A key that is defined twice keeps its first value, so that reading can continue and all problems
     are reported at once.
+
+    Parameters
+    ----------
+    paths
+        The files.
+    problems
+        Messages are appended to it.
+    ignore_tags
+        Tags such as `!!python/tuple`, which files of other programs contain, are left out: their
+        values are those that would stand there without. Otherwise they are errors.
 
     Raises
     ------
@@ -119,7 +137,7 @@ def read_files(paths: Sequence[Path], problems: list[str]) -> RawConfig:
     unreadable: list[str] = []
     for path in paths:
         try:
-            raw = _read_file(path, problems)
+            raw = _read_file(path, problems, ignore_tags)
         except ConfigError as error:
             unreadable.append(str(error))
             continue
@@ -138,7 +156,7 @@ def read_files(paths: Sequence[Path], problems: list[str]) -> RawConfig:
     return merged
 
 
-def _read_file(path: Path, problems: list[str]) -> RawConfig:
+def _read_file(path: Path, problems: list[str], ignore_tags: bool) -> RawConfig:
     """Read one YAML file, which must hold a mapping."""
     yaml = YAML(typ="safe", pure=True)
     try:
@@ -160,6 +178,8 @@ def _read_file(path: Path, problems: list[str]) -> RawConfig:
             f"the config file '{path}' holds a {_kind(root)}, but must hold lines of 'key: value'"
         )
     _check_size(root, path)
+    if ignore_tags:
+        _remove_tags(root, yaml.resolver)
     constructor = yaml.constructor
     constructor.allow_duplicate_keys = True  # reported by `_positions`, with both lines
     locations, repeated = _positions(root, path)
@@ -191,6 +211,25 @@ def _check_size(root: Node, path: Path) -> None:
     size(root, 1)
 
 
+def _nodes(root: Node) -> Iterator[Node]:
+    """All nodes, each once."""
+    waiting, found = [root], {id(root)}
+    while waiting:
+        node = waiting.pop()
+        yield node
+        new = [inner for inner in _inside(node) if id(inner) not in found]
+        found.update(map(id, new))
+        waiting += new
+
+
+def _remove_tags(root: Node, resolver: VersionedResolver) -> None:
+    """Give nodes whose tag is not that of a plain value the type that they have without a tag."""
+    for node in _nodes(root):
+        if node.tag not in _PLAIN_TAGS:
+            is_plain = isinstance(node, ScalarNode) and not node.style
+            node.ctag = resolver.resolve(type(node), node.value, (is_plain, not is_plain))
+
+
 def _inside(node: Node) -> Iterator[Node]:
     """Keys and values, or entries, of a node."""
     if isinstance(node, MappingNode):
@@ -206,12 +245,31 @@ def _construct(constructor: SafeConstructor, root: MappingNode, path: Path) -> d
         values: dict[Any, Any] = constructor.construct_document(root)
     except MarkedYAMLError as error:
         raise ConfigError(_syntax_error(path, error)) from error
+    except (ValueError, KeyError) as error:
+        raise ConfigError(_wrong_value(root, path)) from error
     wrong = [key for key in values if not isinstance(key, str)]
     if wrong:
         raise ConfigError(
             f"the config file '{path}' has the key {wrong[0]!r}: a key must be a name"
         )
     return values
+
+
+def _wrong_value(root: MappingNode, path: Path) -> str:
+    """Message for the first value that has the form of a type but does not exist in it."""
+    constructor = YAML(typ="safe", pure=True).constructor
+    scalars = [node for node in _nodes(root) if isinstance(node, ScalarNode)]
+    for node in sorted(scalars, key=lambda node: node.start_mark.index):
+        try:
+            constructor.construct_object(node)
+        except (ValueError, KeyError) as error:
+            text = node.value if len(node.value) <= 50 else f"{node.value[:50]}…"
+            kind = (node.tag or "").rpartition(":")[2]
+            return (
+                f"{path}:{node.start_mark.line + 1}: '{text}' is no valid {kind} ({error}): write "
+                "text in quotes, without a tag"
+            )
+    return f"the config file '{path}' holds a value that does not exist in its type"
 
 
 def _syntax_error(path: Path, error: YAMLError) -> str:

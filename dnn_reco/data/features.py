@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.data.hits import Hits
-from dnn_reco.data.pulses import Pulses
+from dnn_reco.data.pulses import Pulses, no_pulses
 from dnn_reco.data.segments import accumulate, offsets_after, segment_of
 from dnn_reco.data.time_window import WindowSearch, window_starts
 from dnn_reco.detector.constants import SPEED_OF_FIRST_LIGHT
@@ -27,7 +27,7 @@ FIRST_TIME_FEATURE = {9: 3, 3: 1}
 Numbers = NDArray[np.float64]
 
 _VERTEX_METHODS = ("cascade_vertex", "first_light_at_dom")
-_LOCAL_METHODS = ("none", "null", "wf_quantile")
+_LOCAL_METHODS = ("none", "wf_quantile")
 _LOCAL_TIME_RANGE = "local_dom_time_range"
 _CLIP = (-5000.0, 14000.0)  # ns, pulse_summmary_clipped
 _EPSILON = 1e-6  # slack of charge fractions, except in pulse_summmary_clipped
@@ -173,7 +173,7 @@ def dom_features(
     if chosen.counts_from_mean:
         method, time_offset = "none", _mean_time(pulses)
     else:
-        method = (relative_time_method or "none").lower()
+        method = method_name(relative_time_method)
         time_offset = _event_time_offset(pulses, method, vertex)
     hits = _relative_to(_hits(pulses), time_offset, method, vertex)
     if chosen.is_clipped:
@@ -186,6 +186,40 @@ def dom_features(
     offsets = np.searchsorted(event, np.arange(pulses.num_events + 1))
     found = Hits(offsets, dom.astype(np.uint16), features)
     return DomFeatures(found, time_offset, chosen.is_sparse)
+
+
+def method_name(relative_time_method: str | None) -> str:
+    """The one name of a relative time method: lower case, `none` for no method."""
+    name = (relative_time_method or "none").lower()
+    return "none" if name == "null" else name
+
+
+def num_features(
+    data_format: str,
+    time_bins: Sequence[float] | None = None,
+    time_quantiles: Sequence[float] | None = None,
+) -> int:
+    """Number of features F of a format; errors are those of :func:`dom_features`."""
+    none = dom_features(
+        no_pulses(), data_format, None, time_bins=time_bins, time_quantiles=time_quantiles
+    )
+    return int(none.hits.features.shape[1])
+
+
+def features_depend_on(data_format: str, relative_time_method: str | None) -> frozenset[str]:
+    """Which settings beside the format make a difference to the features or the time offset.
+
+    Of `relative_time_method`, `time_bins`, `time_quantiles` and `vertex`; all of them for a format
+    that is not known here.
+    """
+    if data_format not in _FORMATS:
+        return frozenset({"relative_time_method", "time_bins", "time_quantiles", "vertex"})
+    chosen = _FORMATS[data_format]
+    needed = {chosen.setting} if chosen.setting else set()
+    if chosen.counts_from_mean:
+        return frozenset(needed)
+    uses_vertex = method_name(relative_time_method).startswith(_VERTEX_METHODS)
+    return frozenset({*needed, "relative_time_method", *(["vertex"] if uses_vertex else [])})
 
 
 def _numbers(

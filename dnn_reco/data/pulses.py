@@ -49,6 +49,17 @@ class Pulses:
             self.flags[:stop],
         )
 
+    def select(self, keep: NDArray[np.bool_]) -> "Pulses":
+        """The pulses with `keep` [p], of the same events."""
+        return Pulses(
+            self.num_events,
+            self.event[keep],
+            self.dom[keep],
+            self.time[keep],
+            self.charge[keep],
+            self.flags[keep],
+        )
+
 
 def join(parts: Sequence[Pulses]) -> Pulses:
     """The events of all parts, one after the other."""

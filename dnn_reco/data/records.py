@@ -383,7 +383,7 @@ def _apply_filter(
 def _call(dotted_name: str, key: str, path: Path, *arguments: object) -> Any:
     """Call a user's function for a file."""
     function = resolve(dotted_name, key)
-    check_signature(function, dotted_name, key, *arguments)
+    check_signature(function, dotted_name, key)
     return call_plugin(function, dotted_name, key, f"for '{path}'", *arguments)
 
 

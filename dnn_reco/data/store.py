@@ -45,11 +45,15 @@ from dnn_reco.data.records import (
 )
 from dnn_reco.errors import DataError
 from dnn_reco.files import existing_part, file_size, temporary_beside, write_atomically
+from dnn_reco.foreign_files import parse_json
 
 # To be incremented whenever the content or the layout of a store changes.
 STORE_VERSION = 3
 
 _log = logging.getLogger(__name__)
+
+# What reading a damaged file of the store raises, of JSON text with other content, too.
+_DAMAGE = (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError)
 
 _MAX_STEM = 100  # file systems allow 255 bytes a name, and more is added to it
 
@@ -107,10 +111,13 @@ class EventStore:
         if not (place.hits / "shard.json").is_file():
             return None
         for file in _descriptions(place.records):
-            description = _read_description(file)
-            if description and self._is_up_to_date(description["config_read"]):
-                shard = _shard(source, place.hits, file.with_suffix(".bin"), description)
-                return shard if _sizes(shard) == description["sizes"] else None
+            try:
+                description = parse_json(file.read_bytes())
+                if self._is_up_to_date(description["config_read"]):
+                    shard = _shard(source, place.hits, file.with_suffix(".bin"), description)
+                    return shard if _sizes(shard) == description["sizes"] else None
+            except _DAMAGE:
+                continue  # the records are built again
         return None
 
     def build(self, source: Path, names: ColumnNames | None = None) -> Shard:
@@ -170,14 +177,16 @@ class EventStore:
         with self._writing(source), temporary_beside(folder) as temporary:
             part = temporary / folder.name
             part.mkdir()
-            events.hits.dom.tofile(part / "dom.bin")
-            events.hits.features.tofile(part / "features.bin")
-            np.save(part / "events.npy", event_table(events))
+            table = _npy_bytes(event_table(events))
+            # unlike `tofile`, this raises errors that name their cause
+            (part / "dom.bin").write_bytes(np.ascontiguousarray(events.hits.dom).data)
+            (part / "features.bin").write_bytes(np.ascontiguousarray(events.hits.features).data)
+            (part / "events.npy").write_bytes(table)
             description = {
                 "version": STORE_VERSION,
                 "source": os.path.realpath(source),
                 "skipped": dict(events.skipped),
-                "checksum": zlib.crc32((part / "events.npy").read_bytes()),
+                "checksum": zlib.crc32(table),
             }
             (part / "shard.json").write_text(json.dumps(description), encoding="utf-8")
             _sync(part)
@@ -269,15 +278,6 @@ def _descriptions(folder: Path) -> list[Path]:
         return []
 
 
-def _read_description(file: Path) -> dict[str, Any] | None:
-    """Description beside records; None if it is damaged: the records are then rebuilt."""
-    try:
-        description: dict[str, Any] = json.loads(file.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
-    return description
-
-
 def _digest(value: object) -> str:
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -291,6 +291,13 @@ def shard_name(source: Path) -> str:
         raise DataError(f"'{source}' cannot be read: {error.strerror}") from error
     key = [os.path.realpath(source), status.st_size, status.st_mtime_ns]
     return f"{source.stem[:_MAX_STEM]}-{_digest(key)}"
+
+
+def _npy_bytes(table: NDArray[np.void]) -> bytes:
+    """A table in the format of ``.npy`` files."""
+    file = io.BytesIO()
+    np.save(file, table)
+    return file.getvalue()
 
 
 def _sync(folder: Path) -> None:
@@ -314,7 +321,8 @@ def _move_into_place(part: Path, folder: Path) -> None:
 def _read_shard_events(folder: Path, hits: HitsSettings) -> tuple[ShardEvents, dict[str, int]]:
     """The events of a shard, and the counts of skipped rows."""
     try:
-        description = json.loads((folder / "shard.json").read_bytes())
+        description = parse_json((folder / "shard.json").read_bytes())
+        skipped: dict[str, int] = description["skipped"]
         content = (folder / "events.npy").read_bytes()
         if zlib.crc32(content) != description["checksum"]:
             raise ValueError("'events.npy' was changed")
@@ -322,11 +330,11 @@ def _read_shard_events(folder: Path, hits: HitsSettings) -> tuple[ShardEvents, d
         num_hits = int(table["stop"][-1]) if len(table) else 0
         dom = _map(folder / "dom.bin", np.dtype(np.uint16), (num_hits,))
         features = _map(folder / "features.bin", np.dtype(hits.dtype), (num_hits, hits.num_bins))
-    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+    except _DAMAGE as error:
         raise StoreError(f"the event store is damaged in '{folder}' ({error})") from error
     offsets = np.append(0, table["stop"])
     events = ShardEvents(table, Hits(offsets, dom, features), np.array(hits.init_values))
-    return events, description["skipped"]
+    return events, skipped
 
 
 def _map(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dnn_reco.data.build import missing_files, num_workers, open_events
 from dnn_reco.data.event_dataset import EventDataset
+from dnn_reco.data.sampling import FileSampling
 from dnn_reco.data.store import EventStore, shard_size
 from dnn_reco.files import file_size
 
@@ -59,12 +60,15 @@ class StorePreview:
         Amount of the missing files, estimated from a sample of them.
     workers
         Worker processes that will build these; 0: this process does.
+    events_in_epoch
+        Number of events that an epoch of the complete data set uses.
     """
 
     events: EventDataset
     built: StoredAmount
     to_build: StoredAmount
     workers: int
+    events_in_epoch: int
 
     @property
     def whole(self) -> StoredAmount:
@@ -72,12 +76,17 @@ class StorePreview:
         return self.built + self.to_build
 
 
-def preview_store(store: EventStore, sources: Sequence[Path], num_jobs: int) -> StorePreview:
+def preview_store(
+    store: EventStore,
+    sources: Sequence[Path],
+    num_jobs: int,
+    sampling: FileSampling = FileSampling(),  # noqa: B008 - frozen
+) -> StorePreview:
     """Open the events that are stored; of the missing files, build a few.
 
     Parameters
     ----------
-    store, sources
+    store, sources, sampling
         As for :func:`dnn_reco.data.build.open_events`.
     num_jobs
         Number of worker processes at most that will build the rest.
@@ -91,7 +100,8 @@ def preview_store(store: EventStore, sources: Sequence[Path], num_jobs: int) -> 
     sample = choose_sample(missing, [file_size(path) for path in missing])
     rest = set(missing) - set(sample)
     start = time.perf_counter()
-    events = open_events(store, [path for path in sources if path not in rest], num_jobs=1)
+    stored = [path for path in sources if path not in rest]
+    events = open_events(store, stored, num_jobs=1, sampling=sampling)
     seconds = time.perf_counter() - start
     sampled = StoredAmount(
         len(sample),
@@ -101,14 +111,20 @@ def preview_store(store: EventStore, sources: Sequence[Path], num_jobs: int) -> 
     )
     to_build = StoredAmount(0, 0, 0)
     workers = 0
+    in_epoch = sum(sampling.events_in_epoch(s.source, s.num_events) for s in events.shards)
     if rest:
         workers = num_workers(list(rest), num_jobs)
-        ratio = sum(map(file_size, rest)) / max(1, sum(map(file_size, sample)))
+        sample_size = max(1, sum(map(file_size, sample)))
+        ratio = sum(map(file_size, rest)) / sample_size
+        per_byte = sampled.events / sample_size
+        in_epoch += sum(
+            sampling.events_in_epoch(path, round(per_byte * file_size(path))) for path in rest
+        )
         to_build = extrapolate(sampled, ratio, len(rest), workers)
     built = StoredAmount(
         len(sources) - len(rest), len(events), sum(shard_size(shard) for shard in events.shards)
     )
-    return StorePreview(events, built, to_build, workers if workers > 1 else 0)
+    return StorePreview(events, built, to_build, workers if workers > 1 else 0, in_epoch)
 
 
 def choose_sample(paths: Sequence[Path], sizes: Sequence[int]) -> list[Path]:

@@ -18,6 +18,7 @@ from typing import Any
 from dnn_reco.data.store import STORE_VERSION, shard_name
 from dnn_reco.errors import DataError
 from dnn_reco.files import file_size, write_atomically
+from dnn_reco.foreign_files import parse_json
 
 _DAY = 86_400.0
 _GRACE = 7 * _DAY
@@ -66,7 +67,7 @@ def prune_store(store: Path, now: Callable[[], float] = time.time) -> None:
 def _announced(file: Path) -> dict[str, float]:
     """Stale folders that were announced, with the time [s since 1970]."""
     try:
-        content: Any = json.loads(file.read_bytes())
+        content: Any = parse_json(file.read_bytes())
         return {str(name): float(seconds) for name, seconds in content.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
@@ -102,7 +103,7 @@ def _is_of_no_use(shard: Path) -> bool:
     A missing file may come back, as that of a disk that is not mounted.
     """
     try:
-        description: Any = json.loads((shard / "shard.json").read_bytes())
+        description: Any = parse_json((shard / "shard.json").read_bytes())
         is_current = description.get("version") == STORE_VERSION
         return not is_current or shard_name(Path(description["source"])) != shard.name
     except (OSError, ValueError, AttributeError, KeyError, TypeError, DataError):

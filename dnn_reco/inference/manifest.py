@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from dnn_reco.errors import ModelError
+from dnn_reco.data.data_settings import DataSettings
+from dnn_reco.errors import DataError, ModelError
 from dnn_reco.files import file_digest
 from dnn_reco.foreign_files import (
     MAX_TEXT_SIZE,
@@ -24,6 +25,7 @@ from dnn_reco.foreign_files import (
 from dnn_reco.inference.model_info import ModelInfo
 
 MANIFEST_FILE = "manifest.json"
+SIGNATURE_FILE = "signature.json"
 WEIGHTS_FILE = "weights.safetensors"
 TRANSFORMATION_FILE = "trafo_model.safetensors"
 CONFIG_FILE = "config.yaml"
@@ -105,7 +107,10 @@ class Manifest:
 
     def to_json(self) -> str:
         """The content of the file."""
-        return json.dumps({"format": _FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n"
+        values = {"format": _FORMAT, **asdict(self)}
+        if self.model is not None and self.model.data_settings is not None:
+            values["model"]["data_settings"] = json.loads(self.model.data_settings.to_json())
+        return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 _MANIFEST = TypeAdapter(Manifest)
@@ -136,17 +141,26 @@ def read_manifest(path: Path) -> Manifest:
             )
         if written_as == _FORMAT_1:
             values = {key: values[key] for key in ("origin", "files")}
+        settings = _take_data_settings(values)
         manifest = _MANIFEST.validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise ModelError(f"'{file}' is damaged: {place}: {first['msg']}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, DataError) as error:
         raise ModelError(f"'{file}' is damaged: {error!r}") from error
     _check_names(file, manifest)
     if manifest.model is None:
         return manifest
-    return replace(manifest, model=replace(manifest.model, name=path.resolve().name))
+    model = replace(manifest.model, name=path.resolve().name, data_settings=settings)
+    return replace(manifest, model=model)
+
+
+def _take_data_settings(values: dict[str, Any]) -> DataSettings | None:
+    """Remove the data settings from the values of a manifest, and read them."""
+    model = values.get("model")
+    settings = model.pop("data_settings", None) if isinstance(model, dict) else None
+    return None if settings is None else DataSettings.from_json(json.dumps(settings))
 
 
 def _check_names(file: Path, manifest: Manifest) -> None:
@@ -179,6 +193,13 @@ def check_files(path: Path, manifest: Manifest) -> None:
                 f"'{file}' was changed since the model was written (its checksum differs from "
                 f"'{MANIFEST_FILE}'): copy or export the model again"
             )
+
+
+def unlisted_files(path: Path, manifest: Manifest) -> list[str]:
+    """Files below a model folder that its manifest does not list: they do not belong to it."""
+    known = {*manifest.files, MANIFEST_FILE, SIGNATURE_FILE}
+    found = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
+    return sorted(set(found) - known)
 
 
 def listed_files(folder: Path) -> dict[str, str]:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from dnn_reco._version import __version__
 from dnn_reco.config import Config, load_config, resolve
+from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.errors import ModelError
 from dnn_reco.files import temporary_beside
 from dnn_reco.foreign_files import MAX_TEXT_SIZE, check_foreign_file
@@ -43,7 +44,7 @@ from dnn_reco.inference.trained_model import (
     trained_labels,
 )
 from dnn_reco.nn.from_config import make_network, network_spec
-from dnn_reco.nn.weights import load_weights
+from dnn_reco.nn.weights import check_weights, load_weights
 from dnn_reco.provenance import record_text
 from dnn_reco.transform import TransformationModel, load_transformation, save_transformation
 
@@ -113,7 +114,10 @@ class FolderContents:
 
 
 def contents_of(
-    members: Sequence[Member], origin: str, files: Mapping[str, bytes | Path] | None = None
+    members: Sequence[Member],
+    origin: str,
+    files: Mapping[str, bytes | Path] | None = None,
+    data_settings: DataSettings | None = None,
 ) -> FolderContents:
     """Contents of a model folder of these networks, and further files.
 
@@ -123,6 +127,7 @@ def contents_of(
         If weights are not those of the network that their config describes.
     """
     model = model_of("model", [each.load("model", torch.device("cpu")) for each in members])
+    model = replace(model, data_settings=data_settings)
     return FolderContents(members, model_info(model), origin, files=files or {})
 
 
@@ -255,13 +260,34 @@ def _load_member(
     _check_code(root, config, trusted)
     transformation = load_transformation(folder / TRANSFORMATION_FILE)
     try:
-        weights = load_file(folder / WEIGHTS_FILE)
-        return Member(weights, transformation, config).load(folder.name, device)
+        member = Member(load_file(folder / WEIGHTS_FILE), transformation, config)
+        if not trusted:
+            _check_sizes(member)
+        return member.load(folder.name, device)
     except (SafetensorError, ModelError) as error:
         raise ModelError(
             f"the weights in '{folder / WEIGHTS_FILE}' are not those of the network that "
             f"'{CONFIG_FILE}' beside it describes: {error}"
         ) from error
+
+
+def _check_sizes(member: Member) -> None:
+    """Check that the weights are those of the network before memory is taken for it.
+
+    The sizes in a config may be anything; the weights cannot be larger than their file.
+
+    Raises
+    ------
+    ModelError
+        If the network cannot be built, or has other weights.
+    """
+    spec = network_spec(member.config, member.transformation)
+    try:
+        with torch.device("meta"):
+            network = make_network(member.config, spec, torch.device("meta"))
+    except (RuntimeError, ValueError, IndexError, TypeError, OverflowError, MemoryError) as error:
+        raise ModelError(f"it cannot be built ({error})") from error
+    check_weights(network, member.weights)
 
 
 def _check_code(path: Path, config: Config, trusted: Collection[str]) -> None:

@@ -11,12 +11,6 @@ from numpy.typing import NDArray
 from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.file_events import InputTables
 
-PARTICLE_PARTS = (
-    *("energy", "time", "length", "zenith", "azimuth"),
-    *("dir_x", "dir_y", "dir_z", "pos_x", "pos_y", "pos_z"),
-)
-"""Properties of a particle that `label_particle_keys` may give a label for."""
-
 
 @dataclass(frozen=True)
 class LabelInfo:
@@ -27,7 +21,7 @@ class LabelInfo:
     name
         Its name.
     unit
-        Its unit, as far as the config makes it known: "GeV", "m", "ns", "rad" or "".
+        Its unit, as far as config and name show it: "GeV", "m", "ns", "rad" or "".
     has_log
         Whether it is predicted as ln(1 + x), so that its uncertainty is that of ln(1 + x).
     is_trained

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 class Status(IntEnum):
-    """Whether an event was reconstructed, and if not, why: its predictions are NaN then."""
+    """Whether an event was reconstructed, and if not, why.
+
+    Without valid input all predictions of an event are NaN.
+    """
 
     OK = 0
     NO_INPUT = 1
@@ -29,7 +32,7 @@ class Status(IntEnum):
     INVALID_INPUT = 3
     """An input feature or the time offset is not finite."""
     INVALID_PREDICTION = 4
-    """The network predicted a value that is not finite."""
+    """A value that the network predicted is not finite."""
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dnn_reco.data.data_settings import DataSettings, check_data_settings, features_of, read_record
+from dnn_reco.data.data_settings import DataSettings, check_data_settings, features_of
 from dnn_reco.data.event_table import EventTable
 from dnn_reco.data.file_events import EVENT_ID, FileEvents, HitsSettings
+from dnn_reco.data.hdf5 import read_record
 from dnn_reco.data.hits import Hits, check_hits, hits_of_dense
 from dnn_reco.data.pulses import Pulses
 from dnn_reco.errors import DataError, ModelError
@@ -183,10 +184,14 @@ class Reconstructor:
         if self.data_settings is None:
             raise ModelError(
                 f"'{self.info.name}' does not hold the settings of its training data, so features "
-                "cannot be computed from pulses: export it again with -s/--data-settings"
+                "cannot be computed from pulses: export or import it again with -s/--data-settings"
             )
         features = features_of(pulses, self.data_settings)
-        return _events_of(features.hits, features.time_offset)
+        hits = features.hits
+        if features.sparse:  # files do not list such features, which then have their initial value
+            values = np.where(hits.features == 0, self.info.init_values, hits.features)
+            hits = replace(hits, features=values)
+        return _events_of(hits, features.time_offset)
 
     def predict_dense(
         self,
@@ -226,7 +231,7 @@ class Reconstructor:
     def predict_events(
         self, events: FileEvents, misc: NDArray[np.floating] | None = None
     ) -> PredictionTable:
-        """Predict the trained labels of events; rows of those that cannot be predicted are NaN.
+        """Predict the trained labels of events; rows of those without valid input are NaN.
 
         Parameters
         ----------
@@ -236,7 +241,7 @@ class Reconstructor:
             Their misc data [n, M], where the network reads them.
         """
         check_features(self.info, events.hits)
-        status = _input_status(events)
+        status = input_status(events)
         usable = np.flatnonzero(status == Status.OK)
         output = predict_chunks(
             self.backend,
@@ -249,8 +254,7 @@ class Reconstructor:
         is_valid = valid[:, trained].all(axis=1)
         status[usable[~is_valid]] = Status.INVALID_PREDICTION
         labels, uncertainty = np.full((2, len(status), len(trained)), np.nan)
-        labels[usable[is_valid]] = output.labels[is_valid]
-        uncertainty[usable[is_valid]] = output.uncertainty[is_valid]
+        labels[usable], uncertainty[usable] = output.labels, output.uncertainty
         labels[:, self.info.relative_times] += events.time_offset[:, None]
         ids = events.ids if len(events.ids) else None
         return replace(self._table(labels, uncertainty), ids=ids, status=status)
@@ -289,7 +293,7 @@ def _events_of(
     )
 
 
-def _input_status(events: FileEvents) -> NDArray[np.int32]:
+def input_status(events: FileEvents) -> NDArray[np.int32]:
     """Status of each event [n] before the network sees it."""
     hits = events.hits
     num_bad = np.bincount(

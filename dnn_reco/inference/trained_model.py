@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from dnn_reco.checkpoint_file import Checkpoint, load_newest
+from dnn_reco.checkpoint_file import Checkpoint, load_named, load_newest
 from dnn_reco.config import Config
 from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.from_config import hits_settings, label_weight, record_settings
@@ -114,20 +114,23 @@ def model_info(model: TrainedModel) -> ModelInfo:
     )
 
 
-_UNITS = {
-    **dict.fromkeys(("energy",), "GeV"),
-    **dict.fromkeys(("time",), "ns"),
-    **dict.fromkeys(("length", "pos_x", "pos_y", "pos_z"), "m"),
-    **dict.fromkeys(("zenith", "azimuth"), "rad"),
-}
+_UNITS_OF_PARTS = {"energy": "GeV", "time": "ns", "zenith": "rad", "azimuth": "rad"} | (
+    dict.fromkeys(("length", "pos_x", "pos_y", "pos_z"), "m")
+)
+# Labels of IceCube's labelling tools are named by what they are; the first word that occurs counts.
+_UNITS_OF_WORDS = {"direction": "", "energy": "GeV", "time": "ns"} | (
+    {"zenith": "rad", "azimuth": "rad", "length": "m", "distance": "m", "vertex": "m", "pos_": "m"}
+)
 
 
 def _unit(name: str, keys: LabelKeys) -> str:
-    """Unit of a label as far as the config makes it known: by its property of the particle."""
-    if name in (keys.zenith, keys.azimuth):
-        return "rad"
+    """Unit of a label: by its role in the config, else by its name, "" where neither says it."""
+    if name in keys.pid:
+        return ""
     parts = [part for part, label in keys.particle.items() if label == name]
-    return next((_UNITS[part] for part in parts if part in _UNITS), "")
+    of_parts = [_UNITS_OF_PARTS[part] for part in parts if part in _UNITS_OF_PARTS]
+    of_words = [unit for word, unit in _UNITS_OF_WORDS.items() if word in name.lower()]
+    return next(iter([*of_parts, *of_words]), "")
 
 
 def ensemble_of(name: str, models: Sequence[TrainedModel]) -> TrainedModel:
@@ -189,16 +192,37 @@ def load_checkpoint_models(
     ModelError
         If there are fewer checkpoints, or one belongs to another network or transformation model.
     """
-    spec = network_spec(config, load_transformation(Path(config.trafo.trafo_model_path)))
-    labels = trained_labels(config, spec)
-    networks = [
-        _network(config, spec, checkpoint, device)
-        for checkpoint in _newest_checkpoints(config, spec, num_checkpoints)
+    spec = _spec(config)
+    return [
+        load_checkpoint_model(config, spec, checkpoint, device, name or config.name)
+        for checkpoint in _newest_checkpoints(config, num_checkpoints)
     ]
-    return [TrainedModel(name or config.name, config, spec, each, labels) for each in networks]
 
 
-def _newest_checkpoints(config: Config, spec: NetworkSpec, count: int) -> list[Checkpoint]:
+def load_named_models(
+    config: Config, device: torch.device, names: Sequence[str]
+) -> list[tuple[Checkpoint, TrainedModel]]:
+    """Checkpoints of a training by name: `latest`, `best`, or a number of iterations.
+
+    Raises
+    ------
+    ModelError
+        If one does not exist or belongs to another network or transformation model.
+    """
+    spec = _spec(config)
+    folder = Path(config.model.model_checkpoint_path)
+    checkpoints = [load_named(folder, name) for name in names]
+    return [
+        (each, load_checkpoint_model(config, spec, each, device, config.name))
+        for each in checkpoints
+    ]
+
+
+def _spec(config: Config) -> NetworkSpec:
+    return network_spec(config, load_transformation(Path(config.trafo.trafo_model_path)))
+
+
+def _newest_checkpoints(config: Config, count: int) -> list[Checkpoint]:
     folder = Path(config.model.model_checkpoint_path)
     checkpoints = load_newest(folder, count)
     if not checkpoints:
@@ -208,19 +232,25 @@ def _newest_checkpoints(config: Config, spec: NetworkSpec, count: int) -> list[C
             f"there are {len(checkpoints)} checkpoints in '{folder}', not {count}: take fewer, or "
             "let more be kept by max_to_keep in model_checkpoint_manager_kwargs"
         )
-    for each in checkpoints:
-        if each.progress.transformation != spec.transformation.digest:
-            raise ModelError(
-                f"the checkpoint '{each.path}' was trained with another transformation model than "
-                f"'{config.trafo.trafo_model_path}', which was fitted again since: bring the old "
-                "file back"
-            )
     return checkpoints
 
 
-def _network(
-    config: Config, spec: NetworkSpec, checkpoint: Checkpoint, device: torch.device
-) -> Network:
+def load_checkpoint_model(
+    config: Config, spec: NetworkSpec, checkpoint: Checkpoint, device: torch.device, name: str
+) -> TrainedModel:
+    """The network of a checkpoint.
+
+    Raises
+    ------
+    ModelError
+        If the checkpoint belongs to another network or transformation model.
+    """
+    if checkpoint.progress.transformation != spec.transformation.digest:
+        raise ModelError(
+            f"the checkpoint '{checkpoint.path}' was trained with another transformation model "
+            f"than '{config.trafo.trafo_model_path}', which was fitted again since: bring the old "
+            "file back"
+        )
     network = make_network(config, spec, device)
     try:
         load_weights(network, checkpoint.weights)
@@ -230,4 +260,4 @@ def _network(
             f"describes: {error}"
         ) from error
     network.eval()
-    return network
+    return TrainedModel(name, config, spec, network, trained_labels(config, spec))

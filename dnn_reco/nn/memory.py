@@ -11,24 +11,37 @@ from pathlib import Path
 import torch
 
 # Parameters of glibc's mallopt
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+_DEFAULT_MMAP_MAX = 65536
+# Blocks [bytes] that are returned at once where shapes vary: those of a transformer of size M, and
+# few of size S, in batches of their configs.
+_LARGE_BLOCK = 6 * 2**20
 # Kernels to keep. Those of a network whose batches have the same shapes (47 for that of the
 # tutorial) must not evict each other: without a cache its steps take a fifth longer.
 _KERNELS_OF_SAME_SHAPES, _KERNELS_OF_ANY_SHAPES = 128, 64
 
 
-def keep_freed_memory() -> None:
+def keep_freed_memory(same_shapes: bool) -> None:
     """Keep freed memory for the next step instead of returning it to the system.
 
     Each step allocates the same large tensors again. The C library on Linux returns blocks of
     their size at once, and the system clears each page again: a seventh of a training step on two
     cores. No effect with other C libraries.
+
+    Where the shapes of batches vary, large blocks are returned nevertheless: the next step needs
+    larger or smaller ones, and freed memory between others would not fit (benchmarks/RESULTS.md).
+
+    Parameters
+    ----------
+    same_shapes
+        Whether all batches have the same shapes.
     """
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_MMAP_MAX, 0)
+        mallopt(_MMAP_MAX, 0 if same_shapes else _DEFAULT_MMAP_MAX)
+        mallopt(_MMAP_THRESHOLD, _LARGE_BLOCK)
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 

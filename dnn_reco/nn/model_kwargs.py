@@ -1,6 +1,5 @@
-"""Settings that the `model_kwargs` of all networks have in common."""
+"""Values of the `dtype` that all networks have among their `model_kwargs`."""
 
 import torch
 
-DEFAULT_SEED = 42
 DTYPES = {"float32": torch.float32, "float64": torch.float64}

@@ -75,7 +75,7 @@ def make_own_network(
     ConfigError
         If it cannot be called with these arguments, fails, or gives no `torch.nn.Module`.
     """
-    check_signature(model, name, _KEY, spec, **kwargs)
+    check_signature(model, name, _KEY, kwargs)
     network = call_plugin(model, name, _KEY, "to be made", spec, error=ConfigError, **kwargs)
     if not isinstance(network, nn.Module):
         raise ConfigError(
@@ -83,8 +83,8 @@ def make_own_network(
         )
     if type(network).forward is nn.Module.forward:
         raise ConfigError(f"{name} ({_KEY}) has no method forward(hits) -> Prediction")
-    misc = {"misc": None} if needs_misc(network) else {}
-    check_signature(network.forward, f"forward of {name}", _KEY, None, **misc)
+    misc = ["misc"] if needs_misc(network) else []
+    check_signature(network.forward, f"forward of {name}", _KEY, misc)
     num_labels = len(spec.label_names)
 
     def check(

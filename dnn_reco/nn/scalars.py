@@ -16,7 +16,7 @@ _collected: ContextVar[dict[str, float] | None] = ContextVar("scalars", default=
 def add_scalar(tag: str, value: float | Tensor) -> None:
     """Write a scalar to TensorBoard, from a network or a loss.
 
-    It is written for the training and the validation batch of each print-out (every
+    It is written for the training and the validation batch of the printed metrics (every
     `validation_frequency` iterations); in all other batches the call does nothing, and costs
     nothing. Of several values of a tag for one batch the last is written.
 

@@ -33,6 +33,18 @@ def load_weights(network: Network, weights: Mapping[str, Any]) -> None:
     ModelError
         If they belong to another architecture; it names the first difference.
     """
+    check_weights(network, weights)
+    network.load_state_dict(weights)
+
+
+def check_weights(network: Network, weights: Mapping[str, Any]) -> None:
+    """Check that weights are those of a network with the same architecture.
+
+    Raises
+    ------
+    ModelError
+        If they belong to another architecture; it names the first difference.
+    """
     expected = network.state_dict()
     wrong = [
         *(f"'{name}' is missing" for name in expected if name not in weights),
@@ -47,7 +59,6 @@ def load_weights(network: Network, weights: Mapping[str, Any]) -> None:
     if wrong:
         more = f" (and {len(wrong) - 1} more differences)" if len(wrong) > 1 else ""
         raise ModelError(wrong[0] + more)
-    network.load_state_dict(weights)
 
 
 def with_channels(x: Tensor, channels: int) -> Tensor:

@@ -204,6 +204,7 @@ def write_file(
         features.hits,
         sparse=features.sparse,
         tables={LABEL_TABLE: events.labels},
+        data_settings=settings.data_settings,
     )
 
 

@@ -9,11 +9,13 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from dnn_reco.config.sources import read_files
-from dnn_reco.config.typed_settings import describe
-from dnn_reco.data.features import DomFeatures, dom_features
-from dnn_reco.data.pulses import Pulses, no_pulses
+from dnn_reco.config.typed_settings import describe, typed_settings
+from dnn_reco.data.data_settings import DataSettings, features_of
+from dnn_reco.data.features import DomFeatures, num_features
+from dnn_reco.data.pulses import Pulses
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import write_atomically
+from dnn_reco.foreign_files import parse_json
 from dnn_reco.simulation.particles import ParticleSettings
 from dnn_reco.suggestions import nearest
 
@@ -56,16 +58,28 @@ class SimulationSettings(ParticleSettings):
             raise ConfigError(f"events_per_file is {self.events_per_file}: give at least 1")
         if not 0 <= self.seed <= MAX_SEED:
             raise ConfigError(f"the seed is {self.seed}: give a number from 0 to {MAX_SEED}")
-        self.features(no_pulses())  # refuses formats that do not exist, or lack a setting
+        _ = self.data_settings  # refuses formats that do not exist, or lack a setting
+
+    @property
+    def data_settings(self) -> DataSettings:
+        """How the features are made, for the record of the files.
+
+        Keys of pulses, of a cascade and of exclusions are not recorded: they name objects of
+        detector data, and no DOM or time window is marked as bad in simulated events.
+        """
+        settings = {
+            "num_bins": num_features(self.data_format, self.time_bins, self.time_quantiles),
+            "relative_time_method": "time_range",
+            "data_format": self.data_format,
+            "time_bins": self.time_bins,
+            "time_quantiles": self.time_quantiles,
+            "cascade_key": None,
+        }
+        return typed_settings(DataSettings, settings, "features", ConfigError)
 
     def features(self, pulses: Pulses) -> DomFeatures:
         """The DOM features of pulses in the format of these settings."""
-        return dom_features(
-            pulses,
-            self.data_format,
-            time_bins=self.time_bins,
-            time_quantiles=self.time_quantiles,
-        )
+        return features_of(pulses, self.data_settings)
 
 
 def load_settings(path: Path | None, overrides: Mapping[str, Any]) -> SimulationSettings:
@@ -113,13 +127,13 @@ def claim_folder(folder: Path, settings: SimulationSettings) -> None:
         write_atomically(path, json.dumps(current, indent=2).encode() + b"\n")
         return
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
         differences = [
             f"{key} is {found.get(key)} there, {current.get(key)} now"
             for key in {**found, **current}
             if found.get(key) != current.get(key)
         ]
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         raise DataError(
             f"'{path}' cannot be read ({error}): simulate to another folder, or remove this one"
         ) from error

@@ -1,4 +1,4 @@
-"""Reading models that the TensorFlow version trained (its newer generation), without TensorFlow.
+"""Reading models that the TensorFlow version trained, without TensorFlow.
 
 Folders that it exported and folders of checkpoints both hold what is needed: a checkpoint, the
 transformation model ``trafo_model.npy``, and the config ``config_training_NNNN.yaml`` (also in the
@@ -7,6 +7,7 @@ folder above).
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -21,6 +22,14 @@ from dnn_reco.config import Config, load_config
 from dnn_reco.errors import ModelError
 from dnn_reco.foreign_files import MAX_TEXT_SIZE, MAX_TRANSFORMATION_SIZE, check_foreign_file
 from dnn_reco.nn.from_config import make_network, network_spec
+from dnn_reco.tf_import.older_generation import (
+    MODEL_CLASSES,
+    check_older_settings,
+    check_older_variables,
+    ignored_settings,
+    older_iterations,
+    older_variables,
+)
 from dnn_reco.tf_import.tensor_bundle import (
     OBJECT_GRAPH_KEY,
     TensorBundle,
@@ -30,6 +39,7 @@ from dnn_reco.tf_import.tensor_bundle import (
 )
 from dnn_reco.tf_import.trafo_file import read_reference_transformation
 from dnn_reco.tf_import.variables import (
+    Shapes,
     check_variables,
     loss_variables,
     network_variables,
@@ -42,8 +52,10 @@ _TRAFO_FILE = "trafo_model.npy"
 _TRAINING_CONFIG = re.compile(r"config_training_(\d+)\.yaml")
 _RECORD = re.compile(
     r"config_training_\d+\.yaml|training_steps\.yaml|config_trafo.*\.yaml"
-    r"|config_data_settings\.yaml"
+    r"|config_data_settings\.yaml|config_meta_data\.yaml|version_control\.yaml"
 )
+_MAX_LOG_SIZE = 2**30
+_MAX_LOGS = 10_000
 _VALUE = ".ATTRIBUTES/VARIABLE_VALUE"
 
 
@@ -67,8 +79,12 @@ class ImportedModel:
         State of the network, by parameter name.
     records
         Records of the training that lie beside it.
-    switched_on
-        One line for each setting that was added to the config.
+    logs
+        Its TensorBoard event files.
+    changes
+        One line for each setting that was changed in the config.
+    is_older
+        Whether it is of the older generation.
     """
 
     checkpoint: Path
@@ -79,7 +95,9 @@ class ImportedModel:
     transformation: TransformationModel
     weights: Mapping[str, Tensor]
     records: tuple[Path, ...]
-    switched_on: tuple[str, ...]
+    logs: tuple[Path, ...]
+    changes: tuple[str, ...]
+    is_older: bool
 
 
 def import_reference(
@@ -99,19 +117,20 @@ def import_reference(
     Raises
     ------
     ModelError
-        If something is missing or damaged, is of the older generation, or does not fit together.
+        If something is missing or damaged, or does not fit together.
     ConfigError
         If the config is wrong.
     """
     if not folder.is_dir():
         raise ModelError(f"there is no folder '{folder}'")
     bundle = open_bundle(latest_checkpoint(folder))
-    names = _variable_names(bundle)
+    # TensorFlow 1 wrote variables by their names, and no graph of objects
+    is_older = OBJECT_GRAPH_KEY not in bundle.entries
     for file in config_files:
         check_foreign_file(file, MAX_TEXT_SIZE)
     records = _records(folder)
     config_files = tuple(config_files) or (_latest_config(folder),)
-    config, switched_on = _as_in_reference(load_config(config_files))
+    config, changes = _as_in_reference(load_config(config_files), is_older)
     beside = folder / _TRAFO_FILE
     if trafo_file is None and not beside.exists():
         raise ModelError(
@@ -125,24 +144,17 @@ def import_reference(
     transformation = read_reference_transformation(trafo_file)
     return ImportedModel(
         checkpoint=bundle.prefix,
-        iterations=_iterations(bundle),
+        iterations=older_iterations(bundle.prefix.name) if is_older else _iterations(bundle),
         config=config,
         config_files=config_files,
         trafo_file=trafo_file,
         transformation=transformation,
-        weights=_weights(bundle, names, config, transformation),
+        weights=_weights(bundle, is_older, config, transformation),
         records=records,
-        switched_on=switched_on,
+        logs=tuple(log_files(folder)),
+        changes=changes,
+        is_older=is_older,
     )
-
-
-def _variable_names(bundle: TensorBundle) -> dict[str, str]:
-    if OBJECT_GRAPH_KEY not in bundle.entries:
-        raise ModelError(
-            f"'{bundle.prefix}' is a checkpoint of the older generation (TensorFlow 1), which "
-            "cannot be imported: train the network again with its config, which works unchanged"
-        )
-    return variable_names(bundle.read_string(OBJECT_GRAPH_KEY))
 
 
 def _iterations(bundle: TensorBundle) -> int:
@@ -175,9 +187,42 @@ def _records(folder: Path) -> tuple[Path, ...]:
     for place in (_record_folder(folder), folder):
         for path in sorted(place.iterdir()):
             if _RECORD.fullmatch(path.name):
-                check_foreign_file(path, MAX_TEXT_SIZE, folder=place)
+                _check_text(path, place)
                 records[path.name] = path
     return tuple(records.values())
+
+
+def _check_text(path: Path, folder: Path) -> None:
+    """Check that a record of a folder is a text."""
+    check_foreign_file(path, MAX_TEXT_SIZE, folder)
+    try:
+        is_text = "\0" not in path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        is_text = False
+    if not is_text:
+        raise ModelError(f"'{path}' is not a text: it is no record of a training")
+
+
+def log_files(folder: Path) -> list[Path]:
+    """TensorBoard event files of an exported model, at any depth below its folder ``logs``.
+
+    Raises
+    ------
+    ModelError
+        If one is not a regular file of bounded size that lies in the folder, or there are too many.
+    """
+    logs: list[Path] = []
+    for place, _, names in os.walk(folder / "logs"):  # follows no links to folders
+        for name in sorted(names):
+            if ".tfevents." in name:
+                logs.append(Path(place, name))
+                check_foreign_file(logs[-1], _MAX_LOG_SIZE, folder)
+        if len(logs) > _MAX_LOGS:
+            raise ModelError(
+                f"there are more than {_MAX_LOGS:,} TensorBoard files in '{folder / 'logs'}': keep "
+                "fewer there"
+            )
+    return sorted(logs)
 
 
 def _record_folder(folder: Path) -> Path:
@@ -186,19 +231,24 @@ def _record_folder(folder: Path) -> Path:
     return folder if exported else folder.absolute().parent
 
 
-def _as_in_reference(config: Config) -> tuple[Config, tuple[str, ...]]:
+def _as_in_reference(config: Config, is_older: bool) -> tuple[Config, tuple[str, ...]]:
     """The config with the settings that reproduce its predictions, and a line on each."""
-    if config.model.model_class != _MODEL_CLASS:
-        raise ModelError(
-            f"the model_class is '{config.model.model_class}': only networks of the newer "
-            f"generation's '{_MODEL_CLASS}' can be imported"
-        )
+    _check_model_class(config.model.model_class, is_older)
     kwargs = deepcopy(config.model.model_kwargs)
-    kwargs["legacy_direction_norm"] = True
-    lines = [
-        "model_kwargs.legacy_direction_norm: direction vectors longer than 1 keep their length, as "
-        "in the TensorFlow version"
-    ]
+    lines = []
+    if is_older:
+        check_older_settings(kwargs)
+        for key in ignored_settings(config.model.model_class, kwargs):
+            del kwargs[key]
+            lines.append(
+                f"model_kwargs.{key}: removed, the TensorFlow version does not read it here"
+            )
+    else:
+        kwargs["legacy_direction_norm"] = True
+        lines.append(
+            "model_kwargs.legacy_direction_norm: direction vectors longer than 1 keep their "
+            "length, as in the TensorFlow version"
+        )
     block = kwargs.get("conv_ic78_settings")
     if isinstance(block, dict) and _has_rotations(block):
         block["legacy_rotation"] = True
@@ -210,6 +260,17 @@ def _as_in_reference(config: Config) -> tuple[Config, tuple[str, ...]]:
     return replace(config, model=model), tuple(lines)
 
 
+def _check_model_class(model_class: str, is_older: bool) -> None:
+    """Check that the network of the config is of the checkpoint's generation."""
+    generation, networks = ("older", MODEL_CLASSES) if is_older else ("newer", (_MODEL_CLASS,))
+    if model_class not in networks:
+        listed = " and ".join(f"'{name}'" for name in networks)
+        raise ModelError(
+            f"the model_class is '{model_class}', but the checkpoint is of the {generation} "
+            f"generation, of which only networks of {listed} can be imported"
+        )
+
+
 def _has_rotations(block: Mapping[str, Any]) -> bool:
     rotations = block.get("hex_num_rotations_list")
     counts = rotations if isinstance(rotations, list | tuple) else [rotations]
@@ -217,34 +278,24 @@ def _has_rotations(block: Mapping[str, Any]) -> bool:
 
 
 def _weights(
-    bundle: TensorBundle,
-    names: Mapping[str, str],
-    config: Config,
-    transformation: TransformationModel,
+    bundle: TensorBundle, is_older: bool, config: Config, transformation: TransformationModel
 ) -> dict[str, Tensor]:
     """The weights of the checkpoint, as those of the network that the config describes."""
     network = make_network(config, network_spec(config, transformation), torch.device("cpu"))
     state = network.state_dict()
-    of_loss = loss_variables(
-        len(transformation.settings.label_names),
-        config.labels.label_update_weights,
-        config.labels.label_scale_tukey,
-    )
-    of_network = network_variables({name: tuple(t.shape) for name, t in state.items()})
-    variables = [*of_loss, *of_network]
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    names = {} if is_older else variable_names(bundle.read_string(OBJECT_GRAPH_KEY))
     try:
-        check_variables(_found_variables(bundle, names), variables)
+        if is_older:
+            places = _older_places(bundle, shapes)
+        else:
+            num_labels = len(transformation.settings.label_names)
+            places = _newer_places(bundle, names, config, num_labels, shapes)
     except ModelError as error:
         raise ModelError(
             f"the checkpoint '{bundle.prefix}' does not fit the network of the config: {error}"
         ) from error
-    weights = our_parameters(
-        {
-            variable.key: bundle.read(_position_key(position))
-            for position, variable in enumerate(variables)
-            if position >= len(of_loss)
-        }
-    )
+    weights = our_parameters({key: bundle.read(place) for key, place in places.items()})
     for name, tensor in weights.items():
         if tensor.dtype != state[name].dtype:
             raise ModelError(
@@ -252,6 +303,33 @@ def _weights(
                 f"for {state[name].dtype} (float_precision, model_kwargs.dtype)"
             )
     return weights
+
+
+def _older_places(bundle: TensorBundle, shapes: Shapes) -> dict[str, str]:
+    """Where the checkpoint holds each variable of the network."""
+    variables = older_variables(shapes)
+    check_older_variables({key: entry.shape for key, entry in bundle.entries.items()}, variables)
+    return {variable.key: variable.name for variable in variables}
+
+
+def _newer_places(
+    bundle: TensorBundle,
+    names: Mapping[str, str],
+    config: Config,
+    num_labels: int,
+    shapes: Shapes,
+) -> dict[str, str]:
+    """Where the checkpoint holds each variable of the network."""
+    of_loss = loss_variables(
+        num_labels, config.labels.label_update_weights, config.labels.label_scale_tukey
+    )
+    variables = [*of_loss, *network_variables(shapes)]
+    check_variables(_found_variables(bundle, names), variables)
+    return {
+        variable.key: _position_key(position)
+        for position, variable in enumerate(variables)
+        if position >= len(of_loss)
+    }
 
 
 def _position_key(position: int) -> str:

@@ -115,10 +115,16 @@ class _Array:
     def build(self, state: Any) -> None:
         _require(type(state) is tuple and len(state) == 5, "an unusual array")
         _, shape, dtype, column_major, data = state
+        data = _as_bytes(data)
         found = (type(dtype), type(column_major), type(data))
         _require(found == (_Dtype, bool, bytes), "an array of objects")
         _require(_is_shape(shape), "an array of unusual shape")
         self.values = dtype.array(data, shape, column_major)
+
+
+def _as_bytes(value: Any) -> Any:
+    """The bytes of a string of Python 2, which its reader decodes as Latin-1."""
+    return value.encode("latin-1") if type(value) is str else value
 
 
 def _is_shape(value: Any) -> bool:
@@ -146,6 +152,7 @@ def _make_dtype(arguments: tuple[Any, ...]) -> _Dtype:
 
 
 def _make_scalar(arguments: tuple[Any, ...]) -> Any:
+    arguments = (*arguments[:1], *map(_as_bytes, arguments[1:]))
     _require(tuple(map(type, arguments)) == (_Dtype, bytes), "an unusual number")
     return arguments[0].array(arguments[1], (), False).item()
 
@@ -285,6 +292,7 @@ class _Machine:
 _LITERALS = (
     *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
     *("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
+    *("SHORT_BINSTRING", "BINSTRING"),  # of Python 2: its strings, and bytes
     *("SHORT_BINBYTES", "BINBYTES", "BINBYTES8"),
 )
 # What each instruction does with the machine and the argument of the instruction, if it has one.

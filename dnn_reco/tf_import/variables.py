@@ -53,7 +53,8 @@ _KINDS = {
     "bn.pop_mean": "bn_pop_mean",
     "bn.pop_var": "bn_pop_var",
 }
-_STATISTICS = ("bn.pop_mean", "bn.pop_var")
+_STATISTICS = ("bn_pop_mean", "bn_pop_var")
+_SPECIAL_KERNELS = ("hexcell_", "rotvar_", "local_kernel_")
 _KERNEL_PARTS = ("weight", "spatial", "in_out", "bias")
 _OUR_PARTS = {*_KERNEL_PARTS, *_KINDS}
 _PARTS = {kind: part for part, kind in _KINDS.items()} | {
@@ -61,9 +62,10 @@ _PARTS = {kind: part for part, kind in _KINDS.items()} | {
     "local_kernel_0": "weight",
 }
 
-_OTHER_CONFIG = "Is it the config of this training (--config)?"
+OTHER_CONFIG = "Is it the config of this training (--config)?"
 
 Shapes = Mapping[str, tuple[int, ...]]
+Layer = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class ReferenceVariable:
         return re.fullmatch(self.name, name.removesuffix(":0")) is not None
 
 
-def _layer_variable(layer: tuple[str, int], kind: str, shape: tuple[int, ...]) -> ReferenceVariable:
+def _layer_variable(layer: Layer, kind: str, shape: tuple[int, ...]) -> ReferenceVariable:
     branch, number = layer
     scope = f".*__{_BRANCHES[branch][0]}_{number:03d}"
     word, _, rest = kind.partition("_")
@@ -124,21 +126,42 @@ def network_variables(shapes: Shapes) -> list[ReferenceVariable]:
     ModelError
         If a parameter has no counterpart there.
     """
-    layers = _layers(shapes)
-    trainable = [v for layer, parts in layers.items() for v in _trainable(layer, parts)]
+    layers = layer_shapes(shapes)
+    trainable = [v for layer, kinds in layers.items() for v in _trainable(layer, kinds)]
     statistics = [
-        _layer_variable(layer, _KINDS[part], parts[part])
+        _layer_variable(layer, kind, kinds[kind])
         for branch in _STATISTICS_ORDER
-        for layer, parts in layers.items()
-        for part in _STATISTICS
-        if layer[0] == branch and part in parts
+        for layer, kinds in layers.items()
+        for kind in _STATISTICS
+        if layer[0] == branch and kind in kinds
     ]
     return trainable + statistics
 
 
-def _layers(shapes: Shapes) -> dict[tuple[str, int], dict[str, tuple[int, ...]]]:
+def layer_shapes(shapes: Shapes) -> dict[Layer, dict[str, tuple[int, ...]]]:
+    """Shapes of the variables of each layer by kind, its kernel first; in order of the layers.
+
+    Parameters
+    ----------
+    shapes
+        Shape of each of our parameters, by its name (``ic78.0.bn.scale``).
+
+    Raises
+    ------
+    ModelError
+        If a parameter has no counterpart there.
+    """
+    parts = _layers(shapes)
+    return {
+        layer: _kernels(_BRANCHES[layer[0]][1], of_layer)
+        | {kind: of_layer[part] for part, kind in _KINDS.items() if part in of_layer}
+        for layer, of_layer in parts.items()
+    }
+
+
+def _layers(shapes: Shapes) -> dict[Layer, dict[str, tuple[int, ...]]]:
     """Shapes of the parts of each layer, by branch and number, in order."""
-    layers: dict[tuple[str, int], dict[str, tuple[int, ...]]] = {}
+    layers: dict[Layer, dict[str, tuple[int, ...]]] = {}
     for name, shape in shapes.items():
         match = re.fullmatch(r"(\w+)\.(\d+)\.(?:convolution\.)?(.+)", name)
         if match is None or match[1] not in _BRANCHES or match[3] not in _OUR_PARTS:
@@ -151,17 +174,15 @@ def _layers(shapes: Shapes) -> dict[tuple[str, int], dict[str, tuple[int, ...]]]
     return dict(sorted(layers.items(), key=lambda item: (branches.index(item[0][0]), item[0][1])))
 
 
-def _trainable(layer: tuple[str, int], parts: Shapes) -> list[ReferenceVariable]:
+def _trainable(layer: Layer, kinds: Shapes) -> list[ReferenceVariable]:
     """The trainable variables of a layer, in order."""
-    kernels = _kernels(_BRANCHES[layer[0]][1], parts)
-    shapes = {kind: parts[part] for part, kind in _KINDS.items() if part in parts} | kernels
-    special_kernels = [kind for kind in kernels if kind != "weights"]
+    special_kernels = [kind for kind in kinds if kind.startswith(_SPECIAL_KERNELS)]
     order = [
         *("biases", "weights", "act_slope_weight", "bn_beta", "bn_scale"),
         *special_kernels,
         "residual_scale",
     ]
-    return [_layer_variable(layer, kind, shapes[kind]) for kind in order if kind in shapes]
+    return [_layer_variable(layer, kind, kinds[kind]) for kind in order if kind in kinds]
 
 
 def _kernels(plain_axes: int, parts: Shapes) -> dict[str, tuple[int, ...]]:
@@ -203,7 +224,7 @@ def check_variables(
         if shape != variable.shape or not variable.matches_name(name):
             raise ModelError(
                 f"its variable {position} is '{name}' of shape {list(shape)}, where the network "
-                f"has '{variable.key}' of shape {list(variable.shape)}. {_OTHER_CONFIG}"
+                f"has '{variable.key}' of shape {list(variable.shape)}. {OTHER_CONFIG}"
             )
     missing = [variable.key for variable in expected[len(found) :]]
     if missing and all(key.endswith(("bn_pop_mean", "bn_pop_var")) for key in missing):
@@ -213,7 +234,7 @@ def check_variables(
         )
     if len(found) != len(expected):
         raise ModelError(
-            f"it has {len(found)} variables, the network {len(expected)}. {_OTHER_CONFIG}"
+            f"it has {len(found)} variables, the network {len(expected)}. {OTHER_CONFIG}"
         )
 
 

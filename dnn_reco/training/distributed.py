@@ -92,9 +92,17 @@ class DistributedContext:
             prediction = network(hits, misc.select(self.local_slice(num_events)))
         if self.world_size == 1:
             return prediction
-        columns = [getattr(prediction, field.name) for field in fields(prediction)]
-        whole = self.gather(torch.cat(columns, dim=1), num_events)
-        return Prediction(*torch.split(whole, [column.shape[1] for column in columns], dim=1))
+        own = [getattr(prediction, field.name) for field in fields(prediction)]
+        gathered = self.gather(torch.cat(own, dim=1).detach(), num_events)
+        widths = [each.shape[1] for each in own]
+        local = self.local_slice(num_events)
+        # each part alone has gradients: what a loss does not use has none, as in one process
+        return Prediction(
+            *(
+                torch.cat([whole[: local.start], part, whole[local.stop :]])
+                for whole, part in zip(torch.split(gathered, widths, dim=1), own, strict=True)
+            )
+        )
 
     def gather(self, part: Tensor, num_events: int) -> Tensor:
         """The rows of all ranks [num_events, …], those of this rank with their gradients."""

@@ -43,7 +43,7 @@ class EvaluationHook:
     label_keys: LabelKeys
 
     def __post_init__(self) -> None:
-        check_signature(self.function, self.name, _KEY, None, None, None)
+        check_signature(self.function, self.name, _KEY)
 
     @torch.no_grad()
     def __call__(

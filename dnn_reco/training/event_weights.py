@@ -49,7 +49,7 @@ class EventWeights:
     columns: ColumnNames
 
     def __post_init__(self) -> None:
-        check_signature(self.function, self.name, _KEY, None, None, None)
+        check_signature(self.function, self.name, _KEY)
 
     def __call__(self, events: EventBatch) -> Tensor:
         """Weights of B events [B, 1], in the type of their labels.

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dnn_reco.errors import TrainingError
+from dnn_reco.foreign_files import parse_json
 
 _SECONDS_BETWEEN_RENEWALS = 10.0
 _SECONDS_UNTIL_STALE = 60.0
@@ -54,9 +55,9 @@ class LockOwner:
     def read(cls, path: Path) -> LockOwner | None:
         """The owner of a lock file; None if it does not name one, or is gone."""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(path.read_text(encoding="utf-8"))
             return cls(str(content["host"]), int(content["process"]), str(content["started"]))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
     @property

@@ -167,7 +167,7 @@ def format_validation(
     train: BatchMetrics,
     validation: BatchMetrics,
 ) -> str:
-    """The print-out of a validation, in the form of the reference: trained labels only, sorted."""
+    """The printed metrics, in the form of the reference: trained labels only, sorted."""
     lines = [
         f"Step: {iteration:08d}, Runtime: {seconds:2.1f}s, Per-Step: {seconds_per_step:2.3f}s, "
         f"Benchmark: {weights.sum():3.3f}"
@@ -189,7 +189,7 @@ def format_validation(
 
 
 def format_untrained(train: Mapping[str, float], validation: Mapping[str, float]) -> str:
-    """The print-out of labels of weight 0: their RMSE in both batches, sorted by name."""
+    """The printed metrics of labels of weight 0: RMSE in both batches, sorted by name."""
     lines = (
         f"\tweight: 0, train: {train[name]:2.3f}, val: {validation[name]:2.3f} [{name}]"
         for name in sorted(train)

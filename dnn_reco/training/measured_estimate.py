@@ -11,7 +11,7 @@ import torch
 from dnn_reco.checkpoint_file import Checkpoint
 from dnn_reco.config import Config
 from dnn_reco.data.event_dataset import EventDataset
-from dnn_reco.data.from_config import event_store
+from dnn_reco.data.from_config import event_store, file_sampling
 from dnn_reco.data.store_preview import StoredAmount, StorePreview, preview_store
 from dnn_reco.errors import TrainingError
 from dnn_reco.files import find_files
@@ -196,7 +196,12 @@ class _SampledData:
         jobs = min(config.general.num_jobs, options.threads)
         before = memory_in_use(_CPU).get("process", 0.0)
         training, validation = (
-            preview_store(store, find_files(getattr(config.data_files, key), key), jobs)
+            preview_store(
+                store,
+                find_files(getattr(config.data_files, key), key),
+                jobs,
+                file_sampling(config, key),
+            )
             for key in ("training_data_file", "validation_data_file")
         )
         peak = peak_memory(_CPU)["process"]

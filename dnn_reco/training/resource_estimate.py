@@ -71,8 +71,8 @@ def training_items(
     yield Item("iterations", span.last - span.first, timings.step)
     if timings.choosing:
         yield Item("choices of their events", span.last - span.first, timings.choosing)
-    print_outs = _multiples(span.first, span.last - 1, settings.validation_frequency)
-    yield Item("printed metrics", print_outs, timings.batch_metrics)
+    printed = _multiples(span.first, span.last - 1, settings.validation_frequency)
+    yield Item("printed metrics", printed, timings.batch_metrics)
     if timings.set_events:
         # each might be the best so far, which is saved
         seconds = timings.evaluation * set_events / timings.set_events + timings.checkpoint

@@ -24,7 +24,8 @@ _END_OF_BINS = 1e19  # histograms of PyTorch have no bins from 1e20 on, and fail
 class TensorBoard:
     """Scalars, histograms and figures in folders of ``<log_path>``.
 
-    ``train`` and ``val`` are for the batches of the print-out, ``validation_set`` for that set.
+    ``train`` and ``val`` are for the batches of the printed metrics, ``validation_set`` for that
+    set.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ class TensorBoard:
         trained: np.ndarray,
         scores: Mapping[str, BatchMetrics],
     ) -> None:
-        """Write the batches of a print-out: losses, and scores and histograms of trained labels.
+        """Write the batches of printed metrics: losses, scores and histograms of trained labels.
 
         Parameters
         ----------

@@ -41,7 +41,7 @@ class StepTimings:
     waiting
         Share of the time of an iteration in which it waits for data.
     batch_metrics
-        A validation with its print-out.
+        A validation with its printed metrics.
     evaluation
         An evaluation of the validation set; 0 if there is none.
     set_events

@@ -132,6 +132,7 @@ def test_stages_optimizers_selection_and_average_are_estimated_and_nothing_is_wr
     assert counts(text, "evaluations of the validation set") == [1, 3]  # 4; 8, 12, 14
     assert counts(text, "checkpoints") == [1, 3, 2]  # 16, 20
     assert "120 in 2 file(s) for training, 60 in 1 file(s) for validation" in text
+    assert "an epoch uses" not in text  # all of them
 
 
 def test_what_is_left_of_a_training_and_nothing_is_written(
@@ -223,6 +224,19 @@ def test_an_event_store_that_is_not_built_is_estimated(
     assert re.search(r"about 1,[12]\d0 in 20 file\(s\) for training", text)
     assert "11 file(s) are still to be built: about " in text
     assert "with building the event store" in text
+
+
+def test_events_of_an_epoch_where_files_are_repeated_or_capped(
+    prepared: Callable[..., SmallRun],
+) -> None:
+    prepared(
+        training_data_file=["train_*.hdf5", "train_0.hdf5"],
+        data_handler_max_events_per_file=20,
+        trafo_num_batches=5,
+    )
+    text = estimated()
+    assert "120 in 2 file(s) for training, 60 in 1 file(s) for validation" in text
+    assert "an epoch uses 60 for training, 20 for validation (patterns listed" in text
 
 
 def test_memory_is_what_the_system_counts(prepared: Callable[..., SmallRun]) -> None:

@@ -14,9 +14,11 @@ SCRIPTS = {
     "count_number_of_events.py": "Count the events",
     "create_trafo_model.py": "Create the data transformation model",
     "train_model.py": "Train a network",
+    "export_model.py": "Export a trained network",
 }
 COMMANDS = [
     *[["count"], ["trafo"], ["train"], ["compare"], ["evaluate"], ["submit", "train"]],
+    *[["export"]],
     *[["config", "show"], ["config", "check"]],
 ]
 
@@ -46,7 +48,18 @@ def test_each_command_explains_itself_with_an_example(command: list[str]) -> Non
 def test_help_of_the_whole_lists_the_commands() -> None:
     result = invoke("--help")
     assert result.exit_code == 0
-    for name in ("count", "trafo", "train", "compare", "evaluate", "serve", "submit", "config"):
+    names = (
+        "count",
+        "trafo",
+        "train",
+        "compare",
+        "evaluate",
+        "export",
+        "serve",
+        "submit",
+        "config",
+    )
+    for name in names:
         assert re.search(rf"^  {name} +\S", result.out, re.MULTILINE)
     assert invoke("--version").out == f"dnn-reco, version {dnn_reco.__version__}\n"
 

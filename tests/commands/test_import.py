@@ -1,5 +1,6 @@
 """`dnn-reco import`: a model of the TensorFlow version becomes a model folder."""
 
+import json
 import re
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import torch
 from small_reference_model import (
     SETTINGS,
     SmallReferenceModel,
+    make_small_older_model,
     make_small_reference_model,
     some_hits,
 )
 from workspace import invoke
 
+from dnn_reco import Reconstructor
 from dnn_reco.inference.model_folder import load_model_folder
 
 
@@ -36,20 +39,67 @@ def test_output_and_model_folder(model: SmallReferenceModel, tmp_path: Path) -> 
     output = tmp_path / "models" / "small"
     result = invoke("import", model.folder, "-o", output)
     assert result.exit_code == 0, result.err
-    assert result.err == ""
+    assert result.err == (
+        "WARNING: There is no 'config_data_settings.yaml' beside the model, so nothing will check "
+        "whether data that it is applied to were made as those of its training: name it with "
+        "-s/--data-settings.\n"
+    )
     num_weights = sum(parameter.numel() for parameter in model.network.parameters())
     assert result.out.splitlines() == [
         f"Checkpoint:     {model.folder / 'ckpt-300'}, 300 iterations",
         f"Config:         {model.folder / 'config_training_0000.yaml'}",
         f"Transformation: {model.folder / 'trafo_model.npy'}",
         f"Network:        {num_weights:,} weights, 3 inputs of a DOM, 7 labels",
-        "Switched on:    model_kwargs.legacy_direction_norm: direction vectors longer than 1 keep "
+        "Changed:        model_kwargs.legacy_direction_norm: direction vectors longer than 1 keep "
         "their length, as in the TensorFlow version",
         f"Written to '{output}'",
     ]
     loaded = load_model_folder(output, torch.device("cpu"))
     with torch.no_grad():
         assert torch.equal(loaded.network(some_hits()).labels, model.predict().labels)
+
+
+def test_what_lies_beside_the_model_is_kept(model: SmallReferenceModel, tmp_path: Path) -> None:
+    beside = {
+        "config_data_settings.yaml": "{num_bins: 3, relative_time_method: time_range, "
+        "data_format: reduced_summary_statistics_data, pulse_key: InIceDSTPulses}",
+        "version_control.yaml": "git_sha: 123",
+        "config_meta_data.yaml": "num_misc: 0",
+        "logs/train/events.out.tfevents.1": "curves",
+    }
+    for name, text in beside.items():
+        (model.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (model.folder / name).write_text(text)
+    output = tmp_path / "small"
+    result = invoke("import", model.folder, "-o", output)
+    assert result.exit_code == 0
+    assert result.err == ""
+    for name, text in beside.items():
+        assert (output / name).read_text() == text
+    reco = Reconstructor(output, device="cpu")
+    assert reco.data_settings is not None
+    assert reco.data_settings.pulse_key == "InIceDSTPulses"
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(beside["config_data_settings.yaml"].replace("DST", ""))
+    command = ("import", model.folder, "-o", output, "-s", settings, "--overwrite")
+    assert invoke(*command).exit_code == 0
+    assert "pulse_key: InIcePulses" in invoke("inspect", output).out
+
+
+def test_a_model_of_the_older_generation(tmp_path: Path) -> None:
+    """The output and the manifest say what the import was not compared with."""
+    older = make_small_older_model(tmp_path / "exported")
+    output = tmp_path / "model"
+    result = invoke("import", older.folder, "-o", output)
+    assert result.exit_code == 0, result.err
+    assert f"Checkpoint:     {older.folder / 'model-500'}, 500 iterations\n" in result.out
+    assert "Unverified on a real checkpoint: " in result.out
+    assert "compare with predictions that you trust" in result.out
+    origin = json.loads((output / "manifest.json").read_text())["origin"]
+    assert origin.endswith("older generation (unverified on a real checkpoint)")
+    loaded = load_model_folder(output, torch.device("cpu"))
+    with torch.no_grad():
+        assert torch.equal(loaded.network(some_hits()).labels, older.predict().labels)
 
 
 def test_existing_output(model: SmallReferenceModel, tmp_path: Path) -> None:

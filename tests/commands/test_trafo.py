@@ -1,6 +1,7 @@
 """`trafo`: the transformation model, its record, and all that can be wrong before it."""
 
 import math
+import resource
 from pathlib import Path
 
 import h5py
@@ -148,6 +149,20 @@ def test_event_store_goes_where_it_is_told(workspace: Workspace) -> None:
     assert "'../my store'" in result.err
     assert list((workspace.folder / "my store").iterdir())
     assert not (workspace.folder / "data" / "event_store").exists()
+
+
+def test_a_full_disk_under_the_event_store(workspace: Workspace) -> None:
+    """The system refuses files of more than 10 kB, as a full disk does."""
+    before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        message = workspace.error("trafo", "--cache-dir", "../small")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
+    assert "cannot be written to the event store '../small': File too large" in message
+    assert "make room, or choose another folder with --cache-dir" in message
+    assert not [path for path in (workspace.folder / "small").rglob("*") if path.is_file()]
+    assert workspace.run("trafo", "--cache-dir", "../small").exit_code == 0
 
 
 def test_files_that_are_listed_several_times_have_that_weight(workspace: Workspace) -> None:

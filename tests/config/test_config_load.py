@@ -8,6 +8,7 @@ import pytest
 
 from dnn_reco import ConfigError
 from dnn_reco.config import ScheduleSettings, load_config, load_stages
+from dnn_reco.config.sources import read_files
 
 WriteConfig = Callable[..., Path]
 
@@ -565,6 +566,41 @@ BILLION_LAUGHS = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
 )
 def test_aliases_and_levels_without_bounds(write: WriteConfig, text: str, words: str) -> None:
     assert words in message(write(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("mine: 2001-99-99", ":2: '2001-99-99' is no valid timestamp (month must be in 1..12)"),
+        ("mine: !!int abc", ":2: 'abc' is no valid int"),
+        ("mine: [1, !!bool maybe]", ":2: 'maybe' is no valid bool"),
+        ("mine: " + "9" * 5000, f":2: '{'9' * 50}…' is no valid int"),
+    ],
+    ids=["date", "int", "bool", "digits"],
+)
+def test_values_that_their_type_does_not_have(write: WriteConfig, text: str, words: str) -> None:
+    assert words in message(write(f"batch_size: 8\n{text}\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("!!python/unicode 'nue'", "nue"),
+        ("!!python/unicode '9'", "9"),
+        ("!!python/tuple [1, 2.0]", [1, 2.0]),
+        ("!!python/object/apply:os.system ['ls']", ["ls"]),
+        ("!!python/dict {a: !mine yes}", {"a": "yes"}),
+        ("!!binary eA==", "eA=="),
+        ("!!str 9", "9"),
+        ("!!float 9", 9.0),
+        ("2.5", 2.5),
+    ],
+)
+def test_tags_can_be_left_out(write: WriteConfig, text: str, value: object) -> None:
+    problems: list[str] = []
+    path = write(f"mine: &a {text}\nother: *a\n")
+    assert read_files([path], problems, ignore_tags=True).values == {"mine": value, "other": value}
+    assert problems == []
 
 
 def test_aliases_and_merge_keys_still_work(write: WriteConfig) -> None:

@@ -1,6 +1,7 @@
 """`config show`, `config check`, the tutorial's files and the reference page."""
 
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -163,6 +164,72 @@ def test_check_of_a_class_that_is_no_network(write: WriteConfig, files: Path, na
     (line,) = {line for line in report.text.splitlines() if line.startswith("PROBLEM")}
     assert "model_class" in line
     assert name in line
+
+
+KEYS_OF_FUNCTIONS = [
+    *("data_handler_label_class", "data_handler_misc_class", "data_handler_filter_class"),
+    *("event_weight_class", "evaluation_class", "loss_class", "model_class"),
+]
+OWN_FUNCTIONS = """
+def loader(input_data, config, label_names=None, *args, **kwargs): ...
+def misc_loader(input_data, config, misc_names=None, *args, **kwargs): ...
+def keep(data_handler, input_data, config, x_ic78, x_deepcore, labels, misc, start, *args): ...
+def weight(truth, misc, config): ...
+def evaluate(train, val, context): ...
+def loss(prediction, truth, context): ...
+class Network:
+    def __init__(self, spec, size, **model_kwargs): ...
+def wrong(first, second): ...
+"""
+
+
+def own_function(key: str, name: str) -> str:
+    """A line of a config that names an own function."""
+    if key == "loss_class":
+        return f"model_optimizer_dict: {{own: {{loss_class: own_functions.{name}}}}}\n"
+    return f"{key}: own_functions.{name}\n"
+
+
+def check_of_own_functions(write: WriteConfig, functions: dict[str, str]) -> str:
+    """The report on a config with these functions by key, and nothing else."""
+    write(OWN_FUNCTIONS, "own_functions.py")
+    lines = [own_function(key, name) for key, name in functions.items()]
+    config = write("model_kwargs: {size: 3}\n" + "".join(lines))
+    program = (
+        "import sys; from dnn_reco.config import allow_plugins_beside, load_config;"
+        "from dnn_reco.commands.check_config import check_config;"
+        f"allow_plugins_beside(['{config}']);"
+        f"print(check_config(load_config(['{config}'])).text); assert 'torch' not in sys.modules"
+    )
+    run = [sys.executable, "-c", program]
+    return subprocess.run(run, check=True, capture_output=True, text=True).stdout
+
+
+def test_check_of_own_functions(write: WriteConfig) -> None:
+    names = ["loader", "misc_loader", "keep", "weight", "evaluate", "loss", "Network"]
+    text = check_of_own_functions(write, dict(zip(KEYS_OF_FUNCTIONS, names, strict=True)))
+    assert len(re.findall(r"^ok .*: own_functions\.", text, re.MULTILINE)) == len(names)
+    assert "own_functions." not in "".join(re.findall(r"^PROBLEM.*", text, re.MULTILINE))
+
+
+def test_check_of_own_functions_that_cannot_be_called(write: WriteConfig) -> None:
+    text = check_of_own_functions(write, dict.fromkeys(KEYS_OF_FUNCTIONS, "wrong"))
+    for key in KEYS_OF_FUNCTIONS:
+        full_key = f"model_optimizer_dict.own.{key}" if key == "loss_class" else key
+        line = (
+            rf"^PROBLEM  own_functions\.wrong \({full_key}\) is called as \(.+\), but its "
+            r"signature is \(first, second\): "
+        )
+        assert len(re.findall(line, text, re.MULTILINE)) == 1
+
+
+def test_a_wrong_loader_is_one_problem(
+    write: WriteConfig, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is also noticed when the files are opened."""
+    monkeypatch.syspath_prepend(write(OWN_FUNCTIONS, "own_functions.py").parent)
+    _, text = checked(write, files, more="data_handler_misc_class: own_functions.wrong")
+    assert text.count("own_functions.wrong (data_handler_misc_class) is called as") == 1
 
 
 def test_check_of_an_ordinary_config_needs_no_torch(write: WriteConfig, files: Path) -> None:

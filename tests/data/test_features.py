@@ -11,7 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_time_window import slow_window_start
 
-from dnn_reco.data.features import DomFeatures, dom_features
+from dnn_reco.data.features import (
+    DomFeatures,
+    dom_features,
+    features_depend_on,
+    num_features,
+)
 from dnn_reco.data.hdf5 import InputTables, read_events, write_input_tables
 from dnn_reco.data.pulses import Pulses
 from dnn_reco.data.time_window import WindowSearch
@@ -69,6 +74,23 @@ def vertices(n: int) -> np.ndarray:
     """A different vertex and time for each event."""
     i = np.arange(n)
     return np.stack([10.0 * i, -20.0 * i, 100.0 + i, 9000.25 - 30.5 * i], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("data_format", "num", "depends_on"),
+    [
+        ("pulse_summmary_clipped", 9, ["relative_time_method", "vertex"]),
+        ("reduced_summary_statistics_data", 3, []),
+        ("charge_bins_and_times", 5, ["relative_time_method", "time_bins", "vertex"]),
+        ("charge_weighted_time_quantiles", 3, ["relative_time_method", "time_quantiles", "vertex"]),
+        ("total_dom_charge", 1, ["relative_time_method", "vertex"]),
+    ],
+)
+def test_what_features_depend_on(data_format: str, num: int, depends_on: list[str]) -> None:
+    assert num_features(data_format, time_bins=[0, 1, 5, 9], time_quantiles=[0.1, 0.5]) == num
+    assert sorted(features_depend_on(data_format, "first_light_at_dom")) == depends_on
+    without_vertex = [setting for setting in depends_on if setting != "vertex"]
+    assert sorted(features_depend_on(data_format, "time_range")) == without_vertex
 
 
 # The slow obvious version: one DOM after the other, pulse by pulse.

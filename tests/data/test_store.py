@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from make_store import CONFIG, assert_holds, assert_same, column, make_store, re
 from dnn_reco.data.build import open_events
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.hdf5 import InputTables
+from dnn_reco.data.store import shard_name
 from dnn_reco.data.store_pruning import prune_store
 from dnn_reco.detector.grid import DOM_CELL, NUM_CELLS, deepcore, main_array
 from dnn_reco.errors import DataError
@@ -289,7 +291,10 @@ def test_what_an_interruption_leaves_is_not_used(tmp_path: Path, source: Path) -
     assert_same(open_events(make_store(tmp_path / "store"), [source], 1), whole)
 
 
-@pytest.mark.parametrize("content", ["", '{"names": {"la', "[]", "{}"])
+DAMAGED_JSON = ["", '{"names": {"la', "[]", "{}", "[1]", '{"config_read": 1}', "[" * 100_000]
+
+
+@pytest.mark.parametrize("content", DAMAGED_JSON)
 def test_a_damaged_description_is_made_anew(tmp_path: Path, source: Path, content: str) -> None:
     events = open_events(make_store(tmp_path / "store"), [source], 1)
     events.shards[0].records_file.with_suffix(".json").write_text(content)
@@ -339,6 +344,19 @@ def test_a_part_of_wrong_size_is_built_again(tmp_path: Path, source: Path, part:
     after = read_all(open_events(make_store(tmp_path / "store"), [source], 1))
     np.testing.assert_array_equal(after.hits.features, before.hits.features)
     np.testing.assert_array_equal(after.labels, before.labels)
+
+
+@pytest.mark.parametrize("content", DAMAGED_JSON)
+def test_damaged_descriptions_of_hits_are_built_again(
+    tmp_path: Path, source: Path, content: str
+) -> None:
+    """Looking for what is stale reads them, too."""
+    before = open_events(make_store(tmp_path / "store"), [source], 1)
+    shard = before.shards[0]
+    (shard.hits_folder / "shard.json").write_text(content)
+    (tmp_path / "store" / "stale.json").write_text(content)
+    shard.records_file.with_suffix(".json").unlink()
+    assert_same(open_events(make_store(tmp_path / "store"), [source], 1), before)
 
 
 def test_stale_folders_are_announced_and_removed_a_week_later(
@@ -469,7 +487,13 @@ open_events(make_store(folder / "store"), [folder / "a.hdf5", folder / "b.hdf5"]
     )
     assert result.returncode != 0
     last_line = result.stderr.splitlines()[-1]
-    assert f"StoreError: '{large}' cannot be written to the event store" in last_line
-    assert "make room" in last_line
-    assert small.exists()
+    store = tmp_path / "store"
+    assert f"StoreError: '{large}' cannot be written to the event store '{store}': " in last_line
+    assert re.search(
+        r"File too large \(\S+ GB are free there\): make room, or .*--cache-dir", last_line
+    )
+    shards = [path.parent.name for path in store.glob("hits-*/*/*")]
+    assert len(shards) == 4
+    assert set(shards) == {shard_name(small)}
+    assert not list(store.rglob(".tmp-*"))
     assert len(open_events(make_store(tmp_path / "store"), [small, large], 1)) == 402

@@ -7,6 +7,7 @@ from event_files import random_events, write_events
 from make_store import make_store
 
 from dnn_reco.data.build import open_events
+from dnn_reco.data.sampling import FileSampling
 from dnn_reco.data.store import shard_size
 from dnn_reco.data.store_preview import StoredAmount, choose_sample, extrapolate, preview_store
 
@@ -48,6 +49,21 @@ def test_looking_again_goes_on_with_what_is_there(tmp_path: Path) -> None:
     look = preview_store(store, files, num_jobs=1)
     assert 12 < look.built.files < NUM_FILES
     assert {shard.source for shard in look.events.shards} > set(files[:12])
+
+
+def test_events_in_an_epoch(tmp_path: Path) -> None:
+    """Half of the files are visited twice, with at most 15 events each time."""
+    files = write_files(tmp_path)
+    store = make_store(tmp_path / "store")
+    assert preview_store(store, files, num_jobs=1).events_in_epoch == pytest.approx(600, rel=0.2)
+    twice = FileSampling(dict.fromkeys(files[::2], 2), max_events=15)
+    look = preview_store(store, files, 1, twice)
+    assert look.to_build.files > 0
+    assert look.events_in_epoch == 45 * 15
+    whole = open_events(store, files, num_jobs=1, sampling=twice)
+    look = preview_store(store, files, 1, twice)
+    for events in (whole, look.events):
+        assert events.order(seed=1, stream="training").num_events == look.events_in_epoch == 45 * 15
 
 
 def test_files_that_cannot_be_used_hold_nothing(

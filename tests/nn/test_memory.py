@@ -1,6 +1,7 @@
 """Memory of a process that runs networks."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,30 @@ import torch
 for rows in [*range(1, 301), 300, 1]:
     torch.nn.functional.gelu(torch.zeros(rows, 16))
 """
+
+
+# Memory [MB] that a tensor of 100 MB leaves behind, and one of 4 MB among smaller ones that stay.
+FREED_MEMORY = """
+import sys, torch
+from dnn_reco.nn.memory import keep_freed_memory, memory_in_use
+keep_freed_memory(same_shapes=sys.argv[1] == "same")
+for size in (25_000_000, 1_000_000):
+    before = memory_in_use(torch.device("cpu"))["process"]
+    tensors = [torch.ones(size), torch.ones(1000)]
+    del tensors[0]
+    print(memory_in_use(torch.device("cpu"))["process"] - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries do as they like")
+@pytest.mark.parametrize(("shapes", "is_kept"), [("same", True), ("varying", False)])
+def test_large_blocks_are_returned_where_shapes_vary(shapes: str, is_kept: bool) -> None:
+    run = [sys.executable, "-c", FREED_MEMORY, shapes]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    large, small = map(float, done.stdout.split())
+    assert (large > 90) is is_kept
+    assert large < 10 or is_kept
+    assert small > 3 or is_kept
 
 
 def test_kernels_of_earlier_shapes_are_dropped() -> None:

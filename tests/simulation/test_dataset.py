@@ -18,7 +18,7 @@ from dnn_reco.detector.geometry import dom_index, dom_positions
 from dnn_reco.errors import ConfigError, DataError, DnnRecoError
 from dnn_reco.simulation import dataset
 from dnn_reco.simulation.dataset import PlannedFile, plan_files, write_file
-from dnn_reco.simulation.settings import SimulationSettings, claim_folder, load_settings
+from dnn_reco.simulation.settings import RECORD, SimulationSettings, claim_folder, load_settings
 
 PRESETS = sorted((Path(__file__).parents[2] / "configs/simulation").glob("*.yaml"))
 BRIGHT = SimulationSettings(energy=(1e4, 1e5), margin=0, events_per_file=8)
@@ -191,6 +191,12 @@ class TestCommand:
         assert simulate(*arguments, "--events", "5").exit_code == 0
         (file,) = tmp_path.glob("*.hdf5")
         assert len(tables(file)["LabelsDeepLearning"]) == 5
+
+    @pytest.mark.parametrize("content", ["", "[1]", "[" * 100_000])
+    def test_a_damaged_record_is_an_error(self, tmp_path: Path, content: str) -> None:
+        (tmp_path / RECORD).write_text(content)
+        with pytest.raises(DataError, match=rf"{RECORD}' cannot be read .*another folder"):
+            claim_folder(tmp_path, load_settings(None, {}))
 
     def test_workers_write_the_same(self, tmp_path: Path) -> None:
         assert simulate(*self.ARGUMENTS, "--out", tmp_path / "one").exit_code == 0

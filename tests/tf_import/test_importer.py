@@ -29,7 +29,8 @@ from dnn_reco.inference.model_folder import (
     write_model_folder,
 )
 from dnn_reco.inference.trained_model import TrainedModel
-from dnn_reco.tf_import.importer import ImportedModel, import_reference
+from dnn_reco.tf_import import importer
+from dnn_reco.tf_import.importer import ImportedModel, import_reference, log_files
 
 CPU = torch.device("cpu")
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
@@ -145,15 +146,74 @@ def test_folder_of_checkpoints(small: SmallReferenceModel, tmp_path: Path) -> No
 
 
 def test_data_settings_and_records_are_found(small: SmallReferenceModel) -> None:
-    for name in ("config_data_settings.yaml", "config_trafo.yaml", "config_meta_data.yaml"):
+    found = ("config_data_settings.yaml", "config_trafo.yaml", "config_meta_data.yaml")
+    for name in (*found, "version_control.yaml", "other.yaml"):
         (small.folder / name).write_text("a: 1\n")
     reference_files.write_config(small.folder.parent / "config_training_0007.yaml", SETTINGS)
     assert sorted(path.name for path in import_reference(small.folder).records) == [
         "config_data_settings.yaml",
+        "config_meta_data.yaml",
         "config_trafo.yaml",
         "config_training_0000.yaml",
         "training_steps.yaml",
+        "version_control.yaml",
     ]
+
+
+@pytest.mark.parametrize("content", [b"a: \xff\n", b"a\0b"])
+def test_records_are_texts(small: SmallReferenceModel, content: bytes) -> None:
+    (small.folder / "version_control.yaml").write_bytes(content)
+    with pytest.raises(ModelError, match=r"version_control.yaml' is not a text"):
+        import_reference(small.folder)
+
+
+def write_logs(folder: Path) -> list[Path]:
+    paths = [
+        folder / "logs" / part / f"events.out.tfevents.{n}.host"
+        for part in ("train", "val")
+        for n in (1, 2)
+    ]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"events")
+    return paths
+
+
+def test_tensorboard_files_are_listed(small: SmallReferenceModel, tmp_path: Path) -> None:
+    """Other files are not, and links to folders are not followed."""
+    assert log_files(small.folder) == []
+    paths = write_logs(small.folder)
+    (small.folder / "logs" / "notes.txt").touch()
+    write_logs(tmp_path / "elsewhere")
+    (small.folder / "logs" / "more").symlink_to(tmp_path / "elsewhere")
+    assert log_files(small.folder) == paths
+    assert import_reference(small.folder).logs == tuple(paths)
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "huge", "linked folder"])
+def test_only_tensorboard_files_of_the_folder(
+    small: SmallReferenceModel, tmp_path: Path, kind: str
+) -> None:
+    path = write_logs(small.folder)[0]
+    if kind == "huge":
+        os.truncate(path, 2**31)
+    elif kind == "linked folder":
+        (small.folder / "logs").rename(tmp_path / "logs")
+        (small.folder / "logs").symlink_to(tmp_path / "logs")
+    else:
+        path.rename(tmp_path / "secret")
+        path.symlink_to(tmp_path / "secret") if kind == "link" else os.mkfifo(path)
+    with pytest.raises(ModelError, match=r"tfevents.1.host' (is a link to|is not a|has 2,147)"):
+        import_reference(small.folder)
+
+
+def test_too_many_tensorboard_files(
+    small: SmallReferenceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_logs(small.folder)
+    monkeypatch.setattr(importer, "_MAX_LOGS", 3)
+    with pytest.raises(ModelError, match="more than 3 TensorBoard files"):
+        log_files(small.folder)
 
 
 def test_config_from_elsewhere(small: SmallReferenceModel, tmp_path: Path) -> None:
@@ -167,10 +227,10 @@ def test_config_from_elsewhere(small: SmallReferenceModel, tmp_path: Path) -> No
     assert torch.equal(imported.weights["fc.0.bias"], small.network.fc[0].bias)
 
 
-def test_settings_that_are_switched_on(small: SmallReferenceModel) -> None:
+def test_settings_that_are_changes(small: SmallReferenceModel) -> None:
     imported = import_reference(small.folder)
     assert imported.config.model.model_kwargs["legacy_direction_norm"] is True
-    assert [line.partition(":")[0] for line in imported.switched_on] == [
+    assert [line.partition(":")[0] for line in imported.changes] == [
         "model_kwargs.legacy_direction_norm"
     ]
 
@@ -251,21 +311,6 @@ def test_weights_of_another_precision(small: SmallReferenceModel) -> None:
         small.folder / "config_training_0000.yaml", {**SETTINGS, "model_kwargs": kwargs}
     )
     with pytest.raises(ModelError, match=r"torch.float32, but the config asks for torch.float64"):
-        import_reference(small.folder)
-
-
-def test_older_checkpoint(small: SmallReferenceModel) -> None:
-    """TensorFlow 1 wrote variables by their names, and no graph of objects."""
-    reference_files.write_bundle(small.folder / "ckpt-300", {"model_pred/w": np.ones(2)})
-    with pytest.raises(ModelError, match=r"ckpt-300' is a checkpoint of the older generation"):
-        import_reference(small.folder)
-
-
-def test_older_config(small: SmallReferenceModel) -> None:
-    settings = {key: value for key, value in SETTINGS.items() if key != "model_class"}
-    settings |= {"model_file": "general_IC86_models", "model_name": "general_model_IC86_opt4"}
-    reference_files.write_config(small.folder / "config_training_0000.yaml", settings)
-    with pytest.raises(ModelError, match=r"model_IC86_opt4': only networks of the newer"):
         import_reference(small.folder)
 
 

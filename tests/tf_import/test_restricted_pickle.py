@@ -85,6 +85,21 @@ def test_names_of_older_numpy() -> None:
     np.testing.assert_array_equal(read_plain_pickle(older), np.arange(3.0))
 
 
+def test_a_file_of_python_2() -> None:
+    """What its cPickle wrote for names and moments: strings where there are bytes today."""
+    data = (
+        b"\x80\x02}q\x01(U\x0blabel_namesq\x02]q\x03U\x01aaU\nlabel_meanq\x04"
+        b"cnumpy.core.multiarray\n_reconstruct\nq\x05cnumpy\nndarray\nq\x06K\x00\x85U\x01b\x87R"
+        b"q\x07(K\x01K\x02\x85cnumpy\ndtype\nq\x08U\x02f8K\x00K\x01\x87Rq\t(K\x03U\x01<NNN"
+        b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
+        b"U\x10\x00\x00\x00\x00\x00\x00\xe0?\x00\x00\x00\x00\x00\xc0r@tbU\x01n"
+        b"cnumpy.core.multiarray\nscalar\nq\nh\tU\x08\x00\x00\x00\x00\x00\x00\xe0?\x86Rq\x0bu."
+    )
+    found = read_plain_pickle(data)
+    np.testing.assert_array_equal(found.pop("label_mean"), [0.5, 300.0])
+    assert found == {"label_names": ["a"], "n": 0.5}
+
+
 class Calls:
     """Its pickle asks to call a function."""
 

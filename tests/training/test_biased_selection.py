@@ -534,7 +534,7 @@ def test_event_weights_travel_with_the_events_chosen(prepared: SmallRun, tmp_pat
     )
 
 
-def test_print_out_and_validation_see_what_they_see_without_selection(
+def test_printed_metrics_and_validation_see_what_they_see_without_selection(
     prepared: SmallRun, tmp_path: Path
 ) -> None:
     seen = []

@@ -140,7 +140,7 @@ def test_an_evaluation_sees_all_labels_and_changes_nothing(
     assert not val.prediction.labels.requires_grad
 
 
-def test_opening_angles_in_print_out_and_tensorboard(
+def test_opening_angles_in_printed_metrics_and_tensorboard(
     run: SmallRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

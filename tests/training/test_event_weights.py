@@ -57,7 +57,7 @@ def events_of(run: SmallRun) -> EventDataset:
     return open_events(event_store(run.config(), None), [run.folder / "train_0.hdf5"], 1)
 
 
-def test_every_event_has_its_own_weight_in_training_and_print_out(
+def test_every_event_has_its_own_weight_in_training_and_printed_metrics(
     run: SmallRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A loss function of the user fails unless the weights are those of the events."""

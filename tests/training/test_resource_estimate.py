@@ -75,7 +75,7 @@ def test_batches_of_other_shapes_need_more_memory(
 
 @pytest.mark.parametrize("seconds", [20.0, 63.0, 200.0, 999.0])
 def test_iterations_within_a_time_by_doing_one_after_the_other(seconds: float) -> None:
-    """Print-outs in 0, 100 …; an evaluation and two checkpoints after 500, 1000 … and the last."""
+    """Metrics in 0, 100 …; an evaluation and two checkpoints after 500, 1000 … and the last."""
     often, rarely = 0.5, 3.0 + 2 * 0.25
     clock, iterations = 0.0, 0
     while True:
@@ -125,15 +125,15 @@ def test_a_training_by_hand() -> None:
 @pytest.mark.parametrize("span", [Span(0, 0, 1), Span(1, 7, 21), Span(0, 6, 12), Span(0, 11, 40)])
 def test_counts_are_those_of_the_training_loop(span: Span) -> None:
     for validation, save, evaluation in product((1, 3, 7, 50), repeat=3):
-        print_outs = saved = evaluated = 0
+        printed = saved = evaluated = 0
         for iteration in range(span.first, span.last):
             done = iteration + 1
-            print_outs += iteration % validation == 0
+            printed += iteration % validation == 0
             evaluated += done % evaluation == 0 or done == span.last
             saved += done % save == 0 or done == span.last
         items = training_items(span, settings(validation, save, evaluation), PACE, 100)
         counts = {item.name: item.count for item in items}
-        assert counts["printed metrics"] == print_outs
+        assert counts["printed metrics"] == printed
         assert counts["evaluations of the validation set"] == evaluated
         assert counts["checkpoints"] == saved
 

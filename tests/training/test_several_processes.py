@@ -75,6 +75,21 @@ SETTINGS: dict[str, dict[str, object]] = {
         "num_add_files": 1,
         "num_repetitions": 2,
     },
+    "misc data in network and loss": {
+        "data_handler_misc_class": "misc_plugins.load_energy_and_sign",
+        "trafo_normalize_misc_data": True,
+        "trafo_log_misc_bins": {"energy": True},
+        "model_class": "misc_plugins.ReadsMisc",
+        "model_kwargs": {"dropout": 0.0, "batch_norm": False},
+        "model_optimizer_dict": {
+            "sgd": {
+                "optimizer": "SGD",
+                # uncertainties, which the loss does not use, are not decayed
+                "optimizer_settings": {"learning_rate": 0.01, "weight_decay": 0.1},
+                "loss_class": "misc_plugins.loss_with_misc",
+            }
+        },
+    },
 }
 
 
@@ -102,7 +117,8 @@ def tensors(run: SmallRun, iterations: int) -> dict[str, torch.Tensor]:
 def test_two_processes_train_as_one_does(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    for folder in (Path(__file__).parent, Path(__file__).parents[1]):
+        monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
     alone, together = (prepared(tmp_path / place, **SETTINGS[name]) for place in ("a", "b"))
     assert run_train(alone.config(), ON_CPU) == 0
     launch = [sys.executable, "-m", "dnn_reco", *command(together, "--processes", "2")]

@@ -47,7 +47,7 @@ def assert_same_state(first: SmallRun, second: SmallRun) -> None:
 
 
 def printed(output: str) -> list[str]:
-    """The print-out without what the clock says."""
+    """The printed metrics without what the clock says."""
     lines = re.sub(r"Runtime: \S+ Per-Step: \S+ ", "", output).splitlines()
     return [line for line in lines if line.startswith(("Step:", "\t"))]
 
@@ -187,7 +187,7 @@ def test_untrained_labels_do_not_reach_the_gradient() -> None:
     assert masked_truth.labels[0, 1] == 0
 
 
-def test_the_print_out_has_the_form_of_the_reference() -> None:
+def test_printed_metrics_have_the_form_of_the_reference() -> None:
     def scores(rmse: float, mean: float, loss: float) -> BatchMetrics:
         column = np.array([9.0, rmse, 9.0])
         rows = np.zeros((1, 3))

@@ -9,6 +9,7 @@ time offsets defines the events of a file and their order.
 from dnn_reco.data.file_events import InputTables
 from dnn_reco.data.hdf5.detect import detect_input_tables, detect_num_bins, input_tables
 from dnn_reco.data.hdf5.events import read_events, read_file
+from dnn_reco.data.hdf5.record import read_record
 from dnn_reco.data.hdf5.tables import (
     count_events,
     list_tables,
@@ -36,6 +37,7 @@ __all__ = [
     "read_events",
     "read_file",
     "read_joined",
+    "read_record",
     "read_table",
     "write_event_file",
     "write_input_tables",

@@ -14,7 +14,9 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.file_events import InputTables
+from dnn_reco.data.hdf5.record import RECORD, record_text
 from dnn_reco.data.hdf5.tables import HEADER_COLUMNS, ID_COLUMNS, INDEX_GROUP, Rows
 from dnn_reco.data.hits import Hits
 from dnn_reco.detector.geometry import string_and_om
@@ -99,6 +101,7 @@ def write_input_tables(
     sparse: bool = False,
     tables: Mapping[str, Columns] | None = None,
     exists: Mapping[str, ArrayLike] | None = None,
+    data_settings: DataSettings | None = None,
 ) -> None:
     """Write hits as the three input tables, and any other per-event tables beside them.
 
@@ -112,7 +115,7 @@ def write_input_tables(
         Names of the three tables.
     sparse
         See `dom_maps`.
-    tables, exists
+    tables, exists, data_settings
         See `write_event_file`.
     """
     values, indices = dom_maps(hits, sparse)
@@ -122,6 +125,7 @@ def write_input_tables(
         tables={names.time_offset: {"value": np.asarray(time_offset)}, **(tables or {})},
         maps={names.values: values, names.indices: indices},
         exists=exists,
+        data_settings=data_settings,
     )
 
 
@@ -132,6 +136,7 @@ def write_event_file(
     maps: Mapping[str, DomMap] | None = None,
     exists: Mapping[str, ArrayLike] | None = None,
     streams: Sequence[str] = SUB_EVENT_STREAMS,
+    data_settings: DataSettings | None = None,
 ) -> None:
     """Write an event file; it appears under its name only when it is complete.
 
@@ -150,13 +155,17 @@ def write_event_file(
         Name of a table -> [n], False where the event has no such object. Its row is then zeros.
     streams
         Names of the sub-event streams: number s of `SubEventStream` is `streams[s]`.
+    data_settings
+        How the features were made, for the record of the file; None: no record.
 
     Raises
     ------
     DataError
-        A column or map of the wrong length, or a stream number without a name.
+        A column or map of the wrong length, a stream number without a name, or settings that are
+        too long to be recorded.
     """
     _check_streams(ids, streams)
+    record = {} if data_settings is None else {RECORD: record_text(data_settings)}
     path = Path(path)
     masks = {name: np.asarray(mask, dtype=bool) for name, mask in (exists or {}).items()}
     everyone = np.ones(len(ids), dtype=bool)
@@ -164,7 +173,7 @@ def write_event_file(
         part = folder / path.name
         with h5py.File(part, "w") as file:
             _set_attributes(file, {"CLASS": "GROUP", "PYTABLES_FORMAT_VERSION": "2.1"})
-            _set_attributes(file, {"TITLE": "", "VERSION": "1.0"})
+            _set_attributes(file, {"TITLE": "", "VERSION": "1.0", **record})
             file.create_group(INDEX_GROUP)
             for name, columns in tables.items():
                 rows = _event_rows(name, ids, columns, masks.get(name, everyone), streams)

@@ -1,8 +1,8 @@
 """The arguments of an evaluation function.
 
 An evaluation function is ``evaluate(train, val, context) -> None``: called at each validation,
-after its print-out, with one batch of training and one of validation events, it may print lines and
-write scalars to TensorBoard. It does not change the training.
+after the printed metrics, with one batch of training and one of validation events, it may print
+lines and write scalars to TensorBoard. It does not change the training.
 """
 
 from collections.abc import Callable, Mapping

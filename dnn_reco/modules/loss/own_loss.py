@@ -30,7 +30,7 @@ def checked_loss(loss: Loss, name: str, key: str) -> Loss:
     """
     if is_of_package(loss):
         return loss
-    check_signature(loss, name, key, None, None, None)
+    check_signature(loss, name, key)
 
     @wraps(loss)
     def checked(prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:

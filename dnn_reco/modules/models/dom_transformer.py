@@ -15,6 +15,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as settings_dataclass
 from torch import Tensor, nn
 
+from dnn_reco.config import DEFAULT_SEED
 from dnn_reco.config.typed_settings import STRICT, typed_settings, with_newer_names
 from dnn_reco.config.value_types import (
     Allowed,
@@ -32,7 +33,7 @@ from dnn_reco.nn.density_heads import DensityHeads
 from dnn_reco.nn.ensemble import Mixture
 from dnn_reco.nn.interface import NetworkSpec, Prediction
 from dnn_reco.nn.length_buckets import bucket_by_length
-from dnn_reco.nn.model_kwargs import DEFAULT_SEED, DTYPES
+from dnn_reco.nn.model_kwargs import DTYPES
 from dnn_reco.nn.predictor import autocast_disabled
 from dnn_reco.nn.sharded_batch import dropout
 from dnn_reco.nn.tokens import AUTO, FeatureRoles, Features, HitInputs, keep_highest_charge

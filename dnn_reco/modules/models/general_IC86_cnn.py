@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dnn_reco.config import DEFAULT_SEED
 from dnn_reco.config.typed_settings import STRICT, typed_settings
 from dnn_reco.config.value_types import (
     Flag,
@@ -33,7 +34,7 @@ from dnn_reco.nn.direction import DirectionSettings
 from dnn_reco.nn.fc_layers import FCLayers
 from dnn_reco.nn.interface import NetworkSpec, Prediction
 from dnn_reco.nn.label_head import LabelHead
-from dnn_reco.nn.model_kwargs import DEFAULT_SEED, DTYPES
+from dnn_reco.nn.model_kwargs import DTYPES
 from dnn_reco.nn.predictor import autocast_disabled
 from dnn_reco.nn.settings import parse_conv_settings, parse_fc_settings
 from dnn_reco.nn.sharded_batch import dropout

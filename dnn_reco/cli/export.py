@@ -1,0 +1,155 @@
+"""The command lines of `dnn-reco export`, `verify` and `inspect`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from dnn_reco.cli.options import (
+    OutputPath,
+    allow_code_option,
+    config_files_argument,
+    device_option,
+    log_level_option,
+    num_threads_option,
+    parts_of,
+    with_run_options,
+)
+from dnn_reco.cli.session import limit_threads, show_messages, start_stages
+from dnn_reco.run_options import RunOptions
+
+model_folder_argument = click.argument(
+    "folder", metavar="MODEL", type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+
+
+@click.command("export")
+@config_files_argument
+@click.option(
+    "-o",
+    "--output",
+    "--output_folder",
+    "--output-folder",
+    "output",
+    type=OutputPath(file_okay=False, path_type=Path),
+    required=True,
+    help="Model folder to write; its name is that of the model.",
+)
+@click.option(
+    "-s",
+    "--data_settings",
+    "--data-settings",
+    "data_settings",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Config that the training data were created with, or settings of the data themselves "
+    "[the record in the training files].",
+)
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    multiple=True,
+    default=("latest",),
+    metavar="N|best|latest",
+    help="Checkpoint to export: a number of iterations, the best on the validation set, or the "
+    "latest; given several times, the ensemble of them [latest].",
+)
+@click.option(
+    "--member",
+    "members",
+    multiple=True,
+    metavar="CONFIG",
+    help="Config of another training, whose network joins the ensemble; may be repeated. Several "
+    "files are written with plus signs.",
+)
+@click.option("--logs/--no-logs", default=True, help="Export logs of the training [logs].")
+@click.option(
+    "--golden-events",
+    "--golden_events",
+    "golden_events",
+    type=click.IntRange(min=0),
+    default=32,
+    show_default=True,
+    help="Keep so many events with their predictions, to verify the model elsewhere. 0 where "
+    "events are private.",
+)
+@click.option(
+    "--sign",
+    "sign",
+    metavar="KEY",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Sign the folder with an Ed25519 private key (PEM file).",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a model folder that is there.")
+@log_level_option
+@num_threads_option
+@with_run_options
+def export_command(
+    config_files: tuple[str, ...], members: tuple[str, ...], options: RunOptions, **settings: Any
+) -> None:
+    """Export a trained network with all that is needed to apply and to reproduce it.
+
+    The model folder holds weights, transformation model, configs and records of the training, the
+    settings of its data, its logs, a model card and golden answers, each with its checksum.
+
+    \b
+    Examples:
+      dnn-reco export getting_started.yaml -o models/my_model
+      dnn-reco export getting_started.yaml -s create_training_data.yaml -o models/my_model
+      dnn-reco export config.yaml --checkpoint best -o models/best --no-logs
+      dnn-reco export one.yaml --member two.yaml -o models/ensemble
+    """
+    trainings = [start_stages(config_files, options)]
+    trainings += [start_stages(parts_of(name), options) for name in members]
+    from dnn_reco.commands.export import ExportSettings, run_export
+
+    run_export(trainings, ExportSettings(**settings))
+
+
+@click.command("verify")
+@model_folder_argument
+@click.option(
+    "--key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Public key (PEM file) that must have signed the folder.",
+)
+@allow_code_option
+@device_option
+@log_level_option
+@num_threads_option
+@with_run_options
+def verify_command(
+    folder: Path, key: Path | None, allow_code: tuple[str, ...], options: RunOptions
+) -> NoReturn:
+    """Check that a model folder is whole, and computes the same on this machine.
+
+    Compares all files with their checksums, checks the signature, and computes the golden answers
+    with PyTorch and, if there are graphs, ONNX Runtime. The exit code is 1 if something differs.
+
+    \b
+    Examples:
+      dnn-reco verify models/my_model
+      dnn-reco verify models/my_model --key colleague.pem
+    """
+    limit_threads(options.num_threads)
+    show_messages(options.log_level)
+    from dnn_reco.commands.verify import run_verify
+
+    sys.exit(run_verify(folder, key, options.device, allow_code))
+
+
+@click.command("inspect")
+@model_folder_argument
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
+def inspect_command(folder: Path, as_json: bool) -> None:
+    """Print what is in a model folder, without loading its weights.
+
+    \b
+    Example:
+      dnn-reco inspect models/my_model
+    """
+    from dnn_reco.commands.inspect_model import run_inspect
+
+    run_inspect(folder, as_json)

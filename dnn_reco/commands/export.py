@@ -1,0 +1,206 @@
+"""`export`: a trained network as a model folder, with all that is needed to apply it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from ruamel.yaml import YAML
+
+from dnn_reco.checkpoint_file import load_named
+from dnn_reco.config import Config, stage_at
+from dnn_reco.data.data_settings import DataSettings, check_data_settings
+from dnn_reco.data.data_settings_file import load_data_settings
+from dnn_reco.data.from_config import hits_settings
+from dnn_reco.data.hdf5 import read_record
+from dnn_reco.data.hits import Hits
+from dnn_reco.errors import DataError, DnnRecoError
+from dnn_reco.event_sources import read_events
+from dnn_reco.files import find_files
+from dnn_reco.inference.backend import Backend
+from dnn_reco.inference.export import (
+    DATA_SETTINGS_FILE,
+    ExportedNetwork,
+    exported_model,
+    folder_contents,
+    load_networks,
+    record_files,
+    training_summary,
+)
+from dnn_reco.inference.golden import GOLDEN_FILE, golden_answers
+from dnn_reco.inference.model_card import CARD_FILE, model_card
+from dnn_reco.inference.model_folder import refuse_existing, write_model_folder
+from dnn_reco.inference.prediction_table import Status
+from dnn_reco.inference.reconstructor import input_status
+from dnn_reco.inference.signature import read_private_key, sign_folder
+from dnn_reco.inference.torch_backend import TorchBackend
+from dnn_reco.inference.trained_model import TrainedModel
+
+_log = logging.getLogger(__name__)
+
+_HELD_OUT_FIRST = ("test_data_file", "validation_data_file", "training_data_file")
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What to export, and where to.
+
+    Attributes
+    ----------
+    output
+        The model folder.
+    data_settings
+        YAML file with the settings of the training data; None: the record in the training files.
+    checkpoints
+        Names of the checkpoints: `latest`, `best` or iterations; several make an ensemble.
+    logs
+        Whether the logs of the training go along.
+    golden_events
+        Number of events that are kept with their predictions.
+    sign
+        Private key to sign the folder with.
+    overwrite
+        Whether a model folder that is there is replaced.
+    """
+
+    output: Path
+    data_settings: Path | None = None
+    checkpoints: tuple[str, ...] = ("latest",)
+    logs: bool = True
+    golden_events: int = 32
+    sign: Path | None = None
+    overwrite: bool = False
+
+
+def run_export(trainings: Sequence[Sequence[Config]], settings: ExportSettings) -> None:
+    """Export the network of a training, or the ensemble of several, to a model folder.
+
+    Parameters
+    ----------
+    trainings
+        The config of each stage of each training.
+    settings
+        What to export, and where to.
+    """
+    refuse_existing(settings.output, settings.overwrite)
+    key = None if settings.sign is None else read_private_key(settings.sign)
+    networks = [
+        network
+        for stages in trainings
+        for name in settings.checkpoints
+        for network in load_networks(_config_of(stages, name), [name])
+    ]
+    config = networks[0].config
+    data_settings = _data_settings(config, settings.data_settings)
+    model = exported_model(settings.output.resolve().name, networks, data_settings)
+    files = _files(model, networks, settings)
+    contents = folder_contents(model, networks, files, onnx={})
+    write_model_folder(settings.output, contents, settings.overwrite)
+    if key is not None:
+        sign_folder(settings.output, key)
+    click.echo("\n====================================")
+    click.echo("= Successfully exported model to:  =")
+    click.echo("====================================")
+    click.echo(f"{settings.output}\n")
+
+
+def _config_of(stages: Sequence[Config], name: str) -> Config:
+    """The config of the stage that a checkpoint is of."""
+    stages[-1].require("model_checkpoint_path", "trafo_model_path")
+    folder = Path(stages[-1].model.model_checkpoint_path)
+    return stage_at(stages, load_named(folder, name).progress.iterations)
+
+
+def _files(
+    model: TrainedModel, networks: Sequence[ExportedNetwork], settings: ExportSettings
+) -> dict[str, bytes | Path]:
+    """All files of the folder besides the networks, by path there."""
+    files: dict[str, bytes | Path] = {**record_files(networks, settings.logs)}
+    config = networks[0].config
+    if model.data_settings is not None:
+        files[DATA_SETTINGS_FILE] = _as_yaml(model.data_settings)
+    backend = TorchBackend(model)
+    golden = _golden_events(config, backend, settings.golden_events)
+    if golden is not None:
+        files[GOLDEN_FILE] = golden_answers(backend, *golden).to_bytes()
+    card = model_card(
+        backend.info,
+        model.spec.transformation,
+        training_summary(networks),
+        config.data_files.training_data_file,
+        config.model.model_class,
+        0 if golden is None else golden[0].num_events,
+    )
+    files[CARD_FILE] = card.encode()
+    return files
+
+
+def _as_yaml(settings: DataSettings) -> bytes:
+    content = BytesIO()
+    YAML(typ="safe", pure=True).dump(settings.to_dict(), content)
+    return content.getvalue()
+
+
+def _data_settings(config: Config, path: Path | None) -> DataSettings:
+    """The settings of the training data: those of a file, and those recorded in the data."""
+    recorded = _recorded_settings(config)
+    if path is None:
+        if recorded is None:
+            raise DataError(
+                "the training files hold no record of the settings that they were made with, or "
+                "are not here: name the config that they were created with by "
+                "-s/--data-settings FILE"
+            )
+        return recorded[1]
+    settings = load_data_settings(path, hits_settings(config).tables)
+    if recorded is not None:
+        check_data_settings(settings, recorded[1], f"'{recorded[0]}'", ())
+    return settings
+
+
+def _recorded_settings(config: Config) -> tuple[Path, DataSettings] | None:
+    """The record in the first training file that has one, and that file."""
+    for path in _found_files(config, "training_data_file")[:1]:
+        record = read_record(path)
+        if record is not None:
+            return path, record
+    return None
+
+
+def _found_files(config: Config, key: str) -> list[Path]:
+    """Files of a list; none where they are not on this machine."""
+    try:
+        return find_files(getattr(config.data_files, key), key)
+    except DataError:
+        return []
+
+
+def _golden_events(
+    config: Config, backend: Backend, num_events: int
+) -> tuple[Hits, NDArray[np.floating] | None] | None:
+    """Some events of the data of a config: hits and misc data; None: there are none."""
+    if num_events == 0:
+        return None
+    settings = hits_settings(config)
+    for key in _HELD_OUT_FIRST:
+        for path in _found_files(config, key)[:1]:
+            try:
+                events = read_events(path, settings)
+                misc = backend.read_misc(path, events)
+            except DnnRecoError as error:
+                _log.warning("'%s' is not used for golden answers: %s", path, error)
+                continue
+            rows = np.flatnonzero(input_status(events) == Status.OK)[:num_events]
+            if len(rows):
+                return events.hits.select(rows), None if misc is None else misc[rows]
+    _log.warning(
+        "There are no events here to keep golden answers of: the model folder will not be able to "
+        "show that it computes the same elsewhere (dnn-reco verify)."
+    )
+    return None

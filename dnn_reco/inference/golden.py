@@ -1,0 +1,113 @@
+"""Golden answers: some events of a model folder, and what the model predicts for them.
+
+Wherever the folder goes, they show whether the model computes there what it computed here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from dnn_reco.data.hits import Hits, check_hits
+from dnn_reco.errors import DataError, ModelError
+from dnn_reco.foreign_files import MAX_TRANSFORMATION_SIZE, check_foreign_file
+from dnn_reco.inference.backend import Backend, NetworkOutput, check_features
+
+GOLDEN_FILE = "golden.safetensors"
+
+_FORMAT = "dnn_reco golden answers 1"
+_OUTPUTS = ("labels_trafo", "uncertainty_trafo", "labels", "uncertainty")
+
+
+@dataclass(frozen=True)
+class GoldenAnswers:
+    """Events, and what a model predicts for them.
+
+    Attributes
+    ----------
+    hits
+        Hits of n events.
+    misc
+        Their misc data [n, M]; None: the network reads none.
+    output
+        The predictions.
+    """
+
+    hits: Hits
+    misc: NDArray[np.floating] | None
+    output: NetworkOutput
+
+    def to_bytes(self) -> bytes:
+        """The content of the file."""
+        hits = self.hits
+        arrays = {"offsets": hits.offsets, "dom": hits.dom, "features": hits.features}
+        if self.misc is not None:
+            arrays["misc"] = self.misc
+        arrays |= {name: getattr(self.output, name) for name in _OUTPUTS}
+        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        return save(contiguous, metadata={"format": _FORMAT})
+
+    def largest_deviation(self, backend: Backend) -> float:
+        """Largest deviation of a backend from the answers, in units of the transformed labels.
+
+        Deviations from values above 1 are relative to them; labels that were not trained do not
+        count. It is infinite where only one of both is finite.
+        """
+        output = backend.predict(self.hits, self.misc)
+        return largest_deviation(
+            output, self.output, np.isin(backend.info.label_names, backend.info.trained_labels)
+        )
+
+
+def largest_deviation(
+    output: NetworkOutput, expected: NetworkOutput, labels: NDArray[np.bool_]
+) -> float:
+    """Largest deviation of transformed labels and uncertainties, of some labels [L]."""
+    largest = 0.0
+    for name in ("labels_trafo", "uncertainty_trafo"):
+        found, right = (getattr(each, name)[:, labels].astype(float) for each in (output, expected))
+        same = (found == right) | (np.isnan(found) & np.isnan(right))
+        difference = np.abs(found - right) / np.maximum(1, np.abs(right))
+        deviations = np.where(same, 0, np.where(np.isnan(difference), np.inf, difference))
+        largest = max(largest, float(deviations.max(initial=0)))
+    return largest
+
+
+def golden_answers(
+    backend: Backend, hits: Hits, misc: NDArray[np.floating] | None
+) -> GoldenAnswers:
+    """The answers of a backend for some events."""
+    hits = Hits(hits.offsets, hits.dom, hits.features.astype(backend.info.float_precision))
+    return GoldenAnswers(hits, misc, backend.predict(hits, misc))
+
+
+def read_golden(folder: Path, backend: Backend) -> GoldenAnswers | None:
+    """The golden answers of a model folder; None: it holds none.
+
+    Raises
+    ------
+    ModelError
+        If they are damaged or do not fit the model.
+    """
+    path = folder / GOLDEN_FILE
+    if not path.exists():
+        return None
+    check_foreign_file(path, MAX_TRANSFORMATION_SIZE, folder=folder)
+    try:
+        with safe_open(path, framework="np") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        hits = Hits(arrays["offsets"], arrays["dom"], arrays["features"])
+        check_hits(hits)
+        check_features(backend.info, hits)
+        output = NetworkOutput(*(arrays[name] for name in _OUTPUTS))
+    except (SafetensorError, OSError, KeyError, DataError) as error:
+        raise ModelError(f"'{path}' is damaged: {error}. Export the model again") from error
+    shape = (hits.num_events, len(backend.info.labels))
+    if any(getattr(output, name).shape != shape for name in _OUTPUTS):
+        raise ModelError(f"'{path}' is damaged: it does not hold {shape} predictions")
+    return GoldenAnswers(hits, arrays.get("misc"), output)

@@ -1,0 +1,185 @@
+"""The model card: the README of a model folder, made of what the folder knows about the model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from dnn_reco._version import __version__
+from dnn_reco.inference.manifest import TrainingSummary
+from dnn_reco.inference.model_info import LabelInfo, ModelInfo
+from dnn_reco.transform import TransformationModel
+
+CARD_FILE = "README.md"
+
+
+def model_card(
+    model: ModelInfo,
+    transformation: TransformationModel,
+    training: TrainingSummary,
+    training_files: Sequence[str],
+    model_class: str,
+    golden_events: int,
+) -> str:
+    """The text of the model card, in Markdown.
+
+    Parameters
+    ----------
+    model
+        What the model predicts and reads.
+    transformation
+        Moments of its training data.
+    training
+        How it was trained.
+    training_files
+        Patterns of the training files.
+    model_class
+        Dotted name of its network.
+    golden_events
+        Events whose predictions are kept with it.
+    """
+    parts = [
+        f"# {model.name}",
+        "A network that reconstructs IceCube events, exported by "
+        f"dnn_reco {__version__}. This folder is all that is needed to apply it.",
+        _predictions(model, transformation),
+        _training(training, training_files, model_class),
+        _inputs(model),
+        _tests(golden_events),
+        _limits(),
+        _usage(model),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _predictions(model: ModelInfo, transformation: TransformationModel) -> str:
+    columns = [
+        (label.name, label.unit or "–", _kind(label), _typical(label, i, transformation))
+        for i, label in enumerate(model.labels)
+        if label.is_trained
+    ]
+    rows = [f"| {' | '.join(row)} |" for row in columns]
+    untrained = len(model.labels) - len(rows)
+    note = (
+        f"\n\nIt has outputs for {untrained} more labels, which it was not trained for: they are "
+        "never written."
+        if untrained
+        else ""
+    )
+    head = "| label | unit | kind | training events (68 %) |\n|---|---|---|---|"
+    particle = ", ".join(f"{part} from {name}" for part, name in model.particle.items())
+    note += f"\n\nThe reconstructed particle takes {particle}." if particle else ""
+    return "## What it predicts\n\n" + "\n".join([head, *rows]) + note
+
+
+def _kind(label: LabelInfo) -> str:
+    if label.is_class:
+        return "probability"
+    if label.has_log:
+        return "value; uncertainty of ln(1 + x)"
+    return (
+        "time relative to the event's time offset, absolute on output"
+        if (label.is_relative_time)
+        else "value; uncertainty"
+    )
+
+
+def _typical(label: LabelInfo, column: int, transformation: TransformationModel) -> str:
+    """The interval of mean ± standard deviation in the training data."""
+    mean, std = transformation.label_mean[column], transformation.label_std[column]
+    low, high = mean - std, mean + std
+    if label.has_log:
+        low, high = math.expm1(min(low, 60)), math.expm1(min(high, 60))
+    return f"{low:.3g} … {high:.3g}"
+
+
+def _training(training: TrainingSummary, files: Sequence[str], model_class: str) -> str:
+    networks = len(training.checkpoints)
+    lines = [
+        f"- network: `{model_class}`, {training.num_weights:,} weights"
+        + (f" in {networks} networks, whose densities are averaged" if networks > 1 else ""),
+        f"- iterations: {', '.join(f'{n:,}' for n in training.iterations)} with batches of "
+        f"{training.batch_size} events, in {len(training.training_steps)} training step(s)",
+        f"- weights: {_weights(training)}",
+        f"- seed: {training.seed}",
+        *(f"- training files: `{pattern}`" for pattern in files),
+    ]
+    if training.best_loss is not None:
+        lines.append(f"- smallest loss on the validation set: {training.best_loss:.6g}")
+    more = (
+        "`config.yaml` is the complete config; `config_training_*.yaml` and "
+        "`training_steps.yaml` record each call of the training with versions, packages and git "
+        "revision."
+    )
+    return "## How it was trained\n\n" + "\n".join(lines) + f"\n\n{more}"
+
+
+def _weights(training: TrainingSummary) -> str:
+    kind = "exponential moving average" if training.uses_moving_average else "as trained"
+    return f"{kind}, of {', '.join(f'`{name}`' for name in training.checkpoints)}"
+
+
+def _inputs(model: ModelInfo) -> str:
+    settings = model.data_settings
+    if settings is None:
+        text = "The settings of its training data are not known."
+    else:
+        known = {key: value for key, value in settings.to_dict().items() if value is not None}
+        text = "\n".join(f"- {key}: {_plain(value)}" for key, value in known.items())
+    misc = f"\n- misc data: {', '.join(model.misc_names)}" if model.misc_names else ""
+    head = (
+        f"{model.num_features} features of each hit DOM. The settings of its training data, which "
+        "other data must share:"
+    )
+    return f"## What it reads\n\n{head}\n\n{text}{misc}"
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _tests(golden_events: int) -> str:
+    text = (
+        "Not evaluated yet: for which energies and event types it is good is not known. "
+        "`dnn-reco evaluate` of this folder and files with labels shows it."
+    )
+    if golden_events:
+        text += (
+            f"\n\n{golden_events} events with their predictions are kept in `golden.safetensors`: "
+            "`dnn-reco verify` of this folder computes them again on any machine."
+        )
+    return f"## How it was tested\n\n{text}"
+
+
+def _limits() -> str:
+    lines = [
+        "- For energies, event types and ice that its training data do not have, predictions and "
+        "uncertainties mean nothing.",
+        "- Uncertainties are those of the network: they are not calibrated.",
+        "- Events without any hit are not reconstructed: NaN, with a status.",
+    ]
+    return "## Known limits\n\n" + "\n".join(lines)
+
+
+def _usage(model: ModelInfo) -> str:
+    label = next(iter(model.trained_labels), "EnergyVisible")
+    return f"""## How to apply it
+
+```bash
+dnn-reco verify {model.name}
+dnn-reco apply {model.name} --input 'data/*.hdf5' --output reconstructed
+```
+
+```python
+from dnn_reco import Reconstructor
+
+predictions = Reconstructor("{model.name}").predict("data/*.hdf5")
+predictions["{label}"]
+```
+
+## How to cite it
+
+Cite the method, M. Hünnefeld et al., *A Convolutional Neural Network based Cascade Reconstruction
+for IceCube*, JINST 16 (2021) P07041, arXiv:2101.11589, and give the name of this model and the
+SHA-256 of its `manifest.json`."""
