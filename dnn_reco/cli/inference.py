@@ -78,10 +78,11 @@ def _num_bytes(ctx: click.Context, param: click.Parameter, value: str) -> int:
 def serve_command(models: tuple[str, ...], log_level: str, **settings: Any) -> None:
     """Answer requests for predictions over HTTP.
 
-    A MODEL is a model folder, served under its name for hits and, if it holds the settings of its
-    training data, as NAME_pulses for pulses. The protocol is the Open Inference Protocol V2, as
-    KServe and Triton speak it; /metrics is for Prometheus. Requests that wait at the same time are
-    predicted together. Ctrl-C or SIGTERM stops the server when all that it accepted is answered.
+    A MODEL is a model folder, served under its name for hits and, where its features can be
+    computed from pulses alone, as NAME_pulses for pulses. The protocol is the Open Inference
+    Protocol V2, as KServe and Triton speak it; /metrics is for Prometheus. Requests that wait at
+    the same time are predicted together. Ctrl-C or SIGTERM stops the server when all that it
+    accepted is answered.
 
     \b
     Examples:

@@ -94,7 +94,10 @@ def test_serving_two_models_until_sigterm(folder: Path, tmp_path: Path) -> None:
         assert answer.startswith(b"HTTP/1.1 200 OK") and b'"EnergyVisible"' in answer
         out, err = process.communicate(timeout=20)
     assert out == "Stopped; all accepted requests are answered.\n"
-    assert (process.returncode, err) == (0, "")
+    assert process.returncode == 0
+    assert [line.split(":")[0] for line in err.splitlines()] == [
+        f"'{name}' is served for hits only" for name in ("small", "other")
+    ]
 
 
 def test_ctrl_c_and_a_taken_port(folder: Path) -> None:
@@ -102,7 +105,8 @@ def test_ctrl_c_and_a_taken_port(folder: Path) -> None:
         port = taken.getsockname()[1]
         result = invoke("serve", folder, f"--port={port}", "--device=cpu")
     assert result.exit_code == 1
-    assert re.fullmatch(rf"Error: cannot listen on port {port} of '127.0.0.1': .*\n", result.err)
+    error = result.err.splitlines()[-1]
+    assert error.startswith(f"Error: cannot listen on port {port} of '127.0.0.1': ")
     with serve(folder, "--port=0", "--host=0.0.0.0") as process:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -111,10 +115,10 @@ def test_ctrl_c_and_a_taken_port(folder: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert err == (
+    assert err.splitlines()[1:] == [
         "WARNING: Whoever can reach '0.0.0.0' can use the server: it asks for no password and "
-        "encrypts nothing\n"
-    )
+        "encrypts nothing"
+    ]
 
 
 def test_models_that_cannot_be_served(folder: Path, tmp_path: Path) -> None:
@@ -122,7 +126,7 @@ def test_models_that_cannot_be_served(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, again)
     result = invoke("serve", folder, again, "--device=cpu")
     assert result.exit_code == 1
-    assert result.err == (
+    assert result.err.endswith(
         f"Error: two models would be served as 'small': rename the folder '{again}'\n"
     )
     result = invoke("serve", tmp_path / "none")

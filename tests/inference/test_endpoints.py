@@ -12,6 +12,7 @@ from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.errors import DataError
 from dnn_reco.inference.model_info import LabelInfo, ModelInfo
 from dnn_reco.inference.prediction_table import PredictionTable
+from dnn_reco.inference.reconstructor import Reconstructor
 from dnn_reco.inference.server.endpoints import Endpoint, endpoints_of
 from dnn_reco.inference.server.protocol import RequestError
 
@@ -24,6 +25,11 @@ class Recorder:
 
     info: ModelInfo = INFO
     given: dict[str, Any] = field(default_factory=dict)
+    events_of_pulses = Reconstructor.events_of_pulses
+
+    @property
+    def data_settings(self) -> DataSettings | None:
+        return self.info.data_settings
 
     def predict(self, source: Any, **more: Any) -> PredictionTable:
         self.given = {"source": source, **more}
@@ -62,12 +68,30 @@ def test_misc_data_and_time_offsets_of_several_requests(recorder: Recorder) -> N
         endpoint.read(hit_tensors(parts[0]) | {"misc": misc})
 
 
-def test_pulses_are_served_only_where_features_can_be_computed(recorder: Recorder) -> None:
-    assert [endpoint.name for endpoint in endpoints_of(recorder)] == ["a"]  # type: ignore[arg-type]
-    settings = DataSettings(num_bins=9, relative_time_method="time_range", data_format="x")
-    recorder.info = replace(INFO, misc_names=(), data_settings=settings)
-    names = [endpoint.name for endpoint in endpoints_of(recorder)]  # type: ignore[arg-type]
-    assert names == ["a", "a_pulses"]
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [
+        ("time_range", None),
+        ("cascade_vertex", "needs the vertices"),
+        (None, "does not hold the settings of its training data"),
+    ],
+)
+def test_pulses_are_served_only_where_features_can_be_computed(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture, method: str | None, reason: str | None
+) -> None:
+    settings = DataSettings(
+        num_bins=3,
+        relative_time_method=method,
+        data_format="charge_weighted_time_quantiles",
+        time_quantiles=(0.1, 0.5),
+    )
+    data_settings = None if method is None else settings
+    recorder.info = replace(INFO, misc_names=(), data_settings=data_settings)
+    with caplog.at_level("INFO"):
+        names = [each.name for each in endpoints_of(recorder)]  # type: ignore[arg-type]
+    assert names == (["a", "a_pulses"] if reason is None else ["a"])
+    assert ("'a' is served for hits only: " in caplog.text) == (reason is not None)
+    assert (reason or "") in caplog.text
     assert all(spec.name != "misc" for spec in hits_endpoint(recorder).inputs)
 
 

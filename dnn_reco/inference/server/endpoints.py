@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -10,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.data.hits import Hits, check_hits, join_hits
-from dnn_reco.data.pulses import Pulses, join
+from dnn_reco.data.pulses import Pulses, join, no_pulses
 from dnn_reco.detector.geometry import NUM_STRINGS, dom_index
+from dnn_reco.errors import DnnRecoError
 from dnn_reco.inference.model_info import ModelInfo
 from dnn_reco.inference.reconstructor import Reconstructor
 from dnn_reco.inference.server.micro_batches import Columns
@@ -108,7 +110,7 @@ class Endpoint(Generic[_Source]):
 
 
 def endpoints_of(reconstructor: Reconstructor) -> tuple[Endpoint[Hits] | Endpoint[Pulses], ...]:
-    """The ways to use a model: by hits, and by pulses if it knows its data settings."""
+    """The ways to use a model: by hits, and by pulses where its features can be computed."""
     info = reconstructor.info
     outputs = _outputs(reconstructor)
     hits = Endpoint(
@@ -119,7 +121,7 @@ def endpoints_of(reconstructor: Reconstructor) -> tuple[Endpoint[Hits] | Endpoin
         read_source=_hits,
         join_sources=join_hits,
     )
-    if info.data_settings is None:
+    if not _reads_pulses(reconstructor):
         return (hits,)
     pulses = Endpoint(
         f"{info.name}_pulses",
@@ -130,6 +132,17 @@ def endpoints_of(reconstructor: Reconstructor) -> tuple[Endpoint[Hits] | Endpoin
         join_sources=join,
     )
     return hits, pulses
+
+
+def _reads_pulses(reconstructor: Reconstructor) -> bool:
+    """Whether the features of the model can be computed from pulses alone."""
+    try:
+        reconstructor.events_of_pulses(no_pulses())
+    except DnnRecoError as error:
+        log = logging.getLogger(__name__)
+        log.info("'%s' is served for hits only: %s", reconstructor.info.name, error)
+        return False
+    return True
 
 
 def hit_inputs(info: ModelInfo) -> tuple[TensorSpec, ...]:
