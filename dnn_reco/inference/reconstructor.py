@@ -191,7 +191,7 @@ class Reconstructor:
         if features.sparse:  # files do not list such features, which then have their initial value
             values = np.where(hits.features == 0, self.info.init_values, hits.features)
             hits = replace(hits, features=values)
-        return _events_of(hits, features.time_offset)
+        return _file_events(hits, features.time_offset)
 
     def predict_dense(
         self,
@@ -284,13 +284,15 @@ def _events_of(
     offset = np.zeros(num_events) if time_offset is None else np.asarray(time_offset, np.float64)
     if offset.shape != (num_events,):
         raise DataError(f"time_offset has shape {offset.shape}, there are {num_events} events")
-    return FileEvents(
-        np.zeros(0, EVENT_ID) if ids is None else ids,
-        offset,
-        np.ones(num_events, dtype=bool),
-        hits,
-        {},
-    )
+    return _file_events(hits, offset, ids)
+
+
+def _file_events(
+    hits: Hits, time_offset: NDArray[np.float64], ids: NDArray[np.void] | None = None
+) -> FileEvents:
+    """Events that are all there; without ids, if those are not known."""
+    exists = np.ones(hits.num_events, dtype=bool)
+    return FileEvents(np.zeros(0, EVENT_ID) if ids is None else ids, time_offset, exists, hits, {})
 
 
 def input_status(events: FileEvents) -> NDArray[np.int32]:
