@@ -61,6 +61,8 @@ def in_workers(
 ) -> Generator[Result]:
     """Results of a function for all items, in their order, computed a few items ahead.
 
+    Ctrl-C, or closing the generator, ends the workers at once.
+
     Parameters
     ----------
     work
@@ -95,6 +97,10 @@ def in_workers(
         raise DataError(
             f"a worker process was killed, most likely for lack of memory: {advice}"
         ) from error
+    except (KeyboardInterrupt, GeneratorExit):
+        for process in multiprocessing.active_children():
+            process.terminate()  # what they write is named when it is complete
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

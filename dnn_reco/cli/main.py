@@ -10,6 +10,7 @@ from typing import NoReturn
 import click
 
 from dnn_reco._version import __version__
+from dnn_reco.cli.apply import apply_command
 from dnn_reco.cli.config import config_group
 from dnn_reco.cli.data import count_command, simulate_command, trafo_command
 from dnn_reco.cli.models import compare_command, evaluate_command, import_command
@@ -47,6 +48,7 @@ for _command in (
     config_group,
     compare_command,
     evaluate_command,
+    apply_command,
     submit_group,
 ):
     cli.add_command(_command)

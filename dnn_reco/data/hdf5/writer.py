@@ -132,6 +132,7 @@ def write_event_file(
     maps: Mapping[str, DomMap] | None = None,
     exists: Mapping[str, ArrayLike] | None = None,
     streams: Sequence[str] = SUB_EVENT_STREAMS,
+    attributes: Mapping[str, str] | None = None,
 ) -> None:
     """Write an event file; it appears under its name only when it is complete.
 
@@ -150,6 +151,8 @@ def write_event_file(
         Name of a table -> [n], False where the event has no such object. Its row is then zeros.
     streams
         Names of the sub-event streams: number s of `SubEventStream` is `streams[s]`.
+    attributes
+        Texts to attach to the file, by name, each of less than 64 kB.
 
     Raises
     ------
@@ -164,7 +167,7 @@ def write_event_file(
         part = folder / path.name
         with h5py.File(part, "w") as file:
             _set_attributes(file, {"CLASS": "GROUP", "PYTABLES_FORMAT_VERSION": "2.1"})
-            _set_attributes(file, {"TITLE": "", "VERSION": "1.0"})
+            _set_attributes(file, {"TITLE": "", "VERSION": "1.0", **(attributes or {})})
             file.create_group(INDEX_GROUP)
             for name, columns in tables.items():
                 rows = _event_rows(name, ids, columns, masks.get(name, everyone), streams)
