@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from tqdm import tqdm
+
 from dnn_reco.cgroup import CGROUP_ROOT, PROCESS_GROUPS, cpu_quota
 from dnn_reco.errors import DataError
 
@@ -116,6 +118,7 @@ def _without_ctrl_c() -> Iterator[None]:
 
 
 def _prepare_worker() -> None:
+    tqdm.set_lock(threading.RLock())  # the usual one is a semaphore, which outlives a kill
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -8,7 +8,13 @@ from typing import Any, NoReturn
 
 import click
 
-from dnn_reco.cli.options import OutputPath, device_option, log_level_option, num_threads_option
+from dnn_reco.cli.options import (
+    OutputPath,
+    allow_code_option,
+    device_option,
+    log_level_option,
+    num_threads_option,
+)
 from dnn_reco.cli.session import limit_threads, show_messages
 from dnn_reco.workers import available_cpus
 
@@ -91,18 +97,11 @@ from dnn_reco.workers import available_cpus
     help="A data setting that may differ from that of the training; may be repeated. It is "
     "recorded in the output.",
 )
-@click.option(
-    "--allow-code",
-    "--allow_code",
-    multiple=True,
-    metavar="PACKAGE",
-    help="A further package whose networks and functions model folders may name; may be "
-    "repeated. Its code is run.",
-)
+@allow_code_option
 @click.option("--overwrite", is_flag=True, help="Replace outputs that were made otherwise.")
 @log_level_option
 @num_threads_option
-def apply_command(log_level: str, num_threads: int, **settings: Any) -> NoReturn:
+def apply_command(log_level: str, num_threads: int, jobs: int | None, **settings: Any) -> NoReturn:
     """Reconstruct the events of files with trained models.
 
     A MODEL is a model folder. Labels and filters are not needed: each event gives one row, in the
@@ -124,4 +123,5 @@ def apply_command(log_level: str, num_threads: int, **settings: Any) -> NoReturn
     from dnn_reco.commands.apply import ApplySettings, run_apply
 
     threads = num_threads or available_cpus()
-    sys.exit(run_apply(ApplySettings(num_threads=threads, **settings)))
+    jobs = min(jobs, num_threads) if jobs and num_threads else jobs
+    sys.exit(run_apply(ApplySettings(num_threads=threads, jobs=jobs, **settings)))

@@ -11,6 +11,7 @@ import click
 
 from dnn_reco.cli.options import (
     OutputPath,
+    allow_code_option,
     allow_overlap_option,
     cache_dir_option,
     checkpoint_exit_code_option,
@@ -111,14 +112,7 @@ def compare_command(
 )
 @ensemble_option
 @allow_overlap_option
-@click.option(
-    "--allow-code",
-    "--allow_code",
-    multiple=True,
-    metavar="PACKAGE",
-    help="A further package whose networks and functions model folders may name; may be "
-    "repeated. Its code is run.",
-)
+@allow_code_option
 @click.option(
     "--out",
     type=OutputPath(file_okay=False, path_type=Path),

@@ -76,6 +76,14 @@ allow_overlap_option = click.option(
     is_flag=True,
     help="Validate and test with files that are trained on, too.",
 )
+allow_code_option = click.option(
+    "--allow-code",
+    "--allow_code",
+    multiple=True,
+    metavar="PACKAGE",
+    help="A further package whose networks and functions model folders may name; may be "
+    "repeated. Its code is run.",
+)
 checkpoint_exit_code_option = click.option(
     "--checkpoint_exit_code",
     "--checkpoint-exit-code",

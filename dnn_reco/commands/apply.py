@@ -153,12 +153,7 @@ def run_apply(settings: ApplySettings) -> int:
                 _apply(_computing(settings, options, len(tasks)), missing, summary)
     except KeyboardInterrupt as stop:
         remove_leftovers(task.output for task in missing)
-        done = summary.kept_files + summary.new_files
-        _log.info(
-            "Stopped: %d of %d files are finished and kept; the same command goes on from there.",
-            done,
-            len(tasks),
-        )
+        _log.info("Stopped. Finished files are kept; the same command goes on from there.")
         return stop.exit_code if isinstance(stop, _Stopped) else 0
     _print_summary(summary, time.perf_counter() - started)
     return 1 if summary.failed else 0
@@ -166,7 +161,12 @@ def run_apply(settings: ApplySettings) -> int:
 
 def _plan(settings: ApplySettings) -> list[FileTask]:
     """All input files and their outputs."""
-    found = find_files(settings.inputs, "--input")
+    found = [path for path in find_files(settings.inputs, "--input") if not path.is_dir()]
+    if not found:
+        raise DataError(
+            f"--input '{settings.inputs[0]}' names a folder: give a pattern of files, such as "
+            f"'{Path(settings.inputs[0]) / '*.hdf5'}'"
+        )
     sources, earlier = without_earlier_outputs(found, settings.output)
     if earlier:
         _log.info("%s: outputs of this command, no input files.", _listed(earlier))
@@ -336,19 +336,14 @@ def _results(computing: _Computing, tasks: Sequence[FileTask]) -> Generator[File
 
 
 def _tell(result: FileResult, shown: set[str]) -> None:
-    """Report a file that failed, and once for all what was ignored or could not be checked."""
+    """Report a file that failed; notices once for all files."""
     if result.error:
         _log.warning("'%s' is skipped: %s", result.task.source, result.error)
-    notices = list(result.warnings)
-    if not result.is_checked:
-        notices.append(
-            f"'{result.task.source.name}': it is not known with which data settings the file or "
-            "the training data of a model were made, so they are not compared"
-        )
-    for notice in notices:
+    for notice in result.notices:
         general = notice.replace(f"'{result.task.source.name}'", "")
         if general not in shown:
-            _log.warning("%s (files to come with the same are not listed).", notice)
+            further = "" if general == notice else " (further files with the same are not listed)"
+            _log.warning("%s%s", notice, further)
             shown.add(general)
 
 

@@ -173,10 +173,8 @@ class FileResult:
         Its events.
     status
         Number of events of each status that occurs, by model.
-    warnings
-        Mismatches that were ignored.
-    is_checked
-        Whether it was known how its features were made, and how those that the models know.
+    notices
+        Mismatches of data settings that were ignored, and why they could not be compared.
     error
         Why nothing was written; empty: the output is complete.
     """
@@ -184,8 +182,7 @@ class FileResult:
     task: FileTask
     num_events: int = 0
     status: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    is_checked: bool = True
+    notices: tuple[str, ...] = ()
     error: str = ""
 
 
@@ -223,22 +220,17 @@ def apply_to_inputs(options: ApplyOptions, task: FileTask, inputs: FileInputs | 
     """
     if isinstance(inputs, str):
         return FileResult(task, error=inputs)
-    warnings = _check_settings(options, inputs, task.source)
+    ignored = _check_settings(options, inputs, task.source)
     try:
         predictions = [
             _predict(model, task.source, inputs, options) for model in load_models(options.loading)
         ]
-        record = _record(options, inputs, predictions, warnings)
+        record = _record(options, inputs, predictions, ignored)
         writer_of(task.output)(task.output, inputs.ids, predictions, record)
     except DataError as error:
         return FileResult(task, error=str(error))
-    return FileResult(
-        task,
-        record.num_events,
-        record.status,
-        warnings,
-        all(_settings_of_data(options, inputs)) and all(_settings_of_models(options)),
-    )
+    notices = (*ignored, *_why_not_compared(options, inputs))
+    return FileResult(task, record.num_events, record.status, notices)
 
 
 def _settings_of_models(options: ApplyOptions) -> list[DataSettings | None]:
@@ -254,7 +246,7 @@ def _settings_of_data(options: ApplyOptions, inputs: FileInputs) -> list[DataSet
 def _check_settings(options: ApplyOptions, inputs: FileInputs, source: Path) -> tuple[str, ...]:
     """Check that a file was made as the models need it; mismatches that are ignored."""
     pairs = zip(_settings_of_models(options), _settings_of_data(options, inputs), strict=True)
-    warnings: list[str] = []
+    found: list[str] = []
     for model, (trained_on, made) in zip(load_models(options.loading), pairs, strict=True):
         if trained_on is None or made is None:
             continue
@@ -266,8 +258,24 @@ def _check_settings(options: ApplyOptions, inputs: FileInputs, source: Path) -> 
             raise ModelError(
                 f"the model '{model.info.name}' cannot be applied to '{source}': {error}"
             ) from error
-        warnings += [f"model '{model.info.name}', {text}" for text in ignored]
-    return tuple(warnings)
+        found += [f"model '{model.info.name}', {text}" for text in ignored]
+    return tuple(found)
+
+
+def _why_not_compared(options: ApplyOptions, inputs: FileInputs) -> list[str]:
+    """Why the settings of the file and of the training could not be compared."""
+    found = [
+        f"the model '{model.info.name}' does not hold the settings of its training data, which are "
+        "not compared with those of the files: export it again with -s/--data-settings"
+        for model in load_models(options.loading)
+        if model.data_settings is None
+    ]
+    if not all(_settings_of_data(options, inputs)) and any(_settings_of_models(options)):
+        found.append(
+            f"'{inputs.source.name}' does not record how its features were made, so that it is not "
+            "compared with the training data: give --data-settings"
+        )
+    return found
 
 
 def _predict(
@@ -298,7 +306,7 @@ def _record(
     options: ApplyOptions,
     inputs: FileInputs,
     predictions: Sequence[Predictions],
-    warnings: tuple[str, ...],
+    ignored: tuple[str, ...],
 ) -> OutputRecord:
     names = [each.model for each in predictions]
     made = zip(names, _settings_of_data(options, inputs), strict=True)
@@ -308,7 +316,7 @@ def _record(
         len(inputs.ids),
         {each.model: each.status_counts() for each in predictions},
         {name: settings.to_json() for name, settings in made if settings is not None},
-        warnings,
+        ignored,
         inputs.streams,
         _versions(options.loading.backend),
     )

@@ -176,9 +176,12 @@ def read_output_record(path: Path) -> OutputRecord:
 
 
 def _parquet_text(path: Path) -> bytes | None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    """The record of a Parquet file as text."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise DataError(f"'{path}' cannot be read without the package pyarrow") from error
     try:
         schema: pa.Schema = pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:

@@ -61,7 +61,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def apply(*arguments: str | Path, inputs: str | Path, output: Path, jobs: int = 1) -> Result:
     line = ["--input", inputs, "--output", output, "--jobs", str(jobs), "--device", "cpu"]
-    return invoke("apply", *arguments, *line, "--num_threads", "1")
+    return invoke("apply", *arguments, *line, "--num_threads", str(jobs))
 
 
 def done(result: Result) -> Result:
@@ -170,24 +170,25 @@ def test_killed_and_resumed_equals_uninterrupted(models: Path, tmp_path: Path) -
     """Byte for byte, also what is left in the folder."""
     data, whole, killed = (tmp_path / name for name in ("data", "whole", "killed"))
     data.mkdir()
-    write_flawed(data / "000.hdf5", flawed_events(1, 60))
-    for number in range(1, 30):
-        os.link(data / "000.hdf5", data / f"{number:03d}.hdf5")
-    done(apply(models / "first", models / "second", inputs=data / "*.hdf5", output=whole))
-    words = ["apply", models / "first", models / "second", "--input", data / "*.hdf5"]
-    words += ["--output", killed, "--jobs", "1", "--device", "cpu", "--num_threads", "1"]
+    write_flawed(data / "00.hdf5", flawed_events(1, 60))
+    for number in range(1, 16):
+        os.link(data / "00.hdf5", data / f"{number:02d}.hdf5")
+    done(apply(models / "first", inputs=data / "*.hdf5", output=whole))
+    words = ["apply", models / "first", "--input", data / "*.hdf5", "--output", killed]
+    words += ["--jobs", "1", "--device", "cpu", "--num_threads", "1"]
     process = subprocess.Popen([sys.executable, "-m", "dnn_reco", *map(str, words)])
-    while len(list(killed.glob("*.hdf5"))) < 5 and process.poll() is None:
-        time.sleep(0.002)
-    while not list(killed.glob(".tmp-*/*.hdf5")) and process.poll() is None:
-        pass  # in the middle of writing
+    while len(list(killed.glob("*.hdf5"))) < 3 and process.poll() is None:
+        time.sleep(0.001)
     process.kill()
     process.wait()
     num_kept = len(list(killed.glob("*.hdf5")))
-    assert 5 <= num_kept < 30
+    assert 3 <= num_kept < 16
+    unfinished = killed / ".tmp-15.hdf5-abc_1"  # as of a kill in the middle of writing
+    unfinished.mkdir()
+    (unfinished / "15.hdf5").write_bytes((whole / "15.hdf5").read_bytes()[:999])
     result = done(invoke(*words))
-    assert f"{num_kept} of 30 files are there already" in result.err
-    assert result.out.startswith(f"1,800 events in 30 file(s), {num_kept} of them from before (")
+    assert f"{num_kept} of 16 files are there already" in result.err
+    assert result.out.startswith(f"960 events in 16 file(s), {num_kept} of them from before (")
     assert contents(killed) == contents(whole)
 
 
@@ -265,6 +266,13 @@ def test_other_models_and_files_of_others(models: Path, data: Path, tmp_path: Pa
     assert output.read_bytes() == before
 
 
+def test_file_without_events(models: Path, tmp_path: Path) -> None:
+    source = write_events(tmp_path / "none.hdf5", random_events(0, 0, num_bins=3))
+    result = done(apply(models / "first", inputs=source, output=tmp_path / "reco.hdf5"))
+    assert result.out == "0 events in 1 file(s).\n  first  0 OK\n"
+    assert len(rows(tmp_path / "reco.hdf5", "DeepLearningReco_first")) == 0
+
+
 @pytest.mark.parametrize(
     ("number", "exit_code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
@@ -290,7 +298,7 @@ def test_signals(
         result = apply(models / "first", inputs=data / "*.hdf5", output=tmp_path / "reco")
     assert signal.getsignal(number) == handler
     assert result.exit_code == exit_code
-    assert "Stopped: 1 of 3 files are finished and kept; the same command goes on" in result.err
+    assert "Stopped. Finished files are kept; the same command goes on from there." in result.err
     assert list(contents(tmp_path / "reco")) == ["events_0.hdf5"]
     assert not list((tmp_path / "reco").glob(".tmp*"))
     done(apply(models / "first", inputs=data / "*.hdf5", output=tmp_path / "reco"))
@@ -393,13 +401,18 @@ def test_wrong_data_settings_are_refused_by_name(
 
 
 def test_unknown_data_settings(models: Path, data: Path, tmp_path: Path) -> None:
-    message = "it is not known with which data settings the file or the training data"
-    for name in ("first", "with_settings"):
-        result = done(apply(models / name, inputs=data / "*.hdf5", output=tmp_path / name))
-        assert result.err.count(message) == 1
+    line = {"inputs": data / "*.hdf5", "output": tmp_path / "first"}
+    result = done(apply(models / "first", **line))
+    message = "the model 'first' does not hold the settings of its training data"
+    assert result.err.count("WARNING: ") == result.err.count(message) == 1
+    line["output"] = tmp_path / "second"
+    result = done(apply(models / "with_settings", **line))
+    message = "'events_0.hdf5' does not record how its features were made"
+    assert result.err.count("WARNING: ") == result.err.count(message) == 1
+    assert "give --data-settings (further files with the same are not listed)" in result.err
     names = ", ".join(field.name for field in fields(DataSettings))
     wrong = error(
-        apply(models / "first", "--ignore-mismatch", "num_bin", inputs=data, output=tmp_path)
+        apply(models / "first", "--ignore-mismatch", "num_bin", inputs=data / "*", output=tmp_path)
     )
     assert f"no data setting 'num_bin'. Did you mean 'num_bins'? There are: {names}" in wrong
 
@@ -437,6 +450,8 @@ def test_wrong_calls(models: Path, data: Path, tmp_path: Path) -> None:
     assert "no file matches --input" in message
     message = error(apply(data, inputs=source, output=tmp_path))
     assert f"'{data}' is no model folder" in message
+    message = error(apply(first, inputs=data, output=tmp_path))
+    assert f"--input '{data}' names a folder: give a pattern of files, such as" in message
     package = Path(dnn_reco.__file__).parent
     result = apply(first, inputs=source, output=package / "reco")
     assert result.exit_code == 2
