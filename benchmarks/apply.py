@@ -7,7 +7,8 @@ FILE random events are used. The network is the tutorial's (5 kernels a layer, n
 *Reading* is one process with one thread, *predicting* one with --threads threads and all hits in
 memory, *apply* the command with as many --num_threads, from HDF5 to HDF5: the time of further
 files in a longer call, without the start. Each case is a process of its own, and all are repeated
-in turn.
+in turn. On a busy machine the CPU times say more: milliseconds for an event, predicting with one
+thread.
 
 With --memory the peak memory of a call with one job is printed for 10^3, 10^4 and 10^5 events, in
 links to one file of 1,000, with a smaller network.
@@ -15,6 +16,7 @@ links to one file of 1,000, with a smaller network.
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -71,15 +73,26 @@ def add_labels(path: Path) -> None:
 # --------------------------------------------------------------------------------------------------
 # Cases, each in a process of its own
 # --------------------------------------------------------------------------------------------------
+class Clock:
+    """Time since it was made."""
+
+    def __init__(self) -> None:
+        self.start, self.cpu_start = time.perf_counter(), time.process_time()
+
+    def print(self, num_events: int) -> None:
+        """Print events/s, and milliseconds of CPU time for an event."""
+        seconds = time.perf_counter() - self.start
+        print(num_events / seconds, 1e3 * (time.process_time() - self.cpu_start) / num_events)
+
+
 def read(model: Path, data: Path, threads: int) -> None:
     from dnn_reco import Reconstructor
     from dnn_reco.event_sources import read_events
 
     settings = Reconstructor(model, "cpu", threads).hits_settings
     paths = sorted(data.glob("*.hdf5"))
-    started = time.perf_counter()
-    num_events = sum(len(read_events(path, settings).ids) for path in paths)
-    print(num_events / (time.perf_counter() - started))
+    clock = Clock()
+    clock.print(sum(len(read_events(path, settings).ids) for path in paths))
 
 
 def predict(model: Path, data: Path, threads: int) -> None:
@@ -89,9 +102,9 @@ def predict(model: Path, data: Path, threads: int) -> None:
     reconstructor = Reconstructor(model, "cpu", threads, batch_size=BATCH_SIZE)
     events = read_events(min(data.glob("*.hdf5")), reconstructor.hits_settings)
     reconstructor.predict(events.hits.part(0, BATCH_SIZE))
-    started = time.perf_counter()
+    clock = Clock()
     reconstructor.predict_events(events)
-    print(len(events.ids) / (time.perf_counter() - started))
+    clock.print(len(events.ids))
 
 
 def memory(model: Path, data: Path, threads: int) -> None:
@@ -109,10 +122,11 @@ def memory(model: Path, data: Path, threads: int) -> None:
 CASES = {"read": read, "predict": predict, "memory": memory}
 
 
-def run_case(case: str, model: Path, data: Path, threads: int) -> float:
-    """What a case prints last."""
+def run_case(case: str, model: Path, data: Path, threads: int) -> list[float]:
+    """The numbers that a case prints last."""
     words = [sys.executable, __file__, "--case", case, str(model), str(data)]
-    return float(run([*words, "--threads", str(threads)], threads).splitlines()[-1])
+    last = run([*words, "--threads", str(threads)], threads).splitlines()[-1]
+    return [float(word) for word in last.split()]
 
 
 def run(words: list[str], threads: int) -> str:
@@ -129,12 +143,14 @@ def apply_words(model: Path, data: Path, pattern: str, threads: int) -> list[str
     return [*words, "--batch-size", str(BATCH_SIZE)]
 
 
-def seconds_of_apply(model: Path, data: Path, pattern: str, threads: int) -> float:
-    """Time of a whole call."""
+def seconds_of_apply(model: Path, data: Path, pattern: str, threads: int) -> tuple[float, float]:
+    """Time of a whole call, and CPU time of all its processes."""
     words = apply_words(model, data, pattern, threads)
-    started = time.perf_counter()
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     run([sys.executable, "-m", "dnn_reco", *words], threads)
-    return time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - started, cpu
 
 
 def print_rates(folder: Path, options: argparse.Namespace) -> None:
@@ -146,13 +162,21 @@ def print_rates(folder: Path, options: argparse.Namespace) -> None:
         os.link(first, first.with_name(f"{number:02d}.hdf5"))
     model, data, threads = make_model(folder, str(first)), first.parent, options.threads
     further = options.files * options.events
-    print("events/s:   reading  predicting       apply     apply / slower", flush=True)
+    titles = ("reading", "predicting", "apply")
+    columns = [f"{title:>11}" for title in titles] + [f"{'apply / slower':>16}"]
+    print("events/s" + "".join(columns) + "    CPU ms" + "".join(columns[:3]), flush=True)
     for _ in range(options.repeat):
-        rates = [run_case(case, model, data, threads) for case in ("read", "predict")]
+        rates, cpu = zip(
+            *(run_case(case, model, data, threads) for case in ("read", "predict")), strict=True
+        )
+        cpu = [cpu[0], run_case("predict", model, data, 1)[1]]
         few = seconds_of_apply(model, data, f"0[0-{FEW_FILES - 1}]", threads)
-        rates.append(further / (seconds_of_apply(model, data, "*", threads) - few))
-        shown = " ".join(f"{rate:11,.0f}" for rate in rates)
-        print(f"       {shown} {rates[2] / min(rates[:2]):14.2f}", flush=True)
+        many = seconds_of_apply(model, data, "*", threads)
+        rates = [*rates, further / (many[0] - few[0])]
+        cpu.append(1e3 * (many[1] - few[1]) / further)
+        shown = "".join(f"{rate:11,.0f}" for rate in rates)
+        spent = "".join(f"{each:11.3f}" for each in cpu)
+        print(f"{'':8}{shown}{rates[2] / min(rates[:2]):16.2f}{'':10}{spent}", flush=True)
 
 
 def print_memory(folder: Path, options: argparse.Namespace) -> None:
@@ -166,7 +190,7 @@ def print_memory(folder: Path, options: argparse.Namespace) -> None:
         data.mkdir()
         for number in range(num_files):
             os.link(first, data / f"{number:03d}.hdf5")
-        peak = run_case("memory", model, data, options.threads)
+        (peak,) = run_case("memory", model, data, options.threads)
         print(f"{1000 * num_files:10,} {peak:11.0f}", flush=True)
 
 

@@ -202,11 +202,9 @@ def _options(settings: ApplySettings) -> ApplyOptions:
         settings.allow_code,
     )
     load_models.cache_clear()  # a folder may have changed since an earlier call in this process
-    path = settings.data_settings
-    made = [
-        None if path is None else load_data_settings(path, info.input_tables)
-        for info in model_info(loading)
-    ]
+    made: list[DataSettings | None] = [None] * len(models)
+    if path := settings.data_settings:
+        made = [load_data_settings(path, info.input_tables) for info in model_info(loading)]
     application = Application(
         models,
         settings.batch_size,
@@ -338,7 +336,8 @@ def _results(computing: _Computing, tasks: Sequence[FileTask]) -> Generator[File
 def _tell(result: FileResult, shown: set[str]) -> None:
     """Report a file that failed; notices once for all files."""
     if result.error:
-        _log.warning("'%s' is skipped: %s", result.task.source, result.error)
+        source = f"'{result.task.source}'"
+        _log.warning("%s is skipped: %s", source, result.error.replace(source, "the file"))
     for notice in result.notices:
         general = notice.replace(f"'{result.task.source.name}'", "")
         if general not in shown:

@@ -340,7 +340,7 @@ def test_damaged_files_are_skipped_and_named(models: Path, data: Path, tmp_path:
     assert result.exit_code == 1
     for name, reason in (("cut", "is truncated"), ("empty", "is empty (0 bytes)")):
         path = folder / f"{name}.hdf5"
-        assert f"'{path}' is skipped: '{path}' {reason}" in result.err
+        assert f"'{path}' is skipped: the file {reason}" in result.err
     assert result.out.startswith("120 events in 3 file(s) (")
     assert f"2 file(s) skipped: '{folder / 'cut.hdf5'}', '{folder / 'empty.hdf5'}'" in result.out
     assert sorted(contents(tmp_path / "reco")) == [f"events_{n}.hdf5" for n in range(3)]
