@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from tqdm import tqdm
+
 from dnn_reco.cgroup import CGROUP_ROOT, PROCESS_GROUPS, cpu_quota
 from dnn_reco.errors import DataError
 
@@ -61,6 +63,8 @@ def in_workers(
 ) -> Generator[Result]:
     """Results of a function for all items, in their order, computed a few items ahead.
 
+    Ctrl-C, or closing the generator, ends the workers at once.
+
     Parameters
     ----------
     work
@@ -95,6 +99,10 @@ def in_workers(
         raise DataError(
             f"a worker process was killed, most likely for lack of memory: {advice}"
         ) from error
+    except (KeyboardInterrupt, GeneratorExit):
+        for process in multiprocessing.active_children():
+            process.terminate()  # what they write is named when it is complete
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -110,6 +118,7 @@ def _without_ctrl_c() -> Iterator[None]:
 
 
 def _prepare_worker() -> None:
+    tqdm.set_lock(threading.RLock())  # the usual one is a semaphore, which outlives a kill
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

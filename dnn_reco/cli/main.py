@@ -10,6 +10,7 @@ from typing import NoReturn
 import click
 
 from dnn_reco._version import __version__
+from dnn_reco.cli.apply import apply_command
 from dnn_reco.cli.config import config_group
 from dnn_reco.cli.data import count_command, simulate_command, trafo_command
 from dnn_reco.cli.export import export_command, inspect_command, verify_command
@@ -54,6 +55,7 @@ for _command in (
     verify_command,
     inspect_command,
     serve_command,
+    apply_command,
     submit_group,
 ):
     cli.add_command(_command)

@@ -160,7 +160,7 @@ def _data_settings(config: Config, path: Path | None) -> DataSettings:
         return recorded[1]
     settings = load_data_settings(path, hits_settings(config).tables)
     if recorded is not None:
-        check_data_settings(settings, recorded[1], f"'{recorded[0]}'", ())
+        check_data_settings(settings, recorded[1], str(recorded[0]))
     return settings
 
 

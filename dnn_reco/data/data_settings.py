@@ -248,12 +248,7 @@ def check_data_settings(
     ConfigError
         If a name in `ignore` is not that of a setting.
     """
-    for key in ignore:
-        if key not in SETTINGS:
-            raise ConfigError(
-                f"there is no data setting '{key}' to ignore; the nearest is "
-                f"'{nearest(key, SETTINGS)}'. Settings are {', '.join(SETTINGS)}"
-            )
+    check_setting_names(ignore)
     mismatches = {
         key: f"{key} is {_described(model, key)} for the model, {_plain(getattr(data, key))!r} in "
         "the data"
@@ -270,6 +265,22 @@ def check_data_settings(
             + " ".join(f"--ignore-mismatch {key}" for key in refused)
         )
     return tuple(f"'{source}': {text}; this is ignored" for text in mismatches.values())
+
+
+def check_setting_names(names: Collection[str]) -> None:
+    """Check that names are those of data settings.
+
+    Raises
+    ------
+    ConfigError
+        Naming the first that is not, and the nearest one.
+    """
+    for key in names:
+        if key not in SETTINGS:
+            raise ConfigError(
+                f"there is no data setting '{key}' to ignore; the nearest is "
+                f"'{nearest(key, SETTINGS)}'. Settings are {', '.join(SETTINGS)}"
+            )
 
 
 def _compared(model: DataSettings, data: DataSettings) -> list[str]:

@@ -159,7 +159,7 @@ class Reconstructor:
         """
         record = read_record(path)
         if record is not None and self.data_settings is not None:
-            check_data_settings(self.data_settings, record, f"'{path}'", ignore_mismatch)
+            check_data_settings(self.data_settings, record, str(path), ignore_mismatch)
         events = read_events(path, self.hits_settings)
         return self.predict_events(events, self.backend.read_misc(path, events))
 

@@ -7,6 +7,7 @@ time offsets defines the events of a file and their order.
 """
 
 from dnn_reco.data.file_events import InputTables
+from dnn_reco.data.hdf5.attributes import MAX_TEXT_BYTES, read_attribute, read_stream_names
 from dnn_reco.data.hdf5.detect import detect_input_tables, detect_num_bins, input_tables
 from dnn_reco.data.hdf5.events import read_events, read_file
 from dnn_reco.data.hdf5.record import read_record
@@ -25,6 +26,7 @@ from dnn_reco.data.hdf5.writer import (
 )
 
 __all__ = [
+    "MAX_TEXT_BYTES",
     "DomMap",
     "InputTables",
     "count_events",
@@ -33,11 +35,13 @@ __all__ = [
     "dom_maps",
     "input_tables",
     "list_tables",
+    "read_attribute",
     "read_columns",
     "read_events",
     "read_file",
     "read_joined",
     "read_record",
+    "read_stream_names",
     "read_table",
     "write_event_file",
     "write_input_tables",

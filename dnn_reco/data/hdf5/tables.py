@@ -20,6 +20,7 @@ Rows = NDArray[np.void]
 ID_COLUMNS = EVENT_ID.names or ()
 HEADER_COLUMNS = (*ID_COLUMNS, "exists")
 
+SUB_EVENT_STREAMS = ("in_ice", "InIceSplit", "Final", "topological_split")
 INDEX_GROUP = "__I3Index__"
 
 

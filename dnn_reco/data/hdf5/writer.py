@@ -17,13 +17,17 @@ from numpy.typing import ArrayLike, NDArray
 from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.file_events import InputTables
 from dnn_reco.data.hdf5.record import RECORD, record_text
-from dnn_reco.data.hdf5.tables import HEADER_COLUMNS, ID_COLUMNS, INDEX_GROUP, Rows
+from dnn_reco.data.hdf5.tables import (
+    HEADER_COLUMNS,
+    ID_COLUMNS,
+    INDEX_GROUP,
+    SUB_EVENT_STREAMS,
+    Rows,
+)
 from dnn_reco.data.hits import Hits
 from dnn_reco.detector.geometry import string_and_om
 from dnn_reco.errors import DataError
 from dnn_reco.files import temporary_beside
-
-SUB_EVENT_STREAMS = ("in_ice", "InIceSplit", "Final", "topological_split")
 
 _CHUNK_BYTES = 65535
 _ROW_ALIGNMENT = 16
@@ -137,6 +141,7 @@ def write_event_file(
     exists: Mapping[str, ArrayLike] | None = None,
     streams: Sequence[str] = SUB_EVENT_STREAMS,
     data_settings: DataSettings | None = None,
+    attributes: Mapping[str, str] | None = None,
 ) -> None:
     """Write an event file; it appears under its name only when it is complete.
 
@@ -157,6 +162,8 @@ def write_event_file(
         Names of the sub-event streams: number s of `SubEventStream` is `streams[s]`.
     data_settings
         How the features were made, for the record of the file; None: no record.
+    attributes
+        Texts to attach to the file, by name, each of less than 64 kB.
 
     Raises
     ------
@@ -173,7 +180,7 @@ def write_event_file(
         part = folder / path.name
         with h5py.File(part, "w") as file:
             _set_attributes(file, {"CLASS": "GROUP", "PYTABLES_FORMAT_VERSION": "2.1"})
-            _set_attributes(file, {"TITLE": "", "VERSION": "1.0", **record})
+            _set_attributes(file, {"TITLE": "", "VERSION": "1.0", **record, **(attributes or {})})
             file.create_group(INDEX_GROUP)
             for name, columns in tables.items():
                 rows = _event_rows(name, ids, columns, masks.get(name, everyone), streams)

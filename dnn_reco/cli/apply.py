@@ -1,0 +1,127 @@
+"""The command line of `dnn-reco apply`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from dnn_reco.cli.options import (
+    OutputPath,
+    allow_code_option,
+    device_option,
+    log_level_option,
+    num_threads_option,
+)
+from dnn_reco.cli.session import limit_threads, show_messages
+from dnn_reco.workers import available_cpus
+
+
+@click.command("apply")
+@click.argument(
+    "models",
+    nargs=-1,
+    required=True,
+    metavar="MODEL...",
+    type=click.Path(file_okay=False, path_type=Path),
+)
+@click.option(
+    "-i",
+    "--input",
+    "inputs",
+    multiple=True,
+    required=True,
+    metavar="GLOB",
+    help="Event files, in quotation marks; may be repeated.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=OutputPath(path_type=Path),
+    required=True,
+    metavar="FILE|DIR",
+    help="A file (.hdf5, .h5, .hdf or .parquet) for one event file, else a folder: one file for "
+    "each event file, with the same name.",
+)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["hdf5", "parquet"]),
+    help="Format of the predictions [that of the suffix of FILE, else hdf5].",
+)
+@click.option(
+    "--batch-size",
+    "--batch_size",
+    type=click.IntRange(min=1),
+    default=256,
+    show_default=True,
+    help="Events to predict at once.",
+)
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Files to work on at the same time, each with a copy of the models; with a GPU: files to "
+    "read ahead [all CPUs, at most 8].",
+)
+@device_option
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "torch", "onnxruntime"]),
+    default="auto",
+    show_default=True,
+    help="What computes; auto takes torch where it is installed.",
+)
+@click.option(
+    "--measure-time",
+    "--measure_time",
+    is_flag=True,
+    help="Write the columns runtime_prediction and runtime_preprocess: seconds for an event, mean "
+    "of its file.",
+)
+@click.option(
+    "--data-settings",
+    "--data_settings",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="How the features of event files were made that do not record it themselves: the config "
+    "of their creation.",
+)
+@click.option(
+    "--ignore-mismatch",
+    "--ignore_mismatch",
+    multiple=True,
+    metavar="KEY",
+    help="A data setting that may differ from that of the training; may be repeated. It is "
+    "recorded in the output.",
+)
+@allow_code_option
+@click.option("--overwrite", is_flag=True, help="Replace outputs that were made otherwise.")
+@log_level_option
+@num_threads_option
+def apply_command(log_level: str, num_threads: int, jobs: int | None, **settings: Any) -> NoReturn:
+    """Reconstruct the events of files with trained models.
+
+    A MODEL is a model folder. Labels and filters are not needed: each event gives one row, in the
+    order of the file. Where an event cannot be reconstructed, predictions are NaN, and the column
+    status says why: 0 reconstructed, 1 no input in the file, 2 no hit DOM, 3 an input that is not
+    finite, 4 a prediction that is not finite.
+
+    Outputs that are there already are kept if the same models made them from the same input with
+    the same options, so that a call that was interrupted goes on. Event files that cannot be read
+    are skipped; the exit code is 1 then.
+
+    \b
+    Examples:
+      dnn-reco apply models/my_model --input 'data/*.hdf5' --output reco
+      dnn-reco apply models/energy models/direction -i events.hdf5 -o reco.parquet
+    """
+    limit_threads(num_threads)
+    show_messages(log_level)
+    from dnn_reco.commands.apply import ApplySettings, run_apply
+
+    threads = num_threads or available_cpus()
+    jobs = min(jobs, num_threads) if jobs and num_threads else jobs
+    sys.exit(run_apply(ApplySettings(num_threads=threads, jobs=jobs, **settings)))

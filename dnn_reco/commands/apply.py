@@ -1,0 +1,385 @@
+"""`apply`: trained models on event files, whatever their labels."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import signal
+import time
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import click
+from tqdm import tqdm
+
+from dnn_reco.data.data_settings import DataSettings, check_setting_names
+from dnn_reco.data.data_settings_file import load_data_settings
+from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.files import find_files
+from dnn_reco.inference.file_application import (
+    ApplyOptions,
+    FileResult,
+    ModelLoading,
+    applied_model,
+    apply_to_file,
+    apply_to_inputs,
+    kinds_of,
+    load_models,
+    model_info,
+    read_or_fail,
+)
+from dnn_reco.inference.output_file import read_output_record, writer_of
+from dnn_reco.inference.output_plan import (
+    FileTask,
+    plan_outputs,
+    remove_leftovers,
+    without_earlier_outputs,
+)
+from dnn_reco.inference.output_record import Application, OutputRecord, SourceFile
+from dnn_reco.inference.prediction_table import Status
+from dnn_reco.training.signals import stop_signals
+from dnn_reco.workers import in_workers
+
+_log = logging.getLogger(__name__)
+
+_ADVICE = "try again with fewer --jobs; finished files are kept"
+_MOST_JOBS = 8  # by default: each has a copy of the models, half a GB
+_SHOWN = 3  # of many files with a problem
+
+
+@dataclass(frozen=True)
+class ApplySettings:
+    """What to apply to what.
+
+    Attributes
+    ----------
+    models
+        Model folders.
+    inputs
+        Glob patterns of event files.
+    output
+        File or folder of the predictions.
+    file_format
+        "hdf5" or "parquet"; None: that of the output.
+    batch_size
+        Events to predict at once.
+    jobs
+        Files to work on at once; None: as many as there are CPUs, at most eight.
+    device, backend, allow_code
+        See :class:`dnn_reco.inference.reconstructor.Reconstructor`.
+    num_threads
+        CPUs to use.
+    measure_time
+        Whether to write run times.
+    data_settings
+        File with the data settings of event files without a record; None: not known.
+    ignore_mismatch
+        Data settings that may differ from those of the models.
+    overwrite
+        Whether outputs that were made otherwise are replaced.
+    """
+
+    models: tuple[Path, ...]
+    inputs: tuple[str, ...]
+    output: Path
+    file_format: str | None
+    batch_size: int
+    jobs: int | None
+    device: str
+    backend: str
+    allow_code: tuple[str, ...]
+    num_threads: int
+    measure_time: bool
+    data_settings: Path | None
+    ignore_mismatch: tuple[str, ...]
+    overwrite: bool
+
+
+@dataclass
+class _Summary:
+    """Counts of a call: files and events, those of each status, and files that failed."""
+
+    kept_files: int = 0
+    kept_events: int = 0
+    new_files: int = 0
+    new_events: int = 0
+    failed: list[Path] = field(default_factory=list)
+    status: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def keep(self, record: OutputRecord) -> None:
+        """Count a file that was complete before."""
+        self.kept_files += 1
+        self.kept_events += record.num_events
+        self._add(record.status)
+
+    def add(self, result: FileResult) -> None:
+        """Count a file that was worked on."""
+        if result.error:
+            self.failed.append(result.task.source)
+        else:
+            self.new_files += 1
+            self.new_events += result.num_events
+            self._add(result.status)
+
+    def _add(self, status: Mapping[str, Mapping[str, int]]) -> None:
+        for model, counts in status.items():
+            self.status.setdefault(model, Counter()).update(counts)
+
+
+def run_apply(settings: ApplySettings) -> int:
+    """Write the predictions for all files that are not there yet; returns the exit code.
+
+    It is 1 if a file could not be read. Ctrl-C keeps the finished files, and the same call goes on
+    with the others; the exit code is 0 then, after SIGTERM 143.
+    """
+    tasks = _plan(settings)
+    writer_of(tasks[0].output)  # raises if a package is missing
+    options = _options(settings)
+    summary = _Summary()
+    missing = _missing(tasks, options.application, settings.overwrite, summary)
+    if summary.kept_files:
+        _log.info("%d of %d files are there already.", summary.kept_files, len(tasks))
+    remove_leftovers(task.output for task in missing)
+    started = time.perf_counter()
+    try:
+        with _stop_signals_interrupt():
+            if missing:
+                _apply(_computing(settings, options, len(tasks)), missing, summary)
+    except KeyboardInterrupt as stop:
+        remove_leftovers(task.output for task in missing)
+        _log.info("Stopped. Finished files are kept; the same command goes on from there.")
+        return stop.exit_code if isinstance(stop, _Stopped) else 0
+    _print_summary(summary, time.perf_counter() - started)
+    return 1 if summary.failed else 0
+
+
+def _plan(settings: ApplySettings) -> list[FileTask]:
+    """All input files and their outputs."""
+    found = [path for path in find_files(settings.inputs, "--input") if not path.is_dir()]
+    if not found:
+        raise DataError(
+            f"--input '{settings.inputs[0]}' names a folder: give a pattern of files, such as "
+            f"'{Path(settings.inputs[0]) / '*.hdf5'}'"
+        )
+    sources, earlier = without_earlier_outputs(found, settings.output)
+    if earlier:
+        _log.info("%s: outputs of this command, no input files.", _listed(earlier))
+    if not sources:
+        raise DataError(
+            "all files that match --input are predictions of this command: name event files"
+        )
+    return plan_outputs(sources, settings.output, settings.file_format)
+
+
+def _options(settings: ApplySettings) -> ApplyOptions:
+    """The models and options, checked as far as it is possible without loading the models."""
+    models = tuple(applied_model(folder) for folder in settings.models)
+    names = Counter(model.name for model in models)
+    if twice := [name for name, times in names.items() if times > 1]:
+        raise ConfigError(
+            f"two of the models are called '{twice[0]}', and so would be their tables: rename one "
+            "of the folders"
+        )
+    check_setting_names(settings.ignore_mismatch)
+    loading = ModelLoading(
+        settings.models,
+        settings.device,
+        settings.num_threads,
+        settings.backend,
+        settings.batch_size,
+        settings.allow_code,
+    )
+    load_models.cache_clear()  # a folder may have changed since an earlier call in this process
+    made: list[DataSettings | None] = [None] * len(models)
+    if path := settings.data_settings:
+        made = [load_data_settings(path, info.input_tables) for info in model_info(loading)]
+    application = Application(
+        models,
+        settings.batch_size,
+        settings.backend,
+        settings.measure_time,
+        {name: each.to_json() for name, each in zip(names, made, strict=True) if each is not None},
+        tuple(sorted(set(settings.ignore_mismatch))),
+    )
+    return ApplyOptions(loading, application, tuple(made))
+
+
+@dataclass(frozen=True)
+class _Computing:
+    """How the work is shared: files at once, and whether a GPU does all of the predicting."""
+
+    options: ApplyOptions
+    jobs: int
+    on_gpu: bool
+
+
+def _computing(settings: ApplySettings, options: ApplyOptions, num_files: int) -> _Computing:
+    """How to share the work of a call.
+
+    It depends on all files of the call, also those that are there already: with other numbers of
+    threads, the last digits might differ.
+
+    On CPUs several networks with one thread each are faster than one with as many threads.
+    """
+    cpus = settings.num_threads
+    if _uses_gpu(settings):
+        loading = replace(options.loading, num_threads=0)
+        jobs = settings.jobs or min(num_files, max(2, cpus - 1))
+        return _Computing(replace(options, loading=loading), jobs, True)
+    jobs = settings.jobs or min(num_files, cpus, _MOST_JOBS)
+    loading = replace(options.loading, num_threads=max(1, cpus // jobs))
+    load_models(loading)  # raises before any process is started
+    return _Computing(replace(options, loading=loading), jobs, False)
+
+
+def _uses_gpu(settings: ApplySettings) -> bool:
+    if settings.device != "auto":
+        return settings.device != "cpu"
+    if importlib.util.find_spec("torch") is None:
+        return False
+    from dnn_reco.nn.device import choose_device
+
+    return choose_device("auto").type != "cpu"
+
+
+def _missing(
+    tasks: Sequence[FileTask], application: Application, overwrite: bool, summary: _Summary
+) -> list[FileTask]:
+    """Files whose output is not there yet; the others are counted.
+
+    Raises
+    ------
+    ConfigError
+        If there is another file in the place of an output.
+    """
+    missing, differing = [], []
+    for task in tasks:
+        if not task.output.exists():
+            missing.append(task)
+            continue
+        try:
+            record = read_output_record(task.output)
+        except DataError as error:
+            raise ConfigError(
+                f"'{task.output}' is there already, and is no output of this command ({error}): it "
+                "is not replaced. Move it away, or choose another --output"
+            ) from error
+        reasons = _differences(task, record, application)
+        if not reasons:
+            summary.keep(record)
+        else:
+            missing.append(task)
+            differing.append(f"'{task.output}': {'; '.join(reasons)}")
+    if differing and not overwrite:
+        rest = len(differing) - _SHOWN
+        more = [f"and {rest} more"] if rest > 0 else []
+        listed = "".join(f"\n  {line}" for line in [*differing[:_SHOWN], *more])
+        raise ConfigError(
+            f"outputs are there already that were made otherwise:{listed}\n"
+            "Replace them with --overwrite, or choose another --output"
+        )
+    return missing
+
+
+def _differences(task: FileTask, record: OutputRecord, application: Application) -> list[str]:
+    try:
+        source = SourceFile.of(task.source)
+    except DataError:
+        return []  # a link to a file that is gone: the output is all there is
+    return record.differences(source, application)
+
+
+def _apply(computing: _Computing, tasks: Sequence[FileTask], summary: _Summary) -> None:
+    """Work on the files, and count them."""
+    shown: set[str] = set()
+    started = time.perf_counter()
+    bar = tqdm(
+        total=len(tasks), desc="Reconstruction", unit="file", leave=False, disable=None, miniters=1
+    )
+    with bar, closing(_results(computing, tasks)) as results:
+        for result in results:
+            summary.add(result)
+            _tell(result, shown)
+            rate = summary.new_events / (time.perf_counter() - started)
+            bar.set_postfix_str(f"{rate:,.0f} events/s", refresh=False)
+            bar.update()
+
+
+def _results(computing: _Computing, tasks: Sequence[FileTask]) -> Generator[FileResult]:
+    """What becomes of each file, in the order of the files.
+
+    On CPUs each process does all of a file. A GPU is used by this process alone; others read files
+    ahead for it.
+    """
+    options, jobs = computing.options, min(computing.jobs, len(tasks))
+    if not computing.on_gpu:
+        yield from in_workers(partial(apply_to_file, options), tasks, jobs, _ADVICE)
+        return
+    read = partial(read_or_fail, kinds_of(options.loading))
+    with closing(in_workers(read, tasks, jobs, _ADVICE)) as contents:
+        for task, inputs in zip(tasks, contents, strict=True):
+            yield apply_to_inputs(options, task, inputs)
+
+
+def _tell(result: FileResult, shown: set[str]) -> None:
+    """Report a file that failed; notices once for all files."""
+    if result.error:
+        source = f"'{result.task.source}'"
+        _log.warning("%s is skipped: %s", source, result.error.replace(source, "the file"))
+    for notice in result.notices:
+        general = notice.replace(f"'{result.task.source.name}'", "")
+        if general not in shown:
+            further = "" if general == notice else " (further files with the same are not listed)"
+            _log.warning("%s%s", notice, further)
+            shown.add(general)
+
+
+def _print_summary(summary: _Summary, seconds: float) -> None:
+    files, events = summary.new_files, summary.new_events
+    rate = f" ({events:,} in {seconds:.1f} s, {events / seconds:,.0f} events/s)" if events else ""
+    kept = f", {summary.kept_files} of them from before" if summary.kept_files else ""
+    click.echo(
+        f"{events + summary.kept_events:,} events in {files + summary.kept_files} file(s)"
+        f"{kept}{rate}."
+    )
+    width = max((len(model) for model in summary.status), default=0)
+    for model, counts in summary.status.items():
+        parts = [f"{counts[s.name]:,} {s.name}" for s in Status if counts[s.name] or s == Status.OK]
+        click.echo(f"  {model:{width}}  {', '.join(parts)}")
+    if summary.failed:
+        click.echo(f"{len(summary.failed)} file(s) skipped: {_listed(summary.failed)}")
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+    return ", ".join(f"'{path}'" for path in paths[:_SHOWN]) + more
+
+
+class _Stopped(KeyboardInterrupt):
+    """A signal other than Ctrl-C that stops the program."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def _stop_signals_interrupt() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP stop the work as Ctrl-C does."""
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        raise _Stopped(number)
+
+    numbers = [number for number in stop_signals() if number != signal.SIGINT]
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,332 @@
+"""Models applied to one event file: read once for all that read alike, predict, write."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnn_reco._version import __version__
+from dnn_reco.data.data_settings import DataSettings, check_data_settings
+from dnn_reco.data.file_events import FileEvents, HitsSettings
+from dnn_reco.data.hdf5 import read_record, read_stream_names
+from dnn_reco.errors import DataError, ModelError
+from dnn_reco.event_sources import read_events
+from dnn_reco.files import file_digest
+from dnn_reco.inference.manifest import MANIFEST_FILE, read_manifest
+from dnn_reco.inference.model_info import ModelInfo
+from dnn_reco.inference.output_file import Predictions, writer_of
+from dnn_reco.inference.output_plan import FileTask
+from dnn_reco.inference.output_record import Application, AppliedModel, OutputRecord, SourceFile
+from dnn_reco.inference.reconstructor import Reconstructor
+
+
+@dataclass(frozen=True)
+class ModelLoading:
+    """Which models to load, and how.
+
+    Attributes
+    ----------
+    folders
+        The model folders.
+    device, num_threads, backend, batch_size, allow_code
+        See :class:`dnn_reco.inference.reconstructor.Reconstructor`.
+    """
+
+    folders: tuple[Path, ...]
+    device: str
+    num_threads: int
+    backend: str
+    batch_size: int
+    allow_code: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ApplyOptions:
+    """How models are applied to each file.
+
+    Attributes
+    ----------
+    loading
+        The models.
+    application
+        What is recorded: the same models, and the options that decide the predictions.
+    data_settings
+        How the features of files without a record were made, for each model; None: not known.
+    """
+
+    loading: ModelLoading
+    application: Application
+    data_settings: tuple[DataSettings | None, ...]
+
+
+@lru_cache(maxsize=1)
+def load_models(loading: ModelLoading) -> tuple[Reconstructor, ...]:
+    """The models, loaded once in a process."""
+    return tuple(
+        Reconstructor(
+            folder,
+            loading.device,
+            loading.num_threads,
+            backend=loading.backend,
+            batch_size=loading.batch_size,
+            allow_code=loading.allow_code,
+        )
+        for folder in loading.folders
+    )
+
+
+def applied_model(folder: Path) -> AppliedModel:
+    """A model folder as it is now; the model is not loaded.
+
+    Raises
+    ------
+    ModelError
+        If it is no model folder.
+    """
+    read_manifest(folder)
+    return AppliedModel(folder.resolve().name, file_digest(folder / MANIFEST_FILE))
+
+
+def model_info(loading: ModelLoading) -> tuple[ModelInfo, ...]:
+    """What the models read and predict; those of older folders are loaded for it."""
+    manifests = [read_manifest(folder) for folder in loading.folders]
+    known = tuple(manifest.model for manifest in manifests if manifest.model is not None)
+    if len(known) == len(manifests):
+        return known
+    return tuple(model.info for model in load_models(loading))
+
+
+@dataclass(frozen=True)
+class FileInputs:
+    """What models read of an event file.
+
+    Attributes
+    ----------
+    source
+        The file as it was when reading began.
+    record
+        How its features were made; None: it has no record.
+    events
+        Its events, as each kind of model reads them.
+    seconds
+        Time that reading them took.
+    streams
+        Names of the sub-event streams, by number.
+    """
+
+    source: SourceFile
+    record: DataSettings | None
+    events: Mapping[HitsSettings, FileEvents]
+    seconds: Mapping[HitsSettings, float]
+    streams: Mapping[int, str]
+
+    @property
+    def ids(self) -> NDArray[np.void]:
+        """Event ids [n]."""
+        return next(iter(self.events.values())).ids
+
+
+def read_inputs(path: Path, kinds: Sequence[HitsSettings]) -> FileInputs:
+    """Read an event file once for each kind of model.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, or has other events for another kind of model.
+    """
+    source = SourceFile.of(path)
+    events: dict[HitsSettings, FileEvents] = {}
+    seconds: dict[HitsSettings, float] = {}
+    for kind in kinds:
+        started = time.perf_counter()
+        events[kind] = read_events(path, kind)
+        seconds[kind] = time.perf_counter() - started
+    first, *others = kinds
+    for kind in others:
+        if not np.array_equal(events[first].ids, events[kind].ids):
+            raise DataError(
+                f"'{path}': the tables '{first.tables.time_offset}' and "
+                f"'{kind.tables.time_offset}' list other events: apply models that read other "
+                "tables in another call"
+            )
+    streams = read_stream_names(path, first.tables.time_offset)
+    return FileInputs(source, read_record(path), events, seconds, streams)
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of a file.
+
+    Attributes
+    ----------
+    task
+        The file.
+    num_events
+        Its events.
+    status
+        Number of events of each status that occurs, by model.
+    notices
+        Mismatches of data settings that were ignored, and why they could not be compared.
+    error
+        Why nothing was written; empty: the output is complete.
+    """
+
+    task: FileTask
+    num_events: int = 0
+    status: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+    error: str = ""
+
+
+def apply_to_file(options: ApplyOptions, task: FileTask) -> FileResult:
+    """Read a file, predict its events with all models, and write the predictions.
+
+    Raises
+    ------
+    ModelError
+        If the models were trained on data that were made otherwise.
+    """
+    return apply_to_inputs(options, task, read_or_fail(kinds_of(options.loading), task))
+
+
+def kinds_of(loading: ModelLoading) -> tuple[HitsSettings, ...]:
+    """The different ways in which the models read a file."""
+    return tuple(dict.fromkeys(model.hits_settings for model in load_models(loading)))
+
+
+def read_or_fail(kinds: Sequence[HitsSettings], task: FileTask) -> FileInputs | str:
+    """The inputs of a file, or why it cannot be read."""
+    try:
+        return read_inputs(task.source, kinds)
+    except DataError as error:
+        return str(error)
+
+
+def apply_to_inputs(options: ApplyOptions, task: FileTask, inputs: FileInputs | str) -> FileResult:
+    """Predict the events of a file that was read, and write the predictions.
+
+    Raises
+    ------
+    ModelError
+        If the models were trained on data that were made otherwise.
+    """
+    if isinstance(inputs, str):
+        return FileResult(task, error=inputs)
+    ignored = _check_settings(options, inputs, task.source)
+    try:
+        predictions = [
+            _predict(model, task.source, inputs, options) for model in load_models(options.loading)
+        ]
+        record = _record(options, inputs, predictions, ignored)
+        writer_of(task.output)(task.output, inputs.ids, predictions, record)
+    except DataError as error:
+        return FileResult(task, error=str(error))
+    notices = (*ignored, *_why_not_compared(options, inputs))
+    return FileResult(task, record.num_events, record.status, notices)
+
+
+def _settings_of_models(options: ApplyOptions) -> list[DataSettings | None]:
+    return [model.data_settings for model in load_models(options.loading)]
+
+
+def _settings_of_data(options: ApplyOptions, inputs: FileInputs) -> list[DataSettings | None]:
+    """How the features of a file were made, for each model."""
+    given = options.data_settings
+    return list(given) if inputs.record is None else [inputs.record] * len(given)
+
+
+def _check_settings(options: ApplyOptions, inputs: FileInputs, source: Path) -> tuple[str, ...]:
+    """Check that a file was made as the models need it; mismatches that are ignored."""
+    pairs = zip(_settings_of_models(options), _settings_of_data(options, inputs), strict=True)
+    found: list[str] = []
+    for model, (trained_on, made) in zip(load_models(options.loading), pairs, strict=True):
+        if trained_on is None or made is None:
+            continue
+        try:
+            ignored = check_data_settings(
+                trained_on, made, inputs.source.name, options.application.ignore_mismatch
+            )
+        except DataError as error:
+            raise ModelError(
+                f"the model '{model.info.name}' cannot be applied to '{source}': {error}"
+            ) from error
+        found += [f"model '{model.info.name}', {text}" for text in ignored]
+    return tuple(found)
+
+
+def _why_not_compared(options: ApplyOptions, inputs: FileInputs) -> list[str]:
+    """Why the settings of the file and of the training could not be compared."""
+    found = [
+        f"the model '{model.info.name}' does not hold the settings of its training data, which are "
+        "not compared with those of the files: export it again with -s/--data-settings"
+        for model in load_models(options.loading)
+        if model.data_settings is None
+    ]
+    if not all(_settings_of_data(options, inputs)) and any(_settings_of_models(options)):
+        found.append(
+            f"'{inputs.source.name}' does not record how its features were made, so that it is not "
+            "compared with the training data: give --data-settings"
+        )
+    return found
+
+
+def _predict(
+    model: Reconstructor, source: Path, inputs: FileInputs, options: ApplyOptions
+) -> Predictions:
+    kind = model.hits_settings
+    events = inputs.events[kind]
+    started = time.perf_counter()
+    try:
+        misc = model.backend.read_misc(source, events)
+    except DataError as error:
+        raise DataError(
+            f"the network of '{model.info.name}' reads the misc data "
+            f"{', '.join(model.info.misc_names)}: {error}"
+        ) from error
+    read = time.perf_counter()
+    table = model.predict_events(events, misc)
+    predicted = time.perf_counter()
+    num_events = max(1, len(table))
+    preprocess = inputs.seconds[kind] + read - started
+    runtime = ((predicted - read) / num_events, preprocess / num_events)
+    return Predictions(
+        model.info.name, table, runtime if options.application.measure_time else None
+    )
+
+
+def _record(
+    options: ApplyOptions,
+    inputs: FileInputs,
+    predictions: Sequence[Predictions],
+    ignored: tuple[str, ...],
+) -> OutputRecord:
+    names = [each.model for each in predictions]
+    made = zip(names, _settings_of_data(options, inputs), strict=True)
+    return OutputRecord(
+        inputs.source,
+        options.application,
+        len(inputs.ids),
+        {each.model: each.status_counts() for each in predictions},
+        {name: settings.to_json() for name, settings in made if settings is not None},
+        ignored,
+        inputs.streams,
+        _versions(options.loading.backend),
+    )
+
+
+def _versions(backend: str) -> dict[str, str]:
+    """Versions of what computes."""
+    has_torch = importlib.util.find_spec("torch") is not None
+    library = "onnxruntime" if backend == "onnxruntime" or not has_torch else "torch"
+    return {
+        "dnn_reco": __version__,
+        **{package: metadata.version(package) for package in ("numpy", library)},
+    }

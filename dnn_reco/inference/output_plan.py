@@ -1,0 +1,138 @@
+"""Which file of predictions belongs to which event file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.inference.output_file import HDF5_SUFFIXES, PARQUET_SUFFIX, read_output_record
+
+SUFFIX_OF_FORMAT = {"hdf5": HDF5_SUFFIXES[0], "parquet": PARQUET_SUFFIX}
+_COMPRESSED = (".zst", ".gz", ".bz2")
+_TEMPORARY = ".tmp-"
+
+
+@dataclass(frozen=True)
+class FileTask:
+    """An event file, and the file of its predictions."""
+
+    source: Path
+    output: Path
+
+
+def plan_outputs(sources: Sequence[Path], output: Path, file_format: str | None) -> list[FileTask]:
+    """The output of each input file.
+
+    Parameters
+    ----------
+    sources
+        Different event files.
+    output
+        A file, by its suffix or because it is there, or a folder.
+    file_format
+        "hdf5", "parquet"; None: by the suffix of the file; in a folder "hdf5".
+
+    Raises
+    ------
+    ConfigError
+        If a file is given for several event files or does not have the suffix of the format, or
+        if an output would replace an input.
+    """
+    if _is_file(output):
+        tasks = [FileTask(source, output) for source in sources]
+        _check_file(output, len(sources), file_format)
+    else:
+        names = output_names(sources, SUFFIX_OF_FORMAT[file_format or "hdf5"])
+        tasks = [FileTask(s, output / name) for s, name in zip(sources, names, strict=True)]
+    inputs = {source.resolve() for source in sources}
+    for task in tasks:
+        if task.output.resolve() in inputs:
+            raise ConfigError(
+                f"the predictions of '{task.source}' would replace the input file '{task.output}': "
+                "choose another folder as --output"
+            )
+    return tasks
+
+
+def _is_file(output: Path) -> bool:
+    known = (*HDF5_SUFFIXES, PARQUET_SUFFIX)
+    return not output.is_dir() and (output.suffix in known or output.is_file())
+
+
+def _check_file(output: Path, num_sources: int, file_format: str | None) -> None:
+    if num_sources > 1:
+        raise ConfigError(
+            f"--output '{output}' is a file, but there are {num_sources} input files: name a folder"
+        )
+    allowed = {"hdf5": HDF5_SUFFIXES, "parquet": (PARQUET_SUFFIX,)}
+    endings = allowed[file_format] if file_format else (*HDF5_SUFFIXES, PARQUET_SUFFIX)
+    if output.suffix not in endings:
+        raise ConfigError(f"--output '{output}' must end in {' or '.join(endings)}")
+
+
+def output_names(sources: Sequence[Path], suffix: str) -> list[Path]:
+    """Relative paths for the outputs of different files, all different.
+
+    They are the names of the files with another suffix. If two files would have the same, all
+    keep their path below the folder that they have in common; if that is not sufficient, their
+    suffix, too.
+    """
+    absolute = [Path(os.path.abspath(source)) for source in sources]  # noqa: PTH100 (links stay)
+    common = Path(os.path.commonpath([path.parent for path in absolute]))
+    below = [path.relative_to(common) for path in absolute]
+    ways: list[Callable[[Path], Path]] = [
+        lambda path: Path(f"{_stem(path)}{suffix}"),
+        lambda path: path.with_name(f"{_stem(path)}{suffix}"),
+        lambda path: path.with_name(f"{path.name}{suffix}"),
+    ]
+    for way in ways:
+        names = [way(path) for path in below]
+        if max(Counter(names).values()) == 1:
+            break
+    return names
+
+
+def _stem(path: Path) -> str:
+    """Name of a file without suffix, and without that of its compression."""
+    return Path(path.stem).stem if path.suffix in _COMPRESSED else path.stem
+
+
+def without_earlier_outputs(sources: Sequence[Path], output: Path) -> tuple[list[Path], list[Path]]:
+    """Input files, and those among them that are outputs of earlier calls.
+
+    Patterns of input files may match them; only files at or below `output` are opened.
+    """
+    place = output.resolve()
+    earlier = [
+        source
+        for source in sources
+        if source.resolve().is_relative_to(place) and _is_output(source)
+    ]
+    return [source for source in sources if source not in earlier], earlier
+
+
+def _is_output(path: Path) -> bool:
+    try:
+        read_output_record(path)
+    except DataError:
+        return False
+    return True
+
+
+def remove_leftovers(outputs: Iterable[Path]) -> None:
+    """Remove what calls that were killed left of these outputs: their temporary folders."""
+    names: dict[Path, set[str]] = {}
+    for output in outputs:
+        names.setdefault(output.parent, set()).add(output.name)
+    for folder, of_outputs in names.items():
+        if not folder.is_dir():
+            continue
+        for entry in folder.iterdir():
+            name = entry.name.removeprefix(_TEMPORARY).rpartition("-")[0]
+            if entry.name.startswith(_TEMPORARY) and name in of_outputs:
+                shutil.rmtree(entry, ignore_errors=True)
