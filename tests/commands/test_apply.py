@@ -482,3 +482,33 @@ def test_help() -> None:
     result = invoke("apply", "--help")
     assert result.exit_code == 0
     assert "dnn-reco apply models/my_model --input 'data/*.hdf5' --output reco" in result.out
+
+
+def test_a_model_of_the_reference_on_real_files(shared_data: Path, tmp_path: Path) -> None:
+    """Imported and applied, it predicts what TensorFlow predicted of the same file."""
+    golden = shared_data / "golden" / "network"
+    model, source = tmp_path / "imported", shared_data / "real_nugen"
+    assert invoke("import", golden / "tf_checkpoint", "-o", model).exit_code == 0
+    done(apply(model, inputs=source / "NuMu_*.hdf5", output=tmp_path / "reco"))
+    file = tmp_path / "reco" / "NuMu_medium_00000001.hdf5"
+    with h5py.File(file) as result, h5py.File(source / file.name) as data:
+        table = result["DeepLearningReco_imported"][:]
+        particle = result["DeepLearningReco_imported_I3Particle"][:]
+        theirs = data["DeepLearningReco_getting_started_model"][:]
+        stored = data["DeepLearningReco_getting_started_model_I3Particle"].dtype
+        ids = data["dnn_data_inputs9_InIceDSTPulses_global_time_offset"][:]
+    expected = np.load(golden / "tf_checkpoint_predict_numu_medium.npz")
+    config = dnn_reco.load_config(golden / "tf_checkpoint" / "config_training_0000.yaml")
+    names = Reconstructor(model, device="cpu").info.label_names
+    for label in config.labels.label_weight_dict:
+        column = names.index(label)
+        np.testing.assert_allclose(table[label], expected["y_pred"][:, column], rtol=2e-5)
+        sigma = table[f"{label}_log_uncertainty"]
+        np.testing.assert_allclose(sigma, expected["y_unc"][:, column], rtol=2e-5)
+    np.testing.assert_array_equal(particle["energy"], table["EnergyVisible"])
+    for key in ("Run", "Event", "SubEvent", "SubEventStream"):
+        np.testing.assert_array_equal(table[key], ids[key])
+    assert set(theirs.dtype.names) - set(table.dtype.names) == {
+        *("runtime_prediction", "runtime_preprocess", "runtime_write")
+    }
+    assert particle.dtype.names == stored.names
