@@ -50,6 +50,12 @@ class HitBatch:
         return _map_tensors(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
 
+def count_hits(event: Tensor, num_events: int) -> Tensor:
+    """Number of hits of each event [B], from the event of each hit [k]."""
+    # not bincount: its output has a size that depends on the data, which ONNX graphs cannot have
+    return event.new_zeros(num_events).index_add_(0, event, torch.ones_like(event))
+
+
 @dataclass(frozen=True)
 class TensorBatch:
     """A batch of B events with their true labels, on one device.

@@ -58,4 +58,16 @@ def _torch_backend(
 def _onnx_backend(
     model: str | Path | TrainedModel, device: str, num_threads: int | None
 ) -> Backend:
-    raise ConfigError("the backend 'onnxruntime' is not there yet")
+    from dnn_reco.inference.onnx_backend import OnnxBackend
+
+    if not isinstance(model, str | Path):
+        raise ConfigError(
+            "backend='onnxruntime' computes the graphs of a model folder: give its path, not a "
+            "loaded model"
+        )
+    if device not in ("auto", "cpu"):
+        raise ConfigError(
+            f"backend='onnxruntime' computes on the CPU, not on device {device!r}: take "
+            "device='cpu', or backend='torch'"
+        )
+    return OnnxBackend(Path(model), num_threads)

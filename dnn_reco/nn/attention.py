@@ -130,6 +130,10 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> T
     Training in bfloat16 on CPUs uses float32 here: its gradient takes four times as long in
     bfloat16.
     """
+    if torch.compiler.is_exporting():  # the choice of a kernel needs the length, unknown there
+        logits = query @ key.transpose(2, 3) * query.shape[3] ** -0.5
+        weights = (logits if bias is None else logits + bias).softmax(dim=3)
+        return torch.matmul(weights, value)
     if query.device.type != "cpu" or query.dtype != torch.bfloat16 or not query.requires_grad:
         return functional.scaled_dot_product_attention(query, key, value, bias)
     with autocast_disabled(query.device):

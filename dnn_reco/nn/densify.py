@@ -67,10 +67,9 @@ class Densify(nn.Module):
     def forward(self, hits: HitBatch) -> tuple[Tensor, Tensor]:
         """Transformed main array [B, 10, 10, 60, F] and DeepCore [B, 8, 60, F]."""
         features = hits.features.to(self._main_background.dtype)
-        # log1p of a column without log flag may be NaN: use 0 there
-        logs = torch.log1p(torch.where(self._log, features, 0))
-        values = torch.where(self._log, logs, features)
-        values = (values - self._mean[hits.dom]) / self._scale[hits.dom]
+        values = self._transformed(features, self._mean[hits.dom], self._scale[hits.dom])
+        if torch.compiler.is_exporting():
+            return self._placed(hits, values)
         # one buffer: first the main arrays of all events, then DeepCore of all events
         B, num_bins = hits.num_events, values.shape[1]
         cells = values.new_empty(B * NUM_CELLS, num_bins)
@@ -88,6 +87,38 @@ class Densify(nn.Module):
         if self.training and self.keep_prob_dom < 1:
             self._drop_doms(main, deepcore)
         return main, deepcore
+
+    def transform(self, main: Tensor, deepcore: Tensor) -> tuple[Tensor, Tensor]:
+        """Transform dense arrays [B, 10, 10, 60, F] and [B, 8, 60, F] with the values of all DOMs.
+
+        Cells without DOM hold the transform of a DOM without a hit, whatever their value.
+        """
+        cells = torch.cat([main.flatten(1, 3), deepcore.flatten(1, 2)], dim=1)
+        doms = cells[:, self._cell].to(self._main_background.dtype)
+        values = self._transformed(doms, self._mean, self._scale)
+        return self._split(self._background(main.shape[0]).index_copy(1, self._cell, values))
+
+    def _transformed(self, features: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+        # log1p of a column without log flag may be NaN: use 0 there
+        logs = torch.log1p(torch.where(self._log, features, 0))
+        values = torch.where(self._log, logs, features)
+        return (values - mean) / scale
+
+    def _placed(self, hits: HitBatch, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Hits with transformed values in their cells, without a change in place, for export."""
+        cells = self._background(hits.num_events)
+        return self._split(cells.index_put((hits.event, self._cell[hits.dom]), values))
+
+    def _background(self, num_events: int) -> Tensor:
+        """Cells of events without any hit [B, 6480, F]."""
+        backgrounds = (self._main_background, self._deepcore_background)
+        return torch.cat([each.flatten(0, -2) for each in backgrounds]).expand(num_events, -1, -1)
+
+    def _split(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """Main array and DeepCore of cells [B, 6480, F]."""
+        main, deepcore = torch.split(cells, [NUM_MAIN_CELLS, NUM_DEEPCORE_CELLS], dim=1)
+        B, _, num_bins = cells.shape
+        return main.view(B, *MAIN_SHAPE, num_bins), deepcore.view(B, *DEEPCORE_SHAPE, num_bins)
 
     def _drop_doms(self, main: Tensor, deepcore: Tensor) -> None:
         keep = keep_mask(main.new_empty(len(main), NUM_CELLS), self.keep_prob_dom)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dnn_reco.data.hit_batch import count_hits
+
 # An event joins the bucket of a longer one if it has at least this fraction of its length. On a
 # GPU, where launching the kernels of a bucket costs as much as computing them, buckets are fewer.
 _SHARE_OF_LONGEST = {"cpu": 0.8}
@@ -92,7 +94,9 @@ def bucket_by_length(
     """
     if share_of_longest is None:
         share_of_longest = _SHARE_OF_LONGEST.get(event.device.type, _SHARE_ON_ACCELERATOR)
-    counts = torch.bincount(event, minlength=num_events)
+    counts = count_hits(event, num_events)
+    if torch.compiler.is_exporting():
+        return _one_bucket(event, counts, dtype)
     lengths, order = (counts + 1).sort(descending=True, stable=True)
     on_host = lengths.tolist()
     ends = _bucket_ends(on_host, share_of_longest)
@@ -105,9 +109,28 @@ def bucket_by_length(
         row += bucket.num_rows
     summary = torch.empty_like(counts)
     summary[order] = torch.cat(first_rows) if first_rows else order
+    return TokenLayout(
+        tuple(buckets), order, summary, summary[event] + 1 + _rank_in_event(event, counts)
+    )
+
+
+def _one_bucket(event: Tensor, counts: Tensor, dtype: torch.dtype) -> TokenLayout:
+    """All events in one bucket, in their order: for exported graphs, whose shapes are symbolic."""
+    num_events = counts.shape[0]
+    length: int = counts.max().item() + 1  # type: ignore[assignment]  # int() cannot be exported
+    torch._check(length > 0)  # type: ignore[no-untyped-call]
+    order = torch.arange(num_events, device=event.device)
+    bucket = _padded_bucket(counts + 1, length, dtype)
+    summary = order * length
+    return TokenLayout(
+        (bucket,), order, summary, summary[event] + 1 + _rank_in_event(event, counts)
+    )
+
+
+def _rank_in_event(event: Tensor, counts: Tensor) -> Tensor:
+    """Number of each hit among those of its event [k], from 0."""
     first_hit = counts.cumsum(0) - counts
-    within = torch.arange(len(event), device=event.device) - first_hit[event]
-    return TokenLayout(tuple(buckets), order, summary, summary[event] + 1 + within)
+    return torch.arange(event.shape[0], device=event.device) - first_hit[event]
 
 
 def _bucket_ends(lengths: Sequence[int], share_of_longest: float) -> list[int]:
@@ -126,8 +149,12 @@ def _bucket_ends(lengths: Sequence[int], share_of_longest: float) -> list[int]:
 def _bucket(lengths: Tensor, longest: int, shortest: int, dtype: torch.dtype) -> LengthBucket:
     if longest == shortest:
         return LengthBucket(len(lengths), longest, None)
+    return _padded_bucket(lengths, longest, dtype)
+
+
+def _padded_bucket(lengths: Tensor, longest: int, dtype: torch.dtype) -> LengthBucket:
     is_padding = torch.arange(longest, device=lengths.device) >= lengths[:, None]
     bias = torch.zeros(is_padding.shape, dtype=dtype, device=lengths.device)
     return LengthBucket(
-        len(lengths), longest, bias.masked_fill_(is_padding, -torch.inf)[:, None, None]
+        lengths.shape[0], longest, bias.masked_fill_(is_padding, -torch.inf)[:, None, None]
     )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dnn_reco.config.value_types import Allowed, WholeNumber
-from dnn_reco.data.hit_batch import HitBatch
+from dnn_reco.data.hit_batch import HitBatch, count_hits
 from dnn_reco.detector.constants import SPEED_OF_FIRST_LIGHT
 from dnn_reco.detector.geometry import NUM_DOMS, NUM_DOMS_PER_STRING, dom_positions, string_and_om
 from dnn_reco.detector.grid import NUM_MAIN_STRINGS
@@ -267,12 +267,15 @@ def keep_highest_charge(hits: HitBatch, charge: Tensor, max_hits: int) -> HitBat
     max_hits
         Maximum number of hits of an event.
     """
-    counts = torch.bincount(hits.event, minlength=hits.num_events)
-    if len(hits.event) == 0 or int(counts.max()) <= max_hits:
+    counts = count_hits(hits.event, hits.num_events)
+    may_skip = not torch.compiler.is_exporting()  # a graph has no branches
+    if may_skip and (len(hits.event) == 0 or int(counts.max()) <= max_hits):
         return hits
     order = hits.dom.argsort(stable=True)
     order = order[charge[order].argsort(descending=True, stable=True)]
     order = order[hits.event[order].argsort(stable=True)]  # by event, highest charge first
-    rank = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[hits.event]
+    rank = (
+        torch.arange(order.shape[0], device=order.device) - (counts.cumsum(0) - counts)[hits.event]
+    )
     kept = order[rank < max_hits].sort().values
     return HitBatch(hits.num_events, hits.event[kept], hits.dom[kept], hits.features[kept])

@@ -25,7 +25,7 @@ from dnn_reco.config.value_types import (
     Precision,
     WholeNumber,
 )
-from dnn_reco.data.hit_batch import HitBatch
+from dnn_reco.data.hit_batch import HitBatch, count_hits
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.attention import RelativeBias, Trunk, init_to_variance
 from dnn_reco.nn.augmentation import Augmentation
@@ -252,7 +252,7 @@ class DomTransformer(nn.Module):
         events = self.trunk(tokens, layout, biases)
         if self.training:
             events = dropout(events, self.settings.dropout)
-        has_hits = torch.bincount(hits.event, minlength=hits.num_events) > 0
+        has_hits = count_hits(hits.event, hits.num_events) > 0
         with autocast_disabled(events.device):
             prediction: Prediction = self.heads(events.to(inputs.hits.dtype), has_hits, rotation)
         return prediction
@@ -261,6 +261,8 @@ class DomTransformer(nn.Module):
         kept = keep_highest_charge(
             hits, self.inputs.roles.charge(hits.features), self.settings.shape.max_tokens
         )
+        if torch.compiler.is_exporting():
+            return kept
         self.num_hits_read += len(kept.event)
         self.num_hits_truncated += len(hits.event) - len(kept.event)
         return kept

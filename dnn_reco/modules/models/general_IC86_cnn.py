@@ -260,6 +260,10 @@ class GeneralIC86CNN(nn.Module):
             logits=logits,
         )
 
+    def read_dense(self, main: Tensor, deepcore: Tensor) -> Prediction:
+        """Predict from dense arrays that are not transformed, with the values of all DOMs."""
+        return self.read_grid(*self.densify.transform(main, deepcore))
+
     def _flat_features(self, main: Tensor, deepcore: Tensor) -> Tensor:
         """Outputs of the three branches [B, features]."""
         # [B, string, om, bin] -> [B, 1, om, channel], channel = (bin, string)
