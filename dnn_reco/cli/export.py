@@ -75,6 +75,19 @@ model_folder_argument = click.argument(
     help="Keep so many events with their predictions, to verify the model elsewhere. 0 where "
     "events are private.",
 )
+@click.option("--onnx", is_flag=True, help="Add the model as ONNX graphs (extra onnx).")
+@click.option(
+    "--quantize",
+    is_flag=True,
+    help="Add an ONNX graph with weights of 8 bits, too: smaller and less accurate; its deviation is "
+    "printed.",
+)
+@click.option(
+    "--triton",
+    type=OutputPath(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Add the ONNX graph to a model repository of NVIDIA's Triton server.",
+)
 @click.option(
     "--sign",
     "sign",
@@ -100,6 +113,7 @@ def export_command(
       dnn-reco export getting_started.yaml -s create_training_data.yaml -o models/my_model
       dnn-reco export config.yaml --checkpoint best -o models/best --no-logs
       dnn-reco export one.yaml --member two.yaml -o models/ensemble
+      dnn-reco export config.yaml -o models/my_model --onnx --triton model_repository
     """
     trainings = [start_stages(config_files, options)]
     trainings += [start_stages(parts_of(name), options) for name in members]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
 from dnn_reco.checkpoint_file import load_named
@@ -19,8 +18,7 @@ from dnn_reco.data.data_settings import DataSettings, check_data_settings
 from dnn_reco.data.data_settings_file import load_data_settings
 from dnn_reco.data.from_config import hits_settings
 from dnn_reco.data.hdf5 import read_record
-from dnn_reco.data.hits import Hits
-from dnn_reco.errors import DataError, DnnRecoError
+from dnn_reco.errors import DataError, DnnRecoError, ModelError
 from dnn_reco.event_sources import read_events
 from dnn_reco.files import find_files
 from dnn_reco.inference.backend import Backend
@@ -33,14 +31,21 @@ from dnn_reco.inference.export import (
     record_files,
     training_summary,
 )
-from dnn_reco.inference.golden import GOLDEN_FILE, golden_answers
+from dnn_reco.inference.golden import (
+    GOLDEN_FILE,
+    TOLERANCE,
+    GoldenAnswers,
+    golden_answers,
+)
 from dnn_reco.inference.model_card import CARD_FILE, model_card
 from dnn_reco.inference.model_folder import refuse_existing, write_model_folder
+from dnn_reco.inference.onnx_graph import HITS_GRAPH, QUANTIZED_GRAPH
 from dnn_reco.inference.prediction_table import Status
 from dnn_reco.inference.reconstructor import input_status
 from dnn_reco.inference.signature import read_private_key, sign_folder
 from dnn_reco.inference.torch_backend import TorchBackend
-from dnn_reco.inference.trained_model import TrainedModel
+from dnn_reco.inference.trained_model import TrainedModel, model_info
+from dnn_reco.inference.triton import write_triton_repository
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +68,12 @@ class ExportSettings:
         Whether the logs of the training go along.
     golden_events
         Number of events that are kept with their predictions.
+    onnx
+        Whether ONNX graphs of the model are written.
+    quantize
+        Whether a graph with weights of 8 bits is written, too.
+    triton
+        Triton model repository to add the model to; None: to none.
     sign
         Private key to sign the folder with.
     overwrite
@@ -74,8 +85,16 @@ class ExportSettings:
     checkpoints: tuple[str, ...] = ("latest",)
     logs: bool = True
     golden_events: int = 32
+    onnx: bool = False
+    quantize: bool = False
+    triton: Path | None = None
     sign: Path | None = None
     overwrite: bool = False
+
+    @property
+    def with_graphs(self) -> bool:
+        """Whether ONNX graphs are needed."""
+        return self.onnx or self.quantize or self.triton is not None
 
 
 def run_export(trainings: Sequence[Sequence[Config]], settings: ExportSettings) -> None:
@@ -99,11 +118,19 @@ def run_export(trainings: Sequence[Sequence[Config]], settings: ExportSettings) 
     config = networks[0].config
     data_settings = _data_settings(config, settings.data_settings)
     model = exported_model(settings.output.resolve().name, networks, data_settings)
-    files = _files(model, networks, settings)
-    contents = folder_contents(model, networks, files, onnx={})
+    backend = TorchBackend(model)
+    golden = _golden_answers(config, backend, settings.golden_events)
+    graphs = _graphs(model, settings.quantize) if settings.with_graphs else {}
+    deviations = _deviations(model, graphs, golden)
+    files = {**_files(model, networks, golden, settings.logs), **graphs}
+    contents = folder_contents(model, networks, files, deviations)
     write_model_folder(settings.output, contents, settings.overwrite)
     if key is not None:
         sign_folder(settings.output, key)
+    if settings.triton is not None:
+        graph = graphs[HITS_GRAPH]
+        place = write_triton_repository(settings.triton, backend.info, graph, settings.overwrite)
+        click.echo(f"Model of the Triton repository: {place}")
     click.echo("\n====================================")
     click.echo("= Successfully exported model to:  =")
     click.echo("====================================")
@@ -118,27 +145,63 @@ def _config_of(stages: Sequence[Config], name: str) -> Config:
 
 
 def _files(
-    model: TrainedModel, networks: Sequence[ExportedNetwork], settings: ExportSettings
+    model: TrainedModel,
+    networks: Sequence[ExportedNetwork],
+    golden: GoldenAnswers | None,
+    with_logs: bool,
 ) -> dict[str, bytes | Path]:
-    """All files of the folder besides the networks, by path there."""
-    files: dict[str, bytes | Path] = {**record_files(networks, settings.logs)}
+    """All files of the folder besides networks and graphs, by path there."""
+    files: dict[str, bytes | Path] = {**record_files(networks, with_logs)}
     config = networks[0].config
     if model.data_settings is not None:
         files[DATA_SETTINGS_FILE] = _as_yaml(model.data_settings)
-    backend = TorchBackend(model)
-    golden = _golden_events(config, backend, settings.golden_events)
     if golden is not None:
-        files[GOLDEN_FILE] = golden_answers(backend, *golden).to_bytes()
+        files[GOLDEN_FILE] = golden.to_bytes()
     card = model_card(
-        backend.info,
+        model_info(model),
         model.spec.transformation,
         training_summary(networks),
         config.data_files.training_data_file,
         config.model.model_class,
-        0 if golden is None else golden[0].num_events,
+        0 if golden is None else golden.hits.num_events,
     )
     files[CARD_FILE] = card.encode()
     return files
+
+
+def _graphs(model: TrainedModel, quantized: bool) -> dict[str, bytes]:
+    """ONNX graphs of the model, by the name of their file."""
+    from dnn_reco.inference.onnx_export import export_graphs
+    from dnn_reco.inference.onnx_quantize import quantize
+
+    graphs = export_graphs(model)
+    return {**graphs, QUANTIZED_GRAPH: quantize(graphs[HITS_GRAPH])} if quantized else graphs
+
+
+def _deviations(
+    model: TrainedModel, graphs: Mapping[str, bytes], golden: GoldenAnswers | None
+) -> dict[str, float]:
+    """Largest deviation of each graph from PyTorch, on the golden answers where there are any.
+
+    Raises
+    ------
+    ModelError
+        If a graph does not compute what PyTorch does.
+    """
+    if not graphs:
+        return {}
+    from dnn_reco.inference.onnx_export import deviation, example_hits
+
+    hits = example_hits(model) if golden is None else golden.hits
+    deviations = deviation(model, graphs, hits)
+    for name, value in deviations.items():
+        if name != QUANTIZED_GRAPH and not value <= TOLERANCE:
+            raise ModelError(
+                f"the graph '{name}' deviates by {value:.1e} of the transformed labels from "
+                f"PyTorch (at most {TOLERANCE:g} is allowed): export the model without --onnx"
+            )
+        click.echo(f"{name}: deviates by {value:.1e} of the transformed labels from PyTorch")
+    return deviations
 
 
 def _as_yaml(settings: DataSettings) -> bytes:
@@ -181,10 +244,8 @@ def _found_files(config: Config, key: str) -> list[Path]:
         return []
 
 
-def _golden_events(
-    config: Config, backend: Backend, num_events: int
-) -> tuple[Hits, NDArray[np.floating] | None] | None:
-    """Some events of the data of a config: hits and misc data; None: there are none."""
+def _golden_answers(config: Config, backend: Backend, num_events: int) -> GoldenAnswers | None:
+    """The predictions for some events of the data of a config; None: there are none."""
     if num_events == 0:
         return None
     settings = hits_settings(config)
@@ -198,7 +259,8 @@ def _golden_events(
                 continue
             rows = np.flatnonzero(input_status(events) == Status.OK)[:num_events]
             if len(rows):
-                return events.hits.select(rows), None if misc is None else misc[rows]
+                hits = events.hits.select(rows)
+                return golden_answers(backend, hits, None if misc is None else misc[rows])
     _log.warning(
         "There are no events here to keep golden answers of: the model folder will not be able to "
         "show that it computes the same elsewhere (dnn-reco verify)."

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import click
 
-from dnn_reco.inference.golden import read_golden
+from dnn_reco.inference.golden import TOLERANCE, read_golden
 from dnn_reco.inference.load import make_backend
 from dnn_reco.inference.manifest import Manifest, check_files, read_manifest, unlisted_files
+from dnn_reco.inference.onnx_graph import HITS_GRAPH
 from dnn_reco.inference.signature import check_signature, is_signed, read_public_key
-
-TOLERANCE = 1e-4
-"""Deviation, in units of the transformed labels, above which predictions are not the same."""
 
 
 def run_verify(
@@ -78,6 +76,5 @@ def _answers_agree(
 
 
 def _backends(manifest: Manifest) -> list[str]:
-    has_graphs = any(name.endswith(".onnx") for name in manifest.files)
-    needed = {"torch": True, "onnxruntime": has_graphs}
+    needed = {"torch": True, "onnxruntime": HITS_GRAPH in manifest.files}
     return [name for name, use in needed.items() if use and importlib.util.find_spec(name)]

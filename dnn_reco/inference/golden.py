@@ -5,7 +5,7 @@ Wherever the folder goes, they show whether the model computes there what it com
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,11 @@ from dnn_reco.foreign_files import MAX_TRANSFORMATION_SIZE, check_foreign_file
 from dnn_reco.inference.backend import Backend, NetworkOutput, check_features
 
 GOLDEN_FILE = "golden.safetensors"
+TOLERANCE = 1e-4
+"""Deviation, in units of the transformed labels, above which predictions are not the same."""
 
 _FORMAT = "dnn_reco golden answers 1"
-_OUTPUTS = ("labels_trafo", "uncertainty_trafo", "labels", "uncertainty")
+_OUTPUTS = tuple(field.name for field in fields(NetworkOutput))
 
 
 @dataclass(frozen=True)

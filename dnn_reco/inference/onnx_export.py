@@ -68,7 +68,7 @@ def export_graphs(model: TrainedModel) -> dict[str, bytes]:
     _check_network(model.name, model.network)
     network = copy.deepcopy(model.network)
     network.to(torch.device("cpu"))
-    hits = _example_hits(model)
+    hits = example_hits(model)
     graphs = {HITS_GRAPH: _export(_HitsGraph(network), _hits_inputs(hits), HITS_INPUTS, model)}
     if _reads_dense(network):
         dense = tuple(torch.from_numpy(array) for array in _dense_arrays(model, hits))
@@ -203,7 +203,7 @@ def _check_packages() -> None:
             )
 
 
-def _example_hits(model: TrainedModel) -> Hits:
+def example_hits(model: TrainedModel) -> Hits:
     """Hits of a few events, one without any: sizes that no other quantity has."""
     counts, num_features = np.array([2, 0, 5, 4]), model.spec.num_bins
     dom = np.concatenate([np.arange(count) for count in counts]).astype(np.uint16)

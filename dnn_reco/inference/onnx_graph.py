@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 HITS_GRAPH = "model_hits.onnx"
 DENSE_GRAPH = "model_dense.onnx"
+QUANTIZED_GRAPH = "model_hits_int8.onnx"
+"""Like `model_hits.onnx`, with weights of 8 bits."""
 HITS_INPUTS = ("offsets", "dom", "features")
 DENSE_INPUTS = ("main", "deepcore")
 OUTPUTS = tuple(field.name for field in fields(NetworkOutput))

@@ -9,11 +9,10 @@ from dnn_reco._version import __version__
 from dnn_reco.errors import ModelError
 from dnn_reco.files import temporary_beside
 from dnn_reco.inference.model_info import LabelInfo, ModelInfo
+from dnn_reco.inference.onnx_graph import OUTPUTS
 
 CONFIG_FILE = "config.pbtxt"
 GRAPH_FILE = "1/model.onnx"
-OUTPUTS = ("labels_trafo", "uncertainty_trafo", "labels", "uncertainty")
-"""Outputs [n, L] of the graph."""
 
 _HEAD = """\
 # The model {name} for Triton's ONNX Runtime backend, written by dnn_reco {version}.

@@ -272,6 +272,44 @@ def test_an_existing_folder_is_replaced_on_request_only(trained: SmallRun, folde
     assert "no golden answers" in result.out
 
 
+def test_graphs_and_model_repositories(trained: SmallRun, tmp_path: Path) -> None:
+    folder = tmp_path / "graphs"
+    result = export(trained, folder, "--quantize", "--triton", tmp_path / "triton")
+    names = {"model_hits.onnx", "model_dense.onnx", "model_hits_int8.onnx"}
+    onnx = manifest(folder)["onnx"]
+    assert set(onnx) == names  # type: ignore[call-overload]
+    assert max(onnx["model_hits.onnx"], onnx["model_dense.onnx"]) < 1e-5  # type: ignore[index]
+    assert 1e-5 < onnx["model_hits_int8.onnx"] < 1  # type: ignore[index]
+    for name in names:
+        assert f"{name}: deviates by " in result.out
+    place = tmp_path / "triton" / "graphs"
+    assert (place / "1" / "model.onnx").read_bytes() == (folder / "model_hits.onnx").read_bytes()
+    assert 'name: "graphs"' in (place / "config.pbtxt").read_text()
+    verified = invoke("verify", folder, "--device", "cpu").out
+    assert re.findall(r"Predictions: (\w+), 32 events", verified) == ["torch", "onnxruntime"]
+    assert "ONNX:         model_hits.onnx, deviates by" in invoke("inspect", folder).out
+    hits = dnn_reco.open_events(trained.folder / "validation.hdf5", trained.config()).hits
+    ours, theirs = (
+        Reconstructor(folder, device="cpu", backend=backend).predict(hits)
+        for backend in ("torch", "onnxruntime")
+    )
+    np.testing.assert_allclose(theirs.labels, ours.labels, rtol=1e-4)
+    with pytest.raises(ModelError, match="export the model again with --onnx"):
+        (folder / "manifest.json").write_text(
+            json.dumps(
+                {
+                    **manifest(folder),
+                    "files": {
+                        name: digest
+                        for name, digest in manifest(folder)["files"].items()  # type: ignore[attr-defined]
+                        if not name.endswith(".onnx")
+                    },
+                }
+            )
+        )
+        Reconstructor(folder, backend="onnxruntime")
+
+
 def test_verify_finds_what_computes_otherwise(folder: Path) -> None:
     result = invoke("verify", folder, "--device", "cpu")
     assert result.exit_code == 0
