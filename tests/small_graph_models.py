@@ -62,7 +62,7 @@ class SmallModel:
 def made_up_hits(num_events: int, max_hits: int = 40, seed: int = 5) -> Hits:
     """Made-up hits of three features, some events without any."""
     rng = np.random.default_rng(seed)
-    counts = rng.integers(2, max_hits, num_events)
+    counts = rng.integers(5, max_hits, num_events)
     counts[:: max(10, num_events // 20)] = 0
     dom = [np.sort(rng.choice(5160, size, replace=False)) for size in counts]
     offsets = np.concatenate([[0], np.cumsum(counts)])

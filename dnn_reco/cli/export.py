@@ -79,8 +79,8 @@ model_folder_argument = click.argument(
 @click.option(
     "--quantize",
     is_flag=True,
-    help="Add an ONNX graph with weights of 8 bits, too: smaller and less accurate; its deviation is "
-    "printed.",
+    help="Add an ONNX graph with weights of 8 bits, too: smaller and less accurate; its deviation "
+    "is printed.",
 )
 @click.option(
     "--triton",

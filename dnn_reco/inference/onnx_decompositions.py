@@ -83,9 +83,9 @@ def _convolution(
     x: Tensor,
     weight: Tensor,
     bias: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
+    stride: Sequence[int] = (1, 1, 1),
+    padding: Sequence[int] = (0, 0, 0),
+    dilation: Sequence[int] = (1, 1, 1),
 ) -> Tensor:
     """[B, C in, …] -> [B, C out, …], as the sum of a matrix product for each cell of the kernel."""
     x = functional.pad(x, [width for width in reversed(padding) for _ in range(2)]).movedim(1, -1)
@@ -113,8 +113,9 @@ def _index_add(self: Any, dim: int, index: Any, source: Any, alpha: float = 1) -
 
     Several threads of ONNX Runtime (as of 1.32) add to the same number at once.
     """
-    from onnxscript import opset18 as op
+    import onnxscript
 
+    op: Any = onnxscript.opset18
     assert dim == 0 and alpha == 1
     column = op.Reshape(index, [-1, *[1] * (len(source.shape) - 1)])
     return op.ScatterElements(

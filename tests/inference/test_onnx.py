@@ -37,9 +37,12 @@ Make = Callable[..., SmallModel]
 
 
 def events(*counts: int) -> Hits:
-    """Hits of events with these numbers of hits."""
+    """Hits of events with these numbers of hits, on several strings.
+
+    The transformer reads the sign of covariances, which of hits on one string is that of rounding.
+    """
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    dom = np.concatenate([[], *(np.arange(count) * 7 for count in counts)]).astype(np.uint16)
+    dom = np.concatenate([[], *(np.arange(count) * 97 for count in counts)]).astype(np.uint16)
     features = np.random.default_rng(0).exponential(20.0, (len(dom), 3)).astype(np.float32)
     return Hits(offsets, dom, features)
 
@@ -47,7 +50,7 @@ def events(*counts: int) -> Hits:
 FEW = [events(0), events(0, 0, 0), events(9), events(0, 9), events(9, 0), events(2, 50, 0, 21)]
 
 
-def check(small: SmallModel, graphs: dict[str, bytes], folder: Path) -> None:
+def check(small: SmallModel, graphs: dict[str, bytes], folder: Path, largest: float = 1e-5) -> None:
     """Compare both backends on 1,000 events, few events, and events without hits."""
     for content in graphs.values():
         proto = onnx.load_from_string(content)
@@ -59,7 +62,7 @@ def check(small: SmallModel, graphs: dict[str, bytes], folder: Path) -> None:
         }
         assert "ScatterND" not in reduced, "several threads lose summands"
     for hits in [made_up_hits(1000), *FEW]:
-        assert max(deviation(small.model, graphs, hits).values()) < 1e-5
+        assert max(deviation(small.model, graphs, hits).values()) < largest
     small.write(folder, graphs)
     hits = made_up_hits(300)
     found = Reconstructor(folder, backend="onnxruntime", num_threads=1).predict(hits)
@@ -121,7 +124,8 @@ def test_in_float64(small_model: Make, tmp_path: Path, kinds: list[dict[str, Any
 def test_test_time_rotations(small_model: Make, tmp_path: Path) -> None:
     kwargs = {**TRANSFORMER["model_kwargs"], "test_time_rotations": 2}
     small = small_model({**TRANSFORMER, "model_kwargs": kwargs})
-    check(small, export_graphs(small.model), tmp_path / "model")
+    # the azimuth of vertical directions depends on the last bits of the mean vector
+    check(small, export_graphs(small.model), tmp_path / "model", largest=5e-5)
 
 
 @pytest.mark.long
