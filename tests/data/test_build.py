@@ -2,6 +2,8 @@
 
 import logging
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,6 +129,28 @@ def test_size_and_free_space_are_logged(tmp_path: Path, caplog: pytest.LogCaptur
     with caplog.at_level(logging.INFO):
         open_events(make_store(tmp_path / "store"), sources, 1)
     assert not caplog.records
+
+
+def test_expected_size_follows_from_the_first_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two files of 1000 times the size of the first need 2000 times the space of its events."""
+    sources = write_many(tmp_path, 3)
+    first = make_store(tmp_path / "store").build(sources[0])
+    num_bytes = sum(file.stat().st_size for file in first.hits_folder.iterdir())
+    num_bytes += first.records_file.stat().st_size
+    for source in sources[1:]:
+        with source.open("r+b") as file:
+            file.truncate(1000 * sources[0].stat().st_size)  # what is added takes no space
+    with caplog.at_level(logging.INFO):
+        open_events(make_store(tmp_path / "store"), sources, 1)
+    expected = f"{2000 * num_bytes / 1e6:,.0f}"
+    assert int(expected) > 1
+    assert f"from 2 file(s): up to {expected} MB, " in caplog.text
+    (free,) = re.findall(r"([\d,.]+) GB are free", caplog.text)
+    assert float(free.replace(",", "")) * 1e9 == pytest.approx(
+        shutil.disk_usage(tmp_path).free, rel=0.2, abs=2e8
+    )
 
 
 @pytest.fixture
