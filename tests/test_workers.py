@@ -1,6 +1,7 @@
-"""Worker processes: what Ctrl-C does to them."""
+"""Worker processes: what Ctrl-C does to them, and how far they are ahead."""
 
 import signal
+from collections.abc import Iterator
 
 from dnn_reco.workers import in_workers
 
@@ -14,3 +15,24 @@ def test_ctrl_c_is_for_the_main_process_from_the_start_of_a_worker() -> None:
     """A worker that is still importing would end in a traceback."""
     assert list(in_workers(is_deaf_to_ctrl_c, range(3), 2, "")) == [True, True, True]
     assert not is_deaf_to_ctrl_c(0)
+
+
+def negative(number: int) -> int:
+    return -number
+
+
+def test_results_come_in_order_and_only_a_few_items_are_taken_ahead() -> None:
+    """The consumer may stop early: what lies far ahead must not be started."""
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(10):
+            taken.append(number)
+            yield number
+
+    for workers, ahead in ((1, 1), (2, 4)):
+        taken.clear()
+        results = in_workers(negative, items(), workers, "")
+        assert next(results) == 0
+        assert len(taken) == ahead
+        assert list(results) == [-number for number in range(1, 10)]
