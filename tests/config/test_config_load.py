@@ -572,3 +572,22 @@ def test_aliases_and_merge_keys_still_work(write: WriteConfig) -> None:
     extra = load_config([path]).extra
     assert extra["other"] == {"one": [1, 2], "two": 3}
     assert extra["third"] == [extra["mine"]] * 2
+
+
+def test_one_initial_value_is_that_of_all_bins(write: WriteConfig) -> None:
+    for text, expected in (("0.5", (0.5, 0.5, 0.5)), ("[1., 2., 3.]", (1.0, 2.0, 3.0))):
+        path = write(f"data_handler_num_bins: 3\nDOM_init_values: {text}\n")
+        assert load_config([path]).dom_init_values == expected
+    path = write("data_handler_num_bins: 3\n")
+    assert load_config([path]).dom_init_values == (0.0, 0.0, 0.0)
+
+
+def test_files_that_cannot_be_read(write: WriteConfig, tmp_path: Path) -> None:
+    assert f"the config file '{tmp_path}' cannot be read" in message(tmp_path)
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("unique_name: \u00fc\n".encode("latin-1"))
+    assert f"the config file '{path}' cannot be read" in message(path)
+    path = write("unique_name: a\x07b\n")
+    assert f"the config file '{path}' is not YAML" in message(path)
+    path = write("5: a\n")
+    assert f"the config file '{path}' has the key 5: a key must be a name" in message(path)

@@ -161,3 +161,9 @@ def test_a_store_that_was_deleted_while_in_use(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "store")
     with pytest.raises(DataError, match=r"000\.hdf5.*Start again to rebuild"):
         read_all(events)
+
+
+def test_a_set_of_no_events_is_refused(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    with pytest.raises(DataError, match="no events are left to read"):
+        EventDataset(store, [])
