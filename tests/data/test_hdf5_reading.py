@@ -25,6 +25,7 @@ from dnn_reco.data.hdf5 import (
     read_events,
     read_table,
 )
+from dnn_reco.data.hdf5.detect import detect_input_tables
 from dnn_reco.data.hdf5.inflate import inflate
 from dnn_reco.detector.grid import DOM_CELL, NUM_CELLS, deepcore, main_array
 from dnn_reco.errors import ConfigError, DataError
@@ -804,6 +805,32 @@ def test_columns_that_are_not_there(path: Path) -> None:
         read_columns(path, "LabelsDeepLearning", ["Energy"], TABLES.time_offset)
     with pytest.raises(DataError, match=r"no table 'Labels' \(given by 'data_handler_label_key'\)"):
         read_columns(path, "Labels", None, TABLES.time_offset, "data_handler_label_key")
+
+
+def test_columns_that_hold_no_numbers(path: Path) -> None:
+    rows = np.zeros(2, dtype=[("Run", "u4"), ("vector", "f8", (3,)), ("name", "S4"), ("ok", "?")])
+    with h5py.File(path, "w") as file:
+        file["Table"] = rows
+    for column in ("vector", "name"):
+        with pytest.raises(DataError, match=f"column '{column}' of .* does not hold one number a"):
+            read_columns(path, "Table", [column], "Table")
+
+
+def test_input_tables_are_found(path: Path) -> None:
+    write_events(path, random_events(1, 2))
+    assert detect_input_tables(path) == TABLES
+    with h5py.File(path, "r+") as file:
+        for name in (TABLES.values, TABLES.indices, TABLES.time_offset):
+            file.copy(name, name.replace("dnn_data", "other"))
+    with pytest.raises(DataError, match=r"several sets .*inputs='dnn_data' or 'other'$"):
+        detect_input_tables(path)
+    with h5py.File(path, "r+") as file:
+        del file[TABLES.values]
+    assert detect_input_tables(path) == tables_named("other")
+    with h5py.File(path, "r+") as file:
+        del file["other_bin_indices"]
+    with pytest.raises(DataError, match=r"holds no input tables: names that end in _bin_values, "):
+        detect_input_tables(path)
 
 
 def test_ids_of_all_magnitudes_are_matched(path: Path) -> None:

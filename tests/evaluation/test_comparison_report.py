@@ -1,8 +1,11 @@
 """The reports of a comparison, word by word, of numbers that were chosen for it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from dnn_reco.errors import DataError
 from dnn_reco.evaluation.comparison import Comparison, EventSelection
 from dnn_reco.evaluation.comparison_report import (
     TrainingCost,
@@ -14,6 +17,7 @@ from dnn_reco.evaluation.comparison_report import (
     text_report,
 )
 from dnn_reco.evaluation.metrics import ValueWithError
+from dnn_reco.evaluation.report import write_report
 
 LONG = "a_network_that_does_not_end"
 
@@ -172,3 +176,9 @@ def test_units_of_energies(energy: float, text: str) -> None:
 def test_digits_follow_the_error(value: float, error: float, text: str) -> None:
     assert format_measured(measured(value, error)) == text
     assert format_measured(None) == "–"
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(DataError, match=r"cannot be written to '.*out' .*choose another --out"):
+        write_report(COMPARISON, COSTS, tmp_path / "out")

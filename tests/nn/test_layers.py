@@ -272,6 +272,11 @@ BASE = {"num_filters_list": [3, 3], "filter_size_list": [[2, 0, 3], [2, 0, 3]]}
         ({"strides_list": [2, 1, 1, 1, 1]}, ["begin and end with 1"]),
         ({"strides_list": 2}, ["layer 1 of 2", "5 whole numbers"]),
         ({"use_residual_list": "yes"}, ["'yes'"]),
+        ({"num_filters_list": 3}, ["num_filters_list is 3", "a list, one size per layer"]),
+        ({"num_filters_list": []}, ["num_filters_list is []", "a list, one size per layer"]),
+        ({"filter_size_list": [[2, 2, 3]] * 2}, ["layer 1 of 2", "[2, 2, 3]", "less than"]),
+        ({"filter_size_list": [[2, 1, 0]] * 2}, ["layer 1 of 2", "[2, 1, 0]", "at least 1"]),
+        ({"method_list": "convolution", "filter_size_list": [[1, 0, 3]] * 2}, ["[1, 0, 3]"]),
         ({"pooling_typ_list": "avg"}, ["'pooling_typ_list'", "Did you mean 'pooling_type_list'"]),
     ],
 )
@@ -315,3 +320,9 @@ def test_valid_kernel_larger_than_its_input():
     options = {"num_filters_list": [3], "filter_size_list": [[1, 9]], "padding_list": "VALID"}
     with pytest.raises(ModelError, match="layer 1 of 1: its output is empty"):
         build(options, 2, (1, 8))
+
+
+def test_hexagonal_kernels_need_three_axes():
+    options = {**BASE, "method_list": "hex_convolution"}
+    with pytest.raises(ModelError, match=r"needs the main array .*this input has 2.*'convolution'"):
+        parse_conv_settings("conv_upper_deepcore_settings", options, 2)
