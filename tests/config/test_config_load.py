@@ -8,6 +8,8 @@ import pytest
 
 from dnn_reco import ConfigError
 from dnn_reco.config import ScheduleSettings, load_config, load_stages
+from dnn_reco.data.from_config import transform_settings
+from dnn_reco.data.records import ColumnNames
 
 WriteConfig = Callable[..., Path]
 
@@ -591,3 +593,18 @@ def test_files_that_cannot_be_read(write: WriteConfig, tmp_path: Path) -> None:
     assert f"the config file '{path}' is not YAML" in message(path)
     path = write("5: a\n")
     assert f"the config file '{path}' has the key 5: a key must be a name" in message(path)
+
+
+def test_log_flags_of_a_list_fit_the_columns(write: WriteConfig) -> None:
+    names = ColumnNames(("energy", "zenith"), ("weight",))
+    text = "data_handler_num_bins: 2\ntrafo_log_misc_bins: true\ntrafo_log_label_bins: "
+
+    def flags(value: str) -> tuple[bool, ...]:
+        return transform_settings(load_config([write(f"{text}{value}\n")]), names).log_label_bins
+
+    assert flags("true") == (True, True)
+    assert flags("[true, false]") == (True, False)
+    assert flags("{zenith: true}") == (False, True)
+    for value in ("[true]", "[true, false, true]"):
+        with pytest.raises(ConfigError, match=r"lists \d flags for 2 columns \(energy, zenith\)"):
+            flags(value)

@@ -1,6 +1,7 @@
 """Events read from the store by number are the events of the files."""
 
 import os
+import resource
 import shutil
 from dataclasses import fields, replace
 from pathlib import Path
@@ -124,6 +125,13 @@ def test_many_files_through_few_open_ones(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_set_takes_a_part_of_the_allowed_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 4096))
     assert 3 <= event_dataset.max_open_files() <= 1024 // 3
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1, 4096))
+    assert event_dataset.max_open_files() == 1
+    monkeypatch.setattr("resource.getrlimit", lambda _: (10**9, 10**9))
+    most = event_dataset.max_open_files()
+    monkeypatch.setattr("resource.getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
+    assert event_dataset.max_open_files() == most
+    assert 1024 // 3 <= most < 10**5
 
 
 def test_files_are_closed(tmp_path: Path) -> None:
