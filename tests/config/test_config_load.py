@@ -1,13 +1,21 @@
 """Reading, merging and placeholders of config files, and their error messages."""
 
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+import dnn_reco
 from dnn_reco import ConfigError
-from dnn_reco.config import ScheduleSettings, load_config, load_stages
+from dnn_reco.config import (
+    TRAFO_KEYS,
+    TRAINING_KEYS,
+    ScheduleSettings,
+    load_config,
+    load_stages,
+)
 from dnn_reco.data.from_config import transform_settings
 from dnn_reco.data.records import ColumnNames
 
@@ -608,3 +616,73 @@ def test_log_flags_of_a_list_fit_the_columns(write: WriteConfig) -> None:
     for value in ("[true]", "[true, false, true]"):
         with pytest.raises(ConfigError, match=r"lists \d flags for 2 columns \(energy, zenith\)"):
             flags(value)
+
+
+@pytest.mark.parametrize(
+    ("key", "is_path"),
+    [
+        *[(key, True) for key in ("log_path", "data_cache_dir", "trafo_model_path")],
+        *[(f"{part}_data_file", True) for part in ("training", "validation", "test", "trafo")],
+        ("model_checkpoint_path", True),
+        ("unique_name", False),
+        ("mine", False),
+    ],
+)
+def test_blanks_beside_slashes_are_removed_from_paths_alone(
+    write: WriteConfig, key: str, is_path: bool
+) -> None:
+    values = load_config([write(f"{key}: '../a / b/ c.x '\n")]).plugin_view()
+    expected = "../a/b/c.x" if is_path else "../a / b/ c.x "
+    assert values[key] == ([expected] if key.endswith("_file") else expected)
+
+
+def test_keys_without_effect_are_listed_in_one_note(write: WriteConfig) -> None:
+    without = {
+        **dict.fromkeys(("file_capacity", "batch_capacity", "data_handler_num_splits"), 5),
+        **dict.fromkeys(
+            ("data_handler_max_file_chunk_size", "num_add_files", "num_repetitions"), 5
+        ),
+        **dict.fromkeys(("dom_response_shape", "hypothesis_smearing", "keep_global_count"), "a"),
+        **dict.fromkeys(("trafo_load_model", "trafo_save_model"), True),
+    }
+    text = "".join(f"{key}: {value}\n" for key, value in without.items())
+    biased = "nn_biased_selection: {apply_biased_selection: false, GPU_device_count: 1}\n"
+    (notice,) = load_config([write(text + biased)]).notices
+    assert notice.level == "info"
+    start, _, listed = notice.text.partition(": ")
+    assert start == "accepted, without effect"
+    assert set(listed.split(", ")) == {*without, "nn_biased_selection.GPU_device_count"}
+    assert load_config([write("batch_size: 3\nfile_capacity:\n")]).notices == ()
+
+
+def test_keys_of_a_record_are_no_settings(write: WriteConfig) -> None:
+    """They are what `config_training_NNNN.yaml` holds besides."""
+    keys = ["command", "git_changed_files", "git_origin", "git_sha", "git_short_sha", "machine"]
+    keys += ["git_uncommited_changes", "pip_installed_packages", "python_version", "config_name"]
+    keys += ["np_float_precision", "tf_float_precision"]
+    text = "".join(f"{key}: a\n" for key in keys) + f"dnn_reco_version: {dnn_reco.__version__}\n"
+    config = load_config([write(text)])
+    assert config.notices == ()
+    assert not config.extra
+    assert not {*keys, "dnn_reco_version"} & {*config.origins}
+
+
+NEEDED_TO_TRAIN = {
+    *("unique_name", "training_data_file", "validation_data_file", "data_handler_num_bins"),
+    *("trafo_model_path", "num_training_iterations", "log_path", "model_class"),
+    *("model_checkpoint_path", "model_optimizer_dict"),
+}
+NEEDED_FOR_TRAFO = {
+    *("trafo_data_file", "trafo_num_batches", "trafo_model_path", "data_handler_num_bins"),
+}
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"), [(TRAINING_KEYS, NEEDED_TO_TRAIN), (TRAFO_KEYS, NEEDED_FOR_TRAFO)]
+)
+def test_keys_that_a_command_needs(
+    write: WriteConfig, keys: tuple[str, ...], expected: set[str]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config([write("batch_size: 3\n")]).require(*keys)
+    assert set(re.findall("the key '(\\w+)' is not set", str(caught.value))) == expected

@@ -370,3 +370,44 @@ def test_check_names_optimizer_and_schedule(write: WriteConfig, files: Path) -> 
     )
     report = check_config(load_config([write(text)]))
     assert f"ok       model_optimizer_dict.A: NAdam, {schedule}" in report.text
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("data_handler_label_class", "data_handler_misc_class", "data_handler_filter_class"),
+        *("event_weight_class", "evaluation_class", "model_class", "loss"),
+    ],
+)
+def test_check_looks_for_each_function(write: WriteConfig, files: Path, key: str) -> None:
+    if key == "loss":
+        text = complete_config(files, loss="nothing")
+    else:
+        lines = complete_config(files).splitlines()
+        lines = [line for line in lines if not line.startswith(f"{key}:")]
+        text = "\n".join([*lines, f"{key}: dnn_reco.modules.nothing", ""])
+    report = check_config(load_config([write(text)]))
+    assert not report.ok
+    problems = [line for line in report.text.splitlines() if line.startswith("PROBLEM")]
+    key = "model_optimizer_dict.A.loss_class" if key == "loss" else key
+    assert any(f"'{key}'" in line and "nothing" in line for line in problems), report.text
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("label_zenith_key", "label_azimuth_key", "label_dir_x_key", "label_dir_y_key"),
+        *("label_dir_z_key", "label_particle_keys.pos_x"),
+    ],
+)
+def test_check_warns_of_each_label_that_is_not_there(
+    write: WriteConfig, files: Path, key: str
+) -> None:
+    name, _, part = key.partition(".")
+    line = f"{name}: {{{part}: EnergyVisibel}}" if part else f"{name}: EnergyVisibel"
+    report = check_config(load_config([write(complete_config(files, line))]))
+    assert report.ok
+    expected = (
+        f"warning  {key}: the data have no label 'EnergyVisibel'. Did you mean 'EnergyVisible'?"
+    )
+    assert expected in report.text.splitlines()
