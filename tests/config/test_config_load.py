@@ -686,3 +686,18 @@ def test_keys_that_a_command_needs(
     with pytest.raises(ConfigError) as caught:
         load_config([write("batch_size: 3\n")]).require(*keys)
     assert set(re.findall("the key '(\\w+)' is not set", str(caught.value))) == expected
+
+
+def test_functions_see_keys_of_modules_only_where_they_are_set(write: WriteConfig) -> None:
+    """A function of a user may ask whether a key is there."""
+    unset = ["label_keys_to_load", "labels_muon_scattering_defs", "event_weights_nugen_keys"]
+    unset += ["labels_starting_cascades_lengths", "nersc_gnn_weight_num_nugen_files"]
+    view = load_config([write("event_weights_corsika_keys: [a]\nmine: 5\n")]).plugin_view()
+    assert not {*unset} & {*view}
+    assert view["event_weights_corsika_keys"] == ["a"]
+    assert view["mine"] == 5
+    assert view["label_zenith_key"] is None  # a key of its own right
+    assert view["tf_random_seed"] == 42
+    assert view["config_name"] == "config"
+    assert view["data_handler_label_file"] == "default_labels"
+    assert view["data_handler_label_name"] == "simple_label_loader"
