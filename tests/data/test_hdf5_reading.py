@@ -481,6 +481,15 @@ def test_stale_index_is_not_used(path: Path, damage: Callable[[NDArray[Any]], An
     assert_same_events(read_events(path, TABLES, 3), events)
 
 
+def test_an_index_that_fits_is_used_in_silence(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = random_events(4, 6, num_bins=3)
+    write_events(path, events)
+    assert_same_events(read_events(path, TABLES, 3), events)
+    assert caplog.messages == []
+
+
 def _move_edge(rows: NDArray[Any]) -> None:
     rows["stop"][1] += 6
     rows["start"][2] += 6
