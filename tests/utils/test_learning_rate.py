@@ -110,6 +110,8 @@ def test_cosine_decay_restarts() -> None:
     assert rates == pytest.approx([0.8 * height + 0.2 for height in heights])
     even = CosineDecayRestarts(1.0, 10, t_mul=1.0)
     assert [even(step) for step in (0, 5, 10, 15, 1005)] == pytest.approx([1, 0.5, 1, 0.5, 0.5])
+    fading = CosineDecayRestarts(1.0, 10, t_mul=1.0, m_mul=0.5)
+    assert [fading(step) for step in (0, 10, 20, 35)] == pytest.approx([1, 0.5, 0.25, 0.0625])
     assert CosineDecayRestarts(1.0, 3, t_mul=3.0)(3 * (1 + 3 + 9)) == 1.0  # exactly at a restart
 
 
