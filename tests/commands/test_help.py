@@ -48,7 +48,8 @@ def test_help_of_the_whole_lists_the_commands() -> None:
     assert result.exit_code == 0
     for name in ("count", "trafo", "train", "compare", "evaluate", "submit", "config"):
         assert re.search(rf"^  {name} +\S", result.out, re.MULTILINE)
-    assert invoke("--version").out == f"dnn-reco, version {dnn_reco.__version__}\n"
+    for option in ("--version", "-V"):
+        assert invoke(option).out == f"dnn-reco, version {dnn_reco.__version__}\n"
 
 
 def test_help_count_and_config_load_nothing_heavy(workspace: Workspace) -> None:

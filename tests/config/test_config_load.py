@@ -701,3 +701,9 @@ def test_functions_see_keys_of_modules_only_where_they_are_set(write: WriteConfi
     assert view["config_name"] == "config"
     assert view["data_handler_label_file"] == "default_labels"
     assert view["data_handler_label_name"] == "simple_label_loader"
+
+
+def test_name_of_a_config(write: WriteConfig) -> None:
+    """That of its files, joined by two underscores."""
+    first, second = write("batch_size: 8\n", "data.yaml"), write("log_path: a\n", "net.yml")
+    assert load_config([first, second]).name == "data__net"

@@ -317,6 +317,15 @@ def test_json_holds_all_numbers() -> None:
     for key, measured in read["groups"][0]["found"]["b"].items():
         assert measured == {"value": float(first[key].value), "error": float(first[key].error)}
     assert read["networks"]["cnn"]["seconds"] == 36000.4
+    assert read["num_events"] == len(energy)
+    assert read["energy_label"] == "EnergyVisible"
+    difference = comparison.angle_differences["b"]
+    assert read["mean_angle_differences"] == {
+        "b": {"value": float(difference.value), "error": float(difference.error)}
+    }
+    assert read["groups"][0]["event_type"] == ALL_EVENTS
+    assert read["groups"][0]["energy_range"] is None
+    assert read["groups"][1]["energy_range"] == list(comparison.groups[1].energy_range)
 
 
 def test_keys_of_earlier_versions_are_read(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from dnn_reco.evaluation import plots
 from dnn_reco.evaluation.metrics import ValueWithError
 from dnn_reco.evaluation.plots import LabelPoints
 from dnn_reco.training import logging
-from dnn_reco.training.logging import TrainingLog, format_set
+from dnn_reco.training.logging import TrainingLog, batch_section, format_set, set_section
 from dnn_reco.training.metrics import BatchMetrics
 from dnn_reco.training.tensorboard import TensorBoard
 from dnn_reco.training.validation_set import ValidationMetrics
@@ -269,3 +269,34 @@ def test_the_figure_shows_the_labels_of_the_largest_weights(
         (order, f"2 validation events after {iterations} iterations")
         for iterations in (10, 30, 100)
     ]
+
+
+def test_sections_of_metrics() -> None:
+    """What `metrics.jsonl` holds of a batch and of the validation set, with all errors."""
+    loss = ValueWithError(np.array(0.5), np.array(0.25))
+    scores = replace(
+        SCORES, losses={"adam": loss}, opening_angles={"": (loss, loss), "_vector": (loss, loss)}
+    )
+    section = set_section(scores)
+    assert (section["num_events"], section["loss"], section["loss_error"]) == (
+        1000,
+        0.44213,
+        0.0212,
+    )
+    assert (section["losses"], section["losses_error"]) == ({"adam": 0.5}, {"adam": 0.25})
+    for suffix in ("", "_vector"):
+        for kind in ("mean", "median"):
+            assert section[f"opening_angle_{kind}{suffix}"] == 0.5
+            assert section[f"opening_angle_{kind}{suffix}_error"] == 0.25
+    label = section["labels"]["x"]
+    assert (label["rmse"], label["rmse_error"]) == (12.5, 1.25)
+    assert (label["bias"], label["bias_error"]) == (0.5, 0.25)
+    assert len(section) == 6 + 8
+
+    two = np.arange(2.0)
+    metrics = BatchMetrics({"adam": (1.0, 2.0)}, two, two, two, two, two, two, two, two)
+    section = batch_section(metrics, ["a", "b"], np.array([False, True]))
+    assert section["losses"] == {"adam": 1.0}
+    assert section["losses_with_penalties"] == {"adam": 2.0}
+    keys = ("rmse", "pull", "bias", "label_loss", "mean")
+    assert section["labels"] == {"b": dict.fromkeys(keys, 1.0)}
