@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -421,6 +422,24 @@ def test_dom_listed_twice(path: Path, has_index: bool) -> None:
         assert read.hits.offsets.tolist() == [0, 2, 4]
         assert read.hits.dom.tolist() == [20, 700, 5, 20]
         assert read.hits.features.tolist() == [[4, 5, 6], merged, [13, 14, 15], [10, 11, 12]]
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("dom", [[21, 20], [20, 21], [5159, 5158], [1, 0]])
+def test_neighbouring_doms_in_either_order(path: Path, sparse: bool, dom: list[int]) -> None:
+    events = random_events(2, 1, num_bins=3, mean_hits=4)
+    features = np.arange(6, dtype=np.float32).reshape(2, 3) + 1
+    two = replace(
+        events,
+        offsets=np.array([0, 2]),
+        dom=np.array(dom, np.uint16),
+        features=features,
+    )
+    write_events(path, two, sparse=sparse)
+    drop_index(path)
+    read = read_events(path, TABLES, 3)
+    assert read.hits.dom.tolist() == sorted(dom)
+    assert read.hits.features.tolist() == features[np.argsort(dom)].tolist()
 
 
 def test_rows_of_an_event_need_not_be_together(path: Path) -> None:
