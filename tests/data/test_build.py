@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import psutil
 import pytest
@@ -107,6 +108,32 @@ def test_a_setting_that_is_missing_is_not_blamed_on_the_files(tmp_path: Path) ->
     config = {**CONFIG, "filter_equal": {"MCPrimary_type": 1}}
     with pytest.raises(ConfigError, match="filter_equal"):
         open_events(make_store(tmp_path / "store", config), sources, 1)
+
+
+def test_dropped_events_and_skipped_rows_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In each of two files: an event without a label, one below a cut, rows of surface tanks."""
+    sources = []
+    for number in (0, 1):
+        events = random_events(number, 4, run=number)
+        events.labels["EnergyVisible"][1] = np.nan
+        events.primary["energy"][:] = [5.0, 5.0, 0.5, 5.0]
+        sources.append(write_events(tmp_path / f"{number}.hdf5", events))
+        with h5py.File(sources[-1], "r+") as file:
+            for name in ("dnn_data_bin_values", "dnn_data_bin_indices"):
+                rows = file[name][()]
+                rows["om"][:9] = 61
+                file[name][...] = rows
+    config = {**CONFIG, "filter_greater_than": {"MCPrimary_energy": 1}}
+    with caplog.at_level(logging.INFO):
+        open_events(make_store(tmp_path / "store", config), sources, 1)
+    (dropped,) = [text for text in caplog.messages if text.startswith("Dropped")]
+    start, _, reasons = dropped.partition(": ")
+    assert start == "Dropped 4 of 8 events"
+    assert sorted(reason.split()[0] for reason in reasons.split(", ")) == ["2", "2"]
+    skipped = [text for text in caplog.messages if text.startswith("Skipped")]
+    assert skipped == ["Skipped in the input tables: 18 rows of surface tanks."]
 
 
 def test_no_event_is_left(tmp_path: Path) -> None:
