@@ -707,3 +707,12 @@ def test_name_of_a_config(write: WriteConfig) -> None:
     """That of its files, joined by two underscores."""
     first, second = write("batch_size: 8\n", "data.yaml"), write("log_path: a\n", "net.yml")
     assert load_config([first, second]).name == "data__net"
+
+
+def test_lists_in_the_settings_of_other_networks_may_have_any_length(write: WriteConfig) -> None:
+    text = "model_kwargs: {a_settings: {fc_sizes: [5, 5, 5], activation_list: [elu]}}\n"
+    load_config([write(text + "model_class: my_network.Net\n")])
+    load_config([write(text)])
+    ours = "model_class: dnn_reco.modules.models.general_IC86_cnn.GeneralIC86CNN\n"
+    found = message(write(text + ours))
+    assert "'model_kwargs.a_settings.activation_list' has 1 entries, but 'fc_sizes'" in found
