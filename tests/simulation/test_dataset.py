@@ -179,10 +179,17 @@ class TestCommand:
         files = sorted(tmp_path.glob("datasets/11883/*/*/*/*/*.hdf5"))
         assert [file.parent.name for file in files] == ["00000-00999"] + ["01000-01999"] * 2
         assert re.search(r"9 events in 3 files", result.output)
+        assert "there already" not in result.output
 
         before = {file: (file.stat().st_mtime_ns, tables(file)) for file in files}
         files[0].unlink()
-        assert simulate(*arguments).exit_code == 0
+        again = simulate(*arguments)
+        assert again.exit_code == 0
+        assert "2 of 3 files are there already." in again.output
+        assert re.search(r"9 events in 3 files in '.*' \(3 in \d+ s, \d+ events/s\)", again.output)
+        finished = simulate(*arguments)
+        assert "3 of 3 files are there already." in finished.output
+        assert f"9 events in 3 files in '{tmp_path}'.\n" in finished.output
         for file, (modified, content) in before.items():
             for name, table in tables(file).items():
                 np.testing.assert_array_equal(table, content[name])
