@@ -51,6 +51,13 @@ def test_version_2(cgroups: CGroups) -> None:
     assert available_cpus(cgroups.root, cgroups.own) == 3
 
 
+def test_a_group_with_colons_in_its_name(cgroups: CGroups) -> None:
+    """As container runtimes name theirs."""
+    cgroups.own.write_text("1:name=a:/x\n0::/system.slice:docker:0123\n")
+    cgroups.write("system.slice:docker:0123/cpu.max", "150000 100000")
+    assert cgroups.quota() == 1.5
+
+
 def test_version_2_where_a_group_above_grants_less(cgroups: CGroups) -> None:
     cgroups.own.write_text("0::/slot/job/step\n")
     cgroups.write("slot/job/step/cpu.max", "max 100000")

@@ -83,6 +83,32 @@ def test_an_unfinished_checkpoint_is_not_used(tmp_path: Path) -> None:
     assert latest.progress.iterations == 5
 
 
+def test_the_rest_of_a_killed_program_is_removed(tmp_path: Path) -> None:
+    rest = tmp_path / ".tmp-checkpoint-00000010-x"
+    (rest / "checkpoint-00000010").mkdir(parents=True)
+    save_checkpoint(tmp_path, progress(5), {"a": torch.ones(1)}, 3)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000005"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "dnn_reco checkpoint 99"}, "its format is 'dnn_reco checkpoint 99', this ver"),
+        ({"format": None}, "its format is None, this version"),
+        ({"mine": 1, "another": 2}, "'state.json' has unknown keys: another, mine"),
+    ],
+)
+def test_checkpoints_of_later_versions_are_refused(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    path = save_checkpoint(tmp_path, progress(5), {"a": torch.ones(1)}, 3)
+    description = json.loads((path / "state.json").read_text())
+    del description["sha256"]
+    (path / "state.json").write_text(json.dumps({**description, **change}))
+    with pytest.raises(ModelError, match=message):
+        load_latest(tmp_path)
+
+
 def test_no_checkpoint_at_all(tmp_path: Path) -> None:
     assert load_latest(tmp_path / "absent") is None
     assert load_latest(tmp_path) is None

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 from dnn_reco.detector.grid import CELL_HAS_DOM, DOM_CELL, NUM_CELLS, NUM_MAIN_CELLS
 from dnn_reco.errors import DataError, ModelError
@@ -17,6 +18,7 @@ from dnn_reco.transform import (
     check_settings,
     load_transformation,
     save_transformation,
+    settings_differences,
 )
 
 SETTINGS = TransformSettings(
@@ -231,3 +233,56 @@ def test_standard_deviations_that_no_fit_gives_are_refused(tmp_path: Path, std: 
     save_transformation(replace(model, label_std=label_std), path)
     with pytest.raises(ModelError, match=rf"model\.npy.*label_std.*{std:g}"):
         load_transformation(path)
+
+
+def test_means_that_are_not_finite_and_wrong_shapes_are_refused(tmp_path: Path) -> None:
+    model = fit(SETTINGS, random_events(5), 5)
+    path = tmp_path / "model.npy"
+    save_transformation(replace(model, misc_mean=np.array([np.inf])), path)
+    with pytest.raises(ModelError, match=r"misc_std and misc_mean have means that are not finite"):
+        load_transformation(path)
+    save_transformation(replace(model, label_mean=np.zeros(2)), path)
+    with pytest.raises(ModelError, match=r"label_mean has shape \(2,\), not \(3,\)"):
+        load_transformation(path)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file({"a": np.zeros(1)}, path, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="is not a transformation model but 'pt'"):
+        load_transformation(path)
+    save_file({"a": np.zeros(1)}, path)
+    with pytest.raises(ModelError, match="is not a transformation model but None"):
+        load_transformation(path)
+
+
+def test_a_model_of_no_events_is_refused() -> None:
+    empty = np.zeros((0, 2))
+    result = TransformFit(SETTINGS, np.zeros(2))
+    with pytest.raises(DataError, match="cannot be fitted to 0 events"):
+        result.result()
+    result.add(np.array([], int), empty, np.zeros((0, 3)), np.zeros((0, 1)))
+    with pytest.raises(DataError, match="cannot be fitted to 0 events"):
+        result.result()
+
+
+def test_of_long_lists_only_the_differences_are_named() -> None:
+    model = fit(SETTINGS, random_events(5), 5)
+    found = with_changes(SETTINGS, label_names=("a", "b", "c", "d", "e"))
+    model = replace(model, settings=found)
+
+    def lines(*names: str) -> list[str]:
+        return settings_differences(model, with_changes(found, label_names=names))
+
+    assert lines("a", "b", "c", "d", "f", "g") == [
+        "  label_names: only in the config: ['f', 'g']; only in the model: ['e']"
+    ]
+    assert lines("a", "b", "c", "d") == [
+        "  label_names: only in the config: none; only in the model: ['e']"
+    ]
+    # the same names in another order are told in full
+    assert lines("b", "a", "c", "d", "e") == [
+        "  label_names: ('a', 'b', 'c', 'd', 'e') in the model, "
+        "('b', 'a', 'c', 'd', 'e') in the config"
+    ]
+    assert lines("a", "b", "c", "d", "e") == []

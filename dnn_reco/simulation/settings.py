@@ -133,7 +133,7 @@ def claim_folder(folder: Path, settings: SimulationSettings) -> None:
             for key in {**found, **current}
             if found.get(key) != current.get(key)
         ]
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise DataError(
             f"'{path}' cannot be read ({error}): simulate to another folder, or remove this one"
         ) from error

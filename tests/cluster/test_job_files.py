@@ -170,7 +170,8 @@ def test_invalid_options(cluster: str, name: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "megabytes"), [("8 GB", 8192), ("8gb", 8192), ("500 MB", 500), ("1.5G", 1536)]
+    ("text", "megabytes"),
+    [("8 GB", 8192), ("8gb", 8192), ("500 MB", 500), ("1.5G", 1536), ("2 TB", 2097152)],
 )
 def test_amounts_of_memory(text: str, megabytes: int) -> None:
     assert parse_memory(text) == megabytes

@@ -1,6 +1,7 @@
 """The job scripts run for real, with stand-ins for the training and for the batch system."""
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -150,5 +151,14 @@ def test_a_job_that_the_batch_system_refuses(
     with pytest.raises(ClusterError) as raised:
         submit("slurm", folder)
     assert "exit code 7" in str(raised.value)
+    assert "Its output:\ninvalid partition specified\n" in str(raised.value)
+    for script, output in (
+        ("echo told\necho '  ' >&2\nexit 1", "told"),
+        ("echo told\necho wrong >&2\nexit 1", "wrong"),
+        ("exit 1", "(none)"),
+    ):
+        stubs.write("sbatch", f"#!/bin/bash\n{script}\n")
+        with pytest.raises(ClusterError, match=re.escape(f"Its output:\n{output}\nThe files are")):
+            submit("slurm", folder)
     assert "invalid partition specified" in str(raised.value)
     assert "&& sbatch train.sh" in str(raised.value)

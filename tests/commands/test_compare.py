@@ -382,3 +382,11 @@ def test_without_num_threads_all_cpus_are_used(
     options = ("--iterations", "2", "--device", "cpu", "--num_threads", "0")
     assert invoke("compare", "a.yaml", *options).exit_code == 0
     assert set(asked_for) == {3}
+
+
+def test_it_runs_in_one_process(contest: Contest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = contest.run("--iterations", "2")
+    assert result.exit_code == 1
+    assert "compare runs in one process: start it without torchrun" in result.err
+    assert not contest.out.exists()

@@ -61,7 +61,8 @@ def test_help_of_the_whole_lists_the_commands() -> None:
     )
     for name in names:
         assert re.search(rf"^  {name} +\S", result.out, re.MULTILINE)
-    assert invoke("--version").out == f"dnn-reco, version {dnn_reco.__version__}\n"
+    for option in ("--version", "-V"):
+        assert invoke(option).out == f"dnn-reco, version {dnn_reco.__version__}\n"
 
 
 def test_help_count_and_config_load_nothing_heavy(workspace: Workspace) -> None:

@@ -77,6 +77,11 @@ def values(path: Path) -> dict[str, Any]:
             "loss_class: dnn_reco.modules.loss.default_loss.mse}}",
         ),
         (
+            "model_optimizer_dict: {A: {optimizer: RMSPropOptimizer, loss_file: a, loss_name: b}}",
+            "model_optimizer_dict: {A: {optimizer: RMSprop, "
+            "loss_class: dnn_reco.modules.loss.a.b}}",
+        ),
+        (
             "model_optimizer_dict: {A: {loss_file: [a, b], loss_name: [c, d], "
             "optimizer: GradientDescentOptimizer}}",
             "model_optimizer_dict: {A: {optimizer: SGD, "

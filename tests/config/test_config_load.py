@@ -1,14 +1,24 @@
 """Reading, merging and placeholders of config files, and their error messages."""
 
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+import dnn_reco
 from dnn_reco import ConfigError
-from dnn_reco.config import ScheduleSettings, load_config, load_stages
+from dnn_reco.config import (
+    TRAFO_KEYS,
+    TRAINING_KEYS,
+    ScheduleSettings,
+    load_config,
+    load_stages,
+)
 from dnn_reco.config.sources import read_files
+from dnn_reco.data.from_config import transform_settings
+from dnn_reco.data.records import ColumnNames
 
 WriteConfig = Callable[..., Path]
 
@@ -118,7 +128,7 @@ def test_overrides_replace_and_reach_placeholders(write: WriteConfig) -> None:
     assert config.origins["unique_name"].kind == "override"
     assert config.seed == 5
     assert "nearest is 'batch_size'" in message(path, batch_sise=3)
-    assert "override: 'batch_size' is 0" in message(path, batch_size=0)
+    assert message(path, batch_size=0).splitlines()[1].startswith("override: 'batch_size' is 0")
 
 
 def test_override_wins_over_the_older_spelling(write: WriteConfig) -> None:
@@ -608,3 +618,137 @@ def test_aliases_and_merge_keys_still_work(write: WriteConfig) -> None:
     extra = load_config([path]).extra
     assert extra["other"] == {"one": [1, 2], "two": 3}
     assert extra["third"] == [extra["mine"]] * 2
+
+
+def test_one_initial_value_is_that_of_all_bins(write: WriteConfig) -> None:
+    for text, expected in (("0.5", (0.5, 0.5, 0.5)), ("[1., 2., 3.]", (1.0, 2.0, 3.0))):
+        path = write(f"data_handler_num_bins: 3\nDOM_init_values: {text}\n")
+        assert load_config([path]).dom_init_values == expected
+    path = write("data_handler_num_bins: 3\n")
+    assert load_config([path]).dom_init_values == (0.0, 0.0, 0.0)
+
+
+def test_files_that_cannot_be_read(write: WriteConfig, tmp_path: Path) -> None:
+    assert f"the config file '{tmp_path}' cannot be read" in message(tmp_path)
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("unique_name: \u00fc\n".encode("latin-1"))
+    assert f"the config file '{path}' cannot be read" in message(path)
+    path = write("unique_name: a\x07b\n")
+    assert f"the config file '{path}' is not YAML" in message(path)
+    path = write("5: a\n")
+    assert f"the config file '{path}' has the key 5: a key must be a name" in message(path)
+
+
+def test_log_flags_of_a_list_fit_the_columns(write: WriteConfig) -> None:
+    names = ColumnNames(("energy", "zenith"), ("weight",))
+    text = "data_handler_num_bins: 2\ntrafo_log_misc_bins: true\ntrafo_log_label_bins: "
+
+    def flags(value: str) -> tuple[bool, ...]:
+        return transform_settings(load_config([write(f"{text}{value}\n")]), names).log_label_bins
+
+    assert flags("true") == (True, True)
+    assert flags("[true, false]") == (True, False)
+    assert flags("{zenith: true}") == (False, True)
+    for value in ("[true]", "[true, false, true]"):
+        with pytest.raises(ConfigError, match=r"lists \d flags for 2 columns \(energy, zenith\)"):
+            flags(value)
+
+
+@pytest.mark.parametrize(
+    ("key", "is_path"),
+    [
+        *[(key, True) for key in ("log_path", "data_cache_dir", "trafo_model_path")],
+        *[(f"{part}_data_file", True) for part in ("training", "validation", "test", "trafo")],
+        ("model_checkpoint_path", True),
+        ("unique_name", False),
+        ("mine", False),
+    ],
+)
+def test_blanks_beside_slashes_are_removed_from_paths_alone(
+    write: WriteConfig, key: str, is_path: bool
+) -> None:
+    values = load_config([write(f"{key}: '../a / b/ c.x '\n")]).plugin_view()
+    expected = "../a/b/c.x" if is_path else "../a / b/ c.x "
+    assert values[key] == ([expected] if key.endswith("_file") else expected)
+
+
+def test_keys_without_effect_are_listed_in_one_note(write: WriteConfig) -> None:
+    without = {
+        **dict.fromkeys(("file_capacity", "batch_capacity", "data_handler_num_splits"), 5),
+        **dict.fromkeys(
+            ("data_handler_max_file_chunk_size", "num_add_files", "num_repetitions"), 5
+        ),
+        **dict.fromkeys(("dom_response_shape", "hypothesis_smearing", "keep_global_count"), "a"),
+        **dict.fromkeys(("trafo_load_model", "trafo_save_model"), True),
+    }
+    text = "".join(f"{key}: {value}\n" for key, value in without.items())
+    biased = "nn_biased_selection: {apply_biased_selection: false, GPU_device_count: 1}\n"
+    (notice,) = load_config([write(text + biased)]).notices
+    assert notice.level == "info"
+    start, _, listed = notice.text.partition(": ")
+    assert start == "accepted, without effect"
+    assert set(listed.split(", ")) == {*without, "nn_biased_selection.GPU_device_count"}
+    assert load_config([write("batch_size: 3\nfile_capacity:\n")]).notices == ()
+
+
+def test_keys_of_a_record_are_no_settings(write: WriteConfig) -> None:
+    """They are what `config_training_NNNN.yaml` holds besides."""
+    keys = ["command", "git_changed_files", "git_origin", "git_sha", "git_short_sha", "machine"]
+    keys += ["git_uncommited_changes", "pip_installed_packages", "python_version", "config_name"]
+    keys += ["np_float_precision", "tf_float_precision"]
+    text = "".join(f"{key}: a\n" for key in keys) + f"dnn_reco_version: {dnn_reco.__version__}\n"
+    config = load_config([write(text)])
+    assert config.notices == ()
+    assert not config.extra
+    assert not {*keys, "dnn_reco_version"} & {*config.origins}
+
+
+NEEDED_TO_TRAIN = {
+    *("unique_name", "training_data_file", "validation_data_file", "data_handler_num_bins"),
+    *("trafo_model_path", "num_training_iterations", "log_path", "model_class"),
+    *("model_checkpoint_path", "model_optimizer_dict"),
+}
+NEEDED_FOR_TRAFO = {
+    *("trafo_data_file", "trafo_num_batches", "trafo_model_path", "data_handler_num_bins"),
+}
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"), [(TRAINING_KEYS, NEEDED_TO_TRAIN), (TRAFO_KEYS, NEEDED_FOR_TRAFO)]
+)
+def test_keys_that_a_command_needs(
+    write: WriteConfig, keys: tuple[str, ...], expected: set[str]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config([write("batch_size: 3\n")]).require(*keys)
+    assert set(re.findall("the key '(\\w+)' is not set", str(caught.value))) == expected
+
+
+def test_functions_see_keys_of_modules_only_where_they_are_set(write: WriteConfig) -> None:
+    """A function of a user may ask whether a key is there."""
+    unset = ["label_keys_to_load", "labels_muon_scattering_defs", "event_weights_nugen_keys"]
+    unset += ["labels_starting_cascades_lengths", "nersc_gnn_weight_num_nugen_files"]
+    view = load_config([write("event_weights_corsika_keys: [a]\nmine: 5\n")]).plugin_view()
+    assert not {*unset} & {*view}
+    assert view["event_weights_corsika_keys"] == ["a"]
+    assert view["mine"] == 5
+    assert view["label_zenith_key"] is None  # a key of its own right
+    assert view["tf_random_seed"] == 42
+    assert view["config_name"] == "config"
+    assert view["data_handler_label_file"] == "default_labels"
+    assert view["data_handler_label_name"] == "simple_label_loader"
+
+
+def test_name_of_a_config(write: WriteConfig) -> None:
+    """That of its files, joined by two underscores."""
+    first, second = write("batch_size: 8\n", "data.yaml"), write("log_path: a\n", "net.yml")
+    assert load_config([first, second]).name == "data__net"
+
+
+def test_lists_in_the_settings_of_other_networks_may_have_any_length(write: WriteConfig) -> None:
+    text = "model_kwargs: {a_settings: {fc_sizes: [5, 5, 5], activation_list: [elu]}}\n"
+    load_config([write(text + "model_class: my_network.Net\n")])
+    load_config([write(text)])
+    ours = "model_class: dnn_reco.modules.models.general_IC86_cnn.GeneralIC86CNN\n"
+    found = message(write(text + ours))
+    assert "'model_kwargs.a_settings.activation_list' has 1 entries, but 'fc_sizes'" in found

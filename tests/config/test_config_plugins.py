@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dnn_reco import ConfigError
-from dnn_reco.config import load_config, resolve, source_hash
+from dnn_reco.config import PluginConfig, load_config, resolve, source_hash
 from dnn_reco.detector import grid
 
 WriteConfig = Callable[..., Path]
@@ -145,3 +145,31 @@ def test_config_can_be_pickled_for_worker_processes(write: WriteConfig) -> None:
     assert copy.values() == config.values()
     with pytest.raises(ConfigError, match="'unique_name' is not set"):
         _ = copy.general.unique_name
+
+
+def test_the_configuration_that_functions_see_is_a_mapping() -> None:
+    """One that notes what was read, for a stored result depends on it."""
+    values = {"a": 1, "b": [2]}
+    view = PluginConfig(values)
+    assert list(view) == ["a", "b", "np_float_precision"]
+    assert len(view) == 3
+    assert view["np_float_precision"] is np.float64
+    assert view.keys_read == {"np_float_precision"}
+    assert "a" in view
+    assert "c" not in view
+    assert (view.get("c"), view.get("d", 5), view.get("b")) == (None, 5, [2])
+    with pytest.raises(KeyError, match=r"'e' is not set; the nearest that is set is"):
+        view["e"]
+    assert view.keys_read == {"a", "b", "c", "d", "e", "np_float_precision"}
+    assert view.fresh().keys_read == frozenset()
+
+    private = view.private_copy()
+    private["c"] = 3
+    private["b"].append(4)
+    del private["a"]
+    assert [*private.items()] == [("b", [2, 4]), ("np_float_precision", np.float64), ("c", 3)]
+    assert "a" in view
+    assert values == {"a": 1, "b": [2]}
+    assert "c" not in view
+    private.get("f")
+    assert "f" in view.keys_read

@@ -10,9 +10,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from event_files import random_events, write_events
 
 from dnn_reco import ConfigError
+from dnn_reco.cli import cli
 from dnn_reco.commands.check_config import check_config
 from dnn_reco.config import TRAINING_KEYS, load_config, show_config
 from dnn_reco.config.schema import FIELDS
@@ -355,3 +357,124 @@ def test_loading_needs_no_heavy_library(production_style: Path) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout
     assert output.strip() == "[]"
+
+
+def test_check_of_stages(write: WriteConfig, files: Path) -> None:
+    text = complete_config(files).replace("num_training_iterations: 5\n", "") + (
+        "training_stages:\n"
+        "- {num_training_iterations: 2}\n"
+        "- {num_training_iterations: 3, batch_size: 4}\n"
+    )
+    result = CliRunner().invoke(cli, ["config", "check", str(write(text))])
+    lines = result.stdout.splitlines()
+    assert lines[0] == "Stage 1 of 2"
+    assert lines[lines.index("Stage 2 of 2") - 1] == ""
+    assert lines[-1] == "config: ready for training"
+    assert result.exit_code == 0
+
+
+def test_check_of_empty_lists_of_files(write: WriteConfig, files: Path) -> None:
+    text = complete_config(files, "test_data_file: []")
+    report = check_config(load_config([write(text)]))
+    assert report.ok
+    assert "info     test_data_file: the list is empty" in report.text
+    text = text.replace(f"validation_data_file: '{files}/1.hdf5'", "validation_data_file: []")
+    report = check_config(load_config([write(text)]))
+    assert not report.ok
+    assert "PROBLEM  validation_data_file: the list is empty" in report.text
+
+
+def test_check_of_files_with_other_labels(write: WriteConfig, files: Path, tmp_path: Path) -> None:
+    events = random_events(1, 3, run=1)
+    events.labels["Further"] = events.labels["EnergyVisible"]
+    other = write_events(tmp_path / "other.hdf5", events)
+    text = complete_config(files, f"test_data_file: '{other}'")
+    report = check_config(load_config([write(text)]))
+    assert not report.ok
+    assert f"PROBLEM  '{other}' has other labels or misc data than '{files}/0.hdf5'" in report.text
+    assert report.text.endswith("config: 1 problem")
+
+
+def test_check_of_a_moving_average(write: WriteConfig, files: Path) -> None:
+    settings = "optimizer_settings: {use_ema: true, ema_momentum: 0.5}, loss_class"
+    text = complete_config(files, "ema_decay: 0.9").replace("loss_class", settings)
+    report = check_config(load_config([write(text)]))
+    assert not report.ok
+    assert "ema_" in next(line for line in report.text.splitlines() if "PROBLEM" in line)
+    assert check_config(load_config([write(text.replace("0.9\n", "0.5\n"))])).ok
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("{beta_1: 1}", "beta parameter"),
+        ("{beta_1: 0}", ""),
+        ("{beta_1: -0.1}", "beta parameter"),
+        ("{epsilon: 0}", ""),
+        ("{weight_decay: 0, beta_2: 0.5}", ""),
+        ("{weight_decay: -1}", "weight_decay"),
+        ("{learning_rate: {full_class_string: dnn_reco.utils.learning_rate.Cosine, "
+         "settings: {rate: 1, steps: 0}}}", "steps"),
+    ],
+)  # fmt: skip
+def test_check_of_settings_of_optimizers(
+    write: WriteConfig, files: Path, settings: str, words: str
+) -> None:
+    text = complete_config(files).replace("loss_class", f"optimizer_settings: {settings}, loss_cl")
+    report = check_config(load_config([write(text.replace("loss_cl:", "loss_class:"))]))
+    problems = [line for line in report.text.splitlines() if line.startswith("PROBLEM")]
+    assert len(problems) == bool(words), report.text
+    assert all(words in line for line in problems)
+    assert words or "ok       model_optimizer_dict.A: Adam" in report.text
+
+
+def test_check_names_optimizer_and_schedule(write: WriteConfig, files: Path) -> None:
+    schedule = "dnn_reco.utils.learning_rate.Cosine"
+    text = complete_config(files).replace(
+        "{A: {",
+        "{A: {optimizer: NAdam, optimizer_settings: {learning_rate: "
+        f"{{full_class_string: {schedule}, settings: {{rate: 1, steps: 9}}}}}}, ",
+    )
+    report = check_config(load_config([write(text)]))
+    assert f"ok       model_optimizer_dict.A: NAdam, {schedule}" in report.text
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("data_handler_label_class", "data_handler_misc_class", "data_handler_filter_class"),
+        *("event_weight_class", "evaluation_class", "model_class", "loss"),
+    ],
+)
+def test_check_looks_for_each_function(write: WriteConfig, files: Path, key: str) -> None:
+    if key == "loss":
+        text = complete_config(files, loss="nothing")
+    else:
+        lines = complete_config(files).splitlines()
+        lines = [line for line in lines if not line.startswith(f"{key}:")]
+        text = "\n".join([*lines, f"{key}: dnn_reco.modules.nothing", ""])
+    report = check_config(load_config([write(text)]))
+    assert not report.ok
+    problems = [line for line in report.text.splitlines() if line.startswith("PROBLEM")]
+    key = "model_optimizer_dict.A.loss_class" if key == "loss" else key
+    assert any(f"'{key}'" in line and "nothing" in line for line in problems), report.text
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("label_zenith_key", "label_azimuth_key", "label_dir_x_key", "label_dir_y_key"),
+        *("label_dir_z_key", "label_particle_keys.pos_x"),
+    ],
+)
+def test_check_warns_of_each_label_that_is_not_there(
+    write: WriteConfig, files: Path, key: str
+) -> None:
+    name, _, part = key.partition(".")
+    line = f"{name}: {{{part}: EnergyVisibel}}" if part else f"{name}: EnergyVisibel"
+    report = check_config(load_config([write(complete_config(files, line))]))
+    assert report.ok
+    expected = (
+        f"warning  {key}: the data have no label 'EnergyVisibel'. Did you mean 'EnergyVisible'?"
+    )
+    assert expected in report.text.splitlines()

@@ -2,12 +2,15 @@
 
 import logging
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import psutil
 import pytest
@@ -107,6 +110,32 @@ def test_a_setting_that_is_missing_is_not_blamed_on_the_files(tmp_path: Path) ->
         open_events(make_store(tmp_path / "store", config), sources, 1)
 
 
+def test_dropped_events_and_skipped_rows_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In each of two files: an event without a label, one below a cut, rows of surface tanks."""
+    sources = []
+    for number in (0, 1):
+        events = random_events(number, 4, run=number)
+        events.labels["EnergyVisible"][1] = np.nan
+        events.primary["energy"][:] = [5.0, 5.0, 0.5, 5.0]
+        sources.append(write_events(tmp_path / f"{number}.hdf5", events))
+        with h5py.File(sources[-1], "r+") as file:
+            for name in ("dnn_data_bin_values", "dnn_data_bin_indices"):
+                rows = file[name][()]
+                rows["om"][:9] = 61
+                file[name][...] = rows
+    config = {**CONFIG, "filter_greater_than": {"MCPrimary_energy": 1}}
+    with caplog.at_level(logging.INFO):
+        open_events(make_store(tmp_path / "store", config), sources, 1)
+    (dropped,) = [text for text in caplog.messages if text.startswith("Dropped")]
+    start, _, reasons = dropped.partition(": ")
+    assert start == "Dropped 4 of 8 events"
+    assert sorted(reason.split()[0] for reason in reasons.split(", ")) == ["2", "2"]
+    skipped = [text for text in caplog.messages if text.startswith("Skipped")]
+    assert skipped == ["Skipped in the input tables: 18 rows of surface tanks."]
+
+
 def test_no_event_is_left(tmp_path: Path) -> None:
     sources = write_many(tmp_path, 2)
     config = {**CONFIG, "filter_greater_than": {"MCPrimary_energy": 1e9}}
@@ -127,6 +156,28 @@ def test_size_and_free_space_are_logged(tmp_path: Path, caplog: pytest.LogCaptur
     with caplog.at_level(logging.INFO):
         open_events(make_store(tmp_path / "store"), sources, 1)
     assert not caplog.records
+
+
+def test_expected_size_follows_from_the_first_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two files of 1000 times the size of the first need 2000 times the space of its events."""
+    sources = write_many(tmp_path, 3)
+    first = make_store(tmp_path / "store").build(sources[0])
+    num_bytes = sum(file.stat().st_size for file in first.hits_folder.iterdir())
+    num_bytes += first.records_file.stat().st_size
+    for source in sources[1:]:
+        with source.open("r+b") as file:
+            file.truncate(1000 * sources[0].stat().st_size)  # what is added takes no space
+    with caplog.at_level(logging.INFO):
+        open_events(make_store(tmp_path / "store"), sources, 1)
+    expected = f"{2000 * num_bytes / 1e6:,.0f}"
+    assert int(expected) > 1
+    assert f"from 2 file(s): up to {expected} MB, " in caplog.text
+    (free,) = re.findall(r"([\d,.]+) GB are free", caplog.text)
+    assert float(free.replace(",", "")) * 1e9 == pytest.approx(
+        shutil.disk_usage(tmp_path).free, rel=0.2, abs=2e8
+    )
 
 
 @pytest.fixture

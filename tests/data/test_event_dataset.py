@@ -1,6 +1,7 @@
 """Events read from the store by number are the events of the files."""
 
 import os
+import resource
 import shutil
 from dataclasses import fields, replace
 from pathlib import Path
@@ -124,6 +125,13 @@ def test_many_files_through_few_open_ones(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_set_takes_a_part_of_the_allowed_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 4096))
     assert 3 <= event_dataset.max_open_files() <= 1024 // 3
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1, 4096))
+    assert event_dataset.max_open_files() == 1
+    monkeypatch.setattr("resource.getrlimit", lambda _: (10**9, 10**9))
+    most = event_dataset.max_open_files()
+    monkeypatch.setattr("resource.getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
+    assert event_dataset.max_open_files() == most
+    assert 1024 // 3 <= most < 10**5
 
 
 def test_files_are_closed(tmp_path: Path) -> None:
@@ -161,3 +169,9 @@ def test_a_store_that_was_deleted_while_in_use(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "store")
     with pytest.raises(DataError, match=r"000\.hdf5.*Start again to rebuild"):
         read_all(events)
+
+
+def test_a_set_of_no_events_is_refused(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    with pytest.raises(DataError, match="no events are left to read"):
+        EventDataset(store, [])

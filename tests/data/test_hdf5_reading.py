@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from dnn_reco.data.hdf5 import (
     read_events,
     read_table,
 )
+from dnn_reco.data.hdf5.detect import detect_input_tables
 from dnn_reco.data.hdf5.inflate import inflate
 from dnn_reco.detector.grid import DOM_CELL, NUM_CELLS, deepcore, main_array
 from dnn_reco.errors import ConfigError, DataError
@@ -422,6 +424,24 @@ def test_dom_listed_twice(path: Path, has_index: bool) -> None:
         assert read.hits.features.tolist() == [[4, 5, 6], merged, [13, 14, 15], [10, 11, 12]]
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("dom", [[21, 20], [20, 21], [5159, 5158], [1, 0]])
+def test_neighbouring_doms_in_either_order(path: Path, sparse: bool, dom: list[int]) -> None:
+    events = random_events(2, 1, num_bins=3, mean_hits=4)
+    features = np.arange(6, dtype=np.float32).reshape(2, 3) + 1
+    two = replace(
+        events,
+        offsets=np.array([0, 2]),
+        dom=np.array(dom, np.uint16),
+        features=features,
+    )
+    write_events(path, two, sparse=sparse)
+    drop_index(path)
+    read = read_events(path, TABLES, 3)
+    assert read.hits.dom.tolist() == sorted(dom)
+    assert read.hits.features.tolist() == features[np.argsort(dom)].tolist()
+
+
 def test_rows_of_an_event_need_not_be_together(path: Path) -> None:
     events = random_events(4, 6, num_bins=3)
     write_events(path, events)
@@ -478,6 +498,15 @@ def test_stale_index_is_not_used(path: Path, damage: Callable[[NDArray[Any]], An
     write_events(path, events)
     edit(path, f"__I3Index__/{TABLES.values}", damage)
     assert_same_events(read_events(path, TABLES, 3), events)
+
+
+def test_an_index_that_fits_is_used_in_silence(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = random_events(4, 6, num_bins=3)
+    write_events(path, events)
+    assert_same_events(read_events(path, TABLES, 3), events)
+    assert caplog.messages == []
 
 
 def _move_edge(rows: NDArray[Any]) -> None:
@@ -804,6 +833,32 @@ def test_columns_that_are_not_there(path: Path) -> None:
         read_columns(path, "LabelsDeepLearning", ["Energy"], TABLES.time_offset)
     with pytest.raises(DataError, match=r"no table 'Labels' \(given by 'data_handler_label_key'\)"):
         read_columns(path, "Labels", None, TABLES.time_offset, "data_handler_label_key")
+
+
+def test_columns_that_hold_no_numbers(path: Path) -> None:
+    rows = np.zeros(2, dtype=[("Run", "u4"), ("vector", "f8", (3,)), ("name", "S4"), ("ok", "?")])
+    with h5py.File(path, "w") as file:
+        file["Table"] = rows
+    for column in ("vector", "name"):
+        with pytest.raises(DataError, match=f"column '{column}' of .* does not hold one number a"):
+            read_columns(path, "Table", [column], "Table")
+
+
+def test_input_tables_are_found(path: Path) -> None:
+    write_events(path, random_events(1, 2))
+    assert detect_input_tables(path) == TABLES
+    with h5py.File(path, "r+") as file:
+        for name in (TABLES.values, TABLES.indices, TABLES.time_offset):
+            file.copy(name, name.replace("dnn_data", "other"))
+    with pytest.raises(DataError, match=r"several sets .*inputs='dnn_data' or 'other'$"):
+        detect_input_tables(path)
+    with h5py.File(path, "r+") as file:
+        del file[TABLES.values]
+    assert detect_input_tables(path) == tables_named("other")
+    with h5py.File(path, "r+") as file:
+        del file["other_bin_indices"]
+    with pytest.raises(DataError, match=r"holds no input tables: names that end in _bin_values, "):
+        detect_input_tables(path)
 
 
 def test_ids_of_all_magnitudes_are_matched(path: Path) -> None:

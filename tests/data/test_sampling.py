@@ -1,5 +1,6 @@
 """The order of events: permutations, epochs, windows, independence of streams."""
 
+import hashlib
 from itertools import islice
 
 import numpy as np
@@ -132,3 +133,37 @@ def test_each_position_has_its_own_permutation() -> None:
         counts[np.arange(10), permute_each(np.arange(10), np.full(10, 10), keys)] += 1
     chi_square = ((counts - 300) ** 2 / 300).sum()
     assert chi_square < 81 + 5 * np.sqrt(2 * 81)
+
+
+def slow_mix(value: int) -> int:
+    """Finaliser of SplitMix64 in whole numbers, without its last bit."""
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    value = (value ^ value >> 27) * 0x94D049BB133111EB % 2**64
+    return (value ^ value >> 31) >> 1
+
+
+def slow_permute(position: int, size: int, keys: list[int]) -> int:
+    """Place of a number: row and column of a table, shifted in turn until it is in the range."""
+    rows = 1
+    while rows * rows < size:
+        rows += 1
+    columns = -(-size // rows)
+    while True:
+        row, column = divmod(position, columns)
+        for row_key, column_key in zip(keys[::2], keys[1::2], strict=True):
+            row = (row + slow_mix(column ^ row_key)) % rows
+            column = (column + slow_mix(row ^ column_key)) % columns
+        position = row * columns + column
+        if position < size:
+            return position
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 16, 17, 1000])
+def test_orders_stay_those_of_earlier_trainings(size: int) -> None:
+    """A training that goes on with a later version takes up the same order of events."""
+    keys = [stream_key(99, number) for number in range(10)]
+    expected = [slow_permute(position, size, keys) for position in range(size)]
+    assert permute(np.arange(size), size, 99).tolist() == expected
+    digest = hashlib.blake2b(b"99/training/3", digest_size=8).digest()
+    assert stream_key(99, "training", 3) == int.from_bytes(digest, "little")
+    assert slow_mix(0x9E3779B97F4A7C15) == 0xE220A8397B1DCDAF >> 1  # published, of the seed 0

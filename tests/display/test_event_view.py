@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from event_files import random_events
-from matplotlib.collections import PathCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 
 from dnn_reco.data.hits import Hits
@@ -64,3 +64,45 @@ def test_mistakes() -> None:
     with pytest.raises(DataError, match=r"of 5 features is the time .* as time_feature"):
         plot_event(hits)
     plot_event(hits, time_feature=4)
+
+
+def test_the_detector_and_the_scales() -> None:
+    """All 86 strings, at the same scale in both directions."""
+    figure = plot_event(HITS, 1)
+    top, side, _ = figure.axes
+    places = dom_positions().reshape(86, 60, 3)
+    for panel, title, axes in (
+        (top, "Top view: strings", ("x [m]", "y [m]")),
+        (side, "Side view: DOMs", ("x [m]", "z [m]")),
+    ):
+        assert panel.get_title() == title
+        assert (panel.get_xlabel(), panel.get_ylabel()) == axes
+        assert panel.get_aspect() == 1.0
+    strings = min((c for c in top.collections), key=lambda c: c.zorder)
+    np.testing.assert_allclose(strings.get_offsets(), places[:, 0, :2])
+    (lines,) = (c for c in side.collections if isinstance(c, LineCollection))
+    segments = np.array(lines.get_segments())
+    np.testing.assert_allclose(segments, places[:, [0, -1]][:, :, [0, 2]])
+    low, high = side.get_ylim()
+    assert low < places[..., 2].min() and high > places[..., 2].max()
+
+
+def legend(charge: float) -> list[str]:
+    hits = Hits(np.array([0, 1]), DOMS[:1], np.array([[charge, 100.0, 0.0]]))
+    (found,) = plot_event(hits).legends
+    return [text.get_text() for text in found.get_texts()]
+
+
+def test_legend_up_to_the_largest_charge() -> None:
+    assert legend(0.5) == ["1 PE"]
+    assert legend(9.9) == ["1 PE"]
+    assert legend(10.0) == ["1 PE", "10 PE"]
+    assert legend(1e6) == ["1 PE", "10 PE", "100 PE", "1,000 PE"]
+
+
+def test_areas_have_limits() -> None:
+    """12 points² of 1 PE, by the root of the charge, from 5 to 600."""
+    features = np.array([[0.0, 1.0, 0.0], [1.0, 2.0, 0.0], [100.0, 3.0, 0.0], [1e7, 4.0, 0.0]])
+    hits = Hits(np.array([0, 4]), np.arange(4, dtype=np.uint16), features)
+    _, areas, _ = markers(plot_event(hits), 1)
+    assert areas.tolist() == pytest.approx([600, 120, 12, 5])

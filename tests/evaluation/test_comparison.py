@@ -317,6 +317,15 @@ def test_json_holds_all_numbers() -> None:
     for key, measured in read["groups"][0]["found"]["b"].items():
         assert measured == {"value": float(first[key].value), "error": float(first[key].error)}
     assert read["networks"]["cnn"]["seconds"] == 36000.4
+    assert read["num_events"] == len(energy)
+    assert read["energy_label"] == "EnergyVisible"
+    difference = comparison.angle_differences["b"]
+    assert read["mean_angle_differences"] == {
+        "b": {"value": float(difference.value), "error": float(difference.error)}
+    }
+    assert read["groups"][0]["event_type"] == ALL_EVENTS
+    assert read["groups"][0]["energy_range"] is None
+    assert read["groups"][1]["energy_range"] == list(comparison.groups[1].energy_range)
 
 
 def test_keys_of_earlier_versions_are_read(tmp_path: Path) -> None:
@@ -379,3 +388,77 @@ def test_figures_where_there_is_little_to_show() -> None:
     assert len(plots.energy_residuals(results, {ALL_EVENTS: energy > 0}, energy, "E").axes) == 1
     assert len(plots.pull_distributions(results, ["E", "time"]).axes) == 2
     assert len(plots.pull_distributions(results, list("abcd")).axes) == 6
+
+
+def test_decades_of_few_events_are_left_out_and_later_ones_are_not() -> None:
+    energy = np.repeat([5.0, 50.0, 500.0, 5000.0], [LEAST_EVENTS, LEAST_EVENTS - 1, 40, 1])
+    size = len(energy)
+    types = {ALL_EVENTS: np.ones(size, dtype=bool)}
+    comparison = compare([result("a", 4, size=size)], types, energy, "E")
+    found = [(group.energy_range, group.num_events) for group in comparison.groups]
+    assert found == [(None, size), ((1.0, 10.0), LEAST_EVENTS), ((100.0, 1000.0), 40)]
+    # a type of few events is compared as a whole
+    few = np.arange(size) < 3
+    comparison = compare([result("a", 4, size=size)], {CASCADE: few}, energy, "E")
+    assert [(group.energy_range, group.num_events) for group in comparison.groups] == [(None, 3)]
+
+
+def uniform(low: float, high: float) -> np.ndarray:
+    return np.linspace(low, high, 10_001)
+
+
+def test_lines_and_bands_against_energy() -> None:
+    """Values that are spread evenly, of 30 to 100 GeV and 1 to 2 TeV; nothing between is drawn."""
+    energy = np.concatenate([10 ** uniform(1.7, 1.9), 10 ** uniform(3.05, 3.25), [5.0]])
+    values = np.concatenate([uniform(0, 1), uniform(2, 4), [100.0]])
+    types = {ALL_EVENTS: energy > 0}
+    one = ModelResult("one", 10 * values, values, {})
+    for draw, factor, outer, label in (
+        (plots.energy_residuals, 1, (0.1587, 0.8413), "log10(reconstructed / true)"),
+        (plots.opening_angles, 10, (0.2, 0.8), "opening angle [°]"),
+    ):
+        figure = draw([one, one], types, energy, "E")
+        (panel,) = figure.axes
+        assert panel.get_title() == f"all events, {len(energy):,} events"
+        assert (panel.get_xlabel(), panel.get_ylabel()) == ("true E [GeV]", label)
+        assert panel.get_xscale() == "log"
+        lines = [line for line in panel.lines if len(line.get_xdata()) > 2]
+        assert len(lines) == 6
+        low, high, median = lines[:3]
+        # three bins in each decade: their centres are 10^(1.83), 10^(2.17) …
+        for line in (low, high, median):
+            centres = np.log10(np.asarray(line.get_xdata(), dtype=float))
+            np.testing.assert_allclose(centres, np.arange(11, 20, 2) / 6, atol=1e-9)
+            assert np.isfinite(line.get_ydata()).tolist() == [True, False, False, False, True]
+        for line, share in ((low, outer[0]), (high, outer[1]), (median, 0.5)):
+            drawn = np.asarray(line.get_ydata(), dtype=float)[[0, -1]]
+            expected = factor * np.array([share, 2 + 2 * share])
+            np.testing.assert_allclose(drawn, expected, atol=2e-4 * factor)
+        assert low.get_linestyle() == high.get_linestyle() == ":"
+        assert {to_hex(line.get_color()) for line in lines[:3]} == {"#0072b2"}
+        assert {to_hex(line.get_color()) for line in lines[3:]} == {"#d55e00"}
+        (legend,) = figure.legends
+        assert [text.get_text() for text in legend.get_texts()] == ["one", "one"]
+
+
+def test_pulls_are_densities_beside_the_normal_one() -> None:
+    """Half of the pulls between 1 and 1.2, the others far out."""
+    pulls = {"E": np.repeat([1.1, 50.0], 500)}
+    figure = plots.pull_distributions([ModelResult("one", None, None, pulls)], ["E", "x"])
+    first, second = figure.axes
+    (normal,) = first.lines
+    x, y = (np.asarray(values, dtype=float) for values in normal.get_data())
+    assert (x.min(), x.max()) == (-5, 5)
+    np.testing.assert_allclose(
+        y, [math.exp(-each * each / 2) / math.sqrt(2 * math.pi) for each in x]
+    )
+    (stairs,) = first.patches
+    values, edges, _ = stairs.get_data()
+    assert edges[1] - edges[0] == pytest.approx(0.2)
+    filled = np.flatnonzero(values)
+    assert edges[filled].tolist() == pytest.approx([1.0])
+    assert values[filled].tolist() == pytest.approx([0.5 / 0.2])
+    assert not second.patches
+    assert (first.get_title(), second.get_title()) == ("E", "x")
+    assert first.get_xlabel() == second.get_xlabel() == "residual / uncertainty"
+    assert (first.get_ylabel(), second.get_ylabel()) == ("density", "")

@@ -73,7 +73,11 @@ def test_what_is_in_the_folder(folder: Path, reference: SmallReferenceModel) -> 
     assert manifest["format"] == "dnn_reco model 2"
     present = {file.name for file in folder.iterdir()} - {"manifest.json"}
     assert set(manifest["files"]) == present
-    assert {"config_training_0000.yaml", "training_steps.yaml"} < present
+    # the names by which other versions find them
+    assert present == {
+        *("config.yaml", "trafo_model.safetensors", "weights.safetensors"),
+        *("config_training_0000.yaml", "training_steps.yaml"),
+    }
     for name in ("config_training_0000.yaml", "training_steps.yaml"):
         assert (folder / name).read_bytes() == (reference.folder / name).read_bytes()
     assert re.search(r"^dnn_reco_version: \S", (folder / "config.yaml").read_text(), re.MULTILINE)

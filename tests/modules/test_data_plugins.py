@@ -80,6 +80,13 @@ def test_columns_named_in_the_config(path: Path, events: Events) -> None:
     np.testing.assert_array_equal(labels[:, 0], events.labels["VertexZ"])
 
 
+def test_no_labels_at_all(path: Path, events: Events) -> None:
+    labels, names = simple_label_loader(path, CONFIG, [])
+    assert (labels.shape, names) == ((len(events), 0), [])
+    labels, names = simple_label_loader(path, {**CONFIG, "label_keys_to_load": ["Run", "Event"]})
+    assert (labels.shape, names) == ((len(events), 0), [])
+
+
 def test_given_label_names_are_kept(path: Path, events: Events) -> None:
     config = {**CONFIG, "label_add_dir_vec": True}
     wanted = ["direction_z", "VertexX"]

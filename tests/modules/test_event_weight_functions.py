@@ -106,3 +106,25 @@ def test_columns_by_name_and_missing_ones() -> None:
     assert "c" not in misc
     assert misc["b"].tolist() == [3.0, 4.0]
     assert misc["b"].dtype == torch.float64
+
+
+def test_columns_may_be_changed_without_harm_to_the_events() -> None:
+    values = torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float64)
+    truth = label_columns(values, ["a", "b"])
+    assert len(truth) == 2
+    assert "b" in truth
+    assert "c" not in truth
+    truth["b"].mul_(0)
+    assert values.tolist() == [[1.0, 2.0], [3.0, 4.0]]
+    assert truth["a"].tolist() == [1.0, 3.0]
+    assert label_columns(values.float(), ["a", "b"])["a"].dtype == torch.float64
+
+
+def test_columns_that_are_not_loaded() -> None:
+    values = torch.zeros(1, 2)
+    message = r"needs the label 'c', which is not loaded. Available: a, b. The label loader"
+    with pytest.raises(ConfigError, match=message):
+        label_columns(values, ["a", "b"])["c"]
+    message = r"needs the misc value 'c', .*Available: none. Add its table and column to misc_load"
+    with pytest.raises(ConfigError, match=message):
+        misc_columns(values[:, :0], [])["c"]

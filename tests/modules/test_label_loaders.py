@@ -279,6 +279,20 @@ def test_upgoing_tracks_event_by_event(tmp_path_factory: pytest.TempPathFactory,
         assert labels[event].tolist() == expected
 
 
+def test_borders_of_upgoing_tracks(tmp_path: Path) -> None:
+    """Longer than 100 m, and above 85 degrees: an event on the border is not selected."""
+    horizon = np.deg2rad(85.0)
+    table = {
+        "PrimaryZenith": [2.0, 2.0, horizon, np.nextafter(horizon, 4.0), 2.0],
+        "LengthInDetector": [100.0, np.nextafter(100.0, 200.0), 200.0, 200.0, 200.0],
+        "p_starting_300m": np.zeros(5),
+    }
+    primary = {"pdg_encoding": np.full(5, 14.0)}
+    path = Tables({"LabelsDeepLearning": table, "MCPrimary": primary}).write(tmp_path / "e.hdf5")
+    labels, _ = upgoing_tracks(path, CONFIG, ["is_upgoing_track"])
+    assert labels[:, 0].tolist() == [0, 1, 0, 1, 1]
+
+
 def test_events_are_matched_by_their_ids(tmp_path: Path) -> None:
     """Tables in another order, and a primary that is missing."""
     simulation = simulated(n=40)

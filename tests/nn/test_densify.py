@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import network_golden
 import numpy as np
 import pytest
@@ -76,3 +78,14 @@ def test_main_array_comes_before_deepcore(small_spec):
     assert torch.equal(main, background)
     changed = (deepcore != deepcore_background).any(dim=-1)
     assert changed.nonzero().tolist() == [[0, 0, 0]]
+
+
+def test_inputs_that_are_not_normalised_keep_their_values(small_spec):
+    settings = replace(small_spec.transformation.settings, normalize_dom_data=False)
+    spec = replace(small_spec, transformation=replace(small_spec.transformation, settings=settings))
+    hits = HitBatch(1, torch.tensor([0]), torch.tensor([17]), torch.tensor([[1.5, -5.0]]))
+    main, deepcore = Densify(spec, 1.0, torch.float64)(hits)
+    cells = torch.cat([main.flatten(1, 3), deepcore.flatten(1, 2)], dim=1)[0].numpy()
+    log = spec.transformation.settings.log_dom_bins
+    expected = [np.log1p(x) if flag else x for x, flag in zip([1.5, -5.0], log, strict=True)]
+    np.testing.assert_allclose(cells[DOM_CELL[17]], expected, rtol=1e-6)

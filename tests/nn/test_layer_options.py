@@ -117,20 +117,26 @@ def test_training_does_not_touch_statistics_in_evaluation_and_keeps_them_in_its_
     assert all(torch.equal(value, state[name]) for name, value in layers.state_dict().items())
 
 
-def test_max_out_is_the_largest_of_each_group():
+@pytest.mark.parametrize(
+    ("num_inputs", "added"),
+    # equally spaced inputs, as many as there are outputs; zeros where there are fewer inputs
+    [(7, [0, 2, 4]), (5, [0, 1, 2]), (3, [0, 1, 2]), (2, [0, 1, None]), (1, [0, None, None])],
+)
+def test_max_out_is_the_largest_of_each_group(num_inputs, added):
     options = {
         "fc_sizes": [6, -1],
         "max_out_size_list": [2, None],
         "activation_list": "",
         "use_residual_list": [True, False],
     }
-    layers = fc_layers(options, 7, 4)
+    layers = fc_layers(options, num_inputs, 4)
     layer = layers[0]
-    x = torch.randn(5, 7, dtype=torch.float64)
-    nodes = (x @ layer.weight / math.sqrt(7) + layer.bias) / math.sqrt(2)
+    x = torch.randn(5, num_inputs, dtype=torch.float64)
+    nodes = (x @ layer.weight / math.sqrt(num_inputs) + layer.bias) / math.sqrt(2)
     largest = torch.stack([torch.maximum(nodes[:, j], nodes[:, j + 3]) for j in range(3)], dim=1)
-    # every second of the seven inputs, as many as there are outputs
-    expected = x[:, [0, 2, 4]] + layer.residual_scale * largest
+    zeros = torch.zeros(5, dtype=torch.float64)
+    shortcut = torch.stack([zeros if i is None else x[:, i] for i in added], dim=1)
+    expected = shortcut + layer.residual_scale * largest
     torch.testing.assert_close(layer(x), expected)
     assert layers(x).shape == (5, 4)
 

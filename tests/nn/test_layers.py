@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -272,6 +273,11 @@ BASE = {"num_filters_list": [3, 3], "filter_size_list": [[2, 0, 3], [2, 0, 3]]}
         ({"strides_list": [2, 1, 1, 1, 1]}, ["begin and end with 1"]),
         ({"strides_list": 2}, ["layer 1 of 2", "5 whole numbers"]),
         ({"use_residual_list": "yes"}, ["'yes'"]),
+        ({"num_filters_list": 3}, ["num_filters_list is 3", "a list, one size per layer"]),
+        ({"num_filters_list": []}, ["num_filters_list is []", "a list, one size per layer"]),
+        ({"filter_size_list": [[2, 2, 3]] * 2}, ["layer 1 of 2", "[2, 2, 3]", "less than"]),
+        ({"filter_size_list": [[2, 1, 0]] * 2}, ["layer 1 of 2", "[2, 1, 0]", "at least 1"]),
+        ({"method_list": "convolution", "filter_size_list": [[1, 0, 3]] * 2}, ["[1, 0, 3]"]),
         ({"pooling_typ_list": "avg"}, ["'pooling_typ_list'", "Did you mean 'pooling_type_list'"]),
     ],
 )
@@ -315,3 +321,45 @@ def test_valid_kernel_larger_than_its_input():
     options = {"num_filters_list": [3], "filter_size_list": [[1, 9]], "padding_list": "VALID"}
     with pytest.raises(ModelError, match="layer 1 of 1: its output is empty"):
         build(options, 2, (1, 8))
+
+
+def test_hexagonal_kernels_need_three_axes():
+    options = {**BASE, "method_list": "hex_convolution"}
+    with pytest.raises(ModelError, match=r"needs the main array .*this input has 2.*'convolution'"):
+        parse_conv_settings("conv_upper_deepcore_settings", options, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "written"),
+    [
+        ({"num_filters_list": ["3"]}, "'num_filters_list' is '3' (text)"),
+        ({"num_filters_list": [3.0]}, "'num_filters_list' is 3.0 (number)"),
+        ({"filter_size_list": [[1.0, 3]]}, "'filter_size_list' is (1.0, 3)"),
+        ({"strides_list": [1, 1, 2.0, 1]}, "'strides_list' is (1, 2.0)"),
+        ({"dilation_rate_list": [1, "2"]}, "'dilation_rate_list' is (1, '2')"),
+        (
+            {"pooling_type_list": "avg", "pooling_ksize_list": [1, 1.0, 2, 1]},
+            "'pooling_ksize_list' is (1.0, 2)",
+        ),
+        ({"repair_std_deviation_list": 2}, "'repair_std_deviation_list' is 2"),
+    ],
+)
+def test_sizes_are_whole_numbers_and_nothing_is_converted(changes, written):
+    options = {"num_filters_list": [3], "filter_size_list": [[1, 3]], **changes}
+    with pytest.raises(ModelError, match=re.escape(f"a, layer 1 of 1: {written}")):
+        parse_conv_settings("a", options, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "written"),
+    [
+        ({"fc_sizes": ["8", -1]}, "'fc_sizes' is '8' (text)"),
+        ({"fc_sizes": [8.0, -1]}, "'fc_sizes' is 8.0 (number)"),
+        ({"fc_sizes": [True, -1]}, "'fc_sizes' is True"),
+        ({"max_out_size_list": ["2", None]}, "'max_out_size_list' is '2' (text)"),
+        ({"activation_list": 5}, "'activation_list' is 5 (number)"),
+    ],
+)
+def test_nodes_are_whole_numbers_and_nothing_is_converted(changes, written):
+    with pytest.raises(ModelError, match=re.escape(f"a, layer 1 of 2: {written}")):
+        parse_fc_settings("a", {"fc_sizes": [8, -1], **changes}, 3)

@@ -7,13 +7,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
-from small_run import SmallRun
+from small_run import ON_CPU, SmallRun, run_of
 from tiny_network import tiny
 
 from dnn_reco.nn.from_config import make_network, network_spec
-from dnn_reco.nn.memory import bound_kernel_cache
+from dnn_reco.nn.memory import bound_kernel_cache, memory_in_use, peak_memory
+from dnn_reco.training import from_config
+from dnn_reco.training.stage import open_stage
 from dnn_reco.transform import load_transformation
 
 CAPACITY = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
@@ -84,3 +87,42 @@ def test_a_capacity_that_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv(CAPACITY, "7")
     bound_kernel_cache(same_shapes=True)
     assert os.environ[CAPACITY] == "7"
+
+
+KEEP = """
+import sys
+import torch
+from dnn_reco.nn.memory import keep_freed_memory, memory_in_use
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+block = bytearray(100_000_000)
+before = memory_in_use(torch.device("cpu"))["process"]
+del block
+print(before - memory_in_use(torch.device("cpu"))["process"])
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries ignore it")
+def test_freed_memory_is_kept_for_the_next_step() -> None:
+    for word, least, most in (("leave", 95, 105), ("keep", -5, 5)):
+        line = [sys.executable, "-c", KEEP, word]
+        done = subprocess.run(line, capture_output=True, text=True, check=True)
+        assert least < float(done.stdout) < most  # MB that went back to the system
+
+
+def test_a_training_keeps_freed_memory(
+    trained_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[bool] = []
+    monkeypatch.setattr(from_config, "keep_freed_memory", lambda: calls.append(True))
+    run = run_of(trained_run, tmp_path)
+    with open_stage(run.config(num_training_iterations=1), ON_CPU, restore=True):
+        assert calls == [True]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+def test_memory_is_that_of_the_process() -> None:
+    cpu = torch.device("cpu")
+    expected = psutil.Process().memory_info().rss / 1e6
+    assert memory_in_use(cpu) == {"process": pytest.approx(expected, rel=0.05)}
+    assert peak_memory(cpu)["process"] >= 0.95 * expected

@@ -1,14 +1,34 @@
-"""The fit finds the constants with which made-up data were drawn."""
+"""The fit finds the constants with which made-up data were drawn; what goes in and comes out."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from click.testing import CliRunner
+from matplotlib.figure import Figure
 
+import dnn_reco.simulation
+from dnn_reco.detector.constants import CHERENKOV_COSINE, GROUP_INDEX
+from dnn_reco.detector.geometry import dom_index, dom_positions
+from dnn_reco.simulation.calibration import __main__ as command
 from dnn_reco.simulation.calibration.fit import START, fit, start_ice
-from dnn_reco.simulation.calibration.pairs import ShowerDomPairs
+from dnn_reco.simulation.calibration.pairs import ShowerDomPairs, shower_pairs, shower_rows
+from dnn_reco.simulation.calibration.reference import (
+    ReferencePulses,
+    distance_from_line,
+    read_pulses,
+    read_truth,
+    working_doms,
+)
+from dnn_reco.simulation.calibration.tables import TableEntry, agreement
+from dnn_reco.simulation.energy_losses import shower_depth
 from dnn_reco.simulation.ice import Ice, mean_coefficients
 from dnn_reco.simulation.propagation import (
     DELAY_POWER,
@@ -17,6 +37,8 @@ from dnn_reco.simulation.propagation import (
     photoelectrons_per_gev,
     shower_emission,
 )
+
+PACKAGE = Path(dnn_reco.simulation.__file__).parent
 
 
 def drawn(ice: Ice, constants: LightConstants, number: int) -> ShowerDomPairs:
@@ -73,3 +95,248 @@ def test_fit_finds_the_truth() -> None:
     ratio = found_ice.absorption[middle] / ice.absorption[middle]
     assert np.median(ratio) == pytest.approx(1, abs=0.1)
     assert found_ice.absorption[50] > 2 * found_ice.absorption[90]
+
+
+# --------------------------------------------------------------------------------------------------
+# What goes into the fit, and what comes out
+# --------------------------------------------------------------------------------------------------
+STRING, OM = 36, 30  # a DOM in the middle of the detector
+SPEED = 0.299792458  # m/ns
+
+
+def truth_of(position: np.ndarray, energy: list[float], **more: Any) -> pd.DataFrame:
+    """Showers straight down, at time 100 ns."""
+    n = len(energy)
+    columns = dict(zip(("int_x", "int_y", "int_z"), position.T, strict=True))
+    down = {"PrimaryDirectionX": 0.0, "PrimaryDirectionY": 0.0, "PrimaryDirectionZ": -1.0}
+    return pd.DataFrame(
+        {"kind": [0] * n, "int_t": [100.0] * n, "EnergyVisible": energy, **columns, **down, **more}
+    )
+
+
+def test_showers_that_are_fitted() -> None:
+    rows = [  # x, y, z, energy, kind, and whether it is used
+        (0, 0, 100, 2000, 0, True),
+        (0, 0, 100, 2000, 1, True),
+        (0, 0, 100, 2000, 2, False),  # a track
+        (450, 0, 100, 2000, 0, False),
+        (318, 318, 100, 2000, 0, True),  # 449.7 m from the axis
+        (0, 0, 560, 2000, 0, False),
+        (0, 0, -559, 2000, 0, True),
+        (0, 0, 100, 1000, 0, False),
+        (0, 0, 100, 30_000, 0, False),
+        (0, 0, 100, 29_999, 0, True),
+        (0, 0, -100, 3000, 0, False),  # faint, in the dust
+        (0, 0, -100, 3001, 0, True),
+        (0, 0, -150, 2000, 0, False),
+        (0, 0, -151, 2000, 0, True),
+        (0, 0, 20, 2000, 0, False),
+        (0, 0, 21, 2000, 0, True),
+    ]
+    x, y, z, energy, kind, used = zip(*rows, strict=True)
+    place = np.array([x, y, z], dtype=float).T
+    truth = truth_of(place, list(energy)).assign(kind=kind)
+    assert shower_rows(truth).tolist() == np.flatnonzero(used).tolist()
+
+
+def test_pairs_of_a_shower_and_its_doms() -> None:
+    """Two pulses of known delay in one DOM, 50 m above; nothing in all others."""
+    dom = int(dom_index(np.array([STRING]), np.array([OM]))[0])
+    energy = 5000.0
+    depth = shower_depth(np.array([energy]), False, 0.5)[0]
+    light = dom_positions()[dom] - [0.0, 0.0, 50.0]  # where the light comes from
+    truth = truth_of((light + np.array([0.0, 0.0, depth]))[None], [energy])
+    truth.index = [7]
+    arrival = 100 + depth / SPEED + 50 * GROUP_INDEX / SPEED
+    delay, charge = np.array([-300.0, 2.0, 80.0, 5000.0]), np.array([100.0, 1.0, 3.0, 100.0])
+    pulses = ReferencePulses(np.full(4, 7), np.full(4, dom), arrival + delay, charge)
+    working = np.ones(5160, dtype=bool)
+    working[dom + 1] = False
+    pairs = shower_pairs(truth, pulses, working)
+
+    # all working DOMs from 8 to 200 m, and half of those up to 300 m
+    distance = np.linalg.norm(dom_positions() - light, axis=1)
+    near = working & (distance > 8) & (distance < 200)
+    far = working & (distance >= 200) & (distance < 300)
+    assert (pairs.distance < 200).sum() == near.sum()
+    assert far.sum() / 2 == pytest.approx((pairs.distance >= 200).sum(), abs=4 * far.sum() ** 0.5)
+    assert pairs.distance.max() < 300
+
+    (hit,) = np.flatnonzero(pairs.photoelectrons)
+    assert pairs.distance[hit] == pytest.approx(50)
+    assert pairs.cos_emission[hit] == pytest.approx(-1)  # the shower goes down
+    assert pairs.cos_arrival[hit] == pytest.approx(1)  # the light goes up
+    assert pairs.source_z[hit] == pytest.approx(light[2])
+    assert pairs.dom_z[hit] == pytest.approx(light[2] + 50)
+    assert pairs.energy[hit] == energy
+    # 4 PE within -200 to 5000 ns, of which a photo-electron gives 0.91
+    assert pairs.photoelectrons[hit] == pytest.approx(4 / 0.91)
+    noise = 0.00041 * 5.2 / 0.91
+    assert pairs.noise[hit] == pytest.approx(noise)
+    assert pairs.delayed[hit] == pytest.approx(4 / 0.91 / 1.023 - noise)
+    # delays below 5 ns count as 5 ns; the mean is 61.25 ns
+    assert pairs[pairs.photoelectrons > 0].distance == pytest.approx([50])
+
+    def corrected(function: Callable[[float], float], of_noise: float) -> float:
+        true = 4 / 1.023
+        late = function(61.25 + 57) - function(61.25)
+        value = function(5.0) + 3 * function(80.0)
+        value -= true * (0.023 * function(61.25 + 1735) + 0.035 * late)
+        return value / 0.91 - noise * of_noise
+
+    power = 1 / DELAY_POWER
+    assert pairs.log_delay[hit] == pytest.approx(corrected(math.log, math.log(5000) - 1))
+    expected = corrected(lambda t: t**power, 5000**power / (1 + power))
+    assert pairs.root_delay[hit] == pytest.approx(expected)
+    # DOMs of DeepCore see 1.35 times the light
+    assert set(np.round(pairs.energy / energy, 2)) == {1.0, 1.35}
+    np.testing.assert_allclose(pairs.noise / noise, pairs.energy / energy)
+
+
+def test_pulses_of_the_reference(tmp_path: Path) -> None:
+    """The saturation 1 / (1 + rate / (30 PE/ns)) is undone; ATWD pulses are 3.3 ns wide."""
+    charge = [9.9, 39.0, 1e4, 1.0]
+    pd.DataFrame(
+        {
+            "event": [0, 0, 2, 1],
+            "string": [STRING, 1, 86, 2],
+            "om": [OM, 1, 60, 2],
+            "time": [1.0, 2.0, 3.0, 4.0],
+            "charge": charge,
+            "flag": [3, 5, 4, 3],
+        }
+    ).to_parquet(tmp_path / "pulses_run11.parquet")
+    pulses = read_pulses(tmp_path, np.array([0, 2]))
+    assert pulses.event.tolist() == [0, 0, 2]
+    assert pulses.time.tolist() == [1.0, 2.0, 3.0]
+    assert pulses.dom.tolist() == [(STRING - 1) * 60 + OM - 1, 0, 5159]
+    true = [9.9 / (1 - 9.9 / 99), 39 / (1 - 39 / 390), 1638.0]
+    assert pulses.charge.tolist() == pytest.approx(true)
+    working = working_doms(pulses)
+    assert working.shape == (5160,)
+    assert np.flatnonzero(working).tolist() == sorted(pulses.dom.tolist())
+    pd.DataFrame({"kind": [3]}).to_parquet(tmp_path / "truth_run11.parquet")
+    assert read_truth(tmp_path)["kind"].tolist() == [3]
+
+
+def test_distance_from_a_track() -> None:
+    """A DOM 30 m beside a vertical track: Cherenkov light leaves it 30 m / tan θ before."""
+    dom = dom_index(np.array([STRING]), np.array([OM]))
+    start = dom_positions()[dom] + [[30.0, 0.0, 200.0]]
+    distance, along, delay = distance_from_line(start, np.array([[0.0, 0.0, -1.0]]), dom)
+    assert distance == pytest.approx([30])
+    assert along == pytest.approx([200])
+    sine = math.sqrt(1 - CHERENKOV_COSINE**2)
+    before = 30 * CHERENKOV_COSINE / sine
+    assert delay == pytest.approx([(200 - before + 30 / sine * GROUP_INDEX) / SPEED])
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_what_was_fitted_is_what_is_simulated_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_PACKAGE", tmp_path)
+    ice = start_ice()
+    command.write(ice, replace(START, delay_scale=12.34567))
+    constants = json.loads((tmp_path / "light.json").read_text())
+    assert constants.pop("delay_scale") == 12.35
+    assert constants == pytest.approx(
+        {name: value for name, value in asdict(START).items() if name != "delay_scale"}, rel=1e-3
+    )
+    layers = json.loads((tmp_path / "ice.json").read_text())
+    assert (layers["bottom"], layers["thickness"]) == (ice.bottom, ice.thickness)
+    np.testing.assert_allclose(layers["scattering_length"], 1 / ice.scattering, atol=0.0501)
+    np.testing.assert_allclose(layers["absorption_length"], 1 / ice.absorption, atol=0.0501)
+    assert set(layers) == set(json.loads((PACKAGE / "ice.json").read_text()))
+    assert set(asdict(START)) == set(json.loads((PACKAGE / "light.json").read_text()))
+
+
+def test_agreement_of_tables() -> None:
+    ratios = {"a": [1.0, 2.0, 0.5, 0.75], "b": [1.25]}
+    entries = [
+        TableEntry(table, "", 0.0, 4.0, 4.0 * ratio)
+        for table, values in ratios.items()
+        for ratio in values
+    ]
+    first, second = agreement(entries)
+    assert (first.table, first.entries) == ("a", 4)
+    assert first.median_ratio == pytest.approx(0.875)
+    # factors 1, 2, 2, 4/3
+    assert first.median_deviation == pytest.approx((1 / 3 + 1) / 2)
+    assert first.within == 0.5
+    assert (second.table, second.entries, second.within) == ("b", 1, 1.0)
+    assert second.median_deviation == pytest.approx(0.25)
+
+
+def test_command_and_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table that is printed, and what the six panels show."""
+    charge = "showers: charge per DOM and TeV, "
+    entries = [
+        TableEntry(charge + "all", "[-1,-1/3)", 30.0, 2.0, 3.0),
+        TableEntry(charge + "all", "[1/3,1]", 30.0, 4.0, 4.0),
+        TableEntry(charge + "dust -150<z<0", "[1/3,1]", 50.0, 1.0, 1.5),
+        TableEntry(charge + "dust -150<z<0", "[-1,-1/3)", 50.0, 1.0, 1.5),
+        TableEntry("showers: charge per TeV", "median", -100.0, 10.0, 11.0),
+        TableEntry("tracks: charge per DOM", "1-3 TeV", 70.0, 6.0, 6.6),
+        TableEntry("showers: residual time, charge weighted", "all 50%", 90.0, 100.0, 110.0),
+        TableEntry("showers: residual time, charge weighted", "[1/3,1] 50%", 90.0, 90.0, 91.0),
+        TableEntry("showers: residual time, first hit", "all 50%", 90.0, 80.0, 81.0),
+        TableEntry("tracks: residual time, charge weighted", "all 95%", 35.0, 500.0, 400.0),
+    ]
+    asked: list[tuple[object, ...]] = []
+
+    def compare(*arguments: object) -> list[TableEntry]:
+        asked.append(arguments)
+        return entries
+
+    figures: list[Figure] = []
+    monkeypatch.setattr(command, "compare", compare)
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, dpi: figures.append(figure))
+    words = [str(tmp_path), "--events", "12", "--figure", str(tmp_path / "figure.png")]
+    output = CliRunner().invoke(command.main, words).output.splitlines()
+    assert asked == [(tmp_path, 12, 12)]
+    assert output[:3] == [
+        "| table | entries | median ratio | median deviation | within 30 % |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| showers: charge per DOM and TeV, all | 2 | 1.25 | 25% | 50% |",
+    ]
+    assert len(output) == 2 + len({entry.table for entry in entries})
+
+    (figure,) = figures
+    shown = []
+    for axes in figure.axes:
+        points, lines = axes.lines[::2], axes.lines[1::2]
+        assert [line.get_color() for line in points] == [line.get_color() for line in lines]
+        assert all(line.get_marker() == "o" for line in points)
+        shown.append(
+            {
+                str(line.get_label()): [*zip(*dot.get_data(), strict=True), *line.get_ydata()]
+                for dot, line in zip(points, lines, strict=True)
+            }
+        )
+    assert shown == [
+        {"cos θ in [-1,-1/3)": [(30, 2), 3], "cos θ in [1/3,1]": [(30, 4), 4]},
+        {"dust -150<z<0": [(50, 1), 1.5]},
+        {"1-10 TeV": [(-100, 10), 11]},
+        {"1-3 TeV": [(70, 6), 6.6]},
+        {"50%": [(90, 100), 110]},
+        {"95%": [(35, 500), 400]},
+    ]
+    assert [axes.get_xlabel() for axes in figure.axes] == [
+        *["distance [m]"] * 2,
+        "depth z [m]",
+        *["distance [m]"] * 3,
+    ]
+    assert [axes.get_yscale() for axes in figure.axes] == [*["log"] * 2, "linear", *["log"] * 3]
+
+
+def test_command_without_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default, 3000 showers and tracks, compared without a new fit."""
+    asked: list[object] = []
+    monkeypatch.setattr(command, "refit", lambda folder: asked.append("fit"))
+    monkeypatch.setattr(command, "compare", lambda *arguments: asked.append(arguments) or [])
+    assert CliRunner().invoke(command.main, [str(tmp_path)]).exit_code == 0
+    assert asked == [(tmp_path, 3000, 3000)]
+    assert CliRunner().invoke(command.main, [str(tmp_path), "--fit"]).exit_code == 0
+    assert asked[1:] == ["fit", (tmp_path, 3000, 3000)]
+    assert CliRunner().invoke(command.main, [str(tmp_path / "absent")]).exit_code == 2

@@ -75,6 +75,11 @@ class TestPlan:
         large = {f.path: f for f in plan_files(tmp_path, 9000, 10, "tutorial")}
         assert all(large[path] == file for path, file in small.items())
 
+    def test_the_fewest_events_for_the_tutorial(self, tmp_path: Path) -> None:
+        assert [file.num_events for file in plan_files(tmp_path, 3, 10, "tutorial")] == [1, 1, 1]
+        with pytest.raises(ConfigError, match="needs at least three events"):
+            plan_files(tmp_path, 2, 10, "tutorial")
+
     def test_too_many_files_for_the_tutorial(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"at least 20 events to a file"):
             plan_files(tmp_path, 20_000, 10, "tutorial")
@@ -174,10 +179,17 @@ class TestCommand:
         files = sorted(tmp_path.glob("datasets/11883/*/*/*/*/*.hdf5"))
         assert [file.parent.name for file in files] == ["00000-00999"] + ["01000-01999"] * 2
         assert re.search(r"9 events in 3 files", result.output)
+        assert "there already" not in result.output
 
         before = {file: (file.stat().st_mtime_ns, tables(file)) for file in files}
         files[0].unlink()
-        assert simulate(*arguments).exit_code == 0
+        again = simulate(*arguments)
+        assert again.exit_code == 0
+        assert "2 of 3 files are there already." in again.output
+        assert re.search(r"9 events in 3 files in '.*' \(3 in \d+ s, \d+ events/s\)", again.output)
+        finished = simulate(*arguments)
+        assert "3 of 3 files are there already." in finished.output
+        assert f"9 events in 3 files in '{tmp_path}'.\n" in finished.output
         for file, (modified, content) in before.items():
             for name, table in tables(file).items():
                 np.testing.assert_array_equal(table, content[name])
@@ -212,6 +224,14 @@ class TestCommand:
         assert isinstance(error, DataError)
         assert re.search(r"otherwise: seed is 1 there, 2 now", str(error))
 
+    def test_a_record_that_cannot_be_read(self, tmp_path: Path) -> None:
+        for content in ("{", "[1]"):
+            (tmp_path / "simulation.json").write_text(content)
+            with pytest.raises(
+                DataError, match=r"simulation.json' cannot be read .*another folder"
+            ):
+                claim_folder(tmp_path, BRIGHT)
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [
@@ -221,7 +241,9 @@ class TestCommand:
             ("energy: [10, 1]", r"two rising numbers"),
             ("time_bins: [a]", r":1: 'time_bins.0' is 'a'"),
             ("[1, 2]", r"must hold lines of 'key: value'"),
-            ("events_per_file: 0", r"give at least 1"),
+            ("events_per_file: 0", r"events_per_file is 0: give at least 1"),
+            ("seed: -1", r"the seed is -1: give a number from 0 to 9223372036854775807"),
+            (f"seed: {2**63}", r"the seed is 9223372036854775808: give a number"),
         ],
     )
     def test_mistakes_in_a_preset(self, text: str, message: str, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from dnn_reco.errors import ModelError
+from dnn_reco.tf_import import restricted_pickle
 from dnn_reco.tf_import.restricted_pickle import read_plain_pickle
 
 PROTOCOLS = (2, 3, 4)
@@ -301,3 +302,20 @@ def test_any_change_gives_plain_values_or_an_error(
 def test_any_instructions_give_plain_values_or_an_error(data: bytes) -> None:
     with contextlib.suppress(ModelError):
         assert is_plain(read_plain_pickle(data + b"."))
+
+
+def test_a_type_without_byte_order_is_refused() -> None:
+    whole = array_of(b"K\x02\x85", "\0" * 16)
+    bare = b"cnumpy\ndtype\n" + text("f8") + b"\x89\x88\x87R"
+    assert DOUBLES in whole
+    with pytest.raises(ModelError, match="a type of numbers without byte order"):
+        read_plain_pickle(whole.replace(DOUBLES, bare))
+
+
+def test_large_files_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restricted_pickle, "_MAX_SIZE", 10)
+    ten = text("abcd") + b"."
+    assert len(ten) == 10
+    assert read_plain_pickle(ten) == "abcd"
+    with pytest.raises(ModelError, match="it is larger than 10 bytes"):
+        read_plain_pickle(text("abcde") + b".")

@@ -276,3 +276,8 @@ def test_any_object_graph_is_read_or_refused(graph: bytes) -> None:
     except ModelError:
         return
     assert names["key"] == "name"
+
+
+def test_missing_index(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no index: the file '.*ckpt-3.index' is missing"):
+        open_bundle(tmp_path / "ckpt-3")

@@ -90,6 +90,12 @@ def test_wrong_content_is_reported(tmp_path: Path, changes: dict[str, Any], mess
     )
 
 
+def test_a_whole_number_may_stand_for_a_float(tmp_path: Path) -> None:
+    write_changed(tmp_path / "trafo.npy", norm_constant=1)
+    found = read_reference_transformation(tmp_path / "trafo.npy").settings.norm_constant
+    assert (found, type(found)) == (1.0, float)
+
+
 @pytest.mark.parametrize("value", [None, [1, 2]])
 def test_something_else(tmp_path: Path, value: object) -> None:
     (tmp_path / "trafo.npy").write_bytes(pickle.dumps(value, protocol=2))

@@ -143,3 +143,9 @@ def test_missing_statistics_of_batch_norm_are_reported() -> None:
         check_variables([*found, *statistics, ("BN_pop_var", (4,))], expected)
     with pytest.raises(ModelError, match=r"variable 4 is 'BN_pop_var' .* 'fc/0/bn_pop_mean'"):
         check_variables(found + statistics[::-1], expected)
+
+
+def test_kernels_of_a_strange_shape_are_refused() -> None:
+    shapes = {"fc.0.weight": (1,) * 7, "fc.0.bias": (1,)}
+    with pytest.raises(ModelError, match=r"kernels of shape \[1, 1, 1, 1, 1, 1, 1\] have no count"):
+        network_variables(shapes)

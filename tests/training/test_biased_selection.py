@@ -153,6 +153,23 @@ def test_fewer_events_than_a_batch(tmp_path: Path) -> None:
     assert np.ptp(np.bincount(batches.ravel(), minlength=5)) <= 1
 
 
+def test_more_interesting_events_than_asked_for(
+    many: EventDataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All are taken, and that is told once; not where all that is asked for is all."""
+    with caplog.at_level("INFO", "dnn_reco"):
+        trained(selection(many, "label_greater", RANK, -1.0, fraction=0.25), 40)
+        (message,) = caplog.messages
+        assert message == (
+            "nn_biased_selection: 100% of the events on offer are interesting, more than the "
+            "biased_fraction of 25%: all events are used."
+        )
+        caplog.clear()
+        trained(selection(many, "label_greater", RANK, -1.0, fraction=1.0), 40)
+        trained(selection(many, "label_equal", RARE, 1.0), 40)
+        assert caplog.messages == []
+
+
 @pytest.mark.parametrize("fraction", [0.5, 1.0])
 def test_no_interesting_event_at_all(
     many: EventDataset, caplog: pytest.LogCaptureFixture, fraction: float

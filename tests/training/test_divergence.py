@@ -1,11 +1,12 @@
 """A training that diverges stops, keeps the last good checkpoint and the batch, and says so."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from event_files import random_events, write_events
+from event_files import event_ids, random_events, write_events
 from safetensors import safe_open
 from safetensors.torch import load_file
 from small_run import ON_CPU, SmallRun, make_small_run
@@ -17,7 +18,8 @@ from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.errors import TrainingError
 from dnn_reco.training import trainer
-from dnn_reco.training.divergence import NonFiniteDetector
+from dnn_reco.training.divergence import NonFiniteDetector, NonFiniteValue, divergence_error
+from dnn_reco.training.gradients import Clipping
 
 SPOILT = "tiny_network.loss_of_spoilt_events"
 BATCHES_OF_AN_EPOCH = 10
@@ -187,3 +189,39 @@ def test_at_most_three_weights_are_named(count: int, named: str) -> None:
     found = watch.check_weights(3)
     assert found is not None
     assert found.what == f"the weights {named} are not finite"
+
+
+def test_the_whole_message() -> None:
+    """Ten events, and two optimizers of which each does one thing already."""
+    events = SimpleNamespace(ids=event_ids(10, run=7))
+    objectives = [
+        SimpleNamespace(name="a", clipping=Clipping(global_norm=1.0), gradient_filter=None),
+        SimpleNamespace(name="b", clipping=Clipping(), gradient_filter=object()),
+    ]
+    found = NonFiniteValue(41, "the loss of 'a' is nan")
+    message = str(
+        divergence_error(found, events, Path("b.safetensors"), objectives, Path("model/last"))  # type: ignore[arg-type]
+    )
+    assert message.splitlines() == [
+        "the training diverged: in iteration 41 the loss of 'a' is nan. Nothing of this was saved. "
+        "The last checkpoint is kept: 'model/last'. The same command would go on from it and, with "
+        "the same settings, come to the same point.",
+        "The batch is in 'b.safetensors': 10 events (run/event 7/0, 7/1, 7/2, 7/3, 7/4, 7/5, 7/6, "
+        "7/7 and 2 more).",
+        "What helps:",
+        "- a lower learning_rate, or one that rises slowly: dnn_reco.utils.learning_rate.WarmUp",
+        "- clip_gradients_value: 1.0 in model_optimizer_dict (b)",
+        "- remove_nan_gradients: True there, if it is only single events (a)",
+        "- model_kwargs.min_uncertainty_values and max_uncertainty_values, if it is the "
+        "uncertainty that runs away",
+        "- a look at the events of the batch: labels or inputs far from all others",
+    ]
+    events.ids = events.ids[:8]
+    for objective in objectives:
+        objective.clipping, objective.gradient_filter = Clipping(global_norm=1.0), object()
+    lines = str(
+        divergence_error(found, events, Path("b.safetensors"), objectives, None)  # type: ignore[arg-type]
+    ).splitlines()
+    assert lines[0].endswith("Nothing of this was saved. There is no checkpoint yet.")
+    assert lines[1].endswith("8 events (run/event 7/0, 7/1, 7/2, 7/3, 7/4, 7/5, 7/6, 7/7).")
+    assert len(lines) == 6

@@ -120,3 +120,24 @@ def test_an_old_lock_of_another_host_is_stale_at_once(folder: Path) -> None:
     os.utime(lock_file(folder), (0, time.time() - 2 * 3600))
     with training_lock(folder):
         pass
+
+
+def test_a_lock_of_another_user_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system forbids signals to processes of others, which are there all the same."""
+
+    def kill(process: int, number: int) -> None:
+        raise PermissionError
+
+    started = Path(f"/proc/{os.getpid()}/stat").read_text().rpartition(")")[2].split()[19]
+    write_lock(folder, host=socket.gethostname(), process=os.getpid(), started=started)
+    monkeypatch.setattr(lock.os, "kill", kill)
+    message = f"^process {os.getpid()} on '{socket.gethostname()}' is training"
+    with pytest.raises(TrainingError, match=message), training_lock(folder):
+        pass
+
+
+@pytest.mark.parametrize("process", [2**22 + 1, 2**70])
+def test_a_process_that_cannot_be_is_gone(folder: Path, process: int) -> None:
+    write_lock(folder, host=socket.gethostname(), process=process, started="1")
+    with training_lock(folder):
+        assert json.loads(lock_file(folder).read_text())["process"] == os.getpid()

@@ -4,6 +4,7 @@ import json
 import resource
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from small_run import ON_CPU, SmallRun, make_small_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -18,8 +20,11 @@ from dnn_reco.checkpoint_file import BestCheckpoint
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.errors import TrainingError
+from dnn_reco.evaluation import plots
 from dnn_reco.evaluation.metrics import ValueWithError
-from dnn_reco.training.logging import format_set
+from dnn_reco.evaluation.plots import LabelPoints
+from dnn_reco.training import logging
+from dnn_reco.training.logging import TrainingLog, batch_section, format_set, set_section
 from dnn_reco.training.metrics import BatchMetrics
 from dnn_reco.training.tensorboard import TensorBoard
 from dnn_reco.training.validation_set import ValidationMetrics
@@ -221,3 +226,77 @@ def test_a_full_disk_is_one_error_and_no_traceback_of_a_thread(
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert capfd.readouterr().err == ""
     assert threading.excepthook is hook
+
+
+def test_the_figure_shows_the_labels_of_the_largest_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six of the seven trained labels, the heaviest first, at most once a minute and at the end."""
+    drawn: list[tuple[list[tuple[str, bool]], str]] = []
+
+    def draw(labels: Sequence[LabelPoints], title: str) -> Figure:
+        drawn.append(([(label.name, label.log) for label in labels], title))
+        for label in labels:
+            assert label.true.tolist() == [float(label.name[1])] * 2
+            assert label.predicted.tolist() == [-float(label.name[1])] * 2
+        return Figure(figsize=(1, 1))
+
+    now = [1000.0]
+    monkeypatch.setattr(plots, "reconstructed_against_true", draw)
+    monkeypatch.setattr(logging.time, "monotonic", lambda: now[0])
+    columns = (1, 2, 3, 4, 5, 6, 8)  # of ten labels
+    pairs = measured(*[(1.0, 0.1)] * 7)
+    values = np.tile(np.array(columns, dtype=float), (2, 1))
+    metrics = replace(
+        SCORES,
+        num_events=2,
+        label_names=tuple(f"l{column}" for column in columns),
+        columns=columns,
+        true=values,
+        predicted=-values,
+        **dict.fromkeys(("label_loss", "rmse", "width_68", "bias", "pull", "pull_68"), pairs),
+    )
+    weights = [9.0, 0.5, 3.0, 0.1, 2.0, 0.2, 1.0, 9.0, 0.3, 9.0]
+    has_log = [column in (2, 6) for column in range(10)]
+    log = TrainingLog(tmp_path, 0, 100, 32, write_metrics=False)
+    for iteration, seconds in ((9, 0.0), (19, 59.0), (29, 2.0), (39, 30.0), (99, 1.0)):
+        now[0] += seconds
+        log.write_set(iteration, metrics, weights, has_log)
+    log.bar.close()
+    log.tensorboard.close()
+    order = [("l2", True), ("l4", False), ("l6", True), ("l1", False), ("l8", False), ("l5", False)]
+    assert drawn == [
+        (order, f"2 validation events after {iterations} iterations")
+        for iterations in (10, 30, 100)
+    ]
+
+
+def test_sections_of_metrics() -> None:
+    """What `metrics.jsonl` holds of a batch and of the validation set, with all errors."""
+    loss = ValueWithError(np.array(0.5), np.array(0.25))
+    scores = replace(
+        SCORES, losses={"adam": loss}, opening_angles={"": (loss, loss), "_vector": (loss, loss)}
+    )
+    section = set_section(scores)
+    assert (section["num_events"], section["loss"], section["loss_error"]) == (
+        1000,
+        0.44213,
+        0.0212,
+    )
+    assert (section["losses"], section["losses_error"]) == ({"adam": 0.5}, {"adam": 0.25})
+    for suffix in ("", "_vector"):
+        for kind in ("mean", "median"):
+            assert section[f"opening_angle_{kind}{suffix}"] == 0.5
+            assert section[f"opening_angle_{kind}{suffix}_error"] == 0.25
+    label = section["labels"]["x"]
+    assert (label["rmse"], label["rmse_error"]) == (12.5, 1.25)
+    assert (label["bias"], label["bias_error"]) == (0.5, 0.25)
+    assert len(section) == 6 + 8
+
+    two = np.arange(2.0)
+    metrics = BatchMetrics({"adam": (1.0, 2.0)}, two, two, two, two, two, two, two, two)
+    section = batch_section(metrics, ["a", "b"], np.array([False, True]))
+    assert section["losses"] == {"adam": 1.0}
+    assert section["losses_with_penalties"] == {"adam": 2.0}
+    keys = ("rmse", "pull", "bias", "label_loss", "mean")
+    assert section["labels"] == {"b": dict.fromkeys(keys, 1.0)}

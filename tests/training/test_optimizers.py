@@ -10,7 +10,12 @@ import torch
 
 from dnn_reco.errors import ConfigError
 from dnn_reco.training.gradients import Clipping
-from dnn_reco.training.optimizers import choose_optimizer, ema_decay, make_optimizer
+from dnn_reco.training.optimizers import (
+    check_optimizer,
+    choose_optimizer,
+    ema_decay,
+    make_optimizer,
+)
 
 KERAS_SCHEDULE = "tensorflow.keras.optimizers.schedules.PolynomialDecay"
 
@@ -293,3 +298,21 @@ def test_moving_average_of_the_weights_by_either_key() -> None:
     ]:
         with pytest.raises(ConfigError, match="ema_"):
             ema_decay(given, settings)
+
+
+def test_names_of_pytorch() -> None:
+    for name, expected in (("adam", "Adam"), ("SGD", "SGD"), ("Momentum", "SGD"), ("Ftrl", "")):
+        if expected:
+            assert check_optimizer("key", name, {}) == expected
+        else:
+            with pytest.raises(ConfigError, match=name):
+                check_optimizer("key", name, {})
+    with pytest.raises(ConfigError, match="beta"):
+        check_optimizer("key", "Adam", {"beta_1": 1.0})
+
+
+def test_a_momentum_of_an_average_that_is_off_has_no_effect(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    choose_optimizer("key", "Adam", {"ema_momentum": 0.5, "use_ema": False})
+    assert "ema_momentum" in caplog.text

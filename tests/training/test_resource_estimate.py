@@ -173,6 +173,10 @@ def test_memory_to_ask_for(used: float, text: str) -> None:
         (1.5, "2h"),
         (10, "13h"),
         (36, "47h"),  # 46.8 h
+        (1.52, "2h"),  # 1.98 h
+        (1.55, "3h"),  # 2.02 h
+        (36.9, "48h"),  # 47.97 h
+        (37, "2d12h"),  # 48.1 h
         (48, "3d"),  # 62.4 h
         (100, "5d12h"),  # 130 h
     ],
@@ -186,13 +190,20 @@ def test_time_to_ask_for(hours: float, text: str) -> None:
     ("seconds", "text"),
     [
         (0.2, "< 1 s"),
+        (0.99, "< 1 s"),
+        (1.0, "1 s"),
         (12.4, "12 s"),
+        (60, "1 min"),
+        (599.4, "9 min 59 s"),
+        (599.6, "10 min"),
         (59.7, "1 min"),
         (200, "3 min 20 s"),
         (720, "12 min"),
         (3599, "1 h"),
         (12_000, "3 h 20 min"),
+        (86_340, "23 h 59 min"),
         (86_399, "1 d"),
+        (86_400, "1 d"),
         (200_000, "2 d 8 h"),
     ],
 )
@@ -203,5 +214,9 @@ def test_time_in_words(seconds: float, text: str) -> None:
 def test_small_things_in_words() -> None:
     times = (0.00123, 0.0123, 0.123, 1.234)
     assert [short_time_in_words(t) for t in times] == ["1.23 ms", "12.3 ms", "123 ms", "1.23 s"]
-    sizes = (6e4, 25e6, 999e6, 12.34e9)
-    assert [size_in_words(s) for s in sizes] == ["0.1 MB", "25.0 MB", "999 MB", "12.3 GB"]
+    borders = (0.01, 0.1, 1.0)
+    assert [short_time_in_words(t) for t in borders] == ["10.0 ms", "100 ms", "1.00 s"]
+    sizes = (6e4, 25e6, 99.9e6, 100e6, 999e6, 1e9, 12.34e9)
+    assert [size_in_words(s) for s in sizes] == [
+        *["0.1 MB", "25.0 MB", "99.9 MB", "100 MB", "999 MB", "1.0 GB", "12.3 GB"]
+    ]

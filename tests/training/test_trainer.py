@@ -15,6 +15,7 @@ from small_run import ON_CPU, SmallRun, make_small_run, run_of, signal_while_tra
 from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
+from dnn_reco.errors import DataError
 from dnn_reco.modules.loss.interface import Truth
 from dnn_reco.modules.models.general_IC86_cnn import GeneralIC86CNN
 from dnn_reco.training.logging import format_validation
@@ -212,3 +213,14 @@ def test_printed_metrics_have_the_form_of_the_reference() -> None:
         "\tweight: 1.000, train: 0.931 [0.90],val: 0.887 [0.90] "
         "[EnergyVisible, mean: 239736.969 92256.906]"
     )
+
+
+def test_validation_files_with_other_labels(trained_run: SmallRun, tmp_path: Path) -> None:
+    run = run_of(trained_run, tmp_path)
+    events = random_events(2, 9, num_bins=3, run=2)
+    del events.labels["VertexX"]
+    other = write_events(tmp_path / "other.hdf5", events)
+    config = run.config(validation_data_file=[str(other)], num_training_iterations=1)
+    message = "training_data_file and validation_data_file offer different labels"
+    with pytest.raises(DataError, match=message):
+        run_train(config, ON_CPU)

@@ -110,6 +110,8 @@ def test_cosine_decay_restarts() -> None:
     assert rates == pytest.approx([0.8 * height + 0.2 for height in heights])
     even = CosineDecayRestarts(1.0, 10, t_mul=1.0)
     assert [even(step) for step in (0, 5, 10, 15, 1005)] == pytest.approx([1, 0.5, 1, 0.5, 0.5])
+    fading = CosineDecayRestarts(1.0, 10, t_mul=1.0, m_mul=0.5)
+    assert [fading(step) for step in (0, 10, 20, 35)] == pytest.approx([1, 0.5, 0.25, 0.0625])
     assert CosineDecayRestarts(1.0, 3, t_mul=3.0)(3 * (1 + 3 + 9)) == 1.0  # exactly at a restart
 
 
@@ -364,6 +366,8 @@ def test_errors_in_schedules_of_users() -> None:
         with pytest.raises(DnnRecoError, match=message) as error:
             rate_at(key, sinking, step)  # type: ignore[arg-type]
         assert key in str(error.value)
+    with pytest.raises(ConfigError, match=r"Halving' does not take .*'every'.*: start, every$"):
+        make_schedule(key, schedule("Halving", "schedules_of_a_user", start=0.1))
     deaf = make_schedule(key, schedule("Deaf", "schedules_of_a_user"))
     with pytest.raises(ConfigError, match="step 0 is nan"):
         rate_at(key, deaf, 0)

@@ -1,0 +1,372 @@
+"""Options of the commands: their defaults, spellings and limits, as help and guides promise them.
+
+The tables are written by hand, not read from the commands.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from dnn_reco.cli import cli
+from dnn_reco.cli.session import HELP
+from dnn_reco.run_options import RunOptions
+from dnn_reco.workers import available_cpus
+
+CONFIG = ["a.yaml"]
+LOG = {"log_level": "INFO"}
+RUN = {**LOG, "num_threads": 0, "cache_dir": None}
+TRAINING = {**RUN, "device": "auto", "allow_overlap": False}
+
+# Command -> the words it cannot do without, and all that it then takes for granted.
+DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "count": (CONFIG, {**RUN, "n_jobs": None, "apply_filters": False}),
+    "trafo": (CONFIG, {**RUN, "overwrite": False}),
+    "train": (
+        CONFIG,
+        {
+            **TRAINING,
+            "iterations": None,
+            "processes": 1,
+            "checkpoint_exit_code": None,
+            "deterministic": False,
+            "estimate": False,
+        },
+    ),
+    "compare": (
+        CONFIG,
+        {
+            **TRAINING,
+            "seconds": None,
+            "iterations": None,
+            "test_data": (),
+            "out": Path("comparison"),
+            "seed": None,
+            "ensemble": False,
+            "checkpoint_exit_code": None,
+        },
+    ),
+    "evaluate": (
+        CONFIG,
+        {
+            **TRAINING,
+            "test_data": (),
+            "checkpoints": 1,
+            "ensemble": False,
+            "allow_code": (),
+            "out": Path("evaluation"),
+        },
+    ),
+    "import": (
+        ["folder", "-o", "model"],
+        {**LOG, "output": Path("model"), "trafo": None, "config_files": (), "overwrite": False},
+    ),
+    "simulate": (
+        ["--out", "events"],
+        {
+            **LOG,
+            "events": 5000,
+            "out": Path("events"),
+            "layout": "flat",
+            "preset": None,
+            **dict.fromkeys(("flavor", "energy", "spectrum", "zenith", "data_format")),
+            **dict.fromkeys(("time_bins", "files", "seed", "jobs")),
+            "keep_pulses": False,
+        },
+    ),
+    "config show": (CONFIG, {}),
+    "config check": (CONFIG, {"allow_overlap": False, "network": False}),
+    "submit train": (
+        [*CONFIG, "--cluster", "slurm"],
+        {
+            **LOG,
+            "cluster": "slurm",
+            "out": None,
+            "cpus": 4,
+            "gpus": 1,
+            "memory": "8 GB",
+            "longest": None,
+            "env_setup": None,
+            "options": (),
+            "dry_run": False,
+        },
+    ),
+}
+ARGUMENTS = {
+    "import": {"folder": Path("folder")},
+    "simulate": {},
+    "evaluate": {"networks": ("a.yaml",)},
+}
+
+
+def find(command: str) -> click.Command:
+    found: click.Command = cli
+    for name in command.split():
+        assert isinstance(found, click.Group)
+        found = found.commands[name]
+    return found
+
+
+def parse(command: str, words: list[str]) -> dict[str, Any]:
+    return find(command).make_context(command, list(words), **HELP).params
+
+
+def helps(command: str) -> str:
+    """Help of a command, with one space between words."""
+    return " ".join(CliRunner().invoke(cli, [*command.split(), "--help"]).output.split())
+
+
+def test_the_table_names_all_commands() -> None:
+    names = []
+    for name, command in cli.commands.items():
+        below = command.commands if isinstance(command, click.Group) else {}
+        names += [f"{name} {each}" for each in below] or [name]
+    assert sorted(names) == sorted(DEFAULTS)
+
+
+@pytest.mark.parametrize("command", DEFAULTS)
+def test_defaults(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words, expected = DEFAULTS[command]
+    arguments = ARGUMENTS.get(command, {"config_files": ("a.yaml",)})
+    assert parse(command, words) == {**arguments, **expected}
+
+
+# Command, words, the parameter they set, and its value.
+SPELLINGS: list[tuple[str, list[str], str, Any]] = [
+    *[("count", [flag, "3"], "n_jobs", 3) for flag in ("-j", "--n_jobs", "--n-jobs")],
+    ("count", ["--apply-filters"], "apply_filters", True),
+    *[
+        (command, [flag, value], name, expected)
+        for command in ("count", "trafo", "train", "compare", "evaluate")
+        for flag, value, name, expected in (
+            ("--cache_dir", "store", "cache_dir", "store"),
+            ("--cache-dir", "store", "cache_dir", "store"),
+            ("--num_threads", "0", "num_threads", 0),
+            ("--num-threads", "2", "num_threads", 2),
+        )
+    ],
+    *[
+        (command, [flag, value], "log_level", value.upper())
+        for command in DEFAULTS
+        if not command.startswith("config")
+        for flag, value in (
+            *[
+                ("--log_level", level)
+                for level in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+            ],
+            ("--log-level", "warning"),
+        )
+    ],
+    *[
+        (command, [flag], "allow_overlap", True)
+        for command in ("train", "compare", "evaluate", "config check")
+        for flag in ("--allow-overlap", "--allow_overlap")
+    ],
+    *[
+        (command, ["--device", "cuda:1"], "device", "cuda:1")
+        for command in ("train", "compare", "evaluate")
+    ],
+    *[
+        (command, [flag, str(code)], "checkpoint_exit_code", code)
+        for command in ("train", "compare")
+        for flag, code in (
+            ("--checkpoint_exit_code", 0),
+            ("--checkpoint-exit-code", 85),
+            ("--checkpoint-exit-code", 255),
+        )
+    ],
+    ("config check", ["--network"], "network", True),
+    ("trafo", ["--overwrite"], "overwrite", True),
+    ("train", ["--iterations", "1"], "iterations", 1),
+    ("train", ["--processes", "1"], "processes", 1),
+    ("train", ["--deterministic"], "deterministic", True),
+    ("train", ["--estimate"], "estimate", True),
+    ("compare", ["--seconds", "0.5"], "seconds", 0.5),
+    ("compare", ["--iterations", "1"], "iterations", 1),
+    ("compare", ["--seed", "0"], "seed", 0),
+    ("compare", ["--out", "there"], "out", Path("there")),
+    *[
+        (command, [flag, "a", flag, "b"], "test_data", ("a", "b"))
+        for command in ("compare", "evaluate")
+        for flag in ("--test-data", "--test_data")
+    ],
+    *[(command, ["--ensemble"], "ensemble", True) for command in ("compare", "evaluate")],
+    ("evaluate", ["--checkpoints", "1"], "checkpoints", 1),
+    ("evaluate", ["--out", "there"], "out", Path("there")),
+    *[
+        ("evaluate", [flag, "mine", flag, "yours"], "allow_code", ("mine", "yours"))
+        for flag in ("--allow-code", "--allow_code")
+    ],
+    ("import", ["--output", "other"], "output", Path("other")),
+    ("import", ["--trafo", "t.npy"], "trafo", Path("t.npy")),
+    ("import", ["--config", "a", "--config", "b"], "config_files", (Path("a"), Path("b"))),
+    ("import", ["--overwrite"], "overwrite", True),
+    ("simulate", ["preset.yaml"], "preset", Path("preset.yaml")),
+    ("simulate", ["--events", "1"], "events", 1),
+    ("simulate", ["--layout", "tutorial"], "layout", "tutorial"),
+    *[
+        ("simulate", ["--flavor", flavor], "flavor", flavor)
+        for flavor in ("nue", "numu", "nutau", "mixed", "muon")
+    ],
+    ("simulate", ["--energy", "1e2", "1e4"], "energy", (100.0, 10000.0)),
+    ("simulate", ["--zenith", "0", "90"], "zenith", (0.0, 90.0)),
+    ("simulate", ["--spectrum", "2.5"], "spectrum", 2.5),
+    ("simulate", ["--format", "charge_bins"], "data_format", "charge_bins"),
+    *[
+        ("simulate", [flag, "0,500"], "time_bins", "0,500")
+        for flag in ("--time_bins", "--time-bins")
+    ],
+    ("simulate", ["--files", "1"], "files", 1),
+    ("simulate", ["--seed", "0"], "seed", 0),
+    *[("simulate", [flag], "keep_pulses", True) for flag in ("--keep_pulses", "--keep-pulses")],
+    *[("simulate", [flag, "1"], "jobs", 1) for flag in ("-j", "--jobs")],
+    ("submit train", ["--cluster", "htcondor"], "cluster", "htcondor"),
+    ("submit train", ["--out", "there"], "out", Path("there")),
+    ("submit train", ["--cpus", "1"], "cpus", 1),
+    ("submit train", ["--gpus", "0"], "gpus", 0),
+    ("submit train", ["--memory", "500 MB"], "memory", "500 MB"),
+    ("submit train", ["--time", "24h"], "longest", "24h"),
+    ("submit train", ["--env-setup", "env.sh"], "env_setup", "env.sh"),
+    ("submit train", ["--option", "a=1", "--option", "b=2"], "options", ("a=1", "b=2")),
+    ("submit train", ["--dry-run"], "dry_run", True),
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "name", "value"),
+    SPELLINGS,
+    ids=[" ".join([command, *words]) for command, words, _, _ in SPELLINGS],
+)
+def test_spellings(command: str, words: list[str], name: str, value: Any) -> None:
+    """Each option, at the edge of what is allowed, sets its own value and no other."""
+    needed, _ = DEFAULTS[command]
+    assert parse(command, [*needed, *words]) == {**parse(command, needed), name: value}
+
+
+REFUSED = [
+    *[("count", flag, "0") for flag in ("-j", "--n-jobs")],
+    ("count", "--num-threads", "-1"),
+    ("train", "--iterations", "0"),
+    ("train", "--processes", "0"),
+    ("train", "--checkpoint-exit-code", "-1"),
+    ("train", "--checkpoint-exit-code", "256"),
+    ("train", "--log-level", "loud"),
+    ("compare", "--seconds", "0"),
+    ("compare", "--iterations", "0"),
+    ("compare", "--seed", "-1"),
+    ("evaluate", "--checkpoints", "0"),
+    ("simulate", "--events", "0"),
+    ("simulate", "--files", "0"),
+    ("simulate", "--jobs", "0"),
+    ("simulate", "--seed", "-1"),
+    ("simulate", "--layout", "round"),
+    ("simulate", "--flavor", "tau"),
+    ("submit train", "--cluster", "pbs"),
+    ("submit train", "--cpus", "0"),
+    ("submit train", "--gpus", "-1"),
+]
+
+
+@pytest.mark.parametrize(("command", "option", "value"), REFUSED)
+def test_values_that_are_refused(command: str, option: str, value: str) -> None:
+    with pytest.raises(click.BadParameter):
+        parse(command, [*DEFAULTS[command][0], option, value])
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        *[(command, []) for command in ("count", "trafo", "train", "compare", "evaluate")],
+        *[("config show", []), ("config check", []), ("submit train", ["--cluster", "slurm"])],
+        *[("submit train", CONFIG), ("import", ["folder"]), ("import", ["-o", "a"])],
+        ("simulate", []),
+    ],
+)
+def test_what_is_needed(command: str, words: list[str]) -> None:
+    with pytest.raises(click.MissingParameter):
+        parse(command, words)
+
+
+@pytest.mark.parametrize(
+    ("command", "several"),
+    [
+        *[(command, ["a.yaml", "b.yaml"]) for command in ("count", "trafo", "train", "compare")],
+        *[(command, ["a.yaml", "b.yaml"]) for command in ("config show", "config check")],
+        ("submit train", ["a.yaml", "b.yaml", "--cluster", "slurm"]),
+    ],
+)
+def test_several_configs(command: str, several: list[str]) -> None:
+    assert parse(command, several)["config_files"] == ("a.yaml", "b.yaml")
+    assert parse("evaluate", ["a.yaml", "models/b"])["networks"] == ("a.yaml", "models/b")
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "option"),
+    [
+        ("import", ["folder", "-o", "file.txt"], "--output"),
+        ("import", ["folder", "-o", "a", "--trafo", "folder"], "--trafo"),
+        ("import", ["folder", "-o", "a", "--config", "folder"], "--config"),
+        ("simulate", ["--out", "file.txt"], "--out"),
+        ("simulate", ["--out", "a", "folder"], "PRESET"),
+        ("train", ["a.yaml", "--cache-dir", "file.txt"], "--cache-dir"),
+        ("compare", ["a.yaml", "--out", "file.txt"], "--out"),
+        ("evaluate", ["a.yaml", "--out", "file.txt"], "--out"),
+        ("submit train", ["a.yaml", "--cluster", "slurm", "--out", "file.txt"], "--out"),
+    ],
+)
+def test_a_file_is_no_folder_and_a_folder_is_no_file(
+    command: str, words: list[str], option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file.txt").touch()
+    with pytest.raises(click.BadParameter) as error:
+        parse(command, words)
+    assert option in error.value.format_message()
+    assert re.search("is a (file|directory)", error.value.format_message())
+
+
+@pytest.mark.parametrize(
+    ("command", "promise"),
+    [
+        *[
+            (command, promise)
+            for command in ("count", "trafo", "train", "compare", "evaluate")
+            for promise in (
+                "[default: INFO]",
+                "slot of the batch system grants. [default: 0; x>=0]",
+            )
+        ],
+        ("train", "auto takes a GPU if there is one. [default: auto]"),
+        ("train", "start the command with torchrun instead. [default: 1; x>=1]"),
+        ("train", "(HTCondor: 85) [143]. [0<=x<=255]"),
+        ("compare", "[default: (comparison)]"),
+        ("evaluate", "[default: (evaluation)]"),
+        ("evaluate", "[default: 1; x>=1]"),
+        ("import", "[required]"),
+        ("simulate", "Events in all. [default: 5000; x>=1]"),
+        ("simulate", "[default: flat]"),
+        ("simulate", "--events INTEGER RANGE"),
+        ("submit train", "CPUs to ask for. [default: 4; x>=1]"),
+        ("submit train", "GPUs to ask for. [default: 1; x>=0]"),
+        ("submit train", "Memory to ask for. [default: 8 GB]"),
+        ("submit train", "CONFIG... [-- OPTIONS OF train]"),
+    ],
+)
+def test_help_tells_the_defaults(command: str, promise: str) -> None:
+    assert promise in helps(command)
+
+
+def test_run_options_of_python_are_those_of_the_command_line() -> None:
+    given = parse("train", CONFIG)
+    for name, value in vars(RunOptions()).items():
+        assert given[name] == value
+
+
+def test_threads() -> None:
+    assert RunOptions(num_threads=3).threads == 3
+    assert RunOptions().threads == available_cpus()
