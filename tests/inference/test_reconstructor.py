@@ -1,6 +1,7 @@
 """A trained network applied to hits."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import pytest
 import torch
 from small_run import SmallRun
 
+from dnn_reco import densify
 from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.data.hits import Hits
 from dnn_reco.errors import DataError, ModelError
 from dnn_reco.evaluation.held_out_events import mix
 from dnn_reco.inference.backend import NetworkOutput, predict_chunks
+from dnn_reco.inference.particle import particle_columns
 from dnn_reco.inference.prediction_table import PredictionTable, Status
 from dnn_reco.inference.reconstructor import Reconstructor
 from dnn_reco.inference.torch_backend import TorchBackend
@@ -162,3 +165,71 @@ def test_weights_are_those_of_the_newest_checkpoint(
 def test_without_a_checkpoint(trained_run: SmallRun, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="train the network first"):
         load_trained_model(trained_run.config(model_checkpoint_path=str(tmp_path / "none")), CPU)
+
+
+def test_several_threads_may_predict_at_once(model: TrainedModel, hits: Hits) -> None:
+    reco = Reconstructor(model, num_threads=1)
+    parts = [hits.part(i % 20, i % 20 + 1 + i % 25) for i in range(200)]
+    expected = [reco.predict(part) for part in parts]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(reco.predict, parts))
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one.labels, other.labels, equal_nan=True)
+        assert np.array_equal(one.uncertainty, other.uncertainty, equal_nan=True)
+
+
+def test_dense_arrays_are_predicted_as_hits(model: TrainedModel, hits: Hits) -> None:
+    """As the reference's `predict` takes them: untransformed, or transformed already."""
+    reco = Reconstructor(model)
+    main_array, deepcore = densify(hits, model.spec.dom_init_values)
+    has_hits = np.diff(hits.offsets) > 0
+    expected = reco.predict(hits).labels[has_hits]
+    found = reco.predict_dense(main_array, deepcore)
+    assert np.array_equal(found.labels[has_hits], expected)
+    assert np.isfinite(found.labels).all()
+    with torch.no_grad():
+        grids = model.network.place_on_grid(HitBatch.from_hits(hits))
+    arrays = [grid.numpy() for grid in grids]
+    transformed = reco.predict_dense(*arrays, transformed=True)
+    np.testing.assert_allclose(transformed.labels[has_hits], expected, rtol=1e-5)
+    with pytest.raises(DataError, match=r"a dense array has shape \(45, 8, 60, 2\)"):
+        reco.predict_dense(main_array, deepcore[..., :2])
+
+
+def test_times_become_absolute(trained_run: SmallRun, hits: Hits) -> None:
+    config = trained_run.config(
+        label_weight_dict={"VertexTime": 1.0}, data_handler_relative_time_key_pattern="time"
+    )
+    reco = Reconstructor(load_trained_model(config, CPU))
+    offset = 9000.0 + 100 * np.arange(NUM_EVENTS)
+    relative = reco.predict(hits)["VertexTime"]
+    absolute = reco.predict(hits, time_offset=offset)["VertexTime"]
+    np.testing.assert_allclose(absolute, relative + offset)
+    offset[3] = np.inf
+    table = reco.predict(hits, time_offset=offset)
+    assert table.status is not None and table.status[3] == Status.INVALID_INPUT
+    assert np.isnan(table["VertexTime"][3])
+
+
+def test_particles_of_vectors_and_angles() -> None:
+    """Zenith and azimuth point to where a particle comes from; vectors have any length."""
+    zenith, azimuth = np.array([0.5, 2.0, 3.0]), np.array([0.1, 4.0, 6.0])
+    vector = {
+        "x": -np.sin(zenith) * np.cos(azimuth),
+        "y": -np.sin(zenith) * np.sin(azimuth),
+        "z": -np.cos(zenith),
+    }
+    labels = {"E": np.array([1.0, 2, 3]), **{k: 0.3 * v for k, v in vector.items()}}
+    keys = {"energy": "E", "dir_x": "x", "dir_y": "y", "dir_z": "z", "time": "not_trained"}
+    found = particle_columns(labels, keys, 3)
+    np.testing.assert_allclose(found["zenith"], zenith)
+    np.testing.assert_allclose(found["azimuth"], azimuth)
+    np.testing.assert_array_equal(found["energy"], labels["E"])
+    assert np.isnan(found["time"]).all() and np.isnan(found["x"]).all()
+    angles = {"z": zenith, "a": azimuth - 2 * np.pi}
+    found = particle_columns(angles, {"zenith": "z", "azimuth": "a"}, 3)
+    np.testing.assert_allclose(found["zenith"], zenith)
+    np.testing.assert_allclose(found["azimuth"], azimuth)
+    nowhere = {name: np.zeros(3) for name in "xyz"}
+    found = particle_columns(nowhere, {f"dir_{name}": name for name in "xyz"}, 3)
+    assert np.isnan(found["zenith"]).all() and np.isnan(found["azimuth"]).all()
