@@ -62,7 +62,72 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
     ),
     "import": (
         ["folder", "-o", "model"],
-        {**LOG, "output": Path("model"), "trafo": None, "config_files": (), "overwrite": False},
+        {
+            **LOG,
+            "output": Path("model"),
+            "trafo": None,
+            "config_files": (),
+            "data_settings": None,
+            "overwrite": False,
+        },
+    ),
+    "export": (
+        [*CONFIG, "-o", "model"],
+        {
+            **LOG,
+            "num_threads": 0,
+            "output": Path("model"),
+            "data_settings": None,
+            "checkpoints": ("latest",),
+            "members": (),
+            "logs": True,
+            "golden_events": 32,
+            "onnx": False,
+            "quantize": False,
+            "triton": None,
+            "sign": None,
+            "overwrite": False,
+        },
+    ),
+    "verify": (
+        ["."],
+        {**LOG, "num_threads": 0, "key": None, "allow_code": (), "device": "auto"},
+    ),
+    "inspect": (["."], {"as_json": False}),
+    "apply": (
+        ["model", "-i", "a.hdf5", "-o", "out"],
+        {
+            **LOG,
+            "num_threads": 0,
+            "inputs": ("a.hdf5",),
+            "output": Path("out"),
+            "file_format": None,
+            "batch_size": 256,
+            "jobs": None,
+            "device": "auto",
+            "backend": "auto",
+            "measure_time": False,
+            "data_settings": None,
+            "ignore_mismatch": (),
+            "allow_code": (),
+            "overwrite": False,
+        },
+    ),
+    "serve": (
+        ["model"],
+        {
+            **LOG,
+            "num_threads": 0,
+            "host": "127.0.0.1",
+            "port": 8000,
+            "batch_size": 256,
+            "max_wait": 2,
+            "max_queue": 4096,
+            "max_request_size": 64 * 10**6,
+            "backend": "auto",
+            "device": "auto",
+            "allow_code": (),
+        },
     ),
     "simulate": (
         ["--out", "events"],
@@ -99,6 +164,10 @@ ARGUMENTS = {
     "import": {"folder": Path("folder")},
     "simulate": {},
     "evaluate": {"networks": ("a.yaml",)},
+    "verify": {"folder": Path()},
+    "inspect": {"folder": Path()},
+    "apply": {"models": (Path("model"),)},
+    "serve": {"models": ("model",)},
 }
 
 
@@ -152,7 +221,7 @@ SPELLINGS: list[tuple[str, list[str], str, Any]] = [
     *[
         (command, [flag, value], "log_level", value.upper())
         for command in DEFAULTS
-        if not command.startswith("config")
+        if not command.startswith("config") and command != "inspect"
         for flag, value in (
             *[
                 ("--log_level", level)
@@ -204,7 +273,64 @@ SPELLINGS: list[tuple[str, list[str], str, Any]] = [
     ("import", ["--output", "other"], "output", Path("other")),
     ("import", ["--trafo", "t.npy"], "trafo", Path("t.npy")),
     ("import", ["--config", "a", "--config", "b"], "config_files", (Path("a"), Path("b"))),
-    ("import", ["--overwrite"], "overwrite", True),
+    *[(command, ["--overwrite"], "overwrite", True) for command in ("import", "export", "apply")],
+    *[
+        ("export", [flag, "there"], "output", Path("there"))
+        for flag in ("-o", "--output", "--output_folder", "--output-folder")
+    ],
+    *[
+        (command, [flag, __file__], "data_settings", Path(__file__))
+        for command, flags in {
+            "export": ("-s", "--data_settings", "--data-settings"),
+            "import": ("-s", "--data_settings", "--data-settings"),
+            "apply": ("--data_settings", "--data-settings"),
+        }.items()
+        for flag in flags
+    ],
+    ("export", ["--checkpoint", "4", "--checkpoint", "best"], "checkpoints", ("4", "best")),
+    ("export", ["--member", "b.yaml"], "members", ("b.yaml",)),
+    ("export", ["--no-logs"], "logs", False),
+    *[
+        ("export", [flag, "0"], "golden_events", 0)
+        for flag in ("--golden-events", "--golden_events")
+    ],
+    ("export", ["--onnx"], "onnx", True),
+    ("export", ["--quantize"], "quantize", True),
+    ("export", ["--triton", "there"], "triton", Path("there")),
+    ("export", ["--sign", __file__], "sign", Path(__file__)),
+    ("verify", ["--key", __file__], "key", Path(__file__)),
+    ("inspect", ["--json"], "as_json", True),
+    ("apply", ["--jobs", "1"], "jobs", 1),
+    ("apply", ["-j", "2"], "jobs", 2),
+    *[("apply", ["--format", name], "file_format", name) for name in ("hdf5", "parquet")],
+    *[("apply", [flag], "measure_time", True) for flag in ("--measure-time", "--measure_time")],
+    *[
+        ("apply", [flag, "pulse_key"], "ignore_mismatch", ("pulse_key",))
+        for flag in ("--ignore-mismatch", "--ignore_mismatch")
+    ],
+    *[
+        (command, [flag, "1"], "batch_size", 1)
+        for command in ("apply", "serve")
+        for flag in ("--batch-size", "--batch_size")
+    ],
+    *[
+        (command, ["--backend", name], "backend", name)
+        for command in ("apply", "serve")
+        for name in ("torch", "onnxruntime")
+    ],
+    *[
+        (command, ["--device", "cuda:1"], "device", "cuda:1")
+        for command in ("verify", "apply", "serve")
+    ],
+    *[
+        (command, ["--allow-code", "mine"], "allow_code", ("mine",))
+        for command in ("verify", "apply", "serve")
+    ],
+    ("serve", ["--host", "0.0.0.0"], "host", "0.0.0.0"),
+    ("serve", ["--port", "0"], "port", 0),
+    ("serve", ["--max-wait", "0"], "max_wait", 0),
+    ("serve", ["--max-queue", "1"], "max_queue", 1),
+    ("serve", ["--max-request-size", "500KB"], "max_request_size", 500_000),
     ("simulate", ["preset.yaml"], "preset", Path("preset.yaml")),
     ("simulate", ["--events", "1"], "events", 1),
     ("simulate", ["--layout", "tutorial"], "layout", "tutorial"),
@@ -259,6 +385,14 @@ REFUSED = [
     ("compare", "--iterations", "0"),
     ("compare", "--seed", "-1"),
     ("evaluate", "--checkpoints", "0"),
+    ("export", "--golden-events", "-1"),
+    *[(command, "--batch-size", "0") for command in ("apply", "serve")],
+    ("apply", "--jobs", "0"),
+    ("apply", "--format", "root"),
+    ("apply", "--backend", "tensorflow"),
+    ("serve", "--port", "65536"),
+    ("serve", "--max-queue", "0"),
+    ("serve", "--max-request-size", "much"),
     ("simulate", "--events", "0"),
     ("simulate", "--files", "0"),
     ("simulate", "--jobs", "0"),
@@ -284,6 +418,9 @@ def test_values_that_are_refused(command: str, option: str, value: str) -> None:
         *[("config show", []), ("config check", []), ("submit train", ["--cluster", "slurm"])],
         *[("submit train", CONFIG), ("import", ["folder"]), ("import", ["-o", "a"])],
         ("simulate", []),
+        *[("export", CONFIG), ("export", ["-o", "a"]), ("verify", []), ("inspect", [])],
+        *[("apply", ["model", "-i", "a"]), ("apply", ["model", "-o", "a"]), ("serve", [])],
+        ("apply", ["-i", "a", "-o", "b"]),
     ],
 )
 def test_what_is_needed(command: str, words: list[str]) -> None:

@@ -197,10 +197,11 @@ def test_evaluate(asked: list[tuple[Any, ...]], tmp_path: Path) -> None:
 
 def test_import(asked: list[tuple[Any, ...]]) -> None:
     run("import", "model", "-o", "out", code=0)
-    run("import", "model", "-o", "out", "--trafo", "t", "--config", "c", "--overwrite", code=0)
+    words = ["--trafo", "t", "--config", "c", "-s", __file__, "--overwrite"]
+    run("import", "model", "-o", "out", *words, code=0)
     assert asked == [
-        (Path("model"), Path("out"), None, (), False),
-        (Path("model"), Path("out"), Path("t"), (Path("c"),), True),
+        (Path("model"), Path("out"), None, (), None, False),
+        (Path("model"), Path("out"), Path("t"), (Path("c"),), Path(__file__), True),
     ]
 
 
