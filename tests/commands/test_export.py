@@ -390,15 +390,20 @@ def test_inspect_reads_no_weights(folder: Path) -> None:
     assert "is no model folder" in result.err
 
 
-@pytest.mark.parametrize("name", ["format_1"])
-def test_folders_of_earlier_versions(name: str, tmp_path: Path) -> None:
+def extract(name: str, folder: Path) -> Path:
+    """A model folder that an earlier version of the package wrote."""
+    with zipfile.ZipFile(FOLDERS / f"{name}.zip") as archive:
+        archive.extractall(folder)
+    return folder / name
+
+
+def test_folders_of_format_1(tmp_path: Path) -> None:
     from safetensors.numpy import load_file as load_arrays
 
-    with zipfile.ZipFile(FOLDERS / f"{name}.zip") as archive:
-        archive.extractall(tmp_path)
+    folder = extract("format_1", tmp_path)
     stored = load_arrays(tmp_path / "expected.safetensors")
     hits = Hits(stored["offsets"], stored["dom"], stored["features"])
-    reco = Reconstructor(tmp_path / name, device="cpu")
+    reco = Reconstructor(folder, device="cpu")
     found = reco.predict(hits)
     assert found.label_names == ("EnergyVisible", "PrimaryAzimuth")
     for label in found.label_names:
@@ -407,8 +412,19 @@ def test_folders_of_earlier_versions(name: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(
         found["EnergyVisible_log_uncertainty"], stored["uncertainty"][:, 0], rtol=1e-5
     )
-    assert invoke("verify", tmp_path / name).exit_code == 0
-    assert "folder of format 1" in invoke("inspect", tmp_path / name).out
+    assert invoke("verify", folder).exit_code == 0
+    assert "folder of format 1" in invoke("inspect", folder).out
+
+
+def test_folders_of_format_2(tmp_path: Path) -> None:
+    folder = extract("format_2", tmp_path)
+    result = invoke("verify", folder, "--device", "cpu")
+    assert result.exit_code == 0, result.err
+    assert "torch, 12 events" in result.out
+    reco = Reconstructor(folder, device="cpu")
+    assert reco.data_settings is not None
+    assert reco.data_settings.pulse_key == "InIceDSTPulses"
+    assert reco.info.particle == {"energy": "EnergyVisible", "azimuth": "PrimaryAzimuth"}
 
 
 def test_loading_imports_no_training_code(folder: Path) -> None:
