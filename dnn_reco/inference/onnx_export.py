@@ -81,8 +81,9 @@ def deviation(
 ) -> dict[str, float]:
     """Largest deviation of each graph from PyTorch, in units of the transformed labels.
 
-    Of labels and uncertainties x above 1 it is relative: |Δx| / max(1, |x|). inf if either predicts
-    a number that is not finite.
+    Of labels and uncertainties x above 1 it is relative: |Δx| / max(1, |x|). That of the azimuth is
+    multiplied by the sine of the zenith, since vertical directions have no azimuth. inf if either
+    predicts a number that is not finite.
 
     Parameters
     ----------
@@ -115,7 +116,7 @@ def deviation(
 
 
 def _distance(model: TrainedModel, found: NetworkOutput, expected: NetworkOutput) -> float:
-    """Largest deviation of a batch; azimuths on both sides of 0 are close."""
+    """Largest deviation of a batch; azimuths as distances on the sphere."""
     period = model.label_transform.azimuth_period(model.label_names, model.spec.label_keys.azimuth)
     pairs = (
         (found.labels_trafo, expected.labels_trafo, period.cpu()),
@@ -126,8 +127,18 @@ def _distance(model: TrainedModel, found: NetworkOutput, expected: NetworkOutput
         truth = torch.from_numpy(theirs.astype(np.float64))
         residual = residual_trafo(torch.from_numpy(ours.astype(np.float64)), truth, wrapped_at)
         shares.append(residual.abs() / truth.abs().clamp(min=1))
-    largest = float(torch.cat(shares).max())
+    largest = float((torch.stack(shares) * _lengths_on_sphere(model, expected.labels)).max())
     return largest if np.isfinite(largest) else np.inf
+
+
+def _lengths_on_sphere(model: TrainedModel, labels: NDArray[np.floating]) -> Tensor:
+    """sin(zenith) for azimuths, which vertical directions do not determine; else 1 [n, L]."""
+    names, keys = model.label_names, model.spec.label_keys
+    lengths = torch.ones(labels.shape, dtype=torch.float64)
+    if keys.zenith in names and keys.azimuth in names:
+        zenith = torch.from_numpy(labels[:, names.index(keys.zenith)])
+        lengths[:, names.index(keys.azimuth)] = zenith.double().sin().abs()
+    return lengths
 
 
 class _HitsGraph(nn.Module):

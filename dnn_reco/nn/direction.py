@@ -53,11 +53,11 @@ def shape_direction(vector: Tensor, settings: DirectionSettings) -> Tensor:
         return vector
     if settings.z_independent:
         xy, z = vector[:, :2], vector[:, 2:]
-        wanted_square = (1 - z.detach().square()).clamp(1e-3, 1)
+        wanted_square = (1 - z.detach().square()).clamp(1e-3, 1.0)
         square = xy.square().sum(dim=1, keepdim=True) / wanted_square
         return torch.cat([xy / square.clamp(min=_TINY).sqrt(), z], dim=1)
     if settings.legacy_norm:
-        return vector / vector.square().sum(dim=1, keepdim=True).clamp(1e-6, 1).sqrt()
+        return vector / vector.square().sum(dim=1, keepdim=True).clamp(1e-6, 1.0).sqrt()
     return unit_vector(vector)
 
 

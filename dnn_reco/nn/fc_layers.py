@@ -53,7 +53,7 @@ class FCLayer(nn.Module):
             y = self.bn(y)
         y = self.act(y)
         if self.settings.max_out_size is not None:
-            y = y.view(len(y), self.settings.max_out_size, -1).amax(dim=1)
+            y = y.view(y.shape[0], self.settings.max_out_size, -1).amax(dim=1)
         if self.residual_scale is not None:
             y = torch.addcmul(self._shortcut(x), y, self.residual_scale)
         return dropout(y, self.drop_prob) if self.training else y

@@ -62,10 +62,11 @@ class Pooling(nn.Module):
         window, strides = self.settings.window, self.settings.strides
         if window == strides and self.settings.padding == "SAME":
             return _sum_tiles(x, window)
+        pool = functional.avg_pool2d if len(window) == 2 else functional.avg_pool3d
         x = x.movedim(-1, 1)
-        if len(window) == 2:
-            return functional.avg_pool2d(x, window, strides, divisor_override=1).movedim(1, -1)
-        return functional.avg_pool3d(x, window, strides, divisor_override=1).movedim(1, -1)
+        if torch.compiler.is_exporting():  # the ONNX exporter ignores the divisor
+            return pool(x, window, strides).movedim(1, -1) * math.prod(window)
+        return pool(x, window, strides, divisor_override=1).movedim(1, -1)
 
     def _pool_maximum(self, x: Tensor) -> Tensor:
         if self._padded:
