@@ -249,7 +249,8 @@ class HitInputs(nn.Module):
         deviation = (coordinates - centre[hits.event]) / _LENGTH
         rows, columns = torch.triu_indices(4, 4, device=coordinates.device)
         covariance = total(weight * deviation[:, rows] * deviation[:, columns]) / norm
-        root = covariance.sign() * (covariance.abs() + 1e-6).sqrt()
+        # a root without a jump at 0, where the sign is that of rounding errors
+        root = covariance / (covariance.abs() + 1e-6).sqrt()
         return torch.cat([sums[:, 1:3].log1p() / 4, centre / _LENGTH, root], dim=1), centre
 
 

@@ -45,7 +45,7 @@ def slow_inputs() -> tuple[list[list[float]], list[float]]:
         )
     covariance = np.cov(np.transpose(place) / 500, aweights=weights, bias=True)
     upper = covariance[np.triu_indices(4)]
-    root = np.copysign(np.sqrt(np.abs(upper) + 1e-6), upper)
+    root = upper / np.sqrt(np.abs(upper) + 1e-6)
     return hits, [math.log(10.5) / 4, math.log(4) / 4, *(centre / 500), *root]
 
 
