@@ -97,6 +97,13 @@ from dnn_reco.workers import available_cpus
     help="A data setting that may differ from that of the training; may be repeated. It is "
     "recorded in the output.",
 )
+@click.option(
+    "--tables",
+    "table_names",
+    metavar="NAME",
+    help="Common beginning of the names of the input tables, such as dnn_data for "
+    "dnn_data_bin_values [those of the training].",
+)
 @allow_code_option
 @click.option("--overwrite", is_flag=True, help="Replace outputs that were made otherwise.")
 @log_level_option

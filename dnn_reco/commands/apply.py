@@ -81,6 +81,8 @@ class ApplySettings:
         File with the data settings of event files without a record; None: not known.
     ignore_mismatch
         Data settings that may differ from those of the models.
+    table_names
+        Common beginning of the names of the input tables; None: those of the training.
     overwrite
         Whether outputs that were made otherwise are replaced.
     """
@@ -98,6 +100,7 @@ class ApplySettings:
     measure_time: bool
     data_settings: Path | None
     ignore_mismatch: tuple[str, ...]
+    table_names: str | None
     overwrite: bool
 
 
@@ -194,6 +197,7 @@ def _options(settings: ApplySettings) -> ApplyOptions:
         settings.backend,
         settings.batch_size,
         settings.allow_code,
+        settings.table_names,
     )
     load_models.cache_clear()  # a folder may have changed since an earlier call in this process
     made: list[DataSettings | None] = [None] * len(models)
@@ -206,6 +210,7 @@ def _options(settings: ApplySettings) -> ApplyOptions:
         settings.measure_time,
         {name: each.to_json() for name, each in zip(names, made, strict=True) if each is not None},
         tuple(sorted(set(settings.ignore_mismatch))),
+        settings.table_names,
     )
     return ApplyOptions(loading, application, tuple(made))
 

@@ -36,7 +36,7 @@ class ModelLoading:
     ----------
     folders
         The model folders.
-    device, num_threads, backend, batch_size, allow_code
+    device, num_threads, backend, batch_size, allow_code, inputs
         See :class:`dnn_reco.inference.reconstructor.Reconstructor`.
     """
 
@@ -46,6 +46,7 @@ class ModelLoading:
     backend: str
     batch_size: int
     allow_code: tuple[str, ...]
+    inputs: str | None
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def load_models(loading: ModelLoading) -> tuple[Reconstructor, ...]:
             backend=loading.backend,
             batch_size=loading.batch_size,
             allow_code=loading.allow_code,
+            inputs=loading.inputs,
         )
         for folder in loading.folders
     )

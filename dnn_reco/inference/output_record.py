@@ -81,6 +81,8 @@ class Application:
         Data settings of files without a record, as JSON text, by model; empty: not known.
     ignore_mismatch
         Data settings that may differ from those of the models.
+    inputs
+        Common beginning of the names of the input tables; None: those of the training.
     """
 
     models: tuple[AppliedModel, ...]
@@ -89,6 +91,7 @@ class Application:
     measure_time: bool
     data_settings: Mapping[str, str]
     ignore_mismatch: tuple[str, ...]
+    inputs: str | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dnn_reco.data.data_settings import DataSettings, check_data_settings, features_of
 from dnn_reco.data.event_table import EventTable
 from dnn_reco.data.file_events import EVENT_ID, FileEvents, HitsSettings
-from dnn_reco.data.hdf5 import read_record
+from dnn_reco.data.hdf5 import input_tables, read_record
 from dnn_reco.data.hits import Hits, check_hits, hits_of_dense
 from dnn_reco.data.pulses import Pulses
 from dnn_reco.errors import DataError, ModelError
@@ -50,6 +50,9 @@ class Reconstructor:
         Events to predict at once.
     allow_code
         Packages besides dnn_reco whose code the model folder may name: it is run.
+    inputs
+        Common beginning of the names of the input tables of event files; None: those of the
+        training.
 
     Attributes
     ----------
@@ -83,11 +86,13 @@ class Reconstructor:
         backend: str = "auto",
         batch_size: int = 256,
         allow_code: Collection[str] = (),
+        inputs: str | None = None,
     ) -> None:
         from dnn_reco.inference.load import make_backend
 
         self.backend: Backend = make_backend(model, device, num_threads, backend, allow_code)
         self.batch_size = batch_size
+        self.inputs = inputs
 
     @property
     def info(self) -> ModelInfo:
@@ -167,9 +172,8 @@ class Reconstructor:
     def hits_settings(self) -> HitsSettings:
         """How the model reads hits from a file."""
         info = self.info
-        return HitsSettings(
-            info.input_tables, info.num_features, info.init_values, info.float_precision
-        )
+        tables = info.input_tables if self.inputs is None else input_tables(self.inputs)
+        return HitsSettings(tables, info.num_features, info.init_values, info.float_precision)
 
     def events_of_pulses(self, pulses: Pulses) -> FileEvents:
         """Events with the input features of their pulses, computed as the model asks.

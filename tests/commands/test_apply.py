@@ -32,7 +32,7 @@ import dnn_reco
 from dnn_reco import Reconstructor
 from dnn_reco.commands import apply as command
 from dnn_reco.data.data_settings import DataSettings
-from dnn_reco.data.hdf5 import InputTables, dom_maps, write_event_file
+from dnn_reco.data.hdf5 import InputTables, dom_maps, input_tables, write_event_file
 from dnn_reco.data.hdf5.record import RECORD
 from dnn_reco.inference import file_application
 from dnn_reco.inference.output_file import read_output_record
@@ -512,3 +512,21 @@ def test_a_model_of_the_reference_on_real_files(shared_data: Path, tmp_path: Pat
         *("runtime_prediction", "runtime_preprocess", "runtime_write")
     }
     assert particle.dtype.names == stored.names
+
+
+def test_tables_of_another_name(models: Path, tmp_path: Path) -> None:
+    events = random_events(3, 20, num_bins=3)
+    usual = write_events(tmp_path / "usual.hdf5", events)
+    other = write_events(tmp_path / "other.hdf5", events, names=input_tables("mine"))
+    result = apply(models / "first", inputs=other, output=tmp_path / "reco")
+    assert result.exit_code == 1
+    assert "is skipped: the file has no table 'dnn_data_global_time_offset'" in result.err
+    line = {"inputs": other, "output": tmp_path / "reco"}
+    done(apply(models / "first", "--tables", "mine", **line))
+    found = Reconstructor(models / "first", device="cpu", inputs="mine").predict(other)
+    expected = Reconstructor(models / "first", device="cpu").predict(usual)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    with h5py.File(tmp_path / "reco" / "other.hdf5") as file:
+        table = file["DeepLearningReco_first"][:]
+    np.testing.assert_array_equal(table["EnergyVisible"], expected["EnergyVisible"])
+    assert "made otherwise" in error(apply(models / "first", **line))
