@@ -36,18 +36,16 @@ BOTH = {HITS_GRAPH, DENSE_GRAPH}
 Make = Callable[..., SmallModel]
 
 
-def events(*counts: int) -> Hits:
-    """Hits of events with these numbers of hits, on several strings.
-
-    The transformer reads the sign of covariances, which of hits on one string is that of rounding.
-    """
+def events(*counts: int, step: int = 97) -> Hits:
+    """Hits of events with these numbers of hits, on several strings, or with step 1 on one."""
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    dom = np.concatenate([[], *(np.arange(count) * 97 for count in counts)]).astype(np.uint16)
+    dom = np.concatenate([[], *(np.arange(count) * step for count in counts)]).astype(np.uint16)
     features = np.random.default_rng(0).exponential(20.0, (len(dom), 3)).astype(np.float32)
     return Hits(offsets, dom, features)
 
 
 FEW = [events(0), events(0, 0, 0), events(9), events(0, 9), events(9, 0), events(2, 50, 0, 21)]
+FEW += [events(1), events(2, step=1), events(9, 50, step=1)]
 
 
 def check(small: SmallModel, graphs: dict[str, bytes], folder: Path) -> None:
@@ -98,6 +96,7 @@ def test_transformer(small_model: Make, tmp_path: Path) -> None:
     assert 1e-4 < loss < 0.5
 
 
+@pytest.mark.long
 def test_ensemble(small_model: Make, tmp_path: Path) -> None:
     kwargs = {**TRANSFORMER["model_kwargs"], "num_layers": 1}
     kinds = [
