@@ -16,6 +16,7 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 from ruamel.yaml import YAML
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from small_run import ON_CPU, SmallRun, make_small_run, run_of
 from workspace import REPOSITORY, Result, invoke
@@ -113,7 +114,11 @@ def test_what_is_in_the_folder(trained: SmallRun, folder: Path) -> None:
     assert recorded["pip_installed_packages"] and recorded["git_sha"]
 
     content = manifest(folder)
+    # by which later versions know how to read the files
     assert content["format"] == "dnn_reco model 2"
+    for kind, name in (("weights", "weights"), ("golden answers", "golden")):
+        with safe_open(folder / f"{name}.safetensors", framework="np") as file:
+            assert file.metadata() == {"format": f"dnn_reco {kind} 1"}
     assert set(content["files"]) == names - {"manifest.json"}  # type: ignore[call-overload]
     model = content["model"]
     labels = {label["name"]: label for label in model["labels"]}  # type: ignore[index]
@@ -356,6 +361,9 @@ def test_signatures(trained: SmallRun, tmp_path: Path) -> None:
     result = invoke("verify", folder, "--key", keys["mine"])
     assert result.exit_code == 0
     assert "Signature:   valid, of the key in" in result.out
+    # by which later versions know how to read it
+    signature = json.loads((folder / "signature.json").read_text())
+    assert signature["format"] == "dnn_reco signature 1"
     assert "name the one that you trust with --key" in invoke("verify", folder).out
     result = invoke("verify", folder, "--key", keys["other"])
     assert result.exit_code == 1

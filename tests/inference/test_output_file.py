@@ -1,5 +1,6 @@
 """Files of predictions: layout, bytes, and other readers."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -174,6 +175,8 @@ def test_names_of_streams(tmp_path: Path, numu_file: Path) -> None:
 
 def test_records(tmp_path: Path) -> None:
     assert OutputRecord.from_json(RECORD.to_json()) == RECORD
+    # by which later versions know how to read it
+    assert json.loads(RECORD.to_json())["format"] == "dnn_reco predictions 1"
     for text, message in (
         ("{", "Expecting"),
         ("[]", "of another version"),

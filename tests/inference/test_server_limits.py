@@ -152,7 +152,10 @@ def test_two_hundred_clients(reconstructor: Reconstructor) -> None:
     with serving(endpoints_of(reconstructor), settings) as port:
         outcome = asyncio.run(ask_in_parallel(port, questions, 200, 1000, seed=4))
         wait_until(lambda: gauge(port, "requests_in_flight") == 0)
-        text = call(port, "/metrics").body.decode()
+        reply = call(port, "/metrics")
+    text = reply.body.decode()
+    # Prometheus refuses answers that do not name its text format
+    assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert (outcome.wrong, outcome.lost, outcome.not_refused) == (0, 0, 0)
     assert outcome.refused > 0 and outcome.cut_off > 0
     assert outcome.good + outcome.refused + outcome.cut_off == 1000

@@ -227,6 +227,28 @@ def test_events_of_weight_0_are_ignored_and_only_ratios_of_weights_matter(name, 
         torch.testing.assert_close(scaled.loss, result.loss)
 
 
+@pytest.mark.parametrize(
+    ("name", "smallest"),
+    [
+        ("default_loss.weighted_mse", 1e-3),
+        ("default_loss.gaussian_likelihood", 1e-6),
+        ("default_loss.opening_angle_raleigh", 1e-6),
+        ("robust_loss.student", 1e-6),
+        ("track_loss.track_pos_gaussian", 1e-6),
+    ],
+)
+def test_smaller_uncertainties_count_as_the_smallest(name, smallest):
+    def loss(sigma):
+        events = random_events(5)
+        events.sigma = torch.full_like(events.sigma, sigma)
+        return evaluate(LOSSES[name], events).loss
+
+    expected = loss(smallest)
+    torch.testing.assert_close(loss(0.0), expected)
+    larger = loss(1.05 * smallest)
+    assert (larger < expected).any() and not (larger > expected).any()
+
+
 def test_the_page_of_losses_describes_each():
     page = (Path(__file__).parents[2] / "docs" / "reference" / "losses.md").read_text()
     for name in LOSSES:

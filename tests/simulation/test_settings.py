@@ -1,18 +1,47 @@
-"""Numbers of the simulation that are published, and the limits of its settings."""
+"""Numbers of the simulation that are published, its defaults, and the limits of its settings."""
 
+import re
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from dnn_reco.cli.data import simulate_command
 from dnn_reco.errors import ConfigError
 from dnn_reco.simulation.interactions import TAU_LENGTH_PER_GEV, mean_inelasticity
 from dnn_reco.simulation.noise import NoiseSettings
 from dnn_reco.simulation.particles import ParticleSettings
 from dnn_reco.simulation.photomultiplier import PhotomultiplierSettings
 from dnn_reco.simulation.readout import ReadoutSettings
+from dnn_reco.simulation.settings import SimulationSettings, load_settings
 from dnn_reco.simulation.trigger import TriggerSettings
+
+
+def test_defaults_are_those_that_the_help_tells() -> None:
+    helps = {
+        parameter.name: getattr(parameter, "help", "") for parameter in simulate_command.params
+    }
+    told = {
+        name: re.findall(r"[\w.]+", found[1])
+        for name, text in helps.items()
+        if (found := re.search(r"\[([\w. ]+)\]\.$", text or ""))
+    }
+    settings = SimulationSettings()
+    assert told["flavor"] == [settings.flavor]
+    assert told["data_format"] == [settings.data_format]
+    assert [float(number) for number in told["energy"]] == [*settings.energy]
+    assert [float(number) for number in told["zenith"]] == [*settings.zenith]
+    assert float(told["spectrum"][0]) == settings.spectral_index
+    assert int(told["seed"][0]) == settings.seed
+    assert told["files"] == [f"{settings.events_per_file}", "events", "in", "each", "file"]
+
+
+def test_defaults_are_those_of_the_preset_that_lists_them() -> None:
+    preset = Path(__file__).resolve().parents[2] / "configs" / "simulation" / "mixed.yaml"
+    assert "These are the defaults." in preset.read_text()
+    assert load_settings(preset, {}) == SimulationSettings()
 
 
 def test_electronics_of_the_publication() -> None:
