@@ -161,6 +161,21 @@ def test_one_cycle_is_that_of_pytorch(steps: int, share: float, step: int) -> No
     assert ours(step) == pytest.approx(theirs.get_last_lr()[0], rel=1e-6)
 
 
+def test_what_is_not_given_is_as_in_keras_and_pytorch() -> None:
+    """Restarts double the period, nothing is faded, nothing is left at the end."""
+    restarts = CosineDecayRestarts(1.0, 10)
+    assert [restarts(step) for step in (0, 5, 10, 20, 30, 50)] == pytest.approx(
+        [1.0, 0.5, 1.0, 0.5, 1.0, 0.5]
+    )
+    assert CosineDecay(0.01, 100, warmup_target=0.1)(0) == 0.1
+    assert Cosine(0.1, 10)(10) == 0
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.3, total_steps=100_001)
+    assert OneCycle(0.3, 100_000)(0) == pytest.approx(theirs.get_last_lr()[0])
+    assert OneCycle(0.3, 100_000)(30_000) == pytest.approx(0.3)
+    assert OneCycle(0.3, 100_000)(29_000) < OneCycle(0.3, 100_000)(31_000) < 0.3
+
+
 def test_warm_up() -> None:
     flat = WarmUp(0.4, 4)
     assert [flat(step) for step in (0, 1, 3, 4, 99)] == pytest.approx([0.1, 0.2, 0.4, 0.4, 0.4])
