@@ -30,6 +30,7 @@ from serving import (
 )
 from small_run import SmallRun
 
+from dnn_reco.cli.inference import serve_command
 from dnn_reco.inference.reconstructor import Reconstructor
 from dnn_reco.inference.server.app import InferenceServer, Limits
 from dnn_reco.inference.server.endpoints import endpoints_of
@@ -123,6 +124,16 @@ def test_full_queue_clients_who_leave_and_shutdown(reconstructor: Reconstructor)
     finally:
         slow.gate.set()
         pool.shutdown()
+
+
+def test_limits_without_settings_are_those_of_the_command() -> None:
+    command = serve_command.make_context("serve", ["model"]).params
+    batches, limits = BatchSettings(), Limits()
+    assert batches.batch_size == command["batch_size"]
+    assert 1000 * batches.max_wait == command["max_wait"]  # ms
+    assert batches.max_queue == command["max_queue"]
+    assert limits.max_request_size == command["max_request_size"]
+    assert limits.max_pause == 30  # s, which the guide tells
 
 
 def test_closed_servers_are_not_ready(reconstructor: Reconstructor) -> None:
