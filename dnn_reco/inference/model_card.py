@@ -86,7 +86,9 @@ def _kind(label: LabelInfo) -> str:
 
 
 def _typical(label: LabelInfo, column: int, transformation: TransformationModel) -> str:
-    """The interval of mean ± standard deviation in the training data."""
+    """The interval of mean ± standard deviation in the training data; of classes their share."""
+    if label.is_class:
+        return f"{transformation.label_mean[column]:.0%} of the events"
     mean, std = transformation.label_mean[column], transformation.label_std[column]
     low, high = mean - std, mean + std
     if label.has_log:

@@ -148,6 +148,8 @@ def init_to_variance(dense: nn.Linear, variance: float = 1.0) -> None:
     Three times the variance of PyTorch's default: a transformer of few layers begins to learn the
     direction after half as many events.
     """
+    if dense.weight.is_meta:  # without memory: PyTorch would take a second to do nothing
+        return
     nn.init.normal_(dense.weight, std=(variance / dense.in_features) ** 0.5)
     nn.init.zeros_(dense.bias)
 

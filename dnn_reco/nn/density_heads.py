@@ -137,7 +137,7 @@ class DensityHeads(nn.Module):
             self.register_buffer(name, values, persistent=False)
 
         constant("_classes", torch.tensor(classes))
-        constant("_base_logit", torch.logit(torch.tensor(base)))
+        constant("_base_logit", torch.tensor(np.log(base / (1 - base))))
         constant("_mean", torch.tensor(mean))
         constant("_spread", torch.tensor(spread))
         constant("_columns", torch.tensor(list(direction), dtype=torch.int64))

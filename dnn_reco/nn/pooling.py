@@ -36,8 +36,9 @@ class Pooling(nn.Module):
         self.output_shape = tuple(output_length(n, k, s, 1, settings.padding) for n, k, s in axes)
         self._pad = pad_argument(widths)
         self._padded = any(self._pad)
-        # one over the number of cells inside the input, for each output
-        inside = functional.pad(torch.ones(1, *shape, 1, dtype=dtype), self._pad)
+        # One over the number of cells inside the input, for each output. It is computed on the CPU
+        # in any case: sums of tensors without memory, on the device "meta", take a second to begin.
+        inside = functional.pad(torch.ones(1, *shape, 1, dtype=dtype, device="cpu"), self._pad)
         weight = (
             self._sum(inside).reciprocal()
             if self._padded

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dnn_reco.config.value_types import Allowed, WholeNumber
@@ -175,17 +176,16 @@ class HitInputs(nn.Module):
         super().__init__()
         self.roles = roles
         string, _ = string_and_om(np.arange(NUM_DOMS))
-        waves = 2 * math.pi / _LONGEST_WAVE * 2.0 ** torch.arange(num_waves)
 
-        def constant(name: str, values: Tensor) -> None:
-            self.register_buffer(name, values.to(dtype), persistent=False)
+        def constant(name: str, values: NDArray[np.generic]) -> None:
+            self.register_buffer(name, torch.tensor(values, dtype=dtype), persistent=False)
 
-        positions = torch.tensor(dom_positions())
+        positions = dom_positions()
         top_of_axis = positions[NUM_DOMS_PER_STRING * (_AXIS_STRING - 1)]
         constant("_positions", positions)
-        constant("_axis", top_of_axis * torch.tensor([1.0, 1.0, 0.0]))
-        constant("_is_efficient", torch.tensor(string > NUM_MAIN_STRINGS)[:, None])
-        constant("_waves", waves)
+        constant("_axis", top_of_axis * [1, 1, 0])
+        constant("_is_efficient", (string > NUM_MAIN_STRINGS)[:, None])
+        constant("_waves", 2 * math.pi / _LONGEST_WAVE * 2.0 ** np.arange(num_waves))
         self.num_hit_inputs = num_bins + 8 + 10 * num_waves
         self.num_event_inputs = 2 + 4 + 10
 
