@@ -16,8 +16,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from made_up_run import make_run
-
 BACKENDS = {"torch": "torch", "onnxruntime": "onnxruntime"}
 NETWORKS = {
     "tutorial's network": {},
@@ -35,6 +33,7 @@ MIN_SECONDS = 4.0
 def make_model(folder: Path, source: str | None, changes: dict[str, object]) -> tuple[Path, Path]:
     """A model folder with random weights and ONNX graphs, and an event file."""
     import torch
+    from made_up_run import make_run
 
     from dnn_reco.commands.trafo import run_trafo
     from dnn_reco.config import load_config
