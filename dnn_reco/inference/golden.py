@@ -17,6 +17,7 @@ from dnn_reco.data.hits import Hits, check_hits
 from dnn_reco.errors import DataError, ModelError
 from dnn_reco.foreign_files import MAX_TRANSFORMATION_SIZE, check_foreign_file
 from dnn_reco.inference.backend import Backend, NetworkOutput, check_features
+from dnn_reco.inference.deviation import largest_deviation
 
 GOLDEN_FILE = "golden.safetensors"
 TOLERANCE = 1e-4
@@ -55,29 +56,9 @@ class GoldenAnswers:
         return save(contiguous, metadata={"format": _FORMAT})
 
     def largest_deviation(self, backend: Backend) -> float:
-        """Largest deviation of a backend from the answers, in units of the transformed labels.
-
-        Deviations from values above 1 are relative to them; labels that were not trained do not
-        count. It is infinite where only one of both is finite.
-        """
+        """Largest deviation of a backend from the answers, in units of the transformed labels."""
         output = backend.predict(self.hits, self.misc)
-        return largest_deviation(
-            output, self.output, np.isin(backend.info.label_names, backend.info.trained_labels)
-        )
-
-
-def largest_deviation(
-    output: NetworkOutput, expected: NetworkOutput, labels: NDArray[np.bool_]
-) -> float:
-    """Largest deviation of transformed labels and uncertainties, of some labels [L]."""
-    largest = 0.0
-    for name in ("labels_trafo", "uncertainty_trafo"):
-        found, right = (getattr(each, name)[:, labels].astype(float) for each in (output, expected))
-        same = (found == right) | (np.isnan(found) & np.isnan(right))
-        difference = np.abs(found - right) / np.maximum(1, np.abs(right))
-        deviations = np.where(same, 0, np.where(np.isnan(difference), np.inf, difference))
-        largest = max(largest, float(deviations.max(initial=0)))
-    return largest
+        return largest_deviation(output, self.output, backend.info)
 
 
 def golden_answers(

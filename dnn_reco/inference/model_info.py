@@ -60,6 +60,8 @@ class ModelInfo:
         Names of the misc data that the network reads; empty: it reads none.
     particle
         Label by property of the reconstructed particle (`label_particle_keys`).
+    zenith, azimuth
+        The labels that are the angles of the direction; None: there are none.
     input_tables
         Names of the tables that it was trained with.
     data_settings
@@ -73,6 +75,8 @@ class ModelInfo:
     float_precision: str = "float32"
     misc_names: tuple[str, ...] = ()
     particle: Mapping[str, str] = field(default_factory=dict)
+    zenith: str | None = None
+    azimuth: str | None = None
     input_tables: InputTables = field(default_factory=InputTables)
     data_settings: DataSettings | None = None
 

@@ -18,7 +18,8 @@ from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.data.hits import Hits, dense_cells
 from dnn_reco.detector.grid import DEEPCORE_SHAPE, MAIN_SHAPE, NUM_MAIN_CELLS
 from dnn_reco.errors import ConfigError, ModelError
-from dnn_reco.inference.backend import NetworkOutput, batches_of
+from dnn_reco.inference.backend import batches_of
+from dnn_reco.inference.deviation import largest_deviation
 from dnn_reco.inference.onnx_decompositions import translations, with_known_operations
 from dnn_reco.inference.onnx_graph import (
     DENSE_GRAPH,
@@ -35,7 +36,6 @@ from dnn_reco.inference.torch_backend import TorchBackend
 from dnn_reco.inference.trained_model import TrainedModel
 from dnn_reco.nn.ensemble import Ensemble
 from dnn_reco.nn.interface import Network, Prediction
-from dnn_reco.nn.label_transform import residual_trafo
 from dnn_reco.nn.own_network import needs_misc
 
 if TYPE_CHECKING:
@@ -81,9 +81,7 @@ def deviation(
 ) -> dict[str, float]:
     """Largest deviation of each graph from PyTorch, in units of the transformed labels.
 
-    Of labels and uncertainties x above 1 it is relative: |Δx| / max(1, |x|). That of the azimuth is
-    multiplied by the sine of the zenith, since vertical directions have no azimuth. inf if either
-    predicts a number that is not finite.
+    It is defined in :func:`dnn_reco.inference.deviation.largest_deviation`.
 
     Parameters
     ----------
@@ -111,34 +109,8 @@ def deviation(
                 found = graph.predict_dense(*_dense_arrays(model, batch))
             else:
                 found = graph.predict_hits(batch)
-            largest[name] = max(largest[name], _distance(model, found, expected))
+            largest[name] = max(largest[name], largest_deviation(found, expected, backend.info))
     return largest
-
-
-def _distance(model: TrainedModel, found: NetworkOutput, expected: NetworkOutput) -> float:
-    """Largest deviation of a batch; azimuths as distances on the sphere."""
-    period = model.label_transform.azimuth_period(model.label_names, model.spec.label_keys.azimuth)
-    pairs = (
-        (found.labels_trafo, expected.labels_trafo, period.cpu()),
-        (found.uncertainty_trafo, expected.uncertainty_trafo, torch.tensor(torch.inf)),
-    )
-    shares = []
-    for ours, theirs, wrapped_at in pairs:
-        truth = torch.from_numpy(theirs.astype(np.float64))
-        residual = residual_trafo(torch.from_numpy(ours.astype(np.float64)), truth, wrapped_at)
-        shares.append(residual.abs() / truth.abs().clamp(min=1))
-    largest = float((torch.stack(shares) * _lengths_on_sphere(model, expected.labels)).max())
-    return largest if np.isfinite(largest) else np.inf
-
-
-def _lengths_on_sphere(model: TrainedModel, labels: NDArray[np.floating]) -> Tensor:
-    """sin(zenith) for azimuths, which vertical directions do not determine; else 1 [n, L]."""
-    names, keys = model.label_names, model.spec.label_keys
-    lengths = torch.ones(labels.shape, dtype=torch.float64)
-    if keys.zenith in names and keys.azimuth in names:
-        zenith = torch.from_numpy(labels[:, names.index(keys.zenith)])
-        lengths[:, names.index(keys.azimuth)] = zenith.double().sin().abs()
-    return lengths
 
 
 class _HitsGraph(nn.Module):

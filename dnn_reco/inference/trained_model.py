@@ -109,6 +109,8 @@ def model_info(model: TrainedModel) -> ModelInfo:
         float_precision=config.general.float_precision,
         misc_names=model.misc_names if needs_misc(model.network) else (),
         particle=dict(spec.label_keys.particle),
+        zenith=spec.label_keys.zenith,
+        azimuth=spec.label_keys.azimuth,
         input_tables=hits_settings(config).tables,
         data_settings=model.data_settings,
     )
