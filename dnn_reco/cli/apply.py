@@ -11,6 +11,8 @@ import click
 from dnn_reco.cli.options import (
     OutputPath,
     allow_code_option,
+    backend_option,
+    batch_size_option,
     device_option,
     log_level_option,
     num_threads_option,
@@ -51,14 +53,7 @@ from dnn_reco.workers import available_cpus
     type=click.Choice(["hdf5", "parquet"]),
     help="Format of the predictions [that of the suffix of FILE, else hdf5].",
 )
-@click.option(
-    "--batch-size",
-    "--batch_size",
-    type=click.IntRange(min=1),
-    default=256,
-    show_default=True,
-    help="Events to predict at once.",
-)
+@batch_size_option
 @click.option(
     "-j",
     "--jobs",
@@ -67,13 +62,7 @@ from dnn_reco.workers import available_cpus
     "read ahead [all CPUs, at most 8].",
 )
 @device_option
-@click.option(
-    "--backend",
-    type=click.Choice(["auto", "torch", "onnxruntime"]),
-    default="auto",
-    show_default=True,
-    help="What computes; auto takes torch where it is installed.",
-)
+@backend_option
 @click.option(
     "--measure-time",
     "--measure_time",

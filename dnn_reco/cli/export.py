@@ -12,9 +12,11 @@ from dnn_reco.cli.options import (
     OutputPath,
     allow_code_option,
     config_files_argument,
+    data_settings_option,
     device_option,
     log_level_option,
     num_threads_option,
+    overwrite_model_option,
     parts_of,
     with_run_options,
 )
@@ -38,15 +40,7 @@ model_folder_argument = click.argument(
     required=True,
     help="Model folder to write; its name is that of the model.",
 )
-@click.option(
-    "-s",
-    "--data_settings",
-    "--data-settings",
-    "data_settings",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Config that the training data were created with, or settings of the data themselves "
-    "[the record in the training files].",
-)
+@data_settings_option("the record in the training files")
 @click.option(
     "--checkpoint",
     "checkpoints",
@@ -95,7 +89,7 @@ model_folder_argument = click.argument(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Sign the folder with an Ed25519 private key (PEM file).",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a model folder that is there.")
+@overwrite_model_option
 @log_level_option
 @num_threads_option
 @with_run_options

@@ -10,6 +10,8 @@ import click
 
 from dnn_reco.cli.options import (
     allow_code_option,
+    backend_option,
+    batch_size_option,
     device_option,
     log_level_option,
     num_threads_option,
@@ -37,13 +39,7 @@ def _num_bytes(ctx: click.Context, param: click.Parameter, value: str) -> int:
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, help="Port; 0: any that is free."
 )
-@click.option(
-    "--batch-size",
-    "--batch_size",
-    type=click.IntRange(min=1),
-    default=256,
-    help="Events to predict at once.",
-)
+@batch_size_option
 @click.option(
     "--max-wait",
     "--max_wait",
@@ -65,12 +61,7 @@ def _num_bytes(ctx: click.Context, param: click.Parameter, value: str) -> int:
     default="64MB",
     help="Largest request; larger ones are refused with 413.",
 )
-@click.option(
-    "--backend",
-    type=click.Choice(["auto", "torch", "onnxruntime"]),
-    default="auto",
-    help="What computes; auto: torch where it is installed.",
-)
+@backend_option
 @allow_code_option
 @device_option
 @log_level_option

@@ -16,10 +16,12 @@ from dnn_reco.cli.options import (
     cache_dir_option,
     checkpoint_exit_code_option,
     config_files_argument,
+    data_settings_option,
     device_option,
     log_level_option,
     num_threads_option,
     output_folder,
+    overwrite_model_option,
     parts_of,
     with_run_options,
 )
@@ -173,16 +175,8 @@ def evaluate_command(networks: tuple[str, ...], options: RunOptions, **settings:
     help="Config of the training; once for each of its files [the last config_training_NNNN.yaml "
     "in FOLDER or above].",
 )
-@click.option(
-    "-s",
-    "--data_settings",
-    "--data-settings",
-    "data_settings",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Config that its training data were created with, or the settings themselves "
-    "[config_data_settings.yaml in FOLDER].",
-)
-@click.option("--overwrite", is_flag=True, help="Replace a model folder that is there.")
+@data_settings_option("config_data_settings.yaml in FOLDER")
+@overwrite_model_option
 @log_level_option
 def import_command(
     folder: Path,

@@ -85,12 +85,45 @@ allow_code_option = click.option(
     help="A further package whose networks and functions model folders may name; may be "
     "repeated. Its code is run.",
 )
+batch_size_option = click.option(
+    "--batch-size",
+    "--batch_size",
+    type=click.IntRange(min=1),
+    default=256,
+    show_default=True,
+    help="Events to predict at once.",
+)
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(["auto", "torch", "onnxruntime"]),
+    default="auto",
+    show_default=True,
+    help="What computes; auto takes torch where it is installed.",
+)
+overwrite_model_option = click.option(
+    "--overwrite", is_flag=True, help="Replace a model folder that is there."
+)
 checkpoint_exit_code_option = click.option(
     "--checkpoint_exit_code",
     "--checkpoint-exit-code",
     type=click.IntRange(0, 255),
     help="Exit code after SIGTERM, once all is saved (HTCondor: 85) [143].",
 )
+
+
+def data_settings_option(
+    default: str,
+) -> Callable[[Callable[..., _Result]], Callable[..., _Result]]:
+    """The option for the settings of the training data; `default` is what is used without it."""
+    return click.option(
+        "-s",
+        "--data_settings",
+        "--data-settings",
+        "data_settings",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Config that the training data were created with, or the settings of the data "
+        f"themselves [{default}].",
+    )
 
 
 def with_run_options(function: Callable[..., _Result]) -> Callable[..., _Result]:
