@@ -310,7 +310,7 @@ def _apply(computing: _Computing, tasks: Sequence[FileTask], summary: _Summary) 
     with bar, closing(_results(computing, tasks)) as results:
         for result in results:
             summary.add(result)
-            _tell(result, shown)
+            _report(result, shown)
             rate = summary.new_events / (time.perf_counter() - started)
             bar.set_postfix_str(f"{rate:,.0f} events/s", refresh=False)
             bar.update()
@@ -332,7 +332,7 @@ def _results(computing: _Computing, tasks: Sequence[FileTask]) -> Generator[File
             yield apply_to_inputs(options, task, inputs)
 
 
-def _tell(result: FileResult, shown: set[str]) -> None:
+def _report(result: FileResult, shown: set[str]) -> None:
     """Report a file that failed; notices once for all files."""
     if result.error:
         source = f"'{result.task.source}'"

@@ -116,7 +116,7 @@ def run_export(trainings: Sequence[Sequence[Config]], settings: ExportSettings) 
         for network in load_networks(_config_of(stages, name), [name])
     ]
     config = networks[0].config
-    data_settings = _data_settings(config, settings.data_settings)
+    data_settings = _data_settings([each.config for each in networks], settings.data_settings)
     model = exported_model(settings.output.resolve().name, networks, data_settings)
     backend = TorchBackend(model)
     golden = _golden_answers(config, backend, settings.golden_events)
@@ -210,20 +210,26 @@ def _as_yaml(settings: DataSettings) -> bytes:
     return content.getvalue()
 
 
-def _data_settings(config: Config, path: Path | None) -> DataSettings:
-    """The settings of the training data: those of a file, and those recorded in the data."""
-    recorded = _recorded_settings(config)
-    if path is None:
-        if recorded is None:
-            raise DataError(
-                "the training files hold no record of the settings that they were made with, or "
-                "are not here: name the config that they were created with by "
-                "-s/--data-settings FILE"
-            )
-        return recorded[1]
-    settings = load_data_settings(path, hits_settings(config).tables)
-    if recorded is not None:
-        check_data_settings(settings, recorded[1], str(recorded[0]))
+def _data_settings(configs: Sequence[Config], path: Path | None) -> DataSettings:
+    """The settings of the training data: those of a file, else those recorded in the data.
+
+    Raises
+    ------
+    DataError
+        If there are none, or those recorded in the data of one of the trainings differ.
+    """
+    recorded = [each for each in map(_recorded_settings, configs) if each is not None]
+    if path is not None:
+        settings = load_data_settings(path, hits_settings(configs[0]).tables)
+    elif recorded:
+        settings = recorded[0][1]
+    else:
+        raise DataError(
+            "the training files hold no record of the settings that they were made with, or are "
+            "not here: name the config that they were created with by -s/--data-settings FILE"
+        )
+    for file, found in dict(recorded).items():
+        check_data_settings(settings, found, str(file))
     return settings
 
 

@@ -68,7 +68,7 @@ def run_import(
 
 
 def _data_settings(model: ImportedModel, file: Path | None) -> DataSettings | None:
-    """How the training data were made; None, with a warning, where no file tells it."""
+    """How the training data were made; None, with a warning, where no file has them."""
     beside = [path for path in model.records if path.name == DATA_SETTINGS_FILE]
     path = file or next(iter(beside), None)
     if path is None:

@@ -251,6 +251,22 @@ def test_an_ensemble_of_two_trainings(trained: SmallRun, tmp_path: Path) -> None
     np.testing.assert_allclose(np.log1p(found), mean, rtol=1e-4)
 
 
+def test_trainings_on_data_made_otherwise_make_no_ensemble(
+    trained: SmallRun, tmp_path: Path
+) -> None:
+    other = make_small_run(tmp_path / "other")
+    for path in other.folder.glob("*.hdf5"):
+        with h5py.File(path, "a") as file:
+            file.attrs[RECORD] = replace(SETTINGS, pulse_key="Others").to_json()
+    run_trafo(other.config(), ON_CPU, overwrite=False)
+    run_train(other.config(num_training_iterations=2), ON_CPU)
+    command = ("export", trained.config_file, "--member", other.config_file)
+    result = invoke(*command, "-o", tmp_path / "both")
+    assert result.exit_code == 1
+    assert re.search(r"pulse_key is 'Pulses' .*'Others' in the data", result.err)
+    assert not (tmp_path / "both").exists()
+
+
 def test_logs_are_those_of_this_model_alone(trained: SmallRun, tmp_path: Path) -> None:
     beside = trained.logs.parent / "another" / "train"
     beside.mkdir(parents=True)

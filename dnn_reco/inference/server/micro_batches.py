@@ -41,7 +41,7 @@ class BatchSettings:
     Attributes
     ----------
     batch_size
-        Events in a batch at most; a larger request is a batch of its own.
+        Events in a batch at most; a larger request is one batch.
     max_wait
         How long [s] a request waits for others to share its batch.
     max_queue
@@ -62,7 +62,7 @@ class _Job(Generic[_Source]):
 
 
 class MicroBatches(Generic[_Source]):
-    """Collects requests into batches and predicts these, in a thread of its own.
+    """Collects requests into batches and predicts these, in its own thread.
 
     Parameters
     ----------
