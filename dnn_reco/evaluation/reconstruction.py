@@ -1,0 +1,70 @@
+"""True events, and what reconstructions give for them: what all evaluation starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnn_reco.inference.prediction_table import PredictionTable
+from dnn_reco.nn.interface import LabelKeys
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TrueEvents:
+    """The truth of n events on which reconstructions are judged.
+
+    Attributes
+    ----------
+    ids
+        Event ids [n], structured.
+    labels
+        True labels [n] by name, in physical units; NaN where unknown.
+    misc
+        Misc data [n] by name.
+    num_hit_doms
+        Number of hit DOMs [n].
+    weights
+        Weight [n] of each event; None: all are equal.
+    """
+
+    ids: NDArray[np.void]
+    labels: Mapping[str, Values]
+    misc: Mapping[str, Values]
+    num_hit_doms: NDArray[np.int64]
+    weights: Values | None = None
+
+    def __len__(self) -> int:
+        return len(self.num_hit_doms)
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What a model, or another reconstruction, gives for n events.
+
+    Attributes
+    ----------
+    name
+        Its name in tables and figures.
+    table
+        Its labels and uncertainties [n]; NaN for events that it does not reconstruct, and for
+        uncertainties that it does not give.
+    keys
+        Which labels are directions, classes and properties of a particle.
+    """
+
+    name: str
+    table: PredictionTable
+    keys: LabelKeys
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Reconstructions of the same n events beside the truth."""
+
+    events: TrueEvents
+    reconstructions: tuple[Reconstruction, ...]
