@@ -1,0 +1,96 @@
+"""One style for all figures: colours that colour-blind readers can tell apart, and print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dnn_reco.files import write_atomically
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Colours of lines (Okabe & Ito, Color Universal Design, 2008), in the order of their use."""
+MARKERS = "osD^vPX"
+GREY = "0.55"
+"""Of reference lines."""
+COUNTS = "viridis_r"
+"""Colour map of histograms: the darker, the more events."""
+
+_STYLE: Any = {
+    "font.size": 9.5,
+    "axes.titlesize": "medium",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.3,
+    "grid.linewidth": 0.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4,
+    "pdf.fonttype": 42,  # text stays text
+}
+_PANEL = (3.6, 3.0)  # inches
+_DPI = 130
+
+
+def color(number: int) -> str:
+    """Colour of the line of a number, from 0."""
+    return COLORS[number % len(COLORS)]
+
+
+def marker(number: int) -> str:
+    """Marker of the line of a number, from 0."""
+    return MARKERS[number % len(MARKERS)]
+
+
+def panels(
+    rows: int, columns: int, panel_size: tuple[float, float] = _PANEL, share: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure with rows × columns panels, row by row.
+
+    Parameters
+    ----------
+    rows, columns
+        How many there are.
+    panel_size
+        Width and height of each [inch].
+    share
+        Whether all have the same axes.
+    """
+    with rc_context(_STYLE):
+        size = (columns * panel_size[0], rows * panel_size[1])
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
+    return figure, list(axes.ravel())
+
+
+def legend_below(figure: Figure, panel: Axes, columns: int = 4) -> None:
+    """The legend of one panel for the whole figure, below it, where it hides nothing."""
+    handles, names = panel.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def figure_bytes(figure: Figure, suffix: str) -> bytes:
+    """A figure as the content of a file of type "png", "pdf" or "svg"."""
+    content = BytesIO()
+    with rc_context(_STYLE):
+        figure.savefig(content, format=suffix, dpi=_DPI, metadata=_without_date(suffix))
+    return content.getvalue()
+
+
+def save_figure(figure: Figure, folder: Path, name: str, suffixes: Sequence[str]) -> None:
+    """Write a figure as `folder/name.<suffix>` for each type of file."""
+    for suffix in suffixes:
+        write_atomically(folder / f"{name}.{suffix}", figure_bytes(figure, suffix))
+
+
+def _without_date(suffix: str) -> dict[str, None]:
+    """What keeps the date out of a file, so that the same figure gives the same file."""
+    return {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[suffix]
