@@ -15,6 +15,7 @@ from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.from_config import hits_settings, label_weight, record_settings
 from dnn_reco.data.records import relative_time_columns
 from dnn_reco.errors import ModelError
+from dnn_reco.inference.calibration import Calibration
 from dnn_reco.inference.model_info import LabelInfo, ModelInfo
 from dnn_reco.nn.ensemble import Ensemble
 from dnn_reco.nn.from_config import make_network, network_spec
@@ -43,6 +44,8 @@ class TrainedModel:
         Names of the labels with a weight in the loss; predictions of all others mean nothing.
     data_settings
         How the training data were made; None: unknown.
+    calibration
+        Calibration of its predictions; None: there is none.
     """
 
     name: str
@@ -51,6 +54,7 @@ class TrainedModel:
     network: Network
     trained_labels: tuple[str, ...]
     data_settings: DataSettings | None = None
+    calibration: Calibration | None = None
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -111,9 +115,18 @@ def model_info(model: TrainedModel) -> ModelInfo:
         particle=dict(spec.label_keys.particle),
         zenith=spec.label_keys.zenith,
         azimuth=spec.label_keys.azimuth,
+        direction=_direction(spec),
         input_tables=hits_settings(config).tables,
         data_settings=model.data_settings,
     )
+
+
+def _direction(spec: NetworkSpec) -> tuple[str, str, str] | None:
+    """The labels of the direction vector, if all three are there."""
+    keys = spec.label_keys
+    names = (keys.dir_x, keys.dir_y, keys.dir_z)
+    x, y, z = (name or "" for name in names)
+    return (x, y, z) if all(name in spec.label_names for name in names) else None
 
 
 _UNITS_OF_PARTS = {"energy": "GeV", "time": "ns", "zenith": "rad", "azimuth": "rad"} | (
@@ -157,7 +170,7 @@ def ensemble_of(name: str, models: Sequence[TrainedModel]) -> TrainedModel:
         )
     network = Ensemble([model.network for model in models], first.spec)
     network.to(first.device)
-    return replace(first, name=name, network=network, trained_labels=labels)
+    return replace(first, name=name, network=network, trained_labels=labels, calibration=None)
 
 
 def load_trained_model(
