@@ -180,11 +180,30 @@ def _fit(events: CalibrationEvents, terms_for: Callable[[str, Target], Terms]) -
     classes = tuple(temperatures)[:_MOST_CLASSES]
     probabilities = labels[:, [names.index(name) for name in classes]]
     corrections = {
-        name: fit_correction(target, terms_for(name, target))
+        name: fit_correction(usable, terms_for(name, usable))
         for name, target in _targets(events, probabilities)
+        for usable in (_usable(name, target),)
     }
     direction = corrections.pop(DIRECTION, None)
     return Calibration(corrections, direction, temperatures, classes)
+
+
+def _usable(name: str, target: Target) -> Target:
+    """The events with a known truth and a valid width.
+
+    Raises
+    ------
+    DataError
+        If there are next to none.
+    """
+    parts = (target.needed, target.features.log_width, target.features.classes.sum(axis=1))
+    found = target.select(np.isfinite(np.sum(parts, axis=0)))
+    if len(found.needed) < LEAST_EVENTS // 2:
+        raise DataError(
+            f"'{name}' cannot be calibrated: only {len(found.needed)} of the events have a true "
+            "value and a valid uncertainty of it"
+        )
+    return found
 
 
 def _terms_of(calibration: Calibration, name: str) -> Terms:
@@ -204,7 +223,8 @@ def _targets(events: CalibrationEvents, classes: Values) -> Iterator[tuple[str, 
         column = names.index(label.name)
         sigma = output.uncertainty[:, column].astype(np.float64)
         residual = _residual(output.labels[:, column], events.true[:, column], label, info)
-        needed = np.log(np.maximum(np.abs(residual), _LEAST_RESIDUAL) / sigma)
+        with np.errstate(divide="ignore", invalid="ignore"):  # of widths that are 0
+            needed = np.log(np.maximum(np.abs(residual), _LEAST_RESIDUAL) / sigma)
         features = event_features(sigma, events.num_hits, classes)
         yield label.name, Target(features, needed, LEVEL)
     if vector and set(vector) <= set(info.trained_labels):
@@ -232,9 +252,7 @@ def _residual(
 
 
 def fit_correction(target: Target, terms: Terms) -> Correction:
-    """Fit a correction with given terms; events without a finite width do not count."""
-    usable = np.isfinite(target.needed) & np.isfinite(target.features.log_width)
-    target = target.select(usable)
+    """Fit a correction with given terms."""
     features = target.features
     ranges = [_range(features.log_width), _range(features.log_hits)]
     matrix = design_matrix(terms, features, *ranges)

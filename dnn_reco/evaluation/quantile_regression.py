@@ -52,10 +52,12 @@ def fit_quantile(matrix: Values, values: Values, share: float) -> Values:
         while (reached := objective(found - scale * step)) > lowest - 1e-4 * scale * descent:
             scale /= 2
             if scale < _CONVERGED:
-                return found
-        found, lowest = found - scale * step, reached
-        if descent < _CONVERGED:
+                break
+        if scale * descent < _CONVERGED:
             break
+        found, lowest = found - scale * step, reached
+    # smoothing shifts the share a little: the constant term makes it exact
+    found[0] += np.quantile(values - matrix @ found, share)
     return found
 
 
