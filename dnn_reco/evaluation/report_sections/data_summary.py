@@ -17,7 +17,7 @@ from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
 from dnn_reco.evaluation.residuals import energy_label
 from dnn_reco.evaluation.variables import Variable, decade_edges, variables
-from dnn_reco.figure_style import color, legend_below, panels
+from dnn_reco.figure_style import color, legend_below, log_axis, panels
 from dnn_reco.inference.prediction_table import Status
 
 _COLUMNS = 3
@@ -130,7 +130,7 @@ def _distributions(shown: tuple[Variable, ...], types: Mapping[str, Mask]) -> Fi
             panel.stairs(counts, edges, lw=1.5, label=name, color=color(number))
         panel.set_xlabel(variable.axis)
         if variable.log:
-            panel.set_xscale("log")
+            log_axis(panel.xaxis)
     for panel in axes[::columns]:
         panel.set_ylabel("events in a bin")
     legend_below(figure, axes[0])

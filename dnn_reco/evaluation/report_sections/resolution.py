@@ -15,10 +15,10 @@ from dnn_reco.evaluation.report_sections.section import ReportFigure, Section, f
 from dnn_reco.evaluation.report_sections.summary import unit_of
 from dnn_reco.evaluation.residuals import (
     energy_label,
-    has_log,
     label_residual,
     opening_angle,
     regression_labels,
+    shown_log,
 )
 from dnn_reco.evaluation.variables import LEAST_EVENTS, Variable, quantiles_in_bins, variables
 
@@ -96,7 +96,7 @@ def _label_section(
         rows = [each for each in against if has_bands(shown, types, each)]
         if not rows:
             continue
-        log, unit = has_log(evaluation, label), unit_of(evaluation, label)
+        log, unit = shown_log(evaluation, label), unit_of(evaluation, label)
         axis = "log10(reco / true)" if log else f"reco − true{f' [{unit}]' if unit else ''}"
         heading = f"Residual of {label}: median, and 20 % to 80 % of the events"
         figure = band_figure(shown, types, rows, PERCENTS, axis, heading, weights=weights)
@@ -112,7 +112,7 @@ def _label_section(
 
 
 def _residuals(evaluation: Evaluation, label: str) -> list[tuple[str, Values]]:
-    log = has_log(evaluation, label)
+    log = shown_log(evaluation, label)
     found = [
         (each.name, label_residual(each, evaluation.events, label, log))
         for each in evaluation.reconstructions
