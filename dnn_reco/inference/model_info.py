@@ -62,6 +62,8 @@ class ModelInfo:
         Label by property of the reconstructed particle (`label_particle_keys`).
     zenith, azimuth
         The labels that are the angles of the direction; None: there are none.
+    direction
+        The labels that are x, y and z of the direction vector; None: there are not all three.
     input_tables
         Names of the tables that it was trained with.
     data_settings
@@ -77,6 +79,7 @@ class ModelInfo:
     particle: Mapping[str, str] = field(default_factory=dict)
     zenith: str | None = None
     azimuth: str | None = None
+    direction: tuple[str, str, str] | None = None
     input_tables: InputTables = field(default_factory=InputTables)
     data_settings: DataSettings | None = None
 

@@ -111,9 +111,18 @@ def model_info(model: TrainedModel) -> ModelInfo:
         particle=dict(spec.label_keys.particle),
         zenith=spec.label_keys.zenith,
         azimuth=spec.label_keys.azimuth,
+        direction=_direction(spec),
         input_tables=hits_settings(config).tables,
         data_settings=model.data_settings,
     )
+
+
+def _direction(spec: NetworkSpec) -> tuple[str, str, str] | None:
+    """The labels that are the direction vector; None if one of them is missing."""
+    x, y, z = spec.label_keys.dir_x, spec.label_keys.dir_y, spec.label_keys.dir_z
+    if x is None or y is None or z is None or not {x, y, z} <= set(spec.label_names):
+        return None
+    return x, y, z
 
 
 _UNITS_OF_PARTS = {"energy": "GeV", "time": "ns", "zenith": "rad", "azimuth": "rad"} | (
