@@ -25,7 +25,7 @@ _SIGMAS = 9.0  # tails beyond are below 1e-18
 _TABLE = 4097  # points of tabulated integrals
 _KAPPA_RANGE = (1e-6, 1e10)
 _STEEP = 300.0  # above this concentration exp(-2κ) is 0 beside 1, and below 1e308
-_WIDER = 1.6  # nodes and proposals reach farther out than the density
+_PROPOSALS = (1.2, 3.0)  # widths of nodes and proposals, in units of those of the density
 _TINY = 1e-100  # weights without effect
 _LARGEST_WIDTH = 1.0  # radian, of proposals
 _BOUND = 1.05  # above the largest weight of all nodes
@@ -265,20 +265,25 @@ class VectorGaussian(SkyDensity):
     def _proposals(self, level: Values, turn: Values) -> tuple[Vectors, Values]:
         """Vectors [2n, 3], and weights by which they stand for the density.
 
-        They are Gaussian in the plane that touches the sphere at the direction, a little wider than
-        the density, up to 90° from the direction, and once more on the other side of the sphere.
+        They are Gaussian in the plane that touches the sphere at the direction, of two kinds that
+        are wider than the density, up to 90° from the direction, and once more on the other side
+        of the sphere.
         """
         plane = Plane.at(self.direction)
         variance, axes = np.linalg.eigh(_tangent_covariance(plane, self.widths))
-        widths = _WIDER * np.sqrt(variance)
+        widths = np.sqrt(variance)
         # the axis of a long ellipse is bent, as far as the square of its length
-        widths = np.minimum(np.maximum(widths, 2 * widths.max() ** 2), _LARGEST_WIDTH)
+        widths = np.maximum(widths, 2 * widths.max() ** 2)
+        of_kind = np.minimum(np.multiply.outer(_PROPOSALS, widths), _LARGEST_WIDTH)
+        chosen = of_kind[np.arange(len(level)) % len(of_kind)].T
         radius, around = np.sqrt(-2 * np.log1p(-level)), 2 * np.pi * turn
-        x, y = axes @ (widths[:, None] * radius * np.array([np.cos(around), np.sin(around)]))
-        angle = np.hypot(x, y)
-        density = np.exp(-np.square(radius) / 2) / (2 * np.pi * widths.prod())
+        points = chosen * radius * np.array([np.cos(around), np.sin(around)])
+        squares = np.square(points / of_kind[:, :, None]).sum(axis=1)
+        norm = 2 * np.pi * of_kind.prod(axis=1)
+        density = (np.exp(-squares / 2) / norm[:, None]).mean(axis=0)
+        angle = np.hypot(*points)
         density = density / np.sinc(np.minimum(angle, np.pi / 2) / np.pi)
-        vectors = plane.vectors(x, y)
+        vectors = plane.vectors(*(axes @ points))
         both = np.concatenate([vectors, -vectors])
         is_near = np.tile(angle < np.pi / 2, 2)
         weight = np.exp(self._exponent(both)) / np.tile(density / 2, 2)
