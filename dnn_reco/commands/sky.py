@@ -13,7 +13,7 @@ from dnn_reco.display.sky_view import plot_sky
 from dnn_reco.figure_style import save_figure
 from dnn_reco.inference.reconstructor import Reconstructor
 from dnn_reco.inference.sky_files import write_sky_map
-from dnn_reco.inference.sky_frame import Frame, require_sky_packages
+from dnn_reco.inference.sky_frame import Frame, area_text, require_sky_packages
 from dnn_reco.inference.sky_geometry import Vectors
 from dnn_reco.inference.sky_labels import true_direction
 from dnn_reco.inference.sky_map import SkyMap
@@ -87,8 +87,8 @@ def run_sky(settings: SkySettings) -> None:
     save_figure(figure, settings.out.parent, settings.out.name, ["png"])
     click.echo(f"Event:     {settings.event} of '{settings.file}'")
     click.echo(f"Direction: {frame.shown(density.best)}")
-    for level, area in zip(settings.levels, sky_map.area(settings.levels), strict=True):
-        click.echo(f"{f'{100 * level:g} % in:':10} {area:,.4g} square degrees")
+    for level, area in zip(settings.levels, density.contour_area(settings.levels), strict=True):
+        click.echo(f"{f'{100 * level:g} % in:':10} {area_text(area)}")
     if truth is not None:
         level = float(density.cdf_dir(truth))
         click.echo(f"True:      {frame.shown(truth)}; on the contour of {level:.1%}")

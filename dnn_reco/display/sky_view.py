@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from dnn_reco.figure_style import COUNTS, color, legend_below, panels
+from dnn_reco.figure_style import color, legend_below, panels
 from dnn_reco.inference.sky import SkyDensity, Values
-from dnn_reco.inference.sky_frame import Frame
+from dnn_reco.inference.sky_frame import Frame, area_text
 from dnn_reco.inference.sky_geometry import SQUARE_DEGREE, Plane, Vectors, vector_of
 
 _PANEL = (5.2, 4.6)  # inches
@@ -19,6 +19,7 @@ _GRID = 241  # points across the picture
 _MARGIN = 1.25  # around what is shown, in units of its largest distance from the centre
 _FARTHEST = 3.0  # a true direction is shown as far away, in units of the largest contour
 _LONGITUDES, _LATITUDES = (-120, -60, 0, 60, 120), (-60, -30, 0, 30, 60)  # of lines, in degrees
+_DENSITY = "Greys"  # colour map on which the lines are seen
 _STYLES = ("-", "--", ":", "-.")
 
 
@@ -57,9 +58,7 @@ def plot_sky(
     areas = density.contour_area(list(lines))
     for number, (level, area) in enumerate(zip(lines, areas, strict=True)):
         style = _STYLES[number % len(_STYLES)]
-        part.plot(
-            [], [], style, color=color(number), label=f"{level:.0%}: {area:,.3g} square degrees"
-        )
+        part.plot([], [], style, color=color(number), label=f"{100 * level:g} %: {area_text(area)}")
     legend_below(figure, part, columns=2)
     return figure
 
@@ -110,7 +109,7 @@ def _draw_part(
     x, y = np.meshgrid(side, side)
     values = np.exp(density.log_prob_dir(_from_plane(plane, frame, x, y))) * SQUARE_DEGREE
     mesh = panel.pcolormesh(
-        x, y, np.where(np.hypot(x, y) > 180, np.nan, values), cmap=COUNTS, rasterized=True, vmin=0
+        x, y, np.where(np.hypot(x, y) > 180, np.nan, values), cmap=_DENSITY, rasterized=True, vmin=0
     )
     figure.colorbar(mesh, ax=panel, label="probability per square degree", shrink=0.85)
     for number, each in enumerate(lines.values()):
