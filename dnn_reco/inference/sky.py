@@ -189,7 +189,7 @@ def checked(level: ArrayLike) -> Values:
 def lattice(n: int) -> tuple[Values, Values]:
     """Points of the unit square [n], evenly spread: i / n and the golden ratio's multiples."""
     number = np.arange(n)
-    return (number + 0.5) / n, (number * _GOLDEN) % 1.0
+    return (number + 0.5) / n, (number * _GOLDEN + 0.5) % 1.0
 
 
 def _to_middle(parts: Values) -> Values:
