@@ -18,6 +18,7 @@ from dnn_reco.cli.export import export_command, inspect_command, verify_command
 from dnn_reco.cli.inference import serve_command
 from dnn_reco.cli.models import compare_command, evaluate_command, import_command
 from dnn_reco.cli.session import HELP, Commands, run_safely
+from dnn_reco.cli.sky import sky_command
 from dnn_reco.cli.submit import submit_group
 from dnn_reco.cli.train import train_command
 
@@ -58,6 +59,7 @@ for _command in (
     inspect_command,
     serve_command,
     apply_command,
+    sky_command,
     submit_group,
 ):
     cli.add_command(_command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,3 +79,14 @@ class FileEvents:
     exists: NDArray[np.bool_]
     hits: Hits
     skipped: Mapping[str, int]
+
+    def part(self, start: int, stop: int) -> FileEvents:
+        """The events start … stop - 1."""
+        rows = slice(start, stop)
+        return replace(
+            self,
+            ids=self.ids[rows],
+            time_offset=self.time_offset[rows],
+            exists=self.exists[rows],
+            hits=self.hits.part(start, stop),
+        )

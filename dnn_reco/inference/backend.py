@@ -72,6 +72,15 @@ class Backend(Protocol):
     def read_misc(self, path: Path, events: FileEvents) -> NDArray[np.floating] | None:
         """Misc data [n, M] of the events of a file; None: the network reads none."""
 
+    def members(self) -> Sequence[Backend]:
+        """One for each network of an ensemble; itself where there is one network.
+
+        Raises
+        ------
+        ModelError
+            If the networks of an ensemble cannot be had alone.
+        """
+
 
 def predict_chunks(
     backend: Backend,

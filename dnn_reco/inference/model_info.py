@@ -63,7 +63,7 @@ class ModelInfo:
     zenith, azimuth
         The labels that are the angles of the direction; None: there are none.
     direction
-        The labels that are the components x, y, z of the direction vector; None: there are none.
+        The labels that are x, y and z of the direction vector; None: there are not all three.
     input_tables
         Names of the tables that it was trained with.
     data_settings

@@ -48,6 +48,7 @@ class OnnxBackend:
     def __init__(self, folder: Path, num_threads: int | None = None) -> None:
         manifest = read_manifest(folder)
         self._info = _info(folder, manifest)
+        self._num_networks = len(manifest.members)
         check_files(folder, manifest)
         self.calibration = read_calibration(folder, manifest, self._info)
         file = folder / HITS_GRAPH
@@ -83,6 +84,15 @@ class OnnxBackend:
     def read_misc(self, path: Path, events: FileEvents) -> NDArray[np.floating] | None:
         """None: networks that read misc data have no graph."""
         return None
+
+    def members(self) -> list[OnnxBackend]:
+        """Itself where there is one network: those of an ensemble share a graph (see `Backend`)."""
+        if self._num_networks > 1:
+            raise ModelError(
+                f"the ONNX graph of '{self._info.name}' holds all networks of the ensemble in one: "
+                "take backend='torch' to have them alone"
+            )
+        return [self]
 
 
 def _info(folder: Path, manifest: Manifest) -> ModelInfo:

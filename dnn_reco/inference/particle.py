@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.detector.constants import SPEED_OF_LIGHT
+from dnn_reco.inference.sky_geometry import angles_of, vector_of
 
 _NOT_SET = -1  # fit status
 
@@ -60,15 +61,8 @@ def _direction(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Zenith in 0 … π and azimuth in 0 … 2π."""
     if all(part in found for part in _DIRECTION):
-        x, y, z = (found[part] for part in _DIRECTION)
-    elif all(part in found for part in _ANGLES):
+        return angles_of(np.stack([found[part] for part in _DIRECTION], axis=-1))
+    if all(part in found for part in _ANGLES):
         # by way of the vector, so that the angles are in their ranges
-        zenith, azimuth = (found[part] for part in _ANGLES)
-        x, y = -np.sin(zenith) * np.cos(azimuth), -np.sin(zenith) * np.sin(azimuth)
-        z = -np.cos(zenith)
-    else:
-        return unknown, unknown
-    across = np.hypot(x, y)
-    has_length = np.hypot(across, z) > 0  # False for NaN
-    zenith = np.where(has_length, np.arctan2(across, -z), np.nan)
-    return zenith, np.where(has_length, np.arctan2(-y, -x) % (2 * np.pi), np.nan)
+        return angles_of(vector_of(*(found[part] for part in _ANGLES)))
+    return unknown, unknown

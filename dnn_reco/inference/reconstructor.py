@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from copy import copy
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,12 +18,15 @@ from dnn_reco.data.file_events import EVENT_ID, FileEvents, HitsSettings
 from dnn_reco.data.hdf5 import input_tables, read_record
 from dnn_reco.data.hits import Hits, check_hits, hits_of_dense
 from dnn_reco.data.pulses import Pulses
-from dnn_reco.errors import DataError, ModelError
+from dnn_reco.errors import ConfigError, DataError, ModelError
 from dnn_reco.event_sources import read_events
 from dnn_reco.files import find_files
 from dnn_reco.inference.backend import Backend, check_features, joined_outputs, predict_chunks
 from dnn_reco.inference.model_info import ModelInfo
 from dnn_reco.inference.prediction_table import PredictionTable, Status
+from dnn_reco.inference.sky import SkyDensity
+from dnn_reco.inference.sky_densities import Mixture
+from dnn_reco.inference.sky_labels import check_event, sky_density
 
 if TYPE_CHECKING:
     from dnn_reco.inference.trained_model import TrainedModel
@@ -157,19 +161,85 @@ class Reconstructor:
         tables = [self.predict_file(path, ignore_mismatch) for path in paths]
         return _joined(tables)
 
-    def predict_file(self, path: Path, ignore_mismatch: Collection[str] = ()) -> PredictionTable:
-        """Predict all events of one file, in its order.
+    def sky(
+        self,
+        source: Source | PredictionTable,
+        event: int = 0,
+        shape: str = "auto",
+        *,
+        members: bool = False,
+        ignore_mismatch: Collection[str] = (),
+    ) -> SkyDensity:
+        """The direction of one event as a probability density on the sphere.
+
+        Parameters
+        ----------
+        source
+            What :meth:`predict` takes, but one file at most, of which only the event is predicted;
+            or what it returned.
+        event
+            Number of the event in it, from 0.
+        shape
+            `fisher` (von Mises-Fisher) and `vector` (Gaussian of the vector's components) follow
+            from the labels of the direction vector; `circular` and `elliptical` (Gaussian) from
+            zenith and azimuth. `auto`: fisher, or elliptical where there is no direction vector.
+        members
+            Whether an ensemble gives the mixture of the densities of its networks, each as it
+            predicts; else the density has the shape of one network's and the mean of the mixture.
+        ignore_mismatch
+            Data settings that may differ between the file and the training.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such shape, or members are asked for of predictions.
+        DataError
+            If there is no such event, or it could not be reconstructed.
+        ModelError
+            If the model was not trained for the direction, or its networks cannot be had alone.
+
+        Examples
+        --------
+        >>> from dnn_reco import Reconstructor
+        >>> sky = Reconstructor("models/my_model").sky("data/run1.hdf5", event=3)
+        >>> area = sky.contour_area([0.5, 0.9])  # square degrees
+        """
+        if members:
+            if isinstance(source, PredictionTable):
+                raise ConfigError("members of an ensemble predict from events: give those instead")
+            parts = [
+                each.sky(source, event, shape, ignore_mismatch=ignore_mismatch)
+                for each in self._members()
+            ]
+            return parts[0] if len(parts) == 1 else Mixture(parts)
+        if isinstance(source, str | Path):
+            table = self.predict_file(_one_file(source), ignore_mismatch, event)
+            return sky_density(table, 0, self.info, shape)
+        if not isinstance(source, PredictionTable):
+            source = self.predict(source, ignore_mismatch=ignore_mismatch)
+        return sky_density(source, event, self.info, shape)
+
+    def predict_file(
+        self, path: Path, ignore_mismatch: Collection[str] = (), event: int | None = None
+    ) -> PredictionTable:
+        """Predict all events of one file, in its order, or one of them alone.
 
         Raises
         ------
         DataError
-            If it cannot be read, or was made with other data settings than those of the training.
+            If it cannot be read, was made with other data settings than those of the training, or
+            has no such event.
         """
         record = read_record(path)
         if record is not None and self.data_settings is not None:
             check_data_settings(self.data_settings, record, str(path), ignore_mismatch)
         events = read_events(path, self.hits_settings)
-        return self.predict_events(events, self.backend.read_misc(path, events))
+        misc = self.backend.read_misc(path, events)
+        if event is not None:
+            check_event(event, len(events.ids), f"'{path}'")
+            events = events.part(event, event + 1)
+            misc = None if misc is None else misc[event : event + 1]
+        return self.predict_events(events, misc)
 
     @property
     def hits_settings(self) -> HitsSettings:
@@ -266,6 +336,14 @@ class Reconstructor:
         ids = events.ids if len(events.ids) else None
         return replace(self._table(labels, uncertainty), ids=ids, status=status)
 
+    def _members(self) -> list[Reconstructor]:
+        """A reconstructor for each network of an ensemble."""
+        found = []
+        for backend in self.backend.members():
+            found.append(copy(self))
+            found[-1].backend = backend
+        return found
+
     def _table(
         self, labels: NDArray[np.floating], uncertainty: NDArray[np.floating]
     ) -> PredictionTable:
@@ -278,6 +356,14 @@ class Reconstructor:
             particle_labels=info.particle,
         )
         return table.select(info.trained_labels)
+
+
+def _one_file(name: str | Path) -> Path:
+    """The only file of a name or glob pattern."""
+    paths = find_files([str(name)], "the events to reconstruct")
+    if len(paths) > 1:
+        raise DataError(f"'{name}' matches {len(paths)} files: name the one with the event")
+    return paths[0]
 
 
 def _events_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ from dnn_reco.errors import ModelError
 from dnn_reco.inference.backend import NetworkOutput
 from dnn_reco.inference.model_info import ModelInfo
 from dnn_reco.inference.trained_model import TrainedModel, model_info
-from dnn_reco.nn.interface import Prediction
+from dnn_reco.nn.ensemble import Ensemble
+from dnn_reco.nn.interface import Network, Prediction
 from dnn_reco.nn.misc_data import MiscData, MiscTransform
 from dnn_reco.nn.own_network import call_network
 from dnn_reco.nn.predictor import GridNetwork
@@ -76,6 +78,16 @@ class TorchBackend:
         names = ColumnNames((), self._info.misc_names)
         settings = record_settings(config)
         return load_misc(path, event_table(events), settings, config.plugin_view(), names)
+
+    def members(self) -> list[TorchBackend]:
+        """One for each network of an ensemble; itself where there is one network."""
+        network = self.model.network
+        if not isinstance(network, Ensemble):
+            return [self]
+        return [
+            TorchBackend(replace(self.model, network=cast(Network, each)))
+            for each in network.networks
+        ]
 
     def _misc(self, misc: NDArray[np.floating] | None) -> MiscData | None:
         if misc is None:

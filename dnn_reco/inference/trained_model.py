@@ -122,11 +122,11 @@ def model_info(model: TrainedModel) -> ModelInfo:
 
 
 def _direction(spec: NetworkSpec) -> tuple[str, str, str] | None:
-    """The labels of the direction vector, if all three are there."""
-    keys = spec.label_keys
-    names = (keys.dir_x, keys.dir_y, keys.dir_z)
-    x, y, z = (name or "" for name in names)
-    return (x, y, z) if all(name in spec.label_names for name in names) else None
+    """The labels that are the direction vector; None if one of them is missing."""
+    x, y, z = spec.label_keys.dir_x, spec.label_keys.dir_y, spec.label_keys.dir_z
+    if x is None or y is None or z is None or not {x, y, z} <= set(spec.label_names):
+        return None
+    return x, y, z
 
 
 _UNITS_OF_PARTS = {"energy": "GeV", "time": "ns", "zenith": "rad", "azimuth": "rad"} | (
