@@ -131,18 +131,12 @@ def _events(model: TrainedModel, held_out: EventDataset) -> CalibrationEvents:
             f"{', '.join(held_out.names.labels)} instead of {', '.join(model.label_names)}"
         )
     truth = held_out.read(np.arange(len(held_out)), hits_of=slice(0, 0))
-    num_hits: list[NDArray[np.int64]] = []
-
-    def counted_hits() -> Any:
-        for hits in hits_of(held_out, _BATCH_SIZE):
-            num_hits.append(np.diff(hits.offsets))
-            yield hits
-
     backend = TorchBackend(model)
-    output = predict_chunks(backend, counted_hits(), _BATCH_SIZE, len(held_out), truth.misc)
-    hits = np.concatenate([np.zeros(0, np.int64), *num_hits])
-    events = CalibrationEvents(output, truth.labels.astype(np.float64), hits, backend.info)
-    return events.select(hits > 0)
+    hits = hits_of(held_out, _BATCH_SIZE)
+    output = predict_chunks(backend, hits, _BATCH_SIZE, len(held_out), truth.misc)
+    num_hits = held_out.num_hits(np.arange(len(held_out)))
+    events = CalibrationEvents(output, truth.labels.astype(np.float64), num_hits, backend.info)
+    return events.select(num_hits > 0)
 
 
 def _table(

@@ -217,6 +217,15 @@ class CalibratedBackend:
         """Misc data [n, M] of the events of a file; None: the network reads none."""
         return self.raw.read_misc(path, events)
 
+    def members(self) -> list[CalibratedBackend]:
+        """Itself where there is one network: an ensemble is calibrated as a whole."""
+        if len(self.raw.members()) > 1:
+            raise ModelError(
+                f"the ensemble '{self.info.name}' is calibrated as a whole, not its networks: take "
+                "them as they predict (raw=True)"
+            )
+        return [self]
+
 
 def calibrated(backend: Backend, calibration: Calibration | None, raw: bool = False) -> Backend:
     """The backend with the calibration of its model, if there is one and `raw` does not forbid."""
