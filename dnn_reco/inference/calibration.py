@@ -134,36 +134,8 @@ class Calibration:
     def apply(
         self, output: NetworkOutput, num_hits: NDArray[np.integer], info: ModelInfo
     ) -> NetworkOutput:
-        """Calibrated predictions; means stay, but the probabilities of classes change.
-
-        Parameters
-        ----------
-        output
-            Predictions for n events, arrays [n, L].
-        num_hits
-            Number of hit DOMs [n].
-        info
-            What the model predicts.
-        """
-        names = info.label_names
-        labels = output.labels.astype(np.float64)
-        sigma = output.uncertainty.astype(np.float64)
-        for name, temperature in self.temperatures.items():
-            column = names.index(name)
-            calibrated = tempered(labels[:, column], temperature)
-            sigma[:, column] *= _spread(calibrated) / _spread(labels[:, column])
-            labels[:, column] = calibrated
-        classes = labels[:, [names.index(name) for name in self.classes]]
-        for name, correction in self.widths.items():
-            column = names.index(name)
-            features = event_features(sigma[:, column], num_hits, classes)
-            sigma[:, column] *= np.exp(correction.log_factor(features))
-        if self.direction is not None and info.direction is not None:
-            columns = [names.index(name) for name in info.direction]
-            kappa = vector_concentration(sigma[:, columns])
-            factor = np.exp(self.direction.log_factor(event_features(kappa, num_hits, classes)))
-            calibrated = np.clip(kappa * factor, MIN_KAPPA, MAX_KAPPA)
-            sigma[:, columns] *= np.sqrt(kappa / calibrated)[:, None]
+        """Calibrated predictions of n events; see :meth:`correct`."""
+        labels, sigma = self.correct(output.labels, output.uncertainty, num_hits, info)
         with np.errstate(invalid="ignore", divide="ignore"):
             ratio = np.where(output.uncertainty > 0, sigma / output.uncertainty, 1.0)
         dtype = output.labels.dtype
@@ -173,6 +145,44 @@ class Calibration:
             uncertainty=sigma.astype(dtype),
             uncertainty_trafo=(output.uncertainty_trafo * ratio).astype(dtype),
         )
+
+    def correct(
+        self,
+        labels: NDArray[np.floating],
+        uncertainty: NDArray[np.floating],
+        num_hits: NDArray[np.integer],
+        info: ModelInfo,
+    ) -> tuple[Values, Values]:
+        """Calibrated labels and uncertainties [n, L]; of labels only probabilities change.
+
+        Parameters
+        ----------
+        labels, uncertainty
+            What the network predicts for n events, [n, L], in physical units.
+        num_hits
+            Number of hit DOMs [n].
+        info
+            What the model predicts.
+        """
+        names = info.label_names
+        labels, sigma = labels.astype(np.float64), uncertainty.astype(np.float64)
+        for name, temperature in self.temperatures.items():
+            column = names.index(name)
+            probability = tempered(labels[:, column], temperature)
+            sigma[:, column] *= _spread(probability) / _spread(labels[:, column])
+            labels[:, column] = probability
+        classes = labels[:, [names.index(name) for name in self.classes]]
+        for name, correction in self.widths.items():
+            column = names.index(name)
+            features = event_features(sigma[:, column], num_hits, classes)
+            sigma[:, column] *= np.exp(correction.log_factor(features))
+        if self.direction is not None and info.direction is not None:
+            columns = [names.index(name) for name in info.direction]
+            kappa = vector_concentration(sigma[:, columns])
+            factor = np.exp(self.direction.log_factor(event_features(kappa, num_hits, classes)))
+            corrected = np.clip(kappa * factor, MIN_KAPPA, MAX_KAPPA)
+            sigma[:, columns] *= np.sqrt(kappa / corrected)[:, None]
+        return labels, sigma
 
 
 _CALIBRATION = TypeAdapter(Calibration)
