@@ -165,13 +165,13 @@ class Calibration:
             What the model predicts.
         """
         names = info.label_names
-        labels, sigma = labels.astype(np.float64), uncertainty.astype(np.float64)
+        changed, sigma = labels.astype(np.float64), uncertainty.astype(np.float64)
         for name, temperature in self.temperatures.items():
             column = names.index(name)
-            probability = tempered(labels[:, column], temperature)
-            sigma[:, column] *= _spread(probability) / _spread(labels[:, column])
-            labels[:, column] = probability
-        classes = labels[:, [names.index(name) for name in self.classes]]
+            probability = tempered(changed[:, column], temperature)
+            sigma[:, column] *= _spread(probability) / _spread(changed[:, column])
+            changed[:, column] = probability
+        classes = changed[:, [names.index(name) for name in self.classes]]
         for name, correction in self.widths.items():
             column = names.index(name)
             features = event_features(sigma[:, column], num_hits, classes)
@@ -182,7 +182,7 @@ class Calibration:
             factor = np.exp(self.direction.log_factor(event_features(kappa, num_hits, classes)))
             corrected = np.clip(kappa * factor, MIN_KAPPA, MAX_KAPPA)
             sigma[:, columns] *= np.sqrt(kappa / corrected)[:, None]
-        return labels, sigma
+        return changed, sigma
 
 
 _CALIBRATION = TypeAdapter(Calibration)
