@@ -32,6 +32,16 @@ from dnn_reco.run_options import RunOptions
     "been trained with them, and they must not be those that it is judged with [key "
     "validation_data_file of its training].",
 )
+@click.option(
+    "--coverage-by",
+    "--coverage_by",
+    type=click.Choice(["class", "reconstruction"]),
+    default="class",
+    show_default=True,
+    help="Among which events coverage is right: those of each true class (cascades, tracks), as "
+    "simulated events are shown; or those that are alike in all that is reconstructed, as data are "
+    "selected. Both at once are possible only where classes are never confused.",
+)
 @click.option("--remove", is_flag=True, help="Remove the calibration instead.")
 @click.option(
     "--sign",
@@ -51,8 +61,9 @@ def calibrate_command(folder: Path, options: RunOptions, **settings: Any) -> Non
 
     Fits how predicted uncertainties must change for 68 % of the true values to lie inside of their
     68 % intervals and cones: a factor on the width of each label and on the concentration of the
-    direction, which may depend on that width, on the number of hit DOMs and on the predicted
-    classes, and a temperature for each class. What it depends on is chosen by cross-validation.
+    direction, and a temperature for each class. The factor depends on the predicted classes and,
+    without such or with --coverage-by reconstruction, on the predicted width and the number of hit
+    DOMs, as cross-validation finds.
 
     The calibration is stored in the model folder, whose checksums and golden answers are renewed,
     and is applied wherever the model is, unless with --raw.

@@ -51,6 +51,9 @@ class CalibrateSettings:
     ----------
     data
         Glob patterns of event files with labels; empty: `validation_data_file` of the training.
+    coverage_by
+        `class`: coverage is right among events of each true class; `reconstruction`: among events
+        that are alike in what is reconstructed.
     remove
         Whether to remove the calibration instead.
     sign
@@ -62,6 +65,7 @@ class CalibrateSettings:
     """
 
     data: tuple[str, ...]
+    coverage_by: str
     remove: bool
     sign: Path | None
     allow_code: tuple[str, ...]
@@ -98,13 +102,15 @@ def _fit(folder: Path, model: TrainedModel, settings: CalibrateSettings) -> Cali
     store = settings.options.cache_dir or str(_store(model.config, folder))
     held_out = open_held_out_events(model.config, files, store, settings.options.threads)
     events = _events(model, held_out)
-    calibration = fit_calibration(events)
+    true_classes = settings.coverage_by == "class"
+    calibration = fit_calibration(events, true_classes)
     before = inside(events)
-    after = inside(replace(events, output=cross_fitted(events, calibration)))
+    after = inside(replace(events, output=cross_fitted(events, calibration, true_classes)))
     click.echo("\n".join(_table(before, after, len(events))))
     for name, temperature in calibration.temperatures.items():
         click.echo(f"temperature of {name}: {temperature:.3f}")
-    return replace(calibration, record=_record(events, files, before, after))
+    record = _record(events, files, before, after)
+    return replace(calibration, record={**record, "coverage_by": settings.coverage_by})
 
 
 def _files(config: Config, settings: CalibrateSettings) -> list[Path]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dnn_reco.errors import DataError
 from dnn_reco.evaluation.metrics import opening_angle
-from dnn_reco.evaluation.quantile_regression import fit_quantile, pinball_loss
+from dnn_reco.evaluation.quantile_regression import fit_quantile, pinball_loss, solve_quantile
 from dnn_reco.inference.backend import NetworkOutput
 from dnn_reco.inference.calibration import (
     MAX_KAPPA,
@@ -53,6 +53,8 @@ _BISECTIONS = 60
 _LOG_TEMPERATURES = -3.0, 3.0
 _PRECISION = 1e-6
 _LEAST_PROBABILITY = 1e-9
+_TOLERATED_LOSS = 1.05
+_LEAST_SKILL = 0.05
 
 Values = NDArray[np.float64]
 
@@ -88,13 +90,16 @@ class CalibrationEvents:
         return replace(self, output=output, true=self.true[rows], num_hits=self.num_hits[rows])
 
 
-def fit_calibration(events: CalibrationEvents) -> Calibration:
+def fit_calibration(events: CalibrationEvents, true_classes: bool = True) -> Calibration:
     """Fit the corrections of all trained labels; their terms are chosen by cross-validation.
 
     Parameters
     ----------
     events
         Events that the network was not trained with.
+    true_classes
+        Whether coverage is to be right among events of each true class, as far as predicted
+        classes allow it; else it is right among events that are alike in what is reconstructed.
 
     Raises
     ------
@@ -106,10 +111,12 @@ def fit_calibration(events: CalibrationEvents) -> Calibration:
             f"a calibration needs at least {LEAST_EVENTS} events, there are {len(events)}: give "
             "more files with --data"
         )
-    return _fit(events, lambda name, target: choose_terms(target))
+    return _fit(events, lambda _, target: choose_terms(target), true_classes)
 
 
-def cross_fitted(events: CalibrationEvents, calibration: Calibration) -> NetworkOutput:
+def cross_fitted(
+    events: CalibrationEvents, calibration: Calibration, true_classes: bool = True
+) -> NetworkOutput:
     """Predictions, each calibrated by corrections that were fitted without its event.
 
     Parameters
@@ -118,11 +125,14 @@ def cross_fitted(events: CalibrationEvents, calibration: Calibration) -> Network
         Events that a calibration was fitted to.
     calibration
         That calibration, whose terms are used.
+    true_classes
+        As for :func:`fit_calibration`.
     """
     labels = events.output.labels.astype(np.float64)
     sigma = events.output.uncertainty.astype(np.float64)
     for fold in _folds(len(events)):
-        fitted = _fit(events.select(~fold), lambda name, _: _terms_of(calibration, name))
+        others = events.select(~fold)
+        fitted = _fit(others, lambda name, _: _terms_of(calibration, name), true_classes)
         held_out = events.select(fold)
         output = fitted.apply(held_out.output, held_out.num_hits, events.info)
         labels[fold], sigma[fold] = output.labels, output.uncertainty
@@ -153,20 +163,25 @@ class Target:
         Logarithm [n] of the factor that would bring the true value to the border.
     share
         Share of the events for which the factor must be larger than the one needed.
+    instruments
+        The features with the true classes, if the share is to be right in each of them; None: it is
+        to be right given the features.
     """
 
     features: EventFeatures
     needed: Values
     share: float
+    instruments: EventFeatures | None = None
 
     def select(self, rows: NDArray[np.bool_]) -> Target:
         """Some of the events."""
-        each = self.features
-        features = EventFeatures(each.log_width[rows], each.log_hits[rows], each.classes[rows])
-        return Target(features, self.needed[rows], self.share)
+        instruments = None if self.instruments is None else self.instruments.select(rows)
+        return Target(self.features.select(rows), self.needed[rows], self.share, instruments)
 
 
-def _fit(events: CalibrationEvents, terms_for: Callable[[str, Target], Terms]) -> Calibration:
+def _fit(
+    events: CalibrationEvents, terms_for: Callable[[str, Target], Terms], true_classes: bool
+) -> Calibration:
     """Fit temperatures, then the corrections, which depend on calibrated classes."""
     names = events.info.label_names
     labels = events.output.labels.astype(np.float64)
@@ -177,15 +192,25 @@ def _fit(events: CalibrationEvents, terms_for: Callable[[str, Target], Terms]) -
             temperature = fit_temperature(labels[:, column], events.true[:, column])
             temperatures[each.name] = temperature
             labels[:, column] = tempered(labels[:, column], temperature)
-    classes = tuple(temperatures)[:_MOST_CLASSES]
-    probabilities = labels[:, [names.index(name) for name in classes]]
-    corrections = {
-        name: fit_correction(usable, terms_for(name, usable))
-        for name, target in _targets(events, probabilities)
-        for usable in (_usable(name, target),)
-    }
+    known = [each for each in temperatures if _is_informative(events, names.index(each))]
+    classes = tuple(known)[:_MOST_CLASSES]
+    columns = [names.index(name) for name in classes]
+    corrections = {}
+    for name, target in _targets(events, labels[:, columns]):
+        if true_classes:
+            instruments = replace(target.features, classes=events.true[:, columns])
+            target = replace(target, instruments=instruments)
+        usable = _usable(name, target)
+        corrections[name] = fit_correction(usable, terms_for(name, usable))
     direction = corrections.pop(DIRECTION, None)
     return Calibration(corrections, direction, temperatures, classes)
+
+
+def _is_informative(events: CalibrationEvents, column: int) -> bool:
+    """Whether predicted probabilities of a class explain a part of the variance of the true one."""
+    true = events.true[:, column]
+    wrong = np.square(true - events.output.labels[:, column])
+    return bool(np.nanmean(wrong) <= (1 - _LEAST_SKILL) * np.nanvar(true))
 
 
 def _usable(name: str, target: Target) -> Target:
@@ -196,7 +221,8 @@ def _usable(name: str, target: Target) -> Target:
     DataError
         If there are next to none.
     """
-    parts = (target.needed, target.features.log_width, target.features.classes.sum(axis=1))
+    features = (target.features, target.instruments or target.features)
+    parts = (target.needed, *(each.log_width + each.classes.sum(axis=1) for each in features))
     found = target.select(np.isfinite(np.sum(parts, axis=0)))
     if len(found.needed) < LEAST_EVENTS // 2:
         raise DataError(
@@ -252,11 +278,15 @@ def _residual(
 
 
 def fit_correction(target: Target, terms: Terms) -> Correction:
-    """Fit a correction with given terms."""
+    """Fit a correction with given terms; only with those of classes are instruments used."""
     features = target.features
     ranges = [_range(features.log_width), _range(features.log_hits)]
     matrix = design_matrix(terms, features, *ranges)
-    coefficients = fit_quantile(matrix, target.needed, target.share)
+    if target.instruments is None or not terms.uses_classes:
+        coefficients = fit_quantile(matrix, target.needed, target.share)
+    else:
+        weights = design_matrix(terms, target.instruments, *ranges)
+        coefficients = solve_quantile(matrix, weights, target.needed, target.share)
     return Correction(terms, tuple(coefficients.tolist()), *ranges)
 
 
@@ -264,9 +294,16 @@ def choose_terms(target: Target) -> Terms:
     """The terms with the smallest pinball loss of events that they were not fitted to.
 
     Of those that no more than one standard error separates from the best, the simplest is taken.
-    A correction that would not keep the order of widths is left out.
+    A correction that would not keep the order of widths is left out. With instruments, it is a
+    factor that depends on the predicted classes alone, unless these tell so little of the true ones
+    that its loss is clearly larger than that of one factor for all.
     """
     num_classes = target.features.classes.shape[1]
+    if target.instruments is not None and num_classes:
+        by_class, common = (_held_out_loss(target, Terms(0, False, use)) for use in (True, False))
+        if by_class.mean() <= _TOLERATED_LOSS * common.mean():
+            return Terms(0, uses_classes=True)
+        num_classes = 0
     candidates = [
         Terms(degree, uses_hits, uses_classes)
         for uses_classes in ((False, True) if num_classes else (False,))

@@ -53,6 +53,10 @@ class EventFeatures:
     log_hits: Values
     classes: Values
 
+    def select(self, rows: NDArray[np.bool_]) -> EventFeatures:
+        """Those of some of the events."""
+        return EventFeatures(self.log_width[rows], self.log_hits[rows], self.classes[rows])
+
 
 @dataclass(frozen=True)
 class Terms:

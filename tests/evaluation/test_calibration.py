@@ -102,7 +102,7 @@ def test_right_in_parts_of_other_events(tails):
             "tails": tail,
         }
 
-    calibration = fit_calibration(made_up(12_000, 1, **wrong(tails)))
+    calibration = fit_calibration(made_up(12_000, 1, **wrong(tails)), true_classes=False)
     judged = made_up(20_000, 2, **wrong(tails))
     after = applied(calibration, judged)
     before = inside(judged)
@@ -116,9 +116,38 @@ def test_right_in_parts_of_other_events(tails):
     assert_covered(found[DIRECTION], [*quartiles(kappa), *quartiles(judged.num_hits), *certain])
 
 
+def test_right_in_each_true_class_though_it_is_not_known():
+    wrong = {
+        "sigma_factor": lambda sigma, hits, track: np.where(track, 1.6, 0.8),
+        "kappa_factor": lambda kappa, hits, track: np.where(track, 0.5, 1.5),
+    }
+    judged = made_up(20_000, 14, **wrong)
+    track = judged.true[:, 4] == 1
+    shares = {}
+    for true_classes in (True, False):
+        calibration = fit_calibration(made_up(20_000, 13, **wrong), true_classes)
+        found = inside(applied(calibration, judged))
+        shares[true_classes] = {
+            name: (values[track].mean(), values[~track].mean()) for name, values in found.items()
+        }
+    assert_allclose(shares[True]["energy"], LEVEL, atol=0.02)
+    assert_allclose(shares[True][DIRECTION], LEVEL, atol=0.02)
+    # the class is not certain: given what is predicted, tracks are still covered less
+    assert shares[False]["energy"][0] < LEVEL - 0.03 < LEVEL + 0.03 < shares[False]["energy"][1]
+
+
+def test_classes_that_are_mere_guesses_do_not_matter():
+    events = made_up(4000, 15, lambda *_: 2.0, lambda *_: 0.25)
+    labels = events.output.labels.copy()
+    labels[:, 4] = np.random.default_rng(1).uniform(0.45, 0.55, 4000)
+    blind = replace(events, output=replace(events.output, labels=labels))
+    after = applied(fit_calibration(blind), blind).output.uncertainty
+    assert_allclose(after[:, 0] / events.output.uncertainty[:, 0], 2, rtol=0.25)
+
+
 def test_right_uncertainties_stay():
     right = {"sigma_factor": lambda *_: 1.0, "kappa_factor": lambda *_: 1.0}
-    calibration = fit_calibration(made_up(20_000, 3, **right))
+    calibration = fit_calibration(made_up(20_000, 3, **right), true_classes=False)
     judged = made_up(2000, 4, **right)
     ratio = applied(calibration, judged).output.uncertainty / judged.output.uncertainty
     assert_allclose(ratio[:, :4], 1, atol=0.06)
@@ -195,7 +224,8 @@ def test_no_event_decides_on_its_own_correction():
 def test_correction_keeps_the_order_of_widths():
     # the larger the predicted width, the smaller the error: its order means nothing
     events = made_up(3000, 9, lambda sigma, *_: 0.3 * sigma**-2.0, lambda *_: 1.0)
-    after = applied(fit_calibration(events), events).output.uncertainty[:, 0]
+    calibration = fit_calibration(events, true_classes=False)
+    after = applied(calibration, events).output.uncertainty[:, 0]
     sigma = events.output.uncertainty[:, 0]
     order = np.argsort(sigma)
     assert (np.diff(after[order]) >= -1e-9).mean() > 0.99

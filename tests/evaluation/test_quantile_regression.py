@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose
 from scipy.optimize import linprog
 from scipy.stats import norm
 
-from dnn_reco.evaluation.quantile_regression import fit_quantile, pinball_loss
+from dnn_reco.evaluation.quantile_regression import fit_quantile, pinball_loss, solve_quantile
 
 
 def exact(matrix, values, share):
@@ -59,3 +59,25 @@ def test_terms_that_events_do_not_determine_stay_small():
 def test_values_that_are_all_the_same():
     matrix = np.stack([np.ones(300), np.linspace(-1, 1, 300)], axis=1)
     assert_allclose(matrix @ fit_quantile(matrix, np.full(300, 2.5), 0.683), 2.5, atol=1e-4)
+
+
+def test_instruments_make_the_share_right_in_groups_that_are_not_known():
+    rng = np.random.default_rng(5)
+    group = rng.uniform(size=50_000) < 0.4
+    guess = np.clip(group + 0.4 * rng.normal(size=50_000), 0, 1)
+    values = np.where(group, 3.0, 1.0) * rng.normal(size=50_000)
+    matrix = np.stack([np.ones(50_000), guess], axis=1)
+    weights = np.stack([np.ones(50_000), group], axis=1)
+    found = values < matrix @ solve_quantile(matrix, weights, values, 0.8)
+    assert_allclose([found[group].mean(), found[~group].mean()], 0.8, atol=0.005)
+    plain = values < matrix @ fit_quantile(matrix, values, 0.8)
+    assert plain[group].mean() < 0.79
+
+
+def test_with_its_own_terms_as_instruments_it_is_quantile_regression():
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=5000)
+    values = x + np.exp(0.3 * x) * rng.exponential(size=5000)
+    matrix = np.stack([np.ones(5000), x], axis=1)
+    expected = fit_quantile(matrix, values, 0.6)
+    assert_allclose(solve_quantile(matrix, matrix, values, 0.6), expected, atol=0.02)
