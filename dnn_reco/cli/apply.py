@@ -16,6 +16,7 @@ from dnn_reco.cli.options import (
     device_option,
     log_level_option,
     num_threads_option,
+    raw_option,
 )
 from dnn_reco.cli.session import limit_threads, show_messages
 from dnn_reco.workers import available_cpus
@@ -93,6 +94,7 @@ from dnn_reco.workers import available_cpus
     help="Common beginning of the names of the input tables, such as dnn_data for "
     "dnn_data_bin_values [those of the training].",
 )
+@raw_option
 @allow_code_option
 @click.option("--overwrite", is_flag=True, help="Replace outputs that were made otherwise.")
 @log_level_option

@@ -15,6 +15,7 @@ from dnn_reco.cli.options import (
     device_option,
     log_level_option,
     num_threads_option,
+    raw_option,
 )
 from dnn_reco.cli.session import limit_threads, show_messages
 
@@ -62,6 +63,7 @@ def _num_bytes(ctx: click.Context, param: click.Parameter, value: str) -> int:
     help="Largest request; larger ones are refused with 413.",
 )
 @backend_option
+@raw_option
 @allow_code_option
 @device_option
 @log_level_option

@@ -11,6 +11,7 @@ import click
 
 from dnn_reco._version import __version__
 from dnn_reco.cli.apply import apply_command
+from dnn_reco.cli.calibrate import calibrate_command
 from dnn_reco.cli.config import config_group
 from dnn_reco.cli.data import count_command, simulate_command, trafo_command
 from dnn_reco.cli.export import export_command, inspect_command, verify_command
@@ -52,6 +53,7 @@ for _command in (
     config_group,
     compare_command,
     evaluate_command,
+    calibrate_command,
     export_command,
     verify_command,
     inspect_command,

@@ -100,6 +100,11 @@ backend_option = click.option(
     show_default=True,
     help="What computes; auto takes torch where it is installed.",
 )
+raw_option = click.option(
+    "--raw",
+    is_flag=True,
+    help="Predict as the network does, without the calibration of the model (dnn-reco calibrate).",
+)
 overwrite_model_option = click.option(
     "--overwrite", is_flag=True, help="Replace a model folder that is there."
 )

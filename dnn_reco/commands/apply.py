@@ -83,6 +83,8 @@ class ApplySettings:
         Data settings that may differ from those of the models.
     table_names
         Common beginning of the names of the input tables; None: those of the training.
+    raw
+        Whether calibrations of the models are left out.
     overwrite
         Whether outputs that were made otherwise are replaced.
     """
@@ -101,6 +103,7 @@ class ApplySettings:
     data_settings: Path | None
     ignore_mismatch: tuple[str, ...]
     table_names: str | None
+    raw: bool
     overwrite: bool
 
 
@@ -198,6 +201,7 @@ def _options(settings: ApplySettings) -> ApplyOptions:
         settings.batch_size,
         settings.allow_code,
         settings.table_names,
+        settings.raw,
     )
     load_models.cache_clear()  # a folder may have changed since an earlier call in this process
     made: list[DataSettings | None] = [None] * len(models)
@@ -211,6 +215,7 @@ def _options(settings: ApplySettings) -> ApplyOptions:
         {name: each.to_json() for name, each in zip(names, made, strict=True) if each is not None},
         tuple(sorted(set(settings.ignore_mismatch))),
         settings.table_names,
+        settings.raw,
     )
     return ApplyOptions(loading, application, tuple(made))
 

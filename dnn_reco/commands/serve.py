@@ -22,7 +22,7 @@ class ServeSettings:
     ----------
     host, port
         Address; port 0: any that is free.
-    device, backend, num_threads, allow_code
+    device, backend, num_threads, raw, allow_code
         See `Reconstructor`.
     batch_size
         Events to predict at once.
@@ -43,6 +43,7 @@ class ServeSettings:
     max_wait: float
     max_queue: int
     max_request_size: int
+    raw: bool = False
     allow_code: Collection[str] = ()
 
 
@@ -91,4 +92,5 @@ def _load(folder: Path, settings: ServeSettings) -> Reconstructor:
         backend=settings.backend,
         batch_size=settings.batch_size,
         allow_code=settings.allow_code,
+        raw=settings.raw,
     )

@@ -100,8 +100,8 @@ def same_files(first: Sequence[Path], second: Sequence[Path]) -> dict[Path, Path
     for size, paths in _by_size(first).items():
         candidates = [path for path in others.get(size, []) if path not in same]
         if candidates:
-            by_content = {_digest(path): path for path in paths}
-            found = {path: by_content.get(_digest(path)) for path in candidates}
+            by_content = {digest_of_ends(path): path for path in paths}
+            found = {path: by_content.get(digest_of_ends(path)) for path in candidates}
             same |= {path: other for path, other in found.items() if other is not None}
     return same
 
@@ -116,14 +116,14 @@ def _by_size(files: Sequence[Path]) -> dict[int, list[Path]]:
     return by_size
 
 
-def _digest(path: Path) -> bytes:
+def digest_of_ends(path: Path) -> str:
     """SHA-256 of the first and the last megabyte of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         digest.update(file.read(_DIGEST_BYTES))
         file.seek(max(file.tell(), path.stat().st_size - _DIGEST_BYTES))
         digest.update(file.read())
-    return digest.digest()
+    return digest.hexdigest()
 
 
 def resolved_paths(files: Sequence[Path]) -> set[Path]:

@@ -14,7 +14,8 @@ def largest_deviation(output: NetworkOutput, expected: NetworkOutput, info: Mode
 
     Of labels and uncertainties x above 1 it is relative: |Δx| / max(1, |x|). Azimuths on both sides
     of 0 are close, and their deviations are multiplied by the sine of the zenith, since vertical
-    directions have no azimuth. Labels that were not trained do not count.
+    directions have no azimuth. Of classes the probabilities count, too: a calibration changes them
+    alone. Labels that were not trained do not count.
 
     Parameters
     ----------
@@ -45,7 +46,15 @@ def largest_deviation(output: NetworkOutput, expected: NetworkOutput, info: Mode
         relative = difference / np.maximum(1, np.abs(right))
         relative = np.where(same, 0, np.where(np.isnan(relative), np.inf, relative))
         largest = max(largest, float(relative[:, trained].max(initial=0)))
-    return largest
+    return max(largest, _largest_of_classes(output, expected, info))
+
+
+def _largest_of_classes(output: NetworkOutput, expected: NetworkOutput, info: ModelInfo) -> float:
+    """Largest deviation of the probabilities of trained classes; inf if only one is a number."""
+    columns = [i for i, label in enumerate(info.labels) if label.is_class and label.is_trained]
+    found, right = (each.labels[:, columns].astype(np.float64) for each in (output, expected))
+    difference = np.where(np.isnan(found) & np.isnan(right), 0, np.abs(found - right))
+    return float(np.where(np.isnan(difference), np.inf, difference).max(initial=0))
 
 
 def _share_left(

@@ -36,7 +36,7 @@ class ModelLoading:
     ----------
     folders
         The model folders.
-    device, num_threads, backend, batch_size, allow_code, inputs
+    device, num_threads, backend, batch_size, allow_code, inputs, raw
         See :class:`dnn_reco.inference.reconstructor.Reconstructor`.
     """
 
@@ -47,6 +47,7 @@ class ModelLoading:
     batch_size: int
     allow_code: tuple[str, ...]
     inputs: str | None
+    raw: bool
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def load_models(loading: ModelLoading) -> tuple[Reconstructor, ...]:
             batch_size=loading.batch_size,
             allow_code=loading.allow_code,
             inputs=loading.inputs,
+            raw=loading.raw,
         )
         for folder in loading.folders
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from dnn_reco.errors import ConfigError
 from dnn_reco.inference.backend import Backend
+from dnn_reco.inference.calibration import calibrated
 
 if TYPE_CHECKING:
     from dnn_reco.inference.trained_model import TrainedModel
@@ -22,6 +23,7 @@ def make_backend(
     num_threads: int | None = None,
     backend: str = "auto",
     allow_code: Collection[str] = (),
+    raw: bool = False,
 ) -> Backend:
     """Load a model; see :class:`dnn_reco.inference.reconstructor.Reconstructor`."""
     if backend not in get_args(BackendName):
@@ -30,10 +32,10 @@ def make_backend(
         )
     has_torch = importlib.util.find_spec("torch") is not None
     if backend == "onnxruntime" or (backend == "auto" and not has_torch):
-        return _onnx_backend(model, device, num_threads)
+        return _onnx_backend(model, device, num_threads, raw)
     if not has_torch:
         raise ConfigError("torch is not installed: install it, or take backend='onnxruntime'")
-    return _torch_backend(model, device, num_threads, allow_code)
+    return _torch_backend(model, device, num_threads, allow_code, raw)
 
 
 def _torch_backend(
@@ -41,6 +43,7 @@ def _torch_backend(
     device: str,
     num_threads: int | None,
     allow_code: Collection[str],
+    raw: bool,
 ) -> Backend:
     import torch
 
@@ -52,11 +55,11 @@ def _torch_backend(
         torch.set_num_threads(num_threads)
     if isinstance(model, str | Path):
         model = load_model_folder(Path(model), choose_device(device), allow_code)
-    return TorchBackend(model)
+    return calibrated(TorchBackend(model), model.calibration, raw)
 
 
 def _onnx_backend(
-    model: str | Path | TrainedModel, device: str, num_threads: int | None
+    model: str | Path | TrainedModel, device: str, num_threads: int | None, raw: bool
 ) -> Backend:
     from dnn_reco.inference.onnx_backend import OnnxBackend
 
@@ -70,4 +73,5 @@ def _onnx_backend(
             f"backend='onnxruntime' computes on the CPU, not on device {device!r}: take "
             "device='cpu', or backend='torch'"
         )
-    return OnnxBackend(Path(model), num_threads)
+    backend = OnnxBackend(Path(model), num_threads)
+    return calibrated(backend, backend.calibration, raw)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from dnn_reco.inference.model_info import LabelInfo, ModelInfo
 from dnn_reco.transform import TransformationModel
 
 CARD_FILE = "README.md"
+
+_NOT_CALIBRATED = "- Uncertainties are those of the network: they are not calibrated."
+_CALIBRATION_LINE = re.compile(r"(?m)^- Uncertainties are .*$")
 
 
 def model_card(
@@ -158,10 +162,24 @@ def _limits() -> str:
     lines = [
         "- For energies, event types and ice that its training data do not have, predictions and "
         "uncertainties mean nothing.",
-        "- Uncertainties are those of the network: they are not calibrated.",
+        _NOT_CALIBRATED,
         "- Events without any hit are not reconstructed: NaN, with a status.",
     ]
     return "## Known limits\n\n" + "\n".join(lines)
+
+
+def calibrated_card(card: str, num_events: int) -> str:
+    """A model card that says that the model was calibrated with so many events."""
+    line = (
+        f"- Uncertainties are calibrated with {num_events:,} events like those of the validation: "
+        "for others they may be wrong. `--raw` leaves the calibration out."
+    )
+    return _CALIBRATION_LINE.sub(line, card)
+
+
+def uncalibrated_card(card: str) -> str:
+    """A model card that says that the model is not calibrated."""
+    return _CALIBRATION_LINE.sub(_NOT_CALIBRATED, card)
 
 
 def _usage(model: ModelInfo) -> str:

@@ -25,6 +25,7 @@ from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.errors import ModelError
 from dnn_reco.files import temporary_beside
 from dnn_reco.foreign_files import MAX_TEXT_SIZE, check_foreign_file
+from dnn_reco.inference.calibration import read_calibration
 from dnn_reco.inference.manifest import (
     CONFIG_FILE,
     MANIFEST_FILE,
@@ -248,7 +249,8 @@ def load_model_folder(
     name = path.resolve().name
     models = [_load_member(path / folder, path, device, trusted) for folder in manifest.members]
     settings = None if manifest.model is None else manifest.model.data_settings
-    return replace(model_of(name, models), data_settings=settings)
+    model = replace(model_of(name, models), data_settings=settings)
+    return replace(model, calibration=read_calibration(path, manifest, model_info(model)))
 
 
 def _load_member(

@@ -12,6 +12,7 @@ from dnn_reco.data.hits import Hits
 from dnn_reco.errors import ModelError
 from dnn_reco.foreign_files import check_foreign_file
 from dnn_reco.inference.backend import NetworkOutput, joined_outputs
+from dnn_reco.inference.calibration import read_calibration
 from dnn_reco.inference.manifest import Manifest, check_files, read_manifest
 from dnn_reco.inference.model_info import ModelInfo
 from dnn_reco.inference.onnx_graph import HITS_GRAPH, MAX_GRAPH_SIZE, OUTPUTS, OnnxGraph
@@ -31,6 +32,11 @@ class OnnxBackend:
     num_threads
         CPU threads to use at most; None: all that this process may use.
 
+    Attributes
+    ----------
+    calibration
+        Calibration of the model, not applied here; None: there is none.
+
     Raises
     ------
     ConfigError
@@ -44,6 +50,7 @@ class OnnxBackend:
         self._info = _info(folder, manifest)
         self._num_networks = len(manifest.members)
         check_files(folder, manifest)
+        self.calibration = read_calibration(folder, manifest, self._info)
         file = folder / HITS_GRAPH
         check_foreign_file(file, MAX_GRAPH_SIZE, folder=folder)
         self._graph = OnnxGraph(file.read_bytes(), str(file), num_threads or available_cpus())

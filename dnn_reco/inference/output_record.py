@@ -83,6 +83,8 @@ class Application:
         Data settings that may differ from those of the models.
     inputs
         Common beginning of the names of the input tables; None: those of the training.
+    raw
+        Whether calibrations of the models were left out.
     """
 
     models: tuple[AppliedModel, ...]
@@ -92,6 +94,7 @@ class Application:
     data_settings: Mapping[str, str]
     ignore_mismatch: tuple[str, ...]
     inputs: str | None = None
+    raw: bool = False
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,8 @@ class Reconstructor:
     inputs
         Common beginning of the names of the input tables of event files; None: those of the
         training.
+    raw
+        Whether to leave out the calibration of the model, if it has one.
 
     Attributes
     ----------
@@ -91,10 +93,11 @@ class Reconstructor:
         batch_size: int = 256,
         allow_code: Collection[str] = (),
         inputs: str | None = None,
+        raw: bool = False,
     ) -> None:
         from dnn_reco.inference.load import make_backend
 
-        self.backend: Backend = make_backend(model, device, num_threads, backend, allow_code)
+        self.backend: Backend = make_backend(model, device, num_threads, backend, allow_code, raw)
         self.batch_size = batch_size
         self.inputs = inputs
 

@@ -15,6 +15,7 @@ from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.from_config import hits_settings, label_weight, record_settings
 from dnn_reco.data.records import relative_time_columns
 from dnn_reco.errors import ModelError
+from dnn_reco.inference.calibration import Calibration
 from dnn_reco.inference.model_info import LabelInfo, ModelInfo
 from dnn_reco.nn.ensemble import Ensemble
 from dnn_reco.nn.from_config import make_network, network_spec
@@ -43,6 +44,8 @@ class TrainedModel:
         Names of the labels with a weight in the loss; predictions of all others mean nothing.
     data_settings
         How the training data were made; None: unknown.
+    calibration
+        Calibration of its predictions; None: there is none.
     """
 
     name: str
@@ -51,6 +54,7 @@ class TrainedModel:
     network: Network
     trained_labels: tuple[str, ...]
     data_settings: DataSettings | None = None
+    calibration: Calibration | None = None
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -91,7 +95,7 @@ def model_info(model: TrainedModel) -> ModelInfo:
     labels = tuple(
         LabelInfo(
             name=name,
-            unit=_unit(name, spec.label_keys),
+            unit=label_unit(name, spec.label_keys),
             has_log=has_log,
             is_trained=name in model.trained_labels,
             is_relative_time=bool(relative),
@@ -134,7 +138,7 @@ _UNITS_OF_WORDS = {"direction": "", "energy": "GeV", "time": "ns"} | (
 )
 
 
-def _unit(name: str, keys: LabelKeys) -> str:
+def label_unit(name: str, keys: LabelKeys) -> str:
     """Unit of a label: by its role in the config, else by its name, "" where neither says it."""
     if name in keys.pid:
         return ""
@@ -166,7 +170,7 @@ def ensemble_of(name: str, models: Sequence[TrainedModel]) -> TrainedModel:
         )
     network = Ensemble([model.network for model in models], first.spec)
     network.to(first.device)
-    return replace(first, name=name, network=network, trained_labels=labels)
+    return replace(first, name=name, network=network, trained_labels=labels, calibration=None)
 
 
 def load_trained_model(

@@ -1,0 +1,180 @@
+"""`calibrate`: correct the uncertainties of a model folder with events that it never saw."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dnn_reco.config import Config
+from dnn_reco.data.event_dataset import EventDataset
+from dnn_reco.data.overlap import digest_of_ends, files_if_any, refuse_overlap
+from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.evaluation.calibration import (
+    LEVEL,
+    CalibrationEvents,
+    cross_fitted,
+    fit_calibration,
+    inside,
+)
+from dnn_reco.evaluation.held_out_events import hits_of, open_held_out_events
+from dnn_reco.files import find_files
+from dnn_reco.inference.backend import predict_chunks
+from dnn_reco.inference.calibrated_folder import write_calibration
+from dnn_reco.inference.calibration import Calibration
+from dnn_reco.inference.manifest import read_manifest
+from dnn_reco.inference.model_folder import load_model_folder
+from dnn_reco.inference.signature import is_signed, read_private_key, sign_folder
+from dnn_reco.inference.torch_backend import TorchBackend
+from dnn_reco.inference.trained_model import TrainedModel
+from dnn_reco.nn.device import choose_device
+from dnn_reco.run_options import RunOptions
+
+_log = logging.getLogger(__name__)
+
+_BATCH_SIZE = 256
+
+
+@dataclass(frozen=True)
+class CalibrateSettings:
+    """How to calibrate.
+
+    Attributes
+    ----------
+    data
+        Glob patterns of event files with labels; empty: `validation_data_file` of the training.
+    remove
+        Whether to remove the calibration instead.
+    sign
+        Private key to sign the folder with; None: it is not signed.
+    allow_code
+        Packages whose code the model may name.
+    options
+        Device, threads and event store.
+    """
+
+    data: tuple[str, ...]
+    remove: bool
+    sign: Path | None
+    allow_code: tuple[str, ...]
+    options: RunOptions
+
+
+def run_calibrate(folder: Path, settings: CalibrateSettings) -> None:
+    """Fit the calibration of a model folder, store it there, and print what it changes."""
+    key = None if settings.sign is None else read_private_key(settings.sign)
+    was_signed = is_signed(folder)
+    model = load_model_folder(folder, choose_device(settings.options.device), settings.allow_code)
+    calibration = None if settings.remove else _fit(folder, model, settings)
+    write_calibration(folder, TorchBackend(model), calibration)
+    if key is not None:
+        sign_folder(folder, key)
+    elif was_signed:
+        _log.warning(
+            "The signature was of the model as it was, and is removed: sign it again with --sign"
+        )
+    if calibration is None:
+        click.echo(f"Calibration of '{folder}' removed.")
+    else:
+        click.echo(f"Calibration stored in '{folder}'; --raw leaves it out where it is applied.")
+
+
+def _fit(folder: Path, model: TrainedModel, settings: CalibrateSettings) -> Calibration:
+    """Fit the calibration, and print the coverage before and after."""
+    if read_manifest(folder).model is None:
+        raise ConfigError(
+            f"'{folder}' is of format 1: export or import the model again before it is calibrated"
+        )
+    torch.set_num_threads(settings.options.threads)
+    files = _files(model.config, settings)
+    store = settings.options.cache_dir or str(_store(model.config, folder))
+    held_out = open_held_out_events(model.config, files, store, settings.options.threads)
+    events = _events(model, held_out)
+    calibration = fit_calibration(events)
+    before = inside(events)
+    after = inside(replace(events, output=cross_fitted(events, calibration)))
+    click.echo("\n".join(_table(before, after, len(events))))
+    for name, temperature in calibration.temperatures.items():
+        click.echo(f"temperature of {name}: {temperature:.3f}")
+    return replace(calibration, record=_record(events, files, before, after))
+
+
+def _files(config: Config, settings: CalibrateSettings) -> list[Path]:
+    """The files of the events, which the network was not trained with."""
+    if not settings.data:
+        config.require("validation_data_file")
+    patterns = settings.data or config.data_files.validation_data_file
+    files = find_files(patterns, "--data" if settings.data else "validation_data_file")
+    seen = files_if_any(config, "training_data_file")
+    refuse_overlap(seen, files, settings.options.allow_overlap, "--data")
+    return files
+
+
+def _store(config: Config, folder: Path) -> Path:
+    """Folder of the event store; that of a model folder may have been on another machine."""
+    return config.event_store if config.event_store.is_dir() else folder.parent / "event_store"
+
+
+def _events(model: TrainedModel, held_out: EventDataset) -> CalibrationEvents:
+    """What the network predicts for all events that have hits, and their truth."""
+    if held_out.names.labels != model.label_names:
+        raise DataError(
+            f"the events have other labels than those that '{model.name}' predicts: "
+            f"{', '.join(held_out.names.labels)} instead of {', '.join(model.label_names)}"
+        )
+    truth = held_out.read(np.arange(len(held_out)), hits_of=slice(0, 0))
+    backend = TorchBackend(model)
+    hits = hits_of(held_out, _BATCH_SIZE)
+    output = predict_chunks(backend, hits, _BATCH_SIZE, len(held_out), truth.misc)
+    num_hits = held_out.num_hits(np.arange(len(held_out)))
+    events = CalibrationEvents(output, truth.labels.astype(np.float64), num_hits, backend.info)
+    return events.select(num_hits > 0)
+
+
+def _table(
+    before: dict[str, NDArray[np.bool_]], after: dict[str, NDArray[np.bool_]], num_events: int
+) -> list[str]:
+    """Share of the events inside of their central intervals and cones, before and after."""
+    width = max(len(name) for name in ("label", *before)) + 2
+    lines = [
+        f"{num_events:,} events; share inside of the {LEVEL:.1%} interval or cone, after the "
+        "calibration by corrections fitted without the event:",
+        f"{'label':<{width}}{'before':>16}{'after':>16}",
+    ]
+    for name, inside_before in before.items():
+        cells = [_share(values) for values in (inside_before, after[name])]
+        lines.append(f"{name:<{width}}{cells[0]:>16}{cells[1]:>16}")
+    return lines
+
+
+def _share(is_inside: NDArray[np.bool_]) -> str:
+    share = float(is_inside.mean())
+    return f"{share:.3f} ± {np.sqrt(share * (1 - share) / len(is_inside)):.3f}"
+
+
+def _record(
+    events: CalibrationEvents,
+    files: Sequence[Path],
+    before: dict[str, NDArray[np.bool_]],
+    after: dict[str, NDArray[np.bool_]],
+) -> dict[str, Any]:
+    """How the calibration was fitted, for the manifest and for later checks."""
+    return {
+        "num_events": len(events),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "files": [
+            {"name": path.name, "size": path.stat().st_size, "digest": digest_of_ends(path)}
+            for path in files
+        ],
+        "level": LEVEL,
+        "coverage_before": {name: float(values.mean()) for name, values in before.items()},
+        "coverage_after": {name: float(values.mean()) for name, values in after.items()},
+    }

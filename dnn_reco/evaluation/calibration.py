@@ -1,0 +1,372 @@
+"""Fitting a calibration: how predicted widths must change for 68 % of the events to lie inside.
+
+For each event there is a width at which its true value would lie just on the border of its central
+68.3 % interval (or 68.3 % cone of its direction). The correction is the quantile regression of the
+ratio of that width to the predicted one, so that the stated share of events lies inside, for any
+shape of the distribution of errors. Which terms it has is chosen by cross-validation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnn_reco.errors import DataError
+from dnn_reco.evaluation.metrics import opening_angle
+from dnn_reco.evaluation.quantile_regression import fit_quantile, pinball_loss
+from dnn_reco.inference.backend import NetworkOutput
+from dnn_reco.inference.calibration import (
+    MAX_KAPPA,
+    MIN_KAPPA,
+    Calibration,
+    Correction,
+    EventFeatures,
+    Terms,
+    design_matrix,
+    event_features,
+    num_terms,
+    tempered,
+    vector_concentration,
+)
+from dnn_reco.inference.model_info import LabelInfo, ModelInfo
+
+LEAST_EVENTS = 200
+"""Events that a calibration needs at least."""
+DIRECTION = "direction"
+"""Name of the direction among the corrections."""
+LEVEL = math.erf(math.sqrt(0.5))
+"""Share of events that lie within one standard deviation of a normal distribution, 0.683."""
+
+_FOLDS = 5
+_MOST_CLASSES = 8
+_MOST_DEGREE = 2
+_LEAST_RESIDUAL = 1e-9
+_LEAST_LABEL = 1e-6 - 1  # of labels with logarithm
+_RANGE = 0.005, 0.995
+_GRID = 50
+_MONOTONE_SHARE = 0.999
+_BISECTIONS = 60
+_LOG_TEMPERATURES = -3.0, 3.0
+_PRECISION = 1e-6
+_LEAST_PROBABILITY = 1e-9
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CalibrationEvents:
+    """Events that a calibration is fitted to.
+
+    Attributes
+    ----------
+    output
+        What the network predicts for n events, not calibrated.
+    true
+        True labels [n, L], in physical units.
+    num_hits
+        Number of hit DOMs [n].
+    info
+        What the model predicts.
+    """
+
+    output: NetworkOutput
+    true: Values
+    num_hits: NDArray[np.int64]
+    info: ModelInfo
+
+    def __len__(self) -> int:
+        return len(self.true)
+
+    def select(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> CalibrationEvents:
+        """Some of the events."""
+        parts = (getattr(self.output, each.name)[rows] for each in fields(NetworkOutput))
+        output = NetworkOutput(*parts)
+        return replace(self, output=output, true=self.true[rows], num_hits=self.num_hits[rows])
+
+
+def fit_calibration(events: CalibrationEvents) -> Calibration:
+    """Fit the corrections of all trained labels; their terms are chosen by cross-validation.
+
+    Parameters
+    ----------
+    events
+        Events that the network was not trained with.
+
+    Raises
+    ------
+    DataError
+        If there are too few events.
+    """
+    if len(events) < LEAST_EVENTS:
+        raise DataError(
+            f"a calibration needs at least {LEAST_EVENTS} events, there are {len(events)}: give "
+            "more files with --data"
+        )
+    return _fit(events, lambda name, target: choose_terms(target))
+
+
+def cross_fitted(events: CalibrationEvents, calibration: Calibration) -> NetworkOutput:
+    """Predictions, each calibrated by corrections that were fitted without its event.
+
+    Parameters
+    ----------
+    events
+        Events that a calibration was fitted to.
+    calibration
+        That calibration, whose terms are used.
+    """
+    labels = events.output.labels.astype(np.float64)
+    sigma = events.output.uncertainty.astype(np.float64)
+    for fold in _folds(len(events)):
+        fitted = _fit(events.select(~fold), lambda name, _: _terms_of(calibration, name))
+        held_out = events.select(fold)
+        output = fitted.apply(held_out.output, held_out.num_hits, events.info)
+        labels[fold], sigma[fold] = output.labels, output.uncertainty
+    return replace(events.output, labels=labels, uncertainty=sigma)
+
+
+def inside(events: CalibrationEvents) -> dict[str, NDArray[np.bool_]]:
+    """Whether each event [n] lies inside of its central 68.3 % interval or cone, by label.
+
+    The direction vector is the one entry "direction".
+    """
+    classes = np.zeros((len(events), 0))
+    return {
+        name: target.needed > 0 if name == DIRECTION else target.needed < 0
+        for name, target in _targets(events, classes)
+    }
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a correction is fitted to, for n events.
+
+    Attributes
+    ----------
+    features
+        What it may depend on.
+    needed
+        Logarithm [n] of the factor that would bring the true value to the border.
+    share
+        Share of the events for which the factor must be larger than the one needed.
+    """
+
+    features: EventFeatures
+    needed: Values
+    share: float
+
+    def select(self, rows: NDArray[np.bool_]) -> Target:
+        """Some of the events."""
+        each = self.features
+        features = EventFeatures(each.log_width[rows], each.log_hits[rows], each.classes[rows])
+        return Target(features, self.needed[rows], self.share)
+
+
+def _fit(events: CalibrationEvents, terms_for: Callable[[str, Target], Terms]) -> Calibration:
+    """Fit temperatures, then the corrections, which depend on calibrated classes."""
+    names = events.info.label_names
+    labels = events.output.labels.astype(np.float64)
+    temperatures = {}
+    for each in events.info.labels:
+        if each.is_class and each.is_trained:
+            column = names.index(each.name)
+            temperature = fit_temperature(labels[:, column], events.true[:, column])
+            temperatures[each.name] = temperature
+            labels[:, column] = tempered(labels[:, column], temperature)
+    classes = tuple(temperatures)[:_MOST_CLASSES]
+    probabilities = labels[:, [names.index(name) for name in classes]]
+    corrections = {
+        name: fit_correction(usable, terms_for(name, usable))
+        for name, target in _targets(events, probabilities)
+        for usable in (_usable(name, target),)
+    }
+    direction = corrections.pop(DIRECTION, None)
+    return Calibration(corrections, direction, temperatures, classes)
+
+
+def _usable(name: str, target: Target) -> Target:
+    """The events with a known truth and a valid width.
+
+    Raises
+    ------
+    DataError
+        If there are next to none.
+    """
+    parts = (target.needed, target.features.log_width, target.features.classes.sum(axis=1))
+    found = target.select(np.isfinite(np.sum(parts, axis=0)))
+    if len(found.needed) < LEAST_EVENTS // 2:
+        raise DataError(
+            f"'{name}' cannot be calibrated: only {len(found.needed)} of the events have a true "
+            "value and a valid uncertainty of it"
+        )
+    return found
+
+
+def _terms_of(calibration: Calibration, name: str) -> Terms:
+    if name == DIRECTION and calibration.direction is not None:
+        return calibration.direction.terms
+    return calibration.widths[name].terms
+
+
+def _targets(events: CalibrationEvents, classes: Values) -> Iterator[tuple[str, Target]]:
+    """Targets of the labels that have a width, and of the direction."""
+    info, output = events.info, events.output
+    names = info.label_names
+    vector = info.direction or ()
+    for label in info.labels:
+        if not label.is_trained or label.is_class or label.name in vector:
+            continue
+        column = names.index(label.name)
+        sigma = output.uncertainty[:, column].astype(np.float64)
+        residual = _residual(output.labels[:, column], events.true[:, column], label, info)
+        with np.errstate(divide="ignore", invalid="ignore"):  # of widths that are 0
+            needed = np.log(np.maximum(np.abs(residual), _LEAST_RESIDUAL) / sigma)
+        features = event_features(sigma, events.num_hits, classes)
+        yield label.name, Target(features, needed, LEVEL)
+    if vector and set(vector) <= set(info.trained_labels):
+        columns = [names.index(name) for name in vector]
+        kappa = vector_concentration(output.uncertainty[:, columns].astype(np.float64))
+        vectors = (output.labels[:, columns], events.true[:, columns])
+        needed = np.log(needed_concentration(opening_angle(*vectors)) / kappa)
+        features = event_features(kappa, events.num_hits, classes)
+        # the larger the concentration, the smaller the cone
+        yield DIRECTION, Target(features, needed, 1 - LEVEL)
+
+
+def _residual(
+    predicted: NDArray[np.floating], true: Values, label: LabelInfo, info: ModelInfo
+) -> Values:
+    """Residual [n] in the space of the uncertainty; that of an azimuth from -π to π."""
+    first, second = (
+        np.log1p(np.maximum(values.astype(np.float64), _LEAST_LABEL)) if label.has_log else values
+        for values in (predicted, true)
+    )
+    residual = np.asarray(first - second, dtype=np.float64)
+    if label.name == info.azimuth:
+        return np.asarray((residual + np.pi) % (2 * np.pi) - np.pi)
+    return residual
+
+
+def fit_correction(target: Target, terms: Terms) -> Correction:
+    """Fit a correction with given terms."""
+    features = target.features
+    ranges = [_range(features.log_width), _range(features.log_hits)]
+    matrix = design_matrix(terms, features, *ranges)
+    coefficients = fit_quantile(matrix, target.needed, target.share)
+    return Correction(terms, tuple(coefficients.tolist()), *ranges)
+
+
+def choose_terms(target: Target) -> Terms:
+    """The terms with the smallest pinball loss of events that they were not fitted to.
+
+    Of those that no more than one standard error separates from the best, the simplest is taken.
+    A correction that would not keep the order of widths is left out.
+    """
+    num_classes = target.features.classes.shape[1]
+    candidates = [
+        Terms(degree, uses_hits, uses_classes)
+        for uses_classes in ((False, True) if num_classes else (False,))
+        for uses_hits in (False, True)
+        for degree in range(_MOST_DEGREE + 1)
+    ]
+    losses = {}
+    for terms in candidates:
+        if is_monotone(fit_correction(target, terms), target.features):
+            losses[terms] = _held_out_loss(target, terms)
+    best = min(losses.values(), key=np.mean)
+    for terms in sorted(losses, key=lambda each: num_terms(each, num_classes)):
+        worse = losses[terms] - best
+        if worse.mean() <= worse.std() / math.sqrt(len(worse)):
+            return terms
+    raise AssertionError("the best of the terms is not worse than itself")
+
+
+def is_monotone(correction: Correction, features: EventFeatures) -> bool:
+    """Whether corrected widths of events alike but for the predicted width grow with it."""
+    low, high = correction.width_range
+    step = (high - low) / _GRID
+    shift = replace(features, log_width=np.clip(features.log_width, low, high - step))
+    moved = replace(shift, log_width=shift.log_width + step)
+    gained = correction.log_factor(moved) - correction.log_factor(shift)
+    return bool((gained + step >= 0).mean() >= _MONOTONE_SHARE)
+
+
+def _held_out_loss(target: Target, terms: Terms) -> Values:
+    """Pinball loss [n] of each event by the correction that was fitted without it."""
+    losses = np.zeros(len(target.needed))
+    for fold in _folds(len(losses)):
+        correction = fit_correction(target.select(~fold), terms)
+        held_out = target.select(fold)
+        factor = correction.log_factor(held_out.features)
+        losses[fold] = pinball_loss(held_out.needed, factor, target.share)
+    return losses
+
+
+def _folds(num_events: int) -> Iterator[NDArray[np.bool_]]:
+    """Masks of the events of each fold."""
+    fold = np.random.default_rng(0).permutation(num_events) % _FOLDS
+    return (fold == number for number in range(_FOLDS))
+
+
+def _range(values: Values) -> tuple[float, float]:
+    """Where all but a few events lie."""
+    low, high = np.quantile(values, _RANGE)
+    return float(low), float(high)
+
+
+def fit_temperature(probability: Values, true: Values) -> float:
+    """The temperature of a class with the smallest cross entropy (Guo et al., arXiv:1706.04599).
+
+    Parameters
+    ----------
+    probability
+        Predicted probabilities [n].
+    true
+        Whether each event belongs to the class [n], 0 … 1.
+    """
+    known = np.isfinite(probability) & np.isfinite(true)
+
+    def cross_entropy(log_temperature: float) -> float:
+        p = tempered(probability[known], math.exp(log_temperature))
+        p = np.clip(p, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+        return float(-np.mean(true[known] * np.log(p) + (1 - true[known]) * np.log(1 - p)))
+
+    return math.exp(_minimum(cross_entropy, *_LOG_TEMPERATURES)) if known.any() else 1.0
+
+
+def _minimum(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where a function with one minimum is smallest, by golden-section search."""
+    ratio = (math.sqrt(5) - 1) / 2
+    left, right = high - ratio * (high - low), low + ratio * (high - low)
+    at_left, at_right = function(left), function(right)
+    while high - low > _PRECISION:
+        if at_left < at_right:
+            high, right, at_right = right, left, at_left
+            left = high - ratio * (high - low)
+            at_left = function(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + ratio * (high - low)
+            at_right = function(right)
+    return (low + high) / 2
+
+
+def needed_concentration(angle: Values, level: float = LEVEL) -> Values:
+    """The concentration κ [n] whose cone of a level has an opening angle [n], in radian.
+
+    The root of (1 - exp(-κ d)) / (1 - exp(-2κ)) = level with d = 1 - cos ψ, by bisection of ln κ;
+    the smallest κ where d is so large that there is none.
+    """
+    deviation = 2 * np.square(np.sin(np.asarray(angle, dtype=np.float64) / 2))
+    low = np.full_like(deviation, math.log(MIN_KAPPA))
+    high = np.full_like(deviation, math.log(MAX_KAPPA))
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        kappa = np.exp(middle)
+        is_inside = np.expm1(-kappa * deviation) / np.expm1(-2 * kappa) < level
+        low, high = np.where(is_inside, middle, low), np.where(is_inside, high, middle)
+    return np.asarray(np.exp((low + high) / 2))

@@ -1,0 +1,232 @@
+"""Fitted calibrations: synthetic predictions whose widths are wrong in a known way."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, logit
+
+from dnn_reco.errors import DataError
+from dnn_reco.evaluation.calibration import (
+    DIRECTION,
+    LEVEL,
+    CalibrationEvents,
+    choose_terms,
+    cross_fitted,
+    fit_calibration,
+    fit_temperature,
+    inside,
+    needed_concentration,
+)
+from dnn_reco.inference.backend import NetworkOutput
+from dnn_reco.inference.model_info import LabelInfo, ModelInfo
+
+VECTOR = ("dir_x", "dir_y", "dir_z")
+INFO = ModelInfo(
+    "a model",
+    (
+        LabelInfo("energy", "GeV", has_log=True),
+        *(LabelInfo(name) for name in VECTOR),
+        LabelInfo("p_track", is_class=True),
+        LabelInfo("untrained", is_trained=False),
+    ),
+    9,
+    (0.0,) * 9,
+    direction=VECTOR,
+)
+
+
+def fisher_vectors(rng, center, kappa):
+    """Directions around unit vectors, von Mises-Fisher distributed, by inversion of the CDF."""
+    n = len(kappa)
+    u, phi = rng.uniform(size=n), rng.uniform(0, 2 * np.pi, n)
+    cosine = 1 + np.log(u + (1 - u) * np.exp(-2 * kappa)) / kappa
+    sine = np.sqrt(np.maximum(0, 1 - cosine**2))
+    helper = np.where(np.abs(center[:, [2]]) < 0.9, [[0, 0, 1.0]], [[1.0, 0, 0]])
+    first = np.cross(helper, center)
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    second = np.cross(center, first)
+    around = np.cos(phi)[:, None] * first + np.sin(phi)[:, None] * second
+    return cosine[:, None] * center + sine[:, None] * around
+
+
+def made_up(num_events, seed, sigma_factor, kappa_factor, temperature=1.0, tails=False):
+    """Events whose true widths are the predicted ones times factors (σ or κ, hits, p) -> [n]."""
+    rng = np.random.default_rng(seed)
+    hits = rng.integers(5, 2000, num_events)
+    p = expit(2 * rng.normal(size=num_events))
+    is_track = rng.uniform(size=num_events) < expit(logit(p) / temperature)
+    sigma = np.exp(rng.uniform(-3, 0, num_events))
+    kappa = np.exp(rng.uniform(-1, 8, num_events))
+    noise = rng.standard_t(2, num_events) if tails else rng.normal(size=num_events)
+    log_energy = rng.uniform(3, 12, num_events)
+    true_log_energy = log_energy + sigma * sigma_factor(sigma, hits, is_track) * noise
+    center = rng.normal(size=(num_events, 3))
+    center /= np.linalg.norm(center, axis=1, keepdims=True)
+    true_vector = fisher_vectors(rng, center, kappa * kappa_factor(kappa, hits, is_track))
+    component = np.sqrt(2 / (3 * kappa))
+    unknown = np.zeros(num_events)
+    labels = np.column_stack([np.expm1(log_energy), center, p, unknown])
+    widths = np.column_stack([sigma, *[component] * 3, np.sqrt(p * (1 - p)), unknown + 1])
+    true = np.column_stack([np.expm1(true_log_energy), true_vector, is_track, unknown])
+    output = NetworkOutput(np.zeros_like(labels), widths.copy(), labels, widths)
+    return CalibrationEvents(output, true, hits, INFO)
+
+
+def applied(calibration, events):
+    return replace(events, output=calibration.apply(events.output, events.num_hits, INFO))
+
+
+def assert_covered(is_inside, groups):
+    """68.3 % of the events of each group lie inside, within three standard errors."""
+    for number, group in enumerate(groups):
+        n = group.sum()
+        error = np.sqrt(LEVEL * (1 - LEVEL) / n)
+        assert n > 300
+        assert abs(is_inside[group].mean() - LEVEL) < 3 * error + 0.01, number
+
+
+def quartiles(values):
+    edges = np.quantile(values, [0.25, 0.5, 0.75])
+    return [np.digitize(values, edges) == number for number in range(4)]
+
+
+@pytest.mark.parametrize("tails", [False, True], ids=["normal", "heavy tails"])
+def test_right_in_parts_of_other_events(tails):
+    def wrong(tail):
+        return {
+            "sigma_factor": lambda sigma, hits, track: 1.7 * sigma**0.2 * np.where(track, 1.5, 0.8),
+            "kappa_factor": lambda kappa, hits, track: 0.4 * (hits / 200) ** 0.4,
+            "tails": tail,
+        }
+
+    calibration = fit_calibration(made_up(12_000, 1, **wrong(tails)))
+    judged = made_up(20_000, 2, **wrong(tails))
+    after = applied(calibration, judged)
+    before = inside(judged)
+    assert before["energy"].mean() < 0.6
+    assert before[DIRECTION].mean() < 0.64
+    found = inside(after)
+    sigma = judged.output.uncertainty[:, 0]
+    kappa = 1 / judged.output.uncertainty[:, 1] ** 2
+    certain = [judged.output.labels[:, 4] > 0.95, judged.output.labels[:, 4] < 0.05]
+    assert_covered(found["energy"], [*quartiles(sigma), *quartiles(judged.num_hits), *certain])
+    assert_covered(found[DIRECTION], [*quartiles(kappa), *quartiles(judged.num_hits), *certain])
+
+
+def test_right_uncertainties_stay():
+    right = {"sigma_factor": lambda *_: 1.0, "kappa_factor": lambda *_: 1.0}
+    calibration = fit_calibration(made_up(20_000, 3, **right))
+    judged = made_up(2000, 4, **right)
+    ratio = applied(calibration, judged).output.uncertainty / judged.output.uncertainty
+    assert_allclose(ratio[:, :4], 1, atol=0.06)
+    assert calibration.widths["energy"].terms.uses_classes is False
+    assert calibration.temperatures["p_track"] == pytest.approx(1, abs=0.06)
+
+
+def test_scale_is_that_of_the_errors():
+    events = made_up(40_000, 5, lambda *_: 2.0, lambda *_: 0.25)
+    after = applied(fit_calibration(events), events).output.uncertainty
+    ratio = after / events.output.uncertainty
+    assert np.median(ratio[:, 0]) == pytest.approx(2, rel=0.03)
+    assert np.median(ratio[:, 1]) == pytest.approx(2, rel=0.03)  # √(1 / 0.25)
+
+
+def test_only_widths_of_trained_labels_change_and_probabilities():
+    events = made_up(2000, 6, lambda *_: 2.0, lambda *_: 0.25, temperature=2.0)
+    calibration = fit_calibration(events)
+    after = applied(calibration, events).output
+    assert_array_equal(after.labels[:, [0, 1, 2, 3, 5]], events.output.labels[:, [0, 1, 2, 3, 5]])
+    assert_array_equal(after.uncertainty[:, 5], events.output.uncertainty[:, 5])
+    assert_array_equal(after.labels_trafo, events.output.labels_trafo)
+    # those of the transformed space change by the same factor
+    assert_allclose(after.uncertainty_trafo, after.uncertainty, rtol=1e-12)
+    temperature = calibration.temperatures["p_track"]
+    assert temperature == pytest.approx(2, rel=0.25)
+    expected = expit(logit(events.output.labels[:, 4]) / temperature)
+    assert_allclose(after.labels[:, 4], expected, atol=1e-5)
+    assert_allclose(after.uncertainty[:, 4], np.sqrt(expected * (1 - expected)), rtol=1e-3)
+
+
+def test_temperature_is_that_of_the_smallest_cross_entropy():
+    rng = np.random.default_rng(7)
+    z = 3 * rng.normal(size=3000)
+    true = (rng.uniform(size=3000) < expit(z / 1.8)).astype(float)
+
+    def cross_entropy(temperature):
+        return np.mean(np.logaddexp(0, z / temperature) - true * z / temperature)
+
+    expected = minimize_scalar(cross_entropy, bounds=(0.1, 10), method="bounded").x
+    assert fit_temperature(expit(z), true) == pytest.approx(expected, rel=1e-3)
+
+
+def test_temperature_of_classes_that_are_never_wrong_is_finite():
+    p = np.array([1.0, 0.0] * 200)
+    assert 0 < fit_temperature(p, p) < np.inf
+
+
+@pytest.mark.parametrize("kappa", [0.3, 2.0, 50.0, 1e5])
+def test_needed_concentration_is_that_whose_cone_has_the_angle(kappa):
+    # cos of the border of the cone, by inversion of the distribution of the angle
+    cosine = 1 + np.log(1 - LEVEL * -np.expm1(-2 * kappa)) / kappa
+    found = needed_concentration(np.array([np.arccos(cosine)]))
+    assert_allclose(found, kappa, rtol=1e-6)
+
+
+def test_angle_beyond_any_cone_needs_the_smallest_concentration():
+    assert needed_concentration(np.array([np.pi]))[0] == pytest.approx(1e-3)
+    assert needed_concentration(np.array([0.0]))[0] == pytest.approx(1e7)
+
+
+def test_no_event_decides_on_its_own_correction():
+    events = made_up(600, 8, lambda *_: 1.5, lambda *_: 0.5)
+    calibration = fit_calibration(events)
+    right, wrong = events.true.copy(), events.true.copy()
+    right[11] = events.output.labels[11]
+    wrong[11] = [1e12, *-events.output.labels[11, 1:4], 1, 0]
+    before = cross_fitted(replace(events, true=right), calibration)
+    after = cross_fitted(replace(events, true=wrong), calibration)
+    assert_array_equal(before.uncertainty[11], after.uncertainty[11])
+    assert (before.uncertainty[:, 0] != after.uncertainty[:, 0]).sum() > 300  # others see it
+
+
+def test_correction_keeps_the_order_of_widths():
+    # the larger the predicted width, the smaller the error: its order means nothing
+    events = made_up(3000, 9, lambda sigma, *_: 0.3 * sigma**-2.0, lambda *_: 1.0)
+    after = applied(fit_calibration(events), events).output.uncertainty[:, 0]
+    sigma = events.output.uncertainty[:, 0]
+    order = np.argsort(sigma)
+    assert (np.diff(after[order]) >= -1e-9).mean() > 0.99
+
+
+def test_too_few_events():
+    with pytest.raises(DataError, match="at least 200 events, there are 150: give more files"):
+        fit_calibration(made_up(150, 10, lambda *_: 1.0, lambda *_: 1.0))
+
+
+def test_events_that_cannot_be_used_are_left_out():
+    events = made_up(3000, 11, lambda *_: 2.0, lambda *_: 0.5)
+    true = events.true.copy()
+    true[:100] = np.nan
+    sigma = events.output.uncertainty.copy()
+    sigma[100:200] = 0
+    damaged = replace(events, true=true, output=replace(events.output, uncertainty=sigma))
+    ratio = applied(fit_calibration(damaged), events).output.uncertainty / (
+        events.output.uncertainty
+    )
+    assert np.median(ratio[:, 0]) == pytest.approx(2, rel=0.1)
+    assert np.isfinite(ratio[:, :5]).all()
+
+
+def test_terms_without_classes():
+    from dnn_reco.evaluation.calibration import Target
+    from dnn_reco.inference.calibration import EventFeatures
+
+    rng = np.random.default_rng(12)
+    width = rng.normal(size=2000)
+    features = EventFeatures(width, rng.normal(size=2000), np.zeros((2000, 0)))
+    needed = 0.5 * width + np.log(np.abs(rng.normal(size=2000)))
+    terms = choose_terms(Target(features, needed, LEVEL))
+    assert (terms.degree, terms.uses_classes) == (1, False)
