@@ -14,6 +14,7 @@ from dnn_reco.cli.options import (
     device_option,
     log_level_option,
     num_threads_option,
+    raw_option,
 )
 from dnn_reco.cli.session import limit_threads, show_messages
 
@@ -95,6 +96,7 @@ def _levels(ctx: click.Context, param: click.Parameter, value: str) -> tuple[flo
 @device_option
 @backend_option
 @allow_code_option
+@raw_option
 @log_level_option
 @num_threads_option
 def sky_command(log_level: str, **settings: Any) -> None:

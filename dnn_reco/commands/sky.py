@@ -40,7 +40,7 @@ class SkySettings:
         Time of the event, for equatorial coordinates; None: those of the detector.
     shape, members, ignore_mismatch
         See :meth:`dnn_reco.inference.reconstructor.Reconstructor.sky`.
-    device, backend, allow_code, num_threads, inputs
+    device, backend, allow_code, num_threads, inputs, raw
         See :class:`dnn_reco.inference.reconstructor.Reconstructor`.
     """
 
@@ -58,6 +58,7 @@ class SkySettings:
     allow_code: tuple[str, ...]
     num_threads: int
     inputs: str | None
+    raw: bool
 
 
 def run_sky(settings: SkySettings) -> None:
@@ -71,6 +72,7 @@ def run_sky(settings: SkySettings) -> None:
         backend=settings.backend,
         allow_code=settings.allow_code,
         inputs=settings.inputs,
+        raw=settings.raw,
     )
     density = reconstructor.sky(
         settings.file,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,6 +21,10 @@ _MARGIN = 1.25  # around what is shown, in units of its largest distance from th
 _FARTHEST = 3.0  # a true direction is shown as far away, in units of the largest contour
 _LONGITUDES, _LATITUDES = (-120, -60, 0, 60, 120), (-60, -30, 0, 30, 60)  # of lines, in degrees
 _DENSITY = "Greys"  # colour map on which the lines are seen
+_FILLED: dict[str, dict[str, Any]] = {
+    marker: {"markerfacecolor": fill, "markeredgecolor": "black", "zorder": 5}
+    for marker, fill in (("o", "white"), ("*", color(4)))
+}
 _STYLES = ("-", "--", ":", "-.")
 
 
@@ -77,7 +82,7 @@ def _draw_whole(
             style = _STYLES[number % len(_STYLES)]
             panel.plot(np.where(jumps, np.nan, x), y, style, color=color(number))
     for vector, marker in points.values():
-        panel.plot(*_on_map(frame, vector), marker, color="black", markersize=6, fillstyle="none")
+        panel.plot(*_on_map(frame, vector), marker, markersize=7, **_FILLED[marker])
     is_local = frame.mjd is None
     names = [f"{180 + each if is_local else 180 - each}°" for each in _LONGITUDES]
     panel.set_xticks(np.radians(_LONGITUDES), names)
@@ -120,13 +125,7 @@ def _draw_part(
         inside = float(np.hypot(*places[name])) <= radius
         label = name if inside else f"{name} (outside of the right picture)"
         panel.plot(
-            *places[name],
-            marker,
-            color="black",
-            markersize=8,
-            fillstyle="none",
-            label=label,
-            linestyle="none",
+            *places[name], marker, markersize=10, linestyle="none", label=label, **_FILLED[marker]
         )
     panel.set(xlim=(-radius, radius), ylim=(-radius, radius), aspect="equal")
     panel.set(title="Around the predicted direction")
