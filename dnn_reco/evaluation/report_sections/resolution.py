@@ -25,7 +25,7 @@ from dnn_reco.evaluation.variables import LEAST_EVENTS, Variable, quantiles_in_b
 
 PERCENTS = (20.0, 50.0, 80.0)
 
-# With more labels than this, each is shown against two variables only: a page must not be too large.
+# More labels than this are shown against two variables only: a page must not be too large.
 _MANY_LABELS, _FEW_VARIABLES = 12, 2
 
 Values = NDArray[np.float64]
