@@ -255,7 +255,9 @@ def test_predictions(tmp_path: Path) -> None:
     np.testing.assert_allclose(frame["two.EnergyVisible"], two.table["EnergyVisible"])
 
 
-def test_figures_are_drawn_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_figures_are_arranged_once(
+    monkeypatch: pytest.MonkeyPatch, blank_figures: object, tmp_path: Path
+) -> None:
     """The arrangement takes most of the time: it is not repeated for each type of file."""
     arranged = []
     monkeypatch.setattr(

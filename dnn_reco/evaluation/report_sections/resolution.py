@@ -25,6 +25,9 @@ from dnn_reco.evaluation.variables import LEAST_EVENTS, Variable, quantiles_in_b
 
 PERCENTS = (20.0, 50.0, 80.0)
 
+# More labels than this are shown against two variables only: a page must not be too large.
+_MANY_LABELS, _FEW_VARIABLES = 12, 2
+
 Values = NDArray[np.float64]
 Shown = Sequence[tuple[str, Values]]
 
@@ -86,6 +89,7 @@ def _label_section(
 ) -> Section | None:
     """A section with a figure for each label that has something to show."""
     weights = evaluation.events.weights
+    against = against[:_FEW_VARIABLES] if len(labels) > _MANY_LABELS else against
     figures, numbers = [], {}
     for label in labels:
         shown = _residuals(evaluation, label)
