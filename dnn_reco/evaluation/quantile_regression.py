@@ -121,7 +121,7 @@ def pinball_loss(values: Values, quantile: Values, share: float) -> Values:
 def _smoothing_width(residual: Values, num_terms: int) -> float:
     """Width over which the loss is smoothed."""
     num_events = len(residual)
-    relative = float((num_terms + np.log(num_events)) / num_events) ** 0.4
+    relative = float(((num_terms + np.log(num_events)) / num_events) ** 0.4)
     return max(_spread(residual) * min(relative, 1.0), _LEAST_WIDTH)
 
 
