@@ -56,7 +56,9 @@ def event_groups(evaluation: Evaluation) -> dict[str, Groups]:
     if label is not None:
         groups[ENERGY] = by_energy(events.labels[label])
     if cos_zenith is not None:
-        names = [f"{low:.1f} to {high:.1f}" for low, high in pairwise(_COS_ZENITH)]
+        names = [
+            f"{low:.1f} to {high:.1f}".replace("-", "−") for low, high in pairwise(_COS_ZENITH)
+        ]
         edges = [*_COS_ZENITH[:-1], math.inf]  # straight down and up belong to the outer bins
         edges[0] = -math.inf
         groups[ZENITH] = _binned(cos_zenith, edges, names)

@@ -47,6 +47,7 @@ DIRECTION = "direction"
 """Name of the direction beside those of labels."""
 
 _PERCENT = 68
+_SMALLEST_P = 1e-10
 _TEXT = (
     "Uncertainties may be right on average and yet too small for some events and too large for "
     "others. Where a reconstruction is shown with and without calibration, they are compared here.",
@@ -140,50 +141,38 @@ def _tests(cells: Cells) -> dict[str, CellTest]:
 
 
 def _table(caption: str, found: Mapping[Key, Cells]) -> ReportTable:
-    """A row for each part of the events and quantity, each reconstruction side by side."""
-    models = list(dict.fromkeys(model for model, _ in found))
-    quantities = list(dict.fromkeys(quantity for _, quantity in found))
+    """A row for each part of the events, quantity and reconstruction."""
     parts = list(dict.fromkeys(name for cells in found.values() for name in cells))
-    measures = [f"{percent} %" for percent in CELL_PERCENTS] + ["pull width"]
-    columns = [
-        "events",
-        "quantity",
-        "number",
-        *(f"{m}: {what}" for what in measures for m in models),
+    rows = [
+        [
+            part,
+            quantity,
+            model,
+            format_count(cells[part].number),
+            *map(format_share, cells[part].shares.values()),
+            format_measured(cells[part].pull_width),
+        ]
+        for part in parts
+        for (model, quantity), cells in found.items()
+        if part in cells
     ]
-    rows = []
-    for part in parts:
-        for quantity in quantities:
-            cells = [found.get((model, quantity), {}).get(part) for model in models]
-            known = [cell for cell in cells if cell is not None]
-            if not known:
-                continue
-            shares = [
-                format_share(cell.shares[percent]) if cell else "–"
-                for percent in CELL_PERCENTS
-                for cell in cells
-            ]
-            widths = [format_measured(cell.pull_width if cell else None) for cell in cells]
-            number = format_count(max(cell.number for cell in known))
-            rows.append([part, quantity, number, *shares, *widths])
-    return ReportTable(caption, columns, rows)
+    columns = ["events", "quantity", "reconstruction", "number"]
+    columns += [f"inside of {percent} %" for percent in CELL_PERCENTS]
+    return ReportTable(caption, [*columns, "68 % pull width"], rows)
 
 
 def _test_table(tests: Mapping[Key, Mapping[str, CellTest]]) -> ReportTable:
     rows = [
-        [
-            quantity,
-            model,
-            what,
-            str(test.num_cells),
-            f"{test.chi_square:.1f}",
-            f"{test.p_value:.2g}",
-        ]
+        [quantity, model, what, str(test.num_cells), f"{test.chi_square:.1f}", _format_p(test)]
         for (model, quantity), of_key in tests.items()
         for what, test in of_key.items()
     ]
     columns = ["quantity", "reconstruction", "tested", "cells", "χ²", "p-value"]
     return ReportTable("All cells of energy and type together.", columns, rows)
+
+
+def _format_p(test: CellTest) -> str:
+    return f"{test.p_value:.2g}" if test.p_value >= _SMALLEST_P else f"< {_SMALLEST_P:g}"
 
 
 def _figure(by_variable: Mapping[str, Mapping[Key, Cells]]) -> Figure:
@@ -210,12 +199,12 @@ def _figure(by_variable: Mapping[str, Mapping[Key, Cells]]) -> Figure:
             )  # fmt: skip
         panel.set_xticks(range(len(parts)))
         is_last = i >= len(axes) - len(by_variable)
-        labels = [part.replace(" to ", "–") for part in parts] if is_last else []
-        panel.set_xticklabels(labels or [""] * len(parts), rotation=40, ha="right", fontsize=8)
+        names = parts if is_last else [""] * len(parts)
+        panel.set_xticklabels(names, rotation=40, ha="right", fontsize=8)
         panel.set_xlim(-0.6, len(parts) - 0.4)
         panel.grid(axis="x", visible=False)
         if i < len(by_variable):
-            panel.set_title(f"by {variable}")
+            panel.set_title(f"by {variable}", fontsize=9.5)
         if i % len(by_variable) == 0:
             what = "68 % pull width" if is_width else f"inside of {_PERCENT} % [%]"
             panel.set_ylabel(f"{quantity}\n{what}", fontsize=8.5)

@@ -18,9 +18,9 @@ MISSING = "–"
 def panel_grid(
     number: int, columns: int, panel_size: tuple[float, float]
 ) -> tuple[Figure, Sequence[Axes]]:
-    """A figure with a number of panels, in rows of so many columns."""
-    columns = min(columns, number)
-    figure, axes = panels(math.ceil(number / columns), columns, panel_size)
+    """A figure with a number of panels, in rows of at most so many columns."""
+    rows = math.ceil(number / columns)
+    figure, axes = panels(rows, math.ceil(number / rows), panel_size)
     for unused in axes[number:]:
         unused.set_axis_off()
     return figure, axes[:number]

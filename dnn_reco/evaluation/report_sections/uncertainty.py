@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -124,12 +125,14 @@ def _pull_figure(deviations: Deviations, weights: NDArray[np.float64] | None) ->
                 panel.stairs(heights, _PULL_EDGES, color=color(i), label=model, lw=1.4)
         unit = np.exp(-np.square(middle) / 2) / np.sqrt(2 * np.pi)
         panel.plot(middle, unit, color=GREY, ls="--", lw=1.2, label="unit Gaussian")
-        panel.set(title=label, xlabel="pull", ylabel="density", xlim=(-5, 5))
+        panel.set_title(label, fontsize=9)
+        panel.set(xlabel="pull", ylabel="density", xlim=(-5, 5))
     _legend_of_all(figure, axes)
     return figure
 
 
 def _pull_energy_figure(evaluation: Evaluation, deviations: Deviations, energy: str) -> Figure:
+    """A row for each label, a column for each type of event."""
     events = evaluation.events
     types = event_types(events.labels, len(events))
     labels = _names(deviations)[:MOST_LABELS]
@@ -138,21 +141,15 @@ def _pull_energy_figure(evaluation: Evaluation, deviations: Deviations, energy: 
     figure, axes = panels(len(labels), len(types), (2.5, 1.9))
     for i, panel in enumerate(axes):
         label, (event_type, of_type) = labels[i // len(types)], list(types.items())[i % len(types)]
-        for j, (model, of_model) in enumerate(deviations.items()):
+        for expected in (0, 1):
+            panel.axhline(expected, color=GREY, lw=0.9, ls="--")
+        for number, (model, of_model) in enumerate(deviations.items()):
             if label in of_model:
                 pull = np.where(of_type, of_model[label].pull, np.nan)
                 found = _by_energy(pull, true_energy, edges, events.weights)
-                center = np.sqrt(edges[1:] * edges[:-1]) * 10 ** (0.05 * j)
-                for k, (filled, name) in enumerate(((True, model), (False, ""))):
-                    face = color(j) if filled else "white"
-                    values = found[:, 2 * k], found[:, 2 * k + 1]
-                    panel.errorbar(
-                        center, values[0], values[1], color=color(j), marker=marker(j), ms=4,
-                        mfc=face, lw=1.1, ls="-" if filled else ":", label=name,
-                    )  # fmt: skip
-        for expected in (0, 1):
-            panel.axhline(expected, color=GREY, lw=0.9, ls="--")
-        panel.set(xscale="log", ylim=(-0.8, 1.8))
+                _draw_width_and_mean(panel, found, edges, number, model)
+        low, high = panel.get_ylim()
+        panel.set(xscale="log", ylim=(np.clip(low, -3, -0.6), np.clip(high, 1.6, 4)))
         if len(edges):
             panel.set_xlim(edges[0], edges[-1])
         if i < len(types):
@@ -163,6 +160,20 @@ def _pull_energy_figure(evaluation: Evaluation, deviations: Deviations, energy: 
             panel.set_xlabel(f"true {energy} [GeV]", fontsize=8.5)
     _legend_of_all(figure, axes)
     return figure
+
+
+def _draw_width_and_mean(
+    panel: Axes,
+    found: NDArray[np.float64],
+    edges: NDArray[np.float64],
+    number: int,
+    model: str,
+) -> None:
+    """Width (filled) and mean (open) of pulls, shifted a bit for each reconstruction."""
+    center = np.sqrt(edges[1:] * edges[:-1]) * 10 ** (0.05 * number)
+    style: Any = {"color": color(number), "marker": marker(number), "ms": 4, "lw": 1.1}
+    panel.errorbar(center, found[:, 0], found[:, 1], ls="-", label=model, **style)
+    panel.errorbar(center, found[:, 2], found[:, 3], ls=":", mfc="white", **style)
 
 
 def _by_energy(
@@ -248,7 +259,8 @@ def _coverage_figure(levels: Levels, weights: NDArray[np.float64] | None) -> Fig
             if model in shown:
                 observed = 100 * coverage_curve(shown[model], weights).value
                 panel.plot(nominal, observed - nominal, color=color(i), lw=1.5, label=model)
-        panel.set(title=quantity, xlabel="nominal [%]", xlim=(0, 100))
+        panel.set_title(quantity, fontsize=9)
+        panel.set(xlabel="nominal [%]", xlim=(0, 100))
         panel.set_ylabel("observed − nominal [%]", fontsize=8.5)
     _legend_of_all(figure, axes)
     return figure
@@ -268,7 +280,8 @@ def _pit_figure(deviations: Deviations, weights: NDArray[np.float64] | None) -> 
             if model in shown:
                 heights = _density(shown[model], edges, weights)
                 panel.stairs(heights, edges, color=color(i), label=model, lw=1.4)
-        panel.set(title=label, xlabel="PIT value", ylabel="density", xlim=(0, 1))
+        panel.set_title(label, fontsize=9)
+        panel.set(xlabel="PIT value", ylabel="density", xlim=(0, 1))
         panel.set_ylim(bottom=0)
     _legend_of_all(figure, axes)
     return figure
