@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation.metrics import ValueWithError
-from dnn_reco.evaluation.probability import Share, effective_number, wilson_interval
+from dnn_reco.evaluation.probability import Share, event_number, wilson_interval
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -80,7 +80,7 @@ class Reliability:
 def roc_curve(score: Values, is_signal: Mask, weights: Values | None = None) -> RocCurve:
     """The receiver operating characteristic; events of equal scores are kept together."""
     threshold, signal, background = _kept_weights(score, is_signal, weights)
-    numbers = (effective_number(*_part(weights, of)) for of in (~is_signal, is_signal))
+    numbers = (event_number(*_part(weights, of)) for of in (~is_signal, is_signal))
     with np.errstate(invalid="ignore"):
         return RocCurve(threshold, background / background[-1], signal / signal[-1], *numbers)
 
@@ -99,8 +99,8 @@ def area_under_curve(
         _part(weights, ~is_signal),
     )
     if 0 in (
-        effective_number(of_signal, num_signal),
-        effective_number(of_background, num_background),
+        event_number(of_signal, num_signal),
+        event_number(of_background, num_background),
     ):
         return ValueWithError(np.array(np.nan), np.array(np.nan))
     signal, background = score[is_signal], score[~is_signal]
@@ -182,7 +182,7 @@ def reliability(
 
 def brier_score(probability: Values, is_signal: Mask, weights: Values | None = None) -> float:
     """Mean square of probability minus truth (Brier, Monthly Weather Review 78, 1950)."""
-    if effective_number(weights, len(probability)) == 0:
+    if event_number(weights, len(probability)) == 0:
         return math.nan
     return float(np.average(np.square(probability - is_signal), weights=weights))
 
@@ -216,7 +216,7 @@ def _share_below(values: Values, others: Values, weights: Values | None) -> Valu
 def _variance_of_mean(values: Values, weights: Values | None) -> Values:
     """Variance of the weighted mean of independent values [n]; NaN for fewer than two."""
     weight = np.ones(len(values)) if weights is None else weights
-    number = effective_number(weight, len(values))
+    number = event_number(weight, len(values))
     if number <= 1:
         return np.array(np.nan)
     deviation = values - np.average(values, weights=weight)

@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 
 from dnn_reco.errors import DataError
 from dnn_reco.evaluation.comparison import (
-    ALL_EVENTS,
     ANGLE_QUANTILES,
     COVERAGE_LEVELS,
     Comparison,
     EventSelection,
 )
+from dnn_reco.evaluation.event_types import plural
 from dnn_reco.evaluation.metrics import ValueWithError
 from dnn_reco.foreign_files import parse_json
 
@@ -131,11 +131,10 @@ def text_report(comparison: Comparison, costs: Mapping[str, TrainingCost]) -> st
 def _head(
     event_type: str, comparison: Comparison, columns: Sequence[tuple[str, str]]
 ) -> Iterator[str]:
-    title = event_type if event_type == ALL_EVENTS else f"{event_type}s"
     angles, energies = 3 * _CELL_WIDTH, 2 * _CELL_WIDTH
     label = comparison.energy_label or "energy"
     yield (
-        f"{title.upper():<{_NAME_WIDTH}}{'opening angle [°]':>{angles}}"
+        f"{plural(event_type).upper():<{_NAME_WIDTH}}{'opening angle [°]':>{angles}}"
         f"{f'log10({label})':>{energies}}{'':>{_CELL_WIDTH}}"
     ).rstrip()
     yield " " * _NAME_WIDTH + "".join(f"{name:>{_CELL_WIDTH}}" for name, _ in columns)

@@ -16,16 +16,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dnn_reco.evaluation.metrics import Values, ValueWithError, direction, mean, opening_angle
+from dnn_reco.evaluation.metrics import (
+    Values,
+    ValueWithError,
+    central_width,
+    direction,
+    mean,
+    opening_angle,
+    standard_deviation,
+)
 from dnn_reco.evaluation.probability import (
     Share,
     chi_square_p_value,
-    effective_number,
+    event_number,
     normal_cdf,
     share_of,
 )
-from dnn_reco.evaluation.reconstruction import Reconstruction
-from dnn_reco.evaluation.weighted import central_width, mean_and_deviation
 from dnn_reco.nn.ensemble import mean_direction
 
 PERCENTS = tuple(range(1, 100))
@@ -99,49 +105,6 @@ def elliptical_level(
     return np.asarray(-np.expm1(-np.square(arcs / widths).sum(axis=1) / 2))
 
 
-def direction_level(
-    reconstruction: Reconstruction, truth: Mapping[str, NDArray[np.float64]]
-) -> NDArray[np.float64] | None:
-    """Credible level [n] of the true direction; None: there is no density of directions.
-
-    That of the von Mises-Fisher distribution of the direction vector or, where there is none with
-    uncertainties, that of Gaussian zenith and azimuth.
-
-    Parameters
-    ----------
-    reconstruction
-        What is reconstructed, with uncertainties.
-    truth
-        True labels [n], by name.
-    """
-    keys = reconstruction.keys
-    vector = _columns(reconstruction, truth, (keys.dir_x, keys.dir_y, keys.dir_z))
-    if vector is not None:
-        predicted, sigma, true = vector
-        angle = np.degrees(opening_angle(predicted, true))
-        return credible_level(angle, vector_concentration(predicted, sigma))
-    angles = _columns(reconstruction, truth, (keys.zenith, keys.azimuth))
-    return None if angles is None else elliptical_level(*angles)
-
-
-def _columns(
-    reconstruction: Reconstruction,
-    truth: Mapping[str, NDArray[np.float64]],
-    names: Sequence[str | None],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None:
-    """Predictions, uncertainties and truth [n, len(names)]; None: some label is not there."""
-    table = reconstruction.table
-    known = [name for name in names if name in table.label_names and name in truth]
-    if len(known) != len(names):
-        return None
-    columns = [table.label_names.index(name) for name in known]
-    sigma = table.uncertainty[:, columns]
-    if np.isnan(sigma).all():
-        return None
-    true = np.stack([truth[name] for name in known], axis=1).astype(np.float64)
-    return table.labels[:, columns], sigma, true
-
-
 # --------------------------------------------------------------------------------------------------
 # Pulls and credible levels of labels
 # --------------------------------------------------------------------------------------------------
@@ -151,24 +114,18 @@ class LabelDeviation:
 
     Attributes
     ----------
-    residual
-        Predicted minus true value [n], of ln(1 + x) for labels with logarithm, of azimuths the
-        smaller way round.
+    pull
+        Predicted minus true value over the uncertainty [n], in the space of the uncertainty:
+        ln(1 + x) for labels with logarithm; of azimuths the smaller way round.
     sigma
-        Its uncertainty [n].
+        The uncertainty [n].
     is_azimuth
         Whether values repeat after 2π.
     """
 
-    residual: NDArray[np.float64]
+    pull: NDArray[np.float64]
     sigma: NDArray[np.float64]
     is_azimuth: bool = False
-
-    @property
-    def pull(self) -> NDArray[np.float64]:
-        """Residual over uncertainty [n]; NaN where there is none."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self.residual / self.sigma
 
     def pit(self) -> NDArray[np.float64]:
         """Probability [n] that the prediction gives to values below the true one.
@@ -179,52 +136,28 @@ class LabelDeviation:
         """
         if not self.is_azimuth:
             return normal_cdf(-self.pull)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            turns = 2 * math.pi * _TURNS
-            ends, start = (turns - self.residual[:, None], turns - math.pi)
-            parts = normal_cdf(ends / self.sigma[:, None]) - normal_cdf(start / self.sigma[:, None])
-            # wider than the circle: all azimuths are equally likely
-            flat = (math.pi - self.residual) / (2 * math.pi)
-            return np.where(self.sigma > 2 * math.pi, flat, parts.sum(axis=1))
+        turn = 2 * math.pi / self.sigma[:, None]
+        turns = turn * _TURNS
+        parts = normal_cdf(turns - self.pull[:, None]) - normal_cdf(turns - turn / 2)
+        # wider than the circle: all azimuths are equally likely
+        flat = 0.5 - self.pull * self.sigma / (2 * math.pi)
+        return np.where(self.sigma > 2 * math.pi, flat, parts.sum(axis=1))
 
     def level(self) -> NDArray[np.float64]:
         """Credible level [n] of the true value."""
         return np.asarray(np.abs(2 * self.pit() - 1))
 
 
-def label_deviations(
-    reconstruction: Reconstruction, truth: Mapping[str, NDArray[np.float64]]
-) -> dict[str, LabelDeviation]:
-    """Deviations of all labels with uncertainties that are not classes, by label.
-
-    Parameters
-    ----------
-    reconstruction
-        What is reconstructed.
-    truth
-        True labels [n], by name.
-    """
-    table, keys = reconstruction.table, reconstruction.keys
-    found = {}
-    for name, log in zip(table.label_names, table.has_log, strict=True):
-        columns = None if name in keys.pid else _columns(reconstruction, truth, [name])
-        if columns is None:
-            continue
-        predicted, sigma, true = (values[:, 0] for values in columns)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            residual = np.log1p(predicted) - np.log1p(true) if log else predicted - true
-        if name == keys.azimuth:
-            residual = (residual + math.pi) % (2 * math.pi) - math.pi
-        found[name] = LabelDeviation(residual, sigma, name == keys.azimuth)
-    return found
-
-
 # --------------------------------------------------------------------------------------------------
 # Coverage
 # --------------------------------------------------------------------------------------------------
-def coverage(level: Values, percents: Sequence[int]) -> dict[int, ValueWithError]:
+def coverage(
+    level: Values, percents: Sequence[int], weights: Values | None = None
+) -> dict[int, ValueWithError]:
     """Share of the events with a credible level [N] below each of some percentages."""
-    return {percent: mean((level < percent / 100).astype(np.float64)) for percent in percents}
+    return {
+        percent: mean((level < percent / 100).astype(np.float64), weights) for percent in percents
+    }
 
 
 def coverage_curve(
@@ -290,8 +223,8 @@ def coverage_cell(
     of_known = None if weights is None else weights[known]
     curve = coverage_curve(level, weights, percents)
     shares = {p: Share(*parts) for p, parts in zip(percents, zip(*curve, strict=True), strict=True)}
-    width = None if pull is None else central_width(pull[known], of_known)
-    return CoverageCell(effective_number(of_known, int(known.sum())), shares, width)
+    width = None if pull is None else pull_moments(np.where(known, pull, np.nan), weights)[2]
+    return CoverageCell(event_number(of_known, int(known.sum())), shares, width)
 
 
 def pull_moments(
@@ -300,8 +233,12 @@ def pull_moments(
     """Mean, standard deviation and central width of pulls [n]; those that are NaN do not count."""
     known = np.isfinite(pull)
     of_known = None if weights is None else weights[known]
-    average, deviation = mean_and_deviation(pull[known], of_known)
-    return average, deviation, central_width(pull[known], of_known)
+    if event_number(of_known, int(known.sum())) == 0:
+        unknown = ValueWithError(np.array(np.nan), np.array(np.nan))
+        return unknown, unknown, unknown
+    measures = (mean, standard_deviation, central_width)
+    average, deviation, width = (measure(pull[known], of_known) for measure in measures)
+    return average, deviation, width
 
 
 @dataclass(frozen=True)

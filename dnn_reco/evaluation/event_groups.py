@@ -9,39 +9,19 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from dnn_reco.evaluation.comparison import ALL_EVENTS, decade_edges, event_types
 from dnn_reco.evaluation.comparison_report import format_energy
+from dnn_reco.evaluation.event_types import ALL_EVENTS, event_types
 from dnn_reco.evaluation.reconstruction import Evaluation
+from dnn_reco.evaluation.residuals import energy_label, true_zenith
+from dnn_reco.evaluation.variables import decade_edges
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Groups = Mapping[str, Mask]
 
-_ENERGY_LABELS = ("EnergyVisible", "PrimaryEnergy")
 _COS_ZENITH = np.linspace(-1, 1, 6)
 _NUM_HITS = (0, 20, 50, 100, 200, 500, math.inf)
 ENERGY, ZENITH, NUM_HITS, EVENT_TYPE = "energy", "cos zenith", "hit DOMs", "event type"
-
-
-def energy_label(evaluation: Evaluation) -> str | None:
-    """The label of the energy, if possible one that is reconstructed; None: there is none."""
-    of_particles = [each.keys.particle.get("energy", "") for each in evaluation.reconstructions]
-    candidates = [*of_particles, *_ENERGY_LABELS]
-    reconstructed = {n for each in evaluation.reconstructions for n in each.table.label_names}
-    known = set(evaluation.events.labels)
-    ranked = [n for names in (reconstructed & known, known) for n in candidates if n in names]
-    return next(iter(ranked), None)
-
-
-def true_cos_zenith(evaluation: Evaluation) -> Values | None:
-    """Cosine of the true zenith [n]; None: it is unknown."""
-    labels = evaluation.events.labels
-    for keys in (each.keys for each in evaluation.reconstructions):
-        if keys.zenith is not None and keys.zenith in labels:
-            return np.cos(labels[keys.zenith])
-        if keys.dir_z is not None and keys.dir_z in labels:
-            return -labels[keys.dir_z]  # the vector points along the motion
-    return None
 
 
 def event_groups(evaluation: Evaluation) -> dict[str, Groups]:
@@ -51,17 +31,17 @@ def event_groups(evaluation: Evaluation) -> dict[str, Groups]:
     DOMs, and the type of the event. Variables that are unknown are left out.
     """
     events = evaluation.events
-    label, cos_zenith = energy_label(evaluation), true_cos_zenith(evaluation)
+    label, zenith = energy_label(evaluation), true_zenith(evaluation)
     groups: dict[str, Groups] = {}
     if label is not None:
         groups[ENERGY] = by_energy(events.labels[label])
-    if cos_zenith is not None:
+    if zenith is not None:
         names = [
             f"{low:.1f} to {high:.1f}".replace("-", "−") for low, high in pairwise(_COS_ZENITH)
         ]
         edges = [*_COS_ZENITH[:-1], math.inf]  # straight down and up belong to the outer bins
         edges[0] = -math.inf
-        groups[ZENITH] = _binned(cos_zenith, edges, names)
+        groups[ZENITH] = _binned(np.cos(zenith), edges, names)
     names = [f"{low} to {high - 1}" for low, high in pairwise(_NUM_HITS[:-1])]
     names.append(f"from {_NUM_HITS[-2]}")
     groups[NUM_HITS] = _binned(events.num_hit_doms.astype(np.float64), _NUM_HITS, names)

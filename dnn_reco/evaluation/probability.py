@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from dnn_reco.evaluation.metrics import effective_number
+
 ONE_SIGMA = 1.0
 """Intervals of one standard deviation hold 68.3 %."""
 
@@ -37,20 +39,12 @@ def chi_square_p_value(chi_square: float, degrees_of_freedom: int) -> float:
     return float(torch.special.gammaincc(shape, half))
 
 
-def effective_number(weights: NDArray[np.float64] | None, num_events: int) -> float:
-    """Number of equal events that are as significant: (Σw)² / Σw² (Kish, Survey Sampling, 1965).
+def event_number(weights: NDArray[np.float64] | None, num_events: int) -> float:
+    """Number n of events; if they have weights [n], the effective one.
 
-    Parameters
-    ----------
-    weights
-        Weights [n]; None: all are equal.
-    num_events
-        Number n of events.
+    See :func:`dnn_reco.evaluation.metrics.effective_number`.
     """
-    if weights is None:
-        return float(num_events)
-    square = float(np.square(weights).sum())
-    return float(weights.sum()) ** 2 / square if square > 0 else 0.0
+    return float(num_events) if weights is None else effective_number(weights)
 
 
 def wilson_interval(share: ArrayLike, number: ArrayLike, sigmas: float = ONE_SIGMA) -> Share:
@@ -80,7 +74,7 @@ def wilson_interval(share: ArrayLike, number: ArrayLike, sigmas: float = ONE_SIG
 
 def share_of(inside: NDArray[np.bool_], weights: NDArray[np.float64] | None = None) -> Share:
     """Share of events [n] that are inside, with its Wilson interval; NaN for no events."""
-    number = effective_number(weights, len(inside))
+    number = event_number(weights, len(inside))
     if number == 0:
         return wilson_interval(np.nan, 0)
     return wilson_interval(np.average(inside, weights=weights), number)

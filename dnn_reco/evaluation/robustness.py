@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.data.hits import Hits
 from dnn_reco.detector.geometry import NUM_DOMS
-from dnn_reco.evaluation.coverage import direction_level, label_deviations
-from dnn_reco.evaluation.event_groups import energy_label
+from dnn_reco.evaluation import residuals
+from dnn_reco.evaluation.coverage import pull_moments
+from dnn_reco.evaluation.credible_levels import direction_level, label_deviations
 from dnn_reco.evaluation.metrics import (
     ValueWithError,
-    direction_columns,
+    central_width,
     energy_residual,
-    opening_angle_degrees,
+    quantile,
 )
 from dnn_reco.evaluation.probability import share_of
 from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction, TrueEvents
-from dnn_reco.evaluation.weighted import central_width, quantile
 from dnn_reco.inference.prediction_table import PredictionTable
 from dnn_reco.nn.augmentation import Augmentation
 from dnn_reco.nn.sharded_batch import BatchShard, batch_shard
@@ -199,31 +199,26 @@ def figures_of_merit(
         `coverage 68 %` of the direction in percent, `energy width` (half the central 68 % of log10
         of reconstructed over true energy), `energy bias` (its median) and `energy pull width`.
     """
-    table, keys, truth = reconstruction.table, reconstruction.keys, events.labels
     found: dict[str, ValueWithError] = {}
-    names = [name if name in truth else "" for name in table.label_names]
-    true = np.stack([truth.get(n, np.full(len(table), np.nan)) for n in table.label_names], axis=1)
-    angle = None
-    for columns in direction_columns(names, keys):  # the vector wins over the angles
-        angle = opening_angle_degrees(true, table.labels, columns)
+    angle = residuals.opening_angle(reconstruction, events)
     if angle is not None:
         angle, weights = _finite(angle, events.weights)
         found["median opening angle"] = quantile(angle, 0.5, weights)
-    level = direction_level(reconstruction, truth)
+    level = direction_level(reconstruction, events)
     if level is not None:
         values, weights = _finite(level, events.weights)
         share = share_of(values < _PERCENT / 100, weights)
         error = (share.high - share.low) / 2
         found[f"coverage {_PERCENT} %"] = ValueWithError(100 * share.value, 100 * error)
-    energy = energy_label(Evaluation(events, (reconstruction,)))
-    if energy is not None and energy in table.label_names:
-        residual, weights = _finite(energy_residual(table[energy], truth[energy]), events.weights)
+    energy = residuals.energy_label(Evaluation(events, (reconstruction,)))
+    if energy is not None and energy in reconstruction.table.label_names:
+        residual = energy_residual(reconstruction.table[energy], events.labels[energy])
+        residual, weights = _finite(residual, events.weights)
         found["energy width"] = central_width(residual, weights)
         found["energy bias"] = quantile(residual, 0.5, weights)
-        deviations = label_deviations(reconstruction, truth)
+        deviations = label_deviations(reconstruction, events)
         if energy in deviations:
-            pull, weights = _finite(deviations[energy].pull, events.weights)
-            found["energy pull width"] = central_width(pull, weights)
+            found["energy pull width"] = pull_moments(deviations[energy].pull, events.weights)[2]
     return found
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dnn_reco.evaluation.comparison import LEAST_EVENTS
 from dnn_reco.evaluation.comparison_report import format_measured
 from dnn_reco.evaluation.coverage import (
     CELL_PERCENTS,
@@ -26,7 +25,6 @@ from dnn_reco.evaluation.coverage import (
 from dnn_reco.evaluation.event_groups import (
     Groups,
     energy_and_type_cells,
-    energy_label,
     event_groups,
 )
 from dnn_reco.evaluation.reconstruction import Evaluation
@@ -38,6 +36,8 @@ from dnn_reco.evaluation.report_sections.formats import (
     share_numbers,
 )
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
+from dnn_reco.evaluation.residuals import energy_label
+from dnn_reco.evaluation.variables import LEAST_EVENTS
 from dnn_reco.figure_style import GREY, color, legend_below, marker, panels
 
 LEAST_OF_CELL = 300

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dnn_reco.evaluation.comparison import LEAST_EVENTS, decade_edges, event_types
 from dnn_reco.evaluation.comparison_report import format_measured
 from dnn_reco.evaluation.coverage import (
     CELL_PERCENTS,
@@ -18,12 +17,11 @@ from dnn_reco.evaluation.coverage import (
     LabelDeviation,
     coverage_cell,
     coverage_curve,
-    direction_level,
-    label_deviations,
     pull_moments,
 )
-from dnn_reco.evaluation.event_groups import energy_label
-from dnn_reco.evaluation.probability import effective_number
+from dnn_reco.evaluation.credible_levels import direction_level, label_deviations
+from dnn_reco.evaluation.event_types import event_types
+from dnn_reco.evaluation.probability import event_number
 from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.report_sections.conditional_coverage import (
     DIRECTION,
@@ -37,6 +35,8 @@ from dnn_reco.evaluation.report_sections.formats import (
     share_numbers,
 )
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
+from dnn_reco.evaluation.residuals import energy_label
+from dnn_reco.evaluation.variables import LEAST_EVENTS, decade_edges
 from dnn_reco.figure_style import GREY, color, legend_below, marker, panels
 
 Deviations = Mapping[str, Mapping[str, LabelDeviation]]
@@ -53,11 +53,11 @@ _PANEL = (2.7, 2.3)
 
 def uncertainty_sections(evaluation: Evaluation) -> list[Section]:
     """Pulls, coverage and coverage in parts of the events; empty if nothing has an uncertainty."""
-    truth = evaluation.events.labels
-    deviations = {each.name: label_deviations(each, truth) for each in evaluation.reconstructions}
+    events = evaluation.events
+    deviations = {each.name: label_deviations(each, events) for each in evaluation.reconstructions}
     levels: dict[str, dict[str, NDArray[np.float64]]] = {}
     for each in evaluation.reconstructions:
-        of_direction = direction_level(each, truth)
+        of_direction = direction_level(each, events)
         first = {} if of_direction is None else {DIRECTION: of_direction}
         of_labels = {name: found.level() for name, found in deviations[each.name].items()}
         levels[each.name] = {**first, **of_labels}
@@ -187,7 +187,7 @@ def _by_energy(
     for number in range(len(found)):
         chosen = (energy >= edges[number]) & (energy < edges[number + 1]) & np.isfinite(pull)
         of_chosen = None if weights is None else weights[chosen]
-        if effective_number(of_chosen, int(chosen.sum())) >= LEAST_EVENTS:
+        if event_number(of_chosen, int(chosen.sum())) >= LEAST_EVENTS:
             average, _, width = pull_moments(pull[chosen], of_chosen)
             found[number] = [*map(float, width), *map(float, average)]
     return found
@@ -301,7 +301,7 @@ def _density(
 def _number(values: NDArray[np.float64], weights: NDArray[np.float64] | None) -> float:
     """Effective number of events with a known value."""
     known = np.isfinite(values)
-    return effective_number(None if weights is None else weights[known], int(known.sum()))
+    return event_number(None if weights is None else weights[known], int(known.sum()))
 
 
 def _names(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
