@@ -25,7 +25,8 @@ class Share(NamedTuple):
 
 def normal_cdf(x: ArrayLike) -> NDArray[np.float64]:
     """Share of a unit Gaussian below x [...]; NaN stays NaN."""
-    return np.asarray(torch.special.ndtr(_tensor(x)).numpy())
+    # exact in the lower tail, too, where ndtr is not
+    return np.asarray((torch.special.erfc(_tensor(x) / -math.sqrt(2)) / 2).numpy())
 
 
 def chi_square_p_value(chi_square: float, degrees_of_freedom: int) -> float:

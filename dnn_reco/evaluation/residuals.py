@@ -65,7 +65,9 @@ def opening_angle(reconstruction: Reconstruction, events: TrueEvents) -> Values 
     return metrics.opening_angle_degrees(true, found, range(len(columns)))
 
 
-def direction_labels(reconstruction: Reconstruction, events: TrueEvents) -> tuple[str, ...] | None:
+def direction_labels(
+    reconstruction: Reconstruction, events: TrueEvents
+) -> tuple[str, ...] | None:
     """Labels of the direction: x, y, z of the vector, else zenith and azimuth; None: no such."""
     names = [name for name in reconstruction.table.label_names if name in events.labels]
     found = [
