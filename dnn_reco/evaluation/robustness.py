@@ -104,9 +104,7 @@ def perturbations(roles: FeatureRoles, seed: int = 1) -> list[Perturbation]:
         found += [shifted(shift) for shift in (-100.0, 100.0)]
     if roles.charges:
         found += [scaled(factor) for factor in (0.8, 0.9, 1.1, 1.2)]
-        found += [
-            augmented("charges of DOMs", f"± {100 * s:g} %", vary_charges=s) for s in (0.1, 0.3)
-        ]
+        found += [augmented("DOM charges", f"± {100 * s:g} %", vary_charges=s) for s in (0.1, 0.3)]
     return found
 
 
