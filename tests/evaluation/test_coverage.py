@@ -133,13 +133,10 @@ def test_expected_coverage_of_gaussian_angles(zenith: float) -> None:
     widths = np.array([0.04, 0.11])  # along zenith, and along azimuth on the sphere
     steps = rng.normal(size=(N, 2)) * widths
     azimuth = 6.2
-    axes = [
-        [math.cos(zenith) * math.cos(azimuth), math.cos(zenith) * math.sin(azimuth), -math.sin(zenith)],
-        [-math.sin(azimuth), math.cos(azimuth), 0.0],
-    ]  # fmt: skip
-    center = np.array(
-        [math.sin(zenith) * math.cos(azimuth), math.sin(zenith) * math.sin(azimuth), math.cos(zenith)]
-    )  # fmt: skip
+    sine, cosine = math.sin(zenith), math.cos(zenith)
+    x, y = math.cos(azimuth), math.sin(azimuth)
+    axes = [[cosine * x, cosine * y, -sine], [-y, x, 0.0]]
+    center = np.array([sine * x, sine * y, cosine])
     length = np.hypot(*steps.T)[:, None]
     points = np.cos(length) * center + np.sin(length) / length * (steps @ np.array(axes))
     true_azimuth = np.arctan2(points[:, 1], points[:, 0]) % (2 * math.pi)
@@ -160,7 +157,7 @@ def test_round_narrow_gaussian_is_a_von_mises_fisher_density() -> None:
     predicted = np.array([[zenith, 2.0]])
     sigmas = np.array([[sigma, sigma / math.sin(zenith)]])
     for step in (3e-4, 2e-3):
-        found = elliptical_level(predicted, sigmas, predicted + [[step, 0.0]])
+        found = elliptical_level(predicted, sigmas, predicted + np.array([[step, 0.0]]))
         expected = credible_level(np.array([math.degrees(step)]), np.array([sigma**-2]))
         assert found == pytest.approx(expected, rel=1e-4)
 

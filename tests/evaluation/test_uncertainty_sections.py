@@ -64,6 +64,11 @@ def evaluation(size: int, weights: NDArray[np.float64] | None = None) -> Evaluat
 EVENTS = evaluation(6000)
 
 
+@pytest.fixture(scope="module")
+def sections() -> list[Section]:
+    return uncertainty_sections(EVENTS)
+
+
 def check(sections: list[Section]) -> None:
     """Numbers are plain, tables are rectangular, figures can be drawn."""
     for section in sections:
@@ -75,8 +80,7 @@ def check(sections: list[Section]) -> None:
             assert figure_bytes(figure.figure, "svg").startswith(b"<?xml")
 
 
-def test_sections_of_uncertainties() -> None:
-    sections = uncertainty_sections(EVENTS)
+def test_sections_of_uncertainties(sections: list[Section]) -> None:
     check(sections)
     figures = [figure.name for section in sections for figure in section.figures]
     assert figures == ["pulls", "pulls_energy", "coverage", "pit", "conditional_coverage"]
@@ -98,8 +102,8 @@ def test_sections_of_uncertainties() -> None:
     assert found == pytest.approx(1 - 0.32**0.25, abs=0.04)
 
 
-def test_calibration_is_tested_in_cells_of_energy_and_type() -> None:
-    tests = uncertainty_sections(EVENTS)[-1].numbers["conditional_coverage"]["tests"]
+def test_calibration_is_tested_in_cells_of_energy_and_type(sections: list[Section]) -> None:
+    tests = sections[-1].numbers["conditional_coverage"]["tests"]
     for quantity in ("direction", "energy"):
         assert tests[f"model/{quantity}"]["coverage 68 %"]["cells"] == 6
         assert tests[f"model/{quantity}"]["coverage 68 %"]["p_value"] > 1e-3
