@@ -9,7 +9,9 @@ from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from dnn_reco.files import write_atomically
 
@@ -70,6 +72,16 @@ def panels(
     return figure, list(axes.ravel())
 
 
+def log_axis(axis: Axis, few_decades: bool = False) -> None:
+    """Make an axis logarithmic, with labels at 1, 2, 5, 10, … where it spans a few decades only."""
+    panel = axis.axes
+    (panel.set_xscale if axis is panel.xaxis else panel.set_yscale)("log")
+    if few_decades:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def legend_below(figure: Figure, panel: Axes, columns: int = 4) -> None:
     """The legend of one panel for the whole figure, below it, where it hides nothing."""
     handles, names = panel.get_legend_handles_labels()
@@ -82,6 +94,24 @@ def figure_bytes(figure: Figure, suffix: str) -> bytes:
     content = BytesIO()
     with rc_context(_STYLE):
         figure.savefig(content, format=suffix, dpi=_DPI, metadata=_without_date(suffix))
+    return content.getvalue()
+
+
+def fix_layout(figure: Figure) -> None:
+    """Arrange a figure now, once for all files that are written of it."""
+    with rc_context(_STYLE):
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
+def with_few_colors(png: bytes) -> bytes:
+    """A PNG with at most 256 colours, a third as large: enough for lines and histograms."""
+    from PIL import Image
+
+    content = BytesIO()
+    with Image.open(BytesIO(png)) as image:
+        few = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    few.save(content, format="png", optimize=True)
     return content.getvalue()
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation.event_types import Mask
 from dnn_reco.evaluation.variables import Variable, quantiles_in_bins
-from dnn_reco.figure_style import GREY, color, legend_below, marker, panels
+from dnn_reco.figure_style import GREY, color, legend_below, log_axis, marker, panels
 
 Values = NDArray[np.float64]
 
@@ -76,15 +76,15 @@ def band_figure(
             if panel is not axes[0]:
                 panel.sharey(axes[0])
             if variable.log:
-                panel.set_xscale("log")
+                log_axis(panel.xaxis, few_decades=variable.edges[-1] < 200 * variable.edges[0])
             _draw_bands(panel, shown, mask, variable, percents, weights)
             if log:
-                _set_log(panel)
+                log_axis(panel.yaxis, few_decades=True)
             else:
                 panel.axhline(0, color=GREY, lw=0.8, zorder=0)
         row[0].set_ylabel(axis)
     for panel, (name, mask) in zip(rows[0], types.items(), strict=True):
-        panel.set_title(f"{name}, {mask.sum():,} events")
+        panel.set_title(f"{name}, {mask.sum():,} events", fontsize="medium")
     legend_below(figure, axes[0])
     return figure
 
@@ -103,15 +103,8 @@ def _draw_bands(
     for number, (name, values) in enumerate(shown):
         found = quantiles_in_bins(values[mask], variable.values[mask], edges, percents, weight)
         low, middle, high = found.T
-        style = {"color": color(number)}
+        style: Any = {"color": color(number)}
         panel.fill_between(centers, low, high, alpha=0.12, lw=0, **style)
         for outer in (low, high):
             panel.plot(centers, outer, lw=0.8, ls=":", **style)
         panel.plot(centers, middle, lw=1.6, marker=marker(number), ms=4, label=name, **style)
-
-
-def _set_log(panel: Axes) -> None:
-    panel.set_yscale("log")
-    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-    panel.yaxis.set_minor_formatter(NullFormatter())

@@ -72,7 +72,7 @@ def pull_distributions(results: Sequence[ModelResult], labels: Sequence[str]) ->
     for panel in axes[len(labels) :]:
         panel.set_axis_off()
     for panel, label in zip(axes, labels, strict=False):
-        panel.set_title(label)
+        panel.set_title(label, fontsize="medium")
         panel.plot(_PULLS, np.exp(-(_PULLS**2) / 2) / np.sqrt(2 * np.pi), "k--", lw=1)
         for number, result in enumerate(results):
             if label in result.pulls:

@@ -101,7 +101,7 @@ def format_range(group: EventSelection) -> str:
     return " to ".join(map(format_energy, group.energy_range))
 
 
-def _columns(comparison: Comparison) -> list[tuple[str, str]]:
+def table_columns(comparison: Comparison) -> list[tuple[str, str]]:
     """Title and quantity of the columns of the printed table."""
     columns = [(f"{percent} %", f"angle_{percent}") for percent in ANGLE_QUANTILES]
     columns += [("rms", "energy_rms"), ("68 % width", "energy_width_68")]
@@ -115,7 +115,7 @@ def text_report(comparison: Comparison, costs: Mapping[str, TrainingCost]) -> st
         "",
         *_cost_lines(comparison, costs),
     ]
-    columns = _columns(comparison)
+    columns = table_columns(comparison)
     for event_type, groups in groupby(comparison.groups, lambda group: group.event_type):
         lines += ["", *_head(event_type, comparison, columns)]
         for group in groups:
@@ -216,7 +216,7 @@ def markdown_report(comparison: Comparison, costs: Mapping[str, TrainingCost]) -
         )
         lines.append("| --- |" + " ---: |" * len(COVERAGE_LEVELS))
         lines += [f"| {name} | {' | '.join(each)} |" for name, each in shares.items() if each]
-    columns = [*_columns(comparison), ("bias", "energy_bias")]
+    columns = [*table_columns(comparison), ("bias", "energy_bias")]
     columns.append(("pull", f"pull/{comparison.energy_label}"))
     title = {"rms": "log10 E rms", "68 % width": "log10 E 68 % width", "bias": "log10 E bias"}
     heads = [f"angle {n} [°]" if k.startswith("angle") else title.get(n, n) for n, k in columns]

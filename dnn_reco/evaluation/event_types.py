@@ -1,4 +1,4 @@
-"""Types of events: cascades, starting and through-going tracks, as far as labels tell them apart."""
+"""Types of events: cascades, starting and through-going tracks."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ def event_types(labels: Mapping[str, NDArray[np.floating]], num_events: int) -> 
 
     Through-going tracks come in from outside (`p_entering`) and are muons: by
     `p_entering_muon_single` and `p_entering_muon_bundle` where there are both labels, else by
-    `p_is_track`, and without it all that come in count as muons. What else comes in, such as a tau that decays inside, is an other entering
-    event. Starting tracks begin inside (`p_starting`) and have a track (`p_is_track`, or
-    `p_starting_cc_mu` where there is no such label). All others are cascades, those beside the
-    detector included. Types without events are left out.
+    `p_is_track`; without these labels all that come in count as muons. What else comes in, such as
+    a tau that decays inside, is an other entering event. Starting tracks begin inside
+    (`p_starting`) and have a track (`p_is_track`, or `p_starting_cc_mu` where there is no such
+    label). All others are cascades, those beside the detector included. Types without events are
+    left out.
 
     Parameters
     ----------

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from dnn_reco.config import Config
 from dnn_reco.data.build import open_events
 from dnn_reco.data.event_dataset import EventBatch, EventDataset
-from dnn_reco.data.from_config import event_store
+from dnn_reco.data.from_config import event_store, record_settings
 from dnn_reco.data.hits import Hits
+from dnn_reco.data.records import relative_time_columns
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.evaluation.reconstruction import Reconstruction, TrueEvents, Values
 from dnn_reco.inference.backend import predict_chunks
@@ -157,7 +158,7 @@ def predict_held_out(
 
 
 def reconstruction_of(model: TrainedModel, table: PredictionTable) -> Reconstruction:
-    """What a model that predicts a table reconstructs: its trained labels, NaN without status OK."""
+    """What a model that predicts a table reconstructs: trained labels, NaN without status OK."""
     trained = table.select(model.trained_labels)
     if table.status is not None:
         known = (table.status == Status.OK)[:, None]
@@ -166,13 +167,15 @@ def reconstruction_of(model: TrainedModel, table: PredictionTable) -> Reconstruc
             labels=np.where(known, trained.labels, np.nan),
             uncertainty=np.where(known, trained.uncertainty, np.nan),
         )
-    return Reconstruction(model.name, trained, model.spec.label_keys)
+    is_relative = relative_time_columns(trained.label_names, record_settings(model.config))
+    relative = tuple(np.array(trained.label_names)[is_relative].tolist())
+    return Reconstruction(model.name, trained, model.spec.label_keys, relative)
 
 
 def predicted_together(
     name: str, models: Sequence[TrainedModel], tables: Sequence[PredictionTable]
 ) -> Reconstruction:
-    """What the ensemble of several models, which predict tables, reconstructs of the same events."""
+    """What the ensemble of models that predict tables reconstructs of the same events."""
     ensemble = ensemble_of(name, models)
     return reconstruction_of(ensemble, mix(tables, models[0].spec))
 

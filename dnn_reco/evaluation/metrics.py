@@ -4,9 +4,8 @@ All that is measured of predictions is defined here and in :mod:`dnn_reco.evalua
 
 Values of N independent events lie along the first axis; further axes, such as labels, stay. Errors
 are standard errors to first order in 1/N. They hold for any distribution with finite moments, not
-for normal ones alone, and are NaN for fewer than two events. Events may have weights [N]; the errors
-are then those of weights that are independent of the statistical fluctuation of the values, with
-the effective number of events (Σw)² / Σw² in place of N (Kish, Survey Sampling, 1965, section 8.2).
+for normal ones alone, and are NaN for fewer than two events. Events may have weights [N]: then the
+effective number of events (Σw)² / Σw² (Kish, Survey Sampling, 1965, section 8.2) is that of errors.
 """
 
 from __future__ import annotations
@@ -108,10 +107,11 @@ def quantiles(
     """
     values = np.asarray(values, dtype=np.float64)
     if weights is None:
-        return np.quantile(values, shares, axis=0)
-    return np.apply_along_axis(
+        return np.asarray(np.quantile(values, shares, axis=0))
+    found = np.apply_along_axis(
         lambda column: weighted_quantiles(column, weights, shares), 0, values
     )
+    return np.asarray(found)
 
 
 def weighted_quantiles(

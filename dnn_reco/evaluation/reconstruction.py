@@ -60,11 +60,14 @@ class Reconstruction:
         offset.
     keys
         Which labels are directions, classes and properties of a particle.
+    relative_times
+        Labels that are times relative to the time offset of the event.
     """
 
     name: str
     table: PredictionTable
     keys: LabelKeys
+    relative_times: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
