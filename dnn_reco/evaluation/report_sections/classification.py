@@ -178,13 +178,11 @@ def _roc_figure(
 ) -> Figure:
     figure, axes = panel_grid(len(found), _COLUMNS, (3.3, 2.8))
     for panel, (label, of_label) in zip(axes, found.items(), strict=True):
+        x = np.geomspace(_LEAST_SHOWN, 1, 400)
         for model, each in of_label.items():
-            number = colors[model]
-            panel.plot(
-                each.roc.background, each.roc.signal, color=color(number), lw=1.5, label=model,
-                drawstyle="steps-post",
-            )  # fmt: skip
-        x = np.geomspace(_LEAST_SHOWN, 1, 200)
+            number, curve = colors[model], each.roc
+            kept = curve.signal[np.searchsorted(curve.background, x, side="right") - 1]
+            panel.plot(x, kept, color=color(number), lw=1.5, label=model, ds="steps-post")
         panel.plot(x, x, color=GREY, ls="--", lw=1, label="no separation")
         first = next(iter(of_label.values()))
         panel.set_title(f"{label} ({first.num_signal:,} of {first.num_events:,})", fontsize=9)
