@@ -110,6 +110,54 @@ def test_neutrinos_for_a_power_law(tmp_path: Path, flux: str, norm: float, index
     )
 
 
+def test_showers_of_corsika(tmp_path: Path) -> None:
+    """Flux × area × solid angle × ∫ E^-γ dE / E^-γ / generated showers."""
+    simweights = pytest.importorskip("simweights")
+    rng, num_events, index, low, high = np.random.default_rng(1), 60, 2.6, 1e3, 1e8
+    energy = 10 ** rng.uniform(3, 8, num_events)
+    primary = {"energy": energy, "zenith": rng.uniform(0, 3, num_events)}
+    constant = {
+        "n_events": 5000.0,
+        "oversampling": 2.0,
+        "power_law_index": -index,
+        "min_energy": low,
+        "max_energy": high,
+        "primary_type": 2212.0,
+        "cylinder_height": HEIGHT,
+        "cylinder_radius": RADIUS,
+        "min_zenith": 0.0,
+        "max_zenith": math.pi,
+    }
+    tables = {
+        "PolyplopiaPrimary": primary | {"type": np.full(num_events, 2212.0)},
+        "I3CorsikaInfo": {name: np.full(num_events, value) for name, value in constant.items()},
+    }
+    path, ids = tmp_path / "a.hdf5", event_ids(num_events)
+    # one simulation is described once, not for each event
+    write_event_file(path, ids, tables, exists={"I3CorsikaInfo": np.arange(num_events) == 0})
+    found = flux_weights("GaisserH4a", [EventsOfFile(path, ids, np.zeros(num_events))])
+
+    surface = 1e4 * 2 * math.pi * RADIUS * (RADIUS + HEIGHT)  # cm²
+    integral = (high ** (1 - index) - low ** (1 - index)) / (1 - index)
+    flux = simweights.GaisserH4a()(energy, 2212)
+    # a convex body shows a quarter of its surface to each direction on average (Cauchy)
+    expected = flux * math.pi * surface * integral * energy**index / (5000 * 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_neutrinos_for_a_flux_of_nuflux(tmp_path: Path) -> None:
+    pytest.importorskip("simweights")
+    nuflux = pytest.importorskip("nuflux")
+    file, columns = neutrino_file(tmp_path / "a.hdf5", 50, 1)
+    kinds, energy = (columns[f"PrimaryNeutrino{name}"] for name in ("Type", "Energy"))
+    cosine = np.cos(columns["PrimaryNeutrinoZenith"])
+    flux = nuflux.makeFlux("honda2006").getFlux(kinds.astype(np.int32), energy, cosine)
+    expected = expected_weights(columns, 1.0, 0.0) * flux
+    np.testing.assert_allclose(flux_weights("honda2006", [file]), expected, rtol=1e-6)
+    with pytest.raises(ConfigError, match=r"honda: there is no such flux.*those of nuflux"):
+        flux_weights("honda", [file])
+
+
 def test_files_are_one_sample_and_events_are_joined_by_id(tmp_path: Path) -> None:
     pytest.importorskip("simweights")
     (first, columns), (second, others) = (
