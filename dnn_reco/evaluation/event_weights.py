@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +74,8 @@ def flux_weights(flux: str, files: Sequence[EventsOfFile], jobs_per_file: float 
     ----------
     flux
         A power law for each kind of neutrino, `E^-2.37`, or `7.2e-19*E^-2.37` with its value at
-        100 TeV in 1 / (GeV cm² s sr); the name of a flux of cosmic rays of simweights,
-        `GaisserH4a`; or, where the package nuflux is installed, one of its fluxes, `honda2006`.
+        100 TeV in 1 / (GeV cm² s sr); or the name of a flux of cosmic rays of simweights,
+        `GaisserH4a`.
     files
         The events of each file, n in all. Files are one sample together: also those of several
         simulations.
@@ -179,17 +178,9 @@ def _flux(name: str, simweights: Any) -> Any:
     models = [n for n in simweights.__all__ if hasattr(getattr(simweights, n), "pdgids")]
     if name in models:
         return getattr(simweights, name)()
-    try:
-        nuflux = importlib.import_module("nuflux")
-    except ImportError:
-        more = "the fluxes of nuflux, once it is installed"
-    else:
-        more = "those of nuflux"
-        with suppress(RuntimeError):  # its only answer to an unknown name
-            return nuflux.makeFlux(name)
     raise ConfigError(
         f"--flux {name}: there is no such flux.{did_you_mean(name, models)} Give a power law of "
-        f"neutrinos such as E^-2.37, one of {', '.join(models)}, or {more}"
+        f"neutrinos such as E^-2.37, or a flux of cosmic rays: {', '.join(models)}"
     )
 
 

@@ -145,19 +145,6 @@ def test_showers_of_corsika(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_neutrinos_for_a_flux_of_nuflux(tmp_path: Path) -> None:
-    pytest.importorskip("simweights")
-    nuflux = pytest.importorskip("nuflux")
-    file, columns = neutrino_file(tmp_path / "a.hdf5", 50, 1)
-    kinds, energy = (columns[f"PrimaryNeutrino{name}"] for name in ("Type", "Energy"))
-    cosine = np.cos(columns["PrimaryNeutrinoZenith"])
-    flux = nuflux.makeFlux("honda2006").getFlux(kinds.astype(np.int32), energy, cosine)
-    expected = expected_weights(columns, 1.0, 0.0) * flux
-    np.testing.assert_allclose(flux_weights("honda2006", [file]), expected, rtol=1e-6)
-    with pytest.raises(ConfigError, match=r"honda: there is no such flux.*those of nuflux"):
-        flux_weights("honda", [file])
-
-
 def test_files_are_one_sample_and_events_are_joined_by_id(tmp_path: Path) -> None:
     pytest.importorskip("simweights")
     (first, columns), (second, others) = (

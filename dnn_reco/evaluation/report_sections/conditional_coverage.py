@@ -188,13 +188,18 @@ def _figure(by_variable: Mapping[str, Mapping[Key, Cells]]) -> Figure:
         variable = list(by_variable)[i % len(by_variable)]
         found, expected = by_variable[variable], 1 if is_width else _PERCENT
         panel.axhline(expected, color=GREY, ls="--", lw=1)
-        parts = list(next(iter(found.values())))
+        parts = [
+            name
+            for name in next(iter(found.values()))
+            if any(cells[name].number >= LEAST_EVENTS for cells in found.values())
+        ]
         for j, model in enumerate(models):
             cells = found.get((model, quantity), {})
-            points = np.array([_point(cells.get(part), is_width) for part in parts])
+            points = [_point(cells.get(part), is_width) for part in parts]
+            value, low, high = np.array(points).reshape(-1, 3).T
             x = np.arange(len(parts)) + 0.14 * (j - (len(models) - 1) / 2)
             panel.errorbar(
-                x, points[:, 0], points[:, 1:].T, color=color(j), marker=marker(j), ms=4, ls="",
+                x, value, [low, high], color=color(j), marker=marker(j), ms=4, ls="",
                 lw=1.3, label=model,
             )  # fmt: skip
         panel.set_xticks(range(len(parts)))

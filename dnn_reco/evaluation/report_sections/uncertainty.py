@@ -20,7 +20,7 @@ from dnn_reco.evaluation.coverage import (
     pull_moments,
 )
 from dnn_reco.evaluation.credible_levels import direction_level, label_deviations
-from dnn_reco.evaluation.event_types import event_types
+from dnn_reco.evaluation.event_types import ALL_EVENTS, event_types
 from dnn_reco.evaluation.probability import event_number
 from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.report_sections.conditional_coverage import (
@@ -134,7 +134,11 @@ def _pull_figure(deviations: Deviations, weights: NDArray[np.float64] | None) ->
 def _pull_energy_figure(evaluation: Evaluation, deviations: Deviations, energy: str) -> Figure:
     """A row for each label, a column for each type of event."""
     events = evaluation.events
-    types = event_types(events.labels, len(events))
+    types = {
+        name: mask
+        for name, mask in event_types(events.labels, len(events)).items()
+        if name == ALL_EVENTS or mask.sum() >= LEAST_EVENTS
+    }
     labels = _names(deviations)[:MOST_LABELS]
     true_energy = events.labels[energy]
     edges = decade_edges(true_energy)
