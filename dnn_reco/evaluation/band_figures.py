@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dnn_reco.evaluation.event_types import Mask
-from dnn_reco.evaluation.variables import Variable, quantiles_in_bins
+from dnn_reco.evaluation.event_types import ALL_EVENTS, Mask, parts
+from dnn_reco.evaluation.variables import LEAST_EVENTS, Variable, quantiles_in_bins
 from dnn_reco.figure_style import GREY, color, legend_below, log_axis, marker, panels
 
 Values = NDArray[np.float64]
@@ -19,10 +19,37 @@ Values = NDArray[np.float64]
 _PANEL = 2.9, 2.5  # inches
 
 
-def has_bands(
+def rows_with_bands(
+    shown: Sequence[tuple[str, Values]],
+    types: Mapping[str, Mask],
+    against: Sequence[Variable],
+) -> tuple[dict[str, Mask], list[Variable]]:
+    """Event types and variables that have a bin of enough events with known values.
+
+    All events together where no type has enough; nothing if they have not either.
+
+    Parameters
+    ----------
+    shown
+        Name and values [n] of each reconstruction.
+    types
+        The events of each type [n], by its name.
+    against
+        The variables.
+    """
+    divided = {name: mask for name, mask in parts(types).items() if mask.sum() >= LEAST_EVENTS}
+    whole = {name: mask for name, mask in types.items() if name == ALL_EVENTS}
+    for chosen in (divided, whole):
+        rows = [each for each in against if _has_bands(shown, chosen, each)]
+        if rows:
+            return chosen, rows
+    return {}, []
+
+
+def _has_bands(
     shown: Sequence[tuple[str, Values]], types: Mapping[str, Mask], variable: Variable
 ) -> bool:
-    """Whether there is a median in a bin, of enough events with known values."""
+    """Whether there is a median in a bin."""
     if len(variable.edges) < 2:
         return False
     medians = (
