@@ -3,6 +3,7 @@
 # make check       formatting, lint, types, and which part imports which
 # make test        the test suite without the tests marked "long"
 # make test-long   the whole test suite
+# make parity      compare with independent packages, in an environment of their own
 # make demo        simulate events, train networks on them, and see that they work
 
 PYTHON ?= python3
@@ -11,9 +12,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 WITHOUT_TORCH := .venv-onnx
+PARITY := .venv-parity
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: install install-onnx check test test-long demo clean
+.PHONY: install install-onnx check test test-long parity demo clean
 
 install: $(INSTALLED)
 
@@ -32,6 +34,9 @@ test: install install-onnx
 test-long: install install-onnx
 	$(PYTEST) -m ""
 
+parity: $(PARITY)/.installed
+	$(PARITY)/bin/python parity/calibration_metrics.py
+
 demo: install
 	$(BIN)/python tools/demo.py
 
@@ -39,7 +44,7 @@ demo: install
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --editable ".[dev,onnx,pandas,parquet,serve,sign,sky]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,display,onnx,pandas,parquet,serve,sign,sky,weights]"
 	touch $@
 
 $(WITHOUT_TORCH)/.installed: pyproject.toml requirements-onnx.txt
@@ -48,5 +53,11 @@ $(WITHOUT_TORCH)/.installed: pyproject.toml requirements-onnx.txt
 	$(WITHOUT_TORCH)/bin/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
+$(PARITY)/.installed: pyproject.toml requirements-parity.txt
+	test -x $(PARITY)/bin/python || $(PYTHON) -m venv $(PARITY)
+	$(PARITY)/bin/python -c "import torch" 2>/dev/null || $(PARITY)/bin/python -m pip install --quiet $(TORCH)
+	$(PARITY)/bin/python -m pip install --quiet --requirement requirements-parity.txt --editable .
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(WITHOUT_TORCH) demo
+	rm -rf $(VENV) $(WITHOUT_TORCH) $(PARITY) demo
