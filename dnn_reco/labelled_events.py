@@ -38,13 +38,13 @@ class FileContent:
     labels
         Name of the table of labels.
     misc
-        NamedColumns of other tables with one row an event, by table.
+        Columns of other tables with one row an event, by table; None: all of a table.
     """
 
     inputs: str | None = None
     num_bins: int | None = None
     labels: str | None = None
-    misc: Mapping[str, Sequence[str]] | None = None
+    misc: Mapping[str, Sequence[str] | None] | None = None
 
 
 def read_as_configured(paths: Sequence[Path], config: Config) -> Iterator[EventTable]:

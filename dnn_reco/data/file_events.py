@@ -79,3 +79,13 @@ class FileEvents:
     exists: NDArray[np.bool_]
     hits: Hits
     skipped: Mapping[str, int]
+
+    def select(self, events: NDArray[np.integer]) -> FileEvents:
+        """Some of the events, by their numbers; rows that are in no hit are not counted."""
+        return FileEvents(
+            self.ids[events],
+            self.time_offset[events],
+            self.exists[events],
+            self.hits.select(events),
+            {},
+        )

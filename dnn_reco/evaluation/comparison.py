@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation import metrics
-from dnn_reco.evaluation.coverage import coverage, credible_level, vector_concentration
+from dnn_reco.evaluation.coverage import coverage, credible_level
 from dnn_reco.evaluation.held_out_events import ModelPredictions
 from dnn_reco.evaluation.metrics import LOWEST_ENERGY, Values, ValueWithError, energy_residual
+from dnn_reco.inference.cone import vector_concentration
 
 ALL_EVENTS = "all events"
 CASCADE, STARTING_TRACK, THROUGH_GOING_TRACK = "cascade", "starting track", "through-going track"

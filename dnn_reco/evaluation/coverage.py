@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation.metrics import Values, ValueWithError, mean
-from dnn_reco.nn.ensemble import mean_direction
 
 
 def credible_level(angle: Values, kappa: Values) -> NDArray[np.float64]:
@@ -29,17 +27,6 @@ def credible_level(angle: Values, kappa: Values) -> NDArray[np.float64]:
     # 1 - cos ψ without loss of digits
     deviation = 2 * np.square(np.sin(np.radians(angle) / 2))
     return np.asarray(np.expm1(-kappa * deviation) / np.expm1(-2 * kappa))
-
-
-def vector_concentration(
-    vectors: NDArray[np.float64], uncertainty: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Concentration κ [N] of predicted direction vectors [N, 3] and their uncertainties [N, 3].
-
-    See :func:`dnn_reco.nn.ensemble.mean_direction`.
-    """
-    _, kappa = mean_direction(torch.from_numpy(vectors)[None], torch.from_numpy(uncertainty)[None])
-    return kappa.numpy()
 
 
 def coverage(level: Values, percents: Sequence[int]) -> dict[int, ValueWithError]:

@@ -162,11 +162,23 @@ class Reconstructor:
         DataError
             If it cannot be read, or was made with other data settings than those of the training.
         """
+        return self.predict_events(*self.read_file(path, ignore_mismatch))
+
+    def read_file(
+        self, path: Path, ignore_mismatch: Collection[str] = ()
+    ) -> tuple[FileEvents, NDArray[np.floating] | None]:
+        """Events of one file as the model reads them, and their misc data, if it reads any.
+
+        Raises
+        ------
+        DataError
+            As for :meth:`predict_file`.
+        """
         record = read_record(path)
         if record is not None and self.data_settings is not None:
             check_data_settings(self.data_settings, record, str(path), ignore_mismatch)
         events = read_events(path, self.hits_settings)
-        return self.predict_events(events, self.backend.read_misc(path, events))
+        return events, self.backend.read_misc(path, events)
 
     @property
     def hits_settings(self) -> HitsSettings:
