@@ -19,6 +19,7 @@ from dnn_reco.cli.models import compare_command, evaluate_command, import_comman
 from dnn_reco.cli.session import HELP, Commands, run_safely
 from dnn_reco.cli.submit import submit_group
 from dnn_reco.cli.train import train_command
+from dnn_reco.cli.view import view_command
 
 
 @click.group(cls=Commands, context_settings=HELP)
@@ -56,6 +57,7 @@ for _command in (
     inspect_command,
     serve_command,
     apply_command,
+    view_command,
     submit_group,
 ):
     cli.add_command(_command)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from dnn_reco.data.hits import Hits
 from dnn_reco.detector.geometry import (
@@ -150,7 +151,7 @@ def _steps(hits: ShownHits) -> list[dict[str, float | None]]:
     return [*steps, {"time": None, "hits": len(hits.time)}]
 
 
-def _rounded(values: Points, digits: int = 2) -> list[float]:
+def _rounded(values: NDArray[np.floating], digits: int = 2) -> list[float]:
     return [round(float(value), digits) for value in values]
 
 
