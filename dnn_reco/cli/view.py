@@ -29,9 +29,7 @@ def _with_suffix(*suffixes: str) -> Any:
 
 
 @click.command("view")
-@click.argument(
-    "file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--event",
     "--id",

@@ -41,6 +41,7 @@ MAX_LAYERS, MAX_DOMS = 6, 400
 """Layers that are shown, and DOMs of highest charge that are left out one by one."""
 _BATCH_SIZE = 64
 _COLUMNS = 3
+_TOP_DOMS = np.arange(NUM_MAIN_STRINGS) * NUM_DOMS_PER_STRING  # of the strings of the main array
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,10 @@ def network_figure(
     images = [] if model is None else layer_images(model.network, hits)
     if images:
         return draw_layers(images), (
-            "Layers of the main array from the top, one hexagon for each string: difference "
-            "between the output for this event and that for an event without hits, mean of the "
-            "absolute values over the depth and all kernels. Each layer has its own scale."
+            "Layers of the main array from the top, a hexagon for each string, or for several "
+            "behind layers that pool: difference between the output for this event and that for "
+            "an event without hits, mean of the absolute values over the depth and all kernels. "
+            "Each layer has its own scale."
         )
     influence = dom_influence(backend, hits, misc)
     return draw_influence(shown, influence), (
@@ -167,15 +169,25 @@ def draw_layers(images: list[LayerImage]) -> Figure:
     return figure
 
 
+def _grid_fit() -> Values:
+    """Both axes of the grid that fits the strings best, and the place of cell (0, 0) [3, 2]."""
+    known = np.column_stack([STRING_CELL, np.ones(len(STRING_CELL))])
+    return np.asarray(np.linalg.lstsq(known, dom_positions()[_TOP_DOMS, :2], rcond=None)[0])
+
+
+def _axis_of_rows() -> float:
+    """Angle in rad of the direction from a string to a neighbour."""
+    x, y = _grid_fit()[0]
+    return float(np.arctan2(y, x))
+
+
 def cell_positions(shape: tuple[int, ...]) -> tuple[Values, float]:
     """Position [a, b, 2] of the cells of a grid over the main array, and their distance, in m.
 
     A cell of a pooled grid lies in the middle of the cells that it covers. The positions are those
     of the regular grid that fits the strings best.
     """
-    strings = dom_positions()[: NUM_MAIN_STRINGS * NUM_DOMS_PER_STRING : NUM_DOMS_PER_STRING, :2]
-    known = np.column_stack([STRING_CELL, np.ones(len(STRING_CELL))])
-    fit = np.linalg.lstsq(known, strings, rcond=None)[0]  # both axes, and the place of cell (0, 0)
+    fit = _grid_fit()
     steps = [full / num for full, num in zip(MAIN_SHAPE, shape, strict=False)][:2]
     first, second = (
         (np.arange(num) + 0.5) * step - 0.5 for num, step in zip(shape, steps, strict=False)
@@ -185,19 +197,26 @@ def cell_positions(shape: tuple[int, ...]) -> tuple[Values, float]:
     return places, float(np.linalg.norm(fit[0]) * max(steps))
 
 
+def has_string(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Whether each cell [a, b] of a grid over the main array covers a string."""
+    covered = np.zeros(shape, dtype=bool)
+    covered[tuple((STRING_CELL * shape // MAIN_SHAPE[:2]).T)] = True
+    return covered
+
+
 def _draw_layer(figure: Figure, panel: Axes, image: LayerImage) -> None:
     places, distance = cell_positions(image.values.shape)
-    along = places[-1, 0] - places[0, 0] if len(places) > 1 else np.array([1.0, 0.0])
-    turn = float(np.arctan2(along[1], along[0])) - np.pi / 2 + np.pi / 6
+    shown = has_string(image.values.shape)
+    toward = _axis_of_rows()
     hexagons = [
-        RegularPolygon((x, y), 6, radius=distance / np.sqrt(3), orientation=turn + np.pi / 6)
-        for x, y in places.reshape(-1, 2)
+        RegularPolygon((x, y), 6, radius=distance / np.sqrt(3), orientation=toward)
+        for x, y in places[shown]
     ]
     drawn = PatchCollection(hexagons, cmap=COUNTS, edgecolors="white", linewidths=0.4)
-    drawn.set_array(image.values.ravel())
-    drawn.set_clim(0, max(float(image.values.max()), 1e-12))
+    drawn.set_array(image.values[shown])
+    drawn.set_clim(0, max(float(image.values[shown].max()), 1e-12))
     panel.add_collection(drawn)
-    strings = dom_positions()[: NUM_MAIN_STRINGS * NUM_DOMS_PER_STRING : NUM_DOMS_PER_STRING]
+    strings = dom_positions()[_TOP_DOMS]
     panel.scatter(strings[:, 0], strings[:, 1], 3, color="0.5")
     panel.grid(False)
     panel.set(title=image.name, xlabel="x [m]", ylabel="y [m]", aspect="equal")
