@@ -30,7 +30,7 @@ _CONE_ALPHA = {68: 0.2, 90: 0.12}
 
 
 @dataclass(frozen=True)
-class Look:
+class Style:
     """How a particle is drawn.
 
     Attributes
@@ -52,7 +52,7 @@ class Look:
     marker_size: float
 
 
-LOOKS = Look("true", "#000000", "-", "*", 14), Look("reconstructed", "#AA00AA", "--", "D", 8)
+STYLES = Style("true", "#000000", "-", "*", 14), Style("reconstructed", "#AA00AA", "--", "D", 8)
 """Of the true and the reconstructed particle."""
 
 
@@ -99,7 +99,7 @@ def draw_particle(
     shown: list[int],
     particle: Particle,
     centre: Points,
-    look: Look,
+    style: Style,
     in_legend: bool = True,
 ) -> None:
     """Vertex, direction and cones of a particle.
@@ -114,7 +114,7 @@ def draw_particle(
         The particle.
     centre
         Centre of the charge [3]: see :func:`dnn_reco.display.shapes.start`.
-    look
+    style
         How to draw it.
     in_legend
         Whether the legend of the panel names it.
@@ -128,22 +128,22 @@ def draw_particle(
             label = f"{hidden}{percent} % cone"
             panel.fill(
                 *corners.T,
-                color=look.color,
+                color=style.color,
                 alpha=_CONE_ALPHA[percent],
                 linewidth=0,
                 zorder=2,
                 label=label,
             )
-        _draw_direction(panel, shown, apex, particle.direction, look)
-        panel.plot([], [], look.dashes, color=look.color, label=f"{hidden}{look.name} direction")
+        _draw_direction(panel, shown, apex, particle.direction, style)
+        panel.plot([], [], style.dashes, color=style.color, label=f"{hidden}{style.name} direction")
     if is_drawn(particle.vertex):
         place = particle.vertex[shown]
-        label = f"{hidden}{look.name} vertex"
+        label = f"{hidden}{style.name} vertex"
         panel.plot(
             *place,
-            look.marker,
-            color=look.color,
-            markersize=look.marker_size,
+            style.marker,
+            color=style.color,
+            markersize=style.marker_size,
             markeredgecolor="white",
             zorder=6,
             label=label,
@@ -151,17 +151,17 @@ def draw_particle(
 
 
 def _draw_direction(
-    panel: Axes, shown: list[int], apex: Points, direction: Points, look: Look
+    panel: Axes, shown: list[int], apex: Points, direction: Points, style: Style
 ) -> None:
     """A thin line through the whole detector, and an arrow along the motion."""
     line = chord(apex, direction)
     if line is not None:
-        panel.plot(*line[:, shown].T, look.dashes, color=look.color, linewidth=0.7, zorder=4)
+        panel.plot(*line[:, shown].T, style.dashes, color=style.color, linewidth=0.7, zorder=4)
     tip = apex + ARROW_LENGTH * direction
     panel.plot(
         *np.array([apex, tip])[:, shown].T,
-        look.dashes,
-        color=look.color,
+        style.dashes,
+        color=style.color,
         linewidth=1.8,
         zorder=5,
     )
@@ -169,7 +169,7 @@ def _draw_direction(
         "",
         _pair(tip, shown),
         _pair(apex + 0.9 * ARROW_LENGTH * direction, shown),
-        arrowprops={"arrowstyle": "-|>", "color": look.color, "linewidth": 1.8},
+        arrowprops={"arrowstyle": "-|>", "color": style.color, "linewidth": 1.8},
         annotation_clip=True,
         zorder=5,
     )

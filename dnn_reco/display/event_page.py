@@ -20,7 +20,7 @@ from dnn_reco.detector.geometry import (
     dom_positions,
     string_and_om,
 )
-from dnn_reco.display.drawing import LOOKS, STRING_COLOR, Look
+from dnn_reco.display.drawing import STYLES, STRING_COLOR, Style
 from dnn_reco.display.event_view import TIME_COLORS, particles_of
 from dnn_reco.display.label_table import label_rows
 from dnn_reco.display.particle import Columns, Particle
@@ -96,9 +96,9 @@ def event_html(
     shown = shown_hits(hits, event, charge_feature, time_feature)
     truth_and_reconstruction = particles_of(hits.num_events, event, truth, reconstruction)
     traces = [_strings()]
-    for particle, look in zip(truth_and_reconstruction, LOOKS, strict=True):
+    for particle, style in zip(truth_and_reconstruction, STYLES, strict=True):
         if particle is not None:
-            traces += _particle_traces(particle, shown.centre, look)
+            traces += _particle_traces(particle, shown.centre, style)
     shown = _in_time_order(shown)
     figure = plotly.graph_objects.Figure([_hit_trace(shown), *traces], _layout())
     content = {"figure": json.loads(figure.to_json()), "steps": _steps(shown)}
@@ -215,32 +215,32 @@ def _strings() -> dict[str, Any]:
     )
 
 
-def _particle_traces(particle: Particle, centre: Points, look: Look) -> list[dict[str, Any]]:
+def _particle_traces(particle: Particle, centre: Points, style: Style) -> list[dict[str, Any]]:
     traces: list[dict[str, Any]] = []
     if particle.has_direction:
         apex = start(particle, centre)
         for percent, angle in particle.cones.items():
-            traces.append(_cone(apex, particle.direction, percent, angle, look))
-        traces += _direction(apex, particle.direction, look)
+            traces.append(_cone(apex, particle.direction, percent, angle, style))
+        traces += _direction(apex, particle.direction, style)
     if is_drawn(particle.vertex):
         traces.append(
             {
                 "type": "scatter3d",
                 "mode": "markers",
-                "name": f"{look.name} vertex",
+                "name": f"{style.name} vertex",
                 **_lines(particle.vertex[None]),
-                "marker": {"size": 7, "symbol": "diamond", "color": look.color},
-                "hovertemplate": f"{look.name} vertex<br>x %{{x:.1f}} m<br>y %{{y:.1f}} m<br>"
+                "marker": {"size": 7, "symbol": "diamond", "color": style.color},
+                "hovertemplate": f"{style.name} vertex<br>x %{{x:.1f}} m<br>y %{{y:.1f}} m<br>"
                 "z %{z:.1f} m<extra></extra>",
             }
         )
     return traces
 
 
-def _direction(apex: Points, direction: Points, look: Look) -> list[dict[str, Any]]:
+def _direction(apex: Points, direction: Points, style: Style) -> list[dict[str, Any]]:
     """A thin line through the detector, and an arrow with its head."""
-    name = f"{look.name} direction"
-    dash = {"-": "solid", "--": "dash"}[look.dashes]
+    name = f"{style.name} direction"
+    dash = {"-": "solid", "--": "dash"}[style.dashes]
     group = {"legendgroup": name, "hoverinfo": "skip", "name": name}
     tip = apex + ARROW_LENGTH * direction
     traces = [(np.array([apex, tip]), 6, "solid")]
@@ -249,8 +249,8 @@ def _direction(apex: Points, direction: Points, look: Look) -> list[dict[str, An
         traces.append((line, 3, dash))
     return [
         {"type": "scatter3d", "mode": "lines", **_lines(points), **group, "showlegend": not number}
-        | {"line": {"color": look.color, "width": width, "dash": style}}
-        for number, (points, width, style) in enumerate(traces)
+        | {"line": {"color": style.color, "width": width, "dash": dashes}}
+        for number, (points, width, dashes) in enumerate(traces)
     ] + [
         {
             "type": "cone",
@@ -260,14 +260,14 @@ def _direction(apex: Points, direction: Points, look: Look) -> list[dict[str, An
             "sizemode": "absolute",
             "sizeref": 40,
             "anchor": "tip",
-            "colorscale": [(0, look.color), (1, look.color)],
+            "colorscale": [(0, style.color), (1, style.color)],
             "showscale": False,
         }
     ]
 
 
 def _cone(
-    apex: Points, direction: Points, percent: int, angle: float, look: Look
+    apex: Points, direction: Points, percent: int, angle: float, style: Style
 ) -> dict[str, Any]:
     """The surface of a cone: triangles from the apex, point 0, to neighbours on the rim."""
     points = np.vstack([apex, cone_rim(apex, direction, angle)])
@@ -279,7 +279,7 @@ def _cone(
         "i": [0] * len(rim),
         "j": rim.tolist(),
         "k": np.roll(rim, -1).tolist(),
-        "color": look.color,
+        "color": style.color,
         "opacity": {68: 0.25, 90: 0.12}[percent],
         "hoverinfo": "name",
         "showlegend": True,

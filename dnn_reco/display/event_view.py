@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dnn_reco.data.hits import Hits
 from dnn_reco.detector.geometry import NUM_DOMS_PER_STRING, NUM_STRINGS
 from dnn_reco.display.drawing import (
-    LOOKS,
+    STYLES,
     SIDE,
     TOP,
     draw_detector,
@@ -150,10 +150,10 @@ def draw_event(
     draw_markers(side, position[:, SIDE], charge, color)
     brightest, string_charge = brightest_of_strings(hits.dom, charge)
     draw_markers(top, position[brightest][:, TOP], string_charge, color[brightest])
-    for particle, look in zip((truth, reconstruction), LOOKS, strict=True):
+    for particle, style in zip((truth, reconstruction), STYLES, strict=True):
         if particle is not None:
-            draw_particle(top, TOP, particle, hits.centre, look)
-            draw_particle(side, SIDE, particle, hits.centre, look, in_legend=False)
+            draw_particle(top, TOP, particle, hits.centre, style)
+            draw_particle(side, SIDE, particle, hits.centre, style, in_legend=False)
     figure.colorbar(
         colors, ax=side, extend="both", shrink=0.85, label="time of the first pulse [ns]"
     )

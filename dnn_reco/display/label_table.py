@@ -41,9 +41,9 @@ def _direction_rows(truth: Particle | None, reconstruction: Particle) -> list[Ro
     if truth is not None:
         angle = np.degrees(opening_angle(truth, reconstruction))
         if np.isfinite(angle):
-            rows.append(Row("angle to the true direction", _DEGREES, "", number_text(angle)))
+            rows.append(Row("angle to the truth", _DEGREES, "", number_text(angle)))
     for percent, cone in reconstruction.cones.items():
-        name = f"cone of the direction, {percent} %"
+        name = f"{percent} % cone of direction"
         rows.append(Row(name, _DEGREES, "", number_text(np.degrees(cone))))
     return rows
 
@@ -57,7 +57,7 @@ def in_degrees(label: Label | None) -> Label | None:
 
 
 def label_text(label: Label | None) -> str:
-    """Value and uncertainty: `12.3 ± 1.5`, or `1,230 + 310 − 250` where they differ."""
+    """Value and uncertainty: `12.3 ± 1.5`, or `1,230 +310 −250` where they differ."""
     if label is None:
         return ""
     text = number_text(label.value)
@@ -66,7 +66,7 @@ def label_text(label: Label | None) -> str:
         return text
     if np.isclose(above, below, rtol=0.02):
         return f"{text} ± {_two_digits(above)}"
-    return f"{text} + {_two_digits(above)} − {_two_digits(below)}"
+    return f"{text} +{_two_digits(above)} −{_two_digits(below)}"
 
 
 def number_text(value: float) -> str:

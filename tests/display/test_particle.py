@@ -127,16 +127,14 @@ def test_label_rows() -> None:
     energy = rows["EnergyVisible"]  # 1000 · 2 - 1 and 1000 / 2 - 1
     assert (energy.truth, energy.reconstruction, energy.unit) == (
         "20,000",
-        "999 + 1,000 − 500",
+        "999 +1,000 −500",
         "GeV",
     )
     zenith = rows["PrimaryZenith"]
     assert (zenith.truth, zenith.reconstruction, zenith.unit) == ("90", "", "°")
     assert rows["PrimaryDirectionY"].reconstruction == "-1 ± 0.1"
-    assert float(rows["angle to the true direction"].reconstruction) == pytest.approx(0, abs=1e-6)
-    assert float(rows["cone of the direction, 68 %"].reconstruction) == pytest.approx(
-        10.61, abs=0.01
-    )
+    assert float(rows["angle to the truth"].reconstruction) == pytest.approx(0, abs=1e-6)
+    assert float(rows["68 % cone of direction"].reconstruction) == pytest.approx(10.61, abs=0.01)
     assert label_rows(None, None) == []
 
 
