@@ -20,7 +20,7 @@ from dnn_reco.detector.geometry import (
     dom_positions,
     string_and_om,
 )
-from dnn_reco.display.drawing import STYLES, STRING_COLOR, Style
+from dnn_reco.display.drawing import STRING_COLOR, STYLES, Style
 from dnn_reco.display.event_view import TIME_COLORS, particles_of
 from dnn_reco.display.label_table import label_rows
 from dnn_reco.display.particle import Columns, Particle
@@ -90,7 +90,7 @@ def event_html(
     >>> from dnn_reco import event_html, simulate_events
     >>> events = simulate_events(1, flavor="numu", energy=(1e5, 1e6))
     >>> page = event_html(events.hits, truth=events.labels)
-    >>> Path("event.html").write_text(page, encoding="utf-8")
+    >>> _ = Path("event.html").write_text(page, encoding="utf-8")
     """
     plotly = _import_plotly()
     shown = shown_hits(hits, event, charge_feature, time_feature)

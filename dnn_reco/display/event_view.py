@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from dnn_reco.data.hits import Hits
 from dnn_reco.detector.geometry import NUM_DOMS_PER_STRING, NUM_STRINGS
 from dnn_reco.display.drawing import (
-    STYLES,
     SIDE,
+    STYLES,
     TOP,
     draw_detector,
     draw_markers,
@@ -39,8 +39,8 @@ from dnn_reco.inference.prediction_table import PredictionTable
 TIME_COLORS = "RdYlBu"  # red is early, blue is late, as in IceCube's own event displays
 _SIZE = (11.0, 5.3)  # inches
 _ROW_HEIGHT = 0.17  # of the table [inch]
-_COLUMN_WIDTHS = [0.4, 0.14, 0.38, 0.08]
-_MAX_NAME = 26  # letters
+_COLUMN_WIDTHS = [0.39, 0.13, 0.4, 0.08]
+_MAX_NAME = 25  # letters
 _MAX_ROWS = 14  # in each of its two halves
 _LEGEND_CHARGES = (1, 10, 100, 1000)
 
