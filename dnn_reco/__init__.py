@@ -14,6 +14,7 @@ A first session in Python::
 open_events           events of files: hits, labels, misc data (NumPy, or pandas)
 simulate_events       the same from the simulation
 plot_event            an event display
+event_html            the same in three dimensions, as an interactive page
 densify               dense arrays (n, 10, 10, 60, F) and (n, 8, 60, F)
 load_config           a config from its YAML files
 load_model            a trained model from a config or a model folder
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     )
     from dnn_reco.data.event_table import EventTable, NamedColumns
     from dnn_reco.data.hits import Hits
+    from dnn_reco.display.event_page import event_html
     from dnn_reco.display.event_view import plot_event
     from dnn_reco.inference.prediction_table import PredictionTable
     from dnn_reco.inference.reconstructor import Reconstructor
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "densify": "api",
+    "event_html": "display.event_page",
     "load_config": "api",
     "load_model": "api",
     "open_events": "api",
@@ -77,6 +80,7 @@ __all__ = [
     "TrainingError",
     "__version__",
     "densify",
+    "event_html",
     "load_config",
     "load_model",
     "open_events",

@@ -38,13 +38,16 @@ class FileContent:
     labels
         Name of the table of labels.
     misc
-        NamedColumns of other tables with one row an event, by table.
+        Columns of other tables with one row an event, by table; None: all of a table.
+    hits
+        How to read hits, instead of `inputs` and `num_bins`.
     """
 
     inputs: str | None = None
     num_bins: int | None = None
     labels: str | None = None
-    misc: Mapping[str, Sequence[str]] | None = None
+    misc: Mapping[str, Sequence[str] | None] | None = None
+    hits: HitsSettings | None = None
 
 
 def read_as_configured(paths: Sequence[Path], config: Config) -> Iterator[EventTable]:
@@ -87,20 +90,26 @@ def read_as_written(paths: Sequence[Path], content: FileContent) -> Iterator[Eve
     """
     first, table = paths[0], content.labels
     reader_of(first)  # raises if the format is unknown
-    prefix = content.inputs
-    tables = detect_input_tables(first) if prefix is None else input_tables(prefix)
-    num_bins = content.num_bins or detect_num_bins(first, tables)
-    settings = HitsSettings(tables, num_bins, (0.0,) * num_bins, "float32")
+    settings = content.hits or _settings_of(first, content)
+    time_offset = settings.tables.time_offset
     if table is None and LABEL_TABLE in list_tables(first):
         table = LABEL_TABLE
     label_names: Sequence[str] | None = None  # of the first file; the others must have the same
     for path in paths:
         events = read_events(path, settings)
         wanted = {} if table is None else {table: label_names}
-        labels = _read_columns(path, wanted, tables.time_offset, len(events.ids))
+        labels = _read_columns(path, wanted, time_offset, len(events.ids))
         label_names = labels.names
-        misc = _read_columns(path, content.misc or {}, tables.time_offset, len(events.ids), True)
+        misc = _read_columns(path, content.misc or {}, time_offset, len(events.ids), True)
         yield EventTable(events.hits, labels, misc, events.time_offset, events.ids)[events.exists]
+
+
+def _settings_of(path: Path, content: FileContent) -> HitsSettings:
+    """How to read hits of a file: as named, or as found in it."""
+    prefix = content.inputs
+    tables = detect_input_tables(path) if prefix is None else input_tables(prefix)
+    num_bins = content.num_bins or detect_num_bins(path, tables)
+    return HitsSettings(tables, num_bins, (0.0,) * num_bins, "float32")
 
 
 def _read_columns(

@@ -30,7 +30,9 @@ SIGNATURES = {
     "load_model": "(source, device, num_checkpoints)",
     "predict": "(model, hits, batch_size, misc)",
     "densify": "(hits, init_values)",
-    "plot_event": "(hits, event, charge_feature, time_feature)",
+    "plot_event": "(hits, event, charge_feature, time_feature, *, truth, reconstruction, title)",
+    "event_html": "(hits, event, charge_feature, time_feature, *, truth, reconstruction, title, "
+    "pictures)",
 }
 TYPES = {
     *("NamedColumns", "EventTable", "Hits"),

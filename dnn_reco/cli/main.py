@@ -21,6 +21,7 @@ from dnn_reco.cli.session import HELP, Commands, run_safely
 from dnn_reco.cli.sky import sky_command
 from dnn_reco.cli.submit import submit_group
 from dnn_reco.cli.train import train_command
+from dnn_reco.cli.view import view_command
 
 
 @click.group(cls=Commands, context_settings=HELP)
@@ -60,6 +61,7 @@ for _command in (
     serve_command,
     apply_command,
     sky_command,
+    view_command,
     submit_group,
 ):
     cli.add_command(_command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,13 +80,12 @@ class FileEvents:
     hits: Hits
     skipped: Mapping[str, int]
 
-    def part(self, start: int, stop: int) -> FileEvents:
-        """The events start … stop - 1."""
-        rows = slice(start, stop)
-        return replace(
-            self,
-            ids=self.ids[rows],
-            time_offset=self.time_offset[rows],
-            exists=self.exists[rows],
-            hits=self.hits.part(start, stop),
+    def select(self, events: NDArray[np.integer]) -> FileEvents:
+        """Some of the events, by their numbers; rows that are in no hit are not counted."""
+        return FileEvents(
+            self.ids[events],
+            self.time_offset[events],
+            self.exists[events],
+            self.hits.select(events),
+            {},
         )

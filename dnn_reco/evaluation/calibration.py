@@ -20,8 +20,6 @@ from dnn_reco.evaluation.metrics import opening_angle
 from dnn_reco.evaluation.quantile_regression import fit_quantile, pinball_loss, solve_quantile
 from dnn_reco.inference.backend import NetworkOutput
 from dnn_reco.inference.calibration import (
-    MAX_KAPPA,
-    MIN_KAPPA,
     Calibration,
     Correction,
     EventFeatures,
@@ -30,8 +28,8 @@ from dnn_reco.inference.calibration import (
     event_features,
     num_terms,
     tempered,
-    vector_concentration,
 )
+from dnn_reco.inference.cone import MAX_KAPPA, MIN_KAPPA, vector_concentration
 from dnn_reco.inference.model_info import LabelInfo, ModelInfo
 
 LEAST_EVENTS = 200
@@ -255,7 +253,7 @@ def _targets(events: CalibrationEvents, classes: Values) -> Iterator[tuple[str, 
         yield label.name, Target(features, needed, LEVEL)
     if vector and set(vector) <= set(info.trained_labels):
         columns = [names.index(name) for name in vector]
-        kappa = vector_concentration(output.uncertainty[:, columns].astype(np.float64))
+        kappa = vector_concentration(output.uncertainty[:, columns])
         vectors = (output.labels[:, columns], events.true[:, columns])
         needed = np.log(needed_concentration(opening_angle(*vectors)) / kappa)
         features = event_features(kappa, events.num_hits, classes)

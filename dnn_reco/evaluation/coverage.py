@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation.metrics import (
@@ -32,7 +31,6 @@ from dnn_reco.evaluation.probability import (
     normal_cdf,
     share_of,
 )
-from dnn_reco.nn.ensemble import mean_direction
 
 PERCENTS = tuple(range(1, 100))
 """Levels of a coverage curve."""
@@ -61,17 +59,6 @@ def credible_level(angle: Values, kappa: Values) -> NDArray[np.float64]:
     # 1 - cos ψ without loss of digits
     deviation = 2 * np.square(np.sin(np.radians(angle) / 2))
     return np.asarray(np.expm1(-kappa * deviation) / np.expm1(-2 * kappa))
-
-
-def vector_concentration(
-    vectors: NDArray[np.float64], uncertainty: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Concentration κ [N] of predicted direction vectors [N, 3] and their uncertainties [N, 3].
-
-    See :func:`dnn_reco.nn.ensemble.mean_direction`.
-    """
-    _, kappa = mean_direction(torch.from_numpy(vectors)[None], torch.from_numpy(uncertainty)[None])
-    return kappa.numpy()
 
 
 @np.errstate(invalid="ignore", divide="ignore")

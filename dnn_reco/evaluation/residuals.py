@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation import metrics
-from dnn_reco.evaluation.coverage import credible_level, vector_concentration
+from dnn_reco.evaluation.coverage import credible_level
 from dnn_reco.evaluation.metrics import LOWEST_ENERGY, energy_residual
 from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction, TrueEvents
+from dnn_reco.inference.cone import vector_concentration
 from dnn_reco.nn.interface import LabelKeys
 
 # Labels that may hold the energy [GeV], besides that of `label_particle_keys`.
@@ -89,8 +90,7 @@ def direction_level(reconstruction: Reconstruction, events: TrueEvents) -> Value
     level = np.full(len(events), np.nan)
     known = np.isfinite(table.labels[:, rows]).all(axis=1)
     known &= np.isfinite(table.uncertainty[:, rows]).all(axis=1)
-    vectors, sigmas = table.labels[known][:, rows], table.uncertainty[known][:, rows]
-    kappa = vector_concentration(vectors, sigmas)
+    kappa = vector_concentration(table.uncertainty[known][:, rows])
     level[known] = credible_level(angle[known], kappa)
     return level
 

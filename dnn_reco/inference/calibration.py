@@ -22,13 +22,13 @@ from dnn_reco.data.hits import Hits
 from dnn_reco.errors import ModelError
 from dnn_reco.foreign_files import MAX_TEXT_SIZE, check_foreign_file, parse_json
 from dnn_reco.inference.backend import Backend, NetworkOutput
+from dnn_reco.inference.cone import MAX_KAPPA, MIN_KAPPA, vector_concentration
 from dnn_reco.inference.manifest import Manifest
 from dnn_reco.inference.model_info import ModelInfo
 
 CALIBRATION_FILE = "calibration.json"
 
 _FORMAT = "dnn_reco calibration 1"
-MIN_KAPPA, MAX_KAPPA = 1e-3, 1e7
 _MIN_WIDTH = 1e-12
 _MIN_PROBABILITY = 1e-6
 
@@ -343,15 +343,6 @@ def _to_unit_range(values: Values, limits: tuple[float, float]) -> Values:
     low, high = limits
     middle, half = (low + high) / 2, max((high - low) / 2, 1e-6)
     return np.asarray((np.clip(values, low, high) - middle) / half)
-
-
-def vector_concentration(sigma: Values) -> Values:
-    """Concentration κ [n] of the direction from uncertainties of its components [n, 3].
-
-    2 / (σx² + σy² + σz²): see :func:`dnn_reco.nn.direction.concentration`.
-    """
-    square = np.maximum(np.square(sigma).sum(axis=1), _MIN_WIDTH)
-    return np.asarray(np.clip(2 / square, MIN_KAPPA, MAX_KAPPA))
 
 
 def tempered(probability: Values, temperature: float) -> Values:

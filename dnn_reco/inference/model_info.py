@@ -102,3 +102,28 @@ class ModelInfo:
     def relative_times(self) -> NDArray[np.bool_]:
         """Which labels [L] are predicted relative to the event's time offset."""
         return np.array([label.is_relative_time for label in self.labels], dtype=bool)
+
+
+_UNITS_OF_PARTS = {"energy": "GeV", "time": "ns", "zenith": "rad", "azimuth": "rad"} | (
+    dict.fromkeys(("length", "pos_x", "pos_y", "pos_z"), "m")
+)
+# Labels of IceCube's labelling tools are named by what they are; the first word that occurs counts.
+_UNITS_OF_WORDS = {"direction": "", "energy": "GeV", "time": "ns"} | (
+    {"zenith": "rad", "azimuth": "rad", "length": "m", "distance": "m", "vertex": "m", "pos_": "m"}
+)
+
+
+def label_unit(name: str, particle: Mapping[str, str]) -> str:
+    """Unit of a label: by its role in the particle, else by its name, "" where neither shows it.
+
+    Parameters
+    ----------
+    name
+        Name of the label.
+    particle
+        Label by property of the particle (`label_particle_keys`).
+    """
+    parts = [part for part, label in particle.items() if label == name]
+    of_parts = [_UNITS_OF_PARTS[part] for part in parts if part in _UNITS_OF_PARTS]
+    of_words = [unit for word, unit in _UNITS_OF_WORDS.items() if word in name.lower()]
+    return next(iter([*of_parts, *of_words]), "")

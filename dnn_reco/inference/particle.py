@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,31 @@ _NOT_SET = -1  # fit status
 _POSITION = {"x": "pos_x", "y": "pos_y", "z": "pos_z"}
 _DIRECTION = ("dir_x", "dir_y", "dir_z")
 _ANGLES = ("zenith", "azimuth")
+
+
+# Labels of IceCube's labelling tools and columns of its particles, by the property that they hold.
+_USUAL_LABELS = {
+    "energy": ("EnergyVisible", "cascade_energy", "PrimaryEnergy", "energy"),
+    "zenith": ("PrimaryZenith", "cascade_zenith", "zenith"),
+    "azimuth": ("PrimaryAzimuth", "cascade_azimuth", "azimuth"),
+    "pos_x": ("VertexX", "cascade_x", "x"),
+    "pos_y": ("VertexY", "cascade_y", "y"),
+    "pos_z": ("VertexZ", "cascade_z", "z"),
+    "time": ("VertexTime", "cascade_t", "time"),
+    "length": ("Length", "length"),
+    "dir_x": ("PrimaryDirectionX",),
+    "dir_y": ("PrimaryDirectionY",),
+    "dir_z": ("PrimaryDirectionZ",),
+}
+
+
+def usual_particle_keys(names: Collection[str]) -> dict[str, str]:
+    """Label by property of the particle, for labels with the names that IceCube's files have."""
+    found = {
+        part: [label for label in labels if label in names]
+        for part, labels in _USUAL_LABELS.items()
+    }
+    return {part: labels[0] for part, labels in found.items() if labels}
 
 
 def particle_columns(

@@ -106,6 +106,16 @@ class PredictionTable:
             uncertainty=self.uncertainty[:, kept],
         )
 
+    def rows(self, events: NDArray[np.integer]) -> PredictionTable:
+        """The same table with some of the events only, by their numbers."""
+        return replace(
+            self,
+            labels=self.labels[events],
+            uncertainty=self.uncertainty[events],
+            ids=None if self.ids is None else self.ids[events],
+            status=None if self.status is None else self.status[events],
+        )
+
     def particle(self) -> dict[str, NDArray[np.generic]]:
         """The reconstructed particle: columns [n] as in IceCube's tables, NaN where unknown.
 

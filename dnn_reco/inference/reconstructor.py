@@ -230,16 +230,28 @@ class Reconstructor:
             If it cannot be read, was made with other data settings than those of the training, or
             has no such event.
         """
+        events, misc = self.read_file(path, ignore_mismatch)
+        if event is not None:
+            check_event(event, len(events.ids), f"'{path}'")
+            events = events.select(np.array([event]))
+            misc = None if misc is None else misc[event : event + 1]
+        return self.predict_events(events, misc)
+
+    def read_file(
+        self, path: Path, ignore_mismatch: Collection[str] = ()
+    ) -> tuple[FileEvents, NDArray[np.floating] | None]:
+        """Events of one file as the model reads them, and their misc data, if it reads any.
+
+        Raises
+        ------
+        DataError
+            As for :meth:`predict_file`.
+        """
         record = read_record(path)
         if record is not None and self.data_settings is not None:
             check_data_settings(self.data_settings, record, str(path), ignore_mismatch)
         events = read_events(path, self.hits_settings)
-        misc = self.backend.read_misc(path, events)
-        if event is not None:
-            check_event(event, len(events.ids), f"'{path}'")
-            events = events.part(event, event + 1)
-            misc = None if misc is None else misc[event : event + 1]
-        return self.predict_events(events, misc)
+        return events, self.backend.read_misc(path, events)
 
     @property
     def hits_settings(self) -> HitsSettings:

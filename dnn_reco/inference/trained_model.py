@@ -16,10 +16,10 @@ from dnn_reco.data.from_config import hits_settings, label_weight, record_settin
 from dnn_reco.data.records import relative_time_columns
 from dnn_reco.errors import ModelError
 from dnn_reco.inference.calibration import Calibration
-from dnn_reco.inference.model_info import LabelInfo, ModelInfo
+from dnn_reco.inference.model_info import LabelInfo, ModelInfo, label_unit
 from dnn_reco.nn.ensemble import Ensemble
 from dnn_reco.nn.from_config import make_network, network_spec
-from dnn_reco.nn.interface import LabelKeys, Network, NetworkSpec
+from dnn_reco.nn.interface import Network, NetworkSpec
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.nn.own_network import needs_misc
 from dnn_reco.nn.weights import load_weights
@@ -89,17 +89,17 @@ def trained_labels(config: Config, spec: NetworkSpec) -> tuple[str, ...]:
 
 def model_info(model: TrainedModel) -> ModelInfo:
     """What a model predicts and reads, as plain values."""
-    config, spec = model.config, model.spec
+    config, spec, keys = model.config, model.spec, model.spec.label_keys
     transform = spec.transformation.settings
     is_relative = relative_time_columns(spec.label_names, record_settings(config))
     labels = tuple(
         LabelInfo(
             name=name,
-            unit=label_unit(name, spec.label_keys),
+            unit="" if name in keys.pid else label_unit(name, keys.particle),
             has_log=has_log,
             is_trained=name in model.trained_labels,
             is_relative_time=bool(relative),
-            is_class=name in spec.label_keys.pid,
+            is_class=name in keys.pid,
         )
         for name, has_log, relative in zip(
             spec.label_names, transform.log_label_bins, is_relative, strict=True
@@ -112,9 +112,9 @@ def model_info(model: TrainedModel) -> ModelInfo:
         init_values=tuple(float(value) for value in spec.dom_init_values),
         float_precision=config.general.float_precision,
         misc_names=model.misc_names if needs_misc(model.network) else (),
-        particle=dict(spec.label_keys.particle),
-        zenith=spec.label_keys.zenith,
-        azimuth=spec.label_keys.azimuth,
+        particle=dict(keys.particle),
+        zenith=keys.zenith,
+        azimuth=keys.azimuth,
         direction=_direction(spec),
         input_tables=hits_settings(config).tables,
         data_settings=model.data_settings,
@@ -127,25 +127,6 @@ def _direction(spec: NetworkSpec) -> tuple[str, str, str] | None:
     if x is None or y is None or z is None or not {x, y, z} <= set(spec.label_names):
         return None
     return x, y, z
-
-
-_UNITS_OF_PARTS = {"energy": "GeV", "time": "ns", "zenith": "rad", "azimuth": "rad"} | (
-    dict.fromkeys(("length", "pos_x", "pos_y", "pos_z"), "m")
-)
-# Labels of IceCube's labelling tools are named by what they are; the first word that occurs counts.
-_UNITS_OF_WORDS = {"direction": "", "energy": "GeV", "time": "ns"} | (
-    {"zenith": "rad", "azimuth": "rad", "length": "m", "distance": "m", "vertex": "m", "pos_": "m"}
-)
-
-
-def label_unit(name: str, keys: LabelKeys) -> str:
-    """Unit of a label: by its role in the config, else by its name, "" where neither says it."""
-    if name in keys.pid:
-        return ""
-    parts = [part for part, label in keys.particle.items() if label == name]
-    of_parts = [_UNITS_OF_PARTS[part] for part in parts if part in _UNITS_OF_PARTS]
-    of_words = [unit for word, unit in _UNITS_OF_WORDS.items() if word in name.lower()]
-    return next(iter([*of_parts, *of_words]), "")
 
 
 def ensemble_of(name: str, models: Sequence[TrainedModel]) -> TrainedModel:

@@ -114,6 +114,26 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "overwrite": False,
         },
     ),
+    "view": (
+        ["test.hdf5"],
+        {
+            **LOG,
+            "num_threads": 0,
+            "event": "first",
+            "model": None,
+            "out": None,
+            "html": None,
+            "network": False,
+            "tables": None,
+            "num_bins": None,
+            "labels": None,
+            "charge_feature": 0,
+            "time_feature": None,
+            "ignore_mismatch": (),
+            "allow_code": (),
+            "device": "auto",
+        },
+    ),
     "serve": (
         ["model"],
         {
@@ -168,6 +188,7 @@ ARGUMENTS = {
     "verify": {"folder": Path()},
     "inspect": {"folder": Path()},
     "apply": {"models": (Path("model"),)},
+    "view": {"file": Path("test.hdf5")},
     "serve": {"models": ("model",)},
 }
 
@@ -392,6 +413,9 @@ REFUSED = [
     ("apply", "--jobs", "0"),
     ("apply", "--format", "root"),
     ("apply", "--backend", "tensorflow"),
+    ("view", "--num-bins", "0"),
+    ("view", "--out", "events.hdf5"),
+    ("view", "--html", "events.hdf5"),
     ("serve", "--port", "65536"),
     ("serve", "--max-queue", "0"),
     ("serve", "--max-request-size", "much"),

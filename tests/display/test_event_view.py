@@ -106,3 +106,39 @@ def test_areas_have_limits() -> None:
     hits = Hits(np.array([0, 4]), np.arange(4, dtype=np.uint16), features)
     _, areas, _ = markers(plot_event(hits), 1)
     assert areas.tolist() == pytest.approx([600, 120, 12, 5])
+
+
+def test_truth_and_reconstruction() -> None:
+    """Vertex and direction of the truth; cones around the reconstructed direction, which is -y."""
+    from test_particle import TRUTH, predictions
+
+    truth = {name: values[[0, 0, 1]] for name, values in TRUTH.items()}
+    table = predictions().rows(np.array([0, 0, 0]))
+    figure = plot_event(HITS, 1, truth=truth, reconstruction=table, title="a $_b")
+    top = figure.axes[0]
+    lines = {line.get_label(): line for line in top.lines}
+    np.testing.assert_array_equal(lines["true vertex"].get_xydata(), [[1, 2]])
+    cones = {patch.get_label(): patch for patch in top.patches}
+    charge = FEATURES[:, 0]
+    apex = charge @ dom_positions()[DOMS][:, :2] / charge.sum()
+    for label, degrees in (("68 % cone", 10.61), ("90 % cone", 15.09)):
+        corners = cones[label].get_xy() - apex
+        widest = np.abs(corners[:, 0]).max() / -corners[:, 1].min()
+        assert np.degrees(np.arctan(widest)) == pytest.approx(degrees, abs=0.05)
+    assert "90° between true and reconstructed direction" in figure.get_suptitle()
+    (names,) = figure.legends
+    texts = [text.get_text() for text in names.get_texts()]
+    assert len(texts) == len(set(texts)) and "reconstructed direction" in texts
+    assert len(figure._repr_png_()) > 1000  # type: ignore[attr-defined]
+
+
+def test_noise_does_not_change_the_colours() -> None:
+    """Hits of a string in coincidence from 1000 to 1009 ns, and 30 lone hits from 0 to 29,000."""
+    signal = np.arange(10, dtype=np.uint16)
+    noise = (60 * np.arange(1, 31)).astype(np.uint16)
+    times = np.concatenate([1000 + np.arange(10), 1000 * np.arange(30)])
+    features = np.column_stack([np.ones(40), times, np.zeros(40)])
+    hits = Hits(np.array([0, 40]), np.concatenate([signal, noise]), features)
+    colorbar = plot_event(hits).axes[2]
+    low, high = colorbar.get_ylim()
+    assert 1000 <= low < high <= 1009

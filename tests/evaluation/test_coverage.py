@@ -18,10 +18,10 @@ from dnn_reco.evaluation.coverage import (
     elliptical_level,
     pull_moments,
     pull_width_test,
-    vector_concentration,
 )
 from dnn_reco.evaluation.credible_levels import direction_level, label_deviations
 from dnn_reco.evaluation.reconstruction import Reconstruction, TrueEvents
+from dnn_reco.inference.cone import vector_concentration
 from dnn_reco.inference.prediction_table import PredictionTable
 from dnn_reco.nn.interface import LabelKeys
 
@@ -122,7 +122,7 @@ def test_expected_coverage_of_von_mises_fisher_samples(kappa: float) -> None:
     # the concentration of wide densities is limited by the length 1 of the vector
     if kappa > 1:
         assert is_uniform(level)
-    kappas = vector_concentration(np.tile(mean, (1, 1)), np.full((1, 3), sigma))
+    kappas = vector_concentration(np.full((1, 3), sigma))
     assert kappas[0] == pytest.approx(kappa, rel=1e-3)
 
 

@@ -19,8 +19,8 @@ from dnn_reco.inference.calibration import (
     num_terms,
     read_calibration,
     tempered,
-    vector_concentration,
 )
+from dnn_reco.inference.cone import vector_concentration
 from dnn_reco.inference.manifest import Manifest
 from dnn_reco.inference.model_info import LabelInfo, ModelInfo
 

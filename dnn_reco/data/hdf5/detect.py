@@ -39,6 +39,7 @@ def detect_input_tables(path: str | PathLike[str]) -> InputTables:
     raise DataError(
         f"'{path}' holds several sets of input tables: choose one, inputs='{found[0]}' or "
         + " or ".join(f"'{start}'" for start in found[1:])
+        + " (on the command line --tables)"
     )
 
 
@@ -63,6 +64,6 @@ def detect_num_bins(path: str | PathLike[str], tables: InputTables) -> int:
     if not is_full:
         raise DataError(
             f"{place} does not list all features of each DOM, the highest is {num_bins - 1}: give "
-            "the number of features of the data format as num_bins"
+            "the number of features of the data format as num_bins (on the command line --num-bins)"
         )
     return num_bins

@@ -16,7 +16,7 @@ from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.report_sections.section import ReportTable, Section, without_column
 from dnn_reco.evaluation.residuals import label_keys, regression_labels, shown_log
 from dnn_reco.evaluation.summary import ANGLE_PERCENTS, angle_summary, label_summary
-from dnn_reco.inference.trained_model import label_unit
+from dnn_reco.inference.model_info import label_unit
 
 _NAME = "reconstruction"
 _COLUMNS = {
@@ -61,7 +61,7 @@ def unit_of(evaluation: Evaluation, label: str) -> str:
     """Unit of the residuals of a label."""
     if shown_log(evaluation, label):
         return "log10"
-    return label_unit(label, label_keys(evaluation, label))
+    return label_unit(label, label_keys(evaluation, label).particle)
 
 
 def _label_summaries(evaluation: Evaluation) -> dict[str, dict[str, dict[str, ValueWithError]]]:

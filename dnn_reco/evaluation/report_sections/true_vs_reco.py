@@ -6,7 +6,7 @@ from dnn_reco.evaluation.plots import LabelPoints, reconstructed_against_true
 from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction
 from dnn_reco.evaluation.report_sections.section import ReportFigure, Section, file_name
 from dnn_reco.evaluation.residuals import label_keys, regression_labels, shown_log
-from dnn_reco.inference.trained_model import label_unit
+from dnn_reco.inference.model_info import label_unit
 
 _PANELS = 12  # of a figure at most
 
@@ -35,7 +35,7 @@ def _figures(evaluation: Evaluation, reconstruction: Reconstruction) -> list[Rep
             events.labels[label],
             table[label],
             shown_log(evaluation, label),
-            label_unit(label, label_keys(evaluation, label)),
+            label_unit(label, label_keys(evaluation, label).particle),
         )
         for label in regression_labels(evaluation)
         if label in table.label_names

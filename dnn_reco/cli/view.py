@@ -1,0 +1,128 @@
+"""The command line of `dnn-reco view`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dnn_reco.cli.options import (
+    OutputPath,
+    allow_code_option,
+    device_option,
+    log_level_option,
+    num_threads_option,
+)
+from dnn_reco.cli.session import limit_threads, show_messages
+
+
+def _with_suffix(*suffixes: str) -> Any:
+    """A callback that refuses other files: an event file named by mistake is not replaced."""
+
+    def check(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+        if value is not None and value.suffix not in suffixes:
+            raise click.BadParameter(f"'{value}' must end in {' or '.join(suffixes)}")
+        return value
+
+    return check
+
+
+@click.command("view")
+@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--event",
+    "--id",
+    "event",
+    default="first",
+    show_default=True,
+    metavar="N|first|RUN:EVENT",
+    help="The event: its number in the file, from 0, or its id.",
+)
+@click.option(
+    "--model",
+    metavar="FOLDER|TABLE",
+    help="Draw the reconstruction of a model folder, too, or that of a table of the file, such as "
+    "DeepLearningReco_my_model.",
+)
+@click.option(
+    "--out",
+    type=OutputPath(dir_okay=False, path_type=Path),
+    callback=_with_suffix(".png", ".pdf", ".svg"),
+    metavar="PICTURE",
+    help="Picture to write, .png, .pdf or .svg [event.png; with --html: none].",
+)
+@click.option(
+    "--html",
+    is_flag=False,
+    flag_value="event.html",
+    type=OutputPath(dir_okay=False, path_type=Path),
+    callback=_with_suffix(".html"),
+    metavar="[PAGE]",
+    help="Write an interactive page in three dimensions, one file of 5 MB [event.html] (extra "
+    "display).",
+)
+@click.option(
+    "--network",
+    is_flag=True,
+    help="Draw what the network makes of the event, too: hexagonal layers as images, or the "
+    "influence of each DOM.",
+)
+@click.option(
+    "--tables",
+    metavar="NAME",
+    help="Common beginning of the names of the input tables, where the file has several sets "
+    "[those of the model].",
+)
+@click.option(
+    "--num-bins",
+    "--num_bins",
+    type=click.IntRange(min=1),
+    help="Number of input features of a DOM, where DOMs do not list all of them.",
+)
+@click.option("--labels", metavar="TABLE", help="Table of true labels [LabelsDeepLearning].")
+@click.option(
+    "--charge-feature",
+    "--charge_feature",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Input feature that holds the charge.",
+)
+@click.option(
+    "--time-feature",
+    "--time_feature",
+    type=click.IntRange(min=0),
+    help="Input feature that holds the time of the first pulse [that of the known formats].",
+)
+@click.option(
+    "--ignore-mismatch",
+    "--ignore_mismatch",
+    multiple=True,
+    metavar="KEY",
+    help="A data setting that may differ from that of the model's training; may be repeated.",
+)
+@allow_code_option
+@device_option
+@log_level_option
+@num_threads_option
+def view_command(num_threads: int, log_level: str, **settings: Any) -> None:
+    """Draw an event of a file.
+
+    The picture shows hit strings from the top and hit DOMs from the side, the size of a marker by
+    charge and its colour by time; the true vertex, direction and labels where the file has them;
+    with --model the reconstructed ones, with the cones that hold the true direction with 68 % and
+    90 % probability. --network adds a picture named PICTURE_network, or a part of the page.
+
+    \b
+    Examples:
+      dnn-reco view events.hdf5
+      dnn-reco view events.hdf5 --event 12 --model models/my_model --out event_12.png
+      dnn-reco view events.hdf5 --event 11883:42 --model DeepLearningReco_my_model
+      dnn-reco view events.hdf5 --event 12 --model models/my_model --html --network
+    """
+    limit_threads(num_threads)
+    show_messages(log_level)
+    from dnn_reco.commands.view import ViewSettings, run_view
+
+    run_view(ViewSettings(**settings))

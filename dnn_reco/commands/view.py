@@ -1,0 +1,254 @@
+"""`view`: pictures of one event of a file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnn_reco.data.event_table import EventTable
+from dnn_reco.data.hdf5 import list_tables
+from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.event_sources import reader_of
+from dnn_reco.files import write_atomically
+from dnn_reco.inference.prediction_table import PredictionTable, Status
+from dnn_reco.inference.stored_predictions import PARTICLE_SUFFIX, stored_predictions
+from dnn_reco.labelled_events import FileContent, read_as_written
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from dnn_reco.inference.reconstructor import Reconstructor
+
+_log = logging.getLogger(__name__)
+
+_DEFAULT_PICTURE = Path("event.png")
+_STORED = "DeepLearningReco_"
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """What to draw.
+
+    Attributes
+    ----------
+    file
+        Event file.
+    event
+        Number of the event, from 0; "first"; or its id, Run:Event or Run:Event:SubEvent.
+    model
+        Model folder, or a table of the file that holds predictions; None: no reconstruction.
+    out
+        Picture to write; None: event.png, if there is no page.
+    html
+        Page to write; None: none.
+    network
+        Whether to draw what the network makes of the event, too.
+    tables, num_bins, labels
+        See :class:`dnn_reco.labelled_events.FileContent`; None: as found, or those of the model.
+    charge_feature, time_feature
+        Features to show.
+    device, allow_code
+        See :class:`dnn_reco.inference.reconstructor.Reconstructor`.
+    ignore_mismatch
+        Data settings that may differ between file and model.
+    """
+
+    file: Path
+    event: str
+    model: str | None
+    out: Path | None
+    html: Path | None
+    network: bool
+    tables: str | None
+    num_bins: int | None
+    labels: str | None
+    charge_feature: int
+    time_feature: int | None
+    device: str
+    allow_code: tuple[str, ...]
+    ignore_mismatch: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _View:
+    """An event, alone in its table, with its reconstruction and the figure of the network."""
+
+    event: EventTable
+    reconstruction: PredictionTable | None = None
+    network: Figure | None = None
+    caption: str = ""
+
+
+def run_view(settings: ViewSettings) -> None:
+    """Draw one event."""
+    reader_of(settings.file)  # raises if the format is unknown
+    model = settings.model
+    if settings.network and (model is None or not Path(model).is_dir()):
+        raise ConfigError("--network needs a model folder: --model FOLDER")
+    content = FileContent(settings.tables, settings.num_bins, settings.labels)
+    if model is None:
+        events = _read(settings, content)
+        number = find_event(events, settings.event)
+        view = _View(events[number])
+    elif Path(model).is_dir():
+        view, number = _view_of_model(settings, content, model)
+    else:
+        view, number = _view_of_table(settings, content, model)
+    _draw(settings, view, _title(settings.file, view.event, number))
+
+
+def _read(settings: ViewSettings, content: FileContent) -> EventTable:
+    return next(read_as_written([settings.file], content))
+
+
+def _view_of_model(settings: ViewSettings, content: FileContent, model: str) -> tuple[_View, int]:
+    """The event reconstructed by a model folder, and its number."""
+    from dnn_reco.inference.reconstructor import Reconstructor
+
+    reconstructor = Reconstructor(
+        model, settings.device, allow_code=settings.allow_code, inputs=settings.tables
+    )
+    events = _read(settings, replace(content, hits=reconstructor.hits_settings))
+    number = find_event(events, settings.event)
+    of_file, misc = reconstructor.read_file(settings.file, settings.ignore_mismatch)
+    rows = np.flatnonzero(of_file.exists)[[number]]
+    misc = None if misc is None else misc[rows]
+    table = reconstructor.predict_events(of_file.select(rows), misc)
+    status = Status(int(table.status[0])) if table.status is not None else Status.OK
+    if status is not Status.OK:
+        _log.warning("'%s' did not reconstruct this event: %s", model, status.name)
+    view = _View(events[number], table)
+    if settings.network:
+        view = _with_network(settings, view, reconstructor, misc)
+    return view, number
+
+
+def _with_network(
+    settings: ViewSettings,
+    view: _View,
+    reconstructor: Reconstructor,
+    misc: NDArray[np.floating] | None,
+) -> _View:
+    from dnn_reco.display.network_view import network_figure
+    from dnn_reco.display.scales import shown_hits
+
+    hits = view.event.hits
+    shown = shown_hits(hits, 0, settings.charge_feature, settings.time_feature)
+    figure, caption = network_figure(reconstructor.backend, hits, shown, misc)
+    return replace(view, network=figure, caption=caption)
+
+
+def _view_of_table(settings: ViewSettings, content: FileContent, name: str) -> tuple[_View, int]:
+    """The event with predictions that are stored in the file, and its number."""
+    tables = list_tables(settings.file)
+    if name not in tables:
+        known = [t for t in tables if t.startswith(_STORED) and not t.endswith(PARTICLE_SUFFIX)]
+        raise ConfigError(
+            f"--model '{name}' is neither a model folder nor a table of '{settings.file}'. Tables "
+            f"with predictions: {', '.join(known) or 'none'}"
+        )
+    # those of the particle first: columns of the predictions themselves take precedence
+    names = [each for each in (f"{name}{PARTICLE_SUFFIX}", name) if each in tables]
+    events = _read(settings, replace(content, misc=dict.fromkeys(names)))
+    number = find_event(events, settings.event)
+    columns = _columns_of(events.misc, names)
+    table = stored_predictions(columns, len(events)).rows(np.array([number]))
+    return _View(events[number], table), number
+
+
+def _columns_of(
+    misc: Mapping[str, NDArray[np.floating]], tables: Sequence[str]
+) -> dict[str, NDArray[np.floating]]:
+    """Columns of some tables, named without the table."""
+    by_table = sorted(tables, key=len, reverse=True)  # longer names first: one may begin another
+    columns = {}
+    for name, values in misc.items():
+        table = next(each for each in by_table if name.startswith(f"{each}_"))
+        columns[name.removeprefix(f"{table}_")] = values
+    return columns
+
+
+def find_event(events: EventTable, wanted: str) -> int:
+    """Number of an event by its number, "first", or id (Run:Event or Run:Event:SubEvent).
+
+    Raises
+    ------
+    DataError
+        If there is no such event, or there are several.
+    """
+    parts = wanted.split(":")
+    if wanted != "first" and not (len(parts) <= 3 and all(part.isdecimal() for part in parts)):
+        raise ConfigError(
+            f"--event '{wanted}' is no event: give its number, from 0, 'first', or its id as "
+            "Run:Event"
+        )
+    if wanted == "first" or len(parts) == 1:
+        number = 0 if wanted == "first" else int(wanted)
+        if number >= len(events):
+            raise DataError(
+                f"there is no event {number}: the file has {len(events)} events, counted from 0"
+            )
+        return number
+    names = ("Run", "Event", "SubEvent")
+    matches = np.all(
+        [events.ids[name] == int(part) for name, part in zip(names, parts, strict=False)], axis=0
+    )
+    found = np.flatnonzero(matches)
+    if len(found) == 0:
+        raise DataError(f"no event of the {len(events)} events of the file has the id {wanted}")
+    if len(found) > 1:
+        numbers = ", ".join(str(number) for number in found[:5])
+        raise DataError(
+            f"{len(found)} events have the id {wanted}: give the number of one, --event {found[0]} "
+            f"(they are {numbers}{', …' if len(found) > 5 else ''})"
+        )
+    return int(found[0])
+
+
+def _title(file: Path, event: EventTable, number: int) -> str:
+    run, in_run = (int(event.ids[name][0]) for name in ("Run", "Event"))
+    return f"{file.name}, event {number} ({run}:{in_run})"
+
+
+def _draw(settings: ViewSettings, view: _View, title: str) -> None:
+    """Write the picture, the page, and the figure of the network beside them."""
+    from dnn_reco.figure_style import figure_bytes
+
+    hits = view.event.hits
+    features = settings.charge_feature, settings.time_feature
+    truth = view.event.labels if len(view.event.labels) else None
+    out, page = settings.out, settings.html
+    if page is not None:
+        from dnn_reco.display.event_page import event_html
+
+        pictures = {view.caption: figure_bytes(view.network, "png")} if view.network else {}
+        html = event_html(
+            *(hits, 0, *features),
+            truth=truth,
+            reconstruction=view.reconstruction,
+            title=title,
+            pictures=pictures,
+        )
+        _write(page, html.encode())
+    if out is not None or page is None:
+        from dnn_reco.display.event_view import plot_event
+
+        out = out or _DEFAULT_PICTURE
+        suffix = out.suffix.removeprefix(".")
+        figure = plot_event(
+            hits, 0, *features, truth=truth, reconstruction=view.reconstruction, title=title
+        )
+        _write(out, figure_bytes(figure, suffix))
+        if view.network is not None:
+            _write(out.with_stem(f"{out.stem}_network"), figure_bytes(view.network, suffix))
+
+
+def _write(path: Path, content: bytes) -> None:
+    write_atomically(path, content)
+    print(f"Wrote '{path}'.")

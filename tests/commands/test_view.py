@@ -1,0 +1,144 @@
+"""`dnn-reco view`: which event is drawn with which reconstruction, and what is refused."""
+
+import re
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from applied_models import model_of_run
+from click.testing import CliRunner
+from event_files import random_events, write_events
+from small_run import ON_CPU, SmallRun, make_small_run
+
+from dnn_reco.cli import cli
+from dnn_reco.commands.trafo import run_trafo
+from dnn_reco.commands.train import run_train
+from dnn_reco.data.hdf5 import write_event_file
+from dnn_reco.errors import ConfigError, DataError
+
+STORED = "DeepLearningReco_other"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    run = make_small_run(
+        tmp_path_factory.mktemp("view"), num_training_iterations=1, trafo_num_batches=2
+    )
+    run_trafo(run.config(), ON_CPU, overwrite=False)
+    assert run_train(run.config(), ON_CPU) == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def model(run: SmallRun) -> Path:
+    return model_of_run(run, run.folder / "model")
+
+
+@pytest.fixture
+def here(run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_events(tmp_path / "events.hdf5", random_events(5, 8, num_bins=3, run=7))
+    return tmp_path
+
+
+def view(*words: object) -> str:
+    """The output of a command line; raises what it raises."""
+    result = CliRunner().invoke(cli, ["view", *map(str, words)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def summary(page: Path) -> str:
+    found = re.search(r"<p>(\d+ hit DOMs?, [\d,.]+ PE)", page.read_text(encoding="utf-8"))
+    assert found
+    return found[1]
+
+
+def expected_summary(event: int) -> str:
+    hits = random_events(5, 8, num_bins=3, run=7).hits.part(event, event + 1)
+    doms = "DOM" if len(hits.dom) == 1 else "DOMs"
+    return f"{len(hits.dom)} hit {doms}, {hits.features[:, 0].sum():,.1f} PE"
+
+
+def test_picture_by_default(here: Path) -> None:
+    assert view("events.hdf5") == "Wrote 'event.png'.\n"
+    assert (here / "event.png").read_bytes().startswith(b"\x89PNG")
+    view("events.hdf5", "--out", "other.svg")
+    assert "<svg" in (here / "other.svg").read_text()
+
+
+@pytest.mark.parametrize(("event", "number"), [("first", 0), ("0", 0), ("7", 7), ("7:3", 3)])
+def test_which_event(here: Path, event: str, number: int) -> None:
+    pytest.importorskip("plotly", reason="plotly is not installed (extra display)")
+    assert view("events.hdf5", "--html", "--event", event) == "Wrote 'event.html'.\n"
+    assert summary(here / "event.html") == expected_summary(number)
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        ("8", "no event 8: the file has 8 events, counted from 0"),
+        ("7:99", "no event of the 8 events of the file has the id 7:99"),
+        ("last", "--event 'last' is no event"),
+        ("-1", "--event '-1' is no event"),
+        ("1:2:3:4", "'1:2:3:4' is no event"),
+    ],
+)
+def test_wrong_events(here: Path, event: str, message: str) -> None:
+    with pytest.raises((ConfigError, DataError), match=message) as caught:
+        view("events.hdf5", "--event", event)
+    assert "\n" not in str(caught.value)
+
+
+def test_several_events_of_an_id(here: Path) -> None:
+    events = random_events(5, 4, num_bins=3)
+    events.ids["Event"] = 5
+    events.ids["SubEvent"] = np.arange(4)
+    write_events(here / "split.hdf5", events)
+    with pytest.raises(DataError, match=r"4 events have the id 1:5: .* --event 0"):
+        view("split.hdf5", "--event", "1:5")
+    view("split.hdf5", "--event", "1:5:2")
+
+
+def test_model_with_the_network(here: Path, model: Path) -> None:
+    pytest.importorskip("plotly", reason="plotly is not installed (extra display)")
+    words = ("events.hdf5", "--event", 2, "--model", model, "--device", "cpu", "--network")
+    assert view(*words, "--out", "a.png", "--html", "a.html") == (
+        "Wrote 'a.html'.\nWrote 'a.png'.\nWrote 'a_network.png'.\n"
+    )
+    text = (here / "a.html").read_text(encoding="utf-8")
+    assert text.count('<img alt="Layers of the main array') == 1
+    from dnn_reco import Reconstructor
+    from dnn_reco.display.label_table import number_text
+
+    value = Reconstructor(model, device="cpu").predict("events.hdf5")["EnergyVisible"][2]
+    row = re.search(r"<td>EnergyVisible</td><td>([^<]*)</td><td>([^<]*)</td>", text)
+    assert row and row[2].startswith(f"{number_text(value)} ")
+    truth = random_events(5, 8, num_bins=3, run=7).labels["EnergyVisible"][2]
+    assert row[1] == number_text(truth)
+
+
+def test_stored_predictions(here: Path) -> None:
+    pytest.importorskip("plotly", reason="plotly is not installed (extra display)")
+    ids = random_events(5, 8, num_bins=3, run=7).ids
+    energy = {"EnergyVisible": np.arange(8.0), "EnergyVisible_uncertainty": np.full(8, 0.5)}
+    particle = {"x": np.full(8, 12.5), "y": np.zeros(8), "z": np.zeros(8)}
+    tables = {STORED: energy, f"{STORED}_I3Particle": particle}
+    write_event_file(here / "stored.hdf5", ids, tables)
+    with h5py.File("stored.hdf5") as stored, h5py.File("events.hdf5", "a") as events:
+        for name in tables:
+            stored.copy(name, events)
+    view("events.hdf5", "--event", 3, "--model", STORED, "--html")
+    text = (here / "event.html").read_text(encoding="utf-8")
+    assert "<td>3 ± 0.5</td>" in text
+    assert "<td>12.5</td>" in text
+    with pytest.raises(ConfigError, match=f"Tables with predictions: {STORED}$"):
+        view("events.hdf5", "--model", "nothing")
+    with pytest.raises(ConfigError, match="--network needs a model folder"):
+        view("events.hdf5", "--model", STORED, "--network")
+
+
+def test_missing_file(here: Path) -> None:
+    with pytest.raises(DataError, match=r"missing\.hdf5"):
+        view("missing.hdf5")
