@@ -1,0 +1,198 @@
+"""Classifier two-sample test: can a small network separate the events of two samples?
+
+Lopez-Paz & Oquab, "Revisiting classifier two-sample tests", ICLR 2017 (arXiv:1610.06545). Where the
+two samples have the same distribution, no classifier is right more often than by chance. Each
+event is judged by a network that was trained without it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from dnn_reco.evaluation.metrics import ValueWithError
+from dnn_reco.evaluation.two_sample import effective_number
+
+Numbers = NDArray[np.float64]
+
+FEWEST_EVENTS = 20
+"""Of each sample; with fewer there is nothing to train with."""
+
+_FOLDS = 5
+_HIDDEN = 32
+_STEPS, _BATCH = 400, 512
+_LEARNING_RATE, _WEIGHT_DECAY = 5e-3, 1e-2
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True)
+class ClassifierTest:
+    """Result of the test.
+
+    Attributes
+    ----------
+    score
+        Scores of the events of both samples [n], [m]: the higher, the more likely of the second.
+    auc
+        Area under the ROC curve: probability that an event of the second sample has a higher score
+        than one of the first. Its error is that of DeLong et al., Biometrics 44 (1988) 837.
+    accuracy
+        Mean of the shares of events of both samples that are recognised.
+    p_value
+        Probability of such an area, or a larger one, of samples of the same distribution.
+    importance
+        By feature: how much the area shrinks if its values are shuffled, largest first.
+    """
+
+    score: tuple[Numbers, Numbers]
+    auc: ValueWithError
+    accuracy: ValueWithError
+    p_value: float
+    importance: dict[str, float]
+
+
+def classifier_test(
+    names: Sequence[str],
+    first: Numbers,
+    second: Numbers,
+    weights: tuple[Numbers, Numbers],
+    seed: int = 1,
+) -> ClassifierTest | None:
+    """Run the test; None for samples of fewer than `FEWEST_EVENTS` events.
+
+    Parameters
+    ----------
+    names
+        Names of the features.
+    first, second
+        Features [n, S] and [m, S]; values that are not finite count as the median.
+    weights
+        Weights of the events of both samples, at least 0.
+    seed
+        Of folds, initial weights, batches and shuffling.
+    """
+    sizes = len(first), len(second)
+    if min(sizes) < FEWEST_EVENTS or min(w.sum() for w in weights) <= 0:
+        return None
+    features = normal_scores(np.concatenate([first, second]).astype(np.float64))
+    target = np.repeat([0.0, 1.0], sizes)
+    balanced = np.concatenate([w * len(w) / w.sum() for w in weights])
+    balanced *= np.repeat([sum(sizes) / (2 * size) for size in sizes], sizes)
+    rng = np.random.default_rng(seed)
+    fold = np.concatenate([rng.permutation(size) % _FOLDS for size in sizes])
+    score = np.empty(len(target))
+    shuffled = np.empty((len(names), len(target)))
+    for number in range(_FOLDS):
+        judged = fold == number
+        network = _train(features[~judged], target[~judged], balanced[~judged], seed + number)
+        score[judged] = _scores(network, features[judged])
+        for column in range(len(names)):
+            changed = features[judged]
+            changed[:, column] = rng.permutation(changed[:, column])
+            shuffled[column, judged] = _scores(network, changed)
+    split = sizes[0]
+    parts = score[:split], score[split:]
+    auc = area_under_curve(*parts, weights)
+    drop = {
+        name: auc.value - area_under_curve(row[:split], row[split:], weights).value
+        for name, row in zip(names, shuffled, strict=True)
+    }
+    n, m = (effective_number(w) for w in weights)
+    # Mann & Whitney, Ann. Math. Stat. 18 (1947) 50
+    deviation = (auc.value - 0.5) / math.sqrt((n + m + 1) / (12 * n * m))
+    return ClassifierTest(
+        parts,
+        auc,
+        _accuracy(parts, weights),
+        _NORMAL.cdf(-deviation),
+        dict(sorted(drop.items(), key=lambda item: -item[1])),
+    )
+
+
+def normal_scores(features: Numbers) -> NDArray[np.float32]:
+    """Features [n, S] by rank, as normal numbers; equal values share the mean of their ranks.
+
+    The ranks are those in both samples together, which does not depend on the sample of an event.
+    """
+    result = np.zeros(features.shape, dtype=np.float32)
+    for column, values in enumerate(features.T):
+        finite = np.isfinite(values)
+        _, place, counts = np.unique(values[finite], return_inverse=True, return_counts=True)
+        middle = (np.cumsum(counts) - counts / 2) / max(1, finite.sum())
+        quantile = torch.special.ndtri(torch.from_numpy(middle)).numpy()
+        result[finite, column] = quantile[place]
+    return result
+
+
+def _train(
+    features: NDArray[np.float32], target: Numbers, weights: Numbers, seed: int
+) -> nn.Module:
+    """A network with one hidden layer that separates the two samples."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs, targets, factors = (
+        torch.from_numpy(array.astype(np.float32)) for array in (features, target, weights)
+    )
+    network = nn.Sequential(nn.Linear(inputs.shape[1], _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, 1))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            bound = 1 / math.sqrt(parameter.shape[-1])
+            parameter.uniform_(-bound, bound, generator=generator)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _STEPS)
+    for _ in range(_STEPS):
+        batch = torch.randint(len(inputs), (min(_BATCH, len(inputs)),), generator=generator)
+        loss = nn.functional.binary_cross_entropy_with_logits(
+            network(inputs[batch])[:, 0], targets[batch], factors[batch]
+        )
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+    return network
+
+
+@torch.no_grad()
+def _scores(network: nn.Module, features: NDArray[np.float32]) -> Numbers:
+    scores: Numbers = network(torch.from_numpy(features))[:, 0].double().numpy()
+    return scores
+
+
+def _accuracy(score: tuple[Numbers, Numbers], weights: tuple[Numbers, Numbers]) -> ValueWithError:
+    """Mean of the shares that are recognised, with its binomial error."""
+    right = (score[0] < 0, score[1] >= 0)
+    shares = [np.average(r, weights=w) for r, w in zip(right, weights, strict=True)]
+    variance = [s * (1 - s) / effective_number(w) for s, w in zip(shares, weights, strict=True)]
+    return ValueWithError(np.mean(shares), np.sqrt(np.sum(variance)) / 2)
+
+
+def area_under_curve(
+    negative: Numbers, positive: Numbers, weights: tuple[Numbers, Numbers]
+) -> ValueWithError:
+    """Area under the ROC curve of scores [n] and [m], with DeLong's error; ties count as half."""
+    above = _share_below(positive, negative, weights[0])
+    below = 1 - _share_below(negative, positive, weights[1])
+    variance = 0.0
+    for share, weight in ((above, weights[1]), (below, weights[0])):
+        mean = np.average(share, weights=weight)
+        number = effective_number(weight)
+        if number > 1:
+            variance += np.average((share - mean) ** 2, weights=weight) / (number - 1)
+    return ValueWithError(np.average(above, weights=weights[1]), np.sqrt(variance))
+
+
+def _share_below(points: Numbers, values: Numbers, weights: Numbers) -> Numbers:
+    """Share of the weight of values below each point; values equal to it count as half."""
+    order = np.argsort(values)
+    total = np.concatenate([[0.0], np.cumsum(weights[order])])
+    below, upto = (total[np.searchsorted(values[order], points, side)] for side in ("left", "right"))  # type: ignore[call-overload]
+    share: Numbers = (below + upto) / (2 * total[-1])
+    return share
