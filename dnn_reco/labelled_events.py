@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,8 @@ from dnn_reco.data.records import ColumnNames, ShardEvents, event_table, load_re
 from dnn_reco.event_sources import read_events, reader_of
 
 LABEL_TABLE = "LabelsDeepLearning"
+NO_COLUMNS = "dnn_reco.modules.data.misc.default_misc.dummy_misc_loader"
+"""A loader of no columns."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,19 @@ class FileContent:
     misc: Mapping[str, Sequence[str]] | None = None
 
 
-def read_as_configured(paths: Sequence[Path], config: Config) -> Iterator[EventTable]:
+def read_as_configured(
+    paths: Sequence[Path], config: Config, with_labels: bool = True
+) -> Iterator[EventTable]:
     """The events of each file that a training with a config uses.
+
+    Parameters
+    ----------
+    paths
+        The files.
+    config
+        The config.
+    with_labels
+        Whether labels are read; measured events have none.
 
     Raises
     ------
@@ -58,13 +71,15 @@ def read_as_configured(paths: Sequence[Path], config: Config) -> Iterator[EventT
         If a file cannot be used.
     """
     config.require("data_handler_num_bins")
-    settings = hits_settings(config)
+    settings, of_records = hits_settings(config), record_settings(config)
+    if not with_labels:
+        of_records = replace(of_records, label_class=NO_COLUMNS)
     names: ColumnNames | None = None
     for path in paths:
         events = read_events(path, settings)
         shard = ShardEvents(event_table(events), events.hits, np.array(settings.init_values))
         view = config.plugin_view()
-        records = load_records(path, shard, record_settings(config), view, names)
+        records = load_records(path, shard, of_records, view, names)
         names, rows = records.names, records.rows
         yield EventTable(
             events.hits.select(rows["row"]),

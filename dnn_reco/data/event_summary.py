@@ -79,4 +79,5 @@ def _means(hits: Hits, values: Numbers, weight: Numbers) -> Numbers:
 
 
 def _event_sums(hits: Hits, values: Numbers) -> Numbers:
-    return np.bincount(hits.event, values, hits.num_events)
+    sums: Numbers = np.bincount(hits.event, values, hits.num_events).astype(np.float64)
+    return sums

@@ -21,7 +21,7 @@ from dnn_reco.evaluation.two_sample import (
     holm,
 )
 
-Numbers = NDArray[np.float64]
+Numbers = NDArray[np.floating]
 
 DEPTH_EDGES = np.arange(-525.0, 551.0, 25.0)
 """Edges of the layers in which hit DOMs are counted: z [m] in detector coordinates."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Numbers = NDArray[np.float64]
+Numbers = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,14 @@ def _cumulative(values: Numbers, weights: Numbers, points: Numbers) -> Numbers:
     """Share of the weight of values at or below each point."""
     order = np.argsort(values)
     total = np.concatenate([[0.0], np.cumsum(weights[order])])
-    return total[np.searchsorted(values[order], points, side="right")] / total[-1]
+    share: Numbers = total[np.searchsorted(values[order], points, side="right")] / total[-1]
+    return share
 
 
 def spread(a: Numbers, b: Numbers, u: Numbers, v: Numbers) -> float:
     """Standard deviation of values a [n] and b [m] together, each sample with half the weight."""
-    (mean_a, mean_b), (var_a, var_b) = zip(*(_moments(x, w) for x, w in ((a, u), (b, v))))
+    mean_a, var_a = _moments(a, u)
+    mean_b, var_b = _moments(b, v)
     return math.sqrt((var_a + var_b) / 2 + (mean_a - mean_b) ** 2 / 4)
 
 
