@@ -85,6 +85,24 @@ def figure_bytes(figure: Figure, suffix: str) -> bytes:
     return content.getvalue()
 
 
+def fix_layout(figure: Figure) -> None:
+    """Arrange a figure now, once for all files that are written of it."""
+    with rc_context(_STYLE):
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
+def with_few_colors(png: bytes) -> bytes:
+    """A PNG with at most 256 colours, a third as large: enough for lines and histograms."""
+    from PIL import Image
+
+    content = BytesIO()
+    with Image.open(BytesIO(png)) as image:
+        few = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    few.save(content, format="png", optimize=True)
+    return content.getvalue()
+
+
 def save_figure(figure: Figure, folder: Path, name: str, suffixes: Sequence[str]) -> None:
     """Write a figure as `folder/name.<suffix>` for each type of file."""
     for suffix in suffixes:

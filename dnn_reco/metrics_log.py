@@ -16,6 +16,8 @@ from dnn_reco.errors import TrainingError
 from dnn_reco.files import write_atomically
 from dnn_reco.foreign_files import parse_json
 
+METRICS_FILE = "metrics.jsonl"
+
 _KEY = "iterations_done"
 
 
@@ -58,6 +60,19 @@ class MetricsLog:
         line = json.dumps(_plain({**numbers, **sections}), allow_nan=False, ensure_ascii=False)
         with writing_logs(self._path.parent), self._path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file, those that are incomplete or damaged left out; none without a file."""
+    lines = []
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
+        try:
+            values = parse_json(line)
+        except ValueError:
+            continue
+        if isinstance(values, dict):
+            lines.append(values)
+    return lines
 
 
 def _is_up_to(line: bytes, iterations: int) -> bool:

@@ -92,7 +92,7 @@ def test_predictions_for_held_out_events(trained: SmallRun) -> None:
     model = load_trained_model(config, torch.device("cpu"))
     files = find_files(config.data_files.test_data_file, "test_data_file")
     held_out = open_held_out_events(config, files, str(config.event_store), 1)
-    predicted = predict_held_out(model, held_out, batch_size=7).table
+    predicted = predict_held_out(model, held_out, batch_size=7)
     # the same by the Python interface, and by an ensemble of the network with itself
     events = dnn_reco.open_events(str(files[0]), config)
     table = dnn_reco.predict(model, events.hits, misc=events.misc)

@@ -16,6 +16,7 @@ from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import event_store
 from dnn_reco.detector.geometry import dom_positions
 from dnn_reco.evaluation.held_out_events import predict_held_out
+from dnn_reco.evaluation.metrics import residuals_and_pulls
 from dnn_reco.files import find_files
 from dnn_reco.inference.trained_model import load_trained_model
 
@@ -62,16 +63,18 @@ def evaluate(config_files: Mapping[str, Path]) -> Results:
     for network_name, config_file in config_files.items():
         config = load_config([config_file])
         training, test = _events(config, "training_data_file"), _events(config, "test_data_file")
-        found = predict_held_out(load_trained_model(config, torch.device("cpu")), test)
+        model = load_trained_model(config, torch.device("cpu"))
+        table = predict_held_out(model, test)
+        true = test.read_labels(np.arange(len(test))).astype(np.float64)
         names = list(test.names.labels)
         energy, direction = names.index(ENERGY), [names.index(name) for name in DIRECTION]
-        energies[network_name] = _log_energy(found.table[ENERGY])
-        pulls[network_name] = found.pulls()[:, energy]
-        true_direction = found.true[:, direction]
+        energies[network_name] = _log_energy(table[ENERGY])
+        pulls[network_name] = residuals_and_pulls(table, true, model.spec)[1][:, energy]
+        true_direction = true[:, direction]
         if set(DIRECTION) <= set(config.labels.label_weight_dict):
-            angles[network_name] = opening_angle(found.table.labels[:, direction], true_direction)
+            angles[network_name] = opening_angle(table.labels[:, direction], true_direction)
     return Results(
-        true_energy=_log_energy(found.true[:, energy]),
+        true_energy=_log_energy(true[:, energy]),
         energies=energies | {TOTAL_CHARGE: energy_from_charge(training, test, energy)},
         pulls=pulls,
         angles=angles | {LINE_FIT: opening_angle(line_fit(test), true_direction)},

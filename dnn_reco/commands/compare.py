@@ -17,6 +17,7 @@ from dnn_reco.config import Config
 from dnn_reco.errors import ConfigError, TrainingError
 from dnn_reco.evaluation.comparison_report import TrainingCost
 from dnn_reco.evaluation.held_out_events import check_same_events, open_held_out_events
+from dnn_reco.evaluation.report import write_report
 from dnn_reco.files import temporary_beside
 from dnn_reco.inference.trained_model import TrainedModel, load_trained_model
 from dnn_reco.nn.device import choose_device
@@ -104,7 +105,9 @@ def run_compare(configs: Sequence[Config], settings: CompareSettings) -> int:
         models = [load_trained_model(run.fixed_config(), device, name=run.name) for run in runs]
         costs = {run.name: _cost(run, model) for run, model in zip(runs, models, strict=True)}
         threads = settings.options.threads
-        compare_on_held_out(models, costs, held_out, settings.ensemble, threads, settings.out)
+        compared = compare_on_held_out(models, costs, held_out, settings.ensemble, threads)
+        write_report(compared.comparison, compared.costs, settings.out)
+        _log.info("Written: comparison.json, comparison.md and figures in '%s'.", settings.out)
     except KeyboardInterrupt:
         _log.info("Stopped. What is trained so far is kept; the same command goes on from there.")
     return 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -15,21 +16,30 @@ from dnn_reco.config import Config, stage_at
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.overlap import refuse_overlap
 from dnn_reco.errors import ConfigError, DataError
-from dnn_reco.evaluation.comparison import compare_models
+from dnn_reco.evaluation.comparison import Comparison, compare_models
 from dnn_reco.evaluation.comparison_report import TrainingCost, sum_of_costs, text_report
 from dnn_reco.evaluation.held_out_events import (
+    HeldOutFiles,
     check_same_events,
     open_held_out_events,
     predict_held_out,
     predicted_together,
+    reconstruction_of,
+    true_events,
 )
-from dnn_reco.evaluation.report import write_report
+from dnn_reco.evaluation.predictions_file import write_predictions
+from dnn_reco.evaluation.reconstruction import Evaluation
+from dnn_reco.evaluation.report import write_tables
+from dnn_reco.evaluation.report_facts import Origin, ReportFacts
+from dnn_reco.evaluation.report_page import write_report_page
 from dnn_reco.files import find_files
 from dnn_reco.inference.manifest import CONFIG_FILE
 from dnn_reco.inference.model_folder import load_model_folder
 from dnn_reco.inference.trained_model import TrainedModel, load_trained_model
+from dnn_reco.metrics_log import METRICS_FILE, read_metrics
 from dnn_reco.nn.device import choose_device
 from dnn_reco.nn.predictor import allow_tf32
+from dnn_reco.provenance import software_record
 from dnn_reco.run_options import RunOptions
 
 _log = logging.getLogger(__name__)
@@ -68,10 +78,32 @@ class EvaluateSettings:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A model to evaluate, and what it took to train it."""
+    """A model to evaluate, and where it comes from."""
 
     model: TrainedModel
-    cost: TrainingCost
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Models side by side on held-out events.
+
+    Attributes
+    ----------
+    evaluation
+        The events and what the models reconstruct.
+    comparison
+        The numbers that are printed.
+    costs
+        What it took to train each, by name, the ensemble among them.
+    events_per_second
+        How fast each model was, by name.
+    """
+
+    evaluation: Evaluation
+    comparison: Comparison
+    costs: Mapping[str, TrainingCost]
+    events_per_second: Mapping[str, float]
 
 
 def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: EvaluateSettings) -> None:
@@ -100,8 +132,12 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
         for each, config in zip(networks, configs, strict=True)
     ]
     check_same_events(names, held_out, settings.ensemble)
-    costs = {each.model.name: each.cost for each in candidates}
-    compare_on_held_out(models, costs, held_out, settings.ensemble, threads, settings.out)
+    costs = {each.model.name: each.origin.cost for each in candidates}
+    compared = compare_on_held_out(models, costs, held_out, settings.ensemble, threads)
+    write_tables(compared.comparison, compared.costs, settings.out)
+    write_predictions(compared.evaluation, settings.out)
+    page = write_report_page(_facts(candidates, compared, held_out[0]), settings.out)
+    click.echo(f"\nReport: {page}")
 
 
 def check_ensemble(names: Sequence[str]) -> None:
@@ -125,9 +161,8 @@ def compare_on_held_out(
     held_out: Sequence[EventDataset],
     ensemble: bool,
     num_threads: int,
-    out: Path,
-) -> None:
-    """Predict the held-out events with all models; print the comparison and write its files.
+) -> Compared:
+    """Predict the held-out events with all models, and print the comparison.
 
     Parameters
     ----------
@@ -141,36 +176,71 @@ def compare_on_held_out(
         Whether the ensemble of all models is compared, too.
     num_threads
         CPU threads to use.
-    out
-        Folder to write to.
     """
     torch.set_num_threads(num_threads)
     allow_tf32(False)  # the same digits for all, whatever a training before used
-    predictions = []
+    tables, speeds = [], {}
     for model, events in zip(models, held_out, strict=True):
         num_events = f"{len(events):,}"
         _log.info("%s: reconstruction of the %s held-out events.", model.name, num_events)
-        predictions.append(predict_held_out(model, events))
+        start = time.perf_counter()
+        tables.append(predict_held_out(model, events))
+        speeds[model.name] = len(events) / (time.perf_counter() - start)
+    reconstructions = [
+        reconstruction_of(model, table) for model, table in zip(models, tables, strict=True)
+    ]
     if ensemble:
-        predictions.append(predicted_together(ENSEMBLE, predictions))
+        reconstructions.append(predicted_together(ENSEMBLE, models, tables))
         costs = {**costs, ENSEMBLE: sum_of_costs(list(costs.values()))}
-    comparison = compare_models(predictions)
+    evaluation = Evaluation(true_events(held_out), tuple(reconstructions))
+    comparison = compare_models(evaluation)
     click.echo(text_report(comparison, costs))
-    write_report(comparison, costs, out)
-    _log.info("Written: comparison.json, comparison.md and figures in '%s'.", out)
+    return Compared(evaluation, comparison, costs, speeds)
+
+
+def _facts(
+    candidates: Sequence[_Candidate], compared: Compared, held_out: EventDataset
+) -> ReportFacts:
+    """What the report is made of."""
+    origins = {
+        each.model.name: replace(
+            each.origin, events_per_second=compared.events_per_second[each.model.name]
+        )
+        for each in candidates
+    }
+    if ENSEMBLE in compared.costs and ENSEMBLE not in origins:
+        source = f"the mixture of {', '.join(origins)}"
+        origins[ENSEMBLE] = Origin(source, compared.costs[ENSEMBLE])
+    return ReportFacts(
+        compared.evaluation,
+        compared.comparison,
+        HeldOutFiles.of(held_out),
+        origins,
+        software_record(),
+    )
 
 
 def _load(network: tuple[Config, ...] | Path, settings: EvaluateSettings) -> _Candidate:
     device = choose_device(settings.options.device)
     if isinstance(network, Path):
         model = load_model_folder(network, device, settings.allow_code)
-        return _Candidate(model, TrainingCost(None, None, None, model.num_weights))
+        cost = TrainingCost(None, None, None, model.num_weights)
+        return _Candidate(model, _origin(str(network), cost, model.config, network / "logs"))
     network[-1].require("model_checkpoint_path", "trafo_model_path")
     iterations = latest_iterations(Path(network[-1].model.model_checkpoint_path))
     config = stage_at(network, iterations)
     model = load_trained_model(config, device, settings.checkpoints, _name(config.paths[-1]))
     num_events = None if len(network) > 1 else iterations * config.general.batch_size
-    return _Candidate(model, TrainingCost(iterations, num_events, None, model.num_weights))
+    cost = TrainingCost(iterations, num_events, None, model.num_weights)
+    source = (
+        f"{' + '.join(map(str, config.paths))}: the newest of {settings.checkpoints} checkpoint(s) "
+        f"in {config.model.model_checkpoint_path}, after {iterations:,} iterations"
+    )
+    return _Candidate(model, _origin(source, cost, config, Path(config.general.log_path)))
+
+
+def _origin(source: str, cost: TrainingCost, config: Config, logs: Path) -> Origin:
+    return Origin(source, cost, config.to_yaml(), read_metrics(logs / METRICS_FILE))
 
 
 def _name(path: Path) -> str:

@@ -74,6 +74,8 @@ class EventDataset:
     ----------
     shards
         The shards that hold the events.
+    empty_shards
+        Shards of which no event is used.
     names
         Names of labels and misc values.
     """
@@ -86,6 +88,7 @@ class EventDataset:
     ) -> None:
         self._sampling = sampling
         self.shards = tuple(shard for shard in shards if shard.num_events > 0)
+        self.empty_shards = tuple(shard for shard in shards if shard.num_events == 0)
         if not self.shards:
             raise DataError("no events are left to read")
         self.names: ColumnNames = self.shards[0].names
@@ -159,6 +162,11 @@ class EventDataset:
     def read_labels(self, numbers: NDArray[np.integer]) -> NDArray[np.floating]:
         """Labels [n, L] of events by number, as :meth:`read` gives them, without the hits."""
         return np.ascontiguousarray(self._read_records(numbers)[1]["labels"])
+
+    def num_hits(self, numbers: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Number of hit DOMs [n] of events by number."""
+        records = self._read_records(numbers)[1]
+        return np.asarray(records["stop"] - records["start"], dtype=np.int64)
 
     def num_stored_hits(self) -> int:
         """Number of hits in the files of the store, those of dropped events among them."""

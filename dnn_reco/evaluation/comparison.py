@@ -5,33 +5,33 @@ Pure functions over arrays. How errors are computed: see :mod:`dnn_reco.evaluati
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation import metrics
-from dnn_reco.evaluation.coverage import coverage, credible_level, vector_concentration
-from dnn_reco.evaluation.held_out_events import ModelPredictions
-from dnn_reco.evaluation.metrics import LOWEST_ENERGY, Values, ValueWithError, energy_residual
-
-ALL_EVENTS = "all events"
-CASCADE, STARTING_TRACK, THROUGH_GOING_TRACK = "cascade", "starting track", "through-going track"
+from dnn_reco.evaluation.coverage import coverage
+from dnn_reco.evaluation.event_types import Mask, event_types
+from dnn_reco.evaluation.metrics import Values, ValueWithError
+from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction, TrueEvents
+from dnn_reco.evaluation.residuals import (
+    direction_level,
+    energy_label,
+    label_pull,
+    label_residual,
+    opening_angle,
+)
+from dnn_reco.evaluation.variables import LEAST_EVENTS, decade_edges
 
 ANGLE_QUANTILES = (20, 50, 80)  # percent
 COVERAGE_LEVELS = (50, 68, 90)  # percent
-LEAST_EVENTS = 20
-"""Decades of fewer events are left out: their quantiles have no meaning."""
 
-# The first is the label of tracks; before there was one, muons from the vertex.
-_TRACK_LABELS = ("p_is_track", "p_starting_cc_mu")
-# Labels that may hold the energy [GeV], besides that of `label_particle_keys`.
-_ENERGY_LABELS = ("EnergyVisible", "PrimaryEnergy")
-
-Mask = NDArray[np.bool_]
+Statistic = TypeVar("Statistic")
 
 
 @dataclass(frozen=True)
@@ -117,45 +117,40 @@ class Comparison:
         return len(next(iter(self.types.values())))
 
 
-def compare_models(predictions: Sequence[ModelPredictions]) -> Comparison:
-    """Compare predictions of several models for the same events."""
-    label = energy_label(predictions)
-    energy = None
-    if label is not None:
-        truth = (each.true_labels() for each in predictions)
-        energy = next(labels[label] for labels in truth if label in labels)
-    types = [event_types(each.true_labels(), len(each.true)) for each in predictions]
-    results = [model_result(each, label) for each in predictions]
-    return compare(results, max(types, key=len), energy, label)
+def compare_models(evaluation: Evaluation) -> Comparison:
+    """Compare reconstructions of the same events."""
+    events = evaluation.events
+    label = energy_label(evaluation)
+    energy = None if label is None else events.labels[label]
+    results = [model_result(each, events, label) for each in evaluation.reconstructions]
+    types = event_types(events.labels, len(events))
+    return compare(results, types, energy, label, events.weights)
 
 
-def energy_label(predictions: Sequence[ModelPredictions]) -> str | None:
-    """The label of the energy, if possible a trained one; None: there is no such label."""
-    keys = [each.model.spec.label_keys.particle for each in predictions]
-    candidates = [*(key["energy"] for key in keys if "energy" in key), *_ENERGY_LABELS]
-    trained = {name for each in predictions for name in each.model.trained_labels}
-    known = {name for each in predictions for name in each.model.label_names}
-    ranked = [name for names in (trained, known) for name in candidates if name in names]
-    return next(iter(ranked), None)
-
-
-def model_result(predictions: ModelPredictions, energy_label: str | None) -> ModelResult:
-    """What is compared of a model: of trained labels alone."""
-    model, table, true = predictions.model, predictions.table, predictions.true
-    trained, keys = model.trained_labels, model.spec.label_keys
-    names = [label if label in trained else "" for label in model.label_names]
-    angle = level = residual = None
-    for columns in metrics.direction_columns(names, keys):  # the vector wins over the angles
-        angle = metrics.opening_angle_degrees(true, table.labels, columns)
-        if len(columns) == 3:
-            vectors, sigmas = table.labels[:, columns], table.uncertainty[:, columns]
-            level = credible_level(angle, vector_concentration(vectors, sigmas))
-    if energy_label is not None and energy_label in trained:
-        residual = energy_residual(table[energy_label], predictions.true_labels()[energy_label])
-    pulls = dict(zip(model.label_names, predictions.pulls().T, strict=True))
-    # a class is right or wrong
-    pulls = {label: pulls[label] for label in trained if label not in keys.pid}
-    return ModelResult(model.name, angle, residual, pulls, level)
+def model_result(
+    reconstruction: Reconstruction, events: TrueEvents, energy_label: str | None
+) -> ModelResult:
+    """What is compared of a reconstruction."""
+    level = direction_level(reconstruction, events)
+    if level is not None and np.isnan(level).all():
+        level = None  # it gives no uncertainties
+    residual = None
+    if energy_label is not None:
+        residual = label_residual(reconstruction, events, energy_label, log=True)
+    pulls = {
+        label: pull
+        for label in reconstruction.table.label_names
+        if label not in reconstruction.keys.pid  # a class is right or wrong
+        and (pull := label_pull(reconstruction, events, label)) is not None
+        and not np.isnan(pull).all()
+    }
+    return ModelResult(
+        reconstruction.name,
+        opening_angle(reconstruction, events),
+        residual,
+        pulls,
+        level,
+    )
 
 
 def compare(
@@ -163,6 +158,7 @@ def compare(
     types: Mapping[str, Mask],
     energy: NDArray[np.float64] | None,
     energy_label: str | None,
+    weights: NDArray[np.float64] | None = None,
 ) -> Comparison:
     """Compare models on the same n events.
 
@@ -176,6 +172,8 @@ def compare(
         True energy [n] in GeV; None: there is none.
     energy_label
         The label that it is.
+    weights
+        Weight [n] of each event; None: all are equal.
     """
     groups = []
     for event_type, of_type in types.items():
@@ -183,19 +181,30 @@ def compare(
             chosen = of_type & in_range
             if energy_range is not None and chosen.sum() < LEAST_EVENTS:
                 continue
-            found = {each.name: measure(each, chosen) for each in results}
+            found = {each.name: measure(each, chosen, weights) for each in results}
             groups.append(EventSelection(event_type, energy_range, int(chosen.sum()), found))
     first = results[0].angle
     differences = {
-        each.name: metrics.mean(each.angle - first)
+        each.name: _of_known(metrics.mean, each.angle - first, weights)
         for each in results[1:]
         if each.angle is not None and first is not None
     }
     return Comparison(tuple(results), types, energy, energy_label, tuple(groups), differences)
 
 
-def measure(result: ModelResult, chosen: Mask) -> dict[str, ValueWithError]:
-    """How well a model reconstructs the chosen events [n].
+def measure(
+    result: ModelResult, chosen: Mask, weights: NDArray[np.float64] | None = None
+) -> dict[str, ValueWithError]:
+    """How well a model reconstructs the chosen events [n], of those that it reconstructs.
+
+    Parameters
+    ----------
+    result
+        What is compared of the model.
+    chosen
+        The events [n].
+    weights
+        Weight [n] of each event; None: all are equal.
 
     Returns
     -------
@@ -213,80 +222,36 @@ def measure(result: ModelResult, chosen: Mask) -> dict[str, ValueWithError]:
             Standard deviation, and half the width of the central 68 %, of the residual over its
             uncertainty.
     """
+    weight = None if weights is None else weights[chosen]
     found: dict[str, ValueWithError] = {}
     if result.angle is not None:
-        angles = metrics.angle_metrics(result.angle[chosen], ANGLE_QUANTILES)
+        angles = _of_known(
+            partial(metrics.angle_metrics, percents=ANGLE_QUANTILES), result.angle[chosen], weight
+        )
         found |= {f"angle_{name}": value for name, value in angles.items()}
     if result.credible_level is not None:
-        shares = coverage(result.credible_level[chosen], COVERAGE_LEVELS)
+        shares = _of_known(
+            partial(coverage, percents=COVERAGE_LEVELS), result.credible_level[chosen], weight
+        )
         found |= {f"coverage_{percent}": share for percent, share in shares.items()}
     if result.energy_residual is not None:
-        of_energy = metrics.residual_metrics(result.energy_residual[chosen])
+        of_energy = _of_known(metrics.residual_metrics, result.energy_residual[chosen], weight)
         names = {"energy_bias": "bias", "energy_rms": "rmse", "energy_width_68": "width_68"}
         found |= {key: of_energy[name] for key, name in names.items()}
     for label, pulls in result.pulls.items():
-        of_label = metrics.pull_metrics(pulls[chosen])
+        of_label = _of_known(metrics.pull_metrics, pulls[chosen], weight)
         found |= {f"{name}/{label}": value for name, value in of_label.items()}
     return found
 
 
-def event_types(labels: Mapping[str, Values], num_events: int) -> dict[str, Mask]:
-    """The events [n] of each type, as far as labels distinguish them; all events come first.
-
-    Through-going tracks come in from outside (`p_entering`). Starting tracks begin inside
-    (`p_starting`) and have a track (`p_is_track`, or `p_starting_cc_mu` where there is no such
-    label). All others are cascades, those beside the detector included.
-
-    Parameters
-    ----------
-    labels
-        True labels [n], by name.
-    num_events
-        Number of events n.
-    """
-    types = {ALL_EVENTS: np.ones(num_events, dtype=bool)}
-    track_label = next((name for name in _TRACK_LABELS if name in labels), None)
-    if track_label is None or not {"p_entering", "p_starting"} <= labels.keys():
-        return types
-    entering, starting, is_track = (
-        np.asarray(labels[name]) > 0.5 for name in ("p_entering", "p_starting", track_label)
-    )
-    types[CASCADE] = ~entering & ~(starting & is_track)
-    types[STARTING_TRACK] = ~entering & starting & is_track
-    types[THROUGH_GOING_TRACK] = entering
-    return {name: mask for name, mask in types.items() if mask.any()}
-
-
-def decade_edges(energy: Values) -> NDArray[np.float64]:
-    """Powers of ten, in GeV, that enclose all energies [n]; those below 1 GeV do not count."""
-    known = np.asarray(energy, dtype=np.float64)
-    known = known[np.isfinite(known) & (known >= LOWEST_ENERGY)]
-    if len(known) == 0:
-        return np.zeros(0)
-    low, high = math.floor(np.log10(known.min())), math.floor(np.log10(known.max())) + 1
-    return np.asarray(10.0 ** np.arange(low, high + 1))
-
-
-def quantiles_by_energy(
-    values: Values, energy: Values, edges: Values, percents: Sequence[float]
-) -> NDArray[np.float64]:
-    """Quantiles [E, P] of values [n] in each of E bins of energy; NaN where there are few events.
-
-    Parameters
-    ----------
-    values, energy
-        Values and energies [n].
-    edges
-        Edges [E + 1] of the bins; the lower one belongs to the bin.
-    percents
-        Which quantiles [P], in percent.
-    """
-    found = np.full((len(edges) - 1, len(percents)), np.nan)
-    for number, (low, high) in enumerate(pairwise(edges)):
-        chosen = values[(energy >= low) & (energy < high)]
-        if len(chosen) >= LEAST_EVENTS:
-            found[number] = np.percentile(chosen, percents)
-    return found
+def _of_known(
+    statistic: Callable[..., Statistic], values: Values, weights: Values | None
+) -> Statistic:
+    """A statistic of the values [n] that are known, with their weights [n]; NaN if none is."""
+    known = ~np.isnan(values)
+    if not known.any():
+        return statistic(np.full(1, np.nan), weights=None)
+    return statistic(values[known], weights=None if weights is None else weights[known])
 
 
 def _energy_ranges(

@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 
 from dnn_reco.errors import DataError
 from dnn_reco.evaluation.comparison import (
-    ALL_EVENTS,
     ANGLE_QUANTILES,
     COVERAGE_LEVELS,
     Comparison,
     EventSelection,
 )
+from dnn_reco.evaluation.event_types import plural
 from dnn_reco.evaluation.metrics import ValueWithError
 from dnn_reco.foreign_files import parse_json
 
@@ -101,7 +101,7 @@ def format_range(group: EventSelection) -> str:
     return " to ".join(map(format_energy, group.energy_range))
 
 
-def _columns(comparison: Comparison) -> list[tuple[str, str]]:
+def table_columns(comparison: Comparison) -> list[tuple[str, str]]:
     """Title and quantity of the columns of the printed table."""
     columns = [(f"{percent} %", f"angle_{percent}") for percent in ANGLE_QUANTILES]
     columns += [("rms", "energy_rms"), ("68 % width", "energy_width_68")]
@@ -115,7 +115,7 @@ def text_report(comparison: Comparison, costs: Mapping[str, TrainingCost]) -> st
         "",
         *_cost_lines(comparison, costs),
     ]
-    columns = _columns(comparison)
+    columns = table_columns(comparison)
     for event_type, groups in groupby(comparison.groups, lambda group: group.event_type):
         lines += ["", *_head(event_type, comparison, columns)]
         for group in groups:
@@ -131,11 +131,10 @@ def text_report(comparison: Comparison, costs: Mapping[str, TrainingCost]) -> st
 def _head(
     event_type: str, comparison: Comparison, columns: Sequence[tuple[str, str]]
 ) -> Iterator[str]:
-    title = event_type if event_type == ALL_EVENTS else f"{event_type}s"
     angles, energies = 3 * _CELL_WIDTH, 2 * _CELL_WIDTH
     label = comparison.energy_label or "energy"
     yield (
-        f"{title.upper():<{_NAME_WIDTH}}{'opening angle [°]':>{angles}}"
+        f"{plural(event_type).upper():<{_NAME_WIDTH}}{'opening angle [°]':>{angles}}"
         f"{f'log10({label})':>{energies}}{'':>{_CELL_WIDTH}}"
     ).rstrip()
     yield " " * _NAME_WIDTH + "".join(f"{name:>{_CELL_WIDTH}}" for name, _ in columns)
@@ -217,7 +216,7 @@ def markdown_report(comparison: Comparison, costs: Mapping[str, TrainingCost]) -
         )
         lines.append("| --- |" + " ---: |" * len(COVERAGE_LEVELS))
         lines += [f"| {name} | {' | '.join(each)} |" for name, each in shares.items() if each]
-    columns = [*_columns(comparison), ("bias", "energy_bias")]
+    columns = [*table_columns(comparison), ("bias", "energy_bias")]
     columns.append(("pull", f"pull/{comparison.energy_label}"))
     title = {"rms": "log10 E rms", "68 % width": "log10 E 68 % width", "bias": "log10 E bias"}
     heads = [f"angle {n} [°]" if k.startswith("angle") else title.get(n, n) for n, k in columns]

@@ -42,6 +42,10 @@ def vector_concentration(
     return kappa.numpy()
 
 
-def coverage(level: Values, percents: Sequence[int]) -> dict[int, ValueWithError]:
+def coverage(
+    level: Values, percents: Sequence[int], weights: Values | None = None
+) -> dict[int, ValueWithError]:
     """Share of the events with a credible level [N] below each of some percentages."""
-    return {percent: mean((level < percent / 100).astype(np.float64)) for percent in percents}
+    return {
+        percent: mean((level < percent / 100).astype(np.float64), weights) for percent in percents
+    }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,13 +13,14 @@ from numpy.typing import NDArray
 
 from dnn_reco.config import Config
 from dnn_reco.data.build import open_events
-from dnn_reco.data.event_dataset import EventDataset
-from dnn_reco.data.from_config import event_store
+from dnn_reco.data.event_dataset import EventBatch, EventDataset
+from dnn_reco.data.from_config import event_store, record_settings
 from dnn_reco.data.hits import Hits
+from dnn_reco.data.records import relative_time_columns
 from dnn_reco.errors import ConfigError, DataError
-from dnn_reco.evaluation.metrics import residuals_and_pulls
+from dnn_reco.evaluation.reconstruction import Reconstruction, TrueEvents, Values
 from dnn_reco.inference.backend import predict_chunks
-from dnn_reco.inference.prediction_table import PredictionTable
+from dnn_reco.inference.prediction_table import PredictionTable, Status
 from dnn_reco.inference.torch_backend import TorchBackend
 from dnn_reco.inference.trained_model import TrainedModel, ensemble_of
 from dnn_reco.nn.ensemble import Mixture
@@ -27,30 +29,48 @@ from dnn_reco.nn.own_network import needs_misc
 
 
 @dataclass(frozen=True)
-class ModelPredictions:
-    """Predictions of a model beside the truth of n held-out events.
+class HeldOutFiles:
+    """The files that held-out events come from.
 
     Attributes
     ----------
-    model
-        The model.
-    table
-        Its predictions.
-    true
-        True labels [n, L], in physical units.
+    paths
+        The files with events that are used, in the order of their events.
+    num_events
+        How many events of each are used.
+    num_events_in_files
+        How many events there are in all files, those without used events among them.
+    num_empty
+        Number of files of which no event is used.
+    dropped
+        Number of events that are not used, by reason.
     """
 
-    model: TrainedModel
-    table: PredictionTable
-    true: NDArray[np.float64]
+    paths: tuple[Path, ...]
+    num_events: tuple[int, ...]
+    num_events_in_files: int
+    num_empty: int
+    dropped: Mapping[str, int]
 
-    def true_labels(self) -> dict[str, NDArray[np.float64]]:
-        """True labels [n] by name."""
-        return {name: self.true[:, i] for i, name in enumerate(self.model.label_names)}
+    @classmethod
+    def of(cls, events: EventDataset) -> HeldOutFiles:
+        """The files of a data set."""
+        dropped: Counter[str] = Counter()
+        shards = (*events.shards, *events.empty_shards)
+        for shard in shards:
+            dropped.update(shard.dropped)
+        return cls(
+            tuple(shard.source for shard in events.shards),
+            tuple(shard.num_events for shard in events.shards),
+            sum(shard.num_events_in_file for shard in shards),
+            len(events.empty_shards),
+            {reason: count for reason, count in dropped.items() if count},
+        )
 
-    def pulls(self) -> NDArray[np.float64]:
-        """Residual over uncertainty [n, L], in the space in which the network was trained."""
-        return residuals_and_pulls(self.table, self.true, self.model.spec)[1]
+    def path_of(self, event: int) -> Path:
+        """The file of an event, by its number among all that are used."""
+        ends = np.cumsum(self.num_events)
+        return self.paths[int(np.searchsorted(ends, event, side="right"))]
 
 
 def open_held_out_events(
@@ -67,10 +87,38 @@ def hits_of(events: EventDataset, events_at_once: int) -> Iterator[Hits]:
         yield events.read(np.arange(start, min(start + events_at_once, len(events)))).hits
 
 
+def true_events(held_out: Sequence[EventDataset]) -> TrueEvents:
+    """The truth of the same events with the labels and misc data of several networks.
+
+    Parameters
+    ----------
+    held_out
+        The events with the labels of each network; of labels of the same name those of the first
+        one are taken.
+    """
+    labels: dict[str, Values] = {}
+    misc: dict[str, Values] = {}
+    for events in held_out:
+        batch = _without_hits(events)
+        for found, names, values in (
+            (labels, events.names.labels, batch.labels),
+            (misc, events.names.misc, batch.misc),
+        ):
+            for column, name in enumerate(names):
+                found.setdefault(name, values[:, column].astype(np.float64))
+    first = held_out[0]
+    batch = _without_hits(first)
+    num_hits = first.num_hits(np.arange(len(first)))
+    return TrueEvents(batch.ids, labels, misc, num_hits, time_offset=batch.time_offset)
+
+
 def predict_held_out(
     model: TrainedModel, events: EventDataset, batch_size: int = 256
-) -> ModelPredictions:
-    """Apply a model to all events of a data set.
+) -> PredictionTable:
+    """All labels that a model predicts for all events of a data set.
+
+    Events without hits are predicted, too; the status says which they are, and for which ones the
+    prediction of a trained label is not finite.
 
     Raises
     ------
@@ -84,7 +132,7 @@ def predict_held_out(
             f"{', '.join(events.names.labels)} instead of {', '.join(model.label_names)}. Take the "
             "label keys of its training"
         )
-    truth = events.read(np.arange(len(events)), hits_of=slice(0, 0))
+    truth = _without_hits(events)
     hits, misc = hits_of(events, batch_size), truth.misc
     if needs_misc(model.network) and events.names.misc != model.misc_names:
         raise DataError(
@@ -93,18 +141,43 @@ def predict_held_out(
             "Take the misc_* keys of its training"
         )
     output = predict_chunks(TorchBackend(model), hits, batch_size, len(events), misc)
-    has_log = model.spec.transformation.settings.log_label_bins
-    values = (output.labels.astype(np.float64), output.uncertainty.astype(np.float64))
-    table = PredictionTable(model.label_names, has_log, *values, ids=truth.ids)
-    return ModelPredictions(model, table, truth.labels.astype(np.float64))
+    labels, uncertainty = output.labels.astype(np.float64), output.uncertainty.astype(np.float64)
+    trained = np.isin(model.label_names, model.trained_labels)
+    is_valid = (np.isfinite(labels) & np.isfinite(uncertainty))[:, trained].all(axis=1)
+    status = np.where(is_valid, Status.OK, Status.INVALID_PREDICTION).astype(np.int32)
+    status[events.num_hits(np.arange(len(events))) == 0] = Status.NO_HITS
+    return PredictionTable(
+        model.label_names,
+        model.spec.transformation.settings.log_label_bins,
+        labels,
+        uncertainty,
+        truth.ids,
+        status,
+        model.spec.label_keys.particle,
+    )
 
 
-def predicted_together(name: str, predictions: Sequence[ModelPredictions]) -> ModelPredictions:
-    """Predictions of the ensemble of several models for the same events."""
-    first = predictions[0]
-    ensemble = ensemble_of(name, [each.model for each in predictions])
-    table = mix([each.table for each in predictions], first.model.spec)
-    return ModelPredictions(ensemble, table, first.true)
+def reconstruction_of(model: TrainedModel, table: PredictionTable) -> Reconstruction:
+    """What a model that predicts a table reconstructs: trained labels, NaN without status OK."""
+    trained = table.select(model.trained_labels)
+    if table.status is not None:
+        known = (table.status == Status.OK)[:, None]
+        trained = replace(
+            trained,
+            labels=np.where(known, trained.labels, np.nan),
+            uncertainty=np.where(known, trained.uncertainty, np.nan),
+        )
+    is_relative = relative_time_columns(trained.label_names, record_settings(model.config))
+    relative = tuple(np.array(trained.label_names)[is_relative].tolist())
+    return Reconstruction(model.name, trained, model.spec.label_keys, relative)
+
+
+def predicted_together(
+    name: str, models: Sequence[TrainedModel], tables: Sequence[PredictionTable]
+) -> Reconstruction:
+    """What the ensemble of models that predict tables reconstructs of the same events."""
+    ensemble = ensemble_of(name, models)
+    return reconstruction_of(ensemble, mix(tables, models[0].spec))
 
 
 def mix(tables: Sequence[PredictionTable], spec: NetworkSpec) -> PredictionTable:
@@ -121,7 +194,13 @@ def mix(tables: Sequence[PredictionTable], spec: NetworkSpec) -> PredictionTable
         torch.from_numpy(np.stack([table.labels for table in tables])),
         torch.from_numpy(np.stack([table.uncertainty for table in tables])),
     )
-    return replace(tables[0], labels=mixed.labels.numpy(), uncertainty=mixed.uncertainty.numpy())
+    statuses = [table.status for table in tables if table.status is not None]
+    return replace(
+        tables[0],
+        labels=mixed.labels.numpy(),
+        uncertainty=mixed.uncertainty.numpy(),
+        status=np.max(statuses, axis=0) if statuses else None,
+    )
 
 
 def check_same_events(
@@ -164,4 +243,9 @@ def check_same_events(
 
 
 def _ids(events: EventDataset) -> NDArray[np.void]:
-    return events.read(np.arange(len(events)), hits_of=slice(0, 0)).ids
+    return _without_hits(events).ids
+
+
+def _without_hits(events: EventDataset) -> EventBatch:
+    """All events of a data set, without their hits."""
+    return events.read(np.arange(len(events)), hits_of=slice(0, 0))

@@ -4,7 +4,8 @@ All that is measured of predictions is defined here and in :mod:`dnn_reco.evalua
 
 Values of N independent events lie along the first axis; further axes, such as labels, stay. Errors
 are standard errors to first order in 1/N. They hold for any distribution with finite moments, not
-for normal ones alone, and are NaN for fewer than two events.
+for normal ones alone, and are NaN for fewer than two events. Events may have weights [N]: then the
+effective number of events (Σw)² / Σw² (Kish, Survey Sampling, 1965, section 8.2) is that of errors.
 """
 
 from __future__ import annotations
@@ -37,52 +38,117 @@ class ValueWithError(NamedTuple):
     error: NDArray[np.float64]
 
 
-def mean(values: Values) -> ValueWithError:
-    """Mean of values [N, ...]; its error is s / √N with the sample standard deviation s."""
-    average, variance = _moments(values)
-    return ValueWithError(average, np.sqrt(variance / (len(values) - 1 or np.nan)))
+def effective_number(weights: Values) -> float:
+    """Effective number of events (Σw)² / Σw² of weights [N]; 0 without any weight."""
+    squares = float(np.sum(np.square(weights, dtype=np.float64)))
+    return float(np.sum(weights, dtype=np.float64)) ** 2 / squares if squares > 0 else 0.0
 
 
-def root_mean_square(values: Values) -> ValueWithError:
+@np.errstate(invalid="ignore", divide="ignore")
+def mean(values: Values, weights: Values | None = None) -> ValueWithError:
+    """Mean of values [N, ...] with weights [N]; its error is s / √N of the sample deviation s.
+
+    With weights the error is √(Σ w² (x - ⟨x⟩)²) / Σw, times √(n / (n - 1)) with the effective
+    number of events n.
+    """
+    if weights is None:
+        average, variance = _moments(values)
+        return ValueWithError(average, np.sqrt(variance / (len(values) - 1 or np.nan)))
+    number = effective_number(weights)
+    if number == 0:
+        missing = np.full(np.shape(values)[1:], np.nan)
+        return ValueWithError(missing, missing)
+    share = np.asarray(weights, np.float64) / np.sum(weights, dtype=np.float64)
+    average = np.tensordot(share, np.asarray(values, np.float64), axes=1)
+    variance = np.tensordot(share**2, np.square(values - average), axes=1)
+    spare = number - 1 if number > 1 + 1e-9 else np.nan
+    return ValueWithError(np.asarray(average), np.sqrt(variance * number / spare))
+
+
+def root_mean_square(values: Values, weights: Values | None = None) -> ValueWithError:
     """√⟨x²⟩ of values [N, ...]; its error follows from that of ⟨x²⟩: σ(⟨x²⟩) / (2 √⟨x²⟩)."""
-    square = mean(np.square(np.asarray(values, dtype=np.float64)))
+    square = mean(np.square(np.asarray(values, dtype=np.float64)), weights)
     root = np.sqrt(square.value)
     return ValueWithError(root, _ratio(square.error, 2 * root))
 
 
 @np.errstate(invalid="ignore")
-def standard_deviation(values: Values) -> ValueWithError:
+def standard_deviation(values: Values, weights: Values | None = None) -> ValueWithError:
     """Population standard deviation σ of values [N, ...].
 
     Its error is √((μ₄ - σ⁴) / (N - 1)) / (2σ) with the fourth central moment μ₄ (Cramér,
     Mathematical Methods of Statistics, 1946, chapter 27).
     """
-    return root_mean_square(values - np.mean(values, axis=0, dtype=np.float64))
+    return root_mean_square(values - mean(values, weights).value, weights)
 
 
 @np.errstate(invalid="ignore")
-def quantile(values: Values, p: float) -> ValueWithError:
+def quantile(values: Values, p: float, weights: Values | None = None) -> ValueWithError:
     """The value that a share p (0 < p < 1) of values [N, ...] lies below.
 
     The number of values below a fixed point follows a binomial distribution, so that the error is
     half the distance of the quantiles at p ± √(p (1 - p) / N).
     """
-    step = math.sqrt(p * (1 - p) / max(len(values), 1))
+    number = len(values) if weights is None else effective_number(weights)
+    step = math.sqrt(p * (1 - p) / max(number, 1))
     low, high = max(p - step, 0.0), min(p + step, 1.0)
-    lower, middle, upper = np.quantile(np.asarray(values, dtype=np.float64), [low, p, high], axis=0)
+    lower, middle, upper = quantiles(values, [low, p, high], weights)
     error = (upper - lower) * step / (high - low)  # at the ends of the range one side is shorter
-    return ValueWithError(middle, error if len(values) > 1 else np.full_like(error, np.nan))
+    return ValueWithError(middle, error if number > 1 else np.full_like(error, np.nan))
+
+
+def quantiles(
+    values: Values, shares: Sequence[float], weights: Values | None = None
+) -> NDArray[np.float64]:
+    """Quantiles [P, ...] of values [N, ...], for each share (0 … 1) of the events below.
+
+    Without weights they are interpolated between two values; with weights they are those of
+    :func:`weighted_quantiles`.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if weights is None:
+        return np.quantile(values, shares, axis=0)
+    found = np.apply_along_axis(
+        lambda column: weighted_quantiles(column, weights, shares), 0, values
+    )
+    return np.asarray(found)
+
+
+def weighted_quantiles(
+    values: Values, weights: Values, shares: Sequence[float]
+) -> NDArray[np.float64]:
+    """The least values [..., P] that have a share (0 … 1) of the weight at or below them.
+
+    Parameters
+    ----------
+    values
+        Values [N]; where one is NaN, so are the quantiles.
+    weights
+        Weights [..., N], not negative.
+    shares
+        Which quantiles [P].
+    """
+    order = np.argsort(values)
+    ascending = np.asarray(values, dtype=np.float64)[order]
+    below = np.cumsum(np.asarray(weights)[..., order], axis=-1, dtype=np.float64)
+    if len(ascending) == 0 or np.isnan(ascending[-1]):
+        return np.full((*below.shape[:-1], len(shares)), np.nan)
+    total = below[..., -1:]
+    # sums of weights are not exact
+    numbers = [(below < share * total * (1 - 1e-12)).sum(axis=-1) for share in shares]
+    found = ascending[np.stack(numbers, axis=-1)]
+    return np.where(total > 0, found, np.nan)
 
 
 @np.errstate(invalid="ignore")
-def central_width(values: Values) -> ValueWithError:
+def central_width(values: Values, weights: Values | None = None) -> ValueWithError:
     """Half the distance between the quantiles that hold the central 68.3 % of values [N, ...].
 
     It equals the standard deviation of a normal distribution, and outliers do not change it. Its
     error comes from those of the quantiles at p and 1 - p, which are correlated by p / (1 - p)
     (David & Nagaraja, Order Statistics, 2003, chapter 10).
     """
-    low, high = quantile(values, _TAIL), quantile(values, 1 - _TAIL)
+    low, high = (quantile(values, p, weights) for p in (_TAIL, 1 - _TAIL))
     correlation = _TAIL / (1 - _TAIL)
     variance = low.error**2 + high.error**2 - 2 * correlation * low.error * high.error
     return ValueWithError((high.value - low.value) / 2, np.sqrt(variance) / 2)
@@ -129,21 +195,21 @@ def residuals_and_pulls(
     return residual.numpy(), (residual / transform.scale_uncertainty(sigma)).numpy()
 
 
-def residual_metrics(residual: Values) -> dict[str, ValueWithError]:
+def residual_metrics(residual: Values, weights: Values | None = None) -> dict[str, ValueWithError]:
     """Of residuals [N, ...]: `rmse`, `width_68` (:func:`central_width`), `bias` (the mean)."""
     return {
-        "rmse": root_mean_square(residual),
-        "width_68": central_width(residual),
-        "bias": mean(residual),
+        "rmse": root_mean_square(residual, weights),
+        "width_68": central_width(residual, weights),
+        "bias": mean(residual, weights),
     }
 
 
-def pull_metrics(pull: Values) -> dict[str, ValueWithError]:
+def pull_metrics(pull: Values, weights: Values | None = None) -> dict[str, ValueWithError]:
     """Standard deviation (`pull`) and central width (`pull_68`) of pulls [N, ...].
 
     Both are 1 if the uncertainties are right and the pulls normal.
     """
-    return {"pull": standard_deviation(pull), "pull_68": central_width(pull)}
+    return {"pull": standard_deviation(pull, weights), "pull_68": central_width(pull, weights)}
 
 
 def energy_residual(reconstructed: Values, true: Values) -> NDArray[np.float64]:
@@ -184,10 +250,12 @@ def opening_angle_degrees(
     return np.degrees(opening_angle(first, second))
 
 
-def angle_metrics(angle: Values, percents: Sequence[int] = (50,)) -> dict[str, ValueWithError]:
+def angle_metrics(
+    angle: Values, percents: Sequence[int] = (50,), weights: Values | None = None
+) -> dict[str, ValueWithError]:
     """Mean of opening angles [N] as `mean`; `50`, … are quantiles: 50 % of the events lie below."""
-    found = {str(percent): quantile(angle, percent / 100) for percent in percents}
-    return {**found, "mean": mean(angle)}
+    found = {str(percent): quantile(angle, percent / 100, weights) for percent in percents}
+    return {**found, "mean": mean(angle, weights)}
 
 
 def direction(zenith: Values, azimuth: Values) -> NDArray[np.float64]:

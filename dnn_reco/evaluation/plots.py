@@ -1,4 +1,4 @@
-"""Figures of how well a network reconstructs."""
+"""Figures of reconstructed against true values."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from dnn_reco.figure_style import COLORS, COUNTS, panels
+
 _BINS = 40
 _COLUMNS = 3
-_PANEL_SIZE = 3.4  # inches
+_PANEL = 3.2, 3.2  # inches
 # Events beyond these quantiles of the true or predicted values are not shown.
 _SHOWN = 0.005, 0.995
 
@@ -32,28 +34,39 @@ class LabelPoints:
         Values [N], in physical units.
     log
         Whether to show them on logarithmic axes; values that are not positive are left out then.
+    unit
+        Their unit; "": none.
     """
 
     name: str
     true: NDArray[np.float64]
     predicted: NDArray[np.float64]
     log: bool
+    unit: str = ""
 
 
-def reconstructed_against_true(labels: Sequence[LabelPoints], title: str) -> Figure:
+def reconstructed_against_true(
+    labels: Sequence[LabelPoints], title: str, weights: NDArray[np.float64] | None = None
+) -> Figure:
     """Two-dimensional histograms of predicted against true values, a panel a label.
 
     The colour is the logarithm of the number of events: the darker, the more.
+
+    Parameters
+    ----------
+    labels
+        The labels.
+    title
+        Title of the figure.
+    weights
+        Weight [N] of each event; None: all are equal.
     """
     columns = min(len(labels), _COLUMNS)
-    rows = math.ceil(len(labels) / columns)
-    size = (columns * _PANEL_SIZE, rows * _PANEL_SIZE + 0.4)
-    figure = Figure(figsize=size, layout="constrained")
+    figure, axes = panels(math.ceil(len(labels) / columns), columns, _PANEL)
     figure.suptitle(title, fontsize="medium")
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for panel, label in zip(panels, labels, strict=False):
-        _draw(panel, label)
-    for panel in panels[len(labels) :]:
+    for panel, label in zip(axes, labels, strict=False):
+        _draw(panel, label, weights)
+    for panel in axes[len(labels) :]:
         panel.set_axis_off()
     return figure
 
@@ -65,10 +78,11 @@ def pixels(figure: Figure) -> NDArray[np.uint8]:
     return np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
 
 
-def _draw(panel: Axes, label: LabelPoints) -> None:
-    panel.set_title(label.name, fontsize="medium")
-    panel.set_xlabel("true")
-    panel.set_ylabel("reconstructed")
+def _draw(panel: Axes, label: LabelPoints, weights: NDArray[np.float64] | None) -> None:
+    unit = f" [{label.unit}]" if label.unit else ""
+    panel.set_title(label.name)
+    panel.set_xlabel(f"true{unit}")
+    panel.set_ylabel(f"reconstructed{unit}")
     panel.set_box_aspect(1)
     shown = np.isfinite(label.true) & np.isfinite(label.predicted)
     if label.log:
@@ -79,10 +93,15 @@ def _draw(panel: Axes, label: LabelPoints) -> None:
         return
     true, predicted = label.true[shown], label.predicted[shown]
     edges = _edges(np.concatenate([true, predicted]), label.log)
-    panel.hist2d(
-        true, predicted, bins=[edges, edges], norm=LogNorm(vmin=0.3), cmin=1, cmap="YlGnBu"
+    counts, _, _ = np.histogram2d(
+        true, predicted, [edges, edges], weights=None if weights is None else weights[shown]
     )
-    panel.axline((edges[0], edges[0]), (edges[-1], edges[-1]), color="C3", lw=1, ls="--")
+    filled = np.ma.masked_less_equal(counts.T, 0)
+    if filled.count():
+        least = float(filled.min())
+        norm = LogNorm(0.3 * least, max(float(filled.max()), least))
+        panel.pcolormesh(edges, edges, filled, norm=norm, cmap=COUNTS, rasterized=True)
+    panel.axline((edges[0], edges[0]), (edges[-1], edges[-1]), color=COLORS[1], lw=1, ls="--")
 
 
 def _edges(values: NDArray[np.float64], log: bool) -> NDArray[np.float64]:

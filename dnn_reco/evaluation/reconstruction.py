@@ -23,13 +23,16 @@ class TrueEvents:
     ids
         Event ids [n], structured.
     labels
-        True labels [n] by name, in physical units; NaN where unknown.
+        True labels [n] by name, in physical units; NaN where unknown. Times are relative to the
+        time offset of the event, as networks predict them.
     misc
         Misc data [n] by name.
     num_hit_doms
         Number of hit DOMs [n].
     weights
         Weight [n] of each event; None: all are equal.
+    time_offset
+        Time offset [n] of each event [ns]; None: it is not known.
     """
 
     ids: NDArray[np.void]
@@ -37,6 +40,7 @@ class TrueEvents:
     misc: Mapping[str, Values]
     num_hit_doms: NDArray[np.int64]
     weights: Values | None = None
+    time_offset: Values | None = None
 
     def __len__(self) -> int:
         return len(self.num_hit_doms)
@@ -51,15 +55,19 @@ class Reconstruction:
     name
         Its name in tables and figures.
     table
-        Its labels and uncertainties [n]; NaN for events that it does not reconstruct, and for
-        uncertainties that it does not give.
+        Its labels and uncertainties [n], of trained labels alone; NaN for events that it does not
+        reconstruct, and for uncertainties that it does not give. Times are relative to the time
+        offset.
     keys
         Which labels are directions, classes and properties of a particle.
+    relative_times
+        Labels that are times relative to the time offset of the event.
     """
 
     name: str
     table: PredictionTable
     keys: LabelKeys
+    relative_times: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from dnn_reco.errors import DataError
 from dnn_reco.evaluation.comparison import Comparison
 from dnn_reco.evaluation.comparison_report import TrainingCost, as_plain, markdown_report
-from dnn_reco.files import temporary_beside, write_atomically
+from dnn_reco.figure_style import save_figure
+from dnn_reco.files import write_atomically
 
 
-def write_report(comparison: Comparison, costs: Mapping[str, TrainingCost], folder: Path) -> None:
-    """Write ``comparison.json``, ``comparison.md`` and the figures.
-
-    Figures of an earlier report in the folder that this one does not have are removed.
+def write_tables(comparison: Comparison, costs: Mapping[str, TrainingCost], folder: Path) -> None:
+    """Write ``comparison.json`` and ``comparison.md``.
 
     Parameters
     ----------
@@ -31,20 +31,33 @@ def write_report(comparison: Comparison, costs: Mapping[str, TrainingCost], fold
     DataError
         If they cannot be written, such as on a full disk.
     """
-    from dnn_reco.evaluation.comparison_plots import FIGURES, comparison_figures  # slow to import
-
-    try:
+    with _writing_to(folder):
         numbers = json.dumps(as_plain(comparison, costs), indent=1)
         write_atomically(folder / "comparison.json", numbers.encode())
         write_atomically(folder / "comparison.md", markdown_report(comparison, costs).encode())
+
+
+def write_report(comparison: Comparison, costs: Mapping[str, TrainingCost], folder: Path) -> None:
+    """Write ``comparison.json``, ``comparison.md`` and the figures; see :func:`write_tables`.
+
+    Figures of an earlier report in the folder that this one does not have are removed.
+    """
+    from dnn_reco.evaluation.comparison_plots import FIGURES, comparison_figures  # slow to import
+
+    write_tables(comparison, costs, folder)
+    with _writing_to(folder):
         figures = comparison_figures(comparison)
         for name in set(FIGURES) - figures.keys():
             (folder / f"{name}.png").unlink(missing_ok=True)
         for name, figure in figures.items():
-            path = folder / f"{name}.png"
-            with temporary_beside(path) as temporary:
-                figure.savefig(temporary / path.name, dpi=150)
-                (temporary / path.name).replace(path)
+            save_figure(figure, folder, name, ["png"])
+
+
+@contextmanager
+def _writing_to(folder: Path) -> Iterator[None]:
+    """Turn a failure to write to a folder into a DataError."""
+    try:
+        yield
     except OSError as error:
         raise DataError(
             f"the comparison cannot be written to '{folder}' ({error}): choose another --out"

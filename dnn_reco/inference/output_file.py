@@ -101,7 +101,10 @@ def writer_of(path: Path) -> Callable[..., None]:
 
 
 def write_hdf5(
-    path: Path, ids: NDArray[np.void], predictions: Sequence[Predictions], record: OutputRecord
+    path: Path,
+    ids: NDArray[np.void],
+    predictions: Sequence[Predictions],
+    record: OutputRecord | None,
 ) -> None:
     """Write the tables `DeepLearningReco_<model>` and `…_I3Particle` of each model.
 
@@ -114,7 +117,8 @@ def write_hdf5(
     predictions
         Predictions of each model for them.
     record
-        What they were made with, for the attribute `dnn_reco_predictions`.
+        What they were made with, for the attribute `dnn_reco_predictions`; None: no record, so
+        that `dnn-reco apply` does not take the file for one of its own.
 
     Raises
     ------
@@ -125,18 +129,22 @@ def write_hdf5(
     for each in predictions:
         tables[_TABLE.format(each.model)] = each.columns()
         tables[_PARTICLE_TABLE.format(each.model)] = each.table.particle()
-    text = record.to_json()
+    text = "" if record is None else record.to_json()
     if len(text) > MAX_TEXT_BYTES:
         raise DataError(
             f"the record of '{path}' takes {len(text):,} bytes, but HDF5 can hold "
             f"{MAX_TEXT_BYTES:,}: apply fewer models at once, or choose --format parquet"
         )
-    streams = _stream_list(record.streams, int(ids["SubEventStream"].max(initial=-1)))
-    write_event_file(path, ids, tables, streams=streams, attributes={RECORD: text})
+    names = {} if record is None else record.streams
+    streams = _stream_list(names, int(ids["SubEventStream"].max(initial=-1)))
+    write_event_file(path, ids, tables, streams=streams, attributes={RECORD: text} if text else {})
 
 
 def write_parquet(
-    path: Path, ids: NDArray[np.void], predictions: Sequence[Predictions], record: OutputRecord
+    path: Path,
+    ids: NDArray[np.void],
+    predictions: Sequence[Predictions],
+    record: OutputRecord | None,
 ) -> None:
     """Write one table: event ids, and the columns of each model, those of the particle last.
 
@@ -151,7 +159,8 @@ def write_parquet(
         prefix = f"{each.model}." if len(predictions) > 1 else ""
         particle = {f"particle_{name}": values for name, values in each.table.particle().items()}
         columns |= {f"{prefix}{name}": v for name, v in {**each.columns(), **particle}.items()}
-    table = pa.table(columns).replace_schema_metadata({RECORD: record.to_json()})
+    metadata = {} if record is None else {RECORD: record.to_json()}
+    table = pa.table(columns).replace_schema_metadata(metadata)
     with temporary_beside(path) as folder:
         part = folder / path.name
         pq.write_table(table, part, compression="zstd")

@@ -91,7 +91,7 @@ def model_info(model: TrainedModel) -> ModelInfo:
     labels = tuple(
         LabelInfo(
             name=name,
-            unit=_unit(name, spec.label_keys),
+            unit=label_unit(name, spec.label_keys),
             has_log=has_log,
             is_trained=name in model.trained_labels,
             is_relative_time=bool(relative),
@@ -125,7 +125,7 @@ _UNITS_OF_WORDS = {"direction": "", "energy": "GeV", "time": "ns"} | (
 )
 
 
-def _unit(name: str, keys: LabelKeys) -> str:
+def label_unit(name: str, keys: LabelKeys) -> str:
     """Unit of a label: by its role in the config, else by its name, "" where neither says it."""
     if name in keys.pid:
         return ""

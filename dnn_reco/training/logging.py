@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dnn_reco.checkpoint_file import BestCheckpoint
-from dnn_reco.metrics_log import MetricsLog
+from dnn_reco.metrics_log import METRICS_FILE, MetricsLog
 from dnn_reco.training.metrics import BatchMetrics, trained_labels
 from dnn_reco.training.objectives import Objective
 from dnn_reco.training.progress_bar import ProgressBar
@@ -19,7 +19,6 @@ from dnn_reco.training.settings import TrainerSettings
 from dnn_reco.training.tensorboard import TensorBoard
 from dnn_reco.training.validation_set import ValidationMetrics
 
-METRICS_FILE = "metrics.jsonl"
 _SET = "validation_set"
 # Labels in the figure: so many of the largest weight.
 _LABELS_SHOWN = 6

@@ -11,19 +11,7 @@ from matplotlib.colors import to_hex
 
 from dnn_reco.errors import DataError
 from dnn_reco.evaluation import comparison_plots as plots
-from dnn_reco.evaluation.comparison import (
-    ALL_EVENTS,
-    CASCADE,
-    LEAST_EVENTS,
-    STARTING_TRACK,
-    THROUGH_GOING_TRACK,
-    ModelResult,
-    compare,
-    decade_edges,
-    event_types,
-    measure,
-    quantiles_by_energy,
-)
+from dnn_reco.evaluation.comparison import ModelResult, compare, measure
 from dnn_reco.evaluation.comparison_report import (
     TrainingCost,
     as_plain,
@@ -34,7 +22,16 @@ from dnn_reco.evaluation.comparison_report import (
     text_report,
 )
 from dnn_reco.evaluation.coverage import credible_level
+from dnn_reco.evaluation.event_types import (
+    ALL_EVENTS,
+    CASCADE,
+    OTHER_ENTERING,
+    STARTING_TRACK,
+    THROUGH_GOING_TRACK,
+    event_types,
+)
 from dnn_reco.evaluation.metrics import ValueWithError, energy_residual
+from dnn_reco.evaluation.variables import LEAST_EVENTS, decade_edges, quantiles_in_bins
 
 N = 40000
 
@@ -141,7 +138,7 @@ def test_groups_against_a_loop_over_events() -> None:
         angles = []
         for i in range(size):
             if labels["p_entering"][i]:
-                kind = THROUGH_GOING_TRACK
+                kind = THROUGH_GOING_TRACK if labels["p_is_track"][i] else OTHER_ENTERING
             elif labels["p_starting"][i] and labels["p_is_track"][i]:
                 kind = STARTING_TRACK
             else:
@@ -216,7 +213,7 @@ def test_quantiles_by_energy() -> None:
     rng = np.random.default_rng(8)
     energy, values = 10 ** rng.uniform(0, 3, 500), rng.random(500)
     edges = np.array([1.0, 10.0, 100.0, 1000.0, 1e4])
-    found = quantiles_by_energy(values, energy, edges, (20, 80))
+    found = quantiles_in_bins(values, energy, edges, (20, 80))
     for row, (low, high) in enumerate([(1, 10), (10, 100), (100, 1000)]):
         chosen = [v for v, e in zip(values, energy, strict=True) if low <= e < high]
         assert found[row] == pytest.approx(np.percentile(chosen, (20, 80)))
@@ -225,7 +222,7 @@ def test_quantiles_by_energy() -> None:
 
 def test_quantiles_by_energy_need_twenty_events() -> None:
     energy = np.repeat([5.0, 50.0], [19, 20])
-    found = quantiles_by_energy(np.arange(39.0), energy, np.array([1.0, 10.0, 100.0]), (50,))
+    found = quantiles_in_bins(np.arange(39.0), energy, np.array([1.0, 10.0, 100.0]), (50,))
     assert np.isnan(found[0, 0])
     assert found[1, 0] == 28.5
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ class ReportFigure:
     Attributes
     ----------
     name
-        Name of its files, without suffix.
+        Name of its files, without suffix (:func:`file_name`).
     caption
         What it shows, in a sentence or two, with the number of events.
     figure
@@ -40,11 +41,41 @@ class ReportTable:
         Titles of the columns.
     rows
         Cells, as text; the first one names the row.
+    links
+        Name of the picture that each row opens; empty: none.
     """
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    links: Sequence[str | None] = ()
+
+
+@dataclass(frozen=True)
+class ReportPicture:
+    """A picture that a click opens.
+
+    Attributes
+    ----------
+    name
+        Its name in the page.
+    title
+        What is always shown of it.
+    png
+        The picture.
+    """
+
+    name: str
+    title: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class ReportListing:
+    """A text, such as a config, that a click opens."""
+
+    title: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -57,7 +88,7 @@ class Section:
         Its title; also the anchor in the page.
     text
         Paragraphs that say how to read it.
-    tables, figures
+    tables, figures, pictures, listings
         What it shows.
     numbers
         The same as plain numbers, for ``metrics.json``.
@@ -68,3 +99,10 @@ class Section:
     tables: Sequence[ReportTable] = ()
     figures: Sequence[ReportFigure] = ()
     numbers: dict[str, Any] = field(default_factory=dict)
+    pictures: Sequence[ReportPicture] = ()
+    listings: Sequence[ReportListing] = ()
+
+
+def file_name(text: str) -> str:
+    """A text, such as the name of a label, as part of a name of a file."""
+    return re.sub(r"[^\w-]+", "_", text, flags=re.ASCII).strip("_") or "_"

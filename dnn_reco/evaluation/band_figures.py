@@ -1,0 +1,117 @@
+"""Figures of quantiles against a variable: a line for the median and a band around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
+
+from dnn_reco.evaluation.event_types import Mask
+from dnn_reco.evaluation.variables import Variable, quantiles_in_bins
+from dnn_reco.figure_style import GREY, color, legend_below, marker, panels
+
+Values = NDArray[np.float64]
+
+_PANEL = 2.9, 2.5  # inches
+
+
+def has_bands(
+    shown: Sequence[tuple[str, Values]], types: Mapping[str, Mask], variable: Variable
+) -> bool:
+    """Whether there is a median in a bin, of enough events with known values."""
+    if len(variable.edges) < 2:
+        return False
+    medians = (
+        quantiles_in_bins(values[mask], variable.values[mask], variable.edges, [50])
+        for _, values in shown
+        for mask in types.values()
+    )
+    return any(np.isfinite(each).any() for each in medians)
+
+
+def band_figure(
+    shown: Sequence[tuple[str, Values]],
+    types: Mapping[str, Mask],
+    against: Sequence[Variable],
+    percents: tuple[float, float, float],
+    axis: str,
+    title: str,
+    log: bool = False,
+    weights: Values | None = None,
+) -> Figure:
+    """Quantiles of values against variables: a column for each event type, a row for each variable.
+
+    Parameters
+    ----------
+    shown
+        Name and values [n] of each reconstruction.
+    types
+        The events of each type [n], by its name.
+    against
+        The variables.
+    percents
+        The lower end of the band, the line, and the upper end, in percent.
+    axis
+        What the vertical axis is called, with the unit.
+    title
+        Title of the figure.
+    log
+        Whether the vertical axis is logarithmic; otherwise there is a line at 0.
+    weights
+        Weight [n] of each event; None: all are equal.
+    """
+    figure, axes = panels(len(against), len(types), _PANEL)
+    figure.suptitle(title, fontsize="medium")
+    rows = np.array(axes, dtype=object).reshape(len(against), len(types))
+    for row, variable in zip(rows, against, strict=True):
+        for panel, mask in zip(row, types.values(), strict=True):
+            panel.set_xlabel(variable.axis)
+            if panel is not row[0]:
+                panel.sharex(row[0])
+                panel.tick_params(labelleft=False)
+            if panel is not axes[0]:
+                panel.sharey(axes[0])
+            if variable.log:
+                panel.set_xscale("log")
+            _draw_bands(panel, shown, mask, variable, percents, weights)
+            if log:
+                _set_log(panel)
+            else:
+                panel.axhline(0, color=GREY, lw=0.8, zorder=0)
+        row[0].set_ylabel(axis)
+    for panel, (name, mask) in zip(rows[0], types.items(), strict=True):
+        panel.set_title(f"{name}, {mask.sum():,} events")
+    legend_below(figure, axes[0])
+    return figure
+
+
+def _draw_bands(
+    panel: Axes,
+    shown: Sequence[tuple[str, Values]],
+    mask: Mask,
+    variable: Variable,
+    percents: Sequence[float],
+    weights: Values | None,
+) -> None:
+    """A line for the middle quantile and a band between the outer ones, for each model."""
+    centers, edges = variable.centers, variable.edges
+    weight = None if weights is None else weights[mask]
+    for number, (name, values) in enumerate(shown):
+        found = quantiles_in_bins(values[mask], variable.values[mask], edges, percents, weight)
+        low, middle, high = found.T
+        style = {"color": color(number)}
+        panel.fill_between(centers, low, high, alpha=0.12, lw=0, **style)
+        for outer in (low, high):
+            panel.plot(centers, outer, lw=0.8, ls=":", **style)
+        panel.plot(centers, middle, lw=1.6, marker=marker(number), ms=4, label=name, **style)
+
+
+def _set_log(panel: Axes) -> None:
+    panel.set_yscale("log")
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    panel.yaxis.set_minor_formatter(NullFormatter())

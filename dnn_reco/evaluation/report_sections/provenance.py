@@ -1,0 +1,49 @@
+"""Where the report comes from: models, configs, versions, command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dnn_reco.evaluation.report_facts import Origin
+from dnn_reco.evaluation.report_sections.section import ReportListing, ReportTable, Section
+
+_SHOWN = {
+    "command": "command",
+    "dnn_reco_version": "dnn_reco",
+    "git_sha": "git revision",
+    "git_uncommited_changes": "uncommitted changes of the code",
+    "python_version": "Python",
+    "machine": "machine",
+}
+
+
+def provenance_section(origins: Mapping[str, Origin], software: Mapping[str, Any]) -> Section:
+    """Models and their configs, command and versions."""
+    rows = [(title, str(software[key])) for key, title in _SHOWN.items() if key in software]
+    packages = "\n".join(
+        f"{name} {version}" for name, version in software.get("pip_installed_packages", ())
+    )
+    listings = [
+        ReportListing(f"Config of {name}", each.config)
+        for name, each in origins.items()
+        if each.config
+    ]
+    if packages:
+        listings.append(ReportListing("Installed packages", packages))
+    return Section(
+        "Provenance",
+        tables=(
+            ReportTable(
+                "Reconstructions.",
+                ("reconstruction", "from"),
+                [(name, each.source) for name, each in origins.items()],
+            ),
+            ReportTable("What the report was made with.", ("what", "value"), rows),
+        ),
+        listings=listings,
+        numbers={
+            "sources": {name: each.source for name, each in origins.items()},
+            "software": {key: software[key] for key in _SHOWN if key in software},
+        },
+    )

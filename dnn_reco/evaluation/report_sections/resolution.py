@@ -1,0 +1,159 @@
+"""Resolution and bias of direction, energy and all labels against true energy, zenith and more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnn_reco.evaluation.band_figures import band_figure, has_bands
+from dnn_reco.evaluation.event_types import Mask, event_types, parts
+from dnn_reco.evaluation.reconstruction import Evaluation
+from dnn_reco.evaluation.report_sections.section import ReportFigure, Section, file_name
+from dnn_reco.evaluation.report_sections.summary import unit_of
+from dnn_reco.evaluation.residuals import (
+    energy_label,
+    has_log,
+    label_residual,
+    opening_angle,
+    regression_labels,
+)
+from dnn_reco.evaluation.variables import LEAST_EVENTS, Variable, quantiles_in_bins, variables
+
+PERCENTS = (20.0, 50.0, 80.0)
+
+Values = NDArray[np.float64]
+Shown = Sequence[tuple[str, Values]]
+
+
+def resolution_sections(evaluation: Evaluation) -> list[Section]:
+    """Opening angle; residual of the energy; residuals of the other labels."""
+    events = evaluation.events
+    types = {
+        name: mask
+        for name, mask in parts(event_types(events.labels, len(events))).items()
+        if mask.sum() >= LEAST_EVENTS
+    }
+    against = variables(evaluation)
+    energy = energy_label(evaluation)
+    others = [label for label in regression_labels(evaluation) if label != energy]
+    energies = [energy] if energy is not None else []
+    sections = [
+        _angle_section(evaluation, types, against),
+        _label_section("Energy resolution", evaluation, energies, types, against),
+        _label_section("Resolution of other labels", evaluation, others, types, against),
+    ]
+    return [section for section in sections if section is not None]
+
+
+def _angle_section(
+    evaluation: Evaluation, types: dict[str, Mask], against: Sequence[Variable]
+) -> Section | None:
+    events = evaluation.events
+    angles = [(each.name, opening_angle(each, events)) for each in evaluation.reconstructions]
+    shown = [(name, angle) for name, angle in angles if angle is not None]
+    # where all is 0 or absent, there is no logarithmic axis
+    positive = [(name, np.where(angle > 0, angle, np.nan)) for name, angle in shown]
+    rows = [each for each in against if has_bands(positive, types, each)]
+    if not rows:
+        return None
+    figure = band_figure(
+        positive,
+        types,
+        rows,
+        PERCENTS,
+        "opening angle [°]",
+        "Opening angle: median, and 20 % to 80 % of the events",
+        log=True,
+        weights=events.weights,
+    )
+    caption = (
+        "Opening angle between true and reconstructed direction: the line is its median, the band "
+        f"holds the events from 20 % to 80 %. {_events_text(evaluation, types)}"
+    )
+    return Section(
+        "Angular resolution",
+        (_how_to_read(),),
+        figures=(ReportFigure("opening_angle", caption, figure),),
+        numbers=_numbers(shown, types, rows, events.weights),
+    )
+
+
+def _label_section(
+    title: str,
+    evaluation: Evaluation,
+    labels: Sequence[str],
+    types: dict[str, Mask],
+    against: Sequence[Variable],
+) -> Section | None:
+    """A section with a figure for each label that has something to show."""
+    weights = evaluation.events.weights
+    figures, numbers = [], {}
+    for label in labels:
+        shown = _residuals(evaluation, label)
+        rows = [each for each in against if has_bands(shown, types, each)]
+        if not rows:
+            continue
+        log, unit = has_log(evaluation, label), unit_of(evaluation, label)
+        axis = "log10(reco / true)" if log else f"reco − true{f' [{unit}]' if unit else ''}"
+        heading = f"Residual of {label}: median, and 20 % to 80 % of the events"
+        figure = band_figure(shown, types, rows, PERCENTS, axis, heading, weights=weights)
+        caption = (
+            f"Residual of {label}: the line is its median, the bias, and the band holds the events "
+            f"from 20 % to 80 %. {_events_text(evaluation, types)}"
+        )
+        figures.append(ReportFigure(f"residual_{file_name(label)}", caption, figure))
+        numbers[label] = _numbers(shown, types, rows, weights)
+    if not figures:
+        return None
+    return Section(title, (_how_to_read(),), figures=figures, numbers=numbers)
+
+
+def _residuals(evaluation: Evaluation, label: str) -> list[tuple[str, Values]]:
+    log = has_log(evaluation, label)
+    found = [
+        (each.name, label_residual(each, evaluation.events, label, log))
+        for each in evaluation.reconstructions
+    ]
+    return [(name, residual) for name, residual in found if residual is not None]
+
+
+def _how_to_read() -> str:
+    return (
+        "A column for each type of event, a row for each property that it is shown against. Bins "
+        f"of fewer than {LEAST_EVENTS} events are left out."
+    )
+
+
+def _events_text(evaluation: Evaluation, types: dict[str, Mask]) -> str:
+    shown = int(sum(mask.sum() for mask in types.values()))
+    return f"{shown:,} of {len(evaluation.events):,} events."
+
+
+def _numbers(
+    shown: Shown, types: dict[str, Mask], against: Sequence[Variable], weights: Values | None
+) -> dict[str, Any]:
+    """Quantiles by reconstruction, event type and variable."""
+    return {
+        variable.name: {
+            "axis": variable.axis,
+            "edges": variable.edges,
+            "percents": PERCENTS,
+            "quantiles": {
+                name: {
+                    event_type: quantiles_in_bins(
+                        values[mask],
+                        variable.values[mask],
+                        variable.edges,
+                        PERCENTS,
+                        None if weights is None else weights[mask],
+                    )
+                    for event_type, mask in types.items()
+                }
+                for name, values in shown
+            },
+        }
+        for variable in against
+    }

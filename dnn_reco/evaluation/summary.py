@@ -1,0 +1,133 @@
+"""How well a reconstruction does over all events, label by label, with bootstrap errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnn_reco.evaluation.bootstrap import means, with_bootstrap_errors
+from dnn_reco.evaluation.metrics import ValueWithError, weighted_quantiles
+from dnn_reco.evaluation.reconstruction import Reconstruction, TrueEvents
+from dnn_reco.evaluation.residuals import (
+    label_pull,
+    label_residual,
+    log_value,
+    opening_angle,
+)
+
+ANGLE_PERCENTS = (20, 50, 68, 90)
+# Shares at the ends of the central 68.27 % and 90 %.
+_CENTRAL_68, _CENTRAL_90 = (0.15865525, 0.84134475), (0.05, 0.95)
+
+Values = NDArray[np.float64]
+
+
+def angle_summary(reconstruction: Reconstruction, events: TrueEvents) -> dict[str, ValueWithError]:
+    """Mean (`mean`) and quantiles (`20`, `50`, `68`, `90`) of the opening angle in degrees.
+
+    Of the events that are reconstructed; empty if there is no direction.
+    """
+    angle = opening_angle(reconstruction, events)
+    if angle is None or not np.isfinite(angle).any():
+        return {}
+    known = np.isfinite(angle)
+    statistics = partial(_angle_statistics, angle[known])
+    return with_bootstrap_errors(statistics, int(known.sum()), _part(events.weights, known))
+
+
+def label_summary(
+    reconstruction: Reconstruction, events: TrueEvents, label: str, log: bool
+) -> dict[str, ValueWithError]:
+    """How well a label is reconstructed, of the events that are.
+
+    Parameters
+    ----------
+    reconstruction, events
+        The reconstruction and the truth.
+    label
+        Name of the label.
+    log
+        Whether its residual is log10(reconstructed / true) instead of the difference.
+
+    Returns
+    -------
+    dict
+        Empty if it is not reconstructed. `bias`, `rmse`
+            Mean and root mean square of the residual.
+        `median_absolute`
+            Median of its absolute value.
+        `width_68`, `width_90`
+            Half the widths of its central 68.3 % and 90 %.
+        `correlation`
+            Pearson's, of reconstructed and true values, or of their logarithms; not of an azimuth.
+        `pull_mean`, `pull_width`
+            Mean of residual over uncertainty, and half the width of its central 68.3 %; only where
+            there are uncertainties.
+    """
+    residual = label_residual(reconstruction, events, label, log)
+    if residual is None or not np.isfinite(residual).any():
+        return {}
+    known = np.isfinite(residual)
+    true, found = events.labels[label][known], reconstruction.table[label][known]
+    if log:
+        true, found = log_value(true), log_value(found)
+    pull = label_pull(reconstruction, events, label)
+    statistics = partial(
+        _label_statistics,
+        residual[known],
+        None if label == reconstruction.keys.azimuth else (true, found),
+        None if pull is None or not np.isfinite(pull[known]).all() else pull[known],
+    )
+    return with_bootstrap_errors(statistics, int(known.sum()), _part(events.weights, known))
+
+
+def _angle_statistics(angle: Values, weights: Values) -> Mapping[str, Values]:
+    shares = [percent / 100 for percent in ANGLE_PERCENTS]
+    found = weighted_quantiles(angle, weights, shares)
+    quantiles = {str(percent): found[:, i] for i, percent in enumerate(ANGLE_PERCENTS)}
+    return {"mean": means(angle, weights), **quantiles}
+
+
+def _label_statistics(
+    residual: Values,
+    true_and_found: tuple[Values, Values] | None,
+    pull: Values | None,
+    weights: Values,
+) -> Mapping[str, Values]:
+    """Statistics [R] of a label for R sets of weights [R, n] of its events."""
+    statistics = {
+        "bias": means(residual, weights),
+        "rmse": np.sqrt(means(residual**2, weights)),
+        "median_absolute": weighted_quantiles(np.abs(residual), weights, [0.5])[:, 0],
+        "width_68": _half_width(residual, weights, _CENTRAL_68),
+        "width_90": _half_width(residual, weights, _CENTRAL_90),
+    }
+    if true_and_found is not None:
+        statistics["correlation"] = _correlation(*true_and_found, weights)
+    if pull is not None:
+        statistics["pull_mean"] = means(pull, weights)
+        statistics["pull_width"] = _half_width(pull, weights, _CENTRAL_68)
+    return statistics
+
+
+def _half_width(values: Values, weights: Values, shares: tuple[float, float]) -> Values:
+    low, high = weighted_quantiles(values, weights, shares).T
+    return np.asarray((high - low) / 2)
+
+
+@np.errstate(invalid="ignore", divide="ignore")
+def _correlation(first: Values, second: Values, weights: Values) -> Values:
+    """Pearson's correlation [R] of values [n] for R sets of weights [R, n]."""
+    # centred: products of large values, such as positions far away, would lose digits
+    a, b = first - first.mean(), second - second.mean()
+    mean_a, mean_b = means(a, weights), means(b, weights)
+    covariance = means(a * b, weights) - mean_a * mean_b
+    variances = (means(a * a, weights) - mean_a**2) * (means(b * b, weights) - mean_b**2)
+    return np.asarray(covariance / np.sqrt(np.maximum(variances, 0)))
+
+
+def _part(weights: Values | None, known: NDArray[np.bool_]) -> Values | None:
+    return None if weights is None else weights[known]
