@@ -97,8 +97,7 @@ def run_compare_data(
         )
     comparison = compare_samples(patterns, samples[0], samples[1], settings.seed)
     click.echo(text_report(comparison))
-    write_data_comparison(comparison, settings.out)
-    click.echo(f"Report: {settings.out / 'data_comparison.html'}")
+    click.echo(f"Report: {write_data_comparison(comparison, settings.out)}")
 
 
 # --------------------------------------------------------------------------------------------------

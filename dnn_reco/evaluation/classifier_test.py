@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dnn_reco.evaluation.metrics import ValueWithError
-from dnn_reco.evaluation.two_sample import effective_number
+from dnn_reco.evaluation.metrics import ValueWithError, effective_number
 
 Numbers = NDArray[np.floating]
 

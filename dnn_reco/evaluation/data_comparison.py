@@ -14,10 +14,10 @@ from dnn_reco.data.event_table import EventTable, NamedColumns
 from dnn_reco.data.hits import Hits
 from dnn_reco.detector.geometry import NUM_STRINGS, dom_positions, string_and_om
 from dnn_reco.evaluation.classifier_test import ClassifierTest, classifier_test
+from dnn_reco.evaluation.metrics import effective_number
 from dnn_reco.evaluation.two_sample import (
     TwoSample,
     compare_quantity,
-    effective_number,
     holm,
 )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dnn_reco.errors import DataError
 from dnn_reco.evaluation.data_comparison import DEPTH_EDGES, DataComparison, Occupancy
 from dnn_reco.evaluation.data_comparison_plots import (
     classifier_figure,
@@ -15,6 +17,7 @@ from dnn_reco.evaluation.data_comparison_plots import (
     measure_figure,
     occupancy_figure,
 )
+from dnn_reco.evaluation.report_page import write_numbers, write_page
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
 from dnn_reco.evaluation.two_sample import TwoSample
 
@@ -124,56 +127,48 @@ def _verdict(comparison: DataComparison) -> list[str]:
 
 
 # --------------------------------------------------------------------------------------------------
-# Numbers
+# Files
 # --------------------------------------------------------------------------------------------------
+def write_data_comparison(comparison: DataComparison, folder: Path) -> Path:
+    """Write ``data_comparison.html``, ``.json`` and the figures; returns the path of the page.
+
+    Raises
+    ------
+    DataError
+        If they cannot be written, such as on a full disk.
+    """
+    page = folder / "data_comparison.html"
+    names = " and ".join(comparison.names)
+    try:
+        write_numbers(page.with_suffix(".json"), comparison_numbers(comparison))
+        write_page(page, f"Comparison of {names}", [], comparison_sections(comparison))
+    except OSError as error:
+        raise DataError(
+            f"the comparison cannot be written to '{folder}' ({error}): choose another --out"
+        ) from error
+    return page
+
+
 def comparison_numbers(comparison: DataComparison) -> dict[str, Any]:
-    """The comparison as plain numbers; what is not finite is None."""
+    """The comparison as numbers."""
     test = comparison.classifier
     return {
         "data_sets": [
             {"name": name, "events": sample.num_events}
             for name, sample in zip(comparison.names, comparison.samples, strict=True)
         ],
-        "inputs": [_numbers(quantity) for quantity in comparison.inputs],
-        "labels": [_numbers(quantity) for quantity in comparison.labels],
-        "strings": _occupancy_numbers(comparison.strings),
-        "layers": {
-            "z_edges": DEPTH_EDGES.tolist(),
-            **_occupancy_numbers(comparison.layers),
-        },
-        "classifier": None
-        if test is None
-        else {
-            "auc": [float(test.auc.value), float(test.auc.error)],
-            "accuracy": [float(test.accuracy.value), float(test.accuracy.error)],
+        "inputs": [asdict(quantity) for quantity in comparison.inputs],
+        "labels": [asdict(quantity) for quantity in comparison.labels],
+        "strings": asdict(comparison.strings),
+        "layers": {"z_edges": DEPTH_EDGES, **asdict(comparison.layers)},
+        "classifier": test
+        and {
+            "auc": test.auc,
+            "accuracy": test.accuracy,
             "p_value": test.p_value,
             "importance": test.importance,
         },
     }
-
-
-def _numbers(quantity: TwoSample) -> dict[str, Any]:
-    return {
-        "name": quantity.name,
-        "events": list(quantity.num_events),
-        "mean": [_finite(mean) for mean in quantity.mean],
-        "ks": _finite(quantity.ks),
-        "p_value": _finite(quantity.p_value),
-        "adjusted_p": _finite(quantity.adjusted_p),
-        "distance": _finite(quantity.distance),
-    }
-
-
-def _occupancy_numbers(occupancy: Occupancy) -> dict[str, Any]:
-    return {
-        "share": [[_finite(value) for value in row] for row in occupancy.share.tolist()],
-        "error": [[_finite(value) for value in row] for row in occupancy.error.tolist()],
-        "adjusted_p": [_finite(value) for value in occupancy.p_value.tolist()],
-    }
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
 
 
 # --------------------------------------------------------------------------------------------------

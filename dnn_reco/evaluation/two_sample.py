@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.evaluation.metrics import effective_number
+
 Numbers = NDArray[np.floating]
 
 
@@ -134,12 +136,6 @@ def spread(a: Numbers, b: Numbers, u: Numbers, v: Numbers) -> float:
 def _moments(values: Numbers, weights: Numbers) -> tuple[float, float]:
     mean = float(np.average(values, weights=weights))
     return mean, float(np.average((values - mean) ** 2, weights=weights))
-
-
-def effective_number(weights: Numbers) -> float:
-    """(Σw)² / Σw²: as many events without weights have the same statistical error (Kish, 1965)."""
-    scaled = weights / weights.max()
-    return float(scaled.sum() ** 2 / np.square(scaled).sum())
 
 
 def holm(p_values: Numbers) -> Numbers:

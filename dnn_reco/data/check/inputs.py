@@ -81,7 +81,8 @@ def _is_unknown_dom(rows: Rows) -> NDArray[np.bool_]:
     is_tank = (rows["om"] > NUM_DOMS_PER_STRING) & (rows["om"] <= NUM_DOMS_PER_STRING + 4)
     is_tank &= (rows["string"] >= 1) & (rows["string"] <= NUM_STRINGS)
     unknown: NDArray[np.bool_] = dom_index(rows["string"], rows["om"]) < 0
-    return unknown & ~is_tank & (rows["exists"] != 0)
+    unknown &= ~is_tank & (rows["exists"] != 0)
+    return unknown
 
 
 def _first_row(file: str, table: str, is_bad: Callable[[Rows], NDArray[np.bool_]]) -> str:
@@ -119,14 +120,14 @@ def _feature_faults(
             "a charge cannot be negative: are the features of another format, or their order "
             "mixed up?",
             "error",
-            (features[:, :first_time] < 0).any(axis=1),
+            np.any(features[:, :first_time] < 0, axis=1),
         )
         yield (
             f"times more than {LATEST_TIME:g} ns from the time offset",
             "no event lasts so long: is the time offset that of another event, or are the features "
             "of another format?",
             "error",
-            (np.abs(features[:, first_time:]) > LATEST_TIME).any(axis=1),
+            np.any(np.abs(features[:, first_time:]) > LATEST_TIME, axis=1),
         )
         if num_features > 1:
             yield (
