@@ -39,7 +39,7 @@ demo: install
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --editable ".[dev,onnx,pandas,parquet,serve,sign]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,onnx,pandas,parquet,serve,sign,weights]"
 	touch $@
 
 $(WITHOUT_TORCH)/.installed: pyproject.toml requirements-onnx.txt

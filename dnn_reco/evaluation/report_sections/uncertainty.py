@@ -1,0 +1,327 @@
+"""Sections of the report on uncertainties: pulls, coverage, and coverage in parts of the events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from dnn_reco.evaluation.comparison_report import format_measured
+from dnn_reco.evaluation.coverage import (
+    CELL_PERCENTS,
+    PERCENTS,
+    LabelDeviation,
+    coverage_cell,
+    coverage_curve,
+    pull_moments,
+)
+from dnn_reco.evaluation.credible_levels import direction_level, label_deviations
+from dnn_reco.evaluation.event_types import event_types
+from dnn_reco.evaluation.probability import event_number
+from dnn_reco.evaluation.reconstruction import Evaluation
+from dnn_reco.evaluation.report_sections.conditional_coverage import (
+    DIRECTION,
+    conditional_coverage_section,
+)
+from dnn_reco.evaluation.report_sections.formats import (
+    format_share,
+    measured_numbers,
+    panel_grid,
+    plain,
+    share_numbers,
+)
+from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
+from dnn_reco.evaluation.residuals import energy_label
+from dnn_reco.evaluation.variables import LEAST_EVENTS, decade_edges
+from dnn_reco.figure_style import GREY, color, legend_below, marker, panels
+
+Deviations = Mapping[str, Mapping[str, LabelDeviation]]
+Levels = Mapping[str, Mapping[str, NDArray[np.float64]]]
+
+MOST_LABELS = 12
+"""Figures show so many labels; tables and ``metrics.json`` hold all."""
+
+_PULL_EDGES = np.linspace(-5, 5, 51)
+_PIT_BINS = 20
+_COLUMNS = 4
+_PANEL = (2.7, 2.3)
+
+
+def uncertainty_sections(evaluation: Evaluation) -> list[Section]:
+    """Pulls, coverage and coverage in parts of the events; empty if nothing has an uncertainty."""
+    events = evaluation.events
+    deviations = {each.name: label_deviations(each, events) for each in evaluation.reconstructions}
+    levels: dict[str, dict[str, NDArray[np.float64]]] = {}
+    for each in evaluation.reconstructions:
+        of_direction = direction_level(each, events)
+        first = {} if of_direction is None else {DIRECTION: of_direction}
+        of_labels = {name: found.level() for name, found in deviations[each.name].items()}
+        levels[each.name] = {**first, **of_labels}
+    sections = []
+    if any(deviations.values()):
+        sections.append(_pull_section(evaluation, deviations))
+    if any(levels.values()):
+        sections.append(_coverage_section(evaluation, deviations, levels))
+    conditional = conditional_coverage_section(evaluation, deviations, levels)
+    return sections if conditional is None else [*sections, conditional]
+
+
+def _pull_section(evaluation: Evaluation, deviations: Deviations) -> Section:
+    weights, number = evaluation.events.weights, _count(evaluation)
+    rows, numbers = [], {}
+    for label in _names(deviations):
+        for model, of_model in deviations.items():
+            if label not in of_model:
+                continue
+            moments = pull_moments(of_model[label].pull, weights)
+            rows.append([label, model, *map(format_measured, moments)])
+            found = zip(("mean", "deviation", "width_68"), moments, strict=True)
+            numbers[f"{model}/{label}"] = {name: measured_numbers(value) for name, value in found}
+    columns = ["label", "reconstruction", "mean", "standard deviation", "68 % width"]
+    figures = [
+        ReportFigure(
+            "pulls",
+            f"Pulls of {number}: predicted minus true value over its uncertainty. Dashed: the unit "
+            f"Gaussian, which all follow if the uncertainties are right.{_left_out(deviations)}",
+            _pull_figure(deviations, weights),
+        )
+    ]
+    energy = energy_label(evaluation)
+    if energy is not None:
+        figures.append(
+            ReportFigure(
+                "pulls_energy",
+                "Half the central 68 % width (filled, should be 1) and mean (open, should be 0) of "
+                f"the pulls of {number} against the true {energy}, by type of event; points of "
+                f"fewer than {LEAST_EVENTS} events are left out.{_left_out(deviations)}",
+                _pull_energy_figure(evaluation, deviations, energy),
+            )
+        )
+    return Section(
+        "Pulls",
+        (
+            "The pull is the residual over its predicted uncertainty, in the space of the "
+            "uncertainty: that of ln(1 + x) for labels with logarithm. A width above 1 means "
+            "uncertainties that are too small, a mean other than 0 a bias.",
+        ),
+        [ReportTable(f"Pulls of {number}.", columns, rows)],
+        figures,
+        {"pulls": numbers},
+    )
+
+
+def _pull_figure(deviations: Deviations, weights: NDArray[np.float64] | None) -> Figure:
+    labels = _names(deviations)[:MOST_LABELS]
+    figure, axes = panel_grid(len(labels), _COLUMNS, _PANEL)
+    middle = (_PULL_EDGES[1:] + _PULL_EDGES[:-1]) / 2
+    for panel, label in zip(axes, labels, strict=True):
+        for i, (model, of_model) in enumerate(deviations.items()):
+            if label in of_model:
+                heights = _density(of_model[label].pull, _PULL_EDGES, weights)
+                panel.stairs(heights, _PULL_EDGES, color=color(i), label=model, lw=1.4)
+        unit = np.exp(-np.square(middle) / 2) / np.sqrt(2 * np.pi)
+        panel.plot(middle, unit, color=GREY, ls="--", lw=1.2, label="unit Gaussian")
+        panel.set_title(label, fontsize=9)
+        panel.set(xlabel="pull", ylabel="density", xlim=(-5, 5))
+    _legend_of_all(figure, axes)
+    return figure
+
+
+def _pull_energy_figure(evaluation: Evaluation, deviations: Deviations, energy: str) -> Figure:
+    """A row for each label, a column for each type of event."""
+    events = evaluation.events
+    types = event_types(events.labels, len(events))
+    labels = _names(deviations)[:MOST_LABELS]
+    true_energy = events.labels[energy]
+    edges = decade_edges(true_energy)
+    figure, axes = panels(len(labels), len(types), (2.5, 1.9))
+    for i, panel in enumerate(axes):
+        label, (event_type, of_type) = labels[i // len(types)], list(types.items())[i % len(types)]
+        for expected in (0, 1):
+            panel.axhline(expected, color=GREY, lw=0.9, ls="--")
+        for number, (model, of_model) in enumerate(deviations.items()):
+            if label in of_model:
+                pull = np.where(of_type, of_model[label].pull, np.nan)
+                found = _by_energy(pull, true_energy, edges, events.weights)
+                _draw_width_and_mean(panel, found, edges, number, model)
+        low, high = panel.get_ylim()
+        panel.set(xscale="log", ylim=(np.clip(low, -3, -0.6), np.clip(high, 1.6, 4)))
+        if len(edges):
+            panel.set_xlim(edges[0], edges[-1])
+        if i < len(types):
+            panel.set_title(f"{event_type} ({of_type.sum():,})", fontsize=9)
+        if i % len(types) == 0:
+            panel.set_ylabel(f"{label}\npull", fontsize=8)
+        if i >= len(types) * (len(labels) - 1):
+            panel.set_xlabel(f"true {energy} [GeV]", fontsize=8.5)
+    _legend_of_all(figure, axes)
+    return figure
+
+
+def _draw_width_and_mean(
+    panel: Axes,
+    found: NDArray[np.float64],
+    edges: NDArray[np.float64],
+    number: int,
+    model: str,
+) -> None:
+    """Width (filled) and mean (open) of pulls, shifted a bit for each reconstruction."""
+    center = np.sqrt(edges[1:] * edges[:-1]) * 10 ** (0.05 * number)
+    style: Any = {"color": color(number), "marker": marker(number), "ms": 4, "lw": 1.1}
+    panel.errorbar(center, found[:, 0], found[:, 1], ls="-", label=model, **style)
+    panel.errorbar(center, found[:, 2], found[:, 3], ls=":", mfc="white", **style)
+
+
+def _by_energy(
+    pull: NDArray[np.float64],
+    energy: NDArray[np.float64],
+    edges: NDArray[np.float64],
+    weights: NDArray[np.float64] | None,
+) -> NDArray[np.float64]:
+    """Central width, its error, mean and its error of pulls [n] in each bin of energy [E, 4]."""
+    found = np.full((max(len(edges) - 1, 0), 4), np.nan)
+    for number in range(len(found)):
+        chosen = (energy >= edges[number]) & (energy < edges[number + 1]) & np.isfinite(pull)
+        of_chosen = None if weights is None else weights[chosen]
+        if event_number(of_chosen, int(chosen.sum())) >= LEAST_EVENTS:
+            average, _, width = pull_moments(pull[chosen], of_chosen)
+            found[number] = [*map(float, width), *map(float, average)]
+    return found
+
+
+def _coverage_section(evaluation: Evaluation, deviations: Deviations, levels: Levels) -> Section:
+    weights, number = evaluation.events.weights, _count(evaluation)
+    rows, numbers = [], {}
+    for quantity in _names(levels):
+        for model, of_model in levels.items():
+            if quantity not in of_model:
+                continue
+            shares = coverage_cell(of_model[quantity], weights=weights).shares
+            rows.append([quantity, model, *map(format_share, shares.values())])
+            curve = coverage_curve(of_model[quantity], weights)
+            numbers[f"{model}/{quantity}"] = {
+                **{str(percent): share_numbers(share) for percent, share in shares.items()},
+                "curve": [plain(float(share)) for share in curve.value],
+            }
+    columns = ["quantity", "reconstruction", *(f"{p} %" for p in CELL_PERCENTS)]
+    figures = [
+        ReportFigure(
+            "coverage",
+            f"Share of {number} inside of intervals (labels) and regions on the sphere (direction) "
+            "that should hold a share of 1 to 99 % of them, minus that share. Grey: one and two "
+            "binomial standard deviations. Above 0 the uncertainties are too large, below 0 too "
+            f"small.{_left_out(levels)}",
+            _coverage_figure(levels, weights),
+        )
+    ]
+    if any(deviations.values()):
+        figures.append(
+            ReportFigure(
+                "pit",
+                "Probability that the prediction gives to values below the true one, for "
+                f"{number}: uniform if the uncertainties are right. Hollow in the middle: too "
+                "small uncertainties; a hill: too large ones; a slope: a bias. Grey: one and two "
+                f"binomial standard deviations.{_left_out(deviations)}",
+                _pit_figure(deviations, weights),
+            )
+        )
+    return Section(
+        "Coverage",
+        (
+            "If the uncertainties are right, 68 % of the events lie inside of their 68 % "
+            "intervals, and the same holds for any other share. The regions of the direction are "
+            "those of its density, by geodesic credible level: cones of a von Mises-Fisher "
+            "distribution, or ellipses of Gaussian zenith and azimuth.",
+        ),
+        [ReportTable(f"Share of {number} inside of intervals.", columns, rows)],
+        figures,
+        {"coverage": numbers},
+    )
+
+
+def _coverage_figure(levels: Levels, weights: NDArray[np.float64] | None) -> Figure:
+    quantities = _names(levels)[: MOST_LABELS + 1]
+    figure, axes = panel_grid(len(quantities), _COLUMNS, _PANEL)
+    nominal = np.array(PERCENTS)
+    for panel, quantity in zip(axes, quantities, strict=True):
+        shown = {model: of[quantity] for model, of in levels.items() if quantity in of}
+        least = min(_number(level, weights) for level in shown.values())
+        binomial = np.sqrt(nominal * (100 - nominal) / max(least, 1))
+        for sigmas in (2, 1):
+            band = sigmas * binomial
+            panel.fill_between(nominal, -band, band, color=GREY, alpha=0.3, lw=0)
+        panel.axhline(0, color=GREY, lw=0.9)
+        for i, model in enumerate(levels):
+            if model in shown:
+                observed = 100 * coverage_curve(shown[model], weights).value
+                panel.plot(nominal, observed - nominal, color=color(i), lw=1.5, label=model)
+        panel.set_title(quantity, fontsize=9)
+        panel.set(xlabel="nominal [%]", xlim=(0, 100))
+        panel.set_ylabel("observed − nominal [%]", fontsize=8.5)
+    _legend_of_all(figure, axes)
+    return figure
+
+
+def _pit_figure(deviations: Deviations, weights: NDArray[np.float64] | None) -> Figure:
+    labels = _names(deviations)[:MOST_LABELS]
+    figure, axes = panel_grid(len(labels), _COLUMNS, _PANEL)
+    edges = np.linspace(0, 1, _PIT_BINS + 1)
+    for panel, label in zip(axes, labels, strict=True):
+        shown = {model: of[label].pit() for model, of in deviations.items() if label in of}
+        least = min(_number(pit, weights) for pit in shown.values())
+        step = np.sqrt((_PIT_BINS - 1) / max(least, 1))
+        for sigmas in (2, 1):
+            panel.axhspan(1 - sigmas * step, 1 + sigmas * step, color=GREY, alpha=0.3, lw=0)
+        for i, model in enumerate(deviations):
+            if model in shown:
+                heights = _density(shown[model], edges, weights)
+                panel.stairs(heights, edges, color=color(i), label=model, lw=1.4)
+        panel.set_title(label, fontsize=9)
+        panel.set(xlabel="PIT value", ylabel="density", xlim=(0, 1))
+        panel.set_ylim(bottom=0)
+    _legend_of_all(figure, axes)
+    return figure
+
+
+def _density(
+    values: NDArray[np.float64], edges: NDArray[np.float64], weights: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    """Density of values [n] in bins; those outside and unknown ones are counted, but not shown."""
+    known = np.isfinite(values)
+    weight = np.ones(len(values)) if weights is None else weights
+    heights, _ = np.histogram(values[known], edges, weights=weight[known])
+    total = weight[known].sum()
+    return np.asarray(heights / (total if total > 0 else 1) / np.diff(edges))
+
+
+def _number(values: NDArray[np.float64], weights: NDArray[np.float64] | None) -> float:
+    """Effective number of events with a known value."""
+    known = np.isfinite(values)
+    return event_number(None if weights is None else weights[known], int(known.sum()))
+
+
+def _names(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Names of all quantities, the direction first, each once."""
+    names = list(dict.fromkeys(name for of_model in found.values() for name in of_model))
+    return sorted(names, key=lambda name: name != DIRECTION)
+
+
+def _left_out(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """A sentence on labels that figures do not show."""
+    number = len([name for name in _names(found) if name != DIRECTION]) - MOST_LABELS
+    return f" {number} further labels are in the table." if number > 0 else ""
+
+
+def _legend_of_all(figure: Figure, axes: Sequence[Any]) -> None:
+    """The legend of the panel with most lines, below the figure."""
+    legend_below(figure, max(axes, key=lambda panel: len(panel.get_legend_handles_labels()[1])))
+
+
+def _count(evaluation: Evaluation) -> str:
+    events = evaluation.events
+    weighted = "" if events.weights is None else ", weighted"
+    return f"{len(events):,} events{weighted}"
