@@ -21,7 +21,7 @@ from dnn_reco.evaluation.two_sample import (
     holm,
 )
 
-Numbers = NDArray[np.floating]
+Numbers = NDArray[np.float64]
 
 DEPTH_EDGES = np.arange(-525.0, 551.0, 25.0)
 """Edges of the layers in which hit DOMs are counted: z [m] in detector coordinates."""
@@ -169,7 +169,11 @@ def compare_samples(
         *_quantities(first.hit, second.hit, weights),
     ]
     classifier = classifier_test(
-        first.summaries.names, first.summaries.array, second.summaries.array, weights, seed
+        first.summaries.names,
+        first.summaries.array.astype(np.float64),
+        second.summaries.array.astype(np.float64),
+        weights,
+        seed,
     )
     return DataComparison(
         names,
@@ -187,7 +191,7 @@ def _quantities(
 ) -> list[TwoSample]:
     """All columns that both have."""
     return [
-        compare_quantity(name, first[name], second[name], weights)
+        compare_quantity(name, first[name].astype(float), second[name].astype(float), weights)
         for name in first
         if name in second
     ]
@@ -203,20 +207,27 @@ def _sorted(quantities: Sequence[TwoSample]) -> list[TwoSample]:
 def _occupancy(
     first: NDArray[np.float32], second: NDArray[np.float32], weights: tuple[Numbers, Numbers]
 ) -> Occupancy:
-    moments = [_mean_shares(s, w) for s, w in zip((first, second), weights, strict=True)]
-    share, error = (np.stack(values) for values in zip(*moments, strict=True))
+    (mean_a, var_a, n), (mean_b, var_b, m) = (
+        _share_moments(s, w) for s, w in zip((first, second), weights, strict=True)
+    )
+    share, error = np.stack([mean_a, mean_b]), np.sqrt(np.stack([var_a / n, var_b / m]))
     with np.errstate(invalid="ignore", divide="ignore"):
-        deviation = np.abs(share[1] - share[0]) / np.sqrt(np.square(error).sum(axis=0))
+        # If nothing differs, both have the variance of all events: that of a few events is not
+        # known where they have hardly a hit.
+        together = (n * var_a + m * var_b) / (n + m)
+        deviation = np.abs(mean_a - mean_b) / np.sqrt(together * (1 / n + 1 / m))
     p_value = np.array([math.erfc(value / math.sqrt(2)) for value in deviation])
     return Occupancy(share, error, holm(p_value))
 
 
-def _mean_shares(share: NDArray[np.float32], weights: Numbers) -> tuple[Numbers, Numbers]:
-    """Weighted mean of shares [n, places] and its error, [places] each."""
+def _share_moments(share: NDArray[np.float32], weights: Numbers) -> tuple[Numbers, Numbers, float]:
+    """Weighted mean and variance [places] of shares [n, places], and effective number of events."""
     keep = np.isfinite(share).all(axis=1) & (weights > 0)
-    share, weights = share[keep].astype(np.float64), weights[keep]
+    share, weights = share[keep], weights[keep]
+    number = effective_number(weights)
     if len(weights) < 2:
-        return np.full(share.shape[1], np.nan), np.full(share.shape[1], np.nan)
+        missing = np.full(share.shape[1], np.nan)
+        return missing, missing, math.nan
     mean = weights @ share / weights.sum()
     variance = weights @ np.square(share - mean) / weights.sum()
-    return mean, np.sqrt(variance / (effective_number(weights) - 1))
+    return mean, variance * number / (number - 1), number

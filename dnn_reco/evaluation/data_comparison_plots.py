@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dnn_reco.data.event_table import NamedColumns
+from dnn_reco.evaluation.classification import roc_curve
 from dnn_reco.evaluation.classifier_test import ClassifierTest
 from dnn_reco.evaluation.data_comparison import (
     DEPTH_EDGES,
@@ -21,9 +22,9 @@ from dnn_reco.evaluation.data_comparison import (
 from dnn_reco.evaluation.two_sample import TwoSample
 from dnn_reco.figure_style import GREY, color, legend_below, panels
 
-Numbers = NDArray[np.floating]
+Numbers = NDArray[np.float64]
 
-_BINS = 40
+_FEWEST_BINS, _MOST_BINS = 8, 40
 _OUTSIDE = 0.5  # percent of the events on either side that the range of a histogram leaves out
 _MOST_BARS = 12
 
@@ -61,7 +62,8 @@ def distribution_figure(comparison: DataComparison, quantities: Sequence[TwoSamp
 def _draw_histograms(axes: Axes, comparison: DataComparison, quantity: TwoSample) -> None:
     values = [_column(sample, quantity.name) for sample in comparison.samples]
     weights = [sample.weights for sample in comparison.samples]
-    edges, is_log = _edges(np.concatenate(values))
+    fewest = min(sample.num_events for sample in comparison.samples)
+    edges, is_log = _edges(np.concatenate(values), _num_bins(fewest))
     for number, (each, weight) in enumerate(zip(values, weights, strict=True)):
         finite = np.isfinite(each)
         inside = np.clip(each[finite], edges[0], edges[-1])
@@ -94,17 +96,22 @@ def _column(sample: EventSample, name: str) -> Numbers:
     return group[name].astype(np.float64)
 
 
-def _edges(values: Numbers) -> tuple[Numbers, bool]:
+def _num_bins(fewest: int) -> int:
+    """Bins for samples of so many events, or more."""
+    return min(_MOST_BINS, max(_FEWEST_BINS, round(2 * math.sqrt(fewest))))
+
+
+def _edges(values: Numbers, num_bins: int) -> tuple[Numbers, bool]:
     """Edges of bins, and whether they are logarithmic: where positive values span decades."""
     finite = values[np.isfinite(values)]
     if len(finite) == 0:
-        return np.linspace(0.0, 1.0, _BINS + 1), False
+        return np.linspace(0.0, 1.0, num_bins + 1), False
     low, high = np.percentile(finite, [_OUTSIDE, 100 - _OUTSIDE])
     if low > 0 and high > 100 * low:
-        return np.geomspace(low, high, _BINS + 1), True
+        return np.geomspace(low, high, num_bins + 1), True
     if high <= low:
         low, high = low - 0.5, high + 0.5
-    return np.linspace(low, high, _BINS + 1), False
+    return np.linspace(low, high, num_bins + 1), False
 
 
 def occupancy_figure(comparison: DataComparison) -> Figure:
@@ -124,7 +131,9 @@ def occupancy_figure(comparison: DataComparison) -> Figure:
     return figure
 
 
-def _draw_occupancy(upper: Axes, lower: Axes, places: Numbers, occupancy: Occupancy) -> None:
+def _draw_occupancy(
+    upper: Axes, lower: Axes, places: NDArray[np.floating], occupancy: Occupancy
+) -> None:
     for number in (0, 1):
         upper.errorbar(
             places,
@@ -154,21 +163,19 @@ def _draw_occupancy(upper: Axes, lower: Axes, places: Numbers, occupancy: Occupa
 def classifier_figure(test: ClassifierTest) -> Figure:
     """ROC curve, scores and importance of features."""
     figure, (curve, scores, importance) = panels(1, 3, (3.9, 3.4))
-    cuts = np.sort(np.concatenate(test.score))[::-1]
-    rates = [
-        1 - np.searchsorted(np.sort(score), cuts, side="left") / len(score) for score in test.score
-    ]
+    roc = roc_curve(test.score, test.is_second, test.weight)
     curve.plot([0, 1], [0, 1], color=GREY, linewidth=1)
-    curve.plot([0, *rates[0], 1], [0, *rates[1], 1], color=color(0))
+    curve.plot(roc.background, roc.signal, color=color(0))
     curve.set_xlabel("share of A taken for B")
     curve.set_ylabel("share of B recognised")
-    curve.set_title(f"area {test.auc.value:.3f} ± {test.auc.error:.3f}")
-    edges, _ = _edges(np.concatenate(test.score))
-    if edges[0] > 0:
-        edges = np.linspace(edges[0], edges[-1], len(edges))
-    for number, score in enumerate(test.score):
-        counts, _ = np.histogram(np.clip(score, edges[0], edges[-1]), edges)
-        scores.stairs(counts / len(score), edges, color=color(number), label="AB"[number])
+    curve.set_title(f"area {test.area.value:.3f} ± {test.area.error:.3f}")
+    low, high = np.percentile(test.score, [_OUTSIDE, 100 - _OUTSIDE]).tolist()
+    fewest = int(min(np.count_nonzero(test.is_second), np.count_nonzero(~test.is_second)))
+    edges = np.linspace(low, high, _num_bins(fewest) + 1)
+    for number, kind in enumerate((~test.is_second, test.is_second)):
+        inside = np.clip(test.score[kind], edges[0], edges[-1])
+        counts, _ = np.histogram(inside, edges, weights=test.weight[kind])
+        scores.stairs(counts / counts.sum(), edges, color=color(number), label="AB"[number])
     scores.set_xlabel("score (logarithm of the odds of B)")
     scores.set_ylabel("share of events")
     scores.set_ylim(bottom=0)

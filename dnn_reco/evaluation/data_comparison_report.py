@@ -116,7 +116,7 @@ def _verdict(comparison: DataComparison) -> list[str]:
         f"{name} ({drop:.3f})" for name, drop in list(test.importance.items())[:3] if drop > 0
     ]
     return [
-        f"Classifier: area under the ROC curve {test.auc.value:.3f} ± {test.auc.error:.3f}, "
+        f"Classifier: area under the ROC curve {test.area.value:.3f} ± {test.area.error:.3f}, "
         f"accuracy {test.accuracy.value:.3f} ± {test.accuracy.error:.3f} (0.5: alike), "
         f"p {test.p_value:.1e}",
         f"It uses most: {', '.join(features) or 'no feature'}",
@@ -163,7 +163,7 @@ def comparison_numbers(comparison: DataComparison) -> dict[str, Any]:
         "layers": {"z_edges": DEPTH_EDGES, **asdict(comparison.layers)},
         "classifier": test
         and {
-            "auc": test.auc,
+            "area": test.area,
             "accuracy": test.accuracy,
             "p_value": test.p_value,
             "importance": test.importance,
@@ -222,7 +222,7 @@ def _quantity_section(
     table = ReportTable(
         f"{title}, the largest difference first", _COLUMNS, [_cells(each) for each in quantities]
     )
-    text = [*_MEASURES, _OF_A_HIT] if title == "Inputs" else _MEASURES
+    text = [*_MEASURES, _OF_A_HIT] if title == "Inputs" else ["Read them like the inputs."]
     return Section(title, text, [table], figures)
 
 

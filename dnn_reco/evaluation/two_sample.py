@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dnn_reco.evaluation.metrics import effective_number
 
-Numbers = NDArray[np.floating]
+Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
