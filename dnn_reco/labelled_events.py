@@ -23,8 +23,7 @@ from dnn_reco.data.records import ColumnNames, ShardEvents, event_table, load_re
 from dnn_reco.event_sources import read_events, reader_of
 
 LABEL_TABLE = "LabelsDeepLearning"
-NO_COLUMNS = "dnn_reco.modules.data.misc.default_misc.dummy_misc_loader"
-"""A loader of no columns."""
+_NO_COLUMNS = "dnn_reco.modules.data.misc.default_misc.dummy_misc_loader"
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class FileContent:
 
 
 def read_as_configured(
-    paths: Sequence[Path], config: Config, with_labels: bool = True
+    paths: Sequence[Path], config: Config, with_labels: bool = True, with_misc: bool = True
 ) -> Iterator[EventTable]:
     """The events of each file that a training with a config uses.
 
@@ -60,8 +59,8 @@ def read_as_configured(
         The files.
     config
         The config.
-    with_labels
-        Whether labels are read; measured events have none.
+    with_labels, with_misc
+        Whether labels and misc data are read, which measured events may not have.
 
     Raises
     ------
@@ -73,7 +72,9 @@ def read_as_configured(
     config.require("data_handler_num_bins")
     settings, of_records = hits_settings(config), record_settings(config)
     if not with_labels:
-        of_records = replace(of_records, label_class=NO_COLUMNS)
+        of_records = replace(of_records, label_class=_NO_COLUMNS)
+    if not with_misc:
+        of_records = replace(of_records, misc_class=_NO_COLUMNS)
     names: ColumnNames | None = None
     for path in paths:
         events = read_events(path, settings)

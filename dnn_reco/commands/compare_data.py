@@ -211,7 +211,12 @@ def _tables(
     has_labels = label_table is None or label_table in tables
     if not has_labels:
         _log.info(f"'{data.name}' has no table '{label_table}': its inputs are compared alone.")
-    return read_as_configured(paths, config, has_labels)
+    missing = set(config.values().get("misc_load_dict") or {}) - tables
+    if missing and not has_labels:
+        _log.info(
+            f"'{data.name}' has no table {', '.join(sorted(missing))}: no misc data are read."
+        )
+    return read_as_configured(paths, config, has_labels, has_labels or not missing)
 
 
 def _weights(events: EventTable, weights: tuple[str, str] | None) -> NDArray[np.float64]:

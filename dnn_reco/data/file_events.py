@@ -72,6 +72,8 @@ class FileEvents:
         Their hits.
     skipped
         Rows of the file that are in no hit: kind of rows -> how many.
+    stale_index
+        Whether the file has an index of its rows that contradicts their event ids.
     """
 
     ids: NDArray[np.void]
@@ -79,3 +81,4 @@ class FileEvents:
     exists: NDArray[np.bool_]
     hits: Hits
     skipped: Mapping[str, int]
+    stale_index: bool = False

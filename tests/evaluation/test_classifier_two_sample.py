@@ -59,7 +59,7 @@ def test_a_difference_in_width_and_one_in_correlation_are_found() -> None:
 
 
 def test_weights_undo_a_difference() -> None:
-    """Events of exp(x) times the density of a normal one, weighted with exp(-x)."""
+    """A normal density at 1 times exp(-x) is that at 0."""
     rng = np.random.default_rng(3)
     first, second = rng.normal(size=(2000, 3)), rng.normal(size=(2000, 3))
     second[:, 0] += 1.0

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,16 +96,11 @@ def check_file(settings: CheckSettings, path: Path) -> FileCheck:
     try:
         findings += check_tables(path, tables, settings.label_table)
         record = read_record(path)
-        with _warnings_of_reader() as warnings:
-            events = read_file(path, settings.hits)
+        events = read_file(path, settings.hits)
     except DataError as error:
         text = str(error).replace(f"'{path}'", "the file")
         findings.append(Finding("error", str(path), "", text, "the rest of it was not checked"))
         return FileCheck(path, findings, np.empty(0, EVENT_ID), np.empty(0, np.uint64))
-    findings += [
-        Finding("warning", str(path), "", text.replace(f"'{path}'", "the file"), "make it again")
-        for text in warnings
-    ]
     findings += check_inputs(path, tables, events)
     content = contents(events)
     labels, misc, rows = _NOTHING, _NOTHING, np.arange(0)
@@ -136,26 +128,6 @@ def check_file(settings: CheckSettings, path: Path) -> FileCheck:
         _first(misc, len(rows)),
         inputs,
     )
-
-
-@contextmanager
-def _warnings_of_reader() -> Iterator[list[str]]:
-    """The warnings of the reader of files, which are not printed."""
-    texts: list[str] = []
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            texts.append(record.getMessage())
-
-    logger, handler = logging.getLogger("dnn_reco.data.hdf5"), Collector(logging.WARNING)
-    before = logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield texts
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = before
 
 
 def contents(events: FileEvents) -> NDArray[np.uint64]:

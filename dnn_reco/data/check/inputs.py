@@ -14,6 +14,7 @@ from dnn_reco.data.event_summary import feature_names, has_charge
 from dnn_reco.data.features import FIRST_TIME_FEATURE
 from dnn_reco.data.file_events import FileEvents, InputTables
 from dnn_reco.data.hdf5.tables import (
+    INDEX_GROUP,
     Rows,
     event_ids,
     find_table,
@@ -51,6 +52,16 @@ def check_inputs(path: Path, tables: InputTables, events: FileEvents) -> list[Fi
     place = (str(path), tables.values)
     hits, ids = events.hits, events.ids
     findings = list(_skipped_rows(place, events))
+    if events.stale_index:
+        findings.append(
+            Finding(
+                "warning",
+                *place,
+                f"its index (group {INDEX_GROUP}) does not fit the event ids of the rows",
+                "the ids are used, as after merging or cutting files; if that was not done, the "
+                "file may be mixed up",
+            )
+        )
     findings += of_events(
         "warning",
         place,
@@ -149,9 +160,9 @@ def _feature_faults(
 def _contradict(features: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Which hits have features of pulse_summmary_clipped that are not in order."""
     charges, times = features[:, [2, 1, 0]], features[:, [3, 5, 6]]
-    slack = _SLACK * (1 + np.abs(features).max(axis=1))
     wrong = np.zeros(len(features), dtype=bool)
     for ordered in (charges, times):
+        slack = _SLACK * (1 + np.abs(ordered).max(axis=1))
         for low, high in pairwise(range(ordered.shape[1])):
             wrong |= ordered[:, low] > ordered[:, high] + slack
     return wrong & (features[:, 0] > 0)
