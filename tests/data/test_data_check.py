@@ -9,10 +9,12 @@ import h5py
 import numpy as np
 import pytest
 from event_files import LABEL_TABLE, Events, random_events, write_events
+from scipy import stats
 
 from dnn_reco.data.check.between_files import check_between_files
 from dnn_reco.data.check.file import CheckSettings, FileCheck, check_file
 from dnn_reco.data.check.finding import Finding
+from dnn_reco.data.check.labels import rank_correlation
 from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.file_events import HitsSettings, InputTables
 from dnn_reco.data.hdf5 import write_input_tables
@@ -349,3 +351,13 @@ def test_real_files(shared_data: Path) -> None:
     constant, flags = sorted(findings, key=lambda finding: finding.text, reverse=True)
     assert "p_neutrino" in constant.text and constant.count == 7
     assert "num_muons_at_entry and num_muons_at_entry_above_threshold" in flags.text
+
+
+def test_rank_correlation() -> None:
+    rng = np.random.default_rng(1)
+    first = rng.integers(0, 9, 50).astype(float)
+    second = first**3 + rng.normal(0, 50, 50)
+    expected = stats.spearmanr(first, second).statistic
+    assert rank_correlation(first, second) == pytest.approx(expected, abs=1e-12)
+    assert rank_correlation(first, -(first**3)) == pytest.approx(-1.0)
+    assert rank_correlation(first, np.ones(50)) == 0.0
