@@ -9,7 +9,9 @@ from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from dnn_reco.files import write_atomically
 
@@ -68,6 +70,16 @@ def panels(
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
     return figure, list(axes.ravel())
+
+
+def log_axis(axis: Axis, few_decades: bool = False) -> None:
+    """Make an axis logarithmic, with labels at 1, 2, 5, 10, … where it spans a few decades only."""
+    panel = axis.axes
+    (panel.set_xscale if axis is panel.xaxis else panel.set_yscale)("log")
+    if few_decades:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def legend_below(figure: Figure, panel: Axes, columns: int = 4) -> None:

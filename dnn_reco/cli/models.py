@@ -121,7 +121,7 @@ def compare_command(
     type=OutputPath(file_okay=False, path_type=Path),
     default=output_folder("evaluation"),
     show_default="evaluation",
-    help="Folder for tables and figures.",
+    help="Folder for the report, numbers, figures and predictions.",
 )
 @device_option
 @cache_dir_option
@@ -132,9 +132,10 @@ def evaluate_command(networks: tuple[str, ...], options: RunOptions, **settings:
     """Evaluate trained networks on events that they never saw.
 
     A NETWORK is a config that was trained with (its newest checkpoint is taken), or a model folder.
-    All of them reconstruct the held-out events, and a table shows how well. It is written as
-    comparison.json and comparison.md, too, with figures beside. A config of several files is
-    written with plus signs: data.yaml+network.yaml.
+    All of them reconstruct the held-out events. A table shows how well; report.html, a page for the
+    browser, shows it in figures against energy, zenith and more, with the worst events. Numbers,
+    figures and predictions are written as files, too. A config of several files is written with
+    plus signs: data.yaml+network.yaml.
 
     \b
     Examples:

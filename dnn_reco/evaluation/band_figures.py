@@ -3,26 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from dnn_reco.evaluation.event_types import Mask
-from dnn_reco.evaluation.variables import Variable, quantiles_in_bins
-from dnn_reco.figure_style import GREY, color, legend_below, marker, panels
+from dnn_reco.evaluation.event_types import ALL_EVENTS, Mask, parts
+from dnn_reco.evaluation.variables import LEAST_EVENTS, Variable, quantiles_in_bins
+from dnn_reco.figure_style import GREY, color, legend_below, log_axis, marker, panels
 
 Values = NDArray[np.float64]
 
 _PANEL = 2.9, 2.5  # inches
 
 
-def has_bands(
+def rows_with_bands(
+    shown: Sequence[tuple[str, Values]],
+    types: Mapping[str, Mask],
+    against: Sequence[Variable],
+) -> tuple[dict[str, Mask], list[Variable]]:
+    """Event types and variables that have a bin of enough events with known values.
+
+    All events together where no type has enough; nothing if they have not either.
+
+    Parameters
+    ----------
+    shown
+        Name and values [n] of each reconstruction.
+    types
+        The events of each type [n], by its name.
+    against
+        The variables.
+    """
+    divided = {name: mask for name, mask in parts(types).items() if mask.sum() >= LEAST_EVENTS}
+    whole = {name: mask for name, mask in types.items() if name == ALL_EVENTS}
+    for chosen in (divided, whole):
+        rows = [each for each in against if _has_bands(shown, chosen, each)]
+        if rows:
+            return chosen, rows
+    return {}, []
+
+
+def _has_bands(
     shown: Sequence[tuple[str, Values]], types: Mapping[str, Mask], variable: Variable
 ) -> bool:
-    """Whether there is a median in a bin, of enough events with known values."""
+    """Whether there is a median in a bin."""
     if len(variable.edges) < 2:
         return False
     medians = (
@@ -76,15 +103,15 @@ def band_figure(
             if panel is not axes[0]:
                 panel.sharey(axes[0])
             if variable.log:
-                panel.set_xscale("log")
+                log_axis(panel.xaxis, few_decades=variable.edges[-1] < 200 * variable.edges[0])
             _draw_bands(panel, shown, mask, variable, percents, weights)
             if log:
-                _set_log(panel)
+                log_axis(panel.yaxis, few_decades=True)
             else:
                 panel.axhline(0, color=GREY, lw=0.8, zorder=0)
         row[0].set_ylabel(axis)
     for panel, (name, mask) in zip(rows[0], types.items(), strict=True):
-        panel.set_title(f"{name}, {mask.sum():,} events")
+        panel.set_title(f"{name}, {mask.sum():,} events", fontsize="medium")
     legend_below(figure, axes[0])
     return figure
 
@@ -103,15 +130,8 @@ def _draw_bands(
     for number, (name, values) in enumerate(shown):
         found = quantiles_in_bins(values[mask], variable.values[mask], edges, percents, weight)
         low, middle, high = found.T
-        style = {"color": color(number)}
+        style: Any = {"color": color(number)}
         panel.fill_between(centers, low, high, alpha=0.12, lw=0, **style)
         for outer in (low, high):
             panel.plot(centers, outer, lw=0.8, ls=":", **style)
         panel.plot(centers, middle, lw=1.6, marker=marker(number), ms=4, label=name, **style)
-
-
-def _set_log(panel: Axes) -> None:
-    panel.set_yscale("log")
-    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-    panel.yaxis.set_minor_formatter(NullFormatter())

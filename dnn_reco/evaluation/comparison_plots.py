@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dnn_reco.evaluation.band_figures import band_figure, has_bands
+from dnn_reco.evaluation.band_figures import band_figure, rows_with_bands
 from dnn_reco.evaluation.comparison import ANGLE_QUANTILES, Comparison, ModelResult
 from dnn_reco.evaluation.event_types import Mask, parts
 from dnn_reco.evaluation.variables import energy_variable
@@ -29,17 +29,19 @@ Values = NDArray[np.float64]
 
 def comparison_figures(comparison: Comparison) -> dict[str, Figure]:
     """Those of :data:`FIGURES` that a comparison has something to show in, by name."""
-    results, types = comparison.results, parts(comparison.types)
+    results, types = comparison.results, comparison.types
     energy, label = comparison.energy, comparison.energy_label
     figures = {}
     if energy is not None and label is not None:
-        variable = energy_variable(energy, label)
+        variable = [energy_variable(energy, label)]
         # where all is 0 or absent, there is no logarithmic axis
         angles = [(name, positive(angle)) for name, angle in _angles(results)]
-        if has_bands(angles, types, variable):
-            figures["opening_angle"] = opening_angles(results, types, energy, label)
-        if has_bands(_energy_residuals(results), types, variable):
-            figures["energy"] = energy_residuals(results, types, energy, label)
+        shown_types, rows = rows_with_bands(angles, types, variable)
+        if rows:
+            figures["opening_angle"] = opening_angles(results, shown_types, energy, label)
+        shown_types, rows = rows_with_bands(_energy_residuals(results), types, variable)
+        if rows:
+            figures["energy"] = energy_residuals(results, shown_types, energy, label)
     shown = sorted({name for each in results for name in each.pulls})
     return {**figures, "pulls": pull_distributions(results, shown)}
 
@@ -72,7 +74,7 @@ def pull_distributions(results: Sequence[ModelResult], labels: Sequence[str]) ->
     for panel in axes[len(labels) :]:
         panel.set_axis_off()
     for panel, label in zip(axes, labels, strict=False):
-        panel.set_title(label)
+        panel.set_title(label, fontsize="medium")
         panel.plot(_PULLS, np.exp(-(_PULLS**2) / 2) / np.sqrt(2 * np.pi), "k--", lw=1)
         for number, result in enumerate(results):
             if label in result.pulls:

@@ -27,7 +27,7 @@ def event_types(labels: Mapping[str, NDArray[np.floating]], num_events: int) -> 
     a tau that decays inside, is an other entering event. Starting tracks begin inside
     (`p_starting`) and have a track (`p_is_track`, or `p_starting_cc_mu` where there is no such
     label). All others are cascades, those beside the detector included. Types without events are
-    left out.
+    left out; all events are not.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def event_types(labels: Mapping[str, NDArray[np.floating]], num_events: int) -> 
     types[STARTING_TRACK] = ~entering & starting & is_track
     types[THROUGH_GOING_TRACK] = entering & is_muon
     types[OTHER_ENTERING] = entering & ~is_muon
-    return {name: mask for name, mask in types.items() if mask.any()}
+    return {name: mask for name, mask in types.items() if name == ALL_EVENTS or mask.any()}
 
 
 def parts(types: Mapping[str, Mask]) -> dict[str, Mask]:

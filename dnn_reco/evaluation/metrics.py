@@ -107,7 +107,7 @@ def quantiles(
     """
     values = np.asarray(values, dtype=np.float64)
     if weights is None:
-        return np.quantile(values, shares, axis=0)
+        return np.asarray(np.quantile(values, shares, axis=0))
     found = np.apply_along_axis(
         lambda column: weighted_quantiles(column, weights, shares), 0, values
     )

@@ -80,7 +80,7 @@ def pixels(figure: Figure) -> NDArray[np.uint8]:
 
 def _draw(panel: Axes, label: LabelPoints, weights: NDArray[np.float64] | None) -> None:
     unit = f" [{label.unit}]" if label.unit else ""
-    panel.set_title(label.name)
+    panel.set_title(label.name, fontsize="medium")
     panel.set_xlabel(f"true{unit}")
     panel.set_ylabel(f"reconstructed{unit}")
     panel.set_box_aspect(1)
@@ -101,7 +101,7 @@ def _draw(panel: Axes, label: LabelPoints, weights: NDArray[np.float64] | None) 
         least = float(filled.min())
         norm = LogNorm(0.3 * least, max(float(filled.max()), least))
         panel.pcolormesh(edges, edges, filled, norm=norm, cmap=COUNTS, rasterized=True)
-    panel.axline((edges[0], edges[0]), (edges[-1], edges[-1]), color=COLORS[1], lw=1, ls="--")
+    panel.axline((edges[0], edges[0]), (edges[-1], edges[-1]), color=COLORS[1], lw=1.5, ls="--")
 
 
 def _edges(values: NDArray[np.float64], log: bool) -> NDArray[np.float64]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ from dnn_reco.files import write_atomically
 REPORT_FILE, NUMBERS_FILE, FIGURES_FOLDER = "report.html", "metrics.json", "figures"
 
 _TEMPLATE = "report_template.html.j2"
+_LONG = 40  # characters
+_NUMBER = re.compile(r"[-−+]?[\d.]|–|nan|$")  # at the beginning of a cell
 _WIDTH = 96  # CSS pixels an inch
 _MOST_WIDTH = 1150  # CSS pixels
 _WIDE = 500  # CSS pixels: wider figures scroll on a phone
@@ -215,7 +218,18 @@ def _unique_names(figures: Sequence[ReportFigure]) -> list[str]:
 def _page_table(table: ReportTable) -> dict[str, Any]:
     links = table.links or [None] * len(table.rows)
     rows = [{"cells": row, "link": link} for row, link in zip(table.rows, links, strict=True)]
-    return {**asdict(table), "rows": rows}
+    kinds = [_kind([row[column] for row in table.rows]) for column in range(len(table.columns))]
+    heads = [
+        {"title": title, "kind": kind} for title, kind in zip(table.columns, kinds, strict=True)
+    ]
+    return {"caption": table.caption, "heads": heads, "kinds": kinds, "rows": rows}
+
+
+def _kind(cells: Sequence[str]) -> str:
+    """Class of a column: numbers have none, "long" texts are wrapped."""
+    if all(_NUMBER.match(cell) for cell in cells):
+        return ""
+    return "long" if max(map(len, cells)) > _LONG else "text"
 
 
 def _data_uri(kind: str, content: bytes) -> str:

@@ -43,13 +43,13 @@ def regression_labels(evaluation: Evaluation) -> tuple[str, ...]:
     return tuple(names)
 
 
-def has_log(evaluation: Evaluation, label: str) -> bool:
-    """Whether a label is shown with a logarithm: a reconstruction predicts it with one."""
+def shown_log(evaluation: Evaluation, label: str) -> bool:
+    """Whether a label is shown as its logarithm: the energy, and what is predicted with one."""
     flags = [
         dict(zip(each.table.label_names, each.table.has_log, strict=True))
         for each in evaluation.reconstructions
     ]
-    return any(each.get(label, False) for each in flags)
+    return label == energy_label(evaluation) or any(each.get(label, False) for each in flags)
 
 
 def opening_angle(reconstruction: Reconstruction, events: TrueEvents) -> Values | None:
@@ -89,9 +89,8 @@ def direction_level(reconstruction: Reconstruction, events: TrueEvents) -> Value
     level = np.full(len(events), np.nan)
     known = np.isfinite(table.labels[:, rows]).all(axis=1)
     known &= np.isfinite(table.uncertainty[:, rows]).all(axis=1)
-    kappa = vector_concentration(
-        table.labels[np.ix_(known, rows)], table.uncertainty[np.ix_(known, rows)]
-    )
+    vectors, sigmas = table.labels[known][:, rows], table.uncertainty[known][:, rows]
+    kappa = vector_concentration(vectors, sigmas)
     level[known] = credible_level(angle[known], kappa)
     return level
 
@@ -140,7 +139,7 @@ def true_zenith(evaluation: Evaluation) -> Values | None:
     """True zenith angle [n] of where the particle comes from [rad]; None: it is not known."""
     labels = evaluation.events.labels
     for keys in (each.keys for each in evaluation.reconstructions):
-        if keys.zenith in labels:
+        if keys.zenith is not None and keys.zenith in labels:
             return labels[keys.zenith]
         vector = (keys.dir_x, keys.dir_y, keys.dir_z)
         if all(name in labels for name in vector):

@@ -19,8 +19,8 @@ from dnn_reco.evaluation.residuals import (
 )
 
 ANGLE_PERCENTS = (20, 50, 68, 90)
-# Shares at the ends of the central 68.27 % and 90 %.
-_CENTRAL_68, _CENTRAL_90 = (0.15865525, 0.84134475), (0.05, 0.95)
+# Shares of the events below the ends of the central 90 % and 68.27 %.
+_ENDS = (0.05, 0.15865525, 0.84134475, 0.95)
 
 Values = NDArray[np.float64]
 
@@ -98,24 +98,21 @@ def _label_statistics(
     weights: Values,
 ) -> Mapping[str, Values]:
     """Statistics [R] of a label for R sets of weights [R, n] of its events."""
+    low_90, low_68, high_68, high_90 = weighted_quantiles(residual, weights, _ENDS).T
     statistics = {
         "bias": means(residual, weights),
         "rmse": np.sqrt(means(residual**2, weights)),
         "median_absolute": weighted_quantiles(np.abs(residual), weights, [0.5])[:, 0],
-        "width_68": _half_width(residual, weights, _CENTRAL_68),
-        "width_90": _half_width(residual, weights, _CENTRAL_90),
+        "width_68": (high_68 - low_68) / 2,
+        "width_90": (high_90 - low_90) / 2,
     }
     if true_and_found is not None:
         statistics["correlation"] = _correlation(*true_and_found, weights)
     if pull is not None:
         statistics["pull_mean"] = means(pull, weights)
-        statistics["pull_width"] = _half_width(pull, weights, _CENTRAL_68)
+        low, high = weighted_quantiles(pull, weights, _ENDS[1:3]).T
+        statistics["pull_width"] = (high - low) / 2
     return statistics
-
-
-def _half_width(values: Values, weights: Values, shares: tuple[float, float]) -> Values:
-    low, high = weighted_quantiles(values, weights, shares).T
-    return np.asarray((high - low) / 2)
 
 
 @np.errstate(invalid="ignore", divide="ignore")

@@ -89,7 +89,7 @@ def energy_variable(energy: Values, label: str) -> Variable:
 
 
 def decade_edges(values: NDArray[np.floating]) -> Values:
-    """Powers of ten that enclose all values [n], such as energies in GeV; those below 1 don't count."""
+    """Powers of ten that enclose values [n], such as energies in GeV; none below 1 counts."""
     known = np.asarray(values, dtype=np.float64)
     known = known[np.isfinite(known) & (known >= LOWEST_ENERGY)]
     if len(known) == 0:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -125,8 +126,38 @@ def test_the_newest_checkpoint(
     assert cost["num_events"] == ITERATIONS * BATCH_SIZE
     assert cost["seconds"] is None
     assert max(map(len, result.out.splitlines())) <= 100
-    for figure in ("opening_angle", "energy", "pulls"):
-        assert (home / "evaluation" / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
+    figures = home / "evaluation" / "figures"
+    for figure in ("events", "residual_EnergyVisible", "true_vs_reco_small", "training"):
+        assert (figures / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
+        assert (figures / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
+    page = (home / "evaluation" / "report.html").read_text()
+    assert result.out.rstrip().endswith("Report: evaluation/report.html")
+    assert page.count("<figure ") == len(list(figures.glob("*.png")))
+    assert len(page) < 8e6
+    numbers = json.loads((home / "evaluation" / "metrics.json").read_text())
+    assert numbers["comparison"] == report
+    summary = numbers["sections"]["Summary"]["labels"]["EnergyVisible"]["small"]
+    assert summary["rmse"]["value"] == pytest.approx(rms, rel=1e-9)
+    assert numbers["sections"]["Data"]["events"] == 60
+
+
+def test_predictions_are_written_as_those_of_apply(trained: SmallRun, home: Path) -> None:
+    """Also times, which networks predict relative to the offset of the event, are absolute."""
+    folder = model_folder(trained, home / "exported", label_weight_dict={"VertexTime": 1.0})
+    evaluated(folder)
+    table, particle = (f"DeepLearningReco_exported{suffix}" for suffix in ("", "_I3Particle"))
+    source = trained.folder / "validation.hdf5"
+    applied = invoke("apply", folder, "--input", source, "--output", "out", *OPTIONS)
+    assert applied.exit_code == 0, applied.err
+    (output,) = Path("out").glob("*.hdf5")
+    with h5py.File("evaluation/predictions.hdf5") as found, h5py.File(output) as expected:
+        for name in (table, particle):
+            assert found[name].dtype == expected[name].dtype
+            for column in found[name].dtype.names:
+                np.testing.assert_allclose(
+                    found[name][column], expected[name][column], rtol=1e-5, err_msg=column
+                )
+        assert found[table]["VertexTime"].min() > 5000
 
 
 def test_several_checkpoints_are_averaged(trained: SmallRun, home: Path) -> None:
@@ -168,11 +199,11 @@ def test_a_model_folder_from_another_machine(trained: SmallRun, home: Path) -> N
 
 def test_figures_are_those_of_the_last_call(trained: SmallRun, home: Path) -> None:
     evaluated(trained.config_file)
-    assert Path("evaluation/energy.png").exists()
+    assert Path("evaluation/figures/residual_EnergyVisible.png").exists()
     weights = {"EnergyVisible": 0.0, **dict.fromkeys(DIRECTION, 1.0)}
     evaluated(model_folder(trained, home / "directions", label_weight_dict=weights))
-    assert Path("evaluation/opening_angle.png").exists()
-    assert not Path("evaluation/energy.png").exists()
+    assert Path("evaluation/figures/residual_PrimaryDirectionX.pdf").exists()
+    assert not list(Path("evaluation/figures").glob("residual_EnergyVisible.*"))
 
 
 def test_configs_that_compare_wrote_are_called_by_their_folder(

@@ -17,7 +17,7 @@ from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
 from dnn_reco.evaluation.residuals import energy_label
 from dnn_reco.evaluation.variables import Variable, decade_edges, variables
-from dnn_reco.figure_style import color, legend_below, panels
+from dnn_reco.figure_style import color, legend_below, log_axis, panels
 from dnn_reco.inference.prediction_table import Status
 
 _COLUMNS = 3
@@ -37,7 +37,8 @@ def data_section(evaluation: Evaluation, files: HeldOutFiles) -> Section:
     figures = []
     if shown:
         caption = f"Distributions of the {len(events):,} events, by type."
-        figures.append(ReportFigure("events", caption, _distributions(shown, types)))
+        figure = _distributions(shown, types, events.weights)
+        figures.append(ReportFigure("events", caption, figure))
     tables = [_file_table(evaluation, files), _type_table(evaluation, types)]
     lost = {each.name: not_reconstructed(each) for each in evaluation.reconstructions}
     if any(lost.values()):
@@ -116,7 +117,11 @@ def _type_table(evaluation: Evaluation, types: Mapping[str, Mask]) -> ReportTabl
     return ReportTable(caption, ("event type", "all", *decades), rows)
 
 
-def _distributions(shown: tuple[Variable, ...], types: Mapping[str, Mask]) -> Figure:
+def _distributions(
+    shown: tuple[Variable, ...],
+    types: Mapping[str, Mask],
+    weights: NDArray[np.float64] | None,
+) -> Figure:
     columns = min(len(shown), _COLUMNS)
     rows = -(-len(shown) // columns)
     figure, axes = panels(rows, columns, (3.6, 2.7))
@@ -126,13 +131,14 @@ def _distributions(shown: tuple[Variable, ...], types: Mapping[str, Mask]) -> Fi
     for panel, variable in zip(axes, shown, strict=False):
         for number, (name, mask) in enumerate(parts(types).items()):
             edges = _fine(variable)
-            counts, _ = np.histogram(variable.values[mask], edges)
+            weight = None if weights is None else weights[mask]
+            counts, _ = np.histogram(variable.values[mask], edges, weights=weight)
             panel.stairs(counts, edges, lw=1.5, label=name, color=color(number))
         panel.set_xlabel(variable.axis)
         if variable.log:
-            panel.set_xscale("log")
+            log_axis(panel.xaxis)
     for panel in axes[::columns]:
-        panel.set_ylabel("events in a bin")
+        panel.set_ylabel("events in a bin" if weights is None else "sum of weights in a bin")
     legend_below(figure, axes[0])
     return figure
 

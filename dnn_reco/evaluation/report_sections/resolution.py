@@ -8,21 +8,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dnn_reco.evaluation.band_figures import band_figure, has_bands
-from dnn_reco.evaluation.event_types import Mask, event_types, parts
+from dnn_reco.evaluation.band_figures import band_figure, rows_with_bands
+from dnn_reco.evaluation.comparison_plots import ANGLE_AXIS, positive
+from dnn_reco.evaluation.event_types import Mask, event_types
 from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.report_sections.section import ReportFigure, Section, file_name
 from dnn_reco.evaluation.report_sections.summary import unit_of
 from dnn_reco.evaluation.residuals import (
     energy_label,
-    has_log,
     label_residual,
     opening_angle,
     regression_labels,
+    shown_log,
 )
 from dnn_reco.evaluation.variables import LEAST_EVENTS, Variable, quantiles_in_bins, variables
 
 PERCENTS = (20.0, 50.0, 80.0)
+
+# More labels than this are shown against two variables only: a page must not be too large.
+_MANY_LABELS, _FEW_VARIABLES = 12, 2
 
 Values = NDArray[np.float64]
 Shown = Sequence[tuple[str, Values]]
@@ -31,11 +35,7 @@ Shown = Sequence[tuple[str, Values]]
 def resolution_sections(evaluation: Evaluation) -> list[Section]:
     """Opening angle; residual of the energy; residuals of the other labels."""
     events = evaluation.events
-    types = {
-        name: mask
-        for name, mask in parts(event_types(events.labels, len(events))).items()
-        if mask.sum() >= LEAST_EVENTS
-    }
+    types = event_types(events.labels, len(events))
     against = variables(evaluation)
     energy = energy_label(evaluation)
     others = [label for label in regression_labels(evaluation) if label != energy]
@@ -53,18 +53,17 @@ def _angle_section(
 ) -> Section | None:
     events = evaluation.events
     angles = [(each.name, opening_angle(each, events)) for each in evaluation.reconstructions]
-    shown = [(name, angle) for name, angle in angles if angle is not None]
     # where all is 0 or absent, there is no logarithmic axis
-    positive = [(name, np.where(angle > 0, angle, np.nan)) for name, angle in shown]
-    rows = [each for each in against if has_bands(positive, types, each)]
+    shown = [(name, positive(angle)) for name, angle in angles if angle is not None]
+    types, rows = rows_with_bands(shown, types, against)
     if not rows:
         return None
     figure = band_figure(
-        positive,
+        shown,
         types,
         rows,
         PERCENTS,
-        "opening angle [°]",
+        ANGLE_AXIS,
         "Opening angle: median, and 20 % to 80 % of the events",
         log=True,
         weights=events.weights,
@@ -90,29 +89,30 @@ def _label_section(
 ) -> Section | None:
     """A section with a figure for each label that has something to show."""
     weights = evaluation.events.weights
+    against = against[:_FEW_VARIABLES] if len(labels) > _MANY_LABELS else against
     figures, numbers = [], {}
     for label in labels:
         shown = _residuals(evaluation, label)
-        rows = [each for each in against if has_bands(shown, types, each)]
+        chosen, rows = rows_with_bands(shown, types, against)
         if not rows:
             continue
-        log, unit = has_log(evaluation, label), unit_of(evaluation, label)
+        log, unit = shown_log(evaluation, label), unit_of(evaluation, label)
         axis = "log10(reco / true)" if log else f"reco − true{f' [{unit}]' if unit else ''}"
         heading = f"Residual of {label}: median, and 20 % to 80 % of the events"
-        figure = band_figure(shown, types, rows, PERCENTS, axis, heading, weights=weights)
+        figure = band_figure(shown, chosen, rows, PERCENTS, axis, heading, weights=weights)
         caption = (
             f"Residual of {label}: the line is its median, the bias, and the band holds the events "
-            f"from 20 % to 80 %. {_events_text(evaluation, types)}"
+            f"from 20 % to 80 %. {_events_text(evaluation, chosen)}"
         )
         figures.append(ReportFigure(f"residual_{file_name(label)}", caption, figure))
-        numbers[label] = _numbers(shown, types, rows, weights)
+        numbers[label] = _numbers(shown, chosen, rows, weights)
     if not figures:
         return None
     return Section(title, (_how_to_read(),), figures=figures, numbers=numbers)
 
 
 def _residuals(evaluation: Evaluation, label: str) -> list[tuple[str, Values]]:
-    log = has_log(evaluation, label)
+    log = shown_log(evaluation, label)
     found = [
         (each.name, label_residual(each, evaluation.events, label, log))
         for each in evaluation.reconstructions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -106,3 +106,10 @@ class Section:
 def file_name(text: str) -> str:
     """A text, such as the name of a label, as part of a name of a file."""
     return re.sub(r"[^\w-]+", "_", text, flags=re.ASCII).strip("_") or "_"
+
+
+def without_column(table: ReportTable, title: str) -> ReportTable:
+    """A table without a column, such as the name of the reconstruction where there is only one."""
+    kept = [i for i, column in enumerate(table.columns) if column != title]
+    rows = [[row[i] for i in kept] for row in table.rows]
+    return replace(table, columns=[table.columns[i] for i in kept], rows=rows)

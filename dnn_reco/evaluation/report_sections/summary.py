@@ -13,11 +13,12 @@ from dnn_reco.evaluation.comparison_report import (
 )
 from dnn_reco.evaluation.metrics import ValueWithError
 from dnn_reco.evaluation.reconstruction import Evaluation
-from dnn_reco.evaluation.report_sections.section import ReportTable, Section
-from dnn_reco.evaluation.residuals import has_log, label_keys, regression_labels
+from dnn_reco.evaluation.report_sections.section import ReportTable, Section, without_column
+from dnn_reco.evaluation.residuals import label_keys, regression_labels, shown_log
 from dnn_reco.evaluation.summary import ANGLE_PERCENTS, angle_summary, label_summary
 from dnn_reco.inference.trained_model import label_unit
 
+_NAME = "reconstruction"
 _COLUMNS = {
     "bias": "bias",
     "rmse": "RMSE",
@@ -34,10 +35,12 @@ def summary_section(evaluation: Evaluation, comparison: Comparison) -> Section:
     """How well each reconstruction does, label by label, with bootstrap errors."""
     labels = _label_summaries(evaluation)
     angles = _angle_summaries(evaluation)
-    tables = [_angle_table(evaluation, angles)] if angles else []
-    if labels:
-        tables.append(_label_table(evaluation, labels))
+    tables = [_label_table(evaluation, labels)] if labels else []
     tables.append(_type_table(comparison))
+    if len(evaluation.reconstructions) == 1:
+        tables = [without_column(each, _NAME) for each in tables]
+    if angles:
+        tables.insert(0, _angle_table(evaluation, angles))
     weighted = "" if evaluation.events.weights is None else " Events count with their weights."
     return Section(
         "Summary",
@@ -56,7 +59,7 @@ def summary_section(evaluation: Evaluation, comparison: Comparison) -> Section:
 
 def unit_of(evaluation: Evaluation, label: str) -> str:
     """Unit of the residuals of a label."""
-    if has_log(evaluation, label):
+    if shown_log(evaluation, label):
         return "log10"
     return label_unit(label, label_keys(evaluation, label))
 
@@ -66,7 +69,7 @@ def _label_summaries(evaluation: Evaluation) -> dict[str, dict[str, dict[str, Va
     events = evaluation.events
     found: dict[str, dict[str, dict[str, ValueWithError]]] = {}
     for label in regression_labels(evaluation):
-        log = has_log(evaluation, label)
+        log = shown_log(evaluation, label)
         for each in evaluation.reconstructions:
             if values := label_summary(each, events, label, log):
                 found.setdefault(label, {})[each.name] = values
@@ -87,7 +90,7 @@ def _angle_table(
     return ReportTable(
         f"Opening angle between true and reconstructed direction [°], {len(evaluation.events):,} "
         "events: the given share of them lies below.",
-        ("reconstruction", *(f"{key} %" for key in keys), "mean"),
+        (_NAME, *(f"{key} %" for key in keys), "mean"),
         [
             (name, *(format_measured(values.get(key)) for key in (*keys, "mean")))
             for name, values in angles.items()
@@ -103,7 +106,7 @@ def _label_table(evaluation: Evaluation, labels: Mapping[str, Mapping[str, Any]]
     ]
     return ReportTable(
         f"Labels, {len(evaluation.events):,} events.",
-        ("label", "reconstruction", "unit", *_COLUMNS.values()),
+        ("label", _NAME, "unit", *_COLUMNS.values()),
         rows,
     )
 
@@ -134,6 +137,6 @@ def _type_table(comparison: Comparison) -> ReportTable:
     return ReportTable(
         f"By event type and decade of the true energy: quantiles of the opening angle, rms and "
         f"width of the residual of {label}, and width of its pulls.",
-        ("event type", "energy", "events", "reconstruction", *heads),
+        ("event type", "energy", "events", _NAME, *heads),
         rows,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from dnn_reco.evaluation.report_facts import Origin
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
-from dnn_reco.figure_style import color, legend_below, panels
+from dnn_reco.figure_style import color, legend_below, log_axis, panels
 
 _MISSING = "–"
 
@@ -99,7 +99,7 @@ def _curves(origins: Mapping[str, Origin]) -> Figure:
     losses.set_ylabel("loss")
     rates.set_ylabel("learning rate")
     if rates.lines:
-        rates.set_yscale("log")
+        log_axis(rates.yaxis)
     for panel in (losses, rates):
         panel.set_xlabel("iteration")
         panel.set_xlim(left=0)
@@ -123,8 +123,9 @@ def _plot_loss(
         losses = line.get(kind)
         values = losses.get("losses", losses.get("loss")) if isinstance(losses, Mapping) else None
         numbers = list(values.values()) if isinstance(values, Mapping) else [values]
-        if numbers and all(_is_number(each) for each in numbers):
-            points.append((_iteration(line), sum(numbers)))
+        known = [float(each) for each in numbers if _is_number(each)]
+        if known and len(known) == len(numbers):
+            points.append((_iteration(line), sum(known)))
     if points:
         x, y = np.array(points, dtype=np.float64).T
         panel.plot(x, y, label=name, **style)
@@ -161,5 +162,5 @@ def _entry(line: Mapping[str, Any], keys: Sequence[str]) -> float | None:
     return float(value) if _is_number(value) else None
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

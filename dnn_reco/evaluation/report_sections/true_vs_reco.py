@@ -5,7 +5,7 @@ from __future__ import annotations
 from dnn_reco.evaluation.plots import LabelPoints, reconstructed_against_true
 from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction
 from dnn_reco.evaluation.report_sections.section import ReportFigure, Section, file_name
-from dnn_reco.evaluation.residuals import has_log, label_keys, regression_labels
+from dnn_reco.evaluation.residuals import label_keys, regression_labels, shown_log
 from dnn_reco.inference.trained_model import label_unit
 
 _PANELS = 12  # of a figure at most
@@ -34,7 +34,7 @@ def _figures(evaluation: Evaluation, reconstruction: Reconstruction) -> list[Rep
             label,
             events.labels[label],
             table[label],
-            has_log(evaluation, label),
+            shown_log(evaluation, label),
             label_unit(label, label_keys(evaluation, label)),
         )
         for label in regression_labels(evaluation)
