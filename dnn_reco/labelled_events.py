@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from dnn_reco.data.records import ColumnNames, ShardEvents, event_table, load_re
 from dnn_reco.event_sources import read_events, reader_of
 
 LABEL_TABLE = "LabelsDeepLearning"
+_NO_COLUMNS = "dnn_reco.modules.data.misc.default_misc.dummy_misc_loader"
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,19 @@ class FileContent:
     hits: HitsSettings | None = None
 
 
-def read_as_configured(paths: Sequence[Path], config: Config) -> Iterator[EventTable]:
+def read_as_configured(
+    paths: Sequence[Path], config: Config, with_labels: bool = True, with_misc: bool = True
+) -> Iterator[EventTable]:
     """The events of each file that a training with a config uses.
+
+    Parameters
+    ----------
+    paths
+        The files.
+    config
+        The config.
+    with_labels, with_misc
+        Whether labels and misc data are read, which measured events may not have.
 
     Raises
     ------
@@ -61,13 +73,17 @@ def read_as_configured(paths: Sequence[Path], config: Config) -> Iterator[EventT
         If a file cannot be used.
     """
     config.require("data_handler_num_bins")
-    settings = hits_settings(config)
+    settings, of_records = hits_settings(config), record_settings(config)
+    if not with_labels:
+        of_records = replace(of_records, label_class=_NO_COLUMNS)
+    if not with_misc:
+        of_records = replace(of_records, misc_class=_NO_COLUMNS)
     names: ColumnNames | None = None
     for path in paths:
         events = read_events(path, settings)
         shard = ShardEvents(event_table(events), events.hits, np.array(settings.init_values))
         view = config.plugin_view()
-        records = load_records(path, shard, record_settings(config), view, names)
+        records = load_records(path, shard, of_records, view, names)
         names, rows = records.names, records.rows
         yield EventTable(
             events.hits.select(rows["row"]),

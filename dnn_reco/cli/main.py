@@ -14,6 +14,7 @@ from dnn_reco.cli.apply import apply_command
 from dnn_reco.cli.calibrate import calibrate_command
 from dnn_reco.cli.config import config_group
 from dnn_reco.cli.data import count_command, simulate_command, trafo_command
+from dnn_reco.cli.data_quality import compare_data_command, data_group
 from dnn_reco.cli.export import export_command, inspect_command, verify_command
 from dnn_reco.cli.inference import serve_command
 from dnn_reco.cli.models import compare_command, evaluate_command, import_command
@@ -52,6 +53,8 @@ for _command in (
     import_command,
     simulate_command,
     config_group,
+    data_group,
+    compare_data_command,
     compare_command,
     evaluate_command,
     calibrate_command,

@@ -72,6 +72,8 @@ class FileEvents:
         Their hits.
     skipped
         Rows of the file that are in no hit: kind of rows -> how many.
+    stale_index
+        Whether the file has an index of its rows that contradicts their event ids.
     """
 
     ids: NDArray[np.void]
@@ -79,6 +81,7 @@ class FileEvents:
     exists: NDArray[np.bool_]
     hits: Hits
     skipped: Mapping[str, int]
+    stale_index: bool = False
 
     def select(self, events: NDArray[np.integer]) -> FileEvents:
         """Some of the events, by their numbers; rows that are in no hit are not counted."""

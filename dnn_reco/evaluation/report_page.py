@@ -102,16 +102,29 @@ def write_report_page(facts: ReportFacts, folder: Path) -> Path:
         "sections": {section.title: section.numbers for section in sections if section.numbers},
     }
     try:
-        shown = list(_write_figures(sections, folder / FIGURES_FOLDER))
-        text = json.dumps(plain(numbers), indent=1, allow_nan=False)
-        write_atomically(folder / NUMBERS_FILE, text.encode())
-        page = render_page(title, introduction, sections, shown)
-        write_atomically(folder / REPORT_FILE, page.encode())
+        write_numbers(folder / NUMBERS_FILE, numbers)
+        write_page(folder / REPORT_FILE, title, introduction, sections)
     except OSError as error:
         raise DataError(
             f"the report cannot be written to '{folder}' ({error}): choose another --out"
         ) from error
     return folder / REPORT_FILE
+
+
+def write_numbers(path: Path, numbers: Mapping[str, Any]) -> None:
+    """Write numbers as JSON; those that are not finite are null."""
+    write_atomically(path, json.dumps(plain(numbers), indent=1, allow_nan=False).encode())
+
+
+def write_page(
+    path: Path, title: str, introduction: Sequence[str], sections: Sequence[Section]
+) -> None:
+    """Write a page of sections, and their figures to the folder ``figures`` beside it.
+
+    Parameters are those of :func:`render_page`.
+    """
+    shown = list(_write_figures(sections, path.parent / FIGURES_FOLDER))
+    write_atomically(path, render_page(title, introduction, sections, shown).encode())
 
 
 def render_page(

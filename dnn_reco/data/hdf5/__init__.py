@@ -8,7 +8,12 @@ time offsets defines the events of a file and their order.
 
 from dnn_reco.data.file_events import InputTables
 from dnn_reco.data.hdf5.attributes import MAX_TEXT_BYTES, read_attribute, read_stream_names
-from dnn_reco.data.hdf5.detect import detect_input_tables, detect_num_bins, input_tables
+from dnn_reco.data.hdf5.detect import (
+    detect_input_tables,
+    detect_num_bins,
+    input_prefixes,
+    input_tables,
+)
 from dnn_reco.data.hdf5.events import read_events, read_file
 from dnn_reco.data.hdf5.record import read_record
 from dnn_reco.data.hdf5.tables import (
@@ -33,6 +38,7 @@ __all__ = [
     "detect_input_tables",
     "detect_num_bins",
     "dom_maps",
+    "input_prefixes",
     "input_tables",
     "list_tables",
     "read_attribute",

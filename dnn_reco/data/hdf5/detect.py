@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 
 import numpy as np
@@ -18,6 +19,12 @@ def input_tables(prefix: str) -> InputTables:
     return InputTables(*(f"{prefix}{ending}" for ending in _ENDINGS))
 
 
+def input_prefixes(tables: Sequence[str]) -> list[str]:
+    """Common beginnings of the names of all sets of input tables among the tables of a file."""
+    starts = [name.removesuffix(_ENDINGS[0]) for name in tables if name.endswith(_ENDINGS[0])]
+    return [start for start in starts if all(f"{start}{end}" in tables for end in _ENDINGS)]
+
+
 def detect_input_tables(path: str | PathLike[str]) -> InputTables:
     """The input tables of a file that holds only one set of them.
 
@@ -27,8 +34,7 @@ def detect_input_tables(path: str | PathLike[str]) -> InputTables:
         If the file holds none, or several; the message lists them.
     """
     tables = list_tables(path)
-    starts = [name.removesuffix(_ENDINGS[0]) for name in tables if name.endswith(_ENDINGS[0])]
-    found = [start for start in starts if all(f"{start}{end}" in tables for end in _ENDINGS)]
+    found = input_prefixes(tables)
     if len(found) == 1:
         return input_tables(found[0])
     if not found:

@@ -114,6 +114,7 @@ def read_events(
         ids = event_ids(events)
         rows = read_dom_rows(values, dtype, threads)
         runs = _runs_by_index(values, rows, ids)
+        stale_index = runs is None and _index_of(values) is not None
         if runs is None:
             events_of_runs = match_ids(rows.run_ids, ids, describe(offsets_table))
             runs = _Runs(rows.run_start, events_of_runs, len(rows))
@@ -125,6 +126,7 @@ def read_events(
         exists=events["exists"] != 0,
         hits=_hits(rows, runs, bins, init, len(ids)),
         skipped=skipped,
+        stale_index=stale_index,
     )
 
 
@@ -178,7 +180,7 @@ def _runs_by_index(values: h5py.Dataset, rows: DomRows, ids: Rows) -> _Runs | No
     Only the index tells events with equal ids apart. Tools that merge or cut files leave no or a
     stale index behind.
     """
-    index = values.file.get(f"{INDEX_GROUP}/{values.name.lstrip('/')}")
+    index = _index_of(values)
     if index is None:
         return None
     runs = _listed_runs(index, len(rows), ids) if isinstance(index, h5py.Dataset) else None
@@ -190,6 +192,11 @@ def _runs_by_index(values: h5py.Dataset, rows: DomRows, ids: Rows) -> _Runs | No
         INDEX_GROUP,
     )
     return None
+
+
+def _index_of(table: h5py.Dataset) -> h5py.HLObject | None:
+    """What stands in the place of a table's index."""
+    return table.file.get(f"{INDEX_GROUP}/{table.name.lstrip('/')}")
 
 
 def _listed_runs(index: h5py.Dataset, num_rows: int, ids: Rows) -> _Runs | None:

@@ -1,0 +1,1 @@
+"""Checks of event files for what spoils a training."""

@@ -1,0 +1,178 @@
+"""`data check` and `compare-data` as a user runs them."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from event_files import random_events, write_events
+from workspace import NUM_TRAINING, NUM_VALIDATION, Workspace, invoke
+
+from dnn_reco.data.hdf5 import InputTables, write_input_tables
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("simulated")
+    result = invoke("simulate", "--events", "60", "--out", folder, "-j", "1", "--files", "2")
+    assert result.exit_code == 0, result.err
+    return folder
+
+
+# --------------------------------------------------------------------------------------------------
+# data check
+# --------------------------------------------------------------------------------------------------
+def test_simulated_files_have_no_fault(simulated: Path, tmp_path: Path) -> None:
+    out = tmp_path / "findings.json"
+    result = invoke("data", "check", f"{simulated}/*.hdf5", "-j", "1", "--json", out)
+    assert result.exit_code == 0
+    findings = json.loads(out.read_text())
+    assert findings["events"] == 60
+    # only what is true of a small simulation: labels that do not vary
+    assert {each["severity"] for each in findings["findings"]} == {"info"}
+    assert all("the same for all events" in each["text"] for each in findings["findings"])
+
+
+def test_config_gives_files_and_labels(workspace: Workspace) -> None:
+    result = invoke("data", "check", workspace.config, "-j", "1")
+    num_events = sum(NUM_TRAINING) + 2 * NUM_VALIDATION
+    assert f"5 files, {num_events} events" in result.out
+    # `EnergyVisible` of these files is computed from the charge, `LengthInDetector` from it
+    assert "give label 'EnergyVisible' away" in result.out
+    assert result.exit_code == 0
+
+
+def test_error_sets_the_exit_code(workspace: Workspace, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.hdf5"
+    broken.write_bytes(b"no events")
+    result = invoke("data", "check", workspace.config, broken)
+    assert result.exit_code == 1
+    assert "error " in result.out and "broken.hdf5" in result.out
+    result = invoke("data", "check", broken)
+    assert result.exit_code == 1
+    assert "no file can be read" in result.err and "Traceback" not in result.err
+
+
+def test_findings_of_many_files_are_put_together(tmp_path: Path) -> None:
+    for number in range(5):
+        path = write_events(tmp_path / f"{number}.hdf5", random_events(number, 4, run=number))
+        with h5py.File(path, "r+") as file:
+            rows = file["MCPrimary"][()]
+            del file["MCPrimary"]
+            file.create_dataset("MCPrimary", data=rows[1:])
+    result = invoke("data", "check", f"{tmp_path}/*.hdf5", "-j", "1")
+    (line,) = [line for line in result.out.splitlines() if "without a row" in line]
+    assert line.startswith("warning  MCPrimary: ")
+    assert "[5; in 0.hdf5, 1.hdf5, 2.hdf5 and 2 more; e.g. Run 0, Event 0" in line
+
+
+def test_tables_must_be_known(workspace: Workspace, tmp_path: Path) -> None:
+    path = write_two_sets(tmp_path / "two.hdf5")
+    result = invoke("data", "check", path)
+    assert result.exit_code == 1
+    assert "several sets of input tables" in result.err and "--inputs" in result.err
+    assert invoke("data", "check", path, "--inputs", "other").exit_code == 0
+    result = invoke("data", "check", workspace.config, "--inputs", "other")
+    assert result.exit_code == 1
+    assert "for files without a config" in result.err
+
+
+def write_two_sets(path: Path) -> Path:
+    events = random_events(1, 8)
+    other = InputTables("other_bin_values", "other_bin_indices", "other_global_time_offset")
+    write_input_tables(path, events.ids, events.time_offset, events.hits, names=other)
+    extra = path.with_suffix(".extra")
+    write_input_tables(extra, events.ids, events.time_offset, events.hits)
+    with h5py.File(path, "r+") as file, h5py.File(extra) as source:
+        for name in source:
+            if name.startswith("dnn_data"):
+                source.copy(name, file)
+    extra.unlink()
+    return path
+
+
+# --------------------------------------------------------------------------------------------------
+# compare-data
+# --------------------------------------------------------------------------------------------------
+def write_set(folder: Path, seed: int, **changes: object) -> str:
+    folder.mkdir()
+    for number in range(2):
+        events = random_events(seed + number, 30, run=seed + number)
+        write_events(folder / f"{number}.hdf5", events, **changes)
+    return f"{folder}/*.hdf5"
+
+
+def test_two_sets_of_files(tmp_path: Path) -> None:
+    first, second = write_set(tmp_path / "a", 10), write_set(tmp_path / "b", 20)
+    out = tmp_path / "out"
+    result = invoke("compare-data", first, second, "--out", out, "--events", "40")
+    assert result.exit_code == 0, result.err
+    assert f"A: 40 events of {first}" in result.out
+    assert "total charge [PE]" in result.out and "EnergyVisible" in result.out
+    assert (out / "data_comparison.html").is_file()
+    numbers = json.loads((out / "data_comparison.json").read_text())
+    ks = [each["ks"] for each in numbers["inputs"]]
+    assert ks == sorted(ks, reverse=True)
+
+
+def test_measured_data_have_no_labels(workspace: Workspace, tmp_path: Path) -> None:
+    data = tmp_path / "data.hdf5"
+    events = random_events(3, 30)
+    write_input_tables(data, events.ids, events.time_offset, events.hits)
+    simulation = min(workspace.data.rglob("*.hdf5"))
+    for options in ([], ["--config", str(workspace.config)]):
+        result = invoke("compare-data", simulation, data, "--out", tmp_path / "out", *options)
+        assert result.exit_code == 0, result.err
+        assert "\nLabels" not in result.out
+    assert "has no table 'LabelsDeepLearning': its inputs are compared alone" in result.err
+
+
+def test_weights(tmp_path: Path) -> None:
+    first = write_set(tmp_path / "a", 10)
+    data = tmp_path / "b.hdf5"
+    events = random_events(3, 30)
+    write_input_tables(data, events.ids, events.time_offset, events.hits)
+    options = ("--out", tmp_path / "out", "--weights", "MCPrimary", "energy")
+    result = invoke("compare-data", first, data, *options)
+    assert result.exit_code == 0, result.err
+    assert "no table 'MCPrimary': its events weigh the same" in result.err
+    charges = [
+        events.features[a:b, 0].sum()
+        for events in (random_events(10, 30), random_events(11, 30))
+        for a, b in pairwise(events.offsets)
+    ]
+    energies = np.concatenate([random_events(seed, 30).primary["energy"] for seed in (10, 11)])
+    numbers = json.loads((tmp_path / "out" / "data_comparison.json").read_text())
+    (charge,) = [q for q in numbers["inputs"] if q["name"] == "total charge [PE]"]
+    assert charge["mean"][0] == pytest.approx(np.average(charges, weights=energies), rel=1e-5)
+    result = invoke("compare-data", first, first, "--weights", "MCPrimary", "pdg_encoding")
+    assert result.exit_code == 1
+    assert "negative or not finite" in result.err
+
+
+def test_tables_with_other_numbers_of_features(tmp_path: Path) -> None:
+    first = write_set(tmp_path / "a", 10)
+    other = write_events(tmp_path / "b.hdf5", random_events(1, 5, num_bins=3))
+    result = invoke("compare-data", first, other, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "dnn_data (9 features)" in result.err and "dnn_data (3 features)" in result.err
+    both = write_two_sets(tmp_path / "two.hdf5")
+    result = invoke("compare-data", first, both, "--out", tmp_path / "out")
+    assert "--inputs" in result.err
+    options = ("--inputs", "dnn_data", "--inputs", "other", "--out", tmp_path / "out")
+    assert invoke("compare-data", first, both, *options).exit_code == 0
+
+
+def test_no_files(tmp_path: Path) -> None:
+    result = invoke("compare-data", f"{tmp_path}/*.hdf5", f"{tmp_path}/*.hdf5")
+    assert result.exit_code == 1
+    assert "no file matches A" in result.err
+
+
+@pytest.mark.parametrize("command", [["data", "check"], ["compare-data"]])
+def test_help_has_an_example(command: list[str]) -> None:
+    result = invoke(*command, "--help")
+    assert result.exit_code == 0
+    assert f"dnn-reco {' '.join(command)} " in result.out
