@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dnn_reco.config import Config
 from dnn_reco.data.file_events import HitsSettings, InputTables
-from dnn_reco.data.hdf5 import read_file
+from dnn_reco.data.hdf5 import input_tables, read_file
 from dnn_reco.data.records import ColumnNames, RecordSettings
 from dnn_reco.data.sampling import FileSampling
 from dnn_reco.data.store import EventReader, EventStore
@@ -34,6 +35,25 @@ def file_sampling(config: Config, key: str) -> FileSampling:
         count_files(getattr(config.data_files, key), key),
         config.data_handler.data_handler_max_events_per_file,
     )
+
+
+def with_input_tables(config: Config, prefix: str) -> Config:
+    """The same config with other names of the input tables.
+
+    Parameters
+    ----------
+    config
+        The config.
+    prefix
+        Common beginning of the names, such as dnn_data for dnn_data_bin_values.
+    """
+    tables = input_tables(prefix)
+    names = {
+        "data_handler_bin_values_name": tables.values,
+        "data_handler_bin_indices_name": tables.indices,
+        "data_handler_time_offset_name": tables.time_offset,
+    }
+    return replace(config, data_handler=config.data_handler.model_copy(update=names))
 
 
 def hits_settings(config: Config) -> HitsSettings:

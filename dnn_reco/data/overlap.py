@@ -76,6 +76,46 @@ def refuse_overlap(
         _log.warning("%s.", text)
 
 
+def refuse_recorded(
+    recorded: Collection[tuple[int, str]], files: Sequence[Path], model: str, allow_overlap: bool
+) -> None:
+    """Check that no file is one of those that a model was calibrated with; or warn.
+
+    Parameters
+    ----------
+    recorded
+        Size in bytes and :func:`digest_of_ends` of those files.
+    files
+        The files to judge the model with.
+    model
+        Its name.
+    allow_overlap
+        Whether to warn only.
+
+    Raises
+    ------
+    DataError
+        Naming such files.
+    """
+    sizes = {size for size, _ in recorded}
+    same = [
+        path
+        for path in files
+        if path.is_file()
+        and path.stat().st_size in sizes
+        and (path.stat().st_size, digest_of_ends(path)) in recorded
+    ]
+    if not same:
+        return
+    text = (
+        f"'{model}' was calibrated with {quoted_paths(same)}: its uncertainties are right there in "
+        "any case, and these files cannot show whether they are elsewhere"
+    )
+    if not allow_overlap:
+        raise DataError(f"{text}. Give other files, or take these with --allow-overlap")
+    _log.warning("%s.", text)
+
+
 def overlap_text(seen: Sequence[Path], held_out: Sequence[Path], key: str) -> str:
     """Which of the files to train on are also in another list; empty if none is."""
     same = same_files(seen, held_out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 
 from matplotlib.figure import Figure
@@ -27,6 +27,7 @@ def event_pictures(
     reconstructions: PredictionTable | None = None,
     charge_feature: int = 0,
     time_feature: int | None = None,
+    titles: Mapping[int, str] | None = None,
 ) -> dict[int, bytes]:
     """PNG files of some events, 900 pixels wide and at most 60 kB each, by their numbers.
 
@@ -42,6 +43,8 @@ def event_pictures(
         Predictions of the n events.
     charge_feature, time_feature
         As for :func:`dnn_reco.plot_event`.
+    titles
+        Titles by number of the event; None: that number.
 
     Raises
     ------
@@ -52,7 +55,8 @@ def event_pictures(
     for event in events:
         shown = shown_hits(hits, event, charge_feature, time_feature)
         particles = particles_of(hits.num_events, event, truths, reconstructions)
-        pictures[event] = small_png(draw_event(shown, *particles, title=f"Event {event}"))
+        title = f"Event {event}" if titles is None else titles[event]
+        pictures[event] = small_png(draw_event(shown, *particles, title=title))
     return pictures
 
 

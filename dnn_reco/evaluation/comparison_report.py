@@ -40,13 +40,13 @@ class TrainingCost:
     seconds
         Wall-clock time of these iterations; None: not known.
     num_weights
-        Trainable weights.
+        Trainable weights; None: not known.
     """
 
     iterations: int | None
     num_events: int | None
     seconds: float | None
-    num_weights: int
+    num_weights: int | None
 
     @property
     def cells(self) -> tuple[str, str, str, str]:
@@ -55,7 +55,7 @@ class TrainingCost:
             _MISSING if self.iterations is None else f"{self.iterations:,}",
             _MISSING if self.num_events is None else f"{self.num_events:,}",
             _MISSING if self.seconds is None else f"{self.seconds:,.0f}",
-            f"{self.num_weights:,}",
+            _MISSING if self.num_weights is None else f"{self.num_weights:,}",
         )
 
 
@@ -65,7 +65,7 @@ def sum_of_costs(costs: Sequence[TrainingCost]) -> TrainingCost:
         _sum([each.iterations for each in costs]),
         _sum([each.num_events for each in costs]),
         _sum([each.seconds for each in costs]),
-        sum(each.num_weights for each in costs),
+        _sum([each.num_weights for each in costs]),
     )
 
 

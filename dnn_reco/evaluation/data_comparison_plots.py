@@ -21,8 +21,7 @@ from dnn_reco.evaluation.data_comparison import (
 )
 from dnn_reco.evaluation.two_sample import TwoSample
 from dnn_reco.figure_style import GREY, color, legend_below, panels
-from dnn_reco.inference.trained_model import label_unit
-from dnn_reco.nn.interface import LabelKeys
+from dnn_reco.inference.model_info import label_unit
 
 Numbers = NDArray[np.float64]
 
@@ -88,7 +87,7 @@ def _draw_histograms(axes: Axes, comparison: DataComparison, quantity: TwoSample
         axes.set_xscale("log")
     axes.set_ylim(bottom=0)
     is_label = quantity.name in comparison.samples[0].labels
-    unit = label_unit(quantity.name, LabelKeys()) if is_label else ""  # inputs name theirs
+    unit = label_unit(quantity.name, {}) if is_label else ""  # inputs name theirs
     axes.set_xlabel(f"{quantity.name} [{unit}]" if unit else quantity.name)
     axes.set_ylabel("share of events")
     axes.set_title(f"KS {quantity.ks:.3f}, adjusted p {quantity.adjusted_p:.1e}", fontsize="small")

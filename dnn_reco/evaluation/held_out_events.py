@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from dnn_reco.evaluation.reconstruction import Reconstruction, TrueEvents, Value
 from dnn_reco.inference.backend import predict_chunks
 from dnn_reco.inference.prediction_table import PredictionTable, Status
 from dnn_reco.inference.torch_backend import TorchBackend
-from dnn_reco.inference.trained_model import TrainedModel, ensemble_of
+from dnn_reco.inference.trained_model import TrainedModel, ensemble_of, model_info
 from dnn_reco.nn.ensemble import Mixture
 from dnn_reco.nn.interface import NetworkSpec
 from dnn_reco.nn.own_network import needs_misc
@@ -113,12 +113,29 @@ def true_events(held_out: Sequence[EventDataset]) -> TrueEvents:
 
 
 def predict_held_out(
-    model: TrainedModel, events: EventDataset, batch_size: int = 256
+    model: TrainedModel,
+    events: EventDataset,
+    hits: Iterable[Hits] | None = None,
+    raw: bool = False,
+    batch_size: int = 256,
 ) -> PredictionTable:
     """All labels that a model predicts for all events of a data set.
 
     Events without hits are predicted, too; the status says which they are, and for which ones the
     prediction of a trained label is not finite.
+
+    Parameters
+    ----------
+    model
+        The model.
+    events
+        The events.
+    hits
+        Changed hits of all events, in their order; None: their own.
+    raw
+        Whether to leave out the calibration of the model.
+    batch_size
+        Events to predict at once.
 
     Raises
     ------
@@ -133,20 +150,23 @@ def predict_held_out(
             "label keys of its training"
         )
     truth = _without_hits(events)
-    hits, misc = hits_of(events, batch_size), truth.misc
+    misc = truth.misc
+    num_hits: list[NDArray[np.int64]] = []
     if needs_misc(model.network) and events.names.misc != model.misc_names:
         raise DataError(
             f"the held-out events have other misc data than those that '{model.name}' reads: "
             f"{', '.join(events.names.misc) or 'none'} instead of {', '.join(model.misc_names)}. "
             "Take the misc_* keys of its training"
         )
-    output = predict_chunks(TorchBackend(model), hits, batch_size, len(events), misc)
+    chunks = _counted(hits_of(events, batch_size) if hits is None else hits, num_hits)
+    output = predict_chunks(TorchBackend(model), chunks, batch_size, len(events), misc)
     labels, uncertainty = output.labels.astype(np.float64), output.uncertainty.astype(np.float64)
     trained = np.isin(model.label_names, model.trained_labels)
     is_valid = (np.isfinite(labels) & np.isfinite(uncertainty))[:, trained].all(axis=1)
     status = np.where(is_valid, Status.OK, Status.INVALID_PREDICTION).astype(np.int32)
-    status[events.num_hits(np.arange(len(events))) == 0] = Status.NO_HITS
-    return PredictionTable(
+    counts = np.concatenate([np.zeros(0, np.int64), *num_hits])
+    status[counts == 0] = Status.NO_HITS
+    table = PredictionTable(
         model.label_names,
         model.spec.transformation.settings.log_label_bins,
         labels,
@@ -155,6 +175,35 @@ def predict_held_out(
         status,
         model.spec.label_keys.particle,
     )
+    return table if raw else calibrated_table(model, table, counts)
+
+
+def _counted(chunks: Iterable[Hits], num_hits: list[NDArray[np.int64]]) -> Iterator[Hits]:
+    """The chunks themselves, and the number of hits of each of their events."""
+    for hits in chunks:
+        num_hits.append(np.diff(hits.offsets))
+        yield hits
+
+
+def calibrated_table(
+    model: TrainedModel, table: PredictionTable, num_hits: NDArray[np.int64]
+) -> PredictionTable:
+    """The predictions of a model [n] with its calibration, if it has one.
+
+    Parameters
+    ----------
+    model
+        The model.
+    table
+        What its network predicts.
+    num_hits
+        Number of hit DOMs of each event [n].
+    """
+    if model.calibration is None:
+        return table
+    predictions = (table.labels, table.uncertainty)
+    labels, sigma = model.calibration.correct(*predictions, num_hits, model_info(model))
+    return replace(table, labels=labels, uncertainty=sigma)
 
 
 def reconstruction_of(model: TrainedModel, table: PredictionTable) -> Reconstruction:

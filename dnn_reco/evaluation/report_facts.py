@@ -10,6 +10,7 @@ from dnn_reco.evaluation.comparison import Comparison
 from dnn_reco.evaluation.comparison_report import TrainingCost
 from dnn_reco.evaluation.held_out_events import HeldOutFiles
 from dnn_reco.evaluation.reconstruction import Evaluation
+from dnn_reco.evaluation.robustness import Matrix
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class ReportFacts:
         Versions, machine and command (:func:`dnn_reco.provenance.software_record`).
     pictures
         Displays of some of the worst events, as PNG, by number of the event.
+    robustness
+        Figures of merit by change of the hits, of each model that was tried.
     """
 
     evaluation: Evaluation
@@ -64,3 +67,4 @@ class ReportFacts:
     origins: Mapping[str, Origin]
     software: Mapping[str, Any]
     pictures: Mapping[int, bytes] = field(default_factory=dict)
+    robustness: Mapping[str, Matrix] = field(default_factory=dict)

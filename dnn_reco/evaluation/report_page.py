@@ -17,9 +17,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from dnn_reco.errors import DataError
 from dnn_reco.evaluation.comparison_report import as_plain
 from dnn_reco.evaluation.report_facts import ReportFacts
+from dnn_reco.evaluation.report_sections.classification import classification_section
 from dnn_reco.evaluation.report_sections.data_summary import data_section
 from dnn_reco.evaluation.report_sections.provenance import provenance_section
 from dnn_reco.evaluation.report_sections.resolution import resolution_sections
+from dnn_reco.evaluation.report_sections.robustness import robustness_section
 from dnn_reco.evaluation.report_sections.section import (
     ReportFigure,
     ReportTable,
@@ -29,6 +31,7 @@ from dnn_reco.evaluation.report_sections.section import (
 from dnn_reco.evaluation.report_sections.summary import summary_section
 from dnn_reco.evaluation.report_sections.training import training_section
 from dnn_reco.evaluation.report_sections.true_vs_reco import true_vs_reco_section
+from dnn_reco.evaluation.report_sections.uncertainty import uncertainty_sections
 from dnn_reco.evaluation.report_sections.worst_events import worst_events_section
 from dnn_reco.figure_style import figure_bytes, fix_layout, with_few_colors
 from dnn_reco.files import write_atomically
@@ -66,6 +69,9 @@ def report_sections(facts: ReportFacts) -> list[Section]:
         data_section(evaluation, facts.files),
         *resolution_sections(evaluation),
         true_vs_reco_section(evaluation),
+        *uncertainty_sections(evaluation),
+        classification_section(evaluation),
+        robustness_section(facts.robustness, len(evaluation.events)),
         worst_events_section(evaluation, facts.files, facts.pictures),
         training_section(facts.origins),
         provenance_section(facts.origins, facts.software),

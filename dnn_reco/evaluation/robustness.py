@@ -38,6 +38,8 @@ _PERCENT = 68
 
 Predict = Callable[[Iterator[Hits]], PredictionTable]
 """Predicts all events of chunks of hits, in their order."""
+Matrix = Mapping[str, Mapping[str, ValueWithError]]
+"""Figures of merit by change of the hits."""
 Change = Callable[[Hits, int], Hits]
 """Changes the hits of a chunk, whose first event has a number."""
 

@@ -192,6 +192,12 @@ class Calibration:
 _CALIBRATION = TypeAdapter(Calibration)
 
 
+def recorded_files(calibration: Calibration) -> set[tuple[int, str]]:
+    """Size in bytes and digest of the files that a calibration was fitted to."""
+    files = calibration.record.get("files", [])
+    return {(int(each["size"]), str(each["digest"])) for each in files}
+
+
 class CalibratedBackend:
     """A backend whose predictions are calibrated.
 

@@ -13,11 +13,8 @@ from dnn_reco.evaluation.comparison_report import format_measured
 from dnn_reco.evaluation.metrics import ValueWithError
 from dnn_reco.evaluation.report_sections.formats import measured_numbers
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
-from dnn_reco.evaluation.robustness import UNCHANGED
+from dnn_reco.evaluation.robustness import UNCHANGED, Matrix
 from dnn_reco.figure_style import panels
-
-Matrix = Mapping[str, Mapping[str, ValueWithError]]
-"""Figures of merit by perturbation."""
 
 _DIFFERENCES = ("coverage 68 %", "energy bias")
 """Figures of merit of which the difference is shown, as 0 may be their value or their best one."""
