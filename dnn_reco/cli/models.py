@@ -114,6 +114,36 @@ def compare_command(
     "their densities.",
 )
 @ensemble_option
+@click.option(
+    "--stored",
+    multiple=True,
+    metavar="NAME|all",
+    help="Compare with a reconstruction that the files hold, too: NAME of tables "
+    "DeepLearningReco_NAME, or of a table of particles; all: those of networks. May be repeated.",
+)
+@click.option(
+    "--weights",
+    metavar="MISC|TABLE.COLUMN",
+    help="Weight the events with misc data, or with a column of a table of the files.",
+)
+@click.option(
+    "--flux",
+    metavar="FLUX",
+    help="Weight simulated events to a flux: a power law of neutrinos such as E^-2.37, or one of "
+    "cosmic rays such as GaisserH4a (extra weights).",
+)
+@click.option(
+    "--perturb",
+    is_flag=True,
+    help="Reconstruct the events with changed hits, too: noise, dead DOMs, shifted times, scaled "
+    "charges.",
+)
+@click.option(
+    "--tables",
+    metavar="NAME",
+    help="Common beginning of the names of the input tables, such as dnn_data for "
+    "dnn_data_bin_values [those of the training].",
+)
 @allow_overlap_option
 @allow_code_option
 @click.option(
@@ -132,17 +162,22 @@ def evaluate_command(networks: tuple[str, ...], options: RunOptions, **settings:
     """Evaluate trained networks on events that they never saw.
 
     A NETWORK is a config that was trained with (its newest checkpoint is taken), or a model folder.
-    All of them reconstruct the held-out events. A table shows how well; report.html, a page for the
-    browser, shows it in figures against energy, zenith and more, with the worst events. Numbers,
-    figures and predictions are written as files, too. A config of several files is written with
-    plus signs: data.yaml+network.yaml.
+    All of them reconstruct the held-out events. A table is printed; report.html, a page for the
+    browser, shows by figures how good they are, for which events, and whether their uncertainties
+    are right. Its numbers are in metrics.json, its figures in figures/, the predictions in
+    predictions.hdf5. A calibrated model is shown without its calibration, too, as NAME_raw. A
+    config of several files is written with plus signs: data.yaml+network.yaml.
 
     \b
     Examples:
       dnn-reco evaluate getting_started.yaml
+      dnn-reco evaluate models/my_model --test-data 'test/*.hdf5' --perturb
       dnn-reco evaluate one.yaml two.yaml models/imported --ensemble
       dnn-reco evaluate one.yaml --checkpoints 5 --test-data 'test/*.hdf5'
+      dnn-reco evaluate models/my_model --test-data 'nugen/*.hdf5' --stored all --flux E^-2.37
     """
+    if settings["weights"] is not None and settings["flux"] is not None:
+        raise click.UsageError("give --weights or --flux, not both")
     limit_threads(options.num_threads)
     show_messages(options.log_level)
     named = [
