@@ -346,16 +346,15 @@ def compare_on_held_out(
         tables.append(calibrated_table(model, raw, events.num_hit_doms))
         reconstructions.append(reconstruction_of(model, tables[-1]))
         if model.calibration is not None:
-            without = replace(model, name=f"{model.name}{RAW}")
-            reconstructions.append(reconstruction_of(without, raw))
-            costs[without.name] = costs[model.name]
+            without = reconstruction_of(replace(model, name=f"{model.name}{RAW}"), raw)
+            reconstructions.append(replace(without, is_raw=True))
     if ensemble:
         reconstructions.append(predicted_together(ENSEMBLE, models, tables))
         costs[ENSEMBLE] = sum_of_costs([costs[model.name] for model in models])
     reconstructions += extras.stored
     costs |= {each.name: TrainingCost(None, None, None, None) for each in extras.stored}
     evaluation = Evaluation(events, tuple(reconstructions))
-    comparison = compare_models(evaluation)
+    comparison = compare_models(evaluation.without_raw())
     click.echo(text_report(comparison, costs))
     return Compared(evaluation, comparison, costs, speeds)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dnn_reco.evaluation.comparison_report import format_energy
 from dnn_reco.evaluation.event_types import ALL_EVENTS, event_types
-from dnn_reco.evaluation.reconstruction import Evaluation
+from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction
 from dnn_reco.evaluation.residuals import energy_label, true_zenith
 from dnn_reco.evaluation.variables import decade_edges
 
@@ -21,20 +21,24 @@ Groups = Mapping[str, Mask]
 
 _COS_ZENITH = np.linspace(-1, 1, 6)
 _NUM_HITS = (0, 20, 50, 100, 200, 500, math.inf)
-ENERGY, ZENITH, NUM_HITS, EVENT_TYPE = "energy", "cos zenith", "hit DOMs", "event type"
+ENERGY, TRUE_ENERGY = "reconstructed energy", "true energy"
+ZENITH, NUM_HITS, EVENT_TYPE = "cos zenith", "hit DOMs", "event type"
 
 
-def event_groups(evaluation: Evaluation) -> dict[str, Groups]:
+def event_groups(evaluation: Evaluation, reconstruction: Reconstruction) -> dict[str, Groups]:
     """Masks [n] of parts of the events, by variable and part; those without events are left out.
 
-    By decade of the true energy, five bins of the cosine of the true zenith, the number of hit
-    DOMs, and the type of the event. Variables that are unknown are left out.
+    By decade of the reconstructed and of the true energy, five bins of the cosine of the true
+    zenith, the number of hit DOMs, and the true type of the event. Variables that are unknown are
+    left out.
     """
     events = evaluation.events
     label, zenith = energy_label(evaluation), true_zenith(evaluation)
     groups: dict[str, Groups] = {}
+    if label is not None and label in reconstruction.table.label_names:
+        groups[ENERGY] = by_energy(reconstruction.table[label])
     if label is not None:
-        groups[ENERGY] = by_energy(events.labels[label])
+        groups[TRUE_ENERGY] = by_energy(events.labels[label])
     if zenith is not None:
         names = [
             f"{low:.1f} to {high:.1f}".replace("-", "−") for low, high in pairwise(_COS_ZENITH)
@@ -62,12 +66,16 @@ def by_type(evaluation: Evaluation) -> Groups:
     return {name: mask for name, mask in types.items() if name != ALL_EVENTS}
 
 
-def energy_and_type_cells(evaluation: Evaluation) -> Groups:
-    """Masks [n] of the events in each cell of decade of true energy and event type."""
+def energy_and_type_cells(evaluation: Evaluation, reconstruction: Reconstruction) -> Groups:
+    """Masks [n] of the events in each cell of decade of reconstructed energy and true event type.
+
+    Given the true energy, uncertainties cannot be right in each decade: at its lower end events are
+    reconstructed too high, at its upper end too low, as the spectrum demands.
+    """
     label = energy_label(evaluation)
-    if label is None:
+    if label is None or label not in reconstruction.table.label_names:
         return {}
-    decades = by_energy(evaluation.events.labels[label])
+    decades = by_energy(reconstruction.table[label])
     types = by_type(evaluation) or {ALL_EVENTS: np.ones(len(evaluation.events), dtype=bool)}
     cells = {
         f"{event_type}, {decade}": of_type & in_decade

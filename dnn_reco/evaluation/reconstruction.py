@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,12 +62,15 @@ class Reconstruction:
         Which labels are directions, classes and properties of a particle.
     relative_times
         Labels that are times relative to the time offset of the event.
+    is_raw
+        Whether it is a model without its calibration, beside the calibrated one.
     """
 
     name: str
     table: PredictionTable
     keys: LabelKeys
     relative_times: tuple[str, ...] = ()
+    is_raw: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,3 +79,8 @@ class Evaluation:
 
     events: TrueEvents
     reconstructions: tuple[Reconstruction, ...]
+
+    def without_raw(self) -> Evaluation:
+        """The same without models that are there with their calibration, too."""
+        kept = tuple(each for each in self.reconstructions if not each.is_raw)
+        return replace(self, reconstructions=kept)

@@ -64,11 +64,12 @@ class _PageFigure:
 def report_sections(facts: ReportFacts) -> list[Section]:
     """All sections of the report, in their order, without those that have nothing to show."""
     evaluation = facts.evaluation
+    models = evaluation.without_raw()
     sections = [
         summary_section(evaluation, facts.comparison),
         data_section(evaluation, facts.files),
-        *resolution_sections(evaluation),
-        true_vs_reco_section(evaluation),
+        *resolution_sections(models),
+        true_vs_reco_section(models),
         *uncertainty_sections(evaluation),
         classification_section(evaluation),
         robustness_section(facts.robustness, len(evaluation.events)),

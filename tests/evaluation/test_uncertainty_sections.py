@@ -156,13 +156,21 @@ def test_reconstruction_without_uncertainties() -> None:
 
 
 def test_groups_divide_the_events() -> None:
-    groups = event_groups(EVENTS)
-    assert list(groups) == ["energy", "cos zenith", "hit DOMs", "event type"]
-    for group in groups.values():
-        assert (np.sum(list(group.values()), axis=0) == 1).all()
-    assert list(groups["energy"]) == ["100 GeV to 1 TeV", "1 TeV to 10 TeV", "10 TeV to 100 TeV"]
-    cells = energy_and_type_cells(EVENTS)
-    assert len(cells) == 6
+    groups = event_groups(EVENTS, EVENTS.reconstructions[0])
+    assert list(groups) == [
+        *("reconstructed energy", "true energy", "cos zenith", "hit DOMs", "event type"),
+    ]
+    for name, group in groups.items():
+        if name != "reconstructed energy":  # which may be unknown
+            assert (np.sum(list(group.values()), axis=0) == 1).all()
+    assert list(groups["true energy"]) == [
+        "100 GeV to 1 TeV",
+        "1 TeV to 10 TeV",
+        "10 TeV to 100 TeV",
+    ]
+    cells = energy_and_type_cells(EVENTS, EVENTS.reconstructions[0])
+    decades = {name.rpartition(", ")[2] for name in cells}
+    assert decades == set(groups["reconstructed energy"])
     assert (np.sum(list(cells.values()), axis=0) == 1).all()
 
 

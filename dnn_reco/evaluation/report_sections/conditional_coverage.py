@@ -51,8 +51,10 @@ _SMALLEST_P = 1e-10
 _TEXT = (
     "Uncertainties may be right on average and yet too small for some events and too large for "
     "others. Where a reconstruction is shown with and without calibration, they are compared here.",
-    "The χ² compares the coverage of all cells of energy and type with the nominal one, and the "
-    "widths of the pulls with 1. A p-value below 0.01 means that they are not right in each cell.",
+    "The χ² compares the coverage of all cells of reconstructed energy and true event type with "
+    "the nominal one, and the widths of the pulls with 1. A p-value below 0.01 means that they are not "
+    "right in each cell. Given the true energy they cannot all be right: at the lower end of the "
+    "energies events are reconstructed too high, at the upper end too low.",
 )
 
 Key = tuple[str, str]
@@ -86,11 +88,17 @@ def conditional_coverage_section(
     if not series:
         return None
     weights = evaluation.events.weights
+    groups = {each.name: event_groups(evaluation, each) for each in evaluation.reconstructions}
     by_variable = {
-        variable: _cells(series, groups, weights)
-        for variable, groups in event_groups(evaluation).items()
+        variable: _cells(
+            series, {name: found.get(variable, {}) for name, found in groups.items()}, weights
+        )
+        for variable in dict.fromkeys(name for found in groups.values() for name in found)
     }
-    of_type_and_energy = _cells(series, energy_and_type_cells(evaluation), weights)
+    cells_of = {
+        each.name: energy_and_type_cells(evaluation, each) for each in evaluation.reconstructions
+    }
+    of_type_and_energy = _cells(series, cells_of, weights)
     tested = {
         key: {name: cell for name, cell in cells.items() if cell.number >= LEAST_OF_CELL}
         for key, cells in of_type_and_energy.items()
@@ -98,7 +106,10 @@ def conditional_coverage_section(
     tests = {key: _tests(cells) for key, cells in tested.items() if cells}
     tables = [_table(f"Coverage by {name}.", cells) for name, cells in by_variable.items()]
     if tests:
-        caption = f"Coverage by energy and type, in cells of at least {LEAST_OF_CELL} events."
+        caption = (
+            "Coverage by reconstructed energy and event type, in cells of at least "
+            f"{LEAST_OF_CELL} events."
+        )
         tables += [_table(caption, tested), _test_table(tests)]
     figure = ReportFigure(
         "conditional_coverage",
@@ -113,10 +124,20 @@ def conditional_coverage_section(
 
 def _cells(
     series: Mapping[Key, tuple[NDArray[np.float64], LabelDeviation | None]],
-    groups: Groups,
+    groups: Mapping[str, Groups],
     weights: NDArray[np.float64] | None,
 ) -> dict[Key, Cells]:
-    """The cells of each reconstruction and quantity, by part of the events."""
+    """The cells of each reconstruction and quantity, by part of the events.
+
+    Parameters
+    ----------
+    series
+        Credible levels and deviations by reconstruction and quantity.
+    groups
+        The parts of the events, by reconstruction.
+    weights
+        Weights [n]; None: all are equal.
+    """
     return {
         key: {
             name: coverage_cell(
@@ -124,7 +145,7 @@ def _cells(
                 None if of_label is None else of_label.pull[mask],
                 None if weights is None else weights[mask],
             )
-            for name, mask in groups.items()
+            for name, mask in groups[key[0]].items()
         }
         for key, (level, of_label) in series.items()
     }
@@ -168,7 +189,7 @@ def _test_table(tests: Mapping[Key, Mapping[str, CellTest]]) -> ReportTable:
         for what, test in of_key.items()
     ]
     columns = ["quantity", "reconstruction", "tested", "cells", "χ²", "p-value"]
-    return ReportTable("All cells of energy and type together.", columns, rows)
+    return ReportTable("All cells together.", columns, rows)
 
 
 def _format_p(test: CellTest) -> str:
@@ -182,7 +203,7 @@ def _figure(by_variable: Mapping[str, Mapping[Key, Cells]]) -> Figure:
     quantities = list(dict.fromkeys(quantity for _, quantity in keys))
     rows = [(quantity, False) for quantity in quantities]
     rows += [(quantity, True) for quantity in quantities if quantity != DIRECTION]
-    figure, axes = panels(len(rows), len(by_variable), (3.0, 2.4))
+    figure, axes = panels(len(rows), len(by_variable), (2.6, 2.3))
     for i, panel in enumerate(axes):
         quantity, is_width = rows[i // len(by_variable)]
         variable = list(by_variable)[i % len(by_variable)]
@@ -190,8 +211,8 @@ def _figure(by_variable: Mapping[str, Mapping[Key, Cells]]) -> Figure:
         panel.axhline(expected, color=GREY, ls="--", lw=1)
         parts = [
             name
-            for name in next(iter(found.values()))
-            if any(cells[name].number >= LEAST_EVENTS for cells in found.values())
+            for name in dict.fromkeys(name for cells in found.values() for name in cells)
+            if any(name in c and c[name].number >= LEAST_EVENTS for c in found.values())
         ]
         for j, model in enumerate(models):
             cells = found.get((model, quantity), {})
