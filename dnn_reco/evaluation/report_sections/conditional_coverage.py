@@ -52,9 +52,9 @@ _TEXT = (
     "Uncertainties may be right on average and yet too small for some events and too large for "
     "others. Where a reconstruction is shown with and without calibration, they are compared here.",
     "The χ² compares the coverage of all cells of reconstructed energy and true event type with "
-    "the nominal one, and the widths of the pulls with 1. A p-value below 0.01 means that they are not "
-    "right in each cell. Given the true energy they cannot all be right: at the lower end of the "
-    "energies events are reconstructed too high, at the upper end too low.",
+    "the nominal one, and the widths of the pulls with 1. A p-value below 0.01 means that they are "
+    "not right in each cell. Given the true energy they cannot all be right: at the lower end of "
+    "the energies events are reconstructed too high, at the upper end too low.",
 )
 
 Key = tuple[str, str]
