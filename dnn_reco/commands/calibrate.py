@@ -15,9 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from dnn_reco.config import Config
-from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.overlap import digest_of_ends, files_if_any, refuse_overlap
-from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.errors import ConfigError
 from dnn_reco.evaluation.calibration import (
     LEVEL,
     CalibrationEvents,
@@ -25,9 +24,8 @@ from dnn_reco.evaluation.calibration import (
     fit_calibration,
     inside,
 )
-from dnn_reco.evaluation.held_out_events import hits_of, open_held_out_events
+from dnn_reco.evaluation.held_out_events import calibration_events, open_held_out_events
 from dnn_reco.files import find_files
-from dnn_reco.inference.backend import predict_chunks
 from dnn_reco.inference.calibrated_folder import write_calibration
 from dnn_reco.inference.calibration import Calibration
 from dnn_reco.inference.manifest import read_manifest
@@ -101,11 +99,11 @@ def _fit(folder: Path, model: TrainedModel, settings: CalibrateSettings) -> Cali
     files = _files(model.config, settings)
     store = settings.options.cache_dir or str(_store(model.config, folder))
     held_out = open_held_out_events(model.config, files, store, settings.options.threads)
-    events = _events(model, held_out)
+    events = calibration_events(model, held_out)
     true_classes = settings.coverage_by == "class"
     calibration = fit_calibration(events, true_classes)
     before = inside(events)
-    after = inside(replace(events, output=cross_fitted(events, calibration, true_classes)))
+    after = inside(cross_fitted(events, calibration, true_classes))
     click.echo("\n".join(_table(before, after, len(events))))
     for name, temperature in calibration.temperatures.items():
         click.echo(f"temperature of {name}: {temperature:.3f}")
@@ -127,22 +125,6 @@ def _files(config: Config, settings: CalibrateSettings) -> list[Path]:
 def _store(config: Config, folder: Path) -> Path:
     """Folder of the event store; that of a model folder may have been on another machine."""
     return config.event_store if config.event_store.is_dir() else folder.parent / "event_store"
-
-
-def _events(model: TrainedModel, held_out: EventDataset) -> CalibrationEvents:
-    """What the network predicts for all events that have hits, and their truth."""
-    if held_out.names.labels != model.label_names:
-        raise DataError(
-            f"the events have other labels than those that '{model.name}' predicts: "
-            f"{', '.join(held_out.names.labels)} instead of {', '.join(model.label_names)}"
-        )
-    truth = held_out.read(np.arange(len(held_out)), hits_of=slice(0, 0))
-    backend = TorchBackend(model)
-    hits = hits_of(held_out, _BATCH_SIZE)
-    output = predict_chunks(backend, hits, _BATCH_SIZE, len(held_out), truth.misc)
-    num_hits = held_out.num_hits(np.arange(len(held_out)))
-    events = CalibrationEvents(output, truth.labels.astype(np.float64), num_hits, backend.info)
-    return events.select(num_hits > 0)
 
 
 def _table(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from dnn_reco.errors import DataError
 from dnn_reco.evaluation.metrics import opening_angle
 from dnn_reco.evaluation.quantile_regression import fit_quantile, pinball_loss, solve_quantile
-from dnn_reco.inference.backend import NetworkOutput
 from dnn_reco.inference.calibration import (
     Calibration,
     Correction,
@@ -63,8 +62,8 @@ class CalibrationEvents:
 
     Attributes
     ----------
-    output
-        What the network predicts for n events, not calibrated.
+    labels, uncertainty
+        What the network predicts for n events, not calibrated: [n, L], in physical units.
     true
         True labels [n, L], in physical units.
     num_hits
@@ -73,7 +72,8 @@ class CalibrationEvents:
         What the model predicts.
     """
 
-    output: NetworkOutput
+    labels: Values
+    uncertainty: Values
     true: Values
     num_hits: NDArray[np.int64]
     info: ModelInfo
@@ -81,11 +81,21 @@ class CalibrationEvents:
     def __len__(self) -> int:
         return len(self.true)
 
-    def select(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> CalibrationEvents:
+    def select(self, rows: NDArray[np.bool_]) -> CalibrationEvents:
         """Some of the events."""
-        parts = (getattr(self.output, each.name)[rows] for each in fields(NetworkOutput))
-        output = NetworkOutput(*parts)
-        return replace(self, output=output, true=self.true[rows], num_hits=self.num_hits[rows])
+        return replace(
+            self,
+            labels=self.labels[rows],
+            uncertainty=self.uncertainty[rows],
+            true=self.true[rows],
+            num_hits=self.num_hits[rows],
+        )
+
+    def corrected(self, calibration: Calibration) -> CalibrationEvents:
+        """The same events with calibrated predictions."""
+        predictions = (self.labels, self.uncertainty, self.num_hits)
+        labels, sigma = calibration.correct(*predictions, self.info)
+        return replace(self, labels=labels, uncertainty=sigma)
 
 
 def fit_calibration(events: CalibrationEvents, true_classes: bool = True) -> Calibration:
@@ -114,8 +124,8 @@ def fit_calibration(events: CalibrationEvents, true_classes: bool = True) -> Cal
 
 def cross_fitted(
     events: CalibrationEvents, calibration: Calibration, true_classes: bool = True
-) -> NetworkOutput:
-    """Predictions, each calibrated by corrections that were fitted without its event.
+) -> CalibrationEvents:
+    """The events with predictions that are calibrated by corrections fitted without each event.
 
     Parameters
     ----------
@@ -126,15 +136,13 @@ def cross_fitted(
     true_classes
         As for :func:`fit_calibration`.
     """
-    labels = events.output.labels.astype(np.float64)
-    sigma = events.output.uncertainty.astype(np.float64)
+    labels, sigma = events.labels.copy(), events.uncertainty.copy()
     for fold in _folds(len(events)):
         others = events.select(~fold)
         fitted = _fit(others, lambda name, _: _terms_of(calibration, name), true_classes)
-        held_out = events.select(fold)
-        output = fitted.apply(held_out.output, held_out.num_hits, events.info)
-        labels[fold], sigma[fold] = output.labels, output.uncertainty
-    return replace(events.output, labels=labels, uncertainty=sigma)
+        corrected = events.select(fold).corrected(fitted)
+        labels[fold], sigma[fold] = corrected.labels, corrected.uncertainty
+    return replace(events, labels=labels, uncertainty=sigma)
 
 
 def inside(events: CalibrationEvents) -> dict[str, NDArray[np.bool_]]:
@@ -182,7 +190,7 @@ def _fit(
 ) -> Calibration:
     """Fit temperatures, then the corrections, which depend on calibrated classes."""
     names = events.info.label_names
-    labels = events.output.labels.astype(np.float64)
+    labels = events.labels.copy()
     temperatures = {}
     for each in events.info.labels:
         if each.is_class and each.is_trained:
@@ -207,7 +215,7 @@ def _fit(
 def _is_informative(events: CalibrationEvents, column: int) -> bool:
     """Whether predicted probabilities of a class explain a part of the variance of the true one."""
     true = events.true[:, column]
-    wrong = np.square(true - events.output.labels[:, column])
+    wrong = np.square(true - events.labels[:, column])
     return bool(np.nanmean(wrong) <= (1 - _LEAST_SKILL) * np.nanvar(true))
 
 
@@ -238,23 +246,23 @@ def _terms_of(calibration: Calibration, name: str) -> Terms:
 
 def _targets(events: CalibrationEvents, classes: Values) -> Iterator[tuple[str, Target]]:
     """Targets of the labels that have a width, and of the direction."""
-    info, output = events.info, events.output
+    info = events.info
     names = info.label_names
     vector = info.direction or ()
     for label in info.labels:
         if not label.is_trained or label.is_class or label.name in vector:
             continue
         column = names.index(label.name)
-        sigma = output.uncertainty[:, column].astype(np.float64)
-        residual = _residual(output.labels[:, column], events.true[:, column], label, info)
+        sigma = events.uncertainty[:, column]
+        residual = _residual(events.labels[:, column], events.true[:, column], label, info)
         with np.errstate(divide="ignore", invalid="ignore"):  # of widths that are 0
             needed = np.log(np.maximum(np.abs(residual), _LEAST_RESIDUAL) / sigma)
         features = event_features(sigma, events.num_hits, classes)
         yield label.name, Target(features, needed, LEVEL)
     if vector and set(vector) <= set(info.trained_labels):
         columns = [names.index(name) for name in vector]
-        kappa = vector_concentration(output.uncertainty[:, columns])
-        vectors = (output.labels[:, columns], events.true[:, columns])
+        kappa = vector_concentration(events.uncertainty[:, columns])
+        vectors = (events.labels[:, columns], events.true[:, columns])
         needed = np.log(needed_concentration(opening_angle(*vectors)) / kappa)
         features = event_features(kappa, events.num_hits, classes)
         # the larger the concentration, the smaller the cone

@@ -18,6 +18,7 @@ from dnn_reco.data.from_config import event_store, record_settings
 from dnn_reco.data.hits import Hits
 from dnn_reco.data.records import relative_time_columns
 from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.evaluation.calibration import CalibrationEvents
 from dnn_reco.evaluation.reconstruction import Reconstruction, TrueEvents, Values
 from dnn_reco.inference.backend import predict_chunks
 from dnn_reco.inference.prediction_table import PredictionTable, Status
@@ -176,6 +177,15 @@ def predict_held_out(
         model.spec.label_keys.particle,
     )
     return table if raw else calibrated_table(model, table, counts)
+
+
+def calibration_events(model: TrainedModel, events: EventDataset) -> CalibrationEvents:
+    """Predictions of a model and the truth of all events with hits, to fit a calibration to."""
+    table = predict_held_out(model, events, raw=True)
+    num_hits = events.num_hits(np.arange(len(events)))
+    true = _without_hits(events).labels.astype(np.float64)
+    found = CalibrationEvents(table.labels, table.uncertainty, true, num_hits, model_info(model))
+    return found.select(num_hits > 0)
 
 
 def _counted(chunks: Iterable[Hits], num_hits: list[NDArray[np.int64]]) -> Iterator[Hits]:

@@ -20,7 +20,6 @@ from dnn_reco.evaluation.calibration import (
     inside,
     needed_concentration,
 )
-from dnn_reco.inference.backend import NetworkOutput
 from dnn_reco.inference.model_info import LabelInfo, ModelInfo
 
 VECTOR = ("dir_x", "dir_y", "dir_z")
@@ -71,12 +70,11 @@ def made_up(num_events, seed, sigma_factor, kappa_factor, temperature=1.0, tails
     labels = np.column_stack([np.expm1(log_energy), center, p, unknown])
     widths = np.column_stack([sigma, *[component] * 3, np.sqrt(p * (1 - p)), unknown + 1])
     true = np.column_stack([np.expm1(true_log_energy), true_vector, is_track, unknown])
-    output = NetworkOutput(np.zeros_like(labels), widths.copy(), labels, widths)
-    return CalibrationEvents(output, true, hits, INFO)
+    return CalibrationEvents(labels, widths, true, hits, INFO)
 
 
 def applied(calibration, events):
-    return replace(events, output=calibration.apply(events.output, events.num_hits, INFO))
+    return events.corrected(calibration)
 
 
 def assert_covered(is_inside, groups):
@@ -109,9 +107,9 @@ def test_right_in_parts_of_other_events(tails):
     assert before["energy"].mean() < 0.6
     assert before[DIRECTION].mean() < 0.64
     found = inside(after)
-    sigma = judged.output.uncertainty[:, 0]
-    kappa = 1 / judged.output.uncertainty[:, 1] ** 2
-    certain = [judged.output.labels[:, 4] > 0.95, judged.output.labels[:, 4] < 0.05]
+    sigma = judged.uncertainty[:, 0]
+    kappa = 1 / judged.uncertainty[:, 1] ** 2
+    certain = [judged.labels[:, 4] > 0.95, judged.labels[:, 4] < 0.05]
     assert_covered(found["energy"], [*quartiles(sigma), *quartiles(judged.num_hits), *certain])
     assert_covered(found[DIRECTION], [*quartiles(kappa), *quartiles(judged.num_hits), *certain])
 
@@ -138,18 +136,18 @@ def test_right_in_each_true_class_though_it_is_not_known():
 
 def test_classes_that_are_mere_guesses_do_not_matter():
     events = made_up(4000, 15, lambda *_: 2.0, lambda *_: 0.25)
-    labels = events.output.labels.copy()
+    labels = events.labels.copy()
     labels[:, 4] = np.random.default_rng(1).uniform(0.45, 0.55, 4000)
-    blind = replace(events, output=replace(events.output, labels=labels))
-    after = applied(fit_calibration(blind), blind).output.uncertainty
-    assert_allclose(after[:, 0] / events.output.uncertainty[:, 0], 2, rtol=0.25)
+    blind = replace(events, labels=labels)
+    after = applied(fit_calibration(blind), blind).uncertainty
+    assert_allclose(after[:, 0] / events.uncertainty[:, 0], 2, rtol=0.25)
 
 
 def test_right_uncertainties_stay():
     right = {"sigma_factor": lambda *_: 1.0, "kappa_factor": lambda *_: 1.0}
     calibration = fit_calibration(made_up(20_000, 3, **right), true_classes=False)
     judged = made_up(2000, 4, **right)
-    ratio = applied(calibration, judged).output.uncertainty / judged.output.uncertainty
+    ratio = applied(calibration, judged).uncertainty / judged.uncertainty
     assert_allclose(ratio[:, :4], 1, atol=0.06)
     assert calibration.widths["energy"].terms.uses_classes is False
     assert calibration.temperatures["p_track"] == pytest.approx(1, abs=0.06)
@@ -157,8 +155,8 @@ def test_right_uncertainties_stay():
 
 def test_scale_is_that_of_the_errors():
     events = made_up(40_000, 5, lambda *_: 2.0, lambda *_: 0.25)
-    after = applied(fit_calibration(events), events).output.uncertainty
-    ratio = after / events.output.uncertainty
+    after = applied(fit_calibration(events), events).uncertainty
+    ratio = after / events.uncertainty
     assert np.median(ratio[:, 0]) == pytest.approx(2, rel=0.03)
     assert np.median(ratio[:, 1]) == pytest.approx(2, rel=0.03)  # √(1 / 0.25)
 
@@ -166,15 +164,12 @@ def test_scale_is_that_of_the_errors():
 def test_only_widths_of_trained_labels_change_and_probabilities():
     events = made_up(2000, 6, lambda *_: 2.0, lambda *_: 0.25, temperature=2.0)
     calibration = fit_calibration(events)
-    after = applied(calibration, events).output
-    assert_array_equal(after.labels[:, [0, 1, 2, 3, 5]], events.output.labels[:, [0, 1, 2, 3, 5]])
-    assert_array_equal(after.uncertainty[:, 5], events.output.uncertainty[:, 5])
-    assert_array_equal(after.labels_trafo, events.output.labels_trafo)
-    # those of the transformed space change by the same factor
-    assert_allclose(after.uncertainty_trafo, after.uncertainty, rtol=1e-12)
+    after = applied(calibration, events)
+    assert_array_equal(after.labels[:, [0, 1, 2, 3, 5]], events.labels[:, [0, 1, 2, 3, 5]])
+    assert_array_equal(after.uncertainty[:, 5], events.uncertainty[:, 5])
     temperature = calibration.temperatures["p_track"]
     assert temperature == pytest.approx(2, rel=0.25)
-    expected = expit(logit(events.output.labels[:, 4]) / temperature)
+    expected = expit(logit(events.labels[:, 4]) / temperature)
     assert_allclose(after.labels[:, 4], expected, atol=1e-5)
     assert_allclose(after.uncertainty[:, 4], np.sqrt(expected * (1 - expected)), rtol=1e-3)
 
@@ -213,8 +208,8 @@ def test_no_event_decides_on_its_own_correction():
     events = made_up(600, 8, lambda *_: 1.5, lambda *_: 0.5)
     calibration = fit_calibration(events)
     right, wrong = events.true.copy(), events.true.copy()
-    right[11] = events.output.labels[11]
-    wrong[11] = [1e12, *-events.output.labels[11, 1:4], 1, 0]
+    right[11] = events.labels[11]
+    wrong[11] = [1e12, *-events.labels[11, 1:4], 1, 0]
     before = cross_fitted(replace(events, true=right), calibration)
     after = cross_fitted(replace(events, true=wrong), calibration)
     assert_array_equal(before.uncertainty[11], after.uncertainty[11])
@@ -225,8 +220,8 @@ def test_correction_keeps_the_order_of_widths():
     # the larger the predicted width, the smaller the error: its order means nothing
     events = made_up(3000, 9, lambda sigma, *_: 0.3 * sigma**-2.0, lambda *_: 1.0)
     calibration = fit_calibration(events, true_classes=False)
-    after = applied(calibration, events).output.uncertainty[:, 0]
-    sigma = events.output.uncertainty[:, 0]
+    after = applied(calibration, events).uncertainty[:, 0]
+    sigma = events.uncertainty[:, 0]
     order = np.argsort(sigma)
     assert (np.diff(after[order]) >= -1e-9).mean() > 0.99
 
@@ -240,12 +235,10 @@ def test_events_that_cannot_be_used_are_left_out():
     events = made_up(3000, 11, lambda *_: 2.0, lambda *_: 0.5)
     true = events.true.copy()
     true[:100] = np.nan
-    sigma = events.output.uncertainty.copy()
+    sigma = events.uncertainty.copy()
     sigma[100:200] = 0
-    damaged = replace(events, true=true, output=replace(events.output, uncertainty=sigma))
-    ratio = applied(fit_calibration(damaged), events).output.uncertainty / (
-        events.output.uncertainty
-    )
+    damaged = replace(events, true=true, uncertainty=sigma)
+    ratio = applied(fit_calibration(damaged), events).uncertainty / (events.uncertainty)
     assert np.median(ratio[:, 0]) == pytest.approx(2, rel=0.1)
     assert np.isfinite(ratio[:, :5]).all()
 
