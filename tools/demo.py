@@ -1,8 +1,8 @@
 """`make demo`: from nothing to trained networks that are shown to work, in the folder `demo/`.
 
 Simulates events, runs the steps of the tutorial on them, trains a transformer over hit DOMs, too,
-exports both, applies them to held-out events, and compares them with what one could say of the
-events without them.
+exports and calibrates both, applies them to held-out events, compares them with what one could say
+of the events without them, and writes a report of how good they are.
 """
 
 import os
@@ -25,6 +25,7 @@ TRANSFORMER = HOME / "configs/training/dom_transformer_S.yaml"
 PICTURE = HOME / "report.png"
 MODELS = HOME / "models"
 RECONSTRUCTED = HOME / "reconstructed"
+EVALUATION = HOME / "evaluation"
 
 EVENTS = 12000
 # First squared errors and large steps, from which the uncertainties get a good start; then the
@@ -104,7 +105,7 @@ def run(*arguments: str | Path) -> None:
 
 
 def main() -> None:
-    """Simulate; count, trafo, train, export and apply; then show what was learnt."""
+    """Simulate; count, trafo, train, export, calibrate and apply; then show what was learnt."""
     started = time.perf_counter()
     shutil.rmtree(HOME, ignore_errors=True)
     write_config()
@@ -119,6 +120,7 @@ def main() -> None:
     folders = [MODELS / name for name in ("getting_started", "dom_transformer")]
     for config, folder in zip((CONFIG, TRANSFORMER), folders, strict=True):
         run("export", config, "-o", folder)
+        run("calibrate", folder)
         run("verify", folder)
     held_out = data / "datasets" / "*" / "*" / "output" / "*" / "01000-01999" / "*.hdf5"
     run("apply", *folders, "--input", held_out, "--output", RECONSTRUCTED)
@@ -128,10 +130,13 @@ def main() -> None:
     draw(results, PICTURE)
     print("\nHow well does it work? On events that the network has never seen:\n")
     print(table(results))
+    run("evaluate", *folders, "--out", EVALUATION)
     print(
         f"""
 Done in {time.perf_counter() - started:.0f} s. What is there:
-  {shown}/{PICTURE.name:30s} these figures as a picture
+  {shown}/evaluation/report.html         how good both are, for which events, and whether their
+                                      uncertainties are right: open it in a browser
+  {shown}/{PICTURE.name:30s} the figures above as a picture
   {shown}/training_data                  {EVENTS} simulated events
   {shown}/configs/training               the configs of both networks, made quick
   {shown}/checkpoints, {shown}/logs          the trainings; tensorboard --logdir {shown}/logs
@@ -141,7 +146,7 @@ Done in {time.perf_counter() - started:.0f} s. What is there:
 What to try next:
   - longer: more iterations in the last stage of {shown}/configs/training/getting_started.yaml,
     then: cd {shown}/work && dnn-reco train ../configs/training/getting_started.yaml
-  - by decade of energy: cd {shown}/work && dnn-reco evaluate ../configs/training/*.yaml
+  - look at an event: dnn-reco view {shown}/training_data/…/*.hdf5 --event 3 --html
   - apply them to your files: dnn-reco apply {shown}/models/* --input 'my_data/*.hdf5' --output out
   - other events: dnn-reco simulate --help, configs/simulation/
   - the tutorial, step by step: docs/tutorial.md"""
