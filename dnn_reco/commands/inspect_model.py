@@ -45,12 +45,27 @@ def _lines(path: Path, manifest: Manifest) -> Iterator[str]:
     for name, value in manifest.onnx.items():
         yield f"ONNX:         {name}, deviates by {value:.1e} from PyTorch"
     yield "Metrics:      " + ("none: not evaluated" if manifest.metrics is None else "see --json")
-    yield "Calibration:  " + ("none" if manifest.calibration is None else "see --json")
+    yield f"Calibration:  {_calibration(manifest)}"
     yield "Files:"
     for name in manifest.files:
         file = path / name
         size = f"{file.stat().st_size:>12,} B" if file.is_file() else "     MISSING"
         yield f"  {size}  {name}"
+
+
+def _calibration(manifest: Manifest) -> str:
+    """How the uncertainties were calibrated, in a line."""
+    record = manifest.calibration
+    if record is None:
+        return "none"
+    try:
+        coverage = [
+            f"{name} {before:.3f} -> {record['coverage_after'][name]:.3f}"
+            for name, before in record["coverage_before"].items()
+        ]
+        return f"with {record['num_events']:,} events; coverage of 68.3 %: {', '.join(coverage)}"
+    except (KeyError, TypeError, ValueError, AttributeError):  # written by hand
+        return "see --json"
 
 
 def _model_lines(model: ModelInfo) -> Iterator[str]:

@@ -218,3 +218,46 @@ def test_transformed_arrays_need_raw(calibrated: Path) -> None:
         Reconstructor(calibrated, device="cpu").predict_dense(main, deepcore, transformed=True)
     raw = Reconstructor(calibrated, device="cpu", raw=True)
     assert len(raw.predict_dense(main, deepcore, transformed=True)) == 1
+
+
+def test_inspect_shows_the_calibration(calibrated: Path, exported: Path, tmp_path: Path) -> None:
+    shown = invoke("inspect", calibrated).out
+    assert re.search(r"Calibration: +with 300 events; coverage of 68.3 %: EnergyVisible 0\.", shown)
+    assert re.search(r"Calibration: +none", invoke("inspect", exported).out)
+    folder = Path(shutil.copytree(calibrated, tmp_path / "by_hand"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["calibration"] = {"num_events": "many"}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert "Calibration:  see --json" in invoke("inspect", folder).out
+
+
+def test_coverage_by_reconstruction(copy: Path, trained: SmallRun) -> None:
+    assert calibrate(copy, trained, "--coverage-by", "reconstruction").exit_code == 0
+    record = json.loads((copy / "calibration.json").read_text())["record"]
+    assert record["coverage_by"] == "reconstruction"
+    assert invoke("verify", copy).exit_code == 0
+
+
+def test_files_of_the_calibration_cannot_judge_it(calibrated: Path, trained: SmallRun, tmp_path):
+    command = ["evaluate", calibrated, "--out", tmp_path / "out", "--device", "cpu"]
+    command += [
+        "--cache_dir",
+        tmp_path / "store",
+        "--test-data",
+        trained.folder / "calibration.hdf5",
+    ]
+    result = invoke(*command)
+    assert result.exit_code == 1
+    assert "'small' was calibrated with" in result.err and "--allow-overlap" in result.err
+
+
+def test_evaluated_with_and_without_it(calibrated: Path, trained: SmallRun, tmp_path: Path) -> None:
+    command = ["evaluate", calibrated, "--out", tmp_path / "out", "--device", "cpu"]
+    result = invoke(
+        *command, "--cache_dir", tmp_path / "store", "--test-data", trained.folder / "judged.hdf5"
+    )
+    assert result.exit_code == 0, result.err
+    numbers = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    coverage = numbers["sections"]["Coverage"]["coverage"]
+    shares = [coverage[f"{name}/{ENERGY}"]["68"]["value"] for name in ("small", "small_raw")]
+    assert abs(shares[0] - 0.68) < 0.11 < 0.2 < abs(shares[1] - 0.68)
