@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dnn_reco.config import Config, load_config
@@ -17,6 +16,7 @@ from dnn_reco.data.from_config import event_store
 from dnn_reco.detector.geometry import dom_positions
 from dnn_reco.evaluation.held_out_events import predict_held_out
 from dnn_reco.evaluation.metrics import residuals_and_pulls
+from dnn_reco.figure_style import GREY, color, figure_bytes, panels
 from dnn_reco.files import find_files
 from dnn_reco.inference.trained_model import load_trained_model
 
@@ -28,8 +28,8 @@ CHARGE, FIRST_TIME = 0, 3  # of the nine features of a DOM
 
 CNN, DOM_TRANSFORMER = "tutorial's network", "transformer"
 TOTAL_CHARGE, LINE_FIT = "total charge", "line fit"
-INK = "#222222"
-COLORS = {CNN: "#0b6fa4", DOM_TRANSFORMER: "#8a3ffc", TOTAL_CHARGE: "#d98a29", LINE_FIT: "#d98a29"}
+INK = GREY
+COLORS = {CNN: color(0), DOM_TRANSFORMER: color(1), TOTAL_CHARGE: color(2), LINE_FIT: color(2)}
 
 
 @dataclass(frozen=True)
@@ -199,21 +199,16 @@ def _energy_bands(energy: Numbers, least: int = 40) -> list[tuple[float, float]]
 
 def draw(results: Results, path: Path) -> None:
     """The picture: energies, their resolution, pulls and directions."""
-    figure = Figure(figsize=(11, 8.6), layout="constrained")
-    axes = figure.subplots(2, 2)
+    figure, axes = panels(2, 2, panel_size=(5.4, 4.2))
     figure.suptitle(
-        f"{len(results.true_energy)} held-out events: networks beside simple estimators",
-        fontsize=14,
-        color=INK,
+        f"{len(results.true_energy)} held-out events: networks beside simple estimators"
     )
-    _draw_energies(axes[0, 0], results)
-    _draw_resolution(axes[0, 1], results)
-    _draw_pulls(axes[1, 0], results)
-    _draw_angles(axes[1, 1], results)
-    for axis in axes.flat:
-        axis.spines[["top", "right"]].set_visible(False)
+    for axis, draw_panel in zip(
+        axes, (_draw_energies, _draw_resolution, _draw_pulls, _draw_angles), strict=True
+    ):
+        draw_panel(axis, results)
         axis.legend(frameon=False)
-    figure.savefig(path, dpi=120)
+    path.write_bytes(figure_bytes(figure, "png"))
 
 
 def _simple_first(estimates: Mapping[str, Numbers]) -> Iterator[tuple[str, Numbers]]:
