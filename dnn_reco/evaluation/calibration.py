@@ -364,6 +364,8 @@ def _range(values: Values) -> tuple[float, float]:
 def fit_temperature(probability: Values, true: Values) -> float:
     """The temperature of a class with the smallest cross entropy (Guo et al., arXiv:1706.04599).
 
+    It is 1 where all events belong to the class, or none does.
+
     Parameters
     ----------
     probability
@@ -378,7 +380,8 @@ def fit_temperature(probability: Values, true: Values) -> float:
         p = np.clip(p, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
         return float(-np.mean(true[known] * np.log(p) + (1 - true[known]) * np.log(1 - p)))
 
-    return math.exp(_minimum(cross_entropy, *_LOG_TEMPERATURES)) if known.any() else 1.0
+    has_both = known.any() and true[known].min() < 0.5 < true[known].max()
+    return math.exp(_minimum(cross_entropy, *_LOG_TEMPERATURES)) if has_both else 1.0
 
 
 def _minimum(function: Callable[[float], float], low: float, high: float) -> float:

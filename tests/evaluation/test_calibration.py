@@ -186,6 +186,11 @@ def test_temperature_is_that_of_the_smallest_cross_entropy():
     assert fit_temperature(expit(z), true) == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.parametrize("true", [0.0, 1.0, np.nan])
+def test_temperature_needs_events_of_the_class_and_others(true):
+    assert fit_temperature(np.linspace(0.01, 0.99, 300), np.full(300, true)) == 1.0
+
+
 def test_temperature_of_classes_that_are_never_wrong_is_finite():
     p = np.array([1.0, 0.0] * 200)
     assert 0 < fit_temperature(p, p) < np.inf
