@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.detector.constants import SPEED_OF_LIGHT
-from dnn_reco.inference.sky_geometry import angles_of, vector_of
+from dnn_reco.detector.directions import angles_of, vector_of
 
 _NOT_SET = -1  # fit status
 

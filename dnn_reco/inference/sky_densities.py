@@ -10,9 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dnn_reco.errors import DataError
-from dnn_reco.inference.sky import NUM_NODES, Nodes, SkyDensity, Values, checked, lattice
-from dnn_reco.inference.sky_geometry import (
+from dnn_reco.detector.directions import (
     SQUARE_DEGREE,
     Plane,
     Vectors,
@@ -20,6 +18,8 @@ from dnn_reco.inference.sky_geometry import (
     unit_vectors,
     vector_of,
 )
+from dnn_reco.errors import DataError
+from dnn_reco.inference.sky import NUM_NODES, Nodes, SkyDensity, Values, checked, lattice
 
 _SIGMAS = 9.0  # tails beyond are below 1e-18
 _TABLE = 4097  # points of tabulated integrals

@@ -7,12 +7,12 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.detector.directions import angles_of, unit_vectors, vector_of
 from dnn_reco.errors import ConfigError, DataError, ModelError
 from dnn_reco.inference.model_info import ModelInfo
 from dnn_reco.inference.prediction_table import PredictionTable, Status
 from dnn_reco.inference.sky import SkyDensity
 from dnn_reco.inference.sky_densities import AngularGaussian, VectorGaussian, VonMisesFisher
-from dnn_reco.inference.sky_geometry import angles_of, unit_vectors, vector_of
 
 Shape: TypeAlias = Literal["auto", "fisher", "vector", "circular", "elliptical"]
 """Shape of a density: `fisher` and `vector` follow from the direction vector, `circular` and

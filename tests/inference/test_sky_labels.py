@@ -11,6 +11,7 @@ import pytest
 from small_graph_models import TRANSFORMER, SmallModel, made_up_hits
 from small_run import SmallRun
 
+from dnn_reco.detector.directions import angles_of, unit_vectors, vector_of
 from dnn_reco.errors import ConfigError, DataError, ModelError
 from dnn_reco.inference.model_info import LabelInfo, ModelInfo
 from dnn_reco.inference.prediction_table import PredictionTable, Status
@@ -21,7 +22,6 @@ from dnn_reco.inference.sky_densities import (
     VectorGaussian,
     VonMisesFisher,
 )
-from dnn_reco.inference.sky_geometry import angles_of, unit_vectors, vector_of
 from dnn_reco.inference.sky_labels import sky_density, true_direction
 from dnn_reco.inference.trained_model import model_info
 
