@@ -15,13 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.detector.directions import Plane, vector_of
 from dnn_reco.evaluation.metrics import (
     Values,
     ValueWithError,
     central_width,
-    direction,
     mean,
-    opening_angle,
     standard_deviation,
 )
 from dnn_reco.evaluation.probability import (
@@ -31,6 +30,7 @@ from dnn_reco.evaluation.probability import (
     normal_cdf,
     share_of,
 )
+from dnn_reco.inference.cone import deviation_of, probability_within
 
 PERCENTS = tuple(range(1, 100))
 """Levels of a coverage curve."""
@@ -47,7 +47,7 @@ _TURNS = np.arange(-4, 5)
 def credible_level(angle: Values, kappa: Values) -> NDArray[np.float64]:
     """Credible level [N] of the opening angle for a von Mises-Fisher distribution.
 
-    (1 - exp(-κ (1 - cos ψ))) / (1 - exp(-2κ)).
+    That within the true angle: :func:`dnn_reco.inference.cone.probability_within`.
 
     Parameters
     ----------
@@ -56,9 +56,7 @@ def credible_level(angle: Values, kappa: Values) -> NDArray[np.float64]:
     kappa
         Concentration κ of each prediction [N].
     """
-    # 1 - cos ψ without loss of digits
-    deviation = 2 * np.square(np.sin(np.radians(angle) / 2))
-    return np.asarray(np.expm1(-kappa * deviation) / np.expm1(-2 * kappa))
+    return probability_within(kappa, deviation_of(np.radians(angle)))
 
 
 @np.errstate(invalid="ignore", divide="ignore")
@@ -77,19 +75,10 @@ def elliptical_level(
     predicted, sigma, true
         Zenith and azimuth predicted, their uncertainties, and the true ones [N, 2], in radian.
     """
-    (zenith, azimuth), point = predicted.T, direction(true[:, 0], true[:, 1])
-    flat = np.zeros_like(zenith)
-    along_zenith = np.stack(
-        [np.cos(zenith) * np.cos(azimuth), np.cos(zenith) * np.sin(azimuth), -np.sin(zenith)], 1
-    )
-    along_azimuth = np.stack([-np.sin(azimuth), np.cos(azimuth), flat], 1)
-    angle = opening_angle(direction(zenith, azimuth), point)
-    parts = np.stack([(axis * point).sum(axis=1) for axis in (along_zenith, along_azimuth)], 1)
-    length = np.hypot(*parts.T)
-    # from the projection to the arc of the great circle
-    arcs = parts * np.where(length > 0, angle / length, 1)[:, None]
-    widths = np.stack([sigma[:, 0], sigma[:, 1] * np.abs(np.sin(zenith))], 1)
-    return np.asarray(-np.expm1(-np.square(arcs / widths).sum(axis=1) / 2))
+    zenith, azimuth = predicted.T
+    across, along = Plane.at(vector_of(zenith, azimuth)).points(vector_of(*true.T))
+    pulls = along / sigma[:, 0], across / (sigma[:, 1] * np.sin(zenith))
+    return np.asarray(-np.expm1(-np.square(pulls).sum(axis=0) / 2))
 
 
 # --------------------------------------------------------------------------------------------------

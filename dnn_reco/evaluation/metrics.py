@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dnn_reco.detector.directions import opening_angle, vector_of
 from dnn_reco.inference.prediction_table import PredictionTable
 from dnn_reco.nn.interface import LabelKeys, NetworkSpec
 from dnn_reco.nn.label_transform import LabelTransform, residual_trafo
@@ -258,30 +259,9 @@ def angle_metrics(
     return {**found, "mean": mean(angle, weights)}
 
 
-def direction(zenith: Values, azimuth: Values) -> NDArray[np.float64]:
-    """Unit vectors [N, 3] that point to zenith and azimuth [N], in radian."""
-    zenith, azimuth = zenith.astype(np.float64), azimuth.astype(np.float64)
-    sine = np.sin(zenith)
-    return np.stack([sine * np.cos(azimuth), sine * np.sin(azimuth), np.cos(zenith)], axis=1)
-
-
-@np.errstate(invalid="ignore", divide="ignore")
-def opening_angle(first: Values, second: Values) -> NDArray[np.float64]:
-    """Angle [N] between vectors [N, 3] of any length, in radian; NaN for a vector of length 0."""
-    first, second = (
-        v / np.linalg.norm(v, axis=1, keepdims=True)
-        for v in (first.astype(np.float64), second.astype(np.float64))
-    )
-    # exact at small angles, where the cosine is not
-    sine = np.linalg.norm(np.cross(first, second), axis=1)
-    return np.asarray(np.arctan2(sine, (first * second).sum(axis=1)))
-
-
 def _vectors(labels: Values) -> NDArray[np.float64]:
     """Vectors [N, 3] from labels that are vectors, or zenith and azimuth [N, 2]."""
-    if labels.shape[1] == 3:
-        return labels.astype(np.float64)
-    return direction(labels[:, 0], labels[:, 1])
+    return labels.astype(np.float64) if labels.shape[1] == 3 else vector_of(*labels.T)
 
 
 @np.errstate(invalid="ignore")
