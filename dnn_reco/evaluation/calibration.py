@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dnn_reco.detector.directions import opening_angle
 from dnn_reco.errors import DataError
+from dnn_reco.evaluation.metrics import uncertainty_residual
 from dnn_reco.evaluation.quantile_regression import fit_quantile, pinball_loss, solve_quantile
 from dnn_reco.inference.backend import NetworkOutput
 from dnn_reco.inference.calibration import (
@@ -30,7 +31,7 @@ from dnn_reco.inference.calibration import (
     tempered,
 )
 from dnn_reco.inference.cone import needed_concentration, vector_concentration
-from dnn_reco.inference.model_info import LabelInfo, ModelInfo
+from dnn_reco.inference.model_info import ModelInfo
 
 LEAST_EVENTS = 200
 """Events that a calibration needs at least."""
@@ -43,7 +44,6 @@ _FOLDS = 5
 _MOST_CLASSES = 8
 _MOST_DEGREE = 2
 _LEAST_RESIDUAL = 1e-9
-_LEAST_LABEL = 1e-6 - 1  # of labels with logarithm
 _RANGE = 0.005, 0.995
 _GRID = 50
 _MONOTONE_SHARE = 0.999
@@ -245,7 +245,12 @@ def _targets(events: CalibrationEvents, classes: Values) -> Iterator[tuple[str, 
             continue
         column = names.index(label.name)
         sigma = output.uncertainty[:, column].astype(np.float64)
-        residual = _residual(output.labels[:, column], events.true[:, column], label, info)
+        residual = uncertainty_residual(
+            output.labels[:, column],
+            events.true[:, column],
+            label.has_log,
+            label.name == info.azimuth,
+        )
         with np.errstate(divide="ignore", invalid="ignore"):  # of widths that are 0
             needed = np.log(np.maximum(np.abs(residual), _LEAST_RESIDUAL) / sigma)
         features = event_features(sigma, events.num_hits, classes)
@@ -258,20 +263,6 @@ def _targets(events: CalibrationEvents, classes: Values) -> Iterator[tuple[str, 
         features = event_features(kappa, events.num_hits, classes)
         # the larger the concentration, the smaller the cone
         yield DIRECTION, Target(features, needed, 1 - LEVEL)
-
-
-def _residual(
-    predicted: NDArray[np.floating], true: Values, label: LabelInfo, info: ModelInfo
-) -> Values:
-    """Residual [n] in the space of the uncertainty; that of an azimuth from -π to π."""
-    first, second = (
-        np.log1p(np.maximum(values.astype(np.float64), _LEAST_LABEL)) if label.has_log else values
-        for values in (predicted, true)
-    )
-    residual = np.asarray(first - second, dtype=np.float64)
-    if label.name == info.azimuth:
-        return np.asarray((residual + np.pi) % (2 * np.pi) - np.pi)
-    return residual
 
 
 def fit_correction(target: Target, terms: Terms) -> Correction:

@@ -222,7 +222,7 @@ def measure(
             Standard deviation, and half the width of the central 68 %, of the residual over its
             uncertainty.
     """
-    weight = None if weights is None else weights[chosen]
+    weight = metrics.weights_of(chosen, weights)
     found: dict[str, ValueWithError] = {}
     if result.angle is not None:
         angles = _of_known(
@@ -251,7 +251,7 @@ def _of_known(
     known = ~np.isnan(values)
     if not known.any():
         return statistic(np.full(1, np.nan), weights=None)
-    return statistic(values[known], weights=None if weights is None else weights[known])
+    return statistic(values[known], weights=metrics.weights_of(known, weights))
 
 
 def _energy_ranges(

@@ -20,13 +20,15 @@ from dnn_reco.evaluation.metrics import (
     Values,
     ValueWithError,
     central_width,
+    event_number,
+    known_only,
     mean,
     standard_deviation,
+    weights_of,
 )
 from dnn_reco.evaluation.probability import (
     Share,
     chi_square_p_value,
-    event_number,
     normal_cdf,
     share_of,
 )
@@ -152,9 +154,8 @@ def coverage_curve(
     percents
         The levels [P].
     """
-    known = np.isfinite(level)
-    of_known = None if weights is None else weights[known]
-    shares = [share_of(level[known] < percent / 100, of_known) for percent in percents]
+    known, of_known = known_only(level, weights)
+    shares = [share_of(known < percent / 100, of_known) for percent in percents]
     value, low, high = np.array(shares).T.reshape(3, len(shares))
     return Share(value, low, high)
 
@@ -196,24 +197,23 @@ def coverage_cell(
         Levels of which the coverage is wanted.
     """
     known = np.isfinite(level)
-    of_known = None if weights is None else weights[known]
+    number = event_number(weights_of(known, weights), int(known.sum()))
     curve = coverage_curve(level, weights, percents)
     shares = {p: Share(*parts) for p, parts in zip(percents, zip(*curve, strict=True), strict=True)}
     width = None if pull is None else pull_moments(np.where(known, pull, np.nan), weights)[2]
-    return CoverageCell(event_number(of_known, int(known.sum())), shares, width)
+    return CoverageCell(number, shares, width)
 
 
 def pull_moments(
     pull: NDArray[np.float64], weights: NDArray[np.float64] | None = None
 ) -> tuple[ValueWithError, ValueWithError, ValueWithError]:
     """Mean, standard deviation and central width of pulls [n]; those that are NaN do not count."""
-    known = np.isfinite(pull)
-    of_known = None if weights is None else weights[known]
-    if event_number(of_known, int(known.sum())) == 0:
+    known, of_known = known_only(pull, weights)
+    if event_number(of_known, len(known)) == 0:
         unknown = ValueWithError(np.array(np.nan), np.array(np.nan))
         return unknown, unknown, unknown
     measures = (mean, standard_deviation, central_width)
-    average, deviation, width = (measure(pull[known], of_known) for measure in measures)
+    average, deviation, width = (measure(known, of_known) for measure in measures)
     return average, deviation, width
 
 

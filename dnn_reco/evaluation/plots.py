@@ -13,6 +13,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from dnn_reco.evaluation.metrics import weights_of
 from dnn_reco.figure_style import COLORS, COUNTS, panels
 
 _BINS = 40
@@ -94,7 +95,7 @@ def _draw(panel: Axes, label: LabelPoints, weights: NDArray[np.float64] | None) 
     true, predicted = label.true[shown], label.predicted[shown]
     edges = _edges(np.concatenate([true, predicted]), label.log)
     counts, _, _ = np.histogram2d(
-        true, predicted, [edges, edges], weights=None if weights is None else weights[shown]
+        true, predicted, [edges, edges], weights=weights_of(shown, weights)
     )
     filled = np.ma.masked_less_equal(counts.T, 0)
     if filled.count():

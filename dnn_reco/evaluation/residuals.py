@@ -6,14 +6,12 @@ them, whether or not it is a network of this package.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation import metrics
 from dnn_reco.evaluation.coverage import credible_level
-from dnn_reco.evaluation.metrics import LOWEST_ENERGY, energy_residual
+from dnn_reco.evaluation.metrics import energy_residual, uncertainty_residual
 from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction, TrueEvents
 from dnn_reco.inference.cone import vector_concentration
 from dnn_reco.nn.interface import LabelKeys
@@ -114,7 +112,7 @@ def label_residual(
     found, true = reconstruction.table[label], events.labels[label]
     if log:
         return energy_residual(found, true)
-    return _difference(found, true, label == reconstruction.keys.azimuth)
+    return uncertainty_residual(found, true, False, label == reconstruction.keys.azimuth)
 
 
 def label_pull(reconstruction: Reconstruction, events: TrueEvents, label: str) -> Values | None:
@@ -127,11 +125,11 @@ def label_pull(reconstruction: Reconstruction, events: TrueEvents, label: str) -
     if label not in table.label_names or label not in events.labels:
         return None
     column = table.label_names.index(label)
-    found, true = table.labels[:, column], events.labels[label]
+    is_azimuth = label == reconstruction.keys.azimuth
+    residual = uncertainty_residual(
+        table.labels[:, column], events.labels[label], table.has_log[column], is_azimuth
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
-        if table.has_log[column]:
-            found, true = np.log1p(found), np.log1p(true)
-        residual = _difference(found, true, label == reconstruction.keys.azimuth)
         return np.asarray(residual / table.uncertainty[:, column])
 
 
@@ -161,24 +159,12 @@ def true_vertex(evaluation: Evaluation) -> Values | None:
     return None
 
 
-def log_value(values: Values) -> Values:
-    """log10 of values [n]; those below 1 count as 1."""
-    return np.asarray(np.log10(np.maximum(values, LOWEST_ENERGY)))
-
-
 def label_keys(evaluation: Evaluation, label: str) -> LabelKeys:
     """Keys of the first reconstruction that gives a label."""
     return next(
         (each.keys for each in evaluation.reconstructions if label in each.table.label_names),
         LabelKeys(),
     )
-
-
-def _difference(found: Values, true: Values, is_azimuth: bool) -> Values:
-    difference = found - true
-    if is_azimuth:
-        difference = (difference + math.pi) % (2 * math.pi) - math.pi
-    return np.asarray(difference)
 
 
 def _stacked(events: TrueEvents, names: tuple[str, ...]) -> Values:

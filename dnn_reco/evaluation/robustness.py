@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.data.hits import Hits
@@ -24,6 +23,7 @@ from dnn_reco.evaluation.metrics import (
     ValueWithError,
     central_width,
     energy_residual,
+    known_only,
     quantile,
 )
 from dnn_reco.evaluation.probability import share_of
@@ -202,18 +202,18 @@ def figures_of_merit(
     found: dict[str, ValueWithError] = {}
     angle = residuals.opening_angle(reconstruction, events)
     if angle is not None:
-        angle, weights = _finite(angle, events.weights)
+        angle, weights = known_only(angle, events.weights)
         found["median opening angle"] = quantile(angle, 0.5, weights)
     level = direction_level(reconstruction, events)
     if level is not None:
-        values, weights = _finite(level, events.weights)
+        values, weights = known_only(level, events.weights)
         share = share_of(values < _PERCENT / 100, weights)
         error = (share.high - share.low) / 2
         found[f"coverage {_PERCENT} %"] = ValueWithError(100 * share.value, 100 * error)
     energy = residuals.energy_label(Evaluation(events, (reconstruction,)))
     if energy is not None and energy in reconstruction.table.label_names:
         residual = energy_residual(reconstruction.table[energy], events.labels[energy])
-        residual, weights = _finite(residual, events.weights)
+        residual, weights = known_only(residual, events.weights)
         found["energy width"] = central_width(residual, weights)
         found["energy bias"] = quantile(residual, 0.5, weights)
         deviations = label_deviations(reconstruction, events)
@@ -227,11 +227,3 @@ def robustness_matrix(
 ) -> dict[str, dict[str, ValueWithError]]:
     """Figures of merit by perturbation; see :func:`figures_of_merit`."""
     return {name: figures_of_merit(each, events) for name, each in reconstructions.items()}
-
-
-def _finite(
-    values: NDArray[np.float64], weights: NDArray[np.float64] | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """Known values and their weights."""
-    known = np.isfinite(values)
-    return values[known], None if weights is None else weights[known]

@@ -22,7 +22,7 @@ from dnn_reco.evaluation.classification import (
     roc_curve,
 )
 from dnn_reco.evaluation.comparison_report import format_measured
-from dnn_reco.evaluation.metrics import ValueWithError
+from dnn_reco.evaluation.metrics import ValueWithError, weights_of
 from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.report_sections.formats import (
     MISSING,
@@ -85,7 +85,7 @@ def measure_class(
     """
     known = np.isfinite(probability) & np.isfinite(truth)
     score, is_signal = probability[known].clip(0, 1), truth[known] > 0.5
-    weight = None if weights is None else weights[known]
+    weight = weights_of(known, weights)
     roc = roc_curve(score, is_signal, weight)
     by_width = reliability(score, is_signal, weight)
     by_count = reliability(score, is_signal, weight, equal_count=True)

@@ -27,6 +27,7 @@ from dnn_reco.evaluation.event_groups import (
     energy_and_type_cells,
     event_groups,
 )
+from dnn_reco.evaluation.metrics import weights_of
 from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.report_sections.formats import (
     format_count,
@@ -143,7 +144,7 @@ def _cells(
             name: coverage_cell(
                 level[mask],
                 None if of_label is None else of_label.pull[mask],
-                None if weights is None else weights[mask],
+                weights_of(mask, weights),
             )
             for name, mask in groups[key[0]].items()
         }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dnn_reco.evaluation.comparison_report import format_energy
 from dnn_reco.evaluation.event_types import ALL_EVENTS, Mask, event_types, parts
 from dnn_reco.evaluation.held_out_events import HeldOutFiles
-from dnn_reco.evaluation.metrics import effective_number
+from dnn_reco.evaluation.metrics import effective_number, weights_of
 from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
 from dnn_reco.evaluation.residuals import energy_label
@@ -131,8 +131,9 @@ def _distributions(
     for panel, variable in zip(axes, shown, strict=False):
         for number, (name, mask) in enumerate(parts(types).items()):
             edges = _fine(variable)
-            weight = None if weights is None else weights[mask]
-            counts, _ = np.histogram(variable.values[mask], edges, weights=weight)
+            counts, _ = np.histogram(
+                variable.values[mask], edges, weights=weights_of(mask, weights)
+            )
             panel.stairs(counts, edges, lw=1.5, label=name, color=color(number))
         panel.set_xlabel(variable.axis)
         if variable.log:

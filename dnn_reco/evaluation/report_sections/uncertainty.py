@@ -21,7 +21,7 @@ from dnn_reco.evaluation.coverage import (
 )
 from dnn_reco.evaluation.credible_levels import direction_level, label_deviations
 from dnn_reco.evaluation.event_types import ALL_EVENTS, event_types
-from dnn_reco.evaluation.probability import event_number
+from dnn_reco.evaluation.metrics import event_number, known_only, weights_of
 from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.report_sections.conditional_coverage import (
     DIRECTION,
@@ -190,7 +190,7 @@ def _by_energy(
     found = np.full((max(len(edges) - 1, 0), 4), np.nan)
     for number in range(len(found)):
         chosen = (energy >= edges[number]) & (energy < edges[number + 1]) & np.isfinite(pull)
-        of_chosen = None if weights is None else weights[chosen]
+        of_chosen = weights_of(chosen, weights)
         if event_number(of_chosen, int(chosen.sum())) >= LEAST_EVENTS:
             average, _, width = pull_moments(pull[chosen], of_chosen)
             found[number] = [*map(float, width), *map(float, average)]
@@ -304,8 +304,8 @@ def _density(
 
 def _number(values: NDArray[np.float64], weights: NDArray[np.float64] | None) -> float:
     """Effective number of events with a known value."""
-    known = np.isfinite(values)
-    return event_number(None if weights is None else weights[known], int(known.sum()))
+    known, of_known = known_only(values, weights)
+    return event_number(of_known, len(known))
 
 
 def _names(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
