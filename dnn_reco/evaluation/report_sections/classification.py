@@ -22,15 +22,15 @@ from dnn_reco.evaluation.classification import (
     roc_curve,
 )
 from dnn_reco.evaluation.comparison_report import format_measured
-from dnn_reco.evaluation.metrics import ValueWithError, weights_of
-from dnn_reco.evaluation.reconstruction import Evaluation
-from dnn_reco.evaluation.report_sections.formats import (
+from dnn_reco.evaluation.formats import (
     MISSING,
     measured_numbers,
     panel_grid,
     plain,
     share_numbers,
 )
+from dnn_reco.evaluation.metrics import ValueWithError, weights_of
+from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
 from dnn_reco.figure_style import GREY, color, legend_below, marker
 

@@ -27,15 +27,15 @@ from dnn_reco.evaluation.event_groups import (
     energy_and_type_cells,
     event_groups,
 )
-from dnn_reco.evaluation.metrics import weights_of
-from dnn_reco.evaluation.reconstruction import Evaluation
-from dnn_reco.evaluation.report_sections.formats import (
+from dnn_reco.evaluation.formats import (
     format_count,
     format_share,
     measured_numbers,
     plain,
     share_numbers,
 )
+from dnn_reco.evaluation.metrics import weights_of
+from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
 from dnn_reco.evaluation.residuals import energy_label
 from dnn_reco.evaluation.variables import LEAST_EVENTS

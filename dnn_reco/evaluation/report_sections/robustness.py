@@ -10,8 +10,8 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from dnn_reco.evaluation.comparison_report import format_measured
+from dnn_reco.evaluation.formats import measured_numbers
 from dnn_reco.evaluation.metrics import ValueWithError
-from dnn_reco.evaluation.report_sections.formats import measured_numbers
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
 from dnn_reco.evaluation.robustness import UNCHANGED, Matrix
 from dnn_reco.figure_style import panels

@@ -21,18 +21,18 @@ from dnn_reco.evaluation.coverage import (
 )
 from dnn_reco.evaluation.credible_levels import direction_level, label_deviations
 from dnn_reco.evaluation.event_types import ALL_EVENTS, event_types
-from dnn_reco.evaluation.metrics import event_number, known_only, weights_of
-from dnn_reco.evaluation.reconstruction import Evaluation
-from dnn_reco.evaluation.report_sections.conditional_coverage import (
-    DIRECTION,
-    conditional_coverage_section,
-)
-from dnn_reco.evaluation.report_sections.formats import (
+from dnn_reco.evaluation.formats import (
     format_share,
     measured_numbers,
     panel_grid,
     plain,
     share_numbers,
+)
+from dnn_reco.evaluation.metrics import event_number, known_only, weights_of
+from dnn_reco.evaluation.reconstruction import Evaluation
+from dnn_reco.evaluation.report_sections.conditional_coverage import (
+    DIRECTION,
+    conditional_coverage_section,
 )
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
 from dnn_reco.evaluation.residuals import energy_label
