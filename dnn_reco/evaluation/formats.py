@@ -1,29 +1,37 @@
-"""How tables of the report write numbers, and grids of panels for its figures."""
+"""How tables and files of results write numbers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+import numpy as np
 
 from dnn_reco.evaluation.metrics import ValueWithError
 from dnn_reco.evaluation.probability import Share
-from dnn_reco.figure_style import panels
+from dnn_reco.evaluation.reconstruction import TrueEvents
 
 MISSING = "–"
 
 
-def panel_grid(
-    number: int, columns: int, panel_size: tuple[float, float]
-) -> tuple[Figure, Sequence[Axes]]:
-    """A figure with a number of panels, in rows of at most so many columns."""
-    rows = math.ceil(number / columns)
-    figure, axes = panels(rows, math.ceil(number / rows), panel_size)
-    for unused in axes[number:]:
-        unused.set_axis_off()
-    return figure, axes[:number]
+def format_measured(measured: ValueWithError | None, sign: str = " ± ") -> str:
+    """A number with its error, to two digits of the error and at most three decimals."""
+    if measured is None or not math.isfinite(measured.value):
+        return MISSING
+    value, error = float(measured.value), float(measured.error)
+    if not (math.isfinite(error) and error > 0):
+        return f"{value:.3g}"
+    decimals = min(max(1 - math.floor(math.log10(error)), 0), 3)
+    return f"{value:.{decimals}f}{sign}{error:.{decimals}f}"
+
+
+def format_energy(energy: float) -> str:
+    """An energy in GeV with the unit that reads best: 10 TeV."""
+    for factor, unit in ((1e6, "PeV"), (1e3, "TeV")):
+        if energy >= factor:
+            return f"{energy / factor:g} {unit}"
+    return f"{energy:g} GeV"
 
 
 def format_share(share: Share) -> str:
@@ -40,18 +48,21 @@ def format_count(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def share_numbers(share: Share) -> dict[str, float | None]:
-    """A share as plain numbers; None where it is unknown."""
-    value, low, high = (plain(float(part)) for part in share)
-    return {"value": value, "low": low, "high": high}
+def events_text(events: TrueEvents) -> str:
+    """The number of events, and that they have weights, for captions."""
+    return f"{len(events):,} events" + ("" if events.weights is None else ", weighted")
 
 
-def measured_numbers(measured: ValueWithError) -> dict[str, float | None]:
-    """A number with its error as plain numbers; None where one is unknown."""
-    value, error = (plain(float(part)) for part in measured)
-    return {"value": value, "error": error}
-
-
-def plain(value: float) -> float | None:
-    """The number, or None in place of one that JSON does not know."""
-    return value if math.isfinite(value) else None
+def plain(value: Any) -> Any:
+    """Numbers for JSON: arrays become lists, what is not finite None; named tuples mappings."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from dnn_reco.nn.interface import LabelKeys, NetworkSpec
 from dnn_reco.nn.label_transform import LabelTransform, residual_trafo
 
 Values = NDArray[np.floating]
+Float = TypeVar("Float", bound=np.floating)
 
 LOWEST_ENERGY = 1.0
 """Energies below, in GeV, count as this: a logarithm must be taken."""
@@ -52,14 +53,16 @@ def event_number(weights: Values | None, num_events: int) -> float:
     return float(num_events) if weights is None else effective_number(weights)
 
 
-def weights_of(chosen: NDArray[np.generic], weights: Values | None) -> Values | None:
+def weights_of(
+    chosen: NDArray[np.generic], weights: NDArray[Float] | None
+) -> NDArray[Float] | None:
     """Weights of chosen events, by mask or by numbers, of weights [n]; None: all are equal."""
     return None if weights is None else weights[chosen]
 
 
 def known_only(
-    values: NDArray[np.float64], weights: Values | None
-) -> tuple[NDArray[np.float64], Values | None]:
+    values: NDArray[np.float64], weights: NDArray[Float] | None
+) -> tuple[NDArray[np.float64], NDArray[Float] | None]:
     """The values, of values [n], that are finite, and their weights."""
     known = np.isfinite(values)
     return values[known], weights_of(known, weights)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation.metrics import weights_of
-from dnn_reco.figure_style import COLORS, COUNTS, panels
+from dnn_reco.figure_style import COLORS, COUNTS, panel_grid
 
 _BINS = 40
 _COLUMNS = 3
@@ -62,13 +61,10 @@ def reconstructed_against_true(
     weights
         Weight [N] of each event; None: all are equal.
     """
-    columns = min(len(labels), _COLUMNS)
-    figure, axes = panels(math.ceil(len(labels) / columns), columns, _PANEL)
+    figure, axes = panel_grid(len(labels), _COLUMNS, _PANEL)
     figure.suptitle(title, fontsize="medium")
-    for panel, label in zip(axes, labels, strict=False):
+    for panel, label in zip(axes, labels, strict=True):
         _draw(panel, label, weights)
-    for panel in axes[len(labels) :]:
-        panel.set_axis_off()
     return figure
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dnn_reco.evaluation.comparison_report import format_measured
 from dnn_reco.evaluation.coverage import (
     CELL_PERCENTS,
     CellTest,
@@ -27,13 +26,7 @@ from dnn_reco.evaluation.event_groups import (
     energy_and_type_cells,
     event_groups,
 )
-from dnn_reco.evaluation.formats import (
-    format_count,
-    format_share,
-    measured_numbers,
-    plain,
-    share_numbers,
-)
+from dnn_reco.evaluation.formats import format_count, format_measured, format_share
 from dnn_reco.evaluation.metrics import weights_of
 from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
@@ -267,7 +260,7 @@ def _numbers(
             what: {
                 "chi_square": test.chi_square,
                 "cells": test.num_cells,
-                "p_value": plain(test.p_value),
+                "p_value": test.p_value,
             }
             for what, test in of_key.items()
         }
@@ -277,6 +270,6 @@ def _numbers(
 
 
 def _cell_numbers(cell: CoverageCell) -> dict[str, Any]:
-    shares = {str(percent): share_numbers(share) for percent, share in cell.shares.items()}
-    width = {} if cell.pull_width is None else {"pull_68": measured_numbers(cell.pull_width)}
+    shares = {str(percent): share for percent, share in cell.shares.items()}
+    width = {} if cell.pull_width is None else {"pull_68": cell.pull_width}
     return {"events": cell.number, **shares, **width}
