@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from dnn_reco.evaluation import metrics
 from dnn_reco.evaluation.coverage import coverage
+from dnn_reco.evaluation.credible_levels import direction_level, label_deviations
 from dnn_reco.evaluation.event_types import Mask, event_types
 from dnn_reco.evaluation.metrics import Values, ValueWithError
 from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction, TrueEvents
 from dnn_reco.evaluation.residuals import (
-    direction_level,
     energy_label,
-    label_pull,
     label_residual,
     opening_angle,
 )
@@ -50,8 +49,8 @@ class ModelResult:
     pulls
         Residual over uncertainty [n] of each trained label, in the space of the training.
     credible_level
-        Probability [n] that the model gives to smaller opening angles
-        (:func:`dnn_reco.evaluation.coverage.credible_level`); None: it gives none.
+        Credible level [n] of the true direction
+        (:func:`dnn_reco.evaluation.credible_levels.direction_level`); None: it gives none.
     """
 
     name: str
@@ -131,25 +130,16 @@ def model_result(
     reconstruction: Reconstruction, events: TrueEvents, energy_label: str | None
 ) -> ModelResult:
     """What is compared of a reconstruction."""
-    level = direction_level(reconstruction, events)
-    if level is not None and np.isnan(level).all():
-        level = None  # it gives no uncertainties
     residual = None
     if energy_label is not None:
         residual = label_residual(reconstruction, events, energy_label, log=True)
-    pulls = {
-        label: pull
-        for label in reconstruction.table.label_names
-        if label not in reconstruction.keys.pid  # a class is right or wrong
-        and (pull := label_pull(reconstruction, events, label)) is not None
-        and not np.isnan(pull).all()
-    }
+    deviations = label_deviations(reconstruction, events)
     return ModelResult(
         reconstruction.name,
         opening_angle(reconstruction, events),
         residual,
-        pulls,
-        level,
+        {label: each.pull for label, each in deviations.items()},
+        direction_level(reconstruction, events),
     )
 
 
