@@ -35,8 +35,7 @@ USUAL_LABELS = {
 def usual_particle_keys(names: Collection[str]) -> dict[str, str]:
     """Label by property of the particle, for labels with the names that IceCube's files have."""
     found = {
-        part: [label for label in labels if label in names]
-        for part, labels in USUAL_LABELS.items()
+        part: [label for label in labels if label in names] for part, labels in USUAL_LABELS.items()
     }
     return {part: labels[0] for part, labels in found.items() if labels}
 

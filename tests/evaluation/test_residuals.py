@@ -9,8 +9,8 @@ from made_up_evaluation import BIAS, SIGMA, WIDTH, evaluation, reconstruction, t
 
 from dnn_reco.detector.hull import detector_hull
 from dnn_reco.evaluation.comparison import compare_models
-from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.credible_levels import direction_level
+from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.residuals import (
     direction_labels,
     energy_label,
