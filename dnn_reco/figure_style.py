@@ -77,8 +77,8 @@ def panel_grid(
     number: int, columns: int, panel_size: tuple[float, float] = _PANEL
 ) -> tuple[Figure, list[Axes]]:
     """A figure with a number of panels, in rows of at most so many columns."""
-    rows = max(math.ceil(number / columns), 1)
-    figure, axes = panels(rows, max(math.ceil(number / rows), 1), panel_size)
+    columns = max(min(number, columns), 1)
+    figure, axes = panels(max(math.ceil(number / columns), 1), columns, panel_size)
     for unused in axes[number:]:
         unused.set_axis_off()
     return figure, axes[:number]

@@ -92,9 +92,11 @@ def list_stored(path: str | PathLike[str], with_truth: bool = False) -> list[Sto
     tables = {name for name, of_table in columns.items() if set(HEADER_COLUMNS) <= of_table}
     particles = {name for name in tables if columns[name] >= _PARTICLE_COLUMNS}
     of_networks = sorted(
-        name for name in tables - particles
-        if name.startswith(TABLE_PREFIX) and any(c.endswith(UNCERTAINTY[False]) for c in columns[name])
-    )  # fmt: skip
+        name
+        for name in tables - particles
+        if name.startswith(TABLE_PREFIX)
+        and any(column.endswith(UNCERTAINTY[False]) for column in columns[name])
+    )
     found = [
         StoredReconstruction(
             name.removeprefix(TABLE_PREFIX),

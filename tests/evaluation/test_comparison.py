@@ -385,7 +385,7 @@ def test_figures_where_there_is_little_to_show() -> None:
     assert len(plots.energy_residuals(results, {ALL_EVENTS: energy > 0}, energy, "E").axes) == 1
     pulls = {each.name: each.pulls for each in results}
     assert len(pull_figure(pulls, ["E", "time"]).axes) == 2
-    assert len(pull_figure(pulls, list("abcde")).axes) == 6
+    assert len(pull_figure(pulls, list("abcde")).axes) == 8
 
 
 def test_decades_of_few_events_are_left_out_and_later_ones_are_not() -> None:
