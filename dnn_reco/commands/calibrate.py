@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dnn_reco.config import Config
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.overlap import digest_of_ends, files_if_any, refuse_overlap
-from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.errors import ConfigError
 from dnn_reco.evaluation.calibration import (
     LEVEL,
     CalibrationEvents,
@@ -25,22 +25,24 @@ from dnn_reco.evaluation.calibration import (
     fit_calibration,
     inside,
 )
-from dnn_reco.evaluation.held_out_events import hits_of, open_held_out_events
+from dnn_reco.evaluation.held_out_events import (
+    held_out_output,
+    open_held_out_events,
+    store_folder,
+    without_hits,
+)
 from dnn_reco.files import find_files
-from dnn_reco.inference.backend import predict_chunks
 from dnn_reco.inference.calibrated_folder import write_calibration
 from dnn_reco.inference.calibration import Calibration
 from dnn_reco.inference.manifest import read_manifest
 from dnn_reco.inference.model_folder import load_model_folder
 from dnn_reco.inference.signature import is_signed, read_private_key, sign_folder
 from dnn_reco.inference.torch_backend import TorchBackend
-from dnn_reco.inference.trained_model import TrainedModel
+from dnn_reco.inference.trained_model import TrainedModel, model_info
 from dnn_reco.nn.device import choose_device
 from dnn_reco.run_options import RunOptions
 
 _log = logging.getLogger(__name__)
-
-_BATCH_SIZE = 256
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def _fit(folder: Path, model: TrainedModel, settings: CalibrateSettings) -> Cali
         )
     torch.set_num_threads(settings.options.threads)
     files = _files(model.config, settings)
-    store = settings.options.cache_dir or str(_store(model.config, folder))
+    store = store_folder(model.config, settings.options.cache_dir, folder.parent / "event_store")
     held_out = open_held_out_events(model.config, files, store, settings.options.threads)
     events = _events(model, held_out)
     true_classes = settings.coverage_by == "class"
@@ -124,24 +126,11 @@ def _files(config: Config, settings: CalibrateSettings) -> list[Path]:
     return files
 
 
-def _store(config: Config, folder: Path) -> Path:
-    """Folder of the event store; that of a model folder may have been on another machine."""
-    return config.event_store if config.event_store.is_dir() else folder.parent / "event_store"
-
-
 def _events(model: TrainedModel, held_out: EventDataset) -> CalibrationEvents:
     """What the network predicts for all events that have hits, and their truth."""
-    if held_out.names.labels != model.label_names:
-        raise DataError(
-            f"the events have other labels than those that '{model.name}' predicts: "
-            f"{', '.join(held_out.names.labels)} instead of {', '.join(model.label_names)}"
-        )
-    truth = held_out.read(np.arange(len(held_out)), hits_of=slice(0, 0))
-    backend = TorchBackend(model)
-    hits = hits_of(held_out, _BATCH_SIZE)
-    output = predict_chunks(backend, hits, _BATCH_SIZE, len(held_out), truth.misc)
-    num_hits = held_out.num_hits(np.arange(len(held_out)))
-    events = CalibrationEvents(output, truth.labels.astype(np.float64), num_hits, backend.info)
+    output, num_hits = held_out_output(model, held_out)
+    true = without_hits(held_out).labels.astype(np.float64)
+    events = CalibrationEvents(output, true, num_hits, model_info(model))
     return events.select(num_hits > 0)
 
 
