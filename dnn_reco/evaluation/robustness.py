@@ -7,18 +7,26 @@ an event depends on the seed and on its number alone, not on how the events are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.data.hits import Hits
 from dnn_reco.detector.geometry import NUM_DOMS
 from dnn_reco.evaluation import residuals
 from dnn_reco.evaluation.coverage import pull_moments
 from dnn_reco.evaluation.credible_levels import direction_level, label_deviations
+from dnn_reco.evaluation.held_out_events import (
+    BATCH_SIZE,
+    hits_of,
+    predict_held_out,
+    reconstruction_of,
+)
 from dnn_reco.evaluation.metrics import (
     ValueWithError,
     central_width,
@@ -29,9 +37,12 @@ from dnn_reco.evaluation.metrics import (
 from dnn_reco.evaluation.probability import share_of
 from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction, TrueEvents
 from dnn_reco.inference.prediction_table import PredictionTable
+from dnn_reco.inference.trained_model import TrainedModel
 from dnn_reco.nn.augmentation import Augmentation
 from dnn_reco.nn.sharded_batch import BatchShard, batch_shard
-from dnn_reco.nn.tokens import FeatureRoles
+from dnn_reco.nn.tokens import AUTO, FeatureRoles
+
+_log = logging.getLogger(__name__)
 
 UNCHANGED = "unchanged"
 _PERCENT = 68
@@ -227,3 +238,36 @@ def robustness_matrix(
 ) -> dict[str, dict[str, ValueWithError]]:
     """Figures of merit by perturbation; see :func:`figures_of_merit`."""
     return {name: figures_of_merit(each, events) for name, each in reconstructions.items()}
+
+
+def robustness_of_models(
+    models: Sequence[TrainedModel], held_out: Sequence[EventDataset], evaluation: Evaluation
+) -> dict[str, Matrix]:
+    """Figures of merit of each model, by its name, with unchanged and with changed hits.
+
+    Parameters
+    ----------
+    models
+        The models.
+    held_out
+        The events with the labels of each.
+    evaluation
+        What they reconstruct from the unchanged hits, among others.
+    """
+    known = {each.name: each for each in evaluation.reconstructions}
+    found: dict[str, Matrix] = {}
+    for model, events in zip(models, held_out, strict=True):
+        changes = perturbations(FeatureRoles.of(model.spec.num_bins, AUTO, AUTO, AUTO))
+        _log.info("%s: reconstruction with %d changes of the hits.", model.name, len(changes))
+
+        def predict(
+            hits: Iterable[Hits], model: TrainedModel = model, events: EventDataset = events
+        ) -> PredictionTable:
+            return reconstruction_of(model, predict_held_out(model, events, hits)).table
+
+        def chunks(events: EventDataset = events) -> Iterator[Hits]:
+            return hits_of(events, BATCH_SIZE)
+
+        of_model = perturbed_reconstructions(known[model.name], predict, chunks, changes)
+        found[model.name] = robustness_matrix(of_model, evaluation.events)
+    return found

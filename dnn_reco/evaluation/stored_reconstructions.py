@@ -28,6 +28,9 @@ from dnn_reco.suggestions import did_you_mean
 Columns = dict[str, NDArray[np.float64]]
 
 _PARTICLE_COLUMNS = {"x", "y", "z", "time", "zenith", "azimuth", "energy", "fit_status"}
+ALL_STORED = "all"
+"""Stands for all reconstructions of networks that the files hold."""
+
 _TRUTH = "MC"
 _POSITION = {"pos_x": "x", "pos_y": "y", "pos_z": "z", "length": "length"}
 
@@ -111,6 +114,26 @@ def list_stored(path: str | PathLike[str], with_truth: bool = False) -> list[Sto
         for name in sorted(others)
         if with_truth or _TRUTH not in name
     ]
+
+
+def stored_names(asked: Sequence[str], files: Sequence[EventsOfFile]) -> list[str]:
+    """The names of stored reconstructions; `all` stands for those of networks of this package.
+
+    Raises
+    ------
+    DataError
+        If all are asked for, and there is none.
+    """
+    if ALL_STORED not in asked:
+        return list(dict.fromkeys(asked))
+    of_files = [each for file in files for each in list_stored(file.path)]
+    found = dict.fromkeys(each.name for each in of_files if each.labels is not None)
+    if not found:
+        raise DataError(
+            f"--stored {ALL_STORED}: no file holds a table DeepLearningReco_… with uncertainties; "
+            "name the table of a reconstruction"
+        )
+    return list(found)
 
 
 def read_stored(
