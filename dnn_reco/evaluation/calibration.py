@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dnn_reco.detector.directions import opening_angle
 from dnn_reco.errors import DataError
+from dnn_reco.evaluation.coverage import DIRECTION
 from dnn_reco.evaluation.metrics import uncertainty_residual
 from dnn_reco.evaluation.quantile_regression import fit_quantile, pinball_loss, solve_quantile
 from dnn_reco.inference.backend import NetworkOutput
@@ -35,8 +36,6 @@ from dnn_reco.inference.model_info import ModelInfo
 
 LEAST_EVENTS = 200
 """Events that a calibration needs at least."""
-DIRECTION = "direction"
-"""Name of the direction among the corrections."""
 LEVEL = math.erf(math.sqrt(0.5))
 """Share of events that lie within one standard deviation of a normal distribution, 0.683."""
 

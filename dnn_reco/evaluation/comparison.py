@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation import metrics
-from dnn_reco.evaluation.coverage import coverage
+from dnn_reco.evaluation.coverage import COVERAGE_LEVELS, coverage
 from dnn_reco.evaluation.credible_levels import direction_level, label_deviations
 from dnn_reco.evaluation.event_types import Mask, event_types
 from dnn_reco.evaluation.metrics import Values, ValueWithError
@@ -28,7 +28,6 @@ from dnn_reco.evaluation.residuals import (
 from dnn_reco.evaluation.variables import LEAST_EVENTS, decade_edges
 
 ANGLE_QUANTILES = (20, 50, 80)  # percent
-COVERAGE_LEVELS = (50, 68, 90)  # percent
 
 Statistic = TypeVar("Statistic")
 

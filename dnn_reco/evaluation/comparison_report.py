@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 from dnn_reco.errors import DataError
 from dnn_reco.evaluation.comparison import (
     ANGLE_QUANTILES,
-    COVERAGE_LEVELS,
     Comparison,
     EventSelection,
 )
+from dnn_reco.evaluation.coverage import COVERAGE_LEVELS
 from dnn_reco.evaluation.event_types import plural
 from dnn_reco.evaluation.formats import MISSING, format_energy, format_measured, plain
 from dnn_reco.evaluation.metrics import ValueWithError

@@ -36,8 +36,10 @@ from dnn_reco.inference.cone import deviation_of, probability_within
 
 PERCENTS = tuple(range(1, 100))
 """Levels of a coverage curve."""
-CELL_PERCENTS = (50, 68, 90)
-"""Levels of which the coverage is given in parts of the events."""
+COVERAGE_LEVELS = (50, 68, 90)
+"""Levels of which the coverage is given in tables, in percent."""
+DIRECTION = "direction"
+"""Name of the direction beside those of labels."""
 
 # Turns of the circle on either side that matter for a Gaussian as wide as the whole circle.
 _TURNS = np.arange(-4, 5)
@@ -183,7 +185,7 @@ def coverage_cell(
     level: NDArray[np.float64],
     pull: NDArray[np.float64] | None = None,
     weights: NDArray[np.float64] | None = None,
-    percents: Sequence[int] = CELL_PERCENTS,
+    percents: Sequence[int] = COVERAGE_LEVELS,
 ) -> CoverageCell:
     """How right the uncertainties of some events are.
 

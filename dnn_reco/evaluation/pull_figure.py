@@ -48,7 +48,7 @@ def pull_figure(
                 panel.stairs(density, _EDGES, color=color(number), label=name, lw=1.4)
         panel.plot(_EDGES, normal, color=GREY, ls="--", lw=1.2, label="normal distribution")
         panel.set_title(label, fontsize=9)
-        panel.set(xlabel="pull", xlim=(-5, 5))
+        panel.set(xlabel="residual / uncertainty", xlim=(-5, 5))
     for panel in first_column(axes):
         panel.set_ylabel("density")
     legend_of_all(figure, axes)

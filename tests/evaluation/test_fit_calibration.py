@@ -10,7 +10,6 @@ from scipy.special import expit, logit
 
 from dnn_reco.errors import DataError
 from dnn_reco.evaluation.calibration import (
-    DIRECTION,
     LEVEL,
     CalibrationEvents,
     choose_terms,
@@ -19,6 +18,7 @@ from dnn_reco.evaluation.calibration import (
     fit_temperature,
     inside,
 )
+from dnn_reco.evaluation.coverage import DIRECTION
 from dnn_reco.inference.backend import NetworkOutput
 from dnn_reco.inference.cone import needed_concentration
 from dnn_reco.inference.model_info import LabelInfo, ModelInfo

@@ -87,7 +87,7 @@ def test_sections_of_uncertainties(sections: list[Section]) -> None:
     assert figures == ["pulls", "pulls_energy", "coverage", "pit", "conditional_coverage"]
     pulls, coverage, conditional = (section.numbers for section in sections)
     found = pulls["pulls"]["model/energy"]["width_68"]
-    assert found["value"] == pytest.approx(1, abs=4 * found["error"])
+    assert found.value == pytest.approx(1, abs=4 * found.error)
     for quantity in ("direction", "energy"):
         shares = coverage["coverage"][f"model/{quantity}"]
         assert shares["68"].value == pytest.approx(0.68, abs=0.025)

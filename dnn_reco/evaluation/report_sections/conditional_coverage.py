@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation.coverage import (
-    CELL_PERCENTS,
+    COVERAGE_LEVELS,
+    DIRECTION,
     CellTest,
     CoverageCell,
     LabelDeviation,
@@ -36,9 +37,6 @@ from dnn_reco.figure_style import GREY, color, legend_below, marker, panels
 
 LEAST_OF_CELL = 300
 """Cells of energy and type with fewer events are not tested: their statistical errors hide all."""
-
-DIRECTION = "direction"
-"""Name of the direction beside those of labels."""
 
 _PERCENT = 68
 _SMALLEST_P = 1e-10
@@ -149,7 +147,7 @@ def _tests(cells: Cells) -> dict[str, CellTest]:
     """The χ² of each coverage and of the pull width, by what is tested."""
     of_coverage = {
         f"coverage {percent} %": coverage_test(list(cells.values()), percent)
-        for percent in CELL_PERCENTS
+        for percent in COVERAGE_LEVELS
     }
     width = pull_width_test(list(cells.values()))
     return {**of_coverage, "68 % pull width": width} if width.num_cells else of_coverage
@@ -172,7 +170,7 @@ def _table(caption: str, found: Mapping[Key, Cells]) -> ReportTable:
         if part in cells
     ]
     columns = ["events", "quantity", "reconstruction", "number"]
-    columns += [f"inside of {percent} %" for percent in CELL_PERCENTS]
+    columns += [f"inside of {percent} %" for percent in COVERAGE_LEVELS]
     return ReportTable(caption, [*columns, "68 % pull width"], rows)
 
 

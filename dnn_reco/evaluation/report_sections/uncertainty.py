@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation.coverage import (
-    CELL_PERCENTS,
+    COVERAGE_LEVELS,
+    DIRECTION,
     PERCENTS,
     LabelDeviation,
     coverage_cell,
@@ -24,10 +25,7 @@ from dnn_reco.evaluation.formats import events_text, format_measured, format_sha
 from dnn_reco.evaluation.metrics import event_number, known_only, weights_of
 from dnn_reco.evaluation.pull_figure import density_in_bins, pull_figure
 from dnn_reco.evaluation.reconstruction import Evaluation
-from dnn_reco.evaluation.report_sections.conditional_coverage import (
-    DIRECTION,
-    conditional_coverage_section,
-)
+from dnn_reco.evaluation.report_sections.conditional_coverage import conditional_coverage_section
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
 from dnn_reco.evaluation.residuals import energy_label
 from dnn_reco.evaluation.variables import LEAST_EVENTS, decade_edges
@@ -194,7 +192,7 @@ def _coverage_section(evaluation: Evaluation, deviations: Deviations, levels: Le
                 **{str(percent): share for percent, share in shares.items()},
                 "curve": curve.value.tolist(),
             }
-    columns = ["quantity", "reconstruction", *(f"{p} %" for p in CELL_PERCENTS)]
+    columns = ["quantity", "reconstruction", *(f"{p} %" for p in COVERAGE_LEVELS)]
     figures = [
         ReportFigure(
             "coverage",
