@@ -18,6 +18,7 @@ from dnn_reco.event_sources import reader_of
 from dnn_reco.files import write_atomically
 from dnn_reco.inference.prediction_table import (
     PARTICLE_SUFFIX,
+    REASONS,
     TABLE_PREFIX,
     PredictionTable,
     Status,
@@ -126,7 +127,7 @@ def _view_of_model(settings: ViewSettings, content: FileContent, model: str) -> 
     table = reconstructor.predict_events(of_file.select(rows), misc)
     status = Status(int(table.status[0])) if table.status is not None else Status.OK
     if status is not Status.OK:
-        _log.warning("'%s' did not reconstruct this event: %s", model, status.name)
+        _log.warning("'%s' did not reconstruct this event: %s", model, REASONS[status])
     view = _View(events[number], table)
     if settings.network:
         view = _with_network(settings, view, reconstructor, misc)

@@ -40,6 +40,15 @@ class Status(IntEnum):
     """A value that the network predicted is not finite."""
 
 
+REASONS = {
+    Status.NO_INPUT: "no input",
+    Status.NO_HITS: "no hit DOM",
+    Status.INVALID_INPUT: "input not finite",
+    Status.INVALID_PREDICTION: "prediction not finite",
+}
+"""Why an event was not reconstructed, for messages and tables."""
+
+
 @dataclass(frozen=True)
 class PredictionTable:
     """Labels and uncertainties that a network predicts for n events, in physical units.

@@ -18,15 +18,9 @@ from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTabl
 from dnn_reco.evaluation.residuals import energy_label
 from dnn_reco.evaluation.variables import Variable, decade_edges, variables
 from dnn_reco.figure_style import color, first_column, legend_below, log_axis, panel_grid
-from dnn_reco.inference.prediction_table import Status
+from dnn_reco.inference.prediction_table import REASONS
 
 _COLUMNS = 3
-_REASONS = {
-    Status.NO_INPUT: "no input",
-    Status.NO_HITS: "no hit DOM",
-    Status.INVALID_INPUT: "input not finite",
-    Status.INVALID_PREDICTION: "prediction not finite",
-}
 
 
 def data_section(evaluation: Evaluation, files: HeldOutFiles) -> Section:
@@ -64,7 +58,7 @@ def not_reconstructed(reconstruction: Reconstruction) -> dict[str, int]:
     if table.status is None:
         missing = int(np.isnan(table.labels).all(axis=1).sum())
         return {"not reconstructed": missing} if missing else {}
-    counts = {reason: int((table.status == status).sum()) for status, reason in _REASONS.items()}
+    counts = {reason: int((table.status == status).sum()) for status, reason in REASONS.items()}
     return {reason: count for reason, count in counts.items() if count}
 
 
