@@ -160,3 +160,17 @@ def test_opening_angle_of_directions_obeys_the_law_of_cosines(
         zenith_2
     ) * math.cos(azimuth - azimuth_2)
     assert np.cos(opening_angle(first, second)[0]) == pytest.approx(cosine, abs=1e-12)
+
+
+def test_residuals_in_the_space_of_the_uncertainty() -> None:
+    found, true = np.array([np.e - 1, -1.0, np.nan]), np.array([0.0, 0.0, 1.0])
+    with_log = metrics.uncertainty_residual(found, true, True, False)
+    np.testing.assert_allclose(with_log, [1.0, np.log(1e-6), np.nan])
+    around = metrics.uncertainty_residual(np.array([0.1]), np.array([6.2]), False, True)
+    assert around[0] == pytest.approx(0.1 + 2 * np.pi - 6.2)
+
+
+def test_known_values_keep_their_weights() -> None:
+    values, weights = metrics.known_only(np.array([1.0, np.nan, 3.0]), np.array([1.0, 2.0, 4.0]))
+    assert (values.tolist(), weights.tolist()) == ([1.0, 3.0], [1.0, 4.0])
+    assert metrics.known_only(np.array([np.inf]), None)[1] is None
