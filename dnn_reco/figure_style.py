@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -72,6 +73,23 @@ def panels(
     return figure, list(axes.ravel())
 
 
+def panel_grid(
+    number: int, columns: int, panel_size: tuple[float, float] = _PANEL
+) -> tuple[Figure, list[Axes]]:
+    """A figure with a number of panels, in rows of at most so many columns."""
+    columns = max(min(number, columns), 1)
+    figure, axes = panels(max(math.ceil(number / columns), 1), columns, panel_size)
+    for unused in axes[number:]:
+        unused.set_axis_off()
+    return figure, axes[:number]
+
+
+def first_column(axes: Sequence[Axes]) -> list[Axes]:
+    """The panels at the left of a figure."""
+    places = [(panel, panel.get_subplotspec()) for panel in axes]
+    return [panel for panel, place in places if place is not None and place.is_first_col()]
+
+
 def log_axis(axis: Axis, few_decades: bool = False) -> None:
     """Make an axis logarithmic, with labels at 1, 2, 5, 10, … where it spans a few decades only."""
     panel = axis.axes
@@ -87,6 +105,13 @@ def legend_below(figure: Figure, panel: Axes, columns: int = 4) -> None:
     handles, names = panel.get_legend_handles_labels()
     if handles:
         figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def legend_of_all(figure: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
+    """The legend of the panel with most lines, below the figure."""
+    if axes:
+        most = max(axes, key=lambda panel: len(panel.get_legend_handles_labels()[1]))
+        legend_below(figure, most, columns)
 
 
 def figure_bytes(figure: Figure, suffix: str) -> bytes:

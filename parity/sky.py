@@ -18,6 +18,7 @@ from ligo.skymap.io import read_sky_map
 from ligo.skymap.moc import uniq2pixarea
 from ligo.skymap.postprocess import crossmatch
 
+from dnn_reco.detector.directions import vector_of
 from dnn_reco.inference.sky import SkyDensity
 from dnn_reco.inference.sky_densities import (
     AngularGaussian,
@@ -27,7 +28,6 @@ from dnn_reco.inference.sky_densities import (
 )
 from dnn_reco.inference.sky_files import write_sky_map
 from dnn_reco.inference.sky_frame import Frame
-from dnn_reco.inference.sky_geometry import vector_of
 from dnn_reco.inference.sky_map import SkyMap
 
 CENTRE = vector_of(1.1, 2.0)

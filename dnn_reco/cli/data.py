@@ -12,6 +12,7 @@ from dnn_reco.cli.options import (
     OutputPath,
     cache_dir_option,
     config_files_argument,
+    jobs_option,
     log_level_option,
     num_threads_option,
     with_run_options,
@@ -22,14 +23,7 @@ from dnn_reco.run_options import RunOptions
 
 @click.command("count")
 @config_files_argument
-@click.option(
-    "-j",
-    "--n_jobs",
-    "--n-jobs",
-    type=click.IntRange(min=1),
-    default=None,
-    help="Files to open at the same time [all CPUs].",
-)
+@jobs_option("open")
 @click.option(
     "--apply-filters",
     is_flag=True,

@@ -11,6 +11,7 @@ import click
 from dnn_reco.cli.options import (
     OutputPath,
     data_settings_option,
+    jobs_option,
     log_level_option,
     output_folder,
     parts_of,
@@ -112,14 +113,7 @@ def data_group() -> None:
 @click.option("--num_bins", "--num-bins", type=click.IntRange(min=1), help="Features of a DOM.")
 @click.option("--labels", metavar="TABLE", help="Table of the labels [LabelsDeepLearning].")
 @data_settings_option("the files must agree with each other")
-@click.option(
-    "-j",
-    "--n_jobs",
-    "--n-jobs",
-    type=click.IntRange(min=1),
-    default=None,
-    help="Files to check at the same time [all CPUs].",
-)
+@jobs_option("check")
 @click.option(
     "--json",
     "json_file",

@@ -116,6 +116,18 @@ checkpoint_exit_code_option = click.option(
 )
 
 
+def jobs_option(what: str) -> Callable[[Callable[..., _Result]], Callable[..., _Result]]:
+    """The option for the number of files to open, check … at the same time."""
+    return click.option(
+        "-j",
+        "--n_jobs",
+        "--n-jobs",
+        type=click.IntRange(min=1),
+        default=None,
+        help=f"Files to {what} at the same time [all CPUs].",
+    )
+
+
 def data_settings_option(
     default: str,
 ) -> Callable[[Callable[..., _Result]], Callable[..., _Result]]:

@@ -24,7 +24,11 @@ from dnn_reco.evaluation.calibration import (
     fit_calibration,
     inside,
 )
-from dnn_reco.evaluation.held_out_events import calibration_events, open_held_out_events
+from dnn_reco.evaluation.held_out_events import (
+    calibration_events,
+    open_held_out_events,
+    store_folder,
+)
 from dnn_reco.files import find_files
 from dnn_reco.inference.calibrated_folder import write_calibration
 from dnn_reco.inference.calibration import Calibration
@@ -37,8 +41,6 @@ from dnn_reco.nn.device import choose_device
 from dnn_reco.run_options import RunOptions
 
 _log = logging.getLogger(__name__)
-
-_BATCH_SIZE = 256
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def _fit(folder: Path, model: TrainedModel, settings: CalibrateSettings) -> Cali
         )
     torch.set_num_threads(settings.options.threads)
     files = _files(model.config, settings)
-    store = settings.options.cache_dir or str(_store(model.config, folder))
+    store = store_folder(model.config, settings.options.cache_dir, folder.parent / "event_store")
     held_out = open_held_out_events(model.config, files, store, settings.options.threads)
     events = calibration_events(model, held_out)
     true_classes = settings.coverage_by == "class"
@@ -120,11 +122,6 @@ def _files(config: Config, settings: CalibrateSettings) -> list[Path]:
     seen = files_if_any(config, "training_data_file")
     refuse_overlap(seen, files, settings.options.allow_overlap, "--data")
     return files
-
-
-def _store(config: Config, folder: Path) -> Path:
-    """Folder of the event store; that of a model folder may have been on another machine."""
-    return config.event_store if config.event_store.is_dir() else folder.parent / "event_store"
 
 
 def _table(

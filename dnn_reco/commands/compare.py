@@ -10,12 +10,14 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dnn_reco.commands.evaluate import check_ensemble, compare_on_held_out
+import click
+
 from dnn_reco.commands.trafo import make_transformation
 from dnn_reco.commands.train import report_end
 from dnn_reco.config import Config
 from dnn_reco.errors import ConfigError, TrainingError
-from dnn_reco.evaluation.comparison_report import TrainingCost
+from dnn_reco.evaluation.comparison_report import TrainingCost, text_report
+from dnn_reco.evaluation.held_out_comparison import check_ensemble, compare_on_held_out
 from dnn_reco.evaluation.held_out_events import check_same_events, open_held_out_events
 from dnn_reco.evaluation.report import write_report
 from dnn_reco.files import temporary_beside
@@ -106,6 +108,7 @@ def run_compare(configs: Sequence[Config], settings: CompareSettings) -> int:
         costs = {run.name: _cost(run, model) for run, model in zip(runs, models, strict=True)}
         threads = settings.options.threads
         compared = compare_on_held_out(models, costs, held_out, settings.ensemble, threads)
+        click.echo(text_report(compared.comparison, compared.costs))
         write_report(compared.comparison, compared.costs, settings.out)
         _log.info("Written: comparison.json, comparison.md and figures in '%s'.", settings.out)
     except KeyboardInterrupt:

@@ -3,76 +3,53 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
-import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from dnn_reco.checkpoint_file import latest_iterations
 from dnn_reco.config import Config, stage_at
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.features import FIRST_TIME_FEATURE
-from dnn_reco.data.from_config import record_settings, with_input_tables
-from dnn_reco.data.hits import Hits
-from dnn_reco.data.overlap import refuse_overlap, refuse_recorded
-from dnn_reco.data.records import relative_time_columns
-from dnn_reco.errors import ConfigError, DataError
-from dnn_reco.evaluation.comparison import Comparison, compare_models
-from dnn_reco.evaluation.comparison_report import TrainingCost, sum_of_costs, text_report
-from dnn_reco.evaluation.event_weights import event_weights, flux_weights
-from dnn_reco.evaluation.events_of_files import EventsOfFile, events_of_files
+from dnn_reco.data.from_config import with_input_tables
+from dnn_reco.data.overlap import files_if_any, refuse_overlap, refuse_recorded
+from dnn_reco.errors import ConfigError
+from dnn_reco.evaluation.comparison_report import TrainingCost, text_report
+from dnn_reco.evaluation.held_out_comparison import (
+    ENSEMBLE,
+    Compared,
+    check_ensemble,
+    compare_on_held_out,
+    extras_of,
+)
 from dnn_reco.evaluation.held_out_events import (
     HeldOutFiles,
-    calibrated_table,
     check_same_events,
-    hits_of,
     open_held_out_events,
-    predict_held_out,
-    predicted_together,
-    reconstruction_of,
-    true_events,
+    store_folder,
 )
 from dnn_reco.evaluation.predictions_file import write_predictions
-from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction
+from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.report import write_tables
 from dnn_reco.evaluation.report_facts import Origin, ReportFacts
 from dnn_reco.evaluation.report_page import write_report_page
 from dnn_reco.evaluation.report_sections.worst_events import worst_events
 from dnn_reco.evaluation.robustness import (
-    Matrix,
-    perturbations,
-    perturbed_reconstructions,
-    robustness_matrix,
+    robustness_of_models,
 )
-from dnn_reco.evaluation.stored_reconstructions import TrueLabels, list_stored, read_stored
 from dnn_reco.files import find_files
 from dnn_reco.inference.calibration import recorded_files
 from dnn_reco.inference.manifest import CONFIG_FILE
 from dnn_reco.inference.model_folder import load_model_folder
-from dnn_reco.inference.prediction_table import PredictionTable
 from dnn_reco.inference.trained_model import TrainedModel, load_trained_model
 from dnn_reco.metrics_log import METRICS_FILE, read_metrics
 from dnn_reco.nn.device import choose_device
-from dnn_reco.nn.predictor import allow_tf32
-from dnn_reco.nn.tokens import AUTO, FeatureRoles
 from dnn_reco.provenance import software_record
 from dnn_reco.run_options import RunOptions
 
 _log = logging.getLogger(__name__)
-
-ENSEMBLE = "ensemble"
-"""Name of the ensemble of all models."""
-RAW = "_raw"
-"""End of the name of a calibrated model without its calibration."""
-ALL_STORED = "all"
-"""Stands for all reconstructions of networks that the files hold."""
-
-_EVENTS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -126,28 +103,6 @@ class _Candidate:
     origin: Origin
 
 
-@dataclass(frozen=True)
-class Compared:
-    """Models side by side on held-out events.
-
-    Attributes
-    ----------
-    evaluation
-        The events and what the models reconstruct.
-    comparison
-        The numbers that are printed.
-    costs
-        What it took to train each, by name, the ensemble among them.
-    events_per_second
-        How fast each model was, by name.
-    """
-
-    evaluation: Evaluation
-    comparison: Comparison
-    costs: Mapping[str, TrainingCost]
-    events_per_second: Mapping[str, float]
-
-
 def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: EvaluateSettings) -> None:
     """Evaluate trained networks on the same events; print the comparison and write its files.
 
@@ -175,12 +130,14 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
     ]
     check_same_events(names, held_out, settings.ensemble)
     costs = {each.model.name: each.origin.cost for each in candidates}
-    extras = _extras(models[0], held_out[0], settings)
+    extras = extras_of(models[0], held_out[0], settings.weights, settings.flux, settings.stored)
     compared = compare_on_held_out(models, costs, held_out, settings.ensemble, threads, extras)
+    click.echo(text_report(compared.comparison, compared.costs))
     facts = _facts(candidates, compared, held_out[0])
     facts = replace(facts, pictures=_pictures(compared.evaluation, held_out[0]))
     if settings.perturb:
-        facts = replace(facts, robustness=_robustness(models, held_out, compared.evaluation))
+        matrices = robustness_of_models(models, held_out, compared.evaluation)
+        facts = replace(facts, robustness=matrices)
     write_tables(compared.comparison, compared.costs, settings.out)
     of_models = [each for each in compared.evaluation.reconstructions if each.name in facts.origins]
     write_predictions(replace(compared.evaluation, reconstructions=tuple(of_models)), settings.out)
@@ -191,172 +148,6 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
 def _config(model: TrainedModel, tables: str | None) -> Config:
     """The config of a model, with other input tables if they are named."""
     return model.config if tables is None else with_input_tables(model.config, tables)
-
-
-@dataclass(frozen=True)
-class Extras:
-    """What the held-out files give besides the events of the models.
-
-    Attributes
-    ----------
-    weights
-        Weights of the events [n]; None: all are equal.
-    stored
-        Reconstructions that the files hold.
-    """
-
-    weights: NDArray[np.float64] | None = None
-    stored: tuple[Reconstruction, ...] = ()
-
-
-def _extras(model: TrainedModel, held_out: EventDataset, settings: EvaluateSettings) -> Extras:
-    """Weights and stored reconstructions of the held-out events, as far as they are asked for."""
-    if settings.weights is None and settings.flux is None and not settings.stored:
-        return Extras()
-    files = events_of_files(held_out)
-    weights = None
-    if settings.flux is not None:
-        weights = flux_weights(settings.flux, files)
-    elif settings.weights is not None:
-        weights = event_weights(settings.weights, true_events([held_out]).misc, files)
-    if not settings.stored:
-        return Extras(weights)
-    names = held_out.names.labels
-    relative = relative_time_columns(names, record_settings(model.config))
-    relative_labels = [name for name, flag in zip(names, relative, strict=True) if flag]
-    truth = TrueLabels(names, model.spec.label_keys, relative_labels)
-    return Extras(weights, tuple(read_stored(_stored_names(settings.stored, files), files, truth)))
-
-
-def _stored_names(asked: Sequence[str], files: Sequence[EventsOfFile]) -> list[str]:
-    """The names of stored reconstructions; `all` stands for those of networks of this package."""
-    if ALL_STORED not in asked:
-        return list(dict.fromkeys(asked))
-    of_files = [each for file in files for each in list_stored(file.path)]
-    found = dict.fromkeys(each.name for each in of_files if each.labels is not None)
-    if not found:
-        raise DataError(
-            f"--stored {ALL_STORED}: no file holds a table DeepLearningReco_… with uncertainties; "
-            "name the table of a reconstruction"
-        )
-    return list(found)
-
-
-def _pictures(evaluation: Evaluation, held_out: EventDataset) -> dict[int, bytes]:
-    """Displays of the worst events, by their number; none if the features are not known."""
-    from dnn_reco.display.event_pictures import event_pictures  # slow to import
-
-    numbers = worst_events(evaluation)
-    hits = held_out.read(numbers).hits
-    if not len(numbers) or hits.num_features not in FIRST_TIME_FEATURE:
-        return {}
-    events, table = evaluation.events, evaluation.reconstructions[0].table
-    ids = events.ids[numbers]
-    pictures = event_pictures(
-        hits,
-        range(len(numbers)),
-        {name: values[numbers] for name, values in events.labels.items()},
-        replace(
-            table,
-            labels=table.labels[numbers],
-            uncertainty=table.uncertainty[numbers],
-            ids=None,
-            status=None,
-        ),
-        titles={row: f"Run {each['Run']}, event {each['Event']}" for row, each in enumerate(ids)},
-    )
-    return {int(number): pictures[row] for row, number in enumerate(numbers)}
-
-
-def _robustness(
-    models: Sequence[TrainedModel], held_out: Sequence[EventDataset], evaluation: Evaluation
-) -> Mapping[str, Matrix]:
-    """Figures of merit of each model with changed hits."""
-    known = {each.name: each for each in evaluation.reconstructions}
-    found: dict[str, Matrix] = {}
-    for model, events in zip(models, held_out, strict=True):
-        changes = perturbations(FeatureRoles.of(model.spec.num_bins, AUTO, AUTO, AUTO))
-        _log.info("%s: reconstruction with %d changes of the hits.", model.name, len(changes))
-
-        def predict(
-            hits: Iterable[Hits], model: TrainedModel = model, events: EventDataset = events
-        ) -> PredictionTable:
-            return reconstruction_of(model, predict_held_out(model, events, hits)).table
-
-        def chunks(events: EventDataset = events) -> Iterator[Hits]:
-            return hits_of(events, _EVENTS_AT_ONCE)
-
-        of_model = perturbed_reconstructions(known[model.name], predict, chunks, changes)
-        found[model.name] = robustness_matrix(of_model, evaluation.events)
-    return found
-
-
-def check_ensemble(names: Sequence[str]) -> None:
-    """Check that the models of these names can be compared with the ensemble of all.
-
-    Raises
-    ------
-    ConfigError
-        If there is only one, or one is called as the ensemble will be.
-    """
-    if len(names) == 1 or ENSEMBLE in names:
-        raise ConfigError(
-            f"--ensemble needs at least two networks, none of them called '{ENSEMBLE}'; there are: "
-            f"{', '.join(names)}"
-        )
-
-
-def compare_on_held_out(
-    models: Sequence[TrainedModel],
-    costs: Mapping[str, TrainingCost],
-    held_out: Sequence[EventDataset],
-    ensemble: bool,
-    num_threads: int,
-    extras: Extras | None = None,
-) -> Compared:
-    """Predict the held-out events with all models, and print the comparison.
-
-    Parameters
-    ----------
-    models
-        The models.
-    costs
-        What it took to train each, by name.
-    held_out
-        The events with the labels of each.
-    ensemble
-        Whether the ensemble of all models is compared, too.
-    num_threads
-        CPU threads to use.
-    extras
-        Weights of the events, and further reconstructions; None: there are none.
-    """
-    torch.set_num_threads(num_threads)
-    allow_tf32(False)  # the same digits for all, whatever a training before used
-    extras = extras or Extras()
-    events = replace(true_events(held_out), weights=extras.weights)
-    tables, speeds = [], {}
-    reconstructions: list[Reconstruction] = []
-    costs = dict(costs)
-    for model, data in zip(models, held_out, strict=True):
-        _log.info("%s: reconstruction of the %s held-out events.", model.name, f"{len(data):,}")
-        start = time.perf_counter()
-        raw = predict_held_out(model, data, raw=True)
-        speeds[model.name] = len(data) / (time.perf_counter() - start)
-        tables.append(calibrated_table(model, raw, events.num_hit_doms))
-        reconstructions.append(reconstruction_of(model, tables[-1]))
-        if model.calibration is not None:
-            without = reconstruction_of(replace(model, name=f"{model.name}{RAW}"), raw)
-            reconstructions.append(replace(without, is_raw=True))
-    if ensemble:
-        reconstructions.append(predicted_together(ENSEMBLE, models, tables))
-        costs[ENSEMBLE] = sum_of_costs([costs[model.name] for model in models])
-    reconstructions += extras.stored
-    costs |= {each.name: TrainingCost(None, None, None, None) for each in extras.stored}
-    evaluation = Evaluation(events, tuple(reconstructions))
-    comparison = compare_models(evaluation.without_raw())
-    click.echo(text_report(comparison, costs))
-    return Compared(evaluation, comparison, costs, speeds)
 
 
 def _facts(
@@ -379,6 +170,26 @@ def _facts(
         origins,
         software_record(),
     )
+
+
+def _pictures(evaluation: Evaluation, held_out: EventDataset) -> dict[int, bytes]:
+    """Displays of the worst events, by their number; none if the features are not known."""
+    from dnn_reco.display.event_pictures import event_pictures  # slow to import
+
+    numbers = worst_events(evaluation)
+    hits = held_out.read(numbers).hits
+    if not len(numbers) or hits.num_features not in FIRST_TIME_FEATURE:
+        return {}
+    events, table = evaluation.events, evaluation.reconstructions[0].table
+    ids = events.ids[numbers]
+    pictures = event_pictures(
+        hits,
+        range(len(numbers)),
+        {name: values[numbers] for name, values in events.labels.items()},
+        table.rows(numbers),
+        titles={row: f"Run {each['Run']}, event {each['Event']}" for row, each in enumerate(ids)},
+    )
+    return {int(number): pictures[row] for row, number in enumerate(numbers)}
 
 
 def _load(network: tuple[Config, ...] | Path, settings: EvaluateSettings) -> _Candidate:
@@ -419,17 +230,14 @@ def _held_out_files(models: Sequence[TrainedModel], settings: EvaluateSettings) 
         if model.calibration is not None:
             recorded = recorded_files(model.calibration)
             refuse_recorded(recorded, files, model.name, settings.options.allow_overlap)
-        try:
-            seen = find_files(model.config.data_files.training_data_file, "training_data_file")
-        except DataError:
-            continue  # it was trained elsewhere
+        # none where it was trained elsewhere
+        seen = files_if_any(model.config, "training_data_file")
         refuse_overlap(seen, files, settings.options.allow_overlap)
     return files
 
 
 def _store(network: tuple[Config, ...] | Path, config: Config, settings: EvaluateSettings) -> str:
     """Folder of the event store; that of a model folder may have been on another machine."""
-    if settings.options.cache_dir:
-        return settings.options.cache_dir
-    elsewhere = isinstance(network, Path) and not config.event_store.is_dir()
-    return str(settings.out / "event_store" if elsewhere else config.event_store)
+    is_folder = isinstance(network, Path)
+    elsewhere = settings.out / "event_store" if is_folder else config.event_store
+    return store_folder(config, settings.options.cache_dir, elsewhere)

@@ -9,12 +9,12 @@ import click
 import numpy as np
 
 from dnn_reco.data.hdf5 import list_tables, read_columns
+from dnn_reco.detector.directions import Vectors
 from dnn_reco.display.sky_view import plot_sky
 from dnn_reco.figure_style import save_figure
 from dnn_reco.inference.reconstructor import Reconstructor
 from dnn_reco.inference.sky_files import write_sky_map
 from dnn_reco.inference.sky_frame import Frame, area_text, require_sky_packages
-from dnn_reco.inference.sky_geometry import Vectors
 from dnn_reco.inference.sky_labels import true_direction
 from dnn_reco.inference.sky_map import SkyMap
 from dnn_reco.labelled_events import LABEL_TABLE

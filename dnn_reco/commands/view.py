@@ -16,8 +16,14 @@ from dnn_reco.data.hdf5 import list_tables
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.event_sources import reader_of
 from dnn_reco.files import write_atomically
-from dnn_reco.inference.prediction_table import PredictionTable, Status
-from dnn_reco.inference.stored_predictions import PARTICLE_SUFFIX, stored_predictions
+from dnn_reco.inference.prediction_table import (
+    PARTICLE_SUFFIX,
+    REASONS,
+    TABLE_PREFIX,
+    PredictionTable,
+    Status,
+)
+from dnn_reco.inference.stored_predictions import stored_predictions
 from dnn_reco.labelled_events import FileContent, read_as_written
 
 if TYPE_CHECKING:
@@ -28,7 +34,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _DEFAULT_PICTURE = Path("event.png")
-_STORED = "DeepLearningReco_"
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ def _view_of_model(settings: ViewSettings, content: FileContent, model: str) -> 
     table = reconstructor.predict_events(of_file.select(rows), misc)
     status = Status(int(table.status[0])) if table.status is not None else Status.OK
     if status is not Status.OK:
-        _log.warning("'%s' did not reconstruct this event: %s", model, status.name)
+        _log.warning("'%s' did not reconstruct this event: %s", model, REASONS[status])
     view = _View(events[number], table)
     if settings.network:
         view = _with_network(settings, view, reconstructor, misc)
@@ -148,7 +153,9 @@ def _view_of_table(settings: ViewSettings, content: FileContent, name: str) -> t
     """The event with predictions that are stored in the file, and its number."""
     tables = list_tables(settings.file)
     if name not in tables:
-        known = [t for t in tables if t.startswith(_STORED) and not t.endswith(PARTICLE_SUFFIX)]
+        known = [
+            t for t in tables if t.startswith(TABLE_PREFIX) and not t.endswith(PARTICLE_SUFFIX)
+        ]
         raise ConfigError(
             f"--model '{name}' is neither a model folder nor a table of '{settings.file}'. Tables "
             f"with predictions: {', '.join(known) or 'none'}"

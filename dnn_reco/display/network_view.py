@@ -29,7 +29,7 @@ from dnn_reco.display.drawing import SIDE, TOP, draw_detector, draw_markers
 from dnn_reco.display.event_view import brightest_of_strings
 from dnn_reco.display.scales import ShownHits
 from dnn_reco.errors import DataError
-from dnn_reco.figure_style import COUNTS, panels
+from dnn_reco.figure_style import COUNTS, panel_grid, panels
 from dnn_reco.inference.backend import Backend, predict_chunks
 
 if TYPE_CHECKING:
@@ -159,12 +159,9 @@ def layer_images(network: Network, hits: Hits) -> list[LayerImage]:
 
 def draw_layers(images: list[LayerImage]) -> Figure:
     """Hexagonal heat maps of layers."""
-    columns = min(_COLUMNS, len(images))
-    figure, axes = panels(-(-len(images) // columns), columns, (3.7, 3.3))
-    for panel, image in zip(axes, images, strict=False):
+    figure, axes = panel_grid(len(images), _COLUMNS, (3.7, 3.3))
+    for panel, image in zip(axes, images, strict=True):
         _draw_layer(figure, panel, image)
-    for panel in axes[len(images) :]:
-        panel.set_axis_off()
     figure.suptitle("Outputs of hexagonal layers, 1 event", fontsize="medium")
     return figure
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.detector import directions
 from dnn_reco.errors import DataError
 from dnn_reco.inference.cone import angle_concentration, cone_angle, vector_concentration
 from dnn_reco.inference.model_info import label_unit
@@ -149,16 +150,10 @@ def _particle(
     known = kappa is not None and np.isfinite(kappa) and kappa > 0
     return Particle(
         np.array([x, y, z]),
-        direction_of(zenith, azimuth),
+        directions.vector_of(zenith, azimuth),
         {p: float(cone_angle(kappa, p / 100)) for p in CONE_PERCENTS} if known and kappa else {},
         _labels(labels, sigmas, log, keys),
     )
-
-
-def direction_of(zenith: float, azimuth: float) -> Vector:
-    """Unit vector [3] along the motion of a particle that comes from zenith and azimuth [rad]."""
-    across = np.sin(zenith)
-    return -np.array([across * np.cos(azimuth), across * np.sin(azimuth), np.cos(zenith)])
 
 
 def _concentration(
@@ -201,6 +196,4 @@ def _labels(
 
 def opening_angle(one: Particle, other: Particle) -> float:
     """Angle in rad between the directions of two particles; NaN where one is unknown."""
-    # half the length of the difference is the sine of half the angle: exact for small angles
-    half = np.linalg.norm(one.direction - other.direction) / 2
-    return float(2 * np.arcsin(np.minimum(half, 1.0)))
+    return float(directions.opening_angle(one.direction, other.direction))

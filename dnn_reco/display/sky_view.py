@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from dnn_reco.detector.directions import SQUARE_DEGREE, Plane, Vectors, vector_of
 from dnn_reco.figure_style import color, legend_below, panels
 from dnn_reco.inference.sky import SkyDensity, Values
 from dnn_reco.inference.sky_frame import Frame, area_text
-from dnn_reco.inference.sky_geometry import SQUARE_DEGREE, Plane, Vectors, vector_of
 
 _PANEL = (5.2, 4.6)  # inches
 _GRID = 241  # points across the picture

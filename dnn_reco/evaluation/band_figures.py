@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation.event_types import ALL_EVENTS, Mask, parts
+from dnn_reco.evaluation.metrics import weights_of
 from dnn_reco.evaluation.variables import LEAST_EVENTS, Variable, quantiles_in_bins
 from dnn_reco.figure_style import GREY, color, legend_below, log_axis, marker, panels
 
@@ -126,7 +127,7 @@ def _draw_bands(
 ) -> None:
     """A line for the middle quantile and a band between the outer ones, for each model."""
     centers, edges = variable.centers, variable.edges
-    weight = None if weights is None else weights[mask]
+    weight = weights_of(mask, weights)
     for number, (name, values) in enumerate(shown):
         found = quantiles_in_bins(values[mask], variable.values[mask], edges, percents, weight)
         low, middle, high = found.T

@@ -15,8 +15,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.detector.directions import opening_angle
 from dnn_reco.errors import DataError
-from dnn_reco.evaluation.metrics import opening_angle
+from dnn_reco.evaluation.coverage import DIRECTION
+from dnn_reco.evaluation.metrics import uncertainty_residual
 from dnn_reco.evaluation.quantile_regression import fit_quantile, pinball_loss, solve_quantile
 from dnn_reco.inference.calibration import (
     Calibration,
@@ -28,13 +30,11 @@ from dnn_reco.inference.calibration import (
     num_terms,
     tempered,
 )
-from dnn_reco.inference.cone import MAX_KAPPA, MIN_KAPPA, vector_concentration
-from dnn_reco.inference.model_info import LabelInfo, ModelInfo
+from dnn_reco.inference.cone import needed_concentration, vector_concentration
+from dnn_reco.inference.model_info import ModelInfo
 
 LEAST_EVENTS = 200
 """Events that a calibration needs at least."""
-DIRECTION = "direction"
-"""Name of the direction among the corrections."""
 LEVEL = math.erf(math.sqrt(0.5))
 """Share of events that lie within one standard deviation of a normal distribution, 0.683."""
 
@@ -42,11 +42,9 @@ _FOLDS = 5
 _MOST_CLASSES = 8
 _MOST_DEGREE = 2
 _LEAST_RESIDUAL = 1e-9
-_LEAST_LABEL = 1e-6 - 1  # of labels with logarithm
 _RANGE = 0.005, 0.995
 _GRID = 50
 _MONOTONE_SHARE = 0.999
-_BISECTIONS = 60
 _LOG_TEMPERATURES = -3.0, 3.0
 _PRECISION = 1e-6
 _LEAST_PROBABILITY = 1e-9
@@ -254,7 +252,12 @@ def _targets(events: CalibrationEvents, classes: Values) -> Iterator[tuple[str, 
             continue
         column = names.index(label.name)
         sigma = events.uncertainty[:, column]
-        residual = _residual(events.labels[:, column], events.true[:, column], label, info)
+        residual = uncertainty_residual(
+            events.labels[:, column],
+            events.true[:, column],
+            label.has_log,
+            label.name == info.azimuth,
+        )
         with np.errstate(divide="ignore", invalid="ignore"):  # of widths that are 0
             needed = np.log(np.maximum(np.abs(residual), _LEAST_RESIDUAL) / sigma)
         features = event_features(sigma, events.num_hits, classes)
@@ -263,24 +266,10 @@ def _targets(events: CalibrationEvents, classes: Values) -> Iterator[tuple[str, 
         columns = [names.index(name) for name in vector]
         kappa = vector_concentration(events.uncertainty[:, columns])
         vectors = (events.labels[:, columns], events.true[:, columns])
-        needed = np.log(needed_concentration(opening_angle(*vectors)) / kappa)
+        needed = np.log(needed_concentration(opening_angle(*vectors), LEVEL) / kappa)
         features = event_features(kappa, events.num_hits, classes)
         # the larger the concentration, the smaller the cone
         yield DIRECTION, Target(features, needed, 1 - LEVEL)
-
-
-def _residual(
-    predicted: NDArray[np.floating], true: Values, label: LabelInfo, info: ModelInfo
-) -> Values:
-    """Residual [n] in the space of the uncertainty; that of an azimuth from -π to π."""
-    first, second = (
-        np.log1p(np.maximum(values.astype(np.float64), _LEAST_LABEL)) if label.has_log else values
-        for values in (predicted, true)
-    )
-    residual = np.asarray(first - second, dtype=np.float64)
-    if label.name == info.azimuth:
-        return np.asarray((residual + np.pi) % (2 * np.pi) - np.pi)
-    return residual
 
 
 def fit_correction(target: Target, terms: Terms) -> Correction:
@@ -399,20 +388,3 @@ def _minimum(function: Callable[[float], float], low: float, high: float) -> flo
             right = low + ratio * (high - low)
             at_right = function(right)
     return (low + high) / 2
-
-
-def needed_concentration(angle: Values, level: float = LEVEL) -> Values:
-    """The concentration κ [n] whose cone of a level has an opening angle [n], in radian.
-
-    The root of (1 - exp(-κ d)) / (1 - exp(-2κ)) = level with d = 1 - cos ψ, by bisection of ln κ;
-    the smallest κ where d is so large that there is none.
-    """
-    deviation = 2 * np.square(np.sin(np.asarray(angle, dtype=np.float64) / 2))
-    low = np.full_like(deviation, math.log(MIN_KAPPA))
-    high = np.full_like(deviation, math.log(MAX_KAPPA))
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        kappa = np.exp(middle)
-        is_inside = np.expm1(-kappa * deviation) / np.expm1(-2 * kappa) < level
-        low, high = np.where(is_inside, middle, low), np.where(is_inside, high, middle)
-    return np.asarray(np.exp((low + high) / 2))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dnn_reco.evaluation.metrics import ValueWithError
-from dnn_reco.evaluation.probability import Share, event_number, wilson_interval
+from dnn_reco.evaluation.metrics import ValueWithError, event_number, weights_of
+from dnn_reco.evaluation.probability import Share, wilson_interval
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -80,7 +80,7 @@ class Reliability:
 def roc_curve(score: Values, is_signal: Mask, weights: Values | None = None) -> RocCurve:
     """The receiver operating characteristic; events of equal scores are kept together."""
     threshold, signal, background = _kept_weights(score, is_signal, weights)
-    numbers = (event_number(*_part(weights, of)) for of in (~is_signal, is_signal))
+    numbers = (_number(weights, kind) for kind in (~is_signal, is_signal))
     with np.errstate(invalid="ignore"):
         return RocCurve(threshold, background / background[-1], signal / signal[-1], *numbers)
 
@@ -94,15 +94,9 @@ def area_under_curve(
     other kind that they are right against (DeLong, DeLong & Clarke-Pearson, Biometrics 44, 1988).
     NaN if one kind is missing.
     """
-    (of_signal, num_signal), (of_background, num_background) = (
-        _part(weights, is_signal),
-        _part(weights, ~is_signal),
-    )
-    if 0 in (
-        event_number(of_signal, num_signal),
-        event_number(of_background, num_background),
-    ):
+    if 0 in (_number(weights, is_signal), _number(weights, ~is_signal)):
         return ValueWithError(np.array(np.nan), np.array(np.nan))
+    of_signal, of_background = weights_of(is_signal, weights), weights_of(~is_signal, weights)
     signal, background = score[is_signal], score[~is_signal]
     right_of_signal = _share_below(signal, background, of_background)
     right_of_background = 1 - _share_below(background, signal, of_signal)
@@ -224,6 +218,6 @@ def _variance_of_mean(values: Values, weights: Values | None) -> Values:
     return np.asarray(variance * number / (number - 1))
 
 
-def _part(weights: Values | None, chosen: Mask) -> tuple[Values | None, int]:
-    """Weights, if any, and number of the chosen events."""
-    return None if weights is None else weights[chosen], int(chosen.sum())
+def _number(weights: Values | None, chosen: Mask) -> float:
+    """Effective number of the chosen events."""
+    return event_number(weights_of(chosen, weights), int(chosen.sum()))

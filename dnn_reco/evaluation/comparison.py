@@ -15,21 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation import metrics
-from dnn_reco.evaluation.coverage import coverage
+from dnn_reco.evaluation.coverage import COVERAGE_LEVELS, coverage
+from dnn_reco.evaluation.credible_levels import direction_level, label_deviations
 from dnn_reco.evaluation.event_types import Mask, event_types
 from dnn_reco.evaluation.metrics import Values, ValueWithError
 from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction, TrueEvents
 from dnn_reco.evaluation.residuals import (
-    direction_level,
     energy_label,
-    label_pull,
     label_residual,
     opening_angle,
 )
 from dnn_reco.evaluation.variables import LEAST_EVENTS, decade_edges
 
 ANGLE_QUANTILES = (20, 50, 80)  # percent
-COVERAGE_LEVELS = (50, 68, 90)  # percent
 
 Statistic = TypeVar("Statistic")
 
@@ -50,8 +48,8 @@ class ModelResult:
     pulls
         Residual over uncertainty [n] of each trained label, in the space of the training.
     credible_level
-        Probability [n] that the model gives to smaller opening angles
-        (:func:`dnn_reco.evaluation.coverage.credible_level`); None: it gives none.
+        Credible level [n] of the true direction
+        (:func:`dnn_reco.evaluation.credible_levels.direction_level`); None: it gives none.
     """
 
     name: str
@@ -131,25 +129,16 @@ def model_result(
     reconstruction: Reconstruction, events: TrueEvents, energy_label: str | None
 ) -> ModelResult:
     """What is compared of a reconstruction."""
-    level = direction_level(reconstruction, events)
-    if level is not None and np.isnan(level).all():
-        level = None  # it gives no uncertainties
     residual = None
     if energy_label is not None:
         residual = label_residual(reconstruction, events, energy_label, log=True)
-    pulls = {
-        label: pull
-        for label in reconstruction.table.label_names
-        if label not in reconstruction.keys.pid  # a class is right or wrong
-        and (pull := label_pull(reconstruction, events, label)) is not None
-        and not np.isnan(pull).all()
-    }
+    deviations = label_deviations(reconstruction, events)
     return ModelResult(
         reconstruction.name,
         opening_angle(reconstruction, events),
         residual,
-        pulls,
-        level,
+        {label: each.pull for label, each in deviations.items()},
+        direction_level(reconstruction, events),
     )
 
 
@@ -222,7 +211,7 @@ def measure(
             Standard deviation, and half the width of the central 68 %, of the residual over its
             uncertainty.
     """
-    weight = None if weights is None else weights[chosen]
+    weight = metrics.weights_of(chosen, weights)
     found: dict[str, ValueWithError] = {}
     if result.angle is not None:
         angles = _of_known(
@@ -251,7 +240,7 @@ def _of_known(
     known = ~np.isnan(values)
     if not known.any():
         return statistic(np.full(1, np.nan), weights=None)
-    return statistic(values[known], weights=None if weights is None else weights[known])
+    return statistic(values[known], weights=metrics.weights_of(known, weights))
 
 
 def _energy_ranges(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,12 +11,10 @@ from numpy.typing import NDArray
 from dnn_reco.evaluation.band_figures import band_figure, rows_with_bands
 from dnn_reco.evaluation.comparison import ANGLE_QUANTILES, Comparison, ModelResult
 from dnn_reco.evaluation.event_types import Mask, parts
+from dnn_reco.evaluation.pull_figure import pull_figure
 from dnn_reco.evaluation.variables import energy_variable
-from dnn_reco.figure_style import color, legend_below, panels
 
-_COLUMNS = 3
 _CENTRAL_68 = 15.87, 50.0, 84.13  # percent
-_PULLS = np.linspace(-5, 5, 51)
 
 FIGURES = ("opening_angle", "energy", "pulls")
 """Names of the figures that there may be."""
@@ -43,7 +40,9 @@ def comparison_figures(comparison: Comparison) -> dict[str, Figure]:
         if rows:
             figures["energy"] = energy_residuals(results, shown_types, energy, label)
     shown = sorted({name for each in results for name in each.pulls})
-    return {**figures, "pulls": pull_distributions(results, shown)}
+    pulls = {each.name: each.pulls for each in results}
+    figures["pulls"] = pull_figure(pulls, shown, title="Pulls; dashed: normal distribution")
+    return figures
 
 
 def opening_angles(
@@ -64,30 +63,6 @@ def energy_residuals(
     axis, variable = "log10(reconstructed / true)", energy_variable(energy, label)
     shown = _energy_residuals(results)
     return band_figure(shown, parts(types), [variable], _CENTRAL_68, axis, title)
-
-
-def pull_distributions(results: Sequence[ModelResult], labels: Sequence[str]) -> Figure:
-    """Distributions of the pulls of some labels, beside the normal one that they should have."""
-    columns = max(min(len(labels), _COLUMNS), 1)
-    figure, axes = panels(max(math.ceil(len(labels) / columns), 1), columns)
-    figure.suptitle("Pulls; dashed: normal distribution", fontsize="medium")
-    for panel in axes[len(labels) :]:
-        panel.set_axis_off()
-    for panel, label in zip(axes, labels, strict=False):
-        panel.set_title(label, fontsize="medium")
-        panel.plot(_PULLS, np.exp(-(_PULLS**2) / 2) / np.sqrt(2 * np.pi), "k--", lw=1)
-        for number, result in enumerate(results):
-            if label in result.pulls:
-                pulls = result.pulls[label]
-                counts, _ = np.histogram(pulls, _PULLS)
-                density = counts / (np.isfinite(pulls).sum() * (_PULLS[1] - _PULLS[0]))
-                panel.stairs(density, _PULLS, lw=1.5, label=result.name, color=color(number))
-    for panel in axes:
-        panel.set_xlabel("residual / uncertainty")
-    for panel in axes[::columns]:
-        panel.set_ylabel("density")
-    legend_below(figure, axes[0])
-    return figure
 
 
 def positive(values: Values) -> Values:

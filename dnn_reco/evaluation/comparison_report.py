@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 from dnn_reco.errors import DataError
 from dnn_reco.evaluation.comparison import (
     ANGLE_QUANTILES,
-    COVERAGE_LEVELS,
     Comparison,
     EventSelection,
 )
+from dnn_reco.evaluation.coverage import COVERAGE_LEVELS
 from dnn_reco.evaluation.event_types import plural
+from dnn_reco.evaluation.formats import MISSING, format_energy, format_measured, plain
 from dnn_reco.evaluation.metrics import ValueWithError
 from dnn_reco.foreign_files import parse_json
 
@@ -25,7 +26,6 @@ Number = TypeVar("Number", int, float)
 
 _NAME_WIDTH = 21
 _CELL_WIDTH = 13
-_MISSING = "–"
 _EARLIER_KEY = re.compile(r"^cone_(?=\d+$)")
 
 
@@ -52,10 +52,10 @@ class TrainingCost:
     def cells(self) -> tuple[str, str, str, str]:
         """Iterations, events, seconds and weights as they are shown."""
         return (
-            _MISSING if self.iterations is None else f"{self.iterations:,}",
-            _MISSING if self.num_events is None else f"{self.num_events:,}",
-            _MISSING if self.seconds is None else f"{self.seconds:,.0f}",
-            _MISSING if self.num_weights is None else f"{self.num_weights:,}",
+            MISSING if self.iterations is None else f"{self.iterations:,}",
+            MISSING if self.num_events is None else f"{self.num_events:,}",
+            MISSING if self.seconds is None else f"{self.seconds:,.0f}",
+            MISSING if self.num_weights is None else f"{self.num_weights:,}",
         )
 
 
@@ -73,25 +73,6 @@ def _sum(numbers: Sequence[Number | None]) -> Number | None:
     """The sum if all are known."""
     known = [number for number in numbers if number is not None]
     return sum(known[1:], known[0]) if len(known) == len(numbers) else None
-
-
-def format_measured(measured: ValueWithError | None, sign: str = " ± ") -> str:
-    """A number with its error, to two digits of the error and at most three decimals."""
-    if measured is None or not math.isfinite(measured.value):
-        return _MISSING
-    value, error = float(measured.value), float(measured.error)
-    if not (math.isfinite(error) and error > 0):
-        return f"{value:.3g}"
-    decimals = min(max(1 - math.floor(math.log10(error)), 0), 3)
-    return f"{value:.{decimals}f}{sign}{error:.{decimals}f}"
-
-
-def format_energy(energy: float) -> str:
-    """An energy in GeV with the unit that reads best: 10 TeV."""
-    for factor, unit in ((1e6, "PeV"), (1e3, "TeV")):
-        if energy >= factor:
-            return f"{energy / factor:g} {unit}"
-    return f"{energy:g} GeV"
 
 
 def format_range(group: EventSelection) -> str:
@@ -174,7 +155,7 @@ def _coverage(found: Mapping[str, ValueWithError]) -> list[str]:
 
 def _degrees_and_radian(angle: ValueWithError | None) -> str:
     if angle is None:
-        return _MISSING
+        return MISSING
     radian = math.radians(angle.value), math.radians(angle.error)
     return f"{angle.value:.2f}±{angle.error:.2f}° = {radian[0]:.4f}±{radian[1]:.4f} rad"
 
@@ -270,28 +251,21 @@ def read_comparison(path: Path) -> dict[str, Any]:
 
 def as_plain(comparison: Comparison, costs: Mapping[str, TrainingCost]) -> dict[str, Any]:
     """All numbers for JSON; what is not finite is None."""
-    return {
-        "num_events": comparison.num_events,
-        "energy_label": comparison.energy_label,
-        "networks": {name: asdict(cost) for name, cost in costs.items()},
-        "mean_angle_differences": {
-            name: _plain(each) for name, each in comparison.angle_differences.items()
-        },
-        "groups": [
-            {
-                "event_type": group.event_type,
-                "energy_range": group.energy_range and list(group.energy_range),
-                "num_events": group.num_events,
-                "found": {
-                    name: {key: _plain(each) for key, each in found.items()}
-                    for name, found in group.found.items()
-                },
-            }
-            for group in comparison.groups
-        ],
-    }
-
-
-def _plain(measured: ValueWithError) -> dict[str, float | None]:
-    pairs = zip(("value", "error"), measured, strict=True)
-    return {key: float(x) if math.isfinite(x) else None for key, x in pairs}
+    numbers: dict[str, Any] = plain(
+        {
+            "num_events": comparison.num_events,
+            "energy_label": comparison.energy_label,
+            "networks": {name: asdict(cost) for name, cost in costs.items()},
+            "mean_angle_differences": comparison.angle_differences,
+            "groups": [
+                {
+                    "event_type": group.event_type,
+                    "energy_range": group.energy_range,
+                    "num_events": group.num_events,
+                    "found": group.found,
+                }
+                for group in comparison.groups
+            ],
+        }
+    )
+    return numbers

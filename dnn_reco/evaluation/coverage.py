@@ -15,27 +15,31 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.detector.directions import Plane, vector_of
 from dnn_reco.evaluation.metrics import (
     Values,
     ValueWithError,
     central_width,
-    direction,
+    event_number,
+    known_only,
     mean,
-    opening_angle,
     standard_deviation,
+    weights_of,
 )
 from dnn_reco.evaluation.probability import (
     Share,
     chi_square_p_value,
-    event_number,
     normal_cdf,
     share_of,
 )
+from dnn_reco.inference.cone import deviation_of, probability_within
 
 PERCENTS = tuple(range(1, 100))
 """Levels of a coverage curve."""
-CELL_PERCENTS = (50, 68, 90)
-"""Levels of which the coverage is given in parts of the events."""
+COVERAGE_LEVELS = (50, 68, 90)
+"""Levels of which the coverage is given in tables, in percent."""
+DIRECTION = "direction"
+"""Name of the direction beside those of labels."""
 
 # Turns of the circle on either side that matter for a Gaussian as wide as the whole circle.
 _TURNS = np.arange(-4, 5)
@@ -47,7 +51,7 @@ _TURNS = np.arange(-4, 5)
 def credible_level(angle: Values, kappa: Values) -> NDArray[np.float64]:
     """Credible level [N] of the opening angle for a von Mises-Fisher distribution.
 
-    (1 - exp(-κ (1 - cos ψ))) / (1 - exp(-2κ)).
+    That within the true angle: :func:`dnn_reco.inference.cone.probability_within`.
 
     Parameters
     ----------
@@ -56,9 +60,7 @@ def credible_level(angle: Values, kappa: Values) -> NDArray[np.float64]:
     kappa
         Concentration κ of each prediction [N].
     """
-    # 1 - cos ψ without loss of digits
-    deviation = 2 * np.square(np.sin(np.radians(angle) / 2))
-    return np.asarray(np.expm1(-kappa * deviation) / np.expm1(-2 * kappa))
+    return probability_within(kappa, deviation_of(np.radians(angle)))
 
 
 @np.errstate(invalid="ignore", divide="ignore")
@@ -77,19 +79,10 @@ def elliptical_level(
     predicted, sigma, true
         Zenith and azimuth predicted, their uncertainties, and the true ones [N, 2], in radian.
     """
-    (zenith, azimuth), point = predicted.T, direction(true[:, 0], true[:, 1])
-    flat = np.zeros_like(zenith)
-    along_zenith = np.stack(
-        [np.cos(zenith) * np.cos(azimuth), np.cos(zenith) * np.sin(azimuth), -np.sin(zenith)], 1
-    )
-    along_azimuth = np.stack([-np.sin(azimuth), np.cos(azimuth), flat], 1)
-    angle = opening_angle(direction(zenith, azimuth), point)
-    parts = np.stack([(axis * point).sum(axis=1) for axis in (along_zenith, along_azimuth)], 1)
-    length = np.hypot(*parts.T)
-    # from the projection to the arc of the great circle
-    arcs = parts * np.where(length > 0, angle / length, 1)[:, None]
-    widths = np.stack([sigma[:, 0], sigma[:, 1] * np.abs(np.sin(zenith))], 1)
-    return np.asarray(-np.expm1(-np.square(arcs / widths).sum(axis=1) / 2))
+    zenith, azimuth = predicted.T
+    across, along = Plane.at(vector_of(zenith, azimuth)).points(vector_of(*true.T))
+    pulls = along / sigma[:, 0], across / (sigma[:, 1] * np.sin(zenith))
+    return np.asarray(-np.expm1(-np.square(pulls).sum(axis=0) / 2))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -163,9 +156,8 @@ def coverage_curve(
     percents
         The levels [P].
     """
-    known = np.isfinite(level)
-    of_known = None if weights is None else weights[known]
-    shares = [share_of(level[known] < percent / 100, of_known) for percent in percents]
+    known, of_known = known_only(level, weights)
+    shares = [share_of(known < percent / 100, of_known) for percent in percents]
     value, low, high = np.array(shares).T.reshape(3, len(shares))
     return Share(value, low, high)
 
@@ -193,7 +185,7 @@ def coverage_cell(
     level: NDArray[np.float64],
     pull: NDArray[np.float64] | None = None,
     weights: NDArray[np.float64] | None = None,
-    percents: Sequence[int] = CELL_PERCENTS,
+    percents: Sequence[int] = COVERAGE_LEVELS,
 ) -> CoverageCell:
     """How right the uncertainties of some events are.
 
@@ -207,24 +199,23 @@ def coverage_cell(
         Levels of which the coverage is wanted.
     """
     known = np.isfinite(level)
-    of_known = None if weights is None else weights[known]
+    number = event_number(weights_of(known, weights), int(known.sum()))
     curve = coverage_curve(level, weights, percents)
     shares = {p: Share(*parts) for p, parts in zip(percents, zip(*curve, strict=True), strict=True)}
     width = None if pull is None else pull_moments(np.where(known, pull, np.nan), weights)[2]
-    return CoverageCell(event_number(of_known, int(known.sum())), shares, width)
+    return CoverageCell(number, shares, width)
 
 
 def pull_moments(
     pull: NDArray[np.float64], weights: NDArray[np.float64] | None = None
 ) -> tuple[ValueWithError, ValueWithError, ValueWithError]:
     """Mean, standard deviation and central width of pulls [n]; those that are NaN do not count."""
-    known = np.isfinite(pull)
-    of_known = None if weights is None else weights[known]
-    if event_number(of_known, int(known.sum())) == 0:
+    known, of_known = known_only(pull, weights)
+    if event_number(of_known, len(known)) == 0:
         unknown = ValueWithError(np.array(np.nan), np.array(np.nan))
         return unknown, unknown, unknown
     measures = (mean, standard_deviation, central_width)
-    average, deviation, width = (measure(pull[known], of_known) for measure in measures)
+    average, deviation, width = (measure(known, of_known) for measure in measures)
     return average, deviation, width
 
 

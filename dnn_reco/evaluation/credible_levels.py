@@ -5,40 +5,51 @@ What they mean: see :mod:`dnn_reco.evaluation.coverage`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from dnn_reco.evaluation import residuals
-from dnn_reco.evaluation.coverage import LabelDeviation, elliptical_level
+from dnn_reco.evaluation.coverage import LabelDeviation, credible_level, elliptical_level
+from dnn_reco.evaluation.metrics import direction_columns, opening_angle_degrees
 from dnn_reco.evaluation.reconstruction import Reconstruction, TrueEvents
+from dnn_reco.evaluation.residuals import label_pull
+from dnn_reco.inference.cone import vector_concentration
+
+Values = NDArray[np.float64]
 
 
-def direction_level(
-    reconstruction: Reconstruction, events: TrueEvents
-) -> NDArray[np.float64] | None:
+def direction_level(reconstruction: Reconstruction, events: TrueEvents) -> Values | None:
     """Credible level [n] of the true direction; None: there is no density of directions.
 
     That of the von Mises-Fisher distribution of the direction vector or, where there is none with
     uncertainties, that of Gaussian zenith and azimuth.
     """
-    level = residuals.direction_level(reconstruction, events)
-    if level is None or np.isnan(level).all():
-        level = _level_of_angles(reconstruction, events)
-    return None if level is None or np.isnan(level).all() else level
+    table = reconstruction.table
+    names = [name for name in table.label_names if name in events.labels]
+    # the vector comes last
+    for columns in reversed(list(direction_columns(names, reconstruction.keys))):
+        level = _level(reconstruction, events, [names[column] for column in columns])
+        if not np.isnan(level).all():
+            return level
+    return None
 
 
-def _level_of_angles(
-    reconstruction: Reconstruction, events: TrueEvents
-) -> NDArray[np.float64] | None:
-    table, keys = reconstruction.table, reconstruction.keys
-    names = [
-        n for n in (keys.zenith, keys.azimuth) if n in table.label_names and n in events.labels
-    ]
-    if len(names) < 2:
-        return None
-    columns = [table.label_names.index(name) for name in names if name is not None]
-    true = np.stack([events.labels[name] for name in names if name is not None], axis=1)
-    return elliptical_level(table.labels[:, columns], table.uncertainty[:, columns], true)
+def _level(reconstruction: Reconstruction, events: TrueEvents, names: Sequence[str]) -> Values:
+    """Credible level [n] by x, y, z of the vector, or by zenith and azimuth; NaN: unknown."""
+    table = reconstruction.table
+    columns = [table.label_names.index(name) for name in names]
+    predicted, sigma = table.labels[:, columns], table.uncertainty[:, columns]
+    true = np.stack([events.labels[name] for name in names], axis=1)
+    known = np.isfinite(predicted).all(axis=1) & np.isfinite(sigma).all(axis=1)
+    level = np.full(len(events), np.nan)
+    predicted, sigma, true = predicted[known], sigma[known], true[known]
+    if len(names) == 2:
+        level[known] = elliptical_level(predicted, sigma, true)
+    else:
+        angle = opening_angle_degrees(true, predicted, range(3))
+        level[known] = credible_level(angle, vector_concentration(sigma))
+    return level
 
 
 def label_deviations(
@@ -48,7 +59,7 @@ def label_deviations(
     table, keys = reconstruction.table, reconstruction.keys
     found = {}
     for column, name in enumerate(table.label_names):
-        pull = residuals.label_pull(reconstruction, events, name)
+        pull = label_pull(reconstruction, events, name)
         if name not in keys.pid and pull is not None and not np.isnan(pull).all():
             found[name] = LabelDeviation(pull, table.uncertainty[:, column], name == keys.azimuth)
     return found

@@ -20,7 +20,7 @@ from dnn_reco.evaluation.data_comparison import (
     Occupancy,
 )
 from dnn_reco.evaluation.two_sample import TwoSample
-from dnn_reco.figure_style import GREY, color, legend_below, panels
+from dnn_reco.figure_style import GREY, color, legend_below, panel_grid, panels
 from dnn_reco.inference.model_info import label_unit
 
 Numbers = NDArray[np.float64]
@@ -50,12 +50,9 @@ def measure_figure(quantities: Sequence[TwoSample], small_p: float) -> Figure:
 
 def distribution_figure(comparison: DataComparison, quantities: Sequence[TwoSample]) -> Figure:
     """Histograms of quantities in both data sets."""
-    columns = min(3, len(quantities))
-    figure, axes = panels(math.ceil(len(quantities) / columns), columns)
-    for panel, quantity in zip(axes, quantities, strict=False):
+    figure, axes = panel_grid(len(quantities), 3)
+    for panel, quantity in zip(axes, quantities, strict=True):
         _draw_histograms(panel, comparison, quantity)
-    for panel in axes[len(quantities) :]:
-        panel.remove()
     legend_below(figure, axes[0])
     return figure
 

@@ -9,8 +9,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from dnn_reco.evaluation.comparison_report import format_energy
 from dnn_reco.evaluation.event_types import ALL_EVENTS, event_types
+from dnn_reco.evaluation.formats import format_energy
 from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction
 from dnn_reco.evaluation.residuals import energy_label, true_zenith
 from dnn_reco.evaluation.variables import decade_edges

@@ -20,13 +20,15 @@ from dnn_reco.data.records import relative_time_columns
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.evaluation.calibration import CalibrationEvents
 from dnn_reco.evaluation.reconstruction import Reconstruction, TrueEvents, Values
-from dnn_reco.inference.backend import predict_chunks
+from dnn_reco.inference.backend import NetworkOutput, predict_chunks
 from dnn_reco.inference.prediction_table import PredictionTable, Status
 from dnn_reco.inference.torch_backend import TorchBackend
 from dnn_reco.inference.trained_model import TrainedModel, ensemble_of, model_info
 from dnn_reco.nn.ensemble import Mixture
 from dnn_reco.nn.interface import NetworkSpec
 from dnn_reco.nn.own_network import needs_misc
+
+BATCH_SIZE = 256
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,30 @@ def open_held_out_events(
     return open_events(event_store(config, cache_dir), files, jobs)
 
 
+def store_folder(config: Config, cache_dir: str | None, elsewhere: Path) -> str:
+    """Folder of the event store of a trained model, which may have been on another machine.
+
+    Parameters
+    ----------
+    config
+        The config of its training.
+    cache_dir
+        The folder that was asked for; None: none was.
+    elsewhere
+        The folder where that of the training does not exist.
+    """
+    return cache_dir or str(config.event_store if config.event_store.is_dir() else elsewhere)
+
+
 def hits_of(events: EventDataset, events_at_once: int) -> Iterator[Hits]:
     """Hits of all events of a data set, in their order, so many events at once."""
     for start in range(0, len(events), events_at_once):
         yield events.read(np.arange(start, min(start + events_at_once, len(events)))).hits
+
+
+def without_hits(events: EventDataset) -> EventBatch:
+    """All events of a data set, without their hits."""
+    return events.read(np.arange(len(events)), hits_of=slice(0, 0))
 
 
 def true_events(held_out: Sequence[EventDataset]) -> TrueEvents:
@@ -100,7 +122,7 @@ def true_events(held_out: Sequence[EventDataset]) -> TrueEvents:
     labels: dict[str, Values] = {}
     misc: dict[str, Values] = {}
     for events in held_out:
-        batch = _without_hits(events)
+        batch = without_hits(events)
         for found, names, values in (
             (labels, events.names.labels, batch.labels),
             (misc, events.names.misc, batch.misc),
@@ -108,9 +130,38 @@ def true_events(held_out: Sequence[EventDataset]) -> TrueEvents:
             for column, name in enumerate(names):
                 found.setdefault(name, values[:, column].astype(np.float64))
     first = held_out[0]
-    batch = _without_hits(first)
+    batch = without_hits(first)
     num_hits = first.num_hits(np.arange(len(first)))
     return TrueEvents(batch.ids, labels, misc, num_hits, time_offset=batch.time_offset)
+
+
+def held_out_output(
+    model: TrainedModel,
+    events: EventDataset,
+    hits: Iterable[Hits] | None = None,
+    batch_size: int = BATCH_SIZE,
+) -> tuple[NetworkOutput, NDArray[np.int64]]:
+    """What a network predicts for all events of a data set, and their numbers of hit DOMs [n].
+
+    Its calibration is left out. Parameters and errors are those of :func:`predict_held_out`.
+    """
+    if events.names.labels != model.label_names:
+        raise DataError(
+            f"the held-out events have other labels than those that '{model.name}' predicts: "
+            f"{', '.join(events.names.labels)} instead of {', '.join(model.label_names)}. Take the "
+            "label keys of its training"
+        )
+    if needs_misc(model.network) and events.names.misc != model.misc_names:
+        raise DataError(
+            f"the held-out events have other misc data than those that '{model.name}' reads: "
+            f"{', '.join(events.names.misc) or 'none'} instead of {', '.join(model.misc_names)}. "
+            "Take the misc_* keys of its training"
+        )
+    num_hits: list[NDArray[np.int64]] = []
+    chunks = _counted(hits_of(events, batch_size) if hits is None else hits, num_hits)
+    misc = without_hits(events).misc
+    output = predict_chunks(TorchBackend(model), chunks, batch_size, len(events), misc)
+    return output, np.concatenate([np.zeros(0, np.int64), *num_hits])
 
 
 def predict_held_out(
@@ -118,7 +169,7 @@ def predict_held_out(
     events: EventDataset,
     hits: Iterable[Hits] | None = None,
     raw: bool = False,
-    batch_size: int = 256,
+    batch_size: int = BATCH_SIZE,
 ) -> PredictionTable:
     """All labels that a model predicts for all events of a data set.
 
@@ -144,47 +195,30 @@ def predict_held_out(
         If the events have other labels than those that the model predicts, or other misc data
         than those that it reads.
     """
-    if events.names.labels != model.label_names:
-        raise DataError(
-            f"the held-out events have other labels than those that '{model.name}' predicts: "
-            f"{', '.join(events.names.labels)} instead of {', '.join(model.label_names)}. Take the "
-            "label keys of its training"
-        )
-    truth = _without_hits(events)
-    misc = truth.misc
-    num_hits: list[NDArray[np.int64]] = []
-    if needs_misc(model.network) and events.names.misc != model.misc_names:
-        raise DataError(
-            f"the held-out events have other misc data than those that '{model.name}' reads: "
-            f"{', '.join(events.names.misc) or 'none'} instead of {', '.join(model.misc_names)}. "
-            "Take the misc_* keys of its training"
-        )
-    chunks = _counted(hits_of(events, batch_size) if hits is None else hits, num_hits)
-    output = predict_chunks(TorchBackend(model), chunks, batch_size, len(events), misc)
+    output, num_hits = held_out_output(model, events, hits, batch_size)
     labels, uncertainty = output.labels.astype(np.float64), output.uncertainty.astype(np.float64)
     trained = np.isin(model.label_names, model.trained_labels)
     is_valid = (np.isfinite(labels) & np.isfinite(uncertainty))[:, trained].all(axis=1)
     status = np.where(is_valid, Status.OK, Status.INVALID_PREDICTION).astype(np.int32)
-    counts = np.concatenate([np.zeros(0, np.int64), *num_hits])
-    status[counts == 0] = Status.NO_HITS
+    status[num_hits == 0] = Status.NO_HITS
     table = PredictionTable(
         model.label_names,
         model.spec.transformation.settings.log_label_bins,
         labels,
         uncertainty,
-        truth.ids,
+        without_hits(events).ids,
         status,
         model.spec.label_keys.particle,
     )
-    return table if raw else calibrated_table(model, table, counts)
+    return table if raw else calibrated_table(model, table, num_hits)
 
 
 def calibration_events(model: TrainedModel, events: EventDataset) -> CalibrationEvents:
     """Predictions of a model and the truth of all events with hits, to fit a calibration to."""
-    table = predict_held_out(model, events, raw=True)
-    num_hits = events.num_hits(np.arange(len(events)))
-    true = _without_hits(events).labels.astype(np.float64)
-    found = CalibrationEvents(table.labels, table.uncertainty, true, num_hits, model_info(model))
+    output, num_hits = held_out_output(model, events)
+    arrays = (output.labels, output.uncertainty, without_hits(events).labels)
+    labels, sigma, true = (array.astype(np.float64) for array in arrays)
+    found = CalibrationEvents(labels, sigma, true, num_hits, model_info(model))
     return found.select(num_hits > 0)
 
 
@@ -302,9 +336,4 @@ def check_same_events(
 
 
 def _ids(events: EventDataset) -> NDArray[np.void]:
-    return _without_hits(events).ids
-
-
-def _without_hits(events: EventDataset) -> EventBatch:
-    """All events of a data set, without their hits."""
-    return events.read(np.arange(len(events)), hits_of=slice(0, 0))
+    return without_hits(events).ids

@@ -12,20 +12,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dnn_reco.detector.directions import opening_angle, smaller_turn, vector_of
 from dnn_reco.inference.prediction_table import PredictionTable
 from dnn_reco.nn.interface import LabelKeys, NetworkSpec
 from dnn_reco.nn.label_transform import LabelTransform, residual_trafo
 
 Values = NDArray[np.floating]
+Float = TypeVar("Float", bound=np.floating)
 
 LOWEST_ENERGY = 1.0
 """Energies below, in GeV, count as this: a logarithm must be taken."""
+
+_LEAST_LABEL = 1e-6 - 1  # of labels with logarithm
 
 # Share of a normal distribution below -1 standard deviation
 _TAIL = math.erfc(math.sqrt(0.5)) / 2
@@ -42,6 +46,26 @@ def effective_number(weights: Values) -> float:
     """Effective number of events (Σw)² / Σw² of weights [N]; 0 without any weight."""
     squares = float(np.sum(np.square(weights, dtype=np.float64)))
     return float(np.sum(weights, dtype=np.float64)) ** 2 / squares if squares > 0 else 0.0
+
+
+def event_number(weights: Values | None, num_events: int) -> float:
+    """Number n of events; if they have weights [n], the effective one."""
+    return float(num_events) if weights is None else effective_number(weights)
+
+
+def weights_of(
+    chosen: NDArray[np.generic], weights: NDArray[Float] | None
+) -> NDArray[Float] | None:
+    """Weights of chosen events, by mask or by numbers, of weights [n]; None: all are equal."""
+    return None if weights is None else weights[chosen]
+
+
+def known_only(
+    values: NDArray[np.float64], weights: NDArray[Float] | None
+) -> tuple[NDArray[np.float64], NDArray[Float] | None]:
+    """The values, of values [n], that are finite, and their weights."""
+    known = np.isfinite(values)
+    return values[known], weights_of(known, weights)
 
 
 @np.errstate(invalid="ignore", divide="ignore")
@@ -89,7 +113,7 @@ def quantile(values: Values, p: float, weights: Values | None = None) -> ValueWi
     The number of values below a fixed point follows a binomial distribution, so that the error is
     half the distance of the quantiles at p ± √(p (1 - p) / N).
     """
-    number = len(values) if weights is None else effective_number(weights)
+    number = event_number(weights, len(values))
     step = math.sqrt(p * (1 - p) / max(number, 1))
     low, high = max(p - step, 0.0), min(p + step, 1.0)
     lower, middle, upper = quantiles(values, [low, p, high], weights)
@@ -212,16 +236,30 @@ def pull_metrics(pull: Values, weights: Values | None = None) -> dict[str, Value
     return {"pull": standard_deviation(pull, weights), "pull_68": central_width(pull, weights)}
 
 
-def energy_residual(reconstructed: Values, true: Values) -> NDArray[np.float64]:
-    """log10(reconstructed / true) [N] of energies [N] in GeV.
+def log_energy(energy: Values) -> NDArray[np.float64]:
+    """log10 of energies [N] in GeV; those below 1 GeV count as 1 GeV, NaN stays NaN."""
+    return np.asarray(np.log10(np.maximum(np.asarray(energy, np.float64), LOWEST_ENERGY)))
 
-    Those below 1 GeV count as 1 GeV; NaN stays NaN.
+
+def energy_residual(reconstructed: Values, true: Values) -> NDArray[np.float64]:
+    """log10(reconstructed / true) [N] of energies [N] in GeV, as of :func:`log_energy`."""
+    return log_energy(reconstructed) - log_energy(true)
+
+
+@np.errstate(invalid="ignore")
+def uncertainty_residual(
+    predicted: Values, true: Values, has_log: bool, is_azimuth: bool
+) -> NDArray[np.float64]:
+    """Predicted minus true value [N] of a label in the space of its uncertainty.
+
+    That is ln(1 + x) for labels that are predicted with logarithm. Differences of azimuths are the
+    smaller way round.
     """
-    first, second = (
-        np.log10(np.maximum(np.asarray(values, dtype=np.float64), LOWEST_ENERGY))
-        for values in (reconstructed, true)
-    )
-    return np.asarray(first - second)
+    values = [np.asarray(each, np.float64) for each in (predicted, true)]
+    if has_log:
+        values = [np.log1p(np.maximum(each, _LEAST_LABEL)) for each in values]
+    residual = values[0] - values[1]
+    return smaller_turn(residual) if is_azimuth else np.asarray(residual)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -258,30 +296,9 @@ def angle_metrics(
     return {**found, "mean": mean(angle, weights)}
 
 
-def direction(zenith: Values, azimuth: Values) -> NDArray[np.float64]:
-    """Unit vectors [N, 3] that point to zenith and azimuth [N], in radian."""
-    zenith, azimuth = zenith.astype(np.float64), azimuth.astype(np.float64)
-    sine = np.sin(zenith)
-    return np.stack([sine * np.cos(azimuth), sine * np.sin(azimuth), np.cos(zenith)], axis=1)
-
-
-@np.errstate(invalid="ignore", divide="ignore")
-def opening_angle(first: Values, second: Values) -> NDArray[np.float64]:
-    """Angle [N] between vectors [N, 3] of any length, in radian; NaN for a vector of length 0."""
-    first, second = (
-        v / np.linalg.norm(v, axis=1, keepdims=True)
-        for v in (first.astype(np.float64), second.astype(np.float64))
-    )
-    # exact at small angles, where the cosine is not
-    sine = np.linalg.norm(np.cross(first, second), axis=1)
-    return np.asarray(np.arctan2(sine, (first * second).sum(axis=1)))
-
-
 def _vectors(labels: Values) -> NDArray[np.float64]:
     """Vectors [N, 3] from labels that are vectors, or zenith and azimuth [N, 2]."""
-    if labels.shape[1] == 3:
-        return labels.astype(np.float64)
-    return direction(labels[:, 0], labels[:, 1])
+    return labels.astype(np.float64) if labels.shape[1] == 3 else vector_of(*labels.T)
 
 
 @np.errstate(invalid="ignore")

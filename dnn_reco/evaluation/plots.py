@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dnn_reco.figure_style import COLORS, COUNTS, panels
+from dnn_reco.evaluation.metrics import weights_of
+from dnn_reco.figure_style import COLORS, COUNTS, panel_grid
 
 _BINS = 40
 _COLUMNS = 3
@@ -61,13 +61,10 @@ def reconstructed_against_true(
     weights
         Weight [N] of each event; None: all are equal.
     """
-    columns = min(len(labels), _COLUMNS)
-    figure, axes = panels(math.ceil(len(labels) / columns), columns, _PANEL)
+    figure, axes = panel_grid(len(labels), _COLUMNS, _PANEL)
     figure.suptitle(title, fontsize="medium")
-    for panel, label in zip(axes, labels, strict=False):
+    for panel, label in zip(axes, labels, strict=True):
         _draw(panel, label, weights)
-    for panel in axes[len(labels) :]:
-        panel.set_axis_off()
     return figure
 
 
@@ -94,7 +91,7 @@ def _draw(panel: Axes, label: LabelPoints, weights: NDArray[np.float64] | None) 
     true, predicted = label.true[shown], label.predicted[shown]
     edges = _edges(np.concatenate([true, predicted]), label.log)
     counts, _, _ = np.histogram2d(
-        true, predicted, [edges, edges], weights=None if weights is None else weights[shown]
+        true, predicted, [edges, edges], weights=weights_of(shown, weights)
     )
     filled = np.ma.masked_less_equal(counts.T, 0)
     if filled.count():

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from dnn_reco.evaluation.metrics import effective_number
+from dnn_reco.evaluation.metrics import event_number
 
 ONE_SIGMA = 1.0
 """Intervals of one standard deviation hold 68.3 %."""
@@ -38,14 +38,6 @@ def chi_square_p_value(chi_square: float, degrees_of_freedom: int) -> float:
         return math.nan
     shape, half = _tensor(degrees_of_freedom / 2), _tensor(chi_square / 2)
     return float(torch.special.gammaincc(shape, half))
-
-
-def event_number(weights: NDArray[np.float64] | None, num_events: int) -> float:
-    """Number n of events; if they have weights [n], the effective one.
-
-    See :func:`dnn_reco.evaluation.metrics.effective_number`.
-    """
-    return float(num_events) if weights is None else effective_number(weights)
 
 
 def wilson_interval(share: ArrayLike, number: ArrayLike, sigmas: float = ONE_SIGMA) -> Share:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dnn_reco.errors import DataError
 from dnn_reco.evaluation.comparison_report import as_plain
+from dnn_reco.evaluation.formats import plain
 from dnn_reco.evaluation.report_facts import ReportFacts
 from dnn_reco.evaluation.report_sections.classification import classification_section
 from dnn_reco.evaluation.report_sections.data_summary import data_section
@@ -176,21 +175,6 @@ def render_page(
     ]
     template = environment.get_template(_TEMPLATE)
     return template.render(title=title, introduction=introduction, sections=shown)
-
-
-def plain(value: Any) -> Any:
-    """Numbers for JSON: arrays become lists, what is not finite None; named tuples mappings."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(each) for key, each in value.items()}
-    if hasattr(value, "_asdict"):
-        return plain(value._asdict())
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
 
 
 def _write_figures(sections: Sequence[Section], folder: Path) -> Iterator[_PageFigure]:

@@ -6,20 +6,15 @@ them, whether or not it is a network of this package.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.detector.directions import angles_of
 from dnn_reco.evaluation import metrics
-from dnn_reco.evaluation.coverage import credible_level
-from dnn_reco.evaluation.metrics import LOWEST_ENERGY, energy_residual
+from dnn_reco.evaluation.metrics import energy_residual, uncertainty_residual
 from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction, TrueEvents
-from dnn_reco.inference.cone import vector_concentration
+from dnn_reco.inference.particle import USUAL_LABELS, usual_particle_keys
 from dnn_reco.nn.interface import LabelKeys
-
-# Labels that may hold the energy [GeV], besides that of `label_particle_keys`.
-_ENERGY_LABELS = ("EnergyVisible", "PrimaryEnergy")
 
 Values = NDArray[np.float64]
 
@@ -27,7 +22,7 @@ Values = NDArray[np.float64]
 def energy_label(evaluation: Evaluation) -> str | None:
     """The label of the energy, if possible a reconstructed one; None: there is no such label."""
     keys = [each.keys.particle for each in evaluation.reconstructions]
-    candidates = [*(key["energy"] for key in keys if "energy" in key), *_ENERGY_LABELS]
+    candidates = [*(key["energy"] for key in keys if "energy" in key), *USUAL_LABELS["energy"]]
     known = [name for name in candidates if name in evaluation.events.labels]
     found = {name for each in evaluation.reconstructions for name in each.table.label_names}
     return next((name for name in known if name in found), next(iter(known), None))
@@ -76,25 +71,6 @@ def direction_labels(reconstruction: Reconstruction, events: TrueEvents) -> tupl
     return found[-1] if found else None
 
 
-def direction_level(reconstruction: Reconstruction, events: TrueEvents) -> Values | None:
-    """Probability [n] that a reconstruction gives to smaller opening angles than the true one.
-
-    Only direction vectors have it; see :func:`dnn_reco.evaluation.coverage.credible_level`.
-    """
-    columns = direction_labels(reconstruction, events)
-    angle = opening_angle(reconstruction, events)
-    if columns is None or len(columns) < 3 or angle is None:
-        return None
-    table = reconstruction.table
-    rows = [table.label_names.index(name) for name in columns]
-    level = np.full(len(events), np.nan)
-    known = np.isfinite(table.labels[:, rows]).all(axis=1)
-    known &= np.isfinite(table.uncertainty[:, rows]).all(axis=1)
-    kappa = vector_concentration(table.uncertainty[known][:, rows])
-    level[known] = credible_level(angle[known], kappa)
-    return level
-
-
 def label_residual(
     reconstruction: Reconstruction, events: TrueEvents, label: str, log: bool
 ) -> Values | None:
@@ -114,7 +90,7 @@ def label_residual(
     found, true = reconstruction.table[label], events.labels[label]
     if log:
         return energy_residual(found, true)
-    return _difference(found, true, label == reconstruction.keys.azimuth)
+    return uncertainty_residual(found, true, False, label == reconstruction.keys.azimuth)
 
 
 def label_pull(reconstruction: Reconstruction, events: TrueEvents, label: str) -> Values | None:
@@ -127,11 +103,11 @@ def label_pull(reconstruction: Reconstruction, events: TrueEvents, label: str) -
     if label not in table.label_names or label not in events.labels:
         return None
     column = table.label_names.index(label)
-    found, true = table.labels[:, column], events.labels[label]
+    is_azimuth = label == reconstruction.keys.azimuth
+    residual = uncertainty_residual(
+        table.labels[:, column], events.labels[label], table.has_log[column], is_azimuth
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
-        if table.has_log[column]:
-            found, true = np.log1p(found), np.log1p(true)
-        residual = _difference(found, true, label == reconstruction.keys.azimuth)
         return np.asarray(residual / table.uncertainty[:, column])
 
 
@@ -143,27 +119,20 @@ def true_zenith(evaluation: Evaluation) -> Values | None:
             return labels[keys.zenith]
         vector = (keys.dir_x, keys.dir_y, keys.dir_z)
         if all(name in labels for name in vector):
-            x, y, z = (labels[name] for name in vector if name is not None)
-            return np.asarray(np.arctan2(np.hypot(x, y), -z))
-    return labels.get("PrimaryZenith")
+            vectors = np.stack([labels[name] for name in vector if name is not None], axis=1)
+            return angles_of(vectors)[0]
+    return labels.get(usual_particle_keys(labels).get("zenith", ""))
 
 
 def true_vertex(evaluation: Evaluation) -> Values | None:
     """True vertex [n, 3] in m; None: it is not known."""
     labels = evaluation.events.labels
-    named = [
-        tuple(each.keys.particle.get(f"pos_{axis}", "") for axis in "xyz")
-        for each in evaluation.reconstructions
-    ]
-    for names in [*named, ("VertexX", "VertexY", "VertexZ")]:
+    keys = [each.keys.particle for each in evaluation.reconstructions]
+    for of_position in (*keys, usual_particle_keys(labels)):
+        names = [of_position.get(f"pos_{axis}", "") for axis in "xyz"]
         if all(name in labels for name in names):
             return np.stack([labels[name] for name in names], axis=1)
     return None
-
-
-def log_value(values: Values) -> Values:
-    """log10 of values [n]; those below 1 count as 1."""
-    return np.asarray(np.log10(np.maximum(values, LOWEST_ENERGY)))
 
 
 def label_keys(evaluation: Evaluation, label: str) -> LabelKeys:
@@ -172,13 +141,6 @@ def label_keys(evaluation: Evaluation, label: str) -> LabelKeys:
         (each.keys for each in evaluation.reconstructions if label in each.table.label_names),
         LabelKeys(),
     )
-
-
-def _difference(found: Values, true: Values, is_azimuth: bool) -> Values:
-    difference = found - true
-    if is_azimuth:
-        difference = (difference + math.pi) % (2 * math.pi) - math.pi
-    return np.asarray(difference)
 
 
 def _stacked(events: TrueEvents, names: tuple[str, ...]) -> Values:

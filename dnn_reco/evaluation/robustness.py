@@ -7,31 +7,42 @@ an event depends on the seed and on its number alone, not on how the events are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.data.hits import Hits
 from dnn_reco.detector.geometry import NUM_DOMS
 from dnn_reco.evaluation import residuals
 from dnn_reco.evaluation.coverage import pull_moments
 from dnn_reco.evaluation.credible_levels import direction_level, label_deviations
+from dnn_reco.evaluation.held_out_events import (
+    BATCH_SIZE,
+    hits_of,
+    predict_held_out,
+    reconstruction_of,
+)
 from dnn_reco.evaluation.metrics import (
     ValueWithError,
     central_width,
     energy_residual,
+    known_only,
     quantile,
 )
 from dnn_reco.evaluation.probability import share_of
 from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction, TrueEvents
 from dnn_reco.inference.prediction_table import PredictionTable
+from dnn_reco.inference.trained_model import TrainedModel
 from dnn_reco.nn.augmentation import Augmentation
 from dnn_reco.nn.sharded_batch import BatchShard, batch_shard
-from dnn_reco.nn.tokens import FeatureRoles
+from dnn_reco.nn.tokens import AUTO, FeatureRoles
+
+_log = logging.getLogger(__name__)
 
 UNCHANGED = "unchanged"
 _PERCENT = 68
@@ -202,18 +213,18 @@ def figures_of_merit(
     found: dict[str, ValueWithError] = {}
     angle = residuals.opening_angle(reconstruction, events)
     if angle is not None:
-        angle, weights = _finite(angle, events.weights)
+        angle, weights = known_only(angle, events.weights)
         found["median opening angle"] = quantile(angle, 0.5, weights)
     level = direction_level(reconstruction, events)
     if level is not None:
-        values, weights = _finite(level, events.weights)
+        values, weights = known_only(level, events.weights)
         share = share_of(values < _PERCENT / 100, weights)
         error = (share.high - share.low) / 2
         found[f"coverage {_PERCENT} %"] = ValueWithError(100 * share.value, 100 * error)
     energy = residuals.energy_label(Evaluation(events, (reconstruction,)))
     if energy is not None and energy in reconstruction.table.label_names:
         residual = energy_residual(reconstruction.table[energy], events.labels[energy])
-        residual, weights = _finite(residual, events.weights)
+        residual, weights = known_only(residual, events.weights)
         found["energy width"] = central_width(residual, weights)
         found["energy bias"] = quantile(residual, 0.5, weights)
         deviations = label_deviations(reconstruction, events)
@@ -229,9 +240,34 @@ def robustness_matrix(
     return {name: figures_of_merit(each, events) for name, each in reconstructions.items()}
 
 
-def _finite(
-    values: NDArray[np.float64], weights: NDArray[np.float64] | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """Known values and their weights."""
-    known = np.isfinite(values)
-    return values[known], None if weights is None else weights[known]
+def robustness_of_models(
+    models: Sequence[TrainedModel], held_out: Sequence[EventDataset], evaluation: Evaluation
+) -> dict[str, Matrix]:
+    """Figures of merit of each model, by its name, with unchanged and with changed hits.
+
+    Parameters
+    ----------
+    models
+        The models.
+    held_out
+        The events with the labels of each.
+    evaluation
+        What they reconstruct from the unchanged hits, among others.
+    """
+    known = {each.name: each for each in evaluation.reconstructions}
+    found: dict[str, Matrix] = {}
+    for model, events in zip(models, held_out, strict=True):
+        changes = perturbations(FeatureRoles.of(model.spec.num_bins, AUTO, AUTO, AUTO))
+        _log.info("%s: reconstruction with %d changes of the hits.", model.name, len(changes))
+
+        def predict(
+            hits: Iterable[Hits], model: TrainedModel = model, events: EventDataset = events
+        ) -> PredictionTable:
+            return reconstruction_of(model, predict_held_out(model, events, hits)).table
+
+        def chunks(events: EventDataset = events) -> Iterator[Hits]:
+            return hits_of(events, BATCH_SIZE)
+
+        of_model = perturbed_reconstructions(known[model.name], predict, chunks, changes)
+        found[model.name] = robustness_matrix(of_model, evaluation.events)
+    return found

@@ -7,30 +7,32 @@ without uncertainties. Names of the particle's properties are mapped to those of
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.data.hdf5.tables import HEADER_COLUMNS, open_file
+from dnn_reco.detector.directions import vector_of
 from dnn_reco.errors import DataError
 from dnn_reco.evaluation.events_of_files import EventsOfFile, rows_of_events, values_at
 from dnn_reco.evaluation.reconstruction import Reconstruction
-from dnn_reco.inference.prediction_table import PredictionTable
+from dnn_reco.inference.particle import USUAL_LABELS
+from dnn_reco.inference.prediction_table import PARTICLE_SUFFIX, TABLE_PREFIX, UNCERTAINTY
+from dnn_reco.inference.stored_predictions import stored_predictions
 from dnn_reco.nn.interface import LabelKeys
 from dnn_reco.suggestions import did_you_mean
 
 Columns = dict[str, NDArray[np.float64]]
 
-_PREFIX, _PARTICLE = "DeepLearningReco_", "_I3Particle"
-_LOG, _PLAIN = "_log_uncertainty", "_uncertainty"
 _PARTICLE_COLUMNS = {"x", "y", "z", "time", "zenith", "azimuth", "energy", "fit_status"}
-_TRUTH = re.compile("MC")
+ALL_STORED = "all"
+"""Stands for all reconstructions of networks that the files hold."""
+
+_TRUTH = "MC"
 _POSITION = {"pos_x": "x", "pos_y": "y", "pos_z": "z", "length": "length"}
-_ENERGY_LABELS = ("EnergyVisible", "PrimaryEnergy")
 
 
 @dataclass(frozen=True)
@@ -93,14 +95,16 @@ def list_stored(path: str | PathLike[str], with_truth: bool = False) -> list[Sto
     tables = {name for name, of_table in columns.items() if set(HEADER_COLUMNS) <= of_table}
     particles = {name for name in tables if columns[name] >= _PARTICLE_COLUMNS}
     of_networks = sorted(
-        name for name in tables - particles
-        if name.startswith(_PREFIX) and any(c.endswith(_PLAIN) for c in columns[name])
-    )  # fmt: skip
+        name
+        for name in tables - particles
+        if name.startswith(TABLE_PREFIX)
+        and any(column.endswith(UNCERTAINTY[False]) for column in columns[name])
+    )
     found = [
         StoredReconstruction(
-            name.removeprefix(_PREFIX),
+            name.removeprefix(TABLE_PREFIX),
             name,
-            f"{name}{_PARTICLE}" if f"{name}{_PARTICLE}" in particles else None,
+            f"{name}{PARTICLE_SUFFIX}" if f"{name}{PARTICLE_SUFFIX}" in particles else None,
         )
         for name in of_networks
     ]
@@ -108,8 +112,28 @@ def list_stored(path: str | PathLike[str], with_truth: bool = False) -> list[Sto
     return found + [
         StoredReconstruction(name, None, name)
         for name in sorted(others)
-        if with_truth or not _TRUTH.search(name)
+        if with_truth or _TRUTH not in name
     ]
+
+
+def stored_names(asked: Sequence[str], files: Sequence[EventsOfFile]) -> list[str]:
+    """The names of stored reconstructions; `all` stands for those of networks of this package.
+
+    Raises
+    ------
+    DataError
+        If all are asked for, and there is none.
+    """
+    if ALL_STORED not in asked:
+        return list(dict.fromkeys(asked))
+    of_files = [each for file in files for each in list_stored(file.path)]
+    found = dict.fromkeys(each.name for each in of_files if each.labels is not None)
+    if not found:
+        raise DataError(
+            f"--stored {ALL_STORED}: no file holds a table DeepLearningReco_… with uncertainties; "
+            "name the table of a reconstruction"
+        )
+    return list(found)
 
 
 def read_stored(
@@ -155,69 +179,48 @@ def read_stored(
     ]
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Labels and uncertainties of the events of one file, by column."""
-
-    labels: Columns
-    sigmas: Columns
-    num_events: int
-
-
 def _joined(
-    name: str, parts: Sequence[_Part], files: Sequence[EventsOfFile], truth: TrueLabels
+    name: str, parts: Sequence[Columns], files: Sequence[EventsOfFile], truth: TrueLabels
 ) -> Reconstruction:
-    """One reconstruction of the events of all files."""
-    labels = [
-        label
-        for label in dict.fromkeys(label for part in parts for label in part.labels)
-        if any(np.isfinite(part.labels[label]).any() for part in parts if label in part.labels)
-    ]
-    if not labels:
+    """One reconstruction of the events of all files, from the columns of each."""
+    columns = {
+        column: np.concatenate(
+            [
+                part.get(column, np.full(len(file), np.nan))
+                for part, file in zip(parts, files, strict=True)
+            ]
+        )
+        for column in dict.fromkeys(column for part in parts for column in part)
+    }
+    table = stored_predictions(columns, sum(map(len, files)))
+    known = [label for label in table.label_names if np.isfinite(columns[label]).any()]
+    if not known:
         raise DataError(
             f"the reconstruction '{name}' has no values of the labels that are evaluated "
             f"({', '.join(truth.names)}) for any of the events: leave it out"
         )
-    has_log = tuple(any(f"{label}{_LOG}" in part.sigmas for part in parts) for label in labels)
-    sigmas = [
-        f"{label}{_LOG if log else _PLAIN}" for label, log in zip(labels, has_log, strict=True)
-    ]
-    table = PredictionTable(
-        tuple(labels),
-        has_log,
-        np.concatenate([_stacked(part.labels, labels, part.num_events) for part in parts]),
-        np.concatenate([_stacked(part.sigmas, sigmas, part.num_events) for part in parts]),
-        np.concatenate([file.ids for file in files]),
-        particle_labels=dict(truth.keys.particle),
-    )
+    ids = np.concatenate([file.ids for file in files])
+    table = replace(table.select(known), ids=ids, particle_labels=dict(truth.keys.particle))
     return Reconstruction(name, table, truth.keys)
 
 
-def _stacked(columns: Columns, names: Sequence[str], num_events: int) -> NDArray[np.float64]:
-    """Columns [n, L] by name, NaN for those that are not there."""
-    unknown = np.full(num_events, np.nan)
-    return np.stack([columns.get(name, unknown) for name in names], axis=1)
-
-
-def _read(file: EventsOfFile, stored: StoredReconstruction | None, truth: TrueLabels) -> _Part:
+def _read(file: EventsOfFile, stored: StoredReconstruction | None, truth: TrueLabels) -> Columns:
     """Labels and uncertainties of the events of one file; nothing if it has no such tables."""
-    labels: Columns = {}
-    sigmas: Columns = {}
+    found: Columns = {}
     if stored is not None and stored.labels is not None:
         rows, position = rows_of_events(file, stored.labels)
-        there = rows.dtype.names or ()
-        for column in there:
-            name = column.removesuffix(_LOG).removesuffix(_PLAIN)
-            if name in truth.names and name in there:
-                where = labels if column == name else sigmas
-                where[column] = values_at(rows, column, position)
+        names = set(truth.names) & set(rows.dtype.names or ())
+        wanted = {f"{name}{end}" for name in names for end in ("", *UNCERTAINTY.values())}
+        for column in rows.dtype.names or ():
+            if column in wanted:
+                found[column] = values_at(rows, column, position)
     if stored is not None and stored.particle is not None:
         # what the table of labels gives is what was predicted
-        labels = _particle_labels(file, stored.particle, truth) | labels
+        found = _particle_labels(file, stored.particle, truth) | found
     for name in truth.relative_times:
-        if name in labels:
-            labels[name] = labels[name] - file.time_offset
-    return _Part(labels, sigmas, len(file))
+        if name in found:
+            found[name] = found[name] - file.time_offset
+    return found
 
 
 def _particle_labels(file: EventsOfFile, table: str, truth: TrueLabels) -> Columns:
@@ -234,10 +237,7 @@ def _particle_labels(file: EventsOfFile, table: str, truth: TrueLabels) -> Colum
     found = {
         label: values[column] for label, column in _label_columns(truth).items() if column in values
     }
-    sine = np.sin(values["zenith"])
-    x, y = -sine * np.cos(values["azimuth"]), -sine * np.sin(values["azimuth"])
-    # the vector points along the motion, zenith and azimuth to where the particle comes from
-    vector = (x, y, -np.cos(values["zenith"]))
+    vector = vector_of(values["zenith"], values["azimuth"]).T
     keys = truth.keys
     for label, component in zip((keys.dir_x, keys.dir_y, keys.dir_z), vector, strict=True):
         if label is not None and label in truth.names:
@@ -248,7 +248,9 @@ def _particle_labels(file: EventsOfFile, table: str, truth: TrueLabels) -> Colum
 def _label_columns(truth: TrueLabels) -> Mapping[str, str]:
     """Column of the particle that holds each label, as far as the particle has them."""
     particle = truth.keys.particle
-    energy = next((n for n in (particle.get("energy"), *_ENERGY_LABELS) if n in truth.names), None)
+    energy = next(
+        (n for n in (particle.get("energy"), *USUAL_LABELS["energy"]) if n in truth.names), None
+    )
     by_label = {
         energy: "energy",
         particle.get("time"): "time",

@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation.bootstrap import means, with_bootstrap_errors
-from dnn_reco.evaluation.metrics import ValueWithError, weighted_quantiles
+from dnn_reco.evaluation.metrics import ValueWithError, log_energy, weighted_quantiles, weights_of
 from dnn_reco.evaluation.reconstruction import Reconstruction, TrueEvents
 from dnn_reco.evaluation.residuals import (
     label_pull,
     label_residual,
-    log_value,
     opening_angle,
 )
 
@@ -35,7 +34,7 @@ def angle_summary(reconstruction: Reconstruction, events: TrueEvents) -> dict[st
         return {}
     known = np.isfinite(angle)
     statistics = partial(_angle_statistics, angle[known])
-    return with_bootstrap_errors(statistics, int(known.sum()), _part(events.weights, known))
+    return with_bootstrap_errors(statistics, int(known.sum()), weights_of(known, events.weights))
 
 
 def label_summary(
@@ -73,7 +72,7 @@ def label_summary(
     known = np.isfinite(residual)
     true, found = events.labels[label][known], reconstruction.table[label][known]
     if log:
-        true, found = log_value(true), log_value(found)
+        true, found = log_energy(true), log_energy(found)
     pull = label_pull(reconstruction, events, label)
     statistics = partial(
         _label_statistics,
@@ -81,7 +80,7 @@ def label_summary(
         None if label == reconstruction.keys.azimuth else (true, found),
         None if pull is None or not np.isfinite(pull[known]).all() else pull[known],
     )
-    return with_bootstrap_errors(statistics, int(known.sum()), _part(events.weights, known))
+    return with_bootstrap_errors(statistics, int(known.sum()), weights_of(known, events.weights))
 
 
 def _angle_statistics(angle: Values, weights: Values) -> Mapping[str, Values]:
@@ -124,7 +123,3 @@ def _correlation(first: Values, second: Values, weights: Values) -> Values:
     covariance = means(a * b, weights) - mean_a * mean_b
     variances = (means(a * a, weights) - mean_a**2) * (means(b * b, weights) - mean_b**2)
     return np.asarray(covariance / np.sqrt(np.maximum(variances, 0)))
-
-
-def _part(weights: Values | None, known: NDArray[np.bool_]) -> Values | None:
-    return None if weights is None else weights[known]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.detector.hull import detector_hull
-from dnn_reco.evaluation.metrics import LOWEST_ENERGY, quantiles
+from dnn_reco.evaluation.metrics import LOWEST_ENERGY, quantiles, weights_of
 from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.residuals import energy_label, true_vertex, true_zenith
 
@@ -123,8 +123,7 @@ def quantiles_in_bins(
     for number, (low, high) in enumerate(pairwise(edges)):
         chosen = (variable >= low) & (variable < high) & ~np.isnan(values)
         if chosen.sum() >= LEAST_EVENTS:
-            weight = None if weights is None else weights[chosen]
-            found[number] = quantiles(values[chosen], shares, weight)
+            found[number] = quantiles(values[chosen], shares, weights_of(chosen, weights))
     return found
 
 

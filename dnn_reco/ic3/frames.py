@@ -14,7 +14,7 @@ from dnn_reco.data.exclusions import ExcludedDoms, ExcludedWindows, exclude
 from dnn_reco.data.pulses import Pulses
 from dnn_reco.detector.geometry import dom_index
 from dnn_reco.errors import DataError
-from dnn_reco.inference.prediction_table import PredictionTable, Status
+from dnn_reco.inference.prediction_table import PARTICLE_SUFFIX, PredictionTable, Status
 
 Frame: TypeAlias = Any
 """icecube.icetray.I3Frame; IceTray has no types for mypy."""
@@ -252,7 +252,7 @@ def put(frame: Frame, key: str, values: Mapping[str, float], particle: Any | Non
     """
     objects = {key: i3.I3MapStringDouble(dict(values))}
     if particle is not None:
-        objects[f"{key}_I3Particle"] = particle
+        objects[f"{key}{PARTICLE_SUFFIX}"] = particle
     for name, found in objects.items():
         if name in frame:
             raise DataError(

@@ -1,10 +1,13 @@
 """Uncertain directions: their concentration κ, and the cones that hold a share of the probability.
 
 The density of a direction is that of von Mises-Fisher, exp(κ cos ψ) times a constant, at the angle
-ψ to the predicted one (Mardia & Jupp, Directional Statistics, 2000, section 9.3).
+ψ to the predicted one (Mardia & Jupp, Directional Statistics, 2000, section 9.3). Within ψ lies the
+probability p = (1 - exp(-κ d)) / (1 - exp(-2κ)) with d = 1 - cos ψ.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,11 +17,31 @@ Values = NDArray[np.float64]
 MIN_KAPPA, MAX_KAPPA = 1e-3, 1e7
 """Least and greatest concentration: almost uniform, and cones of a hundredth of a degree."""
 
+_BISECTIONS = 60
 
-def cone_angle(kappa: ArrayLike, share: float) -> Values:
+
+def deviation_of(angle: ArrayLike) -> Values:
+    """1 - cos ψ [...] of angles ψ [...] in radian, without loss of digits."""
+    return np.asarray(2 * np.square(np.sin(np.asarray(angle, np.float64) / 2)))
+
+
+def probability_within(kappa: ArrayLike, deviation: ArrayLike) -> Values:
+    """Probability p [...] within 1 - cos ψ [...] for the concentration κ [...]."""
+    kappa, deviation = np.asarray(kappa, np.float64), np.asarray(deviation, np.float64)
+    return np.asarray(np.expm1(-kappa * deviation) / np.expm1(-2 * kappa))
+
+
+def deviation_holding(kappa: ArrayLike, share: ArrayLike) -> Values:
+    """1 - cos ψ [...] within which lies a share [...] of the probability.
+
+    -ln(1 - p (1 - exp(-2κ))) / κ, the inverse of :func:`probability_within`.
+    """
+    kappa, share = np.asarray(kappa, np.float64), np.asarray(share, np.float64)
+    return np.asarray(-np.log1p(share * np.expm1(-2 * kappa)) / kappa)
+
+
+def cone_angle(kappa: ArrayLike, share: ArrayLike) -> Values:
     """Opening angle ψ, from the axis, of the cone that holds a share of the probability, in rad.
-
-    1 - cos ψ = -ln(1 - p (1 - exp(-2κ))) / κ: the inverse of the probability within ψ.
 
     Parameters
     ----------
@@ -27,10 +50,24 @@ def cone_angle(kappa: ArrayLike, share: float) -> Values:
     share
         Probability p within the cone, 0 … 1.
     """
-    kappa = np.asarray(kappa, np.float64)
-    deviation = -np.log1p(share * np.expm1(-2 * kappa)) / kappa
     # exact for small angles; rounding may exceed the whole sphere
-    return np.asarray(2 * np.arcsin(np.sqrt(np.clip(deviation / 2, 0, 1))))
+    half = np.clip(deviation_holding(kappa, share) / 2, 0, 1)
+    return np.asarray(2 * np.arcsin(np.sqrt(half)))
+
+
+def needed_concentration(angle: ArrayLike, share: float) -> Values:
+    """The concentration κ [...] whose cone that holds a share has an opening angle [...] in radian.
+
+    By bisection of ln κ; the smallest κ where the angle is so large that there is none.
+    """
+    deviation = deviation_of(angle)
+    low = np.full_like(deviation, math.log(MIN_KAPPA))
+    high = np.full_like(deviation, math.log(MAX_KAPPA))
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        is_inside = probability_within(np.exp(middle), deviation) < share
+        low, high = np.where(is_inside, middle, low), np.where(is_inside, high, middle)
+    return np.asarray(np.exp((low + high) / 2))
 
 
 def vector_concentration(uncertainty: NDArray[np.floating]) -> Values:

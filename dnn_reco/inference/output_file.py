@@ -19,7 +19,12 @@ from dnn_reco.data.hdf5 import MAX_TEXT_BYTES, read_attribute, write_event_file
 from dnn_reco.errors import ConfigError, DataError, ModelError
 from dnn_reco.files import temporary_beside
 from dnn_reco.inference.output_record import RECORD, OutputRecord
-from dnn_reco.inference.prediction_table import PredictionTable, Status
+from dnn_reco.inference.prediction_table import (
+    PARTICLE_SUFFIX,
+    TABLE_PREFIX,
+    PredictionTable,
+    Status,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,8 +32,6 @@ if TYPE_CHECKING:
 HDF5_SUFFIXES = (".hdf5", ".h5", ".hdf")
 PARQUET_SUFFIX = ".parquet"
 
-_TABLE = "DeepLearningReco_{}"
-_PARTICLE_TABLE = "DeepLearningReco_{}_I3Particle"
 _ID_COLUMNS = ("Run", "Event", "SubEvent", "SubEventStream")
 _RUNTIMES = ("runtime_prediction", "runtime_preprocess")
 _MAX_STREAM = 1000  # no file of the detector has so many sub-event streams
@@ -127,8 +130,9 @@ def write_hdf5(
     """
     tables: dict[str, Mapping[str, NDArray[np.generic]]] = {}
     for each in predictions:
-        tables[_TABLE.format(each.model)] = each.columns()
-        tables[_PARTICLE_TABLE.format(each.model)] = each.table.particle()
+        name = f"{TABLE_PREFIX}{each.model}"
+        tables[name] = each.columns()
+        tables[f"{name}{PARTICLE_SUFFIX}"] = each.table.particle()
     text = "" if record is None else record.to_json()
     if len(text) > MAX_TEXT_BYTES:
         raise DataError(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.detector.constants import SPEED_OF_LIGHT
-from dnn_reco.inference.sky_geometry import angles_of, vector_of
+from dnn_reco.detector.directions import angles_of, vector_of
 
 _NOT_SET = -1  # fit status
 
@@ -16,9 +16,7 @@ _POSITION = {"x": "pos_x", "y": "pos_y", "z": "pos_z"}
 _DIRECTION = ("dir_x", "dir_y", "dir_z")
 _ANGLES = ("zenith", "azimuth")
 
-
-# Labels of IceCube's labelling tools and columns of its particles, by the property that they hold.
-_USUAL_LABELS = {
+USUAL_LABELS = {
     "energy": ("EnergyVisible", "cascade_energy", "PrimaryEnergy", "energy"),
     "zenith": ("PrimaryZenith", "cascade_zenith", "zenith"),
     "azimuth": ("PrimaryAzimuth", "cascade_azimuth", "azimuth"),
@@ -31,13 +29,13 @@ _USUAL_LABELS = {
     "dir_y": ("PrimaryDirectionY",),
     "dir_z": ("PrimaryDirectionZ",),
 }
+"""Labels of IceCube's labelling tools and columns of its particles, by the property they hold."""
 
 
 def usual_particle_keys(names: Collection[str]) -> dict[str, str]:
     """Label by property of the particle, for labels with the names that IceCube's files have."""
     found = {
-        part: [label for label in labels if label in names]
-        for part, labels in _USUAL_LABELS.items()
+        part: [label for label in labels if label in names] for part, labels in USUAL_LABELS.items()
     }
     return {part: labels[0] for part, labels in found.items() if labels}
 

@@ -17,6 +17,11 @@ from dnn_reco.inference.particle import particle_columns
 if TYPE_CHECKING:
     import pandas as pd
 
+TABLE_PREFIX, PARTICLE_SUFFIX = "DeepLearningReco_", "_I3Particle"
+"""Begin the name of a model's tables in event files, and end that of its particles."""
+UNCERTAINTY = {False: "_uncertainty", True: "_log_uncertainty"}
+"""Ends the name of the column of an uncertainty, by whether the label has a logarithm."""
+
 
 class Status(IntEnum):
     """Whether an event was reconstructed, and if not, why.
@@ -33,6 +38,15 @@ class Status(IntEnum):
     """An input feature or the time offset is not finite."""
     INVALID_PREDICTION = 4
     """A value that the network predicted is not finite."""
+
+
+REASONS = {
+    Status.NO_INPUT: "no input",
+    Status.NO_HITS: "no hit DOM",
+    Status.INVALID_INPUT: "input not finite",
+    Status.INVALID_PREDICTION: "prediction not finite",
+}
+"""Why an event was not reconstructed, for messages and tables."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +106,7 @@ class PredictionTable:
         for i, (name, log) in enumerate(zip(self.label_names, self.has_log, strict=True)):
             if labels is None or name in labels:
                 columns[name] = self.labels[:, i]
-                columns[f"{name}_{'log_' if log else ''}uncertainty"] = self.uncertainty[:, i]
+                columns[name + UNCERTAINTY[log]] = self.uncertainty[:, i]
         return columns
 
     def select(self, labels: Sequence[str]) -> PredictionTable:

@@ -13,8 +13,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dnn_reco.detector.directions import SQUARE_DEGREE, Plane, Vectors, angles_of, vector_of
 from dnn_reco.errors import DataError
-from dnn_reco.inference.sky_geometry import SQUARE_DEGREE, Plane, Vectors, angles_of, vector_of
 
 Values = NDArray[np.float64]
 

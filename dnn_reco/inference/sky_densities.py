@@ -10,16 +10,18 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dnn_reco.errors import DataError
-from dnn_reco.inference.sky import NUM_NODES, Nodes, SkyDensity, Values, checked, lattice
-from dnn_reco.inference.sky_geometry import (
+from dnn_reco.detector.directions import (
     SQUARE_DEGREE,
     Plane,
     Vectors,
     angles_of,
+    smaller_turn,
     unit_vectors,
     vector_of,
 )
+from dnn_reco.errors import DataError
+from dnn_reco.inference.cone import cone_angle, deviation_holding, probability_within
+from dnn_reco.inference.sky import NUM_NODES, Nodes, SkyDensity, Values, checked, lattice
 
 _SIGMAS = 9.0  # tails beyond are below 1e-18
 _TABLE = 4097  # points of tabulated integrals
@@ -89,12 +91,12 @@ class VonMisesFisher(SkyDensity):
 
     def cdf_dir(self, vector: ArrayLike) -> Values:
         """Credible level [...]: (1 - exp(-κ (1 - cos ψ))) / (1 - exp(-2κ))."""
-        inside = np.expm1(-self.kappa * self._deviation(vector))
-        return np.asarray(inside / math.expm1(-2 * self.kappa))
+        return probability_within(self.kappa, self._deviation(vector))
 
     def contour_area(self, level: ArrayLike) -> Values:
         """Area 2π (1 - cos ψ) of cones that hold probabilities [...], in square degrees."""
-        return np.asarray(2 * math.pi * self._quantile(checked(level)) / SQUARE_DEGREE)
+        deviation = deviation_holding(self.kappa, checked(level))
+        return np.asarray(2 * math.pi * deviation / SQUARE_DEGREE)
 
     def sample_dir(self, n: int, rng: np.random.Generator) -> Vectors:
         """Unit vectors [n, 3] that are drawn from the density."""
@@ -109,13 +111,9 @@ class VonMisesFisher(SkyDensity):
         difference = unit_vectors(vector) - self.best
         return np.asarray(np.square(difference).sum(axis=-1) / 2)
 
-    def _quantile(self, level: Values) -> Values:
-        """1 - cos ψ of the cone that holds a probability."""
-        return np.asarray(-np.log1p(level * math.expm1(-2 * self.kappa)) / self.kappa)
-
     def _at(self, level: Values, turn: Values) -> Vectors:
         """Vectors [n, 3] at credible levels [n], at parts of a full turn [n] about the mean."""
-        angle = 2 * np.arcsin(np.sqrt(np.clip(self._quantile(level) / 2, 0, 1)))
+        angle = cone_angle(self.kappa, level)
         around = 2 * np.pi * turn
         return Plane.at(self.direction).vectors(angle * np.cos(around), angle * np.sin(around))
 
@@ -154,7 +152,7 @@ class AngularGaussian(SkyDensity):
     def log_prob_dir(self, vector: ArrayLike) -> Values:
         """Log density [...] of vectors [..., 3]."""
         zenith, azimuth = angles_of(vector)
-        turn = np.remainder(azimuth - self.azimuth + np.pi, 2 * np.pi) - np.pi
+        turn = smaller_turn(azimuth - self.azimuth)
         squares = np.square((zenith - self.zenith) / self.zenith_sigma)
         squares = squares + np.square(turn / self.azimuth_sigma)
         log_norm = math.log(self._zeniths.integral * self._turns.integral)

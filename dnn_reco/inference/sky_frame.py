@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dnn_reco.detector.directions import Vectors, angles_of, vector_of
 from dnn_reco.errors import ConfigError
-from dnn_reco.inference.sky_geometry import Vectors, angles_of, vector_of
 
 if TYPE_CHECKING:
     from dnn_reco.inference.sky import Values

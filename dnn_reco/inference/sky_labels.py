@@ -7,23 +7,16 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.detector.directions import angles_of, unit_vectors, vector_of
 from dnn_reco.errors import ConfigError, DataError, ModelError
 from dnn_reco.inference.model_info import ModelInfo
-from dnn_reco.inference.prediction_table import PredictionTable, Status
+from dnn_reco.inference.prediction_table import REASONS, PredictionTable, Status
 from dnn_reco.inference.sky import SkyDensity
 from dnn_reco.inference.sky_densities import AngularGaussian, VectorGaussian, VonMisesFisher
-from dnn_reco.inference.sky_geometry import angles_of, unit_vectors, vector_of
 
 Shape: TypeAlias = Literal["auto", "fisher", "vector", "circular", "elliptical"]
 """Shape of a density: `fisher` and `vector` follow from the direction vector, `circular` and
 `elliptical` from zenith and azimuth; `auto`: the first of fisher and elliptical that is there."""
-
-_WHY = {
-    Status.NO_INPUT: "the file holds no input for it",
-    Status.NO_HITS: "it has no hit DOM",
-    Status.INVALID_INPUT: "an input is not finite",
-    Status.INVALID_PREDICTION: "a prediction is not finite",
-}
 
 
 def sky_density(
@@ -54,7 +47,7 @@ def sky_density(
     check_event(event, len(predictions), "these predictions")
     status = Status.OK if predictions.status is None else Status(predictions.status[event])
     if status != Status.OK:
-        raise DataError(f"event {event} has no reconstructed direction: {_WHY[status]}")
+        raise DataError(f"event {event} has no reconstructed direction: {REASONS[status]}")
     names, shape = _labels_of(info, shape)
     columns = [predictions.label_names.index(name) for name in names]
     values = predictions.labels[event, columns]

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dnn_reco.detector.directions import SQUARE_DEGREE
 from dnn_reco.inference.sky import NUM_NODES, SkyDensity, Values, checked
 from dnn_reco.inference.sky_frame import Frame, require_sky_packages
-from dnn_reco.inference.sky_geometry import SQUARE_DEGREE
 
 if TYPE_CHECKING:
     from mocpy import MOC

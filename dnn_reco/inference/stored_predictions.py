@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.inference.particle import usual_particle_keys
-from dnn_reco.inference.prediction_table import PredictionTable
+from dnn_reco.inference.prediction_table import UNCERTAINTY, PredictionTable
 
-PARTICLE_SUFFIX = "_I3Particle"
-_UNCERTAINTY, _LOG_UNCERTAINTY = "_uncertainty", "_log_uncertainty"
 # Codes and constants of particles, run times: no labels.
 _NO_LABELS = {"pdg_encoding", "type", "shape", "location", "fit_status", "speed", "status"}
 
@@ -30,10 +28,10 @@ def stored_predictions(
         Number of events n.
     """
     names = tuple(name for name in columns if _is_label(name, columns))
-    has_log = tuple(f"{name}{_LOG_UNCERTAINTY}" in columns for name in names)
+    has_log = tuple(f"{name}{UNCERTAINTY[True]}" in columns for name in names)
     unknown = np.full(num_events, np.nan)
     uncertainty = [
-        columns.get(f"{name}{_LOG_UNCERTAINTY if log else _UNCERTAINTY}", unknown)
+        columns.get(f"{name}{UNCERTAINTY[log]}", unknown)
         for name, log in zip(names, has_log, strict=True)
     ]
     return PredictionTable(
@@ -50,7 +48,7 @@ def _is_label(name: str, columns: Mapping[str, object]) -> bool:
         return False
     return not any(
         name.endswith(suffix) and name.removesuffix(suffix) in columns
-        for suffix in (_LOG_UNCERTAINTY, _UNCERTAINTY)
+        for suffix in UNCERTAINTY.values()
     )
 
 

@@ -6,6 +6,7 @@ from typing import Literal, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.detector.directions import vector_of
 from dnn_reco.detector.hull import Hull, detector_hull
 from dnn_reco.errors import ConfigError
 from dnn_reco.simulation.interactions import (
@@ -146,7 +147,7 @@ class Interactions:
     @property
     def direction(self) -> NDArray[np.float64]:
         """Unit vectors of flight [n, 3] of the primaries."""
-        return direction_of(self.zenith, self.azimuth)
+        return vector_of(self.zenith, self.azimuth)
 
     @property
     def lepton_end(self) -> NDArray[np.float64]:
@@ -196,7 +197,7 @@ def _neutrinos(
     length, decay_electron, decay_muon, decay_hadron = sample_tau_decay(tau, rng)
 
     angle = np.where(neutral, 0.0, sample_scattering_angle(energy, rng))
-    direction = direction_of(zenith, azimuth)
+    direction = vector_of(zenith, azimuth)
     lepton_direction = deflected(direction, angle, rng.uniform(0, 2 * np.pi, n))
 
     volume = detector_hull().extended(settings.margin)
@@ -236,7 +237,7 @@ def _single_muons(
     rng: np.random.Generator,
 ) -> Interactions:
     n = energy.size
-    direction = direction_of(zenith, azimuth)
+    direction = vector_of(zenith, azimuth)
     point = entries_into(detector_hull().extended(settings.margin), direction, rng)
     enter, _ = detector_hull().extended(REACH).crossing(point, direction)
     nothing = np.zeros(n)
@@ -270,14 +271,6 @@ def sample_power_law(
     if abs(slope) > 1e-9:
         rank = np.log1p(rank * np.expm1(slope)) / slope
     return np.asarray(np.clip(np.exp(low + rank * (high - low)), *limits))
-
-
-def direction_of(zenith: NDArray[np.float64], azimuth: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Unit vectors of flight [n, 3] of particles that come from (zenith, azimuth) [rad]."""
-    sin_zenith = np.sin(zenith)
-    return -np.stack(
-        [sin_zenith * np.cos(azimuth), sin_zenith * np.sin(azimuth), np.cos(zenith)], axis=-1
-    )
 
 
 def deflected(

@@ -12,8 +12,8 @@ from small_run import ON_CPU, SmallRun, make_small_run
 from workspace import invoke
 
 from dnn_reco.data.hdf5 import read_columns
+from dnn_reco.detector.directions import angles_of
 from dnn_reco.inference.reconstructor import Reconstructor
-from dnn_reco.inference.sky_geometry import angles_of
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("astropy", "astropy_healpix", "mocpy")),

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from dnn_reco.detector.directions import vector_of
 from dnn_reco.detector.geometry import dom_positions
 from dnn_reco.display.label_table import label_rows
 from dnn_reco.display.particle import (
-    direction_of,
     opening_angle,
     reconstructed_particle,
     true_particle,
@@ -88,7 +88,7 @@ def test_cone_of_angles() -> None:
 
 @pytest.mark.parametrize("angle", [0.01, 0.5, 2.5])
 def test_rim_of_a_cone(angle: float) -> None:
-    apex, axis = np.array([10.0, -20.0, 30.0]), direction_of(0.7, 2.0)
+    apex, axis = np.array([10.0, -20.0, 30.0]), vector_of(0.7, 2.0)
     rim = cone_rim(apex, axis, angle) - apex
     along = rim @ axis
     np.testing.assert_allclose(along, CONE_LENGTH * np.cos(angle))

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from dnn_reco.detector.directions import vector_of
 from dnn_reco.display.sky_view import plot_sky
 from dnn_reco.figure_style import figure_bytes
 from dnn_reco.inference.sky_densities import Mixture, VonMisesFisher
 from dnn_reco.inference.sky_frame import Frame
-from dnn_reco.inference.sky_geometry import vector_of
 
 DENSITY = VonMisesFisher(vector_of(1.0, 6.2), 400.0)
 

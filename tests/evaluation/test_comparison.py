@@ -15,8 +15,6 @@ from dnn_reco.evaluation.comparison import ModelResult, compare, measure
 from dnn_reco.evaluation.comparison_report import (
     TrainingCost,
     as_plain,
-    format_energy,
-    format_measured,
     markdown_report,
     read_comparison,
     text_report,
@@ -30,7 +28,9 @@ from dnn_reco.evaluation.event_types import (
     THROUGH_GOING_TRACK,
     event_types,
 )
+from dnn_reco.evaluation.formats import format_energy, format_measured
 from dnn_reco.evaluation.metrics import ValueWithError, energy_residual
+from dnn_reco.evaluation.pull_figure import pull_figure
 from dnn_reco.evaluation.variables import LEAST_EVENTS, decade_edges, quantiles_in_bins
 
 N = 40000
@@ -383,8 +383,9 @@ def test_figures_where_there_is_little_to_show() -> None:
     few = {name: mask & (np.arange(len(mask)) < 30) for name, mask in types.items()}
     assert len(plots.energy_residuals(results, few, energy, "E").axes) == 2
     assert len(plots.energy_residuals(results, {ALL_EVENTS: energy > 0}, energy, "E").axes) == 1
-    assert len(plots.pull_distributions(results, ["E", "time"]).axes) == 2
-    assert len(plots.pull_distributions(results, list("abcd")).axes) == 6
+    pulls = {each.name: each.pulls for each in results}
+    assert len(pull_figure(pulls, ["E", "time"]).axes) == 2
+    assert len(pull_figure(pulls, list("abcde")).axes) == 8
 
 
 def test_decades_of_few_events_are_left_out_and_later_ones_are_not() -> None:
@@ -441,7 +442,7 @@ def test_lines_and_bands_against_energy() -> None:
 def test_pulls_are_densities_beside_the_normal_one() -> None:
     """Half of the pulls between 1 and 1.2, the others far out."""
     pulls = {"E": np.repeat([1.1, 50.0], 500)}
-    figure = plots.pull_distributions([ModelResult("one", None, None, pulls)], ["E", "x"])
+    figure = pull_figure({"one": pulls}, ["E", "x"])
     first, second = figure.axes
     (normal,) = first.lines
     x, y = (np.asarray(values, dtype=float) for values in normal.get_data())

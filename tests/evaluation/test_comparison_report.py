@@ -9,13 +9,12 @@ from dnn_reco.errors import DataError
 from dnn_reco.evaluation.comparison import Comparison, EventSelection
 from dnn_reco.evaluation.comparison_report import (
     TrainingCost,
-    format_energy,
-    format_measured,
     markdown_report,
     shortened,
     sum_of_costs,
     text_report,
 )
+from dnn_reco.evaluation.formats import format_energy, format_measured
 from dnn_reco.evaluation.metrics import ValueWithError
 from dnn_reco.evaluation.report import write_report
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from dnn_reco.detector.directions import opening_angle, vector_of
 from dnn_reco.evaluation import metrics
 from dnn_reco.evaluation.metrics import ValueWithError
 
@@ -137,11 +138,11 @@ def test_jackknife_over_groups_of_a_ratio() -> None:
 def test_opening_angle_from_tiny_to_opposite(angle: float) -> None:
     z = np.array([[0.0, 0.0, 2.0]])
     other = np.array([[math.sin(angle), 0.0, math.cos(angle)]])
-    assert metrics.opening_angle(z, other)[0] == pytest.approx(angle, rel=1e-6, abs=1e-15)
+    assert opening_angle(z, other)[0] == pytest.approx(angle, rel=1e-6, abs=1e-15)
 
 
 def test_a_vector_without_length_has_no_direction() -> None:
-    assert np.isnan(metrics.opening_angle(np.ones((1, 3)), np.zeros((1, 3)))[0])
+    assert np.isnan(opening_angle(np.ones((1, 3)), np.zeros((1, 3)))[0])
 
 
 @given(
@@ -153,9 +154,23 @@ def test_a_vector_without_length_has_no_direction() -> None:
 def test_opening_angle_of_directions_obeys_the_law_of_cosines(
     zenith: float, zenith_2: float, azimuth: float, azimuth_2: float
 ) -> None:
-    first = metrics.direction(np.array([zenith]), np.array([azimuth]))
-    second = metrics.direction(np.array([zenith_2]), np.array([azimuth_2]))
+    first = vector_of(np.array([zenith]), np.array([azimuth]))
+    second = vector_of(np.array([zenith_2]), np.array([azimuth_2]))
     cosine = math.cos(zenith) * math.cos(zenith_2) + math.sin(zenith) * math.sin(
         zenith_2
     ) * math.cos(azimuth - azimuth_2)
-    assert np.cos(metrics.opening_angle(first, second)[0]) == pytest.approx(cosine, abs=1e-12)
+    assert np.cos(opening_angle(first, second)[0]) == pytest.approx(cosine, abs=1e-12)
+
+
+def test_residuals_in_the_space_of_the_uncertainty() -> None:
+    found, true = np.array([np.e - 1, -1.0, np.nan]), np.array([0.0, 0.0, 1.0])
+    with_log = metrics.uncertainty_residual(found, true, True, False)
+    np.testing.assert_allclose(with_log, [1.0, np.log(1e-6), np.nan])
+    around = metrics.uncertainty_residual(np.array([0.1]), np.array([6.2]), False, True)
+    assert around[0] == pytest.approx(0.1 + 2 * np.pi - 6.2)
+
+
+def test_known_values_keep_their_weights() -> None:
+    values, weights = metrics.known_only(np.array([1.0, np.nan, 3.0]), np.array([1.0, 2.0, 4.0]))
+    assert (values.tolist(), weights.tolist()) == ([1.0, 3.0], [1.0, 4.0])
+    assert metrics.known_only(np.array([np.inf]), None)[1] is None

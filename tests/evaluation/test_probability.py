@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from dnn_reco.evaluation.metrics import event_number
 from dnn_reco.evaluation.probability import (
     chi_square_p_value,
-    event_number,
     normal_cdf,
     share_of,
     wilson_interval,

@@ -17,10 +17,11 @@ from PIL import Image
 from dnn_reco.errors import DataError
 from dnn_reco.evaluation.comparison import compare_models
 from dnn_reco.evaluation.comparison_report import TrainingCost
+from dnn_reco.evaluation.formats import plain
 from dnn_reco.evaluation.held_out_events import HeldOutFiles
 from dnn_reco.evaluation.predictions_file import write_predictions
 from dnn_reco.evaluation.report_facts import Origin, ReportFacts
-from dnn_reco.evaluation.report_page import plain, report_sections, write_report_page
+from dnn_reco.evaluation.report_page import report_sections, write_report_page
 from dnn_reco.evaluation.report_sections.data_summary import not_reconstructed
 from dnn_reco.evaluation.report_sections.section import file_name
 from dnn_reco.evaluation.report_sections.training import training_section

@@ -9,10 +9,10 @@ from made_up_evaluation import BIAS, SIGMA, WIDTH, evaluation, reconstruction, t
 
 from dnn_reco.detector.hull import detector_hull
 from dnn_reco.evaluation.comparison import compare_models
+from dnn_reco.evaluation.credible_levels import direction_level
 from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.residuals import (
     direction_labels,
-    direction_level,
     energy_label,
     label_pull,
     label_residual,
@@ -126,7 +126,9 @@ def test_directions_from_angles() -> None:
     of_angles = replace(one, table=table)
     assert direction_labels(of_angles, events) == names
     np.testing.assert_allclose(opening_angle(of_angles, events), np.degrees(0.2))
-    assert direction_level(of_angles, events) is None
+    level = direction_level(of_angles, events)
+    assert level is not None
+    np.testing.assert_allclose(level, -np.expm1(-np.square(0.2 / angles[:, 0]) / 2), rtol=1e-6)
 
 
 def test_zenith_from_the_direction_where_there_is_no_label() -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from dnn_reco.evaluation.event_groups import energy_and_type_cells, event_groups
+from dnn_reco.evaluation.formats import plain
 from dnn_reco.evaluation.metrics import ValueWithError
 from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction, TrueEvents
 from dnn_reco.evaluation.report_sections.classification import classification_section
@@ -72,7 +73,7 @@ def sections() -> list[Section]:
 def check(sections: list[Section]) -> None:
     """Numbers are plain, tables are rectangular, figures can be drawn."""
     for section in sections:
-        json.dumps(section.numbers, allow_nan=False)
+        json.dumps(plain(section.numbers), allow_nan=False)
         for table in section.tables:
             assert {len(row) for row in table.rows} <= {len(table.columns)}
         for figure in section.figures:
@@ -86,19 +87,19 @@ def test_sections_of_uncertainties(sections: list[Section]) -> None:
     assert figures == ["pulls", "pulls_energy", "coverage", "pit", "conditional_coverage"]
     pulls, coverage, conditional = (section.numbers for section in sections)
     found = pulls["pulls"]["model/energy"]["width_68"]
-    assert found["value"] == pytest.approx(1, abs=4 * found["error"])
+    assert found.value == pytest.approx(1, abs=4 * found.error)
     for quantity in ("direction", "energy"):
         shares = coverage["coverage"][f"model/{quantity}"]
-        assert shares["68"]["value"] == pytest.approx(0.68, abs=0.025)
-        assert shares["curve"][67] == shares["68"]["value"]
+        assert shares["68"].value == pytest.approx(0.68, abs=0.025)
+        assert shares["curve"][67] == shares["68"].value
     of_type = conditional["conditional_coverage"]["event type"]
     half = 2 * stats.norm.cdf(stats.norm.ppf(0.84) / 2) - 1
     for model, of_cascades in (("raw", half), ("model", 0.68)):
         shares = of_type[f"{model}/energy"]
-        assert shares["cascade"]["68"]["value"] == pytest.approx(of_cascades, abs=0.04)
-        assert shares["starting track"]["68"]["value"] == pytest.approx(0.68, abs=0.04)
+        assert shares["cascade"]["68"].value == pytest.approx(of_cascades, abs=0.04)
+        assert shares["starting track"]["68"].value == pytest.approx(0.68, abs=0.04)
     # half the width is a κ four times as large: 1 - 0.32^(1/4) of the events inside of 68 %
-    found = of_type["raw/direction"]["cascade"]["68"]["value"]
+    found = of_type["raw/direction"]["cascade"]["68"].value
     assert found == pytest.approx(1 - 0.32**0.25, abs=0.04)
 
 
@@ -180,12 +181,12 @@ def test_section_of_classes() -> None:
     check([section])
     found = section.numbers["classification"]["model/p_is_track"]
     # of probabilities that are right and uniform: 5/6, and ⟨p (1 - p)⟩ = 1/6
-    assert found["auc"]["value"] == pytest.approx(5 / 6, abs=4 * found["auc"]["error"])
+    assert found["auc"].value == pytest.approx(5 / 6, abs=4 * found["auc"].error)
     assert found["brier"] == pytest.approx(1 / 6, abs=0.01)
     assert found["ece"] < 0.03
     # above p the share (1 - p)² of the background and 1 - p² of the signal is kept
     efficiency = found["efficiency_at"]["0.01"]
-    assert efficiency["value"] == pytest.approx(1 - 0.9**2, abs=4 * efficiency["error"])
+    assert efficiency.value == pytest.approx(1 - 0.9**2, abs=4 * efficiency.error)
 
 
 def test_no_classes() -> None:

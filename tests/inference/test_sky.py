@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from dnn_reco.detector.directions import Plane, angles_of, unit_vectors, vector_of
 from dnn_reco.errors import DataError
 from dnn_reco.inference.sky import SkyDensity
 from dnn_reco.inference.sky_densities import (
@@ -13,7 +14,6 @@ from dnn_reco.inference.sky_densities import (
     VectorGaussian,
     VonMisesFisher,
 )
-from dnn_reco.inference.sky_geometry import Plane, angles_of, unit_vectors, vector_of
 
 DIRECTION = unit_vectors([0.3, -0.5, 0.4])
 FISHER = VonMisesFisher(DIRECTION, 50.0)

@@ -11,6 +11,7 @@ import pytest
 from small_graph_models import TRANSFORMER, SmallModel, made_up_hits
 from small_run import SmallRun
 
+from dnn_reco.detector.directions import angles_of, unit_vectors, vector_of
 from dnn_reco.errors import ConfigError, DataError, ModelError
 from dnn_reco.inference.model_info import LabelInfo, ModelInfo
 from dnn_reco.inference.prediction_table import PredictionTable, Status
@@ -21,7 +22,6 @@ from dnn_reco.inference.sky_densities import (
     VectorGaussian,
     VonMisesFisher,
 )
-from dnn_reco.inference.sky_geometry import angles_of, unit_vectors, vector_of
 from dnn_reco.inference.sky_labels import sky_density, true_direction
 from dnn_reco.inference.trained_model import model_info
 
@@ -86,7 +86,7 @@ def test_no_such_event(event: int) -> None:
 
 def test_events_without_a_direction() -> None:
     table = replace(TABLE, status=np.array([Status.NO_HITS, Status.OK], dtype=np.int32))
-    with pytest.raises(DataError, match="event 0 has no reconstructed direction: it has no hit"):
+    with pytest.raises(DataError, match="event 0 has no reconstructed direction: no hit"):
         sky_density(table, 0, INFO)
     with pytest.raises(DataError, match="event 1 has no reconstructed direction: X, Y, Z are"):
         sky_density(replace(TABLE, uncertainty=SIGMA * [[1], [np.nan]]), 1, INFO)

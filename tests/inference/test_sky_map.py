@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dnn_reco.detector.directions import SQUARE_DEGREE, angles_of, vector_of
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.inference.sky import SkyDensity
 from dnn_reco.inference.sky_densities import AngularGaussian, Mixture, VonMisesFisher
 from dnn_reco.inference.sky_files import read_sky_map, write_sky_map
 from dnn_reco.inference.sky_frame import Frame
-from dnn_reco.inference.sky_geometry import SQUARE_DEGREE, angles_of, vector_of
 from dnn_reco.inference.sky_map import SkyMap
 
 PACKAGES = ("astropy", "astropy_healpix", "mocpy")

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from dnn_reco.data.features import dom_features
 from dnn_reco.data.hdf5 import InputTables, read_events
+from dnn_reco.detector.directions import vector_of
 from dnn_reco.simulation.detector import icecube86
 from dnn_reco.simulation.light import sample_photoelectrons
-from dnn_reco.simulation.particles import CHARGED_CURRENT, Interactions, direction_of
+from dnn_reco.simulation.particles import CHARGED_CURRENT, Interactions
 from dnn_reco.simulation.response import ResponseSettings, detect
 from dnn_reco.simulation.truth import follow
 
@@ -67,7 +68,7 @@ def starting_events(path: Path) -> tuple[Interactions, Seen]:
         inelasticity=nothing,
         vertex=np.stack([cascade[f"cascade_{axis}"] for axis in "xyz"], axis=1),
         time=nothing,
-        lepton_direction=direction_of(zenith, azimuth),
+        lepton_direction=vector_of(zenith, azimuth),
         electron_energy=energy
         * (cascade["energy_fraction_em"] + cascade["energy_fraction_hadron"]),
         hadron_energy=nothing,

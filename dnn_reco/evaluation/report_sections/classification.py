@@ -21,18 +21,11 @@ from dnn_reco.evaluation.classification import (
     reliability,
     roc_curve,
 )
-from dnn_reco.evaluation.comparison_report import format_measured
-from dnn_reco.evaluation.metrics import ValueWithError
+from dnn_reco.evaluation.formats import MISSING, events_text, format_measured
+from dnn_reco.evaluation.metrics import ValueWithError, weights_of
 from dnn_reco.evaluation.reconstruction import Evaluation
-from dnn_reco.evaluation.report_sections.formats import (
-    MISSING,
-    measured_numbers,
-    panel_grid,
-    plain,
-    share_numbers,
-)
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
-from dnn_reco.figure_style import GREY, color, legend_below, marker
+from dnn_reco.figure_style import GREY, color, legend_below, marker, panel_grid
 
 _COLUMNS = 3
 _LEAST_SHOWN = 1e-4
@@ -85,7 +78,7 @@ def measure_class(
     """
     known = np.isfinite(probability) & np.isfinite(truth)
     score, is_signal = probability[known].clip(0, 1), truth[known] > 0.5
-    weight = None if weights is None else weights[known]
+    weight = weights_of(known, weights)
     roc = roc_curve(score, is_signal, weight)
     by_width = reliability(score, is_signal, weight)
     by_count = reliability(score, is_signal, weight, equal_count=True)
@@ -114,7 +107,7 @@ def classification_section(evaluation: Evaluation) -> Section | None:
                 of_label[each.name] = measure_class(probability, truth, events.weights)
     if not found:
         return None
-    number = f"{len(events):,} events" + ("" if events.weights is None else ", weighted")
+    number = events_text(events)
     colors = {each.name: i for i, each in enumerate(evaluation.reconstructions)}
     figures = [
         ReportFigure(
@@ -218,9 +211,9 @@ def _numbers(each: ClassMeasures) -> dict[str, Any]:
     seen = each.reliability
     bins = [
         {
-            "predicted": plain(float(predicted)),
-            "observed": share_numbers(type(seen.observed)(*parts)),
-            "fraction": plain(float(fraction)),
+            "predicted": float(predicted),
+            "observed": type(seen.observed)(*parts),
+            "fraction": float(fraction),
         }
         for predicted, fraction, *parts in zip(
             seen.predicted, seen.fraction, *seen.observed, strict=True
@@ -229,11 +222,11 @@ def _numbers(each: ClassMeasures) -> dict[str, Any]:
     return {
         "events": each.num_events,
         "of_the_class": each.num_signal,
-        "auc": measured_numbers(each.area),
-        "average_precision": plain(each.precision),
-        "efficiency_at": {level: measured_numbers(value) for level, value in efficiencies},
-        "ece": plain(each.calibration_errors[0]),
-        "ece_equal_count": plain(each.calibration_errors[1]),
-        "brier": plain(each.brier),
+        "auc": each.area,
+        "average_precision": each.precision,
+        "efficiency_at": dict(efficiencies),
+        "ece": each.calibration_errors[0],
+        "ece_equal_count": each.calibration_errors[1],
+        "brier": each.brier,
         "reliability": bins,
     }

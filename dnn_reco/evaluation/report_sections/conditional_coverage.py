@@ -12,9 +12,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dnn_reco.evaluation.comparison_report import format_measured
 from dnn_reco.evaluation.coverage import (
-    CELL_PERCENTS,
+    COVERAGE_LEVELS,
+    DIRECTION,
     CellTest,
     CoverageCell,
     LabelDeviation,
@@ -27,14 +27,9 @@ from dnn_reco.evaluation.event_groups import (
     energy_and_type_cells,
     event_groups,
 )
+from dnn_reco.evaluation.formats import format_count, format_measured, format_share
+from dnn_reco.evaluation.metrics import weights_of
 from dnn_reco.evaluation.reconstruction import Evaluation
-from dnn_reco.evaluation.report_sections.formats import (
-    format_count,
-    format_share,
-    measured_numbers,
-    plain,
-    share_numbers,
-)
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
 from dnn_reco.evaluation.residuals import energy_label
 from dnn_reco.evaluation.variables import LEAST_EVENTS
@@ -42,9 +37,6 @@ from dnn_reco.figure_style import GREY, color, legend_below, marker, panels
 
 LEAST_OF_CELL = 300
 """Cells of energy and type with fewer events are not tested: their statistical errors hide all."""
-
-DIRECTION = "direction"
-"""Name of the direction beside those of labels."""
 
 _PERCENT = 68
 _SMALLEST_P = 1e-10
@@ -143,7 +135,7 @@ def _cells(
             name: coverage_cell(
                 level[mask],
                 None if of_label is None else of_label.pull[mask],
-                None if weights is None else weights[mask],
+                weights_of(mask, weights),
             )
             for name, mask in groups[key[0]].items()
         }
@@ -155,7 +147,7 @@ def _tests(cells: Cells) -> dict[str, CellTest]:
     """The χ² of each coverage and of the pull width, by what is tested."""
     of_coverage = {
         f"coverage {percent} %": coverage_test(list(cells.values()), percent)
-        for percent in CELL_PERCENTS
+        for percent in COVERAGE_LEVELS
     }
     width = pull_width_test(list(cells.values()))
     return {**of_coverage, "68 % pull width": width} if width.num_cells else of_coverage
@@ -178,7 +170,7 @@ def _table(caption: str, found: Mapping[Key, Cells]) -> ReportTable:
         if part in cells
     ]
     columns = ["events", "quantity", "reconstruction", "number"]
-    columns += [f"inside of {percent} %" for percent in CELL_PERCENTS]
+    columns += [f"inside of {percent} %" for percent in COVERAGE_LEVELS]
     return ReportTable(caption, [*columns, "68 % pull width"], rows)
 
 
@@ -266,7 +258,7 @@ def _numbers(
             what: {
                 "chi_square": test.chi_square,
                 "cells": test.num_cells,
-                "p_value": plain(test.p_value),
+                "p_value": test.p_value,
             }
             for what, test in of_key.items()
         }
@@ -276,6 +268,6 @@ def _numbers(
 
 
 def _cell_numbers(cell: CoverageCell) -> dict[str, Any]:
-    shares = {str(percent): share_numbers(share) for percent, share in cell.shares.items()}
-    width = {} if cell.pull_width is None else {"pull_68": measured_numbers(cell.pull_width)}
+    shares = {str(percent): share for percent, share in cell.shares.items()}
+    width = {} if cell.pull_width is None else {"pull_68": cell.pull_width}
     return {"events": cell.number, **shares, **width}

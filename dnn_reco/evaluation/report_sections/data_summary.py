@@ -9,24 +9,18 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dnn_reco.evaluation.comparison_report import format_energy
 from dnn_reco.evaluation.event_types import ALL_EVENTS, Mask, event_types, parts
+from dnn_reco.evaluation.formats import format_energy
 from dnn_reco.evaluation.held_out_events import HeldOutFiles
-from dnn_reco.evaluation.metrics import effective_number
+from dnn_reco.evaluation.metrics import effective_number, weights_of
 from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
 from dnn_reco.evaluation.residuals import energy_label
 from dnn_reco.evaluation.variables import Variable, decade_edges, variables
-from dnn_reco.figure_style import color, legend_below, log_axis, panels
-from dnn_reco.inference.prediction_table import Status
+from dnn_reco.figure_style import color, first_column, legend_below, log_axis, panel_grid
+from dnn_reco.inference.prediction_table import REASONS
 
 _COLUMNS = 3
-_REASONS = {
-    Status.NO_INPUT: "no input",
-    Status.NO_HITS: "no hit DOM",
-    Status.INVALID_INPUT: "input not finite",
-    Status.INVALID_PREDICTION: "prediction not finite",
-}
 
 
 def data_section(evaluation: Evaluation, files: HeldOutFiles) -> Section:
@@ -64,7 +58,7 @@ def not_reconstructed(reconstruction: Reconstruction) -> dict[str, int]:
     if table.status is None:
         missing = int(np.isnan(table.labels).all(axis=1).sum())
         return {"not reconstructed": missing} if missing else {}
-    counts = {reason: int((table.status == status).sum()) for status, reason in _REASONS.items()}
+    counts = {reason: int((table.status == status).sum()) for status, reason in REASONS.items()}
     return {reason: count for reason, count in counts.items() if count}
 
 
@@ -122,22 +116,19 @@ def _distributions(
     types: Mapping[str, Mask],
     weights: NDArray[np.float64] | None,
 ) -> Figure:
-    columns = min(len(shown), _COLUMNS)
-    rows = -(-len(shown) // columns)
-    figure, axes = panels(rows, columns, (3.6, 2.7))
+    figure, axes = panel_grid(len(shown), _COLUMNS, (3.6, 2.7))
     figure.suptitle(f"{len(types[ALL_EVENTS]):,} events", fontsize="medium")
-    for panel in axes[len(shown) :]:
-        panel.set_axis_off()
-    for panel, variable in zip(axes, shown, strict=False):
+    for panel, variable in zip(axes, shown, strict=True):
         for number, (name, mask) in enumerate(parts(types).items()):
             edges = _fine(variable)
-            weight = None if weights is None else weights[mask]
-            counts, _ = np.histogram(variable.values[mask], edges, weights=weight)
+            counts, _ = np.histogram(
+                variable.values[mask], edges, weights=weights_of(mask, weights)
+            )
             panel.stairs(counts, edges, lw=1.5, label=name, color=color(number))
         panel.set_xlabel(variable.axis)
         if variable.log:
             log_axis(panel.xaxis)
-    for panel in axes[::columns]:
+    for panel in first_column(axes):
         panel.set_ylabel("events in a bin" if weights is None else "sum of weights in a bin")
     legend_below(figure, axes[0])
     return figure

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dnn_reco.evaluation.band_figures import band_figure, rows_with_bands
 from dnn_reco.evaluation.comparison_plots import ANGLE_AXIS, positive
 from dnn_reco.evaluation.event_types import Mask, event_types
+from dnn_reco.evaluation.metrics import weights_of
 from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.report_sections.section import ReportFigure, Section, file_name
 from dnn_reco.evaluation.report_sections.summary import unit_of
@@ -148,7 +149,7 @@ def _numbers(
                         variable.values[mask],
                         variable.edges,
                         PERCENTS,
-                        None if weights is None else weights[mask],
+                        weights_of(mask, weights),
                     )
                     for event_type, mask in types.items()
                 }

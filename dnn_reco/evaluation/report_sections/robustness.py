@@ -9,9 +9,8 @@ import numpy as np
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from dnn_reco.evaluation.comparison_report import format_measured
+from dnn_reco.evaluation.formats import format_measured
 from dnn_reco.evaluation.metrics import ValueWithError
-from dnn_reco.evaluation.report_sections.formats import measured_numbers
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
 from dnn_reco.evaluation.robustness import UNCHANGED, Matrix
 from dnn_reco.figure_style import panels
@@ -60,14 +59,7 @@ def robustness_section(matrices: Mapping[str, Matrix], num_events: int) -> Secti
         "whose figures of merit depend on one of them needs this effect in its training "
         "(model_kwargs.augmentation), or data that are simulated with it.",
     )
-    numbers = {
-        model: {
-            change: {merit: measured_numbers(value) for merit, value in of_change.items()}
-            for change, of_change in matrix.items()
-        }
-        for model, matrix in matrices.items()
-    }
-    return Section("Robustness", text, [table], [figure], {"robustness": numbers})
+    return Section("Robustness", text, [table], [figure], {"robustness": matrices})
 
 
 def relative_changes(matrix: Matrix, merit: str) -> dict[str, float]:

@@ -6,11 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dnn_reco.evaluation.comparison import Comparison
-from dnn_reco.evaluation.comparison_report import (
-    format_measured,
-    format_range,
-    table_columns,
-)
+from dnn_reco.evaluation.comparison_report import format_range, table_columns
+from dnn_reco.evaluation.formats import MISSING, format_measured
 from dnn_reco.evaluation.metrics import ValueWithError
 from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.report_sections.section import ReportTable, Section, without_column
@@ -100,7 +97,7 @@ def _angle_table(
 
 def _label_table(evaluation: Evaluation, labels: Mapping[str, Mapping[str, Any]]) -> ReportTable:
     rows = [
-        (label, name, unit_of(evaluation, label) or "–", *_cells(values))
+        (label, name, unit_of(evaluation, label) or MISSING, *_cells(values))
         for label, of_label in labels.items()
         for name, values in of_label.items()
     ]

@@ -9,11 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dnn_reco.evaluation.formats import MISSING
 from dnn_reco.evaluation.report_facts import Origin
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
 from dnn_reco.figure_style import color, legend_below, log_axis, panels
-
-_MISSING = "–"
 
 
 def training_section(origins: Mapping[str, Origin]) -> Section | None:
@@ -78,7 +77,7 @@ def _seconds(origin: Origin) -> float | None:
 
 def _number(value: float | None) -> str:
     if value is None:
-        return _MISSING
+        return MISSING
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dnn_reco.evaluation.comparison_report import format_measured
 from dnn_reco.evaluation.coverage import (
-    CELL_PERCENTS,
+    COVERAGE_LEVELS,
+    DIRECTION,
     PERCENTS,
     LabelDeviation,
     coverage_cell,
@@ -21,23 +21,15 @@ from dnn_reco.evaluation.coverage import (
 )
 from dnn_reco.evaluation.credible_levels import direction_level, label_deviations
 from dnn_reco.evaluation.event_types import ALL_EVENTS, event_types
-from dnn_reco.evaluation.probability import event_number
+from dnn_reco.evaluation.formats import events_text, format_measured, format_share
+from dnn_reco.evaluation.metrics import event_number, known_only, weights_of
+from dnn_reco.evaluation.pull_figure import density_in_bins, pull_figure
 from dnn_reco.evaluation.reconstruction import Evaluation
-from dnn_reco.evaluation.report_sections.conditional_coverage import (
-    DIRECTION,
-    conditional_coverage_section,
-)
-from dnn_reco.evaluation.report_sections.formats import (
-    format_share,
-    measured_numbers,
-    panel_grid,
-    plain,
-    share_numbers,
-)
+from dnn_reco.evaluation.report_sections.conditional_coverage import conditional_coverage_section
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
 from dnn_reco.evaluation.residuals import energy_label
 from dnn_reco.evaluation.variables import LEAST_EVENTS, decade_edges
-from dnn_reco.figure_style import GREY, color, legend_below, marker, panels
+from dnn_reco.figure_style import GREY, color, legend_of_all, marker, panel_grid, panels
 
 Deviations = Mapping[str, Mapping[str, LabelDeviation]]
 Levels = Mapping[str, Mapping[str, NDArray[np.float64]]]
@@ -45,7 +37,6 @@ Levels = Mapping[str, Mapping[str, NDArray[np.float64]]]
 MOST_LABELS = 12
 """Figures show so many labels; tables and ``metrics.json`` hold all."""
 
-_PULL_EDGES = np.linspace(-5, 5, 51)
 _PIT_BINS = 20
 _COLUMNS = 4
 _PANEL = (2.7, 2.3)
@@ -71,7 +62,7 @@ def uncertainty_sections(evaluation: Evaluation) -> list[Section]:
 
 
 def _pull_section(evaluation: Evaluation, deviations: Deviations) -> Section:
-    weights, number = evaluation.events.weights, _count(evaluation)
+    weights, number = evaluation.events.weights, events_text(evaluation.events)
     rows, numbers = [], {}
     for label in _names(deviations):
         for model, of_model in deviations.items():
@@ -79,15 +70,22 @@ def _pull_section(evaluation: Evaluation, deviations: Deviations) -> Section:
                 continue
             moments = pull_moments(of_model[label].pull, weights)
             rows.append([label, model, *map(format_measured, moments)])
-            found = zip(("mean", "deviation", "width_68"), moments, strict=True)
-            numbers[f"{model}/{label}"] = {name: measured_numbers(value) for name, value in found}
+            measures = ("mean", "deviation", "width_68")
+            numbers[f"{model}/{label}"] = dict(zip(measures, moments, strict=True))
     columns = ["label", "reconstruction", "mean", "standard deviation", "68 % width"]
     figures = [
         ReportFigure(
             "pulls",
             f"Pulls of {number}: predicted minus true value over its uncertainty. Dashed: the unit "
             f"Gaussian, which all follow if the uncertainties are right.{_left_out(deviations)}",
-            _pull_figure(deviations, weights),
+            pull_figure(
+                {
+                    name: {label: each.pull for label, each in of.items()}
+                    for name, of in deviations.items()
+                },
+                _names(deviations)[:MOST_LABELS],
+                weights,
+            ),
         )
     ]
     energy = energy_label(evaluation)
@@ -112,23 +110,6 @@ def _pull_section(evaluation: Evaluation, deviations: Deviations) -> Section:
         figures,
         {"pulls": numbers},
     )
-
-
-def _pull_figure(deviations: Deviations, weights: NDArray[np.float64] | None) -> Figure:
-    labels = _names(deviations)[:MOST_LABELS]
-    figure, axes = panel_grid(len(labels), _COLUMNS, _PANEL)
-    middle = (_PULL_EDGES[1:] + _PULL_EDGES[:-1]) / 2
-    for panel, label in zip(axes, labels, strict=True):
-        for i, (model, of_model) in enumerate(deviations.items()):
-            if label in of_model:
-                heights = _density(of_model[label].pull, _PULL_EDGES, weights)
-                panel.stairs(heights, _PULL_EDGES, color=color(i), label=model, lw=1.4)
-        unit = np.exp(-np.square(middle) / 2) / np.sqrt(2 * np.pi)
-        panel.plot(middle, unit, color=GREY, ls="--", lw=1.2, label="unit Gaussian")
-        panel.set_title(label, fontsize=9)
-        panel.set(xlabel="pull", ylabel="density", xlim=(-5, 5))
-    _legend_of_all(figure, axes)
-    return figure
 
 
 def _pull_energy_figure(evaluation: Evaluation, deviations: Deviations, energy: str) -> Figure:
@@ -162,7 +143,7 @@ def _pull_energy_figure(evaluation: Evaluation, deviations: Deviations, energy: 
             panel.set_ylabel(f"{label}\npull", fontsize=8)
         if i >= len(types) * (len(labels) - 1):
             panel.set_xlabel(f"true {energy} [GeV]", fontsize=8.5)
-    _legend_of_all(figure, axes)
+    legend_of_all(figure, axes)
     return figure
 
 
@@ -190,7 +171,7 @@ def _by_energy(
     found = np.full((max(len(edges) - 1, 0), 4), np.nan)
     for number in range(len(found)):
         chosen = (energy >= edges[number]) & (energy < edges[number + 1]) & np.isfinite(pull)
-        of_chosen = None if weights is None else weights[chosen]
+        of_chosen = weights_of(chosen, weights)
         if event_number(of_chosen, int(chosen.sum())) >= LEAST_EVENTS:
             average, _, width = pull_moments(pull[chosen], of_chosen)
             found[number] = [*map(float, width), *map(float, average)]
@@ -198,7 +179,7 @@ def _by_energy(
 
 
 def _coverage_section(evaluation: Evaluation, deviations: Deviations, levels: Levels) -> Section:
-    weights, number = evaluation.events.weights, _count(evaluation)
+    weights, number = evaluation.events.weights, events_text(evaluation.events)
     rows, numbers = [], {}
     for quantity in _names(levels):
         for model, of_model in levels.items():
@@ -208,10 +189,10 @@ def _coverage_section(evaluation: Evaluation, deviations: Deviations, levels: Le
             rows.append([quantity, model, *map(format_share, shares.values())])
             curve = coverage_curve(of_model[quantity], weights)
             numbers[f"{model}/{quantity}"] = {
-                **{str(percent): share_numbers(share) for percent, share in shares.items()},
-                "curve": [plain(float(share)) for share in curve.value],
+                **{str(percent): share for percent, share in shares.items()},
+                "curve": curve.value.tolist(),
             }
-    columns = ["quantity", "reconstruction", *(f"{p} %" for p in CELL_PERCENTS)]
+    columns = ["quantity", "reconstruction", *(f"{p} %" for p in COVERAGE_LEVELS)]
     figures = [
         ReportFigure(
             "coverage",
@@ -266,7 +247,7 @@ def _coverage_figure(levels: Levels, weights: NDArray[np.float64] | None) -> Fig
         panel.set_title(quantity, fontsize=9)
         panel.set(xlabel="nominal [%]", xlim=(0, 100))
         panel.set_ylabel("observed − nominal [%]", fontsize=8.5)
-    _legend_of_all(figure, axes)
+    legend_of_all(figure, axes)
     return figure
 
 
@@ -282,30 +263,19 @@ def _pit_figure(deviations: Deviations, weights: NDArray[np.float64] | None) -> 
             panel.axhspan(1 - sigmas * step, 1 + sigmas * step, color=GREY, alpha=0.3, lw=0)
         for i, model in enumerate(deviations):
             if model in shown:
-                heights = _density(shown[model], edges, weights)
+                heights = density_in_bins(shown[model], edges, weights)
                 panel.stairs(heights, edges, color=color(i), label=model, lw=1.4)
         panel.set_title(label, fontsize=9)
         panel.set(xlabel="PIT value", ylabel="density", xlim=(0, 1))
         panel.set_ylim(bottom=0)
-    _legend_of_all(figure, axes)
+    legend_of_all(figure, axes)
     return figure
-
-
-def _density(
-    values: NDArray[np.float64], edges: NDArray[np.float64], weights: NDArray[np.float64] | None
-) -> NDArray[np.float64]:
-    """Density of values [n] in bins; those outside and unknown ones are counted, but not shown."""
-    known = np.isfinite(values)
-    weight = np.ones(len(values)) if weights is None else weights
-    heights, _ = np.histogram(values[known], edges, weights=weight[known])
-    total = weight[known].sum()
-    return np.asarray(heights / (total if total > 0 else 1) / np.diff(edges))
 
 
 def _number(values: NDArray[np.float64], weights: NDArray[np.float64] | None) -> float:
     """Effective number of events with a known value."""
-    known = np.isfinite(values)
-    return event_number(None if weights is None else weights[known], int(known.sum()))
+    known, of_known = known_only(values, weights)
+    return event_number(of_known, len(known))
 
 
 def _names(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -318,14 +288,3 @@ def _left_out(found: Mapping[str, Mapping[str, Any]]) -> str:
     """A sentence on labels that figures do not show."""
     number = len([name for name in _names(found) if name != DIRECTION]) - MOST_LABELS
     return f" {number} further labels are in the table." if number > 0 else ""
-
-
-def _legend_of_all(figure: Figure, axes: Sequence[Any]) -> None:
-    """The legend of the panel with most lines, below the figure."""
-    legend_below(figure, max(axes, key=lambda panel: len(panel.get_legend_handles_labels()[1])))
-
-
-def _count(evaluation: Evaluation) -> str:
-    events = evaluation.events
-    weighted = "" if events.weights is None else ", weighted"
-    return f"{len(events):,} events{weighted}"

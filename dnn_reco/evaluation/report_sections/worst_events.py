@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation.event_types import event_types, parts
+from dnn_reco.evaluation.formats import MISSING
 from dnn_reco.evaluation.held_out_events import HeldOutFiles
 from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.report_sections.section import ReportPicture, ReportTable, Section
@@ -118,4 +119,4 @@ def _columns(
 
 
 def _formatted(values: NDArray[np.float64], numbers: Sequence[int], form: str) -> list[str]:
-    return [format(values[i], form) if np.isfinite(values[i]) else "–" for i in numbers]
+    return [format(values[i], form) if np.isfinite(values[i]) else MISSING for i in numbers]

@@ -10,7 +10,6 @@ from scipy.special import expit, logit
 
 from dnn_reco.errors import DataError
 from dnn_reco.evaluation.calibration import (
-    DIRECTION,
     LEVEL,
     CalibrationEvents,
     choose_terms,
@@ -18,8 +17,9 @@ from dnn_reco.evaluation.calibration import (
     fit_calibration,
     fit_temperature,
     inside,
-    needed_concentration,
 )
+from dnn_reco.evaluation.coverage import DIRECTION
+from dnn_reco.inference.cone import needed_concentration
 from dnn_reco.inference.model_info import LabelInfo, ModelInfo
 
 VECTOR = ("dir_x", "dir_y", "dir_z")
@@ -200,13 +200,13 @@ def test_temperature_of_classes_that_are_never_wrong_is_finite():
 def test_needed_concentration_is_that_whose_cone_has_the_angle(kappa):
     # cos of the border of the cone, by inversion of the distribution of the angle
     cosine = 1 + np.log(1 - LEVEL * -np.expm1(-2 * kappa)) / kappa
-    found = needed_concentration(np.array([np.arccos(cosine)]))
+    found = needed_concentration(np.array([np.arccos(cosine)]), LEVEL)
     assert_allclose(found, kappa, rtol=1e-6)
 
 
 def test_angle_beyond_any_cone_needs_the_smallest_concentration():
-    assert needed_concentration(np.array([np.pi]))[0] == pytest.approx(1e-3)
-    assert needed_concentration(np.array([0.0]))[0] == pytest.approx(1e7)
+    assert needed_concentration(np.array([np.pi]), LEVEL)[0] == pytest.approx(1e-3)
+    assert needed_concentration(np.array([0.0]), LEVEL)[0] == pytest.approx(1e7)
 
 
 def test_no_event_decides_on_its_own_correction():

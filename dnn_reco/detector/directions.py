@@ -1,4 +1,4 @@
-"""Directions as vectors and as angles, and planes that touch the sphere.
+"""Directions as vectors and as angles, angles between them, and planes that touch the sphere.
 
 A direction vector points along the motion; zenith θ and azimuth φ are those of the source:
 x = -sin θ cos φ, y = -sin θ sin φ, z = -cos θ.
@@ -41,6 +41,20 @@ def unit_vectors(vector: ArrayLike) -> Vectors:
     return np.asarray(values / np.where(length > 0, length, np.nan))
 
 
+@np.errstate(invalid="ignore", divide="ignore")
+def opening_angle(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
+    """Angle [...] between vectors [..., 3] of any length, in radian; NaN for a length of 0."""
+    one, other = unit_vectors(first), unit_vectors(second)
+    # exact at small angles, where the cosine is not
+    sine = np.linalg.norm(np.cross(one, other), axis=-1)
+    return np.asarray(np.arctan2(sine, (one * other).sum(axis=-1)))
+
+
+def smaller_turn(angle: ArrayLike) -> NDArray[np.float64]:
+    """Differences of azimuths [...] the smaller way round, from -π to π, in radian."""
+    return np.asarray(np.remainder(np.asarray(angle) + np.pi, 2 * np.pi) - np.pi)
+
+
 @dataclass(frozen=True, eq=False)
 class Plane:
     """Azimuthal equidistant projection: the distance to its centre is the angle, in radian.
@@ -48,9 +62,9 @@ class Plane:
     Attributes
     ----------
     centre
-        Unit vector [3] where the plane touches the sphere.
+        Unit vectors [..., 3] where planes touch the sphere.
     along_azimuth, along_zenith
-        Unit vectors [3] in which azimuth and zenith of the source grow there.
+        Unit vectors [..., 3] in which azimuth and zenith of the source grow there.
     """
 
     centre: Vectors
@@ -59,13 +73,12 @@ class Plane:
 
     @classmethod
     def at(cls, vector: ArrayLike) -> Plane:
-        """The plane around a direction vector [3]."""
+        """The planes around direction vectors [..., 3]."""
         centre = unit_vectors(vector)
         zenith, azimuth = angles_of(centre)
-        along_azimuth = np.array([np.sin(azimuth), -np.cos(azimuth), 0.0])
-        along_zenith = np.array(
-            [-np.cos(zenith) * np.cos(azimuth), -np.cos(zenith) * np.sin(azimuth), np.sin(zenith)]
-        )
+        flat = np.zeros_like(azimuth)
+        along_azimuth = np.stack([np.sin(azimuth), -np.cos(azimuth), flat], axis=-1)
+        along_zenith = vector_of(zenith + np.pi / 2, azimuth)
         return cls(centre, along_azimuth, along_zenith)
 
     def vectors(self, x: ArrayLike, y: ArrayLike) -> Vectors:
@@ -78,8 +91,9 @@ class Plane:
     def points(self, vector: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Points x, y [...] of unit vectors [..., 3]."""
         values = np.asarray(vector, dtype=np.float64)
-        x, y = values @ self.along_azimuth, values @ self.along_zenith
+        axes = (self.along_azimuth, self.along_zenith, self.centre)
+        x, y, along = ((values * axis).sum(axis=-1) for axis in axes)
         sine = np.hypot(x, y)
-        angle = np.arctan2(sine, values @ self.centre)
+        angle = np.arctan2(sine, along)
         scale = np.where(sine > 0, angle / np.where(sine > 0, sine, 1), 1.0)
         return x * scale, y * scale

@@ -1,0 +1,63 @@
+"""Distributions of the pulls of labels, beside the normal one that they should have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from dnn_reco.evaluation.metrics import known_only
+from dnn_reco.figure_style import GREY, color, first_column, legend_of_all, panel_grid
+
+Values = NDArray[np.float64]
+
+_COLUMNS = 4
+_PANEL = (2.7, 2.3)
+_EDGES = np.linspace(-5, 5, 51)
+
+
+def pull_figure(
+    pulls: Mapping[str, Mapping[str, Values]],
+    labels: Sequence[str],
+    weights: Values | None = None,
+    title: str = "",
+) -> Figure:
+    """A panel with the distributions of all reconstructions for each label.
+
+    Parameters
+    ----------
+    pulls
+        Pulls [n] by reconstruction and label.
+    labels
+        The labels that are shown.
+    weights
+        Weights [n]; None: all are equal.
+    title
+        Title of the figure; empty: none.
+    """
+    figure, axes = panel_grid(len(labels), _COLUMNS, _PANEL)
+    if title:
+        figure.suptitle(title, fontsize="medium")
+    normal = np.exp(-np.square(_EDGES) / 2) / np.sqrt(2 * np.pi)
+    for panel, label in zip(axes, labels, strict=True):
+        for number, (name, of_labels) in enumerate(pulls.items()):
+            if label in of_labels:
+                density = density_in_bins(of_labels[label], _EDGES, weights)
+                panel.stairs(density, _EDGES, color=color(number), label=name, lw=1.4)
+        panel.plot(_EDGES, normal, color=GREY, ls="--", lw=1.2, label="normal distribution")
+        panel.set_title(label, fontsize=9)
+        panel.set(xlabel="residual / uncertainty", xlim=(-5, 5))
+    for panel in first_column(axes):
+        panel.set_ylabel("density")
+    legend_of_all(figure, axes)
+    return figure
+
+
+def density_in_bins(values: Values, edges: Values, weights: Values | None) -> Values:
+    """Density of values [n] in bins; those outside and unknown ones are counted, but not shown."""
+    known, of_known = known_only(values, weights)
+    heights, _ = np.histogram(known, edges, weights=of_known)
+    total = len(known) if of_known is None else of_known.sum()
+    return np.asarray(heights / (total if total > 0 else 1) / np.diff(edges))
