@@ -49,7 +49,7 @@ from dnn_reco.evaluation.robustness import (
     perturbed_reconstructions,
     robustness_matrix,
 )
-from dnn_reco.evaluation.stored_reconstructions import TrueLabels, list_stored, read_stored
+from dnn_reco.evaluation.stored_reconstructions import TrueLabels, read_stored, read_stored_networks
 from dnn_reco.files import find_files
 from dnn_reco.inference.calibration import recorded_files
 from dnn_reco.inference.manifest import CONFIG_FILE
@@ -225,21 +225,16 @@ def _extras(model: TrainedModel, held_out: EventDataset, settings: EvaluateSetti
     relative = relative_time_columns(names, record_settings(model.config))
     relative_labels = [name for name, flag in zip(names, relative, strict=True) if flag]
     truth = TrueLabels(names, model.spec.label_keys, relative_labels)
-    return Extras(weights, tuple(read_stored(_stored_names(settings.stored, files), files, truth)))
+    return Extras(weights, tuple(_stored(settings.stored, files, truth)))
 
 
-def _stored_names(asked: Sequence[str], files: Sequence[EventsOfFile]) -> list[str]:
-    """The names of stored reconstructions; `all` stands for those of networks of this package."""
-    if ALL_STORED not in asked:
-        return list(dict.fromkeys(asked))
-    of_files = [each for file in files for each in list_stored(file.path)]
-    found = dict.fromkeys(each.name for each in of_files if each.labels is not None)
-    if not found:
-        raise DataError(
-            f"--stored {ALL_STORED}: no file holds a table DeepLearningReco_… with uncertainties; "
-            "name the table of a reconstruction"
-        )
-    return list(found)
+def _stored(
+    asked: Sequence[str], files: Sequence[EventsOfFile], truth: TrueLabels
+) -> list[Reconstruction]:
+    """The stored reconstructions of these names; `all` stands for those of networks."""
+    named = [name for name in dict.fromkeys(asked) if name != ALL_STORED]
+    found = read_stored_networks(files, truth) if ALL_STORED in asked else []
+    return [*(each for each in found if each.name not in named), *read_stored(named, files, truth)]
 
 
 def _pictures(evaluation: Evaluation, held_out: EventDataset) -> dict[int, bytes]:

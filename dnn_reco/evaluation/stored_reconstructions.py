@@ -7,6 +7,7 @@ without uncertainties. Names of the particle's properties are mapped to those of
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from dnn_reco.evaluation.reconstruction import Reconstruction
 from dnn_reco.inference.prediction_table import PredictionTable
 from dnn_reco.nn.interface import LabelKeys
 from dnn_reco.suggestions import did_you_mean
+
+_log = logging.getLogger(__name__)
 
 Columns = dict[str, NDArray[np.float64]]
 
@@ -141,18 +144,49 @@ def read_stored(
                 f"no file holds a reconstruction '{name}'.{did_you_mean(name, known)} There are: "
                 f"{', '.join(known) or 'none'}"
             )
-    return [
-        _joined(
-            name,
-            [
-                _read(file, of_file.get(name), truth)
-                for file, of_file in zip(files, offered, strict=True)
-            ],
-            files,
-            truth,
+    found = []
+    for name in names:
+        reconstruction = _read_from_files(name, offered, files, truth)
+        if reconstruction is None:
+            raise DataError(
+                f"the reconstruction '{name}' has no values of the labels that are evaluated "
+                f"({', '.join(truth.names)}) for any of the events: leave it out"
+            )
+        found.append(reconstruction)
+    return found
+
+
+def read_stored_networks(files: Sequence[EventsOfFile], truth: TrueLabels) -> list[Reconstruction]:
+    """All reconstructions of networks that give one of the labels, for the events of files.
+
+    Those of other labels are named in a warning, and left out.
+
+    Raises
+    ------
+    DataError
+        If there is none, or one has several rows for one event.
+    """
+    offered = [{each.name: each for each in list_stored(file.path)} for file in files]
+    of_networks = dict.fromkeys(
+        name for of_file in offered for name, each in of_file.items() if each.labels is not None
+    )
+    found = []
+    for name in of_networks:
+        reconstruction = _read_from_files(name, offered, files, truth)
+        if reconstruction is None:
+            _log.warning(
+                "The stored reconstruction '%s' is left out: it gives none of the labels that are "
+                "evaluated.",
+                name,
+            )
+        else:
+            found.append(reconstruction)
+    if not found:
+        raise DataError(
+            f"no file holds a table {_PREFIX}… with uncertainties of the labels that are evaluated "
+            f"({', '.join(truth.names)}): name the table of a reconstruction"
         )
-        for name in names
-    ]
+    return found
 
 
 @dataclass(frozen=True)
@@ -164,20 +198,23 @@ class _Part:
     num_events: int
 
 
-def _joined(
-    name: str, parts: Sequence[_Part], files: Sequence[EventsOfFile], truth: TrueLabels
-) -> Reconstruction:
-    """One reconstruction of the events of all files."""
+def _read_from_files(
+    name: str,
+    offered: Sequence[Mapping[str, StoredReconstruction]],
+    files: Sequence[EventsOfFile],
+    truth: TrueLabels,
+) -> Reconstruction | None:
+    """One reconstruction of the events of all files; None if it has no values of the labels."""
+    parts = [
+        _read(file, of_file.get(name), truth) for file, of_file in zip(files, offered, strict=True)
+    ]
     labels = [
         label
         for label in dict.fromkeys(label for part in parts for label in part.labels)
         if any(np.isfinite(part.labels[label]).any() for part in parts if label in part.labels)
     ]
     if not labels:
-        raise DataError(
-            f"the reconstruction '{name}' has no values of the labels that are evaluated "
-            f"({', '.join(truth.names)}) for any of the events: leave it out"
-        )
+        return None
     has_log = tuple(any(f"{label}{_LOG}" in part.sigmas for part in parts) for label in labels)
     sigmas = [
         f"{label}{_LOG if log else _PLAIN}" for label, log in zip(labels, has_log, strict=True)
