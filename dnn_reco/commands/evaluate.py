@@ -175,7 +175,7 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
     ]
     check_same_events(names, held_out, settings.ensemble)
     costs = {each.model.name: each.origin.cost for each in candidates}
-    extras = _extras(models[0], held_out[0], settings)
+    extras = _extras(models, held_out[0], settings)
     compared = compare_on_held_out(models, costs, held_out, settings.ensemble, threads, extras)
     facts = _facts(candidates, compared, held_out[0])
     facts = replace(facts, pictures=_pictures(compared.evaluation, held_out[0]))
@@ -209,7 +209,9 @@ class Extras:
     stored: tuple[Reconstruction, ...] = ()
 
 
-def _extras(model: TrainedModel, held_out: EventDataset, settings: EvaluateSettings) -> Extras:
+def _extras(
+    models: Sequence[TrainedModel], held_out: EventDataset, settings: EvaluateSettings
+) -> Extras:
     """Weights and stored reconstructions of the held-out events, as far as they are asked for."""
     if settings.weights is None and settings.flux is None and not settings.stored:
         return Extras()
@@ -221,10 +223,12 @@ def _extras(model: TrainedModel, held_out: EventDataset, settings: EvaluateSetti
         weights = event_weights(settings.weights, true_events([held_out]).misc, files)
     if not settings.stored:
         return Extras(weights)
-    names = held_out.names.labels
-    relative = relative_time_columns(names, record_settings(model.config))
+    # a label that no model gives has nothing to be compared with
+    trained = {name for model in models for name in model.trained_labels}
+    names = [name for name in held_out.names.labels if name in trained]
+    relative = relative_time_columns(names, record_settings(models[0].config))
     relative_labels = [name for name, flag in zip(names, relative, strict=True) if flag]
-    truth = TrueLabels(names, model.spec.label_keys, relative_labels)
+    truth = TrueLabels(names, models[0].spec.label_keys, relative_labels)
     return Extras(weights, tuple(_stored(settings.stored, files, truth)))
 
 

@@ -86,7 +86,7 @@ def pull_distributions(results: Sequence[ModelResult], labels: Sequence[str]) ->
         panel.set_xlabel("residual / uncertainty")
     for panel in axes[::columns]:
         panel.set_ylabel("density")
-    legend_below(figure, axes[0])
+    legend_below(figure, axes)
     return figure
 
 

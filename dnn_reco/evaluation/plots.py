@@ -13,7 +13,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dnn_reco.figure_style import COLORS, COUNTS, panels
+from dnn_reco.figure_style import COLORS, COUNTS, panels, title_above
 
 _BINS = 40
 _COLUMNS = 3
@@ -63,7 +63,7 @@ def reconstructed_against_true(
     """
     columns = min(len(labels), _COLUMNS)
     figure, axes = panels(math.ceil(len(labels) / columns), columns, _PANEL)
-    figure.suptitle(title, fontsize="medium")
+    title_above(figure, title)
     for panel, label in zip(axes, labels, strict=False):
         _draw(panel, label, weights)
     for panel in axes[len(labels) :]:

@@ -45,7 +45,10 @@ def resolution_sections(evaluation: Evaluation) -> list[Section]:
         _label_section("Energy resolution", evaluation, energies, types, against),
         _label_section("Resolution of other labels", evaluation, others, types, against),
     ]
-    return [section for section in sections if section is not None]
+    found = [section for section in sections if section is not None]
+    if found or not regression_labels(evaluation):
+        return found
+    return [Section("Resolution", (f"No bin holds {LEAST_EVENTS} events: nothing is shown.",))]
 
 
 def _angle_section(

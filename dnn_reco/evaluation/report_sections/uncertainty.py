@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from dnn_reco.evaluation.coverage import (
     pull_moments,
 )
 from dnn_reco.evaluation.credible_levels import direction_level, label_deviations
-from dnn_reco.evaluation.event_types import ALL_EVENTS, event_types
+from dnn_reco.evaluation.event_types import event_types
 from dnn_reco.evaluation.probability import event_number
 from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.report_sections.conditional_coverage import (
@@ -45,8 +45,9 @@ Levels = Mapping[str, Mapping[str, NDArray[np.float64]]]
 MOST_LABELS = 12
 """Figures show so many labels; tables and ``metrics.json`` hold all."""
 
-_PULL_EDGES = np.linspace(-5, 5, 51)
-_PIT_BINS = 20
+_PULL_RANGE = -5.0, 5.0
+_PULL_BINS, _PIT_BINS = (10, 50), (5, 20)
+"""Fewest and most bins of histograms."""
 _COLUMNS = 4
 _PANEL = (2.7, 2.3)
 
@@ -91,14 +92,15 @@ def _pull_section(evaluation: Evaluation, deviations: Deviations) -> Section:
         )
     ]
     energy = energy_label(evaluation)
-    if energy is not None:
+    against_energy = energy and _pull_energy_figure(evaluation, deviations, energy)
+    if against_energy:
         figures.append(
             ReportFigure(
                 "pulls_energy",
                 "Half the central 68 % width (filled, should be 1) and mean (open, should be 0) of "
                 f"the pulls of {number} against the true {energy}, by type of event; points of "
                 f"fewer than {LEAST_EVENTS} events are left out.{_left_out(deviations)}",
-                _pull_energy_figure(evaluation, deviations, energy),
+                against_energy,
             )
         )
     return Section(
@@ -117,52 +119,62 @@ def _pull_section(evaluation: Evaluation, deviations: Deviations) -> Section:
 def _pull_figure(deviations: Deviations, weights: NDArray[np.float64] | None) -> Figure:
     labels = _names(deviations)[:MOST_LABELS]
     figure, axes = panel_grid(len(labels), _COLUMNS, _PANEL)
-    middle = (_PULL_EDGES[1:] + _PULL_EDGES[:-1]) / 2
+    num_bins = _num_bins(deviations, weights, 2, _PULL_BINS)
+    edges, fine = np.linspace(*_PULL_RANGE, num_bins + 1), np.linspace(*_PULL_RANGE, 201)
+    unit = np.exp(-np.square(fine) / 2) / np.sqrt(2 * np.pi)
     for panel, label in zip(axes, labels, strict=True):
         for i, (model, of_model) in enumerate(deviations.items()):
             if label in of_model:
-                heights = _density(of_model[label].pull, _PULL_EDGES, weights)
-                panel.stairs(heights, _PULL_EDGES, color=color(i), label=model, lw=1.4)
-        unit = np.exp(-np.square(middle) / 2) / np.sqrt(2 * np.pi)
-        panel.plot(middle, unit, color=GREY, ls="--", lw=1.2, label="unit Gaussian")
+                heights = _density(of_model[label].pull, edges, weights)
+                panel.stairs(heights, edges, color=color(i), label=model, lw=1.4)
+        panel.plot(fine, unit, color=GREY, ls="--", lw=1.2, label="unit Gaussian")
         panel.set_title(label, fontsize=9)
-        panel.set(xlabel="pull", ylabel="density", xlim=(-5, 5))
-    _legend_of_all(figure, axes)
+        panel.set(xlabel="pull", ylabel="density", xlim=_PULL_RANGE)
+    legend_below(figure, axes)
     return figure
 
 
-def _pull_energy_figure(evaluation: Evaluation, deviations: Deviations, energy: str) -> Figure:
-    """A row for each label, a column for each type of event."""
+def _pull_energy_figure(
+    evaluation: Evaluation, deviations: Deviations, energy: str
+) -> Figure | None:
+    """A row for each label, a column for each type of event; None: too few events for any."""
     events = evaluation.events
-    types = {
-        name: mask
-        for name, mask in event_types(events.labels, len(events)).items()
-        if name == ALL_EVENTS or mask.sum() >= LEAST_EVENTS
-    }
-    labels = _names(deviations)[:MOST_LABELS]
-    true_energy = events.labels[energy]
+    true_energy, types = events.labels[energy], event_types(events.labels, len(events))
     edges = decade_edges(true_energy)
-    figure, axes = panels(len(labels), len(types), (2.5, 1.9))
+    found: dict[tuple[str, str], dict[str, NDArray[np.float64]]] = {}
+    for label in _names(deviations)[:MOST_LABELS]:
+        for event_type, mask in types.items():
+            of_models = {
+                model: _by_energy(
+                    np.where(mask, of[label].pull, np.nan), true_energy, edges, events.weights
+                )
+                for model, of in deviations.items()
+                if label in of
+            }
+            if any(np.isfinite(each).any() for each in of_models.values()):
+                found[label, event_type] = of_models
+    if not found:
+        return None
+    labels = list(dict.fromkeys(label for label, _ in found))
+    shown = [name for name in types if any(name == event_type for _, event_type in found)]
+    figure, axes = panels(len(labels), len(shown), (2.5, 1.9))
+    models = list(deviations)
     for i, panel in enumerate(axes):
-        label, (event_type, of_type) = labels[i // len(types)], list(types.items())[i % len(types)]
+        label, event_type = labels[i // len(shown)], shown[i % len(shown)]
         for expected in (0, 1):
             panel.axhline(expected, color=GREY, lw=0.9, ls="--")
-        for number, (model, of_model) in enumerate(deviations.items()):
-            if label in of_model:
-                pull = np.where(of_type, of_model[label].pull, np.nan)
-                found = _by_energy(pull, true_energy, edges, events.weights)
-                _draw_width_and_mean(panel, found, edges, number, model)
+        for model, values in found.get((label, event_type), {}).items():
+            _draw_width_and_mean(panel, values, edges, models.index(model), model)
         low, high = panel.get_ylim()
         panel.set(xscale="log", ylim=(np.clip(low, -3, -0.6), np.clip(high, 1.6, 4)))
-        if len(edges):
-            panel.set_xlim(edges[0], edges[-1])
-        if i < len(types):
-            panel.set_title(f"{event_type} ({of_type.sum():,})", fontsize=9)
-        if i % len(types) == 0:
+        panel.set_xlim(edges[0], edges[-1])
+        if i < len(shown):
+            panel.set_title(f"{event_type} ({types[event_type].sum():,})", fontsize=9)
+        if i % len(shown) == 0:
             panel.set_ylabel(f"{label}\npull", fontsize=8)
-        if i >= len(types) * (len(labels) - 1):
+        if i >= len(shown) * (len(labels) - 1):
             panel.set_xlabel(f"true {energy} [GeV]", fontsize=8.5)
-    _legend_of_all(figure, axes)
+    legend_below(figure, axes)
     return figure
 
 
@@ -266,18 +278,19 @@ def _coverage_figure(levels: Levels, weights: NDArray[np.float64] | None) -> Fig
         panel.set_title(quantity, fontsize=9)
         panel.set(xlabel="nominal [%]", xlim=(0, 100))
         panel.set_ylabel("observed − nominal [%]", fontsize=8.5)
-    _legend_of_all(figure, axes)
+    legend_below(figure, axes)
     return figure
 
 
 def _pit_figure(deviations: Deviations, weights: NDArray[np.float64] | None) -> Figure:
     labels = _names(deviations)[:MOST_LABELS]
     figure, axes = panel_grid(len(labels), _COLUMNS, _PANEL)
-    edges = np.linspace(0, 1, _PIT_BINS + 1)
+    num_bins = _num_bins(deviations, weights, 1, _PIT_BINS)
+    edges = np.linspace(0, 1, num_bins + 1)
     for panel, label in zip(axes, labels, strict=True):
         shown = {model: of[label].pit() for model, of in deviations.items() if label in of}
         least = min(_number(pit, weights) for pit in shown.values())
-        step = np.sqrt((_PIT_BINS - 1) / max(least, 1))
+        step = np.sqrt((num_bins - 1) / max(least, 1))
         for sigmas in (2, 1):
             panel.axhspan(1 - sigmas * step, 1 + sigmas * step, color=GREY, alpha=0.3, lw=0)
         for i, model in enumerate(deviations):
@@ -287,8 +300,19 @@ def _pit_figure(deviations: Deviations, weights: NDArray[np.float64] | None) -> 
         panel.set_title(label, fontsize=9)
         panel.set(xlabel="PIT value", ylabel="density", xlim=(0, 1))
         panel.set_ylim(bottom=0)
-    _legend_of_all(figure, axes)
+    legend_below(figure, axes)
     return figure
+
+
+def _num_bins(
+    deviations: Deviations,
+    weights: NDArray[np.float64] | None,
+    factor: float,
+    limits: tuple[int, int],
+) -> int:
+    """Bins of a histogram: `factor` times the root of the number of events, within limits."""
+    numbers = [_number(each.pull, weights) for of in deviations.values() for each in of.values()]
+    return int(np.clip(factor * np.sqrt(max(numbers)), *limits))
 
 
 def _density(
@@ -318,11 +342,6 @@ def _left_out(found: Mapping[str, Mapping[str, Any]]) -> str:
     """A sentence on labels that figures do not show."""
     number = len([name for name in _names(found) if name != DIRECTION]) - MOST_LABELS
     return f" {number} further labels are in the table." if number > 0 else ""
-
-
-def _legend_of_all(figure: Figure, axes: Sequence[Any]) -> None:
-    """The legend of the panel with most lines, below the figure."""
-    legend_below(figure, max(axes, key=lambda panel: len(panel.get_legend_handles_labels()[1])))
 
 
 def _count(evaluation: Evaluation) -> str:
