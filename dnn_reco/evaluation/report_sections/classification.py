@@ -32,7 +32,7 @@ from dnn_reco.evaluation.report_sections.formats import (
     share_numbers,
 )
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
-from dnn_reco.figure_style import GREY, color, legend_below, marker
+from dnn_reco.figure_style import GREY, color, legend_below, log_axis, marker
 
 _COLUMNS = 3
 _LEAST_SHOWN = 1e-4, 0.1  # share of the background
@@ -187,7 +187,8 @@ def _roc_figure(
             panel.plot(x, kept, color=color(number), lw=1.5, label=model, ds="steps-post")
         panel.plot(x, x, color=GREY, ls="--", lw=1, label="no separation")
         panel.set_title(f"{label} ({first.num_signal:,} of {first.num_events:,})", fontsize=9)
-        panel.set(xscale="log", xlim=(least, 1), ylim=(0, 1.02))
+        log_axis(panel.xaxis)
+        panel.set(xlim=(least, 1), ylim=(0, 1.02))
         panel.set(xlabel="background kept", ylabel="signal kept")
     legend_below(figure, axes)
     return figure

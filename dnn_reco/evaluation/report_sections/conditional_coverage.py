@@ -5,7 +5,7 @@ Uncertainties that are right on average may be too small for some events and too
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -120,7 +120,7 @@ def conditional_coverage_section(
             "half the central 68 % width of the pulls, in parts of the events. Dashed: right "
             "uncertainties."
         )
-        figures.append(ReportFigure("conditional_coverage", caption, _figure(shown)))
+        figures.append(ReportFigure("conditional_coverage", caption, _figure(shown, list(levels))))
     numbers = {"conditional_coverage": _numbers(by_variable, tested, tests)}
     return Section("Coverage in parts of the events", _TEXT, tables, figures, numbers)
 
@@ -213,10 +213,12 @@ def _format_p(test: CellTest) -> str:
     return f"{test.p_value:.2g}" if test.p_value >= _SMALLEST_P else f"< {_SMALLEST_P:g}"
 
 
-def _figure(by_variable: Mapping[str, Mapping[Key, Cells]]) -> Figure:
-    """A column for each variable; rows: coverage of each quantity, and pull widths."""
+def _figure(by_variable: Mapping[str, Mapping[Key, Cells]], models: Sequence[str]) -> Figure:
+    """A column for each variable; rows: coverage of each quantity, and pull widths.
+
+    The models are in the order of their colours, whether or not they give all quantities.
+    """
     keys = list(next(iter(by_variable.values())))
-    models = list(dict.fromkeys(model for model, _ in keys))
     quantities = list(dict.fromkeys(quantity for _, quantity in keys))
     rows = [(quantity, False) for quantity in quantities]
     rows += [(quantity, True) for quantity in quantities if quantity != DIRECTION]
