@@ -36,6 +36,7 @@ test-long: install install-onnx
 
 parity: $(PARITY)/.installed
 	$(PARITY)/bin/python parity/calibration_metrics.py
+	$(PARITY)/bin/python parity/sky.py
 
 demo: install
 	$(BIN)/python tools/demo.py
@@ -56,7 +57,8 @@ $(WITHOUT_TORCH)/.installed: pyproject.toml requirements-onnx.txt
 $(PARITY)/.installed: pyproject.toml requirements-parity.txt
 	test -x $(PARITY)/bin/python || $(PYTHON) -m venv $(PARITY)
 	$(PARITY)/bin/python -c "import torch" 2>/dev/null || $(PARITY)/bin/python -m pip install --quiet $(TORCH)
-	$(PARITY)/bin/python -m pip install --quiet --requirement requirements-parity.txt --editable .
+	$(PARITY)/bin/python -m pip install --quiet --requirement requirements-parity.txt
+	$(PARITY)/bin/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
 clean:

@@ -24,8 +24,11 @@ GREY = "0.55"
 COUNTS = "viridis_r"
 """Colour map of histograms: the darker, the more events."""
 
+_FONT_SIZE = 9.5
+_EMS_A_CHARACTER = 0.56  # of DejaVu Sans, rather too wide
+_LEGEND_EMS = 5  # of a line and the space around it
 _STYLE: Any = {
-    "font.size": 9.5,
+    "font.size": _FONT_SIZE,
     "axes.titlesize": "medium",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -100,18 +103,45 @@ def log_axis(axis: Axis, few_decades: bool = False) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def legend_below(figure: Figure, panel: Axes, columns: int = 4) -> None:
-    """The legend of one panel for the whole figure, below it, where it hides nothing."""
-    handles, names = panel.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
+def legend_below(figure: Figure, panels: Axes | Sequence[Axes], columns: int = 4) -> None:
+    """The legend of panels for the whole figure, below it, where it hides nothing.
+
+    Parameters
+    ----------
+    figure
+        The figure.
+    panels
+        The panels whose lines it names, each name once.
+    columns
+        How many names stand side by side, at most: fewer where they are too wide for the figure.
+    """
+    handles: dict[str, Any] = {}
+    for panel in [panels] if isinstance(panels, Axes) else panels:
+        for handle, name in zip(*panel.get_legend_handles_labels(), strict=True):
+            handles.setdefault(name, handle)
+    if not handles:
+        return
+    width = _text_width(max(handles, key=len), _FONT_SIZE) + _LEGEND_EMS * _FONT_SIZE / 72
+    room = figure.get_figwidth()
+    figure.legend(
+        list(handles.values()),
+        list(handles),
+        loc="outside lower center",
+        ncols=max(1, min(columns, int(room / width))),
+        fontsize=_FONT_SIZE * min(1.0, room / width),
+        frameon=False,
+    )
 
 
-def legend_of_all(figure: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
-    """The legend of the panel with most lines, below the figure."""
-    if axes:
-        most = max(axes, key=lambda panel: len(panel.get_legend_handles_labels()[1]))
-        legend_below(figure, most, columns)
+def title_above(figure: Figure, title: str) -> None:
+    """The title of a figure, small enough to fit its width."""
+    fitting = min(1.0, figure.get_figwidth() / _text_width(title, _FONT_SIZE))
+    figure.suptitle(title, fontsize=_FONT_SIZE * fitting)
+
+
+def _text_width(text: str, font_size: float) -> float:
+    """About how wide a text is [inch]."""
+    return max(len(text), 1) * _EMS_A_CHARACTER * font_size / 72
 
 
 def figure_bytes(figure: Figure, suffix: str) -> bytes:

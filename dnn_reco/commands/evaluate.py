@@ -130,7 +130,7 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
     ]
     check_same_events(names, held_out, settings.ensemble)
     costs = {each.model.name: each.origin.cost for each in candidates}
-    extras = extras_of(models[0], held_out[0], settings.weights, settings.flux, settings.stored)
+    extras = extras_of(models, held_out[0], settings.weights, settings.flux, settings.stored)
     compared = compare_on_held_out(models, costs, held_out, settings.ensemble, threads, extras)
     click.echo(text_report(compared.comparison, compared.costs))
     facts = _facts(candidates, compared, held_out[0])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dnn_reco.evaluation.event_types import ALL_EVENTS, Mask, parts
 from dnn_reco.evaluation.metrics import weights_of
 from dnn_reco.evaluation.variables import LEAST_EVENTS, Variable, quantiles_in_bins
-from dnn_reco.figure_style import GREY, color, legend_below, log_axis, marker, panels
+from dnn_reco.figure_style import GREY, color, legend_below, log_axis, marker, panels, title_above
 
 Values = NDArray[np.float64]
 
@@ -93,7 +93,7 @@ def band_figure(
         Weight [n] of each event; None: all are equal.
     """
     figure, axes = panels(len(against), len(types), _PANEL)
-    figure.suptitle(title, fontsize="medium")
+    title_above(figure, title)
     rows = np.array(axes, dtype=object).reshape(len(against), len(types))
     for row, variable in zip(rows, against, strict=True):
         for panel, mask in zip(row, types.values(), strict=True):
@@ -113,7 +113,7 @@ def band_figure(
         row[0].set_ylabel(axis)
     for panel, (name, mask) in zip(rows[0], types.items(), strict=True):
         panel.set_title(f"{name}, {mask.sum():,} events", fontsize="medium")
-    legend_below(figure, axes[0])
+    legend_below(figure, axes)
     return figure
 
 

@@ -27,7 +27,7 @@ from dnn_reco.evaluation.held_out_events import (
     true_events,
 )
 from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction
-from dnn_reco.evaluation.stored_reconstructions import TrueLabels, read_stored, stored_names
+from dnn_reco.evaluation.stored_reconstructions import TrueLabels, read_asked
 from dnn_reco.inference.trained_model import TrainedModel
 from dnn_reco.nn.predictor import allow_tf32
 
@@ -93,7 +93,7 @@ def check_ensemble(names: Sequence[str]) -> None:
 
 
 def extras_of(
-    model: TrainedModel,
+    models: Sequence[TrainedModel],
     held_out: EventDataset,
     weights: str | None,
     flux: str | None,
@@ -103,8 +103,8 @@ def extras_of(
 
     Parameters
     ----------
-    model
-        The model whose labels are compared with those of stored reconstructions.
+    models
+        The models, whose trained labels are compared with those of stored reconstructions.
     held_out
         The events.
     weights
@@ -113,7 +113,7 @@ def extras_of(
         Flux that the events are weighted to; None: none.
     stored
         Names of stored reconstructions, see
-        :func:`dnn_reco.evaluation.stored_reconstructions.stored_names`.
+        :func:`dnn_reco.evaluation.stored_reconstructions.read_asked`.
 
     Raises
     ------
@@ -130,11 +130,13 @@ def extras_of(
         values = event_weights(weights, true_events([held_out]).misc, files)
     if not stored:
         return Extras(values)
-    names = held_out.names.labels
-    relative = relative_time_columns(names, record_settings(model.config))
+    # a label that no model gives has nothing to be compared with
+    trained = {name for model in models for name in model.trained_labels}
+    names = [name for name in held_out.names.labels if name in trained]
+    relative = relative_time_columns(names, record_settings(models[0].config))
     relative_labels = [name for name, flag in zip(names, relative, strict=True) if flag]
-    truth = TrueLabels(names, model.spec.label_keys, relative_labels)
-    return Extras(values, tuple(read_stored(stored_names(stored, files), files, truth)))
+    truth = TrueLabels(names, models[0].spec.label_keys, relative_labels)
+    return Extras(values, tuple(read_asked(stored, files, truth)))
 
 
 def compare_on_held_out(

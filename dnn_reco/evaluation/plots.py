@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation.metrics import weights_of
-from dnn_reco.figure_style import COLORS, COUNTS, panel_grid
+from dnn_reco.figure_style import COLORS, COUNTS, panel_grid, title_above
 
 _BINS = 40
 _COLUMNS = 3
@@ -62,7 +62,7 @@ def reconstructed_against_true(
         Weight [N] of each event; None: all are equal.
     """
     figure, axes = panel_grid(len(labels), _COLUMNS, _PANEL)
-    figure.suptitle(title, fontsize="medium")
+    title_above(figure, title)
     for panel, label in zip(axes, labels, strict=True):
         _draw(panel, label, weights)
     return figure

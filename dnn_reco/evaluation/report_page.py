@@ -64,6 +64,7 @@ def report_sections(facts: ReportFacts) -> list[Section]:
     """All sections of the report, in their order, without those that have nothing to show."""
     evaluation = facts.evaluation
     models = evaluation.without_raw()
+    stored = [each.name for each in models.reconstructions if each.name not in facts.origins]
     sections = [
         summary_section(evaluation, facts.comparison),
         data_section(evaluation, facts.files),
@@ -74,7 +75,7 @@ def report_sections(facts: ReportFacts) -> list[Section]:
         robustness_section(facts.robustness, len(evaluation.events)),
         worst_events_section(evaluation, facts.files, facts.pictures),
         training_section(facts.origins),
-        provenance_section(facts.origins, facts.software),
+        provenance_section(facts.origins, facts.software, stored),
     ]
     return [section for section in sections if section is not None]
 

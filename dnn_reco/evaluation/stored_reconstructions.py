@@ -7,6 +7,7 @@ without uncertainties. Names of the particle's properties are mapped to those of
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -24,6 +25,8 @@ from dnn_reco.inference.prediction_table import PARTICLE_SUFFIX, TABLE_PREFIX, U
 from dnn_reco.inference.stored_predictions import stored_predictions
 from dnn_reco.nn.interface import LabelKeys
 from dnn_reco.suggestions import did_you_mean
+
+_log = logging.getLogger(__name__)
 
 Columns = dict[str, NDArray[np.float64]]
 
@@ -116,24 +119,16 @@ def list_stored(path: str | PathLike[str], with_truth: bool = False) -> list[Sto
     ]
 
 
-def stored_names(asked: Sequence[str], files: Sequence[EventsOfFile]) -> list[str]:
-    """The names of stored reconstructions; `all` stands for those of networks of this package.
+def read_asked(
+    asked: Sequence[str], files: Sequence[EventsOfFile], truth: TrueLabels
+) -> list[Reconstruction]:
+    """The stored reconstructions of these names; `all` stands for those of networks.
 
-    Raises
-    ------
-    DataError
-        If all are asked for, and there is none.
+    Parameters and errors are those of :func:`read_stored` and :func:`read_stored_networks`.
     """
-    if ALL_STORED not in asked:
-        return list(dict.fromkeys(asked))
-    of_files = [each for file in files for each in list_stored(file.path)]
-    found = dict.fromkeys(each.name for each in of_files if each.labels is not None)
-    if not found:
-        raise DataError(
-            f"--stored {ALL_STORED}: no file holds a table DeepLearningReco_… with uncertainties; "
-            "name the table of a reconstruction"
-        )
-    return list(found)
+    named = [name for name in dict.fromkeys(asked) if name != ALL_STORED]
+    found = read_stored_networks(files, truth) if ALL_STORED in asked else []
+    return [*(each for each in found if each.name not in named), *read_stored(named, files, truth)]
 
 
 def read_stored(
@@ -165,24 +160,61 @@ def read_stored(
                 f"no file holds a reconstruction '{name}'.{did_you_mean(name, known)} There are: "
                 f"{', '.join(known) or 'none'}"
             )
-    return [
-        _joined(
-            name,
-            [
-                _read(file, of_file.get(name), truth)
-                for file, of_file in zip(files, offered, strict=True)
-            ],
-            files,
-            truth,
+    found = []
+    for name in names:
+        reconstruction = _read_from_files(name, offered, files, truth)
+        if reconstruction is None:
+            raise DataError(
+                f"the reconstruction '{name}' has no values of the labels that are evaluated "
+                f"({', '.join(truth.names)}) for any of the events: leave it out"
+            )
+        found.append(reconstruction)
+    return found
+
+
+def read_stored_networks(files: Sequence[EventsOfFile], truth: TrueLabels) -> list[Reconstruction]:
+    """All reconstructions of networks that give one of the labels, for the events of files.
+
+    Those of other labels are named in a warning, and left out.
+
+    Raises
+    ------
+    DataError
+        If there is none, or one has several rows for one event.
+    """
+    offered = [{each.name: each for each in list_stored(file.path)} for file in files]
+    of_networks = dict.fromkeys(
+        name for of_file in offered for name, each in of_file.items() if each.labels is not None
+    )
+    found = []
+    for name in of_networks:
+        reconstruction = _read_from_files(name, offered, files, truth)
+        if reconstruction is None:
+            _log.warning(
+                "The stored reconstruction '%s' is left out: it gives none of the labels that are "
+                "evaluated.",
+                name,
+            )
+        else:
+            found.append(reconstruction)
+    if not found:
+        raise DataError(
+            f"no file holds a table {TABLE_PREFIX}… with uncertainties of the labels that are "
+            f"evaluated ({', '.join(truth.names)}): name the table of a reconstruction"
         )
-        for name in names
+    return found
+
+
+def _read_from_files(
+    name: str,
+    offered: Sequence[Mapping[str, StoredReconstruction]],
+    files: Sequence[EventsOfFile],
+    truth: TrueLabels,
+) -> Reconstruction | None:
+    """One reconstruction of the events of all files; None if it has no values of the labels."""
+    parts = [
+        _read(file, of_file.get(name), truth) for file, of_file in zip(files, offered, strict=True)
     ]
-
-
-def _joined(
-    name: str, parts: Sequence[Columns], files: Sequence[EventsOfFile], truth: TrueLabels
-) -> Reconstruction:
-    """One reconstruction of the events of all files, from the columns of each."""
     columns = {
         column: np.concatenate(
             [
@@ -195,10 +227,7 @@ def _joined(
     table = stored_predictions(columns, sum(map(len, files)))
     known = [label for label in table.label_names if np.isfinite(columns[label]).any()]
     if not known:
-        raise DataError(
-            f"the reconstruction '{name}' has no values of the labels that are evaluated "
-            f"({', '.join(truth.names)}) for any of the events: leave it out"
-        )
+        return None
     ids = np.concatenate([file.ids for file in files])
     table = replace(table.select(known), ids=ids, particle_labels=dict(truth.keys.particle))
     return Reconstruction(name, table, truth.keys)

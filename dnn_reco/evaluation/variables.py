@@ -76,7 +76,7 @@ def variables(evaluation: Evaluation) -> tuple[Variable, ...]:
         distance = -detector_hull().depth(vertex)
         known = distance[np.isfinite(distance)]
         ends = np.quantile(known, _DISTANCE_SHOWN) if len(known) else np.array([-1, 1])
-        axis = "distance of the true vertex to the edge [m], negative inside"
+        axis = "distance to the edge [m], inside < 0"
         found.append(_linear("edge_distance", axis, distance, (float(ends[0]), float(ends[1]))))
     hit_doms = events.num_hit_doms.astype(np.float64)
     found.append(_logarithmic("hit_doms", "number of hit DOMs", hit_doms))

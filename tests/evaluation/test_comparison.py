@@ -436,7 +436,7 @@ def test_lines_and_bands_against_energy() -> None:
         assert {to_hex(line.get_color()) for line in lines[:3]} == {"#0072b2"}
         assert {to_hex(line.get_color()) for line in lines[3:]} == {"#d55e00"}
         (legend,) = figure.legends
-        assert [text.get_text() for text in legend.get_texts()] == ["one", "one"]
+        assert [text.get_text() for text in legend.get_texts()] == ["one"]
 
 
 def test_pulls_are_densities_beside_the_normal_one() -> None:

@@ -25,10 +25,10 @@ from dnn_reco.evaluation.formats import MISSING, events_text, format_measured
 from dnn_reco.evaluation.metrics import ValueWithError, weights_of
 from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
-from dnn_reco.figure_style import GREY, color, legend_below, marker, panel_grid
+from dnn_reco.figure_style import GREY, color, legend_below, log_axis, marker, panel_grid
 
 _COLUMNS = 3
-_LEAST_SHOWN = 1e-4
+_LEAST_SHOWN = 1e-4, 0.1  # share of the background
 
 
 @dataclass(frozen=True)
@@ -171,18 +171,25 @@ def _roc_figure(
 ) -> Figure:
     figure, axes = panel_grid(len(found), _COLUMNS, (3.3, 2.8))
     for panel, (label, of_label) in zip(axes, found.items(), strict=True):
-        x = np.geomspace(_LEAST_SHOWN, 1, 400)
+        first = next(iter(of_label.values()))
+        least = _least_background(first.num_events - first.num_signal)
+        x = np.geomspace(least, 1, 400)
         for model, each in of_label.items():
             number, curve = colors[model], each.roc
             kept = curve.signal[np.searchsorted(curve.background, x, side="right") - 1]
             panel.plot(x, kept, color=color(number), lw=1.5, label=model, ds="steps-post")
         panel.plot(x, x, color=GREY, ls="--", lw=1, label="no separation")
-        first = next(iter(of_label.values()))
         panel.set_title(f"{label} ({first.num_signal:,} of {first.num_events:,})", fontsize=9)
-        panel.set(xscale="log", xlim=(_LEAST_SHOWN, 1), ylim=(0, 1.02))
+        log_axis(panel.xaxis)
+        panel.set(xlim=(least, 1), ylim=(0, 1.02))
         panel.set(xlabel="background kept", ylabel="signal kept")
-    legend_below(figure, axes[0])
+    legend_below(figure, axes)
     return figure
+
+
+def _least_background(number: int) -> float:
+    """Where the axis of the share of so many background events begins: at one of them."""
+    return float(np.clip(1 / max(number, 1), *_LEAST_SHOWN))
 
 
 def _reliability_figure(
@@ -201,7 +208,7 @@ def _reliability_figure(
         panel.set_title(f"{label} ({next(iter(of_label.values())).num_events:,})", fontsize=9)
         panel.set(xlim=(0, 1), ylim=(0, 1), box_aspect=1)
         panel.set(xlabel="predicted probability", ylabel="observed share")
-    legend_below(figure, axes[0])
+    legend_below(figure, axes)
     return figure
 
 

@@ -5,7 +5,7 @@ Uncertainties that are right on average may be too small for some events and too
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,8 @@ _PERCENT = 68
 _SMALLEST_P = 1e-10
 _TEXT = (
     "Uncertainties may be right on average and yet too small for some events and too large for "
-    "others. Where a reconstruction is shown with and without calibration, they are compared here.",
+    "others. Where a reconstruction is shown with and without calibration, they are compared "
+    f"here. Parts of fewer than {LEAST_EVENTS} events are left out.",
     "The χ² compares the coverage of all cells of reconstructed energy and true event type with "
     "the nominal one, and the widths of the pulls with 1. A p-value below 0.01 means that they are "
     "not right in each cell. Given the true energy they cannot all be right: at the lower end of "
@@ -96,22 +97,24 @@ def conditional_coverage_section(
         for key, cells in of_type_and_energy.items()
     }
     tests = {key: _tests(cells) for key, cells in tested.items() if cells}
-    tables = [_table(f"Coverage by {name}.", cells) for name, cells in by_variable.items()]
+    shown = _of_enough_events(by_variable)
+    tables = [_table(f"Coverage by {name}.", cells) for name, cells in shown.items()]
     if tests:
         caption = (
             "Coverage by reconstructed energy and event type, in cells of at least "
             f"{LEAST_OF_CELL} events."
         )
         tables += [_table(caption, tested), _test_table(tests)]
-    figure = ReportFigure(
-        "conditional_coverage",
-        f"Share of {len(evaluation.events):,} events inside of their {_PERCENT} % regions, and "
-        "half the central 68 % width of the pulls, in parts of the events; parts of fewer than "
-        f"{LEAST_EVENTS} events are left out. Dashed: right uncertainties.",
-        _figure(by_variable),
-    )
+    figures = []
+    if shown:
+        caption = (
+            f"Share of {len(evaluation.events):,} events inside of their {_PERCENT} % regions, and "
+            "half the central 68 % width of the pulls, in parts of the events. Dashed: right "
+            "uncertainties."
+        )
+        figures.append(ReportFigure("conditional_coverage", caption, _figure(shown, list(levels))))
     numbers = {"conditional_coverage": _numbers(by_variable, tested, tests)}
-    return Section("Coverage in parts of the events", _TEXT, tables, [figure], numbers)
+    return Section("Coverage in parts of the events", _TEXT, tables, figures, numbers)
 
 
 def _cells(
@@ -141,6 +144,20 @@ def _cells(
         }
         for key, (level, of_label) in series.items()
     }
+
+
+def _of_enough_events(
+    by_variable: Mapping[str, Mapping[Key, Cells]],
+) -> dict[str, dict[Key, Cells]]:
+    """The cells of at least 20 events, of the variables that have some."""
+    enough: dict[str, dict[Key, Cells]] = {
+        variable: {
+            key: {name: cell for name, cell in cells.items() if cell.number >= LEAST_EVENTS}
+            for key, cells in of_variable.items()
+        }
+        for variable, of_variable in by_variable.items()
+    }
+    return {variable: found for variable, found in enough.items() if any(found.values())}
 
 
 def _tests(cells: Cells) -> dict[str, CellTest]:
@@ -188,10 +205,12 @@ def _format_p(test: CellTest) -> str:
     return f"{test.p_value:.2g}" if test.p_value >= _SMALLEST_P else f"< {_SMALLEST_P:g}"
 
 
-def _figure(by_variable: Mapping[str, Mapping[Key, Cells]]) -> Figure:
-    """A column for each variable; rows: coverage of each quantity, and pull widths."""
+def _figure(by_variable: Mapping[str, Mapping[Key, Cells]], models: Sequence[str]) -> Figure:
+    """A column for each variable; rows: coverage of each quantity, and pull widths.
+
+    The models are in the order of their colours, whether or not they give all quantities.
+    """
     keys = list(next(iter(by_variable.values())))
-    models = list(dict.fromkeys(model for model, _ in keys))
     quantities = list(dict.fromkeys(quantity for _, quantity in keys))
     rows = [(quantity, False) for quantity in quantities]
     rows += [(quantity, True) for quantity in quantities if quantity != DIRECTION]
@@ -201,11 +220,7 @@ def _figure(by_variable: Mapping[str, Mapping[Key, Cells]]) -> Figure:
         variable = list(by_variable)[i % len(by_variable)]
         found, expected = by_variable[variable], 1 if is_width else _PERCENT
         panel.axhline(expected, color=GREY, ls="--", lw=1)
-        parts = [
-            name
-            for name in dict.fromkeys(name for cells in found.values() for name in cells)
-            if any(name in c and c[name].number >= LEAST_EVENTS for c in found.values())
-        ]
+        parts = list(dict.fromkeys(name for cells in found.values() for name in cells))
         for j, model in enumerate(models):
             cells = found.get((model, quantity), {})
             points = [_point(cells.get(part), is_width) for part in parts]
@@ -226,13 +241,13 @@ def _figure(by_variable: Mapping[str, Mapping[Key, Cells]]) -> Figure:
         if i % len(by_variable) == 0:
             what = "68 % pull width" if is_width else f"inside of {_PERCENT} % [%]"
             panel.set_ylabel(f"{quantity}\n{what}", fontsize=8.5)
-    legend_below(figure, axes[0])
+    legend_below(figure, axes)
     return figure
 
 
 def _point(cell: CoverageCell | None, is_width: bool) -> tuple[float, float, float]:
-    """Value and lower and upper error of a point; NaN where there are few events."""
-    if cell is None or cell.number < LEAST_EVENTS or (is_width and cell.pull_width is None):
+    """Value and lower and upper error of a point; NaN where there is none."""
+    if cell is None or (is_width and cell.pull_width is None):
         return (np.nan,) * 3
     if is_width and cell.pull_width is not None:
         return float(cell.pull_width.value), *(float(cell.pull_width.error),) * 2

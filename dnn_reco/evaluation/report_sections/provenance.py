@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dnn_reco.evaluation.report_facts import Origin
@@ -18,8 +18,12 @@ _SHOWN = {
 }
 
 
-def provenance_section(origins: Mapping[str, Origin], software: Mapping[str, Any]) -> Section:
-    """Models and their configs, command and versions."""
+def provenance_section(
+    origins: Mapping[str, Origin], software: Mapping[str, Any], stored: Sequence[str] = ()
+) -> Section:
+    """Models and their configs, names of stored reconstructions, command and versions."""
+    sources = {name: each.source for name, each in origins.items()}
+    sources |= dict.fromkeys(stored, "held by the event files")
     rows = [(title, str(software[key])) for key, title in _SHOWN.items() if key in software]
     packages = "\n".join(
         f"{name} {version}" for name, version in software.get("pip_installed_packages", ())
@@ -37,13 +41,13 @@ def provenance_section(origins: Mapping[str, Origin], software: Mapping[str, Any
             ReportTable(
                 "Reconstructions.",
                 ("reconstruction", "from"),
-                [(name, each.source) for name, each in origins.items()],
+                list(sources.items()),
             ),
             ReportTable("What the report was made with.", ("what", "value"), rows),
         ),
         listings=listings,
         numbers={
-            "sources": {name: each.source for name, each in origins.items()},
+            "sources": sources,
             "software": {key: software[key] for key in _SHOWN if key in software},
         },
     )

@@ -46,7 +46,10 @@ def resolution_sections(evaluation: Evaluation) -> list[Section]:
         _label_section("Energy resolution", evaluation, energies, types, against),
         _label_section("Resolution of other labels", evaluation, others, types, against),
     ]
-    return [section for section in sections if section is not None]
+    found = [section for section in sections if section is not None]
+    if found or not regression_labels(evaluation):
+        return found
+    return [Section("Resolution", (f"No bin holds {LEAST_EVENTS} events: nothing is shown.",))]
 
 
 def _angle_section(
@@ -124,7 +127,8 @@ def _residuals(evaluation: Evaluation, label: str) -> list[tuple[str, Values]]:
 def _how_to_read() -> str:
     return (
         "A column for each type of event, a row for each property that it is shown against. Bins "
-        f"of fewer than {LEAST_EVENTS} events are left out."
+        f"of fewer than {LEAST_EVENTS} events are left out. The distance to the edge of the "
+        "detector is that of the true vertex."
     )
 
 

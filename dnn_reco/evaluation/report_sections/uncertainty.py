@@ -20,16 +20,16 @@ from dnn_reco.evaluation.coverage import (
     pull_moments,
 )
 from dnn_reco.evaluation.credible_levels import direction_level, label_deviations
-from dnn_reco.evaluation.event_types import ALL_EVENTS, event_types
+from dnn_reco.evaluation.event_types import event_types
 from dnn_reco.evaluation.formats import events_text, format_measured, format_share
 from dnn_reco.evaluation.metrics import event_number, known_only, weights_of
-from dnn_reco.evaluation.pull_figure import density_in_bins, pull_figure
+from dnn_reco.evaluation.pull_figure import density_in_bins, num_bins, pull_figure
 from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.report_sections.conditional_coverage import conditional_coverage_section
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
 from dnn_reco.evaluation.residuals import energy_label
 from dnn_reco.evaluation.variables import LEAST_EVENTS, decade_edges
-from dnn_reco.figure_style import GREY, color, legend_of_all, marker, panel_grid, panels
+from dnn_reco.figure_style import GREY, color, legend_below, marker, panel_grid, panels
 
 Deviations = Mapping[str, Mapping[str, LabelDeviation]]
 Levels = Mapping[str, Mapping[str, NDArray[np.float64]]]
@@ -37,7 +37,8 @@ Levels = Mapping[str, Mapping[str, NDArray[np.float64]]]
 MOST_LABELS = 12
 """Figures show so many labels; tables and ``metrics.json`` hold all."""
 
-_PIT_BINS = 20
+_PIT_BINS = (5, 20)
+"""Fewest and most bins of the histogram."""
 _COLUMNS = 4
 _PANEL = (2.7, 2.3)
 
@@ -89,14 +90,15 @@ def _pull_section(evaluation: Evaluation, deviations: Deviations) -> Section:
         )
     ]
     energy = energy_label(evaluation)
-    if energy is not None:
+    against_energy = energy and _pull_energy_figure(evaluation, deviations, energy)
+    if against_energy:
         figures.append(
             ReportFigure(
                 "pulls_energy",
                 "Half the central 68 % width (filled, should be 1) and mean (open, should be 0) of "
                 f"the pulls of {number} against the true {energy}, by type of event; points of "
                 f"fewer than {LEAST_EVENTS} events are left out.{_left_out(deviations)}",
-                _pull_energy_figure(evaluation, deviations, energy),
+                against_energy,
             )
         )
     return Section(
@@ -112,38 +114,47 @@ def _pull_section(evaluation: Evaluation, deviations: Deviations) -> Section:
     )
 
 
-def _pull_energy_figure(evaluation: Evaluation, deviations: Deviations, energy: str) -> Figure:
-    """A row for each label, a column for each type of event."""
+def _pull_energy_figure(
+    evaluation: Evaluation, deviations: Deviations, energy: str
+) -> Figure | None:
+    """A row for each label, a column for each type of event; None: too few events for any."""
     events = evaluation.events
-    types = {
-        name: mask
-        for name, mask in event_types(events.labels, len(events)).items()
-        if name == ALL_EVENTS or mask.sum() >= LEAST_EVENTS
-    }
-    labels = _names(deviations)[:MOST_LABELS]
-    true_energy = events.labels[energy]
+    true_energy, types = events.labels[energy], event_types(events.labels, len(events))
     edges = decade_edges(true_energy)
-    figure, axes = panels(len(labels), len(types), (2.5, 1.9))
+    found: dict[tuple[str, str], dict[str, NDArray[np.float64]]] = {}
+    for label in _names(deviations)[:MOST_LABELS]:
+        for event_type, mask in types.items():
+            of_models = {
+                model: _by_energy(
+                    np.where(mask, of[label].pull, np.nan), true_energy, edges, events.weights
+                )
+                for model, of in deviations.items()
+                if label in of
+            }
+            if any(np.isfinite(each).any() for each in of_models.values()):
+                found[label, event_type] = of_models
+    if not found:
+        return None
+    labels = list(dict.fromkeys(label for label, _ in found))
+    shown = [name for name in types if any(name == event_type for _, event_type in found)]
+    figure, axes = panels(len(labels), len(shown), (2.5, 1.9))
+    models = list(deviations)
     for i, panel in enumerate(axes):
-        label, (event_type, of_type) = labels[i // len(types)], list(types.items())[i % len(types)]
+        label, event_type = labels[i // len(shown)], shown[i % len(shown)]
         for expected in (0, 1):
             panel.axhline(expected, color=GREY, lw=0.9, ls="--")
-        for number, (model, of_model) in enumerate(deviations.items()):
-            if label in of_model:
-                pull = np.where(of_type, of_model[label].pull, np.nan)
-                found = _by_energy(pull, true_energy, edges, events.weights)
-                _draw_width_and_mean(panel, found, edges, number, model)
+        for model, values in found.get((label, event_type), {}).items():
+            _draw_width_and_mean(panel, values, edges, models.index(model), model)
         low, high = panel.get_ylim()
         panel.set(xscale="log", ylim=(np.clip(low, -3, -0.6), np.clip(high, 1.6, 4)))
-        if len(edges):
-            panel.set_xlim(edges[0], edges[-1])
-        if i < len(types):
-            panel.set_title(f"{event_type} ({of_type.sum():,})", fontsize=9)
-        if i % len(types) == 0:
+        panel.set_xlim(edges[0], edges[-1])
+        if i < len(shown):
+            panel.set_title(f"{event_type} ({types[event_type].sum():,})", fontsize=9)
+        if i % len(shown) == 0:
             panel.set_ylabel(f"{label}\npull", fontsize=8)
-        if i >= len(types) * (len(labels) - 1):
+        if i >= len(shown) * (len(labels) - 1):
             panel.set_xlabel(f"true {energy} [GeV]", fontsize=8.5)
-    legend_of_all(figure, axes)
+    legend_below(figure, axes)
     return figure
 
 
@@ -247,18 +258,20 @@ def _coverage_figure(levels: Levels, weights: NDArray[np.float64] | None) -> Fig
         panel.set_title(quantity, fontsize=9)
         panel.set(xlabel="nominal [%]", xlim=(0, 100))
         panel.set_ylabel("observed − nominal [%]", fontsize=8.5)
-    legend_of_all(figure, axes)
+    legend_below(figure, axes)
     return figure
 
 
 def _pit_figure(deviations: Deviations, weights: NDArray[np.float64] | None) -> Figure:
     labels = _names(deviations)[:MOST_LABELS]
     figure, axes = panel_grid(len(labels), _COLUMNS, _PANEL)
-    edges = np.linspace(0, 1, _PIT_BINS + 1)
+    pulls = [of[label].pull for of in deviations.values() for label in of]
+    bins = num_bins(pulls, weights, 1, _PIT_BINS)
+    edges = np.linspace(0, 1, bins + 1)
     for panel, label in zip(axes, labels, strict=True):
         shown = {model: of[label].pit() for model, of in deviations.items() if label in of}
         least = min(_number(pit, weights) for pit in shown.values())
-        step = np.sqrt((_PIT_BINS - 1) / max(least, 1))
+        step = np.sqrt((bins - 1) / max(least, 1))
         for sigmas in (2, 1):
             panel.axhspan(1 - sigmas * step, 1 + sigmas * step, color=GREY, alpha=0.3, lw=0)
         for i, model in enumerate(deviations):
@@ -268,7 +281,7 @@ def _pit_figure(deviations: Deviations, weights: NDArray[np.float64] | None) -> 
         panel.set_title(label, fontsize=9)
         panel.set(xlabel="PIT value", ylabel="density", xlim=(0, 1))
         panel.set_ylim(bottom=0)
-    legend_of_all(figure, axes)
+    legend_below(figure, axes)
     return figure
 
 
