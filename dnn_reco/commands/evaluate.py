@@ -64,6 +64,12 @@ class EvaluateSettings:
         How many of the newest checkpoints of a training are taken together.
     ensemble
         Whether all networks together are evaluated as one more.
+    allow_code
+        Packages whose code model folders may name.
+    out
+        Folder to write to.
+    options
+        Device, threads and event store.
     tables
         Common beginning of the names of the input tables; None: those of the trainings.
     stored
@@ -74,25 +80,19 @@ class EvaluateSettings:
         Flux that the events are weighted to; None: none.
     perturb
         Whether the networks reconstruct events with changed hits, too.
-    allow_code
-        Packages whose code model folders may name.
-    out
-        Folder to write to.
-    options
-        Device, threads and event store.
     """
 
     test_data: tuple[str, ...]
     checkpoints: int
     ensemble: bool
-    tables: str | None
-    stored: tuple[str, ...]
-    weights: str | None
-    flux: str | None
-    perturb: bool
     allow_code: tuple[str, ...]
     out: Path
     options: RunOptions
+    tables: str | None = None
+    stored: tuple[str, ...] = ()
+    weights: str | None = None
+    flux: str | None = None
+    perturb: bool = False
 
 
 @dataclass(frozen=True)

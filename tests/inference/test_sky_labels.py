@@ -86,7 +86,7 @@ def test_no_such_event(event: int) -> None:
 
 def test_events_without_a_direction() -> None:
     table = replace(TABLE, status=np.array([Status.NO_HITS, Status.OK], dtype=np.int32))
-    with pytest.raises(DataError, match="event 0 has no reconstructed direction: no hit"):
+    with pytest.raises(DataError, match="event 0 has no reconstructed direction: no hit DOM"):
         sky_density(table, 0, INFO)
     with pytest.raises(DataError, match="event 1 has no reconstructed direction: X, Y, Z are"):
         sky_density(replace(TABLE, uncertainty=SIGMA * [[1], [np.nan]]), 1, INFO)
