@@ -25,8 +25,8 @@ COUNTS = "viridis_r"
 """Colour map of histograms: the darker, the more events."""
 
 _FONT_SIZE = 9.5
-_EMS_A_CHARACTER = 0.56  # of DejaVu Sans, rather too wide
-_LEGEND_EMS = 5  # of a line and the space around it
+_EMS_A_CHARACTER = 0.6  # of DejaVu Sans, rather too wide
+_LEGEND_EMS = 4.5  # of a line and the space around it
 _STYLE: Any = {
     "font.size": _FONT_SIZE,
     "axes.titlesize": "medium",

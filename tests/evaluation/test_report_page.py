@@ -187,8 +187,16 @@ def test_the_worst_events(written: tuple[Path, ReportFacts]) -> None:
 
 @pytest.mark.parametrize("num_events", [0, 1])
 def test_few_events(num_events: int, blank_figures: object, tmp_path: Path) -> None:
-    page = write_report_page(facts(num_events), tmp_path)
-    assert "Summary" in page.read_text()
+    page = write_report_page(facts(num_events), tmp_path).read_text()
+    assert "Summary" in page
+    assert "No bin holds 20 events" in page
+
+
+def test_stored_reconstructions_are_named_with_the_models() -> None:
+    made = facts(40, ("one", "stored"))
+    of_one = replace(made, origins={"one": made.origins["one"]})
+    provenance = report_sections(of_one)[-1]
+    assert provenance.tables[0].rows == [("one", "one.yaml"), ("stored", "held by the event files")]
 
 
 def test_equal_names_of_files_do_not_overwrite_each_other(

@@ -13,7 +13,12 @@ from dnn_reco.data.hdf5.tables import event_ids as ids_of
 from dnn_reco.errors import DataError
 from dnn_reco.evaluation import metrics
 from dnn_reco.evaluation.events_of_files import EventsOfFile, read_column
-from dnn_reco.evaluation.stored_reconstructions import TrueLabels, list_stored, read_stored
+from dnn_reco.evaluation.stored_reconstructions import (
+    TrueLabels,
+    list_stored,
+    read_stored,
+    read_stored_networks,
+)
 from dnn_reco.nn.interface import LabelKeys
 
 KEYS = LabelKeys(
@@ -150,6 +155,23 @@ def test_reconstruction_of_other_labels(file: EventsOfFile) -> None:
     truth = TrueLabels(("Inelasticity",), LabelKeys())
     with pytest.raises(DataError, match="'net' has no values of the labels"):
         read_stored(["net"], [file], truth)
+
+
+def test_all_networks_that_give_a_label(
+    file: EventsOfFile, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = {"p_starting_300m": np.ones(4), "p_starting_300m_uncertainty": np.ones(4)}
+    other = file.path.with_name("b.hdf5")
+    write_event_file(other, file.ids, {"DeepLearningReco_classes": table})
+    files = [file, EventsOfFile(other, file.ids, file.time_offset)]
+    (net,) = read_stored_networks(files, TRUTH)
+    assert net.name == "net"
+    assert np.isfinite(net.table["EnergyVisible"]).tolist() == [True] * 4 + [False] * 4
+    assert "'classes' is left out" in caplog.text
+    classes = TrueLabels(("p_starting_300m",), LabelKeys(pid=("p_starting_300m",)))
+    assert [each.name for each in read_stored_networks(files, classes)] == ["classes"]
+    with pytest.raises(DataError, match=r"no file holds a table .* \(Inelasticity\)"):
+        read_stored_networks(files, TrueLabels(("Inelasticity",), LabelKeys()))
 
 
 def test_no_events(file: EventsOfFile) -> None:

@@ -147,6 +147,36 @@ def test_few_events(size: int) -> None:
     check([*sections, of_classes])
 
 
+def test_parts_of_few_events_are_left_out() -> None:
+    """Of 30 events, one of the two types has 20; no decade of the energy has."""
+    few = evaluation(30)
+    is_track = few.events.labels["p_is_track"] = (np.arange(30) < 22).astype(np.float64)
+    sections = uncertainty_sections(few)
+    check(sections)
+    figures = [figure.name for section in sections for figure in section.figures]
+    assert figures == ["pulls", "coverage", "pit", "conditional_coverage"]
+    of_types = next(each for each in sections[-1].tables if "event type" in each.caption)
+    assert {(row[0], row[3]) for row in of_types.rows} == {("starting track", "22")}
+    assert {len(table.rows) > 0 for table in sections[-1].tables} == {True}
+    is_track[:7] = 0  # now neither has
+    by_hits = replace(few.events, num_hit_doms=np.repeat([5, 50, 500], 10))
+    sections = uncertainty_sections(replace(few, events=by_hits))
+    assert all("event type" not in table.caption for table in sections[-1].tables)
+
+
+def test_histograms_have_fewer_bins_for_few_events(sections: list[Section]) -> None:
+    def num_bins(sections: list[Section], name: str) -> int:
+        figures = {figure.name: figure.figure for each in sections for figure in each.figures}
+        return len(figures[name].axes[0].patches[-1].get_data().values)
+
+    for of_size, in_pulls, in_pit in (
+        (uncertainty_sections(evaluation(4)), 10, 5),
+        (uncertainty_sections(evaluation(100)), 20, 10),
+        (sections, 50, 20),
+    ):
+        assert (num_bins(of_size, "pulls"), num_bins(of_size, "pit")) == (in_pulls, in_pit)
+
+
 def test_reconstruction_without_uncertainties() -> None:
     table = EVENTS.reconstructions[1].table
     without = replace(table, uncertainty=np.full_like(table.uncertainty, np.nan))
