@@ -41,7 +41,7 @@ from dnn_reco.evaluation.robustness import (
 )
 from dnn_reco.files import find_files
 from dnn_reco.inference.calibration import recorded_files
-from dnn_reco.inference.manifest import CONFIG_FILE
+from dnn_reco.inference.manifest import CONFIG_FILE, TrainingSummary, read_manifest
 from dnn_reco.inference.model_folder import load_model_folder
 from dnn_reco.inference.trained_model import TrainedModel, load_trained_model
 from dnn_reco.metrics_log import METRICS_FILE, read_metrics
@@ -196,7 +196,7 @@ def _load(network: tuple[Config, ...] | Path, settings: EvaluateSettings) -> _Ca
     device = choose_device(settings.options.device)
     if isinstance(network, Path):
         model = load_model_folder(network, device, settings.allow_code)
-        cost = TrainingCost(None, None, None, model.num_weights)
+        cost = _cost_of_folder(read_manifest(network).training, model.num_weights)
         return _Candidate(model, _origin(str(network), cost, model.config, network / "logs"))
     network[-1].require("model_checkpoint_path", "trafo_model_path")
     iterations = latest_iterations(Path(network[-1].model.model_checkpoint_path))
@@ -209,6 +209,14 @@ def _load(network: tuple[Config, ...] | Path, settings: EvaluateSettings) -> _Ca
         f"in {config.model.model_checkpoint_path}, after {iterations:,} iterations"
     )
     return _Candidate(model, _origin(source, cost, config, Path(config.general.log_path)))
+
+
+def _cost_of_folder(training: TrainingSummary | None, num_weights: int) -> TrainingCost:
+    """What it took to train the networks of a model folder, as far as its manifest records it."""
+    if training is None:
+        return TrainingCost(None, None, None, num_weights)
+    iterations = sum(training.iterations)
+    return TrainingCost(iterations, iterations * training.batch_size, None, num_weights)
 
 
 def _origin(source: str, cost: TrainingCost, config: Config, logs: Path) -> Origin:

@@ -37,6 +37,8 @@ ENSEMBLE = "ensemble"
 """Name of the ensemble of all models."""
 RAW = "_raw"
 """End of the name of a calibrated model without its calibration."""
+STORED = "_stored"
+"""End of the name of a stored reconstruction that is called as one of the models."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,11 @@ def compare_on_held_out(
         CPU threads to use.
     extras
         Weights of the events, and further reconstructions; None: there are none.
+
+    Raises
+    ------
+    ConfigError
+        If a model is called as another one without its calibration.
     """
     torch.set_num_threads(num_threads)
     allow_tf32(False)  # the same digits for all, whatever a training before used
@@ -184,8 +191,19 @@ def compare_on_held_out(
     if ensemble:
         reconstructions.append(predicted_together(ENSEMBLE, models, tables))
         costs[ENSEMBLE] = sum_of_costs([costs[model.name] for model in models])
-    reconstructions += extras.stored
-    costs |= {each.name: TrainingCost(None, None, None, None) for each in extras.stored}
+    names = [each.name for each in reconstructions]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            f"a model is called as another one without its calibration ({', '.join(names)}): "
+            "rename its folder"
+        )
+    # a file may hold what one of the models predicted before
+    stored = [
+        replace(each, name=f"{each.name}{STORED}") if each.name in names else each
+        for each in extras.stored
+    ]
+    reconstructions += stored
+    costs |= {each.name: TrainingCost(None, None, None, None) for each in stored}
     evaluation = Evaluation(events, tuple(reconstructions))
     comparison = compare_models(evaluation.without_raw())
     return Compared(evaluation, comparison, costs, speeds)

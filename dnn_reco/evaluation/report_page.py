@@ -73,7 +73,7 @@ def report_sections(facts: ReportFacts) -> list[Section]:
         *uncertainty_sections(evaluation),
         classification_section(evaluation),
         robustness_section(facts.robustness, len(evaluation.events)),
-        worst_events_section(evaluation, facts.files, facts.pictures),
+        worst_events_section(models, facts.files, facts.pictures),
         training_section(facts.origins),
         provenance_section(facts.origins, facts.software, stored),
     ]
