@@ -29,6 +29,7 @@ from dnn_reco.evaluation.events_of_files import EventsOfFile, events_of_files
 from dnn_reco.evaluation.held_out_events import (
     HeldOutFiles,
     calibrated_table,
+    check_how_files_were_made,
     check_same_events,
     hits_of,
     open_held_out_events,
@@ -54,7 +55,8 @@ from dnn_reco.files import find_files
 from dnn_reco.inference.calibration import recorded_files
 from dnn_reco.inference.manifest import CONFIG_FILE
 from dnn_reco.inference.model_folder import load_model_folder
-from dnn_reco.inference.prediction_table import PredictionTable
+from dnn_reco.inference.output_file import Predictions
+from dnn_reco.inference.prediction_table import PredictionTable, Status
 from dnn_reco.inference.trained_model import TrainedModel, load_trained_model
 from dnn_reco.metrics_log import METRICS_FILE, read_metrics
 from dnn_reco.nn.device import choose_device
@@ -97,6 +99,8 @@ class EvaluateSettings:
         Flux that the events are weighted to; None: none.
     perturb
         Whether the networks reconstruct events with changed hits, too.
+    ignore_mismatch
+        Data settings that may differ between files and model.
     allow_code
         Packages whose code model folders may name.
     out
@@ -113,6 +117,7 @@ class EvaluateSettings:
     weights: str | None
     flux: str | None
     perturb: bool
+    ignore_mismatch: tuple[str, ...]
     allow_code: tuple[str, ...]
     out: Path
     options: RunOptions
@@ -161,9 +166,7 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
     candidates = [_load(each, settings) for each in networks]
     models = [each.model for each in candidates]
     names = [model.name for model in models]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"two of the networks would be called '{name}': rename one of them")
+    _check_names(models)
     if settings.ensemble:
         check_ensemble(names)
     configs = [_config(model, settings.tables) for model in models]
@@ -176,6 +179,7 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
     check_same_events(names, held_out, settings.ensemble)
     costs = {each.model.name: each.origin.cost for each in candidates}
     extras = _extras(models[0], held_out[0], settings)
+    _check_names(models, extras.stored)
     compared = compare_on_held_out(models, costs, held_out, settings.ensemble, threads, extras)
     facts = _facts(candidates, compared, held_out[0])
     facts = replace(facts, pictures=_pictures(compared.evaluation, held_out[0]))
@@ -186,6 +190,27 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
     write_predictions(replace(compared.evaluation, reconstructions=tuple(of_models)), settings.out)
     page = write_report_page(facts, settings.out)
     click.echo(f"\nReport: {page}")
+
+
+def _check_names(models: Sequence[TrainedModel], others: Sequence[Reconstruction] = ()) -> None:
+    """Check that all that is compared has names of its own.
+
+    Raises
+    ------
+    ConfigError
+        Naming one that two have.
+    """
+    names = [model.name for model in models]
+    names += [f"{model.name}{RAW}" for model in models if model.calibration is not None]
+    stored = [each.name for each in others]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two of the networks would be called '{name}': rename one of them")
+        if name in stored:
+            raise ConfigError(
+                f"a network and a stored reconstruction are both called '{name}': rename the "
+                "folder or the config of the network"
+            )
 
 
 def _config(model: TrainedModel, tables: str | None) -> Config:
@@ -343,6 +368,7 @@ def compare_on_held_out(
         start = time.perf_counter()
         raw = predict_held_out(model, data, raw=True)
         speeds[model.name] = len(data) / (time.perf_counter() - start)
+        _warn_of_failures(model.name, raw)
         tables.append(calibrated_table(model, raw, events.num_hit_doms))
         reconstructions.append(reconstruction_of(model, tables[-1]))
         if model.calibration is not None:
@@ -357,6 +383,17 @@ def compare_on_held_out(
     comparison = compare_models(evaluation.without_raw())
     click.echo(text_report(comparison, costs))
     return Compared(evaluation, comparison, costs, speeds)
+
+
+def _warn_of_failures(name: str, table: PredictionTable) -> None:
+    """Print how many events a model does not reconstruct, and why."""
+    counts = Predictions(name, table).status_counts()
+    failed = [f"{count:,} {status}" for status, count in counts.items() if status != Status.OK.name]
+    if failed:
+        _log.warning(
+            "'%s' does not reconstruct some of the %s events: %s.",
+            *(name, f"{len(table):,}", ", ".join(failed)),
+        )
 
 
 def _facts(
@@ -414,8 +451,10 @@ def _held_out_files(models: Sequence[TrainedModel], settings: EvaluateSettings) 
     first = models[0].config
     if not settings.test_data:
         first.require("test_data_file")
-    files = find_files(settings.test_data or first.data_files.test_data_file, "test_data_file")
+    key = "--test-data" if settings.test_data else "test_data_file"
+    files = find_files(settings.test_data or first.data_files.test_data_file, key)
     for model in models:
+        check_how_files_were_made(model, files, settings.ignore_mismatch)
         if model.calibration is not None:
             recorded = recorded_files(model.calibration)
             refuse_recorded(recorded, files, model.name, settings.options.allow_overlap)
