@@ -87,14 +87,41 @@ def temporary_beside(path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
+OTHER_FOLDER = "choose another --out"
+"""What helps where a command cannot write its outputs."""
+
+
+@contextmanager
+def writing(what: str, path: Path, remedy: str) -> Iterator[None]:
+    """Turn a failure to write to a path, such as on a full disk, into a DataError.
+
+    Parameters
+    ----------
+    what
+        What is written.
+    path
+        The file or folder.
+    remedy
+        What to do.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{what} cannot be written to '{path}' ({error}): {remedy}") from error
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to `path`: a reader sees the old file or the new one, never a part."""
     with temporary_beside(path) as folder:
         part = folder / path.name
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with part.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            error.filename = str(path)  # it is not named where the disk is full
+            raise
         part.replace(path)
 
 

@@ -13,6 +13,7 @@ from dnn_reco.cli.options import (
     allow_overlap_option,
     cache_dir_option,
     device_option,
+    ignore_mismatch_option,
     log_level_option,
     num_threads_option,
     with_run_options,
@@ -49,6 +50,7 @@ from dnn_reco.run_options import RunOptions
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Sign the folder again with an Ed25519 private key (PEM file).",
 )
+@ignore_mismatch_option
 @allow_overlap_option
 @allow_code_option
 @device_option

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -18,6 +18,7 @@ from dnn_reco.cli.options import (
     config_files_argument,
     data_settings_option,
     device_option,
+    ignore_mismatch_option,
     log_level_option,
     num_threads_option,
     output_folder,
@@ -26,7 +27,11 @@ from dnn_reco.cli.options import (
     with_run_options,
 )
 from dnn_reco.cli.session import limit_threads, show_messages, start, start_stages
+from dnn_reco.errors import ConfigError
 from dnn_reco.run_options import RunOptions
+
+if TYPE_CHECKING:
+    from dnn_reco.config import Config
 
 ensemble_option = click.option(
     "--ensemble",
@@ -144,6 +149,7 @@ def compare_command(
     help="Common beginning of the names of the input tables, such as dnn_data for "
     "dnn_data_bin_values [those of the training].",
 )
+@ignore_mismatch_option
 @allow_overlap_option
 @allow_code_option
 @click.option(
@@ -180,13 +186,25 @@ def evaluate_command(networks: tuple[str, ...], options: RunOptions, **settings:
         raise click.UsageError("give --weights or --flux, not both")
     limit_threads(options.num_threads)
     show_messages(options.log_level)
-    named = [
-        Path(name) if Path(name).is_dir() else start_stages(parts_of(name), options)
-        for name in networks
-    ]
+    named = [_named_network(name, options) for name in networks]
     from dnn_reco.commands.evaluate import EvaluateSettings, run_evaluate
 
     run_evaluate(named, EvaluateSettings(options=options, **settings))
+
+
+def _named_network(name: str, options: RunOptions) -> Path | tuple[Config, ...]:
+    """The model folder of this name, or the config of each stage of a training."""
+    path = Path(name)
+    if path.is_dir():
+        return path
+    if (path.parent / "manifest.json").is_file() and path.suffix == ".json":
+        raise ConfigError(f"'{name}' is a file of a model folder: name the folder '{path.parent}'")
+    if not path.exists() and not any(Path(part).exists() for part in parts_of(name)):
+        raise ConfigError(
+            f"there is neither a config nor a model folder '{name}' (working directory: "
+            f"'{Path.cwd()}')"
+        )
+    return start_stages(parts_of(name), options)
 
 
 @click.command("import")

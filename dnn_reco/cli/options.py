@@ -85,6 +85,13 @@ allow_code_option = click.option(
     help="A further package whose networks and functions model folders may name; may be "
     "repeated. Its code is run.",
 )
+ignore_mismatch_option = click.option(
+    "--ignore-mismatch",
+    "--ignore_mismatch",
+    multiple=True,
+    metavar="KEY",
+    help="A data setting that may differ from that of the training; may be repeated.",
+)
 batch_size_option = click.option(
     "--batch-size",
     "--batch_size",

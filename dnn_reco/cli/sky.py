@@ -12,6 +12,7 @@ from dnn_reco.cli.options import (
     allow_code_option,
     backend_option,
     device_option,
+    ignore_mismatch_option,
     log_level_option,
     num_threads_option,
     raw_option,
@@ -28,6 +29,14 @@ def _levels(ctx: click.Context, param: click.Parameter, value: str) -> tuple[flo
     if not percents or not all(0 < percent < 100 for percent in percents):
         raise click.BadParameter(f"'{value}' is no list of percentages, such as 50,90")
     return tuple(percent / 100 for percent in percents)
+
+
+def _name(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
+    """A name without the suffixes that the outputs have."""
+    name = value.with_suffix("") if value.suffix in (".fits", ".png") else value
+    if not name.name or name.name.startswith("."):
+        raise click.BadParameter(f"'{value}' is no name of files: write maps/event_3")
+    return name
 
 
 @click.command("sky", context_settings={"show_default": True})
@@ -47,6 +56,7 @@ def _levels(ctx: click.Context, param: click.Parameter, value: str) -> tuple[flo
     "--out",
     type=OutputPath(path_type=Path),
     default="sky",
+    callback=_name,
     metavar="NAME",
     help="Write NAME.fits and NAME.png.",
 )
@@ -79,13 +89,7 @@ def _levels(ctx: click.Context, param: click.Parameter, value: str) -> tuple[flo
     help="For an ensemble: the mixture of the densities of its networks [one density with the mean "
     "of the mixture].",
 )
-@click.option(
-    "--ignore-mismatch",
-    "--ignore_mismatch",
-    multiple=True,
-    metavar="KEY",
-    help="A data setting that may differ from that of the training; may be repeated.",
-)
+@ignore_mismatch_option
 @click.option(
     "--tables",
     "inputs",

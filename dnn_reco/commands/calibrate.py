@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,10 +27,11 @@ from dnn_reco.evaluation.calibration import (
 )
 from dnn_reco.evaluation.held_out_events import (
     calibration_events,
+    check_how_files_were_made,
     open_held_out_events,
     store_folder,
 )
-from dnn_reco.files import find_files
+from dnn_reco.files import find_files, temporary_beside, writing
 from dnn_reco.inference.calibrated_folder import write_calibration
 from dnn_reco.inference.calibration import Calibration
 from dnn_reco.inference.manifest import read_manifest
@@ -58,6 +60,8 @@ class CalibrateSettings:
         Whether to remove the calibration instead.
     sign
         Private key to sign the folder with; None: it is not signed.
+    ignore_mismatch
+        Data settings that may differ between files and model.
     allow_code
         Packages whose code the model may name.
     options
@@ -68,6 +72,7 @@ class CalibrateSettings:
     coverage_by: str
     remove: bool
     sign: Path | None
+    ignore_mismatch: tuple[str, ...]
     allow_code: tuple[str, ...]
     options: RunOptions
 
@@ -77,8 +82,14 @@ def run_calibrate(folder: Path, settings: CalibrateSettings) -> None:
     key = None if settings.sign is None else read_private_key(settings.sign)
     was_signed = is_signed(folder)
     model = load_model_folder(folder, choose_device(settings.options.device), settings.allow_code)
+    if settings.remove and model.calibration is None:
+        click.echo(f"'{folder}' has no calibration: it is left as it is.")
+        return
+    with _writing_to(folder), temporary_beside(folder.resolve()):
+        pass  # a folder that cannot be written to must show now, not after the work
     calibration = None if settings.remove else _fit(folder, model, settings)
-    write_calibration(folder, TorchBackend(model), calibration)
+    with _writing_to(folder):
+        write_calibration(folder, TorchBackend(model), calibration)
     if key is not None:
         sign_folder(folder, key)
     elif was_signed:
@@ -91,6 +102,10 @@ def run_calibrate(folder: Path, settings: CalibrateSettings) -> None:
         click.echo(f"Calibration stored in '{folder}'; --raw leaves it out where it is applied.")
 
 
+def _writing_to(folder: Path) -> AbstractContextManager[None]:
+    return writing("the calibration", folder, "copy the model folder to where it can be changed")
+
+
 def _fit(folder: Path, model: TrainedModel, settings: CalibrateSettings) -> Calibration:
     """Fit the calibration, and print the coverage before and after."""
     if read_manifest(folder).model is None:
@@ -99,6 +114,7 @@ def _fit(folder: Path, model: TrainedModel, settings: CalibrateSettings) -> Cali
         )
     torch.set_num_threads(settings.options.threads)
     files = _files(model.config, settings)
+    check_how_files_were_made(model, files, settings.ignore_mismatch)
     store = store_folder(model.config, settings.options.cache_dir, folder.parent / "event_store")
     held_out = open_held_out_events(model.config, files, store, settings.options.threads)
     events = calibration_events(model, held_out)

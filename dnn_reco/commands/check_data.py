@@ -31,7 +31,7 @@ from dnn_reco.data.hdf5 import (
 )
 from dnn_reco.data.overlap import files_if_any
 from dnn_reco.errors import ConfigError, DataError
-from dnn_reco.files import find_files, write_atomically
+from dnn_reco.files import find_files, write_atomically, writing
 from dnn_reco.labelled_events import LABEL_TABLE
 from dnn_reco.workers import in_workers
 
@@ -85,6 +85,13 @@ def run_check_data(
     findings += check_between_files(
         checks, settings.label_table, wanted, settings.hits.num_bins, _trained(config, checks)
     )
+    if config is None and settings.label_table is None:
+        findings.append(
+            Finding(
+                *("info", ALL_FILES, "", f"there is no table '{LABEL_TABLE}' of labels"),
+                "only the inputs were checked; another table is named with --labels",
+            )
+        )
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     num_events = sum(len(check.ids) for check in checks)
     click.echo(findings_text(findings, len(files), num_events))
@@ -112,12 +119,8 @@ def _write_json(
         "events": num_events,
         "findings": [asdict(finding) for finding in findings],
     }
-    try:
+    with writing("the findings", path, "choose another --json"):
         write_atomically(path, json.dumps(content, indent=1).encode())
-    except OSError as error:
-        raise DataError(
-            f"the findings cannot be written to '{path}' ({error}): choose another --json"
-        ) from error
 
 
 # --------------------------------------------------------------------------------------------------
@@ -157,16 +160,23 @@ def _settings(files: Sequence[Path], what: WhatToRead) -> CheckSettings:
     reasons = []
     for path in files:
         try:
-            there = list_tables(path)
+            list_tables(path)
         except DataError as error:
             reasons.append(str(error))
             continue
         tables = input_tables(what.inputs) if what.inputs else _detected_tables(path)
-        labels = what.labels or (LABEL_TABLE if LABEL_TABLE in there else None)
+        labels = what.labels or (LABEL_TABLE if any(map(_has_labels, files)) else None)
         num_bins = what.num_bins or _num_bins(path, tables)
         hits = HitsSettings(tables, num_bins, (0.0,) * num_bins, "float32", verify_all=True)
         return CheckSettings(hits, labels)
     raise DataError("\n".join(["no file can be read:", *reasons[:_MOST_NAMED]]))
+
+
+def _has_labels(path: Path) -> bool:
+    try:
+        return LABEL_TABLE in list_tables(path)
+    except DataError:
+        return False  # the check of the file reports it
 
 
 def _detected_tables(path: Path) -> InputTables:

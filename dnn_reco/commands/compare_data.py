@@ -22,6 +22,7 @@ from dnn_reco.data.hdf5 import (
     input_tables,
     list_tables,
 )
+from dnn_reco.data.overlap import quoted_paths, same_files
 from dnn_reco.errors import DataError
 from dnn_reco.evaluation.data_comparison import (
     EventSample,
@@ -32,6 +33,7 @@ from dnn_reco.evaluation.data_comparison import (
 from dnn_reco.evaluation.data_comparison_report import text_report, write_data_comparison
 from dnn_reco.files import find_files
 from dnn_reco.labelled_events import FileContent, read_as_configured, read_as_written
+from dnn_reco.suggestions import did_you_mean
 
 # Files are drawn until they hold so many times the events that are wanted.
 _EVENTS_IN_FILES = 5
@@ -79,6 +81,11 @@ def run_compare_data(
 ) -> None:
     """Compare two data sets, print a table and write the report."""
     files = [find_files([pattern], name) for pattern, name in zip(patterns, "AB", strict=True)]
+    if same := same_files(*files):
+        raise DataError(
+            f"{quoted_paths(same)} belong{'s' * (len(same) == 1)} to A and to B: give each file to "
+            "one of them only"
+        )
     if config is None:
         first, second = _chosen_inputs(files, settings.inputs)
     else:
@@ -88,6 +95,8 @@ def run_compare_data(
         _DataSet(name, paths, *inputs)
         for name, paths, inputs in zip(patterns, files, (first, second), strict=True)
     ]
+    if settings.weights is not None:
+        _check_weight_table(sets, settings.weights[0])
     samples = [_read_sample(each, config, settings) for each in sets]
     features = [sample.hit.array.shape[1] for sample in samples]
     if features[0] != features[1]:
@@ -173,7 +182,13 @@ def _read_sample(
             bar.update()
     if num_events == 0:
         raise DataError(f"no event of '{data.name}' can be compared: check the filters and files")
-    return join_samples(parts)
+    sample = join_samples(parts)
+    if not sample.weights.any():
+        raise DataError(
+            f"the weights of all {num_events:,} events of '{data.name}' that were drawn are 0: "
+            "choose other --weights, or more --events"
+        )
+    return sample
 
 
 def _drawn_files(
@@ -217,6 +232,22 @@ def _tables(
             f"'{data.name}' has no table {', '.join(sorted(missing))}: no misc data are read."
         )
     return read_as_configured(paths, config, has_labels, has_labels or not missing)
+
+
+def _check_weight_table(sets: Sequence[_DataSet], name: str) -> None:
+    """Check that one of the data sets has the table of the weights.
+
+    Raises
+    ------
+    DataError
+        If none has.
+    """
+    known = sorted({table for each in sets for table in list_tables(each.files[0])})
+    if name not in known:
+        raise DataError(
+            f"--weights {name}: neither A nor B has such a table.{did_you_mean(name, known)} "
+            f"Their tables: {', '.join(known)}"
+        )
 
 
 def _weights(events: EventTable, weights: tuple[str, str] | None) -> NDArray[np.float64]:

@@ -19,6 +19,7 @@ from dnn_reco.errors import ConfigError
 from dnn_reco.evaluation.comparison_report import TrainingCost, text_report
 from dnn_reco.evaluation.held_out_comparison import (
     ENSEMBLE,
+    RAW,
     Compared,
     check_ensemble,
     compare_on_held_out,
@@ -26,6 +27,7 @@ from dnn_reco.evaluation.held_out_comparison import (
 )
 from dnn_reco.evaluation.held_out_events import (
     HeldOutFiles,
+    check_how_files_were_made,
     check_same_events,
     open_held_out_events,
     store_folder,
@@ -80,6 +82,8 @@ class EvaluateSettings:
         Flux that the events are weighted to; None: none.
     perturb
         Whether the networks reconstruct events with changed hits, too.
+    ignore_mismatch
+        Data settings that may differ between files and model.
     """
 
     test_data: tuple[str, ...]
@@ -93,6 +97,7 @@ class EvaluateSettings:
     weights: str | None = None
     flux: str | None = None
     perturb: bool = False
+    ignore_mismatch: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,9 +121,7 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
     candidates = [_load(each, settings) for each in networks]
     models = [each.model for each in candidates]
     names = [model.name for model in models]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"two of the networks would be called '{name}': rename one of them")
+    _check_names(models)
     if settings.ensemble:
         check_ensemble(names)
     configs = [_config(model, settings.tables) for model in models]
@@ -143,6 +146,21 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
     write_predictions(replace(compared.evaluation, reconstructions=tuple(of_models)), settings.out)
     page = write_report_page(facts, settings.out)
     click.echo(f"\nReport: {page}")
+
+
+def _check_names(models: Sequence[TrainedModel]) -> None:
+    """Check that all that is compared has names of its own.
+
+    Raises
+    ------
+    ConfigError
+        Naming one that two have.
+    """
+    names = [model.name for model in models]
+    names += [f"{model.name}{RAW}" for model in models if model.calibration is not None]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two of the networks would be called '{name}': rename one of them")
 
 
 def _config(model: TrainedModel, tables: str | None) -> Config:
@@ -233,8 +251,10 @@ def _held_out_files(models: Sequence[TrainedModel], settings: EvaluateSettings) 
     first = models[0].config
     if not settings.test_data:
         first.require("test_data_file")
-    files = find_files(settings.test_data or first.data_files.test_data_file, "test_data_file")
+    key = "--test-data" if settings.test_data else "test_data_file"
+    files = find_files(settings.test_data or first.data_files.test_data_file, key)
     for model in models:
+        check_how_files_were_made(model, files, settings.ignore_mismatch)
         if model.calibration is not None:
             recorded = recorded_files(model.calibration)
             refuse_recorded(recorded, files, model.name, settings.options.allow_overlap)

@@ -12,6 +12,7 @@ from dnn_reco.data.hdf5 import list_tables, read_columns
 from dnn_reco.detector.directions import Vectors
 from dnn_reco.display.sky_view import plot_sky
 from dnn_reco.figure_style import save_figure
+from dnn_reco.files import OTHER_FOLDER, writing
 from dnn_reco.inference.reconstructor import Reconstructor
 from dnn_reco.inference.sky_files import write_sky_map
 from dnn_reco.inference.sky_frame import Frame, area_text, require_sky_packages
@@ -84,9 +85,10 @@ def run_sky(settings: SkySettings) -> None:
     truth = _truth(settings, reconstructor)
     name = f"event {settings.event} of {settings.file.name}"
     sky_map = SkyMap.of(density, frame)
-    write_sky_map(settings.out.with_name(f"{settings.out.name}.fits"), sky_map, name)
     figure = plot_sky(density, settings.levels, frame, f"{name}, {reconstructor.info.name}", truth)
-    save_figure(figure, settings.out.parent, settings.out.name, ["png"])
+    with writing("the maps", settings.out.parent, OTHER_FOLDER):
+        write_sky_map(settings.out.with_name(f"{settings.out.name}.fits"), sky_map, name)
+        save_figure(figure, settings.out.parent, settings.out.name, ["png"])
     click.echo(f"Event:     {settings.event} of '{settings.file}'")
     click.echo(f"Direction: {frame.shown(density.best)}")
     for level, area in zip(settings.levels, density.contour_area(settings.levels), strict=True):

@@ -14,17 +14,13 @@ from numpy.typing import NDArray
 from dnn_reco.data.event_table import EventTable
 from dnn_reco.data.hdf5 import list_tables
 from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.evaluation.stored_reconstructions import list_stored
 from dnn_reco.event_sources import reader_of
-from dnn_reco.files import write_atomically
-from dnn_reco.inference.prediction_table import (
-    PARTICLE_SUFFIX,
-    REASONS,
-    TABLE_PREFIX,
-    PredictionTable,
-    Status,
-)
+from dnn_reco.files import write_atomically, writing
+from dnn_reco.inference.prediction_table import PARTICLE_SUFFIX, REASONS, PredictionTable, Status
 from dnn_reco.inference.stored_predictions import stored_predictions
 from dnn_reco.labelled_events import FileContent, read_as_written
+from dnn_reco.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -151,16 +147,17 @@ def _with_network(
 
 def _view_of_table(settings: ViewSettings, content: FileContent, name: str) -> tuple[_View, int]:
     """The event with predictions that are stored in the file, and its number."""
-    tables = list_tables(settings.file)
-    if name not in tables:
-        known = [
-            t for t in tables if t.startswith(TABLE_PREFIX) and not t.endswith(PARTICLE_SUFFIX)
-        ]
+    stored = list_stored(settings.file, with_truth=True)
+    with_predictions = {each.labels or each.particle for each in stored}
+    known = sorted(table for table in with_predictions if table is not None)
+    if name not in {*known, *(each.particle for each in stored)}:
         raise ConfigError(
-            f"--model '{name}' is neither a model folder nor a table of '{settings.file}'. Tables "
-            f"with predictions: {', '.join(known) or 'none'}"
+            f"--model '{name}' is neither a model folder nor a table of '{settings.file}' that "
+            f"holds a reconstruction.{did_you_mean(name, known)} Such tables: "
+            f"{', '.join(known) or 'none'}"
         )
     # those of the particle first: columns of the predictions themselves take precedence
+    tables = list_tables(settings.file)
     names = [each for each in (f"{name}{PARTICLE_SUFFIX}", name) if each in tables]
     events = _read(settings, replace(content, misc=dict.fromkeys(names)))
     number = find_event(events, settings.event)
@@ -257,5 +254,6 @@ def _draw(settings: ViewSettings, view: _View, title: str) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    write_atomically(path, content)
+    with writing("the pictures", path, "choose another --out or --html"):
+        write_atomically(path, content)
     print(f"Wrote '{path}'.")

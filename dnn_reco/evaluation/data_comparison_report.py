@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from dnn_reco.errors import DataError
 from dnn_reco.evaluation.data_comparison import DEPTH_EDGES, DataComparison, Occupancy
 from dnn_reco.evaluation.data_comparison_plots import (
     classifier_figure,
@@ -20,6 +19,7 @@ from dnn_reco.evaluation.data_comparison_plots import (
 from dnn_reco.evaluation.report_page import write_numbers, write_page
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
 from dnn_reco.evaluation.two_sample import TwoSample
+from dnn_reco.files import OTHER_FOLDER, writing
 
 MOST_SHOWN = 12
 """Quantities in a figure of distributions."""
@@ -139,13 +139,9 @@ def write_data_comparison(comparison: DataComparison, folder: Path) -> Path:
     """
     page = folder / "data_comparison.html"
     names = " and ".join(comparison.names)
-    try:
+    with writing("the comparison", folder, OTHER_FOLDER):
         write_numbers(page.with_suffix(".json"), comparison_numbers(comparison))
         write_page(page, f"Comparison of {names}", [], comparison_sections(comparison))
-    except OSError as error:
-        raise DataError(
-            f"the comparison cannot be written to '{folder}' ({error}): choose another --out"
-        ) from error
     return page
 
 

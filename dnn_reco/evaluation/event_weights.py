@@ -8,6 +8,7 @@ showers of CORSIKA.
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -175,13 +176,21 @@ def _flux(name: str, simweights: Any) -> Any:
     if power_law:
         norm, index = float(power_law[1] or _PER_FLAVOUR), float(power_law[2])
         return lambda energy: norm * (energy / _PIVOT) ** -index
-    models = [n for n in simweights.__all__ if hasattr(getattr(simweights, n), "pdgids")]
+    models = [name for name in simweights.__all__ if _is_flux(getattr(simweights, name))]
     if name in models:
         return getattr(simweights, name)()
     raise ConfigError(
         f"--flux {name}: there is no such flux.{did_you_mean(name, models)} Give a power law of "
         f"neutrinos such as E^-2.37, or a flux of cosmic rays: {', '.join(models)}"
     )
+
+
+def _is_flux(of_package: Any) -> bool:
+    """Whether something is a flux that needs no arguments to be made."""
+    if not (inspect.isclass(of_package) and hasattr(of_package, "pdgids")):
+        return False
+    needed = inspect.signature(of_package).parameters.values()
+    return all(each.default is not each.empty for each in needed)
 
 
 def _simweights() -> Any:

@@ -28,6 +28,8 @@ from dnn_reco.evaluation.held_out_events import (
 )
 from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction
 from dnn_reco.evaluation.stored_reconstructions import TrueLabels, read_asked
+from dnn_reco.inference.output_file import Predictions
+from dnn_reco.inference.prediction_table import PredictionTable, Status
 from dnn_reco.inference.trained_model import TrainedModel
 from dnn_reco.nn.predictor import allow_tf32
 
@@ -165,11 +167,6 @@ def compare_on_held_out(
         CPU threads to use.
     extras
         Weights of the events, and further reconstructions; None: there are none.
-
-    Raises
-    ------
-    ConfigError
-        If a model is called as another one without its calibration.
     """
     torch.set_num_threads(num_threads)
     allow_tf32(False)  # the same digits for all, whatever a training before used
@@ -183,6 +180,7 @@ def compare_on_held_out(
         start = time.perf_counter()
         raw = predict_held_out(model, data, raw=True)
         speeds[model.name] = len(data) / (time.perf_counter() - start)
+        _warn_of_failures(model.name, raw)
         tables.append(calibrated_table(model, raw, events.num_hit_doms))
         reconstructions.append(reconstruction_of(model, tables[-1]))
         if model.calibration is not None:
@@ -192,11 +190,6 @@ def compare_on_held_out(
         reconstructions.append(predicted_together(ENSEMBLE, models, tables))
         costs[ENSEMBLE] = sum_of_costs([costs[model.name] for model in models])
     names = [each.name for each in reconstructions]
-    if len(set(names)) < len(names):
-        raise ConfigError(
-            f"a model is called as another one without its calibration ({', '.join(names)}): "
-            "rename its folder"
-        )
     # a file may hold what one of the models predicted before
     stored = [
         replace(each, name=f"{each.name}{STORED}") if each.name in names else each
@@ -207,3 +200,14 @@ def compare_on_held_out(
     evaluation = Evaluation(events, tuple(reconstructions))
     comparison = compare_models(evaluation.without_raw())
     return Compared(evaluation, comparison, costs, speeds)
+
+
+def _warn_of_failures(name: str, table: PredictionTable) -> None:
+    """Print how many events a model does not reconstruct, and why."""
+    counts = Predictions(name, table).status_counts()
+    failed = [f"{count:,} {status}" for status, count in counts.items() if status != Status.OK.name]
+    if failed:
+        _log.warning(
+            "'%s' does not reconstruct some of the %s events: %s.",
+            *(name, f"{len(table):,}", ", ".join(failed)),
+        )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 
 from dnn_reco.config import Config
 from dnn_reco.data.build import open_events
+from dnn_reco.data.data_settings import check_data_settings, check_setting_names
 from dnn_reco.data.event_dataset import EventBatch, EventDataset
 from dnn_reco.data.from_config import event_store, record_settings
+from dnn_reco.data.hdf5 import read_record
 from dnn_reco.data.hits import Hits
 from dnn_reco.data.records import relative_time_columns
 from dnn_reco.errors import ConfigError, DataError
@@ -29,6 +32,8 @@ from dnn_reco.nn.interface import NetworkSpec
 from dnn_reco.nn.own_network import needs_misc
 
 BATCH_SIZE = 256
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,39 @@ class HeldOutFiles:
         """The file of an event, by its number among all that are used."""
         ends = np.cumsum(self.num_events)
         return self.paths[int(np.searchsorted(ends, event, side="right"))]
+
+
+def check_how_files_were_made(
+    model: TrainedModel, files: Sequence[Path], ignore_mismatch: Collection[str] = ()
+) -> None:
+    """Check that files were made with the settings of the data that a model was trained on.
+
+    Files that do not record their settings, and models without them, are not checked.
+
+    Parameters
+    ----------
+    model
+        The model.
+    files
+        The files.
+    ignore_mismatch
+        Settings of which a mismatch is only a warning.
+
+    Raises
+    ------
+    DataError
+        Naming the first file that was made otherwise, and the settings.
+    ConfigError
+        If a name in `ignore_mismatch` is not that of a setting.
+    """
+    check_setting_names(ignore_mismatch)
+    if model.data_settings is None:
+        return
+    for path in files:
+        if (made := read_record(path)) is not None:
+            ignored = check_data_settings(model.data_settings, made, str(path), ignore_mismatch)
+            for text in ignored:
+                _log.warning("'%s', %s", model.name, text)
 
 
 def open_held_out_events(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dnn_reco.errors import DataError
 from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction, TrueEvents
+from dnn_reco.files import OTHER_FOLDER, writing
 from dnn_reco.inference.output_file import Predictions, write_hdf5, write_parquet
 from dnn_reco.inference.prediction_table import PredictionTable
 
@@ -35,7 +35,7 @@ def write_predictions(evaluation: Evaluation, folder: Path) -> list[Path]:
         Predictions(each.name, _absolute(each, events)) for each in evaluation.reconstructions
     ]
     paths = [folder / f"{_NAME}.hdf5"]
-    try:
+    with writing("the predictions", folder, OTHER_FOLDER):
         write_hdf5(paths[0], events.ids, predictions, None)
         if importlib.util.find_spec("pyarrow") is None:
             _log.info(
@@ -44,10 +44,6 @@ def write_predictions(evaluation: Evaluation, folder: Path) -> list[Path]:
         else:
             paths.append(folder / f"{_NAME}.parquet")
             write_parquet(paths[1], events.ids, predictions, None)
-    except OSError as error:
-        raise DataError(
-            f"the predictions cannot be written to '{folder}' ({error}): choose another --out"
-        ) from error
     return paths
 
 

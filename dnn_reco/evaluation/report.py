@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
-from dnn_reco.errors import DataError
 from dnn_reco.evaluation.comparison import Comparison
 from dnn_reco.evaluation.comparison_report import TrainingCost, as_plain, markdown_report
 from dnn_reco.figure_style import save_figure
-from dnn_reco.files import write_atomically
+from dnn_reco.files import OTHER_FOLDER, write_atomically, writing
 
 
 def write_tables(comparison: Comparison, costs: Mapping[str, TrainingCost], folder: Path) -> None:
@@ -31,7 +29,7 @@ def write_tables(comparison: Comparison, costs: Mapping[str, TrainingCost], fold
     DataError
         If they cannot be written, such as on a full disk.
     """
-    with _writing_to(folder):
+    with writing("the comparison", folder, OTHER_FOLDER):
         numbers = json.dumps(as_plain(comparison, costs), indent=1)
         write_atomically(folder / "comparison.json", numbers.encode())
         write_atomically(folder / "comparison.md", markdown_report(comparison, costs).encode())
@@ -45,20 +43,9 @@ def write_report(comparison: Comparison, costs: Mapping[str, TrainingCost], fold
     from dnn_reco.evaluation.comparison_plots import FIGURES, comparison_figures  # slow to import
 
     write_tables(comparison, costs, folder)
-    with _writing_to(folder):
+    with writing("the comparison", folder, OTHER_FOLDER):
         figures = comparison_figures(comparison)
         for name in set(FIGURES) - figures.keys():
             (folder / f"{name}.png").unlink(missing_ok=True)
         for name, figure in figures.items():
             save_figure(figure, folder, name, ["png"])
-
-
-@contextmanager
-def _writing_to(folder: Path) -> Iterator[None]:
-    """Turn a failure to write to a folder into a DataError."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"the comparison cannot be written to '{folder}' ({error}): choose another --out"
-        ) from error

@@ -12,7 +12,6 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dnn_reco.errors import DataError
 from dnn_reco.evaluation.comparison_report import as_plain
 from dnn_reco.evaluation.formats import plain
 from dnn_reco.evaluation.report_facts import ReportFacts
@@ -33,7 +32,7 @@ from dnn_reco.evaluation.report_sections.true_vs_reco import true_vs_reco_sectio
 from dnn_reco.evaluation.report_sections.uncertainty import uncertainty_sections
 from dnn_reco.evaluation.report_sections.worst_events import worst_events_section
 from dnn_reco.figure_style import figure_bytes, fix_layout, with_few_colors
-from dnn_reco.files import write_atomically
+from dnn_reco.files import OTHER_FOLDER, write_atomically, writing
 
 REPORT_FILE, NUMBERS_FILE, FIGURES_FOLDER = "report.html", "metrics.json", "figures"
 
@@ -108,13 +107,9 @@ def write_report_page(facts: ReportFacts, folder: Path) -> Path:
         "comparison": as_plain(facts.comparison, costs),
         "sections": {section.title: section.numbers for section in sections if section.numbers},
     }
-    try:
+    with writing("the report", folder, OTHER_FOLDER):
         write_numbers(folder / NUMBERS_FILE, numbers)
         write_page(folder / REPORT_FILE, title, introduction, sections)
-    except OSError as error:
-        raise DataError(
-            f"the report cannot be written to '{folder}' ({error}): choose another --out"
-        ) from error
     return folder / REPORT_FILE
 
 

@@ -210,6 +210,11 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
     ModelError
         If there is something at `path` that may not be replaced.
     """
+    if path.is_symlink() and not path.exists():
+        raise ModelError(
+            f"'{path}' is a link to '{path.readlink()}', which does not exist: make that folder, "
+            "or choose another name"
+        )
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not (path / MANIFEST_FILE).is_file():

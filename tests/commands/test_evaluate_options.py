@@ -166,4 +166,4 @@ def test_model_that_is_called_as_another_one_without_calibration(
     judged = events_file(tmp_path / "judged.hdf5", 67)
     result = evaluate(calibrated, tmp_path / "out", other, "--test-data", judged)
     assert result.exit_code == 1
-    assert "rename its folder" in result.err
+    assert "two of the networks would be called 'a_raw'" in result.err

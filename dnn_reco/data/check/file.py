@@ -101,6 +101,9 @@ def check_file(settings: CheckSettings, path: Path) -> FileCheck:
         text = str(error).replace(f"'{path}'", "the file")
         findings.append(Finding("error", str(path), "", text, "the rest of it was not checked"))
         return FileCheck(path, findings, np.empty(0, EVENT_ID), np.empty(0, np.uint64))
+    if not len(events.ids):
+        text = "the file holds no event"
+        findings.append(Finding("warning", str(path), "", text, "leave it out, or write it again"))
     findings += check_inputs(path, tables, events)
     content = contents(events)
     labels, misc, rows = _NOTHING, _NOTHING, np.arange(0)

@@ -37,6 +37,8 @@ def open_file(path: str | PathLike[str]) -> Iterator[h5py.File]:
         The file is missing, empty, truncated, or not HDF5.
     """
     path = Path(path)
+    if path.is_dir():
+        raise DataError(f"'{path}' is a folder: name the files in it, such as '{path}/*.hdf5'")
     if not path.is_file():
         raise DataError(f"'{path}': there is no such file")
     if path.stat().st_size == 0:

@@ -27,7 +27,7 @@ from dnn_reco.data.hdf5.tables import (
 from dnn_reco.data.hits import Hits
 from dnn_reco.detector.geometry import string_and_om
 from dnn_reco.errors import DataError
-from dnn_reco.files import temporary_beside
+from dnn_reco.files import write_atomically
 
 _CHUNK_BYTES = 65535
 _ROW_ALIGNMENT = 16
@@ -176,20 +176,21 @@ def write_event_file(
     path = Path(path)
     masks = {name: np.asarray(mask, dtype=bool) for name, mask in (exists or {}).items()}
     everyone = np.ones(len(ids), dtype=bool)
-    with temporary_beside(path) as folder:
-        part = folder / path.name
-        with h5py.File(part, "w") as file:
-            _set_attributes(file, {"CLASS": "GROUP", "PYTABLES_FORMAT_VERSION": "2.1"})
-            _set_attributes(file, {"TITLE": "", "VERSION": "1.0", **record, **(attributes or {})})
-            file.create_group(INDEX_GROUP)
-            for name, columns in tables.items():
-                rows = _event_rows(name, ids, columns, masks.get(name, everyone), streams)
-                _write_table(file, name, rows.dtype, [rows], len(rows), is_ragged=False)
-                bounds = np.arange(len(ids) + 1)
-                _write_index(file, name, ids, bounds, masks.get(name, everyone), streams)
-            for name, dom_map in (maps or {}).items():
-                _write_map(file, name, ids, dom_map, masks.get(name, everyone), streams)
-        part.replace(path)
+    # In memory: where a disk is full, HDF5 cannot close a file on it, and the process crashes.
+    with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
+        _set_attributes(file, {"CLASS": "GROUP", "PYTABLES_FORMAT_VERSION": "2.1"})
+        _set_attributes(file, {"TITLE": "", "VERSION": "1.0", **record, **(attributes or {})})
+        file.create_group(INDEX_GROUP)
+        for name, columns in tables.items():
+            rows = _event_rows(name, ids, columns, masks.get(name, everyone), streams)
+            _write_table(file, name, rows.dtype, [rows], len(rows), is_ragged=False)
+            bounds = np.arange(len(ids) + 1)
+            _write_index(file, name, ids, bounds, masks.get(name, everyone), streams)
+        for name, dom_map in (maps or {}).items():
+            _write_map(file, name, ids, dom_map, masks.get(name, everyone), streams)
+        file.flush()
+        content = file.id.get_file_image()
+    write_atomically(path, content)
 
 
 def _check_streams(ids: Rows, streams: Sequence[str]) -> None:
