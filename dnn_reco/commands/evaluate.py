@@ -58,6 +58,7 @@ from dnn_reco.inference.prediction_table import PredictionTable
 from dnn_reco.inference.trained_model import TrainedModel, load_trained_model
 from dnn_reco.metrics_log import METRICS_FILE, read_metrics
 from dnn_reco.nn.device import choose_device
+from dnn_reco.nn.memory import keep_freed_memory
 from dnn_reco.nn.predictor import allow_tf32
 from dnn_reco.nn.tokens import AUTO, FeatureRoles
 from dnn_reco.provenance import software_record
@@ -331,6 +332,7 @@ def compare_on_held_out(
         Weights of the events, and further reconstructions; None: there are none.
     """
     torch.set_num_threads(num_threads)
+    keep_freed_memory(same_shapes=False)  # otherwise memory grows with the number of events
     allow_tf32(False)  # the same digits for all, whatever a training before used
     extras = extras or Extras()
     events = replace(true_events(held_out), weights=extras.weights)
