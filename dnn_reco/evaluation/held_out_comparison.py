@@ -31,6 +31,7 @@ from dnn_reco.evaluation.stored_reconstructions import TrueLabels, read_asked
 from dnn_reco.inference.output_file import Predictions
 from dnn_reco.inference.prediction_table import PredictionTable, Status
 from dnn_reco.inference.trained_model import TrainedModel
+from dnn_reco.nn.memory import keep_freed_memory
 from dnn_reco.nn.predictor import allow_tf32
 
 _log = logging.getLogger(__name__)
@@ -169,6 +170,7 @@ def compare_on_held_out(
         Weights of the events, and further reconstructions; None: there are none.
     """
     torch.set_num_threads(num_threads)
+    keep_freed_memory(same_shapes=False)  # otherwise memory grows with the number of events
     allow_tf32(False)  # the same digits for all, whatever a training before used
     extras = extras or Extras()
     events = replace(true_events(held_out), weights=extras.weights)
