@@ -87,6 +87,22 @@ def temporary_beside(path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
+def replace_folder(path: Path, new: Path) -> None:
+    """Put a folder in the place of another one, if there is one.
+
+    That one is moved beside the new folder, and back if this fails or is interrupted.
+    """
+    replaced = new.with_name(f"{new.name}.replaced")
+    try:
+        if path.exists():
+            path.rename(replaced)
+        new.rename(path)
+    except BaseException:
+        if replaced.exists() and not path.exists():
+            replaced.rename(path)
+        raise
+
+
 OTHER_FOLDER = "choose another --out"
 """What helps where a command cannot write its outputs."""
 

@@ -43,9 +43,10 @@ from dnn_reco.cli.session import limit_threads, show_messages
     help="Events to compare of each data set at most.",
 )
 @click.option(
-    "--inputs",
+    "--tables",
+    "inputs",
     multiple=True,
-    metavar="PREFIX",
+    metavar="NAME",
     help="Common beginning of the names of the input tables; given twice: of A, and of B "
     "[the only ones with the same number of features].",
 )
@@ -86,7 +87,7 @@ def compare_data_command(
       dnn-reco compare-data 'a/*.hdf5' 'b/*.hdf5' --config getting_started.yaml --events 5000
     """
     if len(inputs) > 2:
-        raise click.UsageError("--inputs is for both data sets, or once for A and once for B")
+        raise click.UsageError("--tables is for both data sets, or once for A and once for B")
     limit_threads(1)  # the matrices are small
     show_messages(log_level)
     from dnn_reco.config import allow_plugins_beside, load_config
@@ -109,7 +110,12 @@ def data_group() -> None:
 
 @data_group.command("check")
 @click.argument("names", nargs=-1, required=True, metavar="FILES_OR_CONFIG...")
-@click.option("--inputs", metavar="PREFIX", help="Common beginning of the names of input tables.")
+@click.option(
+    "--tables",
+    "inputs",
+    metavar="NAME",
+    help="Common beginning of the names of the input tables.",
+)
 @click.option("--num_bins", "--num-bins", type=click.IntRange(min=1), help="Features of a DOM.")
 @click.option("--labels", metavar="TABLE", help="Table of the labels [LabelsDeepLearning].")
 @data_settings_option("the files must agree with each other")

@@ -72,7 +72,7 @@ def run_check_data(
     """Check files, print what was found, and write it as JSON; returns the exit code."""
     if config is not None and (what.inputs, what.num_bins, what.labels) != (None, None, None):
         raise ConfigError(
-            "--inputs, --num-bins and --labels are for files without a config: name the tables in "
+            "--tables, --num-bins and --labels are for files without a config: name the tables in "
             "the config, or give no config"
         )
     files = find_files(patterns, "the arguments") if patterns else _files_of(config)
@@ -164,7 +164,7 @@ def _settings(files: Sequence[Path], what: WhatToRead) -> CheckSettings:
         except DataError as error:
             reasons.append(str(error))
             continue
-        tables = input_tables(what.inputs) if what.inputs else _detected_tables(path)
+        tables = input_tables(what.inputs) if what.inputs else detect_input_tables(path)
         labels = what.labels or (LABEL_TABLE if any(map(_has_labels, files)) else None)
         num_bins = what.num_bins or _num_bins(path, tables)
         hits = HitsSettings(tables, num_bins, (0.0,) * num_bins, "float32", verify_all=True)
@@ -177,13 +177,6 @@ def _has_labels(path: Path) -> bool:
         return LABEL_TABLE in list_tables(path)
     except DataError:
         return False  # the check of the file reports it
-
-
-def _detected_tables(path: Path) -> InputTables:
-    try:
-        return detect_input_tables(path)
-    except DataError as error:
-        raise DataError(f"{error} (option --inputs)") from error
 
 
 def _num_bins(path: Path, tables: InputTables) -> int:

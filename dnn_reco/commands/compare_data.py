@@ -102,7 +102,7 @@ def run_compare_data(
     if features[0] != features[1]:
         raise DataError(
             f"A has {features[0]} features of a DOM, B has {features[1]}: they cannot be compared. "
-            "Name input tables of the same format with --inputs, once for A and once for B"
+            "Name input tables of the same format with --tables, once for A and once for B"
         )
     comparison = compare_samples(patterns, samples[0], samples[1], settings.seed)
     click.echo(text_report(comparison))
@@ -140,7 +140,7 @@ def _chosen_inputs(
     )
     raise DataError(
         f"it is not clear which input tables to compare: {len(pairs)} pairs have the same number "
-        f"of features. Name them with --inputs, once for A and once for B; or give a --config. "
+        f"of features. Name them with --tables, once for A and once for B; or give a --config. "
         f"Input tables that list all features of each DOM:{listed}"
     )
 

@@ -167,10 +167,13 @@ def _read_file(path: Path, problems: list[str], ignore_tags: bool) -> RawConfig:
         ) from error
     except IsADirectoryError as error:
         raise ConfigError(
-            f"'{path}' is a folder, not a config file: name a file, such as '{path}/config.yaml'"
+            f"the config file '{path}' cannot be read: it is a folder. Name a file, such as "
+            f"'{path}/config.yaml'"
         ) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"'{path}' is no config file: it does not hold text ({error})") from error
+        raise ConfigError(
+            f"the config file '{path}' cannot be read: it does not hold text ({error})"
+        ) from error
     except OSError as error:
         raise ConfigError(f"the config file '{path}' cannot be read: {error}") from error
     except YAMLError as error:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dnn_reco.errors import ModelError
-from dnn_reco.files import temporary_beside
+from dnn_reco.files import replace_folder, temporary_beside
 from dnn_reco.inference.backend import Backend
 from dnn_reco.inference.calibration import CALIBRATION_FILE, Calibration, calibrated
 from dnn_reco.inference.golden import GOLDEN_FILE, golden_answers, read_golden
@@ -62,8 +62,7 @@ def write_calibration(folder: Path, backend: Backend, calibration: Calibration |
             calibration=None if calibration is None else dict(calibration.record),
         )
         (part / MANIFEST_FILE).write_text(renewed.to_json(), encoding="utf-8")
-        path.rename(temporary / "replaced")
-        part.rename(path)
+        replace_folder(path, part)
 
 
 def _changed_files(

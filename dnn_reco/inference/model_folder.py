@@ -23,7 +23,7 @@ from dnn_reco._version import __version__
 from dnn_reco.config import Config, load_config, resolve
 from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.errors import ModelError
-from dnn_reco.files import temporary_beside
+from dnn_reco.files import replace_folder, temporary_beside
 from dnn_reco.foreign_files import MAX_TEXT_SIZE, check_foreign_file
 from dnn_reco.inference.calibration import read_calibration
 from dnn_reco.inference.manifest import (
@@ -174,9 +174,7 @@ def write_model_folder(path: Path, contents: FolderContents, overwrite: bool = F
             onnx=contents.onnx,
         )
         (part / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-        if path.exists():
-            path.rename(temporary / "replaced")
-        part.rename(path)
+        replace_folder(path, part)
 
 
 def member_folders(num_members: int) -> tuple[str, ...]:

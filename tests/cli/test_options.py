@@ -56,13 +56,14 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "test_data": (),
             "checkpoints": 1,
             "ensemble": False,
-            "allow_code": (),
-            "out": Path("evaluation"),
-            "tables": None,
             "stored": (),
             "weights": None,
             "flux": None,
             "perturb": False,
+            "tables": None,
+            "ignore_mismatch": (),
+            "allow_code": (),
+            "out": Path("evaluation"),
         },
     ),
     "calibrate": (
@@ -73,31 +74,8 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "coverage_by": "class",
             "remove": False,
             "sign": None,
+            "ignore_mismatch": (),
             "allow_code": (),
-        },
-    ),
-    "data check": (
-        ["a.hdf5"],
-        {
-            **LOG,
-            "inputs": None,
-            "num_bins": None,
-            "labels": None,
-            "data_settings": None,
-            "n_jobs": None,
-            "json_file": None,
-        },
-    ),
-    "compare-data": (
-        ["a", "b"],
-        {
-            **LOG,
-            "out": Path("data_comparison"),
-            "config_file": None,
-            "events": 20_000,
-            "inputs": (),
-            "weights": None,
-            "seed": 1,
         },
     ),
     "sky": (
@@ -118,6 +96,30 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "backend": "auto",
             "allow_code": (),
             "raw": False,
+        },
+    ),
+    "compare-data": (
+        ["a*", "b*"],
+        {
+            **LOG,
+            "out": Path("data_comparison"),
+            "config_file": None,
+            "events": 20_000,
+            "inputs": (),
+            "weights": None,
+            "seed": 1,
+        },
+    ),
+    "data check": (
+        ["a*"],
+        {
+            **LOG,
+            "inputs": None,
+            "num_bins": None,
+            "labels": None,
+            "data_settings": None,
+            "n_jobs": None,
+            "json_file": None,
         },
     ),
     "import": (
@@ -167,10 +169,10 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "device": "auto",
             "backend": "auto",
             "measure_time": False,
-            "raw": False,
             "data_settings": None,
             "ignore_mismatch": (),
             "table_names": None,
+            "raw": False,
             "allow_code": (),
             "overwrite": False,
         },
@@ -204,11 +206,11 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "port": 8000,
             "batch_size": 256,
             "max_wait": 2,
-            "raw": False,
             "max_queue": 4096,
             "max_request_size": 64 * 10**6,
             "backend": "auto",
             "device": "auto",
+            "raw": False,
             "allow_code": (),
         },
     ),
@@ -248,9 +250,9 @@ ARGUMENTS = {
     "simulate": {},
     "evaluate": {"networks": ("a.yaml",)},
     "calibrate": {"folder": Path()},
-    "data check": {"names": ("a.hdf5",)},
-    "compare-data": {"first": "a", "second": "b"},
     "sky": {"model": Path("model")},
+    "compare-data": {"first": "a*", "second": "b*"},
+    "data check": {"names": ("a*",)},
     "verify": {"folder": Path()},
     "inspect": {"folder": Path()},
     "apply": {"models": (Path("model"),)},
@@ -298,7 +300,7 @@ SPELLINGS: list[tuple[str, list[str], str, Any]] = [
     ("count", ["--apply-filters"], "apply_filters", True),
     *[
         (command, [flag, value], name, expected)
-        for command in ("count", "trafo", "train", "compare", "evaluate")
+        for command in ("count", "trafo", "train", "compare", "evaluate", "calibrate")
         for flag, value, name, expected in (
             ("--cache_dir", "store", "cache_dir", "store"),
             ("--cache-dir", "store", "cache_dir", "store"),
@@ -320,12 +322,12 @@ SPELLINGS: list[tuple[str, list[str], str, Any]] = [
     ],
     *[
         (command, [flag], "allow_overlap", True)
-        for command in ("train", "compare", "evaluate", "config check")
+        for command in ("train", "compare", "evaluate", "calibrate", "config check")
         for flag in ("--allow-overlap", "--allow_overlap")
     ],
     *[
         (command, ["--device", "cuda:1"], "device", "cuda:1")
-        for command in ("train", "compare", "evaluate")
+        for command in ("train", "compare", "evaluate", "calibrate", "sky", "view")
     ],
     *[
         (command, [flag, str(code)], "checkpoint_exit_code", code)
@@ -355,7 +357,8 @@ SPELLINGS: list[tuple[str, list[str], str, Any]] = [
     ("evaluate", ["--checkpoints", "1"], "checkpoints", 1),
     ("evaluate", ["--out", "there"], "out", Path("there")),
     *[
-        ("evaluate", [flag, "mine", flag, "yours"], "allow_code", ("mine", "yours"))
+        (command, [flag, "mine", flag, "yours"], "allow_code", ("mine", "yours"))
+        for command in ("evaluate", "calibrate", "sky", "view", "apply")
         for flag in ("--allow-code", "--allow_code")
     ],
     ("import", ["--output", "other"], "output", Path("other")),
@@ -394,7 +397,8 @@ SPELLINGS: list[tuple[str, list[str], str, Any]] = [
     *[("apply", ["--format", name], "file_format", name) for name in ("hdf5", "parquet")],
     *[("apply", [flag], "measure_time", True) for flag in ("--measure-time", "--measure_time")],
     *[
-        ("apply", [flag, "pulse_key"], "ignore_mismatch", ("pulse_key",))
+        (command, [flag, "pulse_key", flag, "x"], "ignore_mismatch", ("pulse_key", "x"))
+        for command in ("apply", "evaluate", "calibrate", "sky", "view")
         for flag in ("--ignore-mismatch", "--ignore_mismatch")
     ],
     *[
@@ -404,7 +408,7 @@ SPELLINGS: list[tuple[str, list[str], str, Any]] = [
     ],
     *[
         (command, ["--backend", name], "backend", name)
-        for command in ("apply", "serve")
+        for command in ("apply", "serve", "sky")
         for name in ("torch", "onnxruntime")
     ],
     *[
@@ -415,6 +419,64 @@ SPELLINGS: list[tuple[str, list[str], str, Any]] = [
         (command, ["--allow-code", "mine"], "allow_code", ("mine",))
         for command in ("verify", "apply", "serve")
     ],
+    *[(command, ["--raw"], "raw", True) for command in ("apply", "serve", "sky")],
+    ("evaluate", ["--stored", "all", "--stored", "other"], "stored", ("all", "other")),
+    ("evaluate", ["--weights", "W.weight"], "weights", "W.weight"),
+    ("evaluate", ["--flux", "E^-2"], "flux", "E^-2"),
+    ("evaluate", ["--perturb"], "perturb", True),
+    ("evaluate", ["--tables", "dnn_data"], "tables", "dnn_data"),
+    ("calibrate", ["--data", "a", "--data", "b"], "data", ("a", "b")),
+    *[
+        ("calibrate", [flag, "reconstruction"], "coverage_by", "reconstruction")
+        for flag in ("--coverage-by", "--coverage_by")
+    ],
+    ("calibrate", ["--remove"], "remove", True),
+    ("calibrate", ["--sign", __file__], "sign", Path(__file__)),
+    ("sky", ["--event", "3"], "event", 3),
+    *[
+        ("sky", [flag, name], "out", Path("maps/event_3"))
+        for flag in ("-o", "--out")
+        for name in ("maps/event_3", "maps/event_3.fits", "maps/event_3.png")
+    ],
+    ("sky", ["--out", "run_1.5"], "out", Path("run_1.5")),
+    ("sky", ["--credible", "90,50,68.5"], "levels", (0.5, 0.685, 0.9)),
+    ("sky", ["--mjd", "58018.87"], "mjd", 58018.87),
+    *[
+        ("sky", ["--density", name], "shape", name)
+        for name in ("fisher", "vector", "circular", "elliptical")
+    ],
+    ("sky", ["--members"], "members", True),
+    ("sky", ["--tables", "dnn_data"], "inputs", "dnn_data"),
+    *[("view", [flag, "7:3"], "event", "7:3") for flag in ("--event", "--id")],
+    ("view", ["--model", "folder"], "model", "folder"),
+    *[("view", ["--out", f"a.{s}"], "out", Path(f"a.{s}")) for s in ("png", "pdf", "svg")],
+    ("view", ["--html"], "html", Path("event.html")),
+    ("view", ["--html", "a.html"], "html", Path("a.html")),
+    ("view", ["--network"], "network", True),
+    ("view", ["--tables", "dnn_data"], "tables", "dnn_data"),
+    *[("view", [flag, "3"], "num_bins", 3) for flag in ("--num-bins", "--num_bins")],
+    ("view", ["--labels", "Truth"], "labels", "Truth"),
+    *[
+        ("view", [flag, "0"], "charge_feature", 0)
+        for flag in ("--charge-feature", "--charge_feature")
+    ],
+    ("view", ["--charge-feature", "2"], "charge_feature", 2),
+    *[("view", [flag, "0"], "time_feature", 0) for flag in ("--time-feature", "--time_feature")],
+    ("compare-data", ["--out", "there"], "out", Path("there")),
+    ("compare-data", ["--config", "a.yaml"], "config_file", "a.yaml"),
+    ("compare-data", ["--events", "2"], "events", 2),
+    ("compare-data", ["--tables", "a", "--tables", "b"], "inputs", ("a", "b")),
+    ("compare-data", ["--weights", "W", "weight"], "weights", ("W", "weight")),
+    ("compare-data", ["--seed", "0"], "seed", 0),
+    ("data check", ["--tables", "dnn_data"], "inputs", "dnn_data"),
+    *[("data check", [flag, "3"], "num_bins", 3) for flag in ("--num-bins", "--num_bins")],
+    ("data check", ["--labels", "Truth"], "labels", "Truth"),
+    *[
+        ("data check", [flag, __file__], "data_settings", Path(__file__))
+        for flag in ("-s", "--data-settings", "--data_settings")
+    ],
+    *[("data check", [flag, "3"], "n_jobs", 3) for flag in ("-j", "--n-jobs", "--n_jobs")],
+    ("data check", ["--json", "a.json"], "json_file", Path("a.json")),
     ("serve", ["--host", "0.0.0.0"], "host", "0.0.0.0"),
     ("serve", ["--port", "0"], "port", 0),
     ("serve", ["--max-wait", "0"], "max_wait", 0),
@@ -482,6 +544,20 @@ REFUSED = [
     ("view", "--num-bins", "0"),
     ("view", "--out", "events.hdf5"),
     ("view", "--html", "events.hdf5"),
+    ("view", "--charge-feature", "-1"),
+    ("view", "--time-feature", "-1"),
+    ("calibrate", "--coverage-by", "energy"),
+    ("calibrate", "--sign", "no_key.pem"),
+    ("sky", "--event", "-1"),
+    ("sky", "--density", "flat"),
+    ("sky", "--backend", "tensorflow"),
+    *[("sky", "--credible", text) for text in ("0", "100", "50,x", "", "nan", "-5")],
+    *[("sky", "--out", name) for name in ("", ".fits", ".")],
+    ("compare-data", "--events", "1"),
+    ("compare-data", "--seed", "-1"),
+    ("data check", "--num-bins", "0"),
+    ("data check", "-j", "0"),
+    ("data check", "--json", "."),
     ("serve", "--port", "65536"),
     ("serve", "--max-queue", "0"),
     ("serve", "--max-request-size", "much"),
@@ -513,6 +589,8 @@ def test_values_that_are_refused(command: str, option: str, value: str) -> None:
         *[("export", CONFIG), ("export", ["-o", "a"]), ("verify", []), ("inspect", [])],
         *[("apply", ["model", "-i", "a"]), ("apply", ["model", "-o", "a"]), ("serve", [])],
         ("apply", ["-i", "a", "-o", "b"]),
+        *[("calibrate", []), ("sky", ["model"]), ("sky", ["-i", __file__]), ("view", [])],
+        *[("compare-data", ["a*"]), ("data check", [])],
     ],
 )
 def test_what_is_needed(command: str, words: list[str]) -> None:
@@ -544,6 +622,12 @@ def test_several_configs(command: str, several: list[str]) -> None:
         ("train", ["a.yaml", "--cache-dir", "file.txt"], "--cache-dir"),
         ("compare", ["a.yaml", "--out", "file.txt"], "--out"),
         ("evaluate", ["a.yaml", "--out", "file.txt"], "--out"),
+        ("compare-data", ["a*", "b*", "--out", "file.txt"], "--out"),
+        ("data check", ["a*", "--json", "folder"], "--json"),
+        ("calibrate", ["file.txt"], "MODEL"),
+        ("sky", ["file.txt", "-i", "file.txt"], "MODEL"),
+        ("sky", ["folder", "-i", "folder"], "--input"),
+        ("view", ["folder"], "FILE"),
         ("submit train", ["a.yaml", "--cluster", "slurm", "--out", "file.txt"], "--out"),
     ],
 )
@@ -576,6 +660,14 @@ def test_a_file_is_no_folder_and_a_folder_is_no_file(
         ("compare", "[default: (comparison)]"),
         ("evaluate", "[default: (evaluation)]"),
         ("evaluate", "[default: 1; x>=1]"),
+        ("calibrate", "[default: class]"),
+        ("sky", "[default: 50,90]"),
+        ("sky", "Write NAME.fits and NAME.png. [default: sky]"),
+        ("view", "[default: first]"),
+        ("compare-data", "[default: (data_comparison)]"),
+        ("compare-data", "[default: 20000; x>=2]"),
+        ("compare-data", "Seed of the draws. [default: 1; x>=0]"),
+        ("data check", "Files to check at the same time [all CPUs]. [x>=1]"),
         ("import", "[required]"),
         ("simulate", "Events in all. [default: 5000; x>=1]"),
         ("simulate", "[default: flat]"),

@@ -8,17 +8,24 @@ from click.testing import CliRunner
 
 from dnn_reco.cli import cli
 from dnn_reco.commands import (
+    apply,
+    calibrate,
     check_config,
+    check_data,
     compare,
+    compare_data,
     count,
     estimate,
     evaluate,
     import_model,
+    serve,
+    sky,
     trafo,
     train,
 )
 from dnn_reco.commands import simulate as simulation
 from dnn_reco.commands import submit as submission
+from dnn_reco.errors import ConfigError
 from dnn_reco.run_options import RunOptions
 from dnn_reco.training import launch
 from dnn_reco.workers import available_cpus
@@ -42,6 +49,12 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Any, ..
         (estimate, "run_estimate"),
         (compare, "run_compare"),
         (evaluate, "run_evaluate"),
+        (calibrate, "run_calibrate"),
+        (sky, "run_sky"),
+        (compare_data, "run_compare_data"),
+        (check_data, "run_check_data"),
+        (serve, "run_serve"),
+        (apply, "run_apply"),
         (import_model, "run_import"),
         (simulation, "run_simulate"),
         (check_config, "run_check"),
@@ -179,20 +192,163 @@ def test_evaluate(asked: list[tuple[Any, ...]], tmp_path: Path) -> None:
         test_data=(),
         checkpoints=1,
         ensemble=False,
+        tables=None,
+        stored=(),
+        weights=None,
+        flux=None,
+        perturb=False,
+        ignore_mismatch=(),
         allow_code=(),
         out=Path("evaluation"),
         options=RunOptions(),
     )
     words = ["--checkpoints", "4", "--ensemble", "--allow-code", "mine", "--test_data", "t"]
+    words += ["--tables", "in", "--stored", "all", "--weights", "w", "--perturb"]
+    words += ["--ignore-mismatch", "pulse_key"]
     run("evaluate", "a.yaml", *words, "--out", "there", "--allow-overlap", code=0)
     assert asked[1][1] == evaluate.EvaluateSettings(
         test_data=("t",),
         checkpoints=4,
         ensemble=True,
+        tables="in",
+        stored=("all",),
+        weights="w",
+        flux=None,
+        perturb=True,
+        ignore_mismatch=("pulse_key",),
         allow_code=("mine",),
         out=Path("there"),
         options=RunOptions(allow_overlap=True),
     )
+    run("evaluate", "a.yaml", "--flux", "E^-2", code=0)
+    assert asked[2][1].flux == "E^-2"
+    assert run_wrongly("evaluate", "a.yaml", "--flux", "E^-2", "--weights", "w") == (
+        2,
+        "give --weights or --flux, not both",
+    )
+
+
+def run_wrongly(*words: str) -> tuple[int, str]:
+    """Exit code and message of a command line that is refused."""
+    result = CliRunner().invoke(cli, words)
+    return result.exit_code, result.output.rpartition("Error: ")[2].strip()
+
+
+def test_networks_that_are_not_there(asked: list[tuple[Any, ...]], tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "manifest.json").write_text("{}")
+    for name, message in {
+        "nothing": "there is neither a config nor a model folder 'nothing'",
+        "no.yaml+none.yaml": "neither a config nor a model folder 'no.yaml",
+        "a.yaml+none.yaml": "the config file 'none.yaml' does not exist",
+        "folder/manifest.json": "is a file of a model folder: name the folder 'folder'",
+    }.items():
+        result = CliRunner().invoke(cli, ["evaluate", name])
+        assert isinstance(result.exception, ConfigError)
+        assert message in str(result.exception)
+    assert asked == []
+
+
+def test_calibrate(asked: list[tuple[Any, ...]], tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    run("calibrate", "m", code=0)
+    words = ["--data", "d", "--coverage-by", "reconstruction", "--sign", "a.yaml"]
+    words += ["--ignore-mismatch", "pulse_key", "--allow-code", "mine", "--allow-overlap"]
+    run("calibrate", "m", *words, "--device", "cpu", "--cache-dir", "store", code=0)
+    run("calibrate", "m", "--remove", code=0)
+    assert [arguments[0] for arguments in asked] == [Path("m")] * 3
+    assert [arguments[1] for arguments in asked] == [
+        calibrate.CalibrateSettings((), "class", False, None, (), (), RunOptions()),
+        calibrate.CalibrateSettings(
+            data=("d",),
+            coverage_by="reconstruction",
+            remove=False,
+            sign=Path("a.yaml"),
+            ignore_mismatch=("pulse_key",),
+            allow_code=("mine",),
+            options=RunOptions(device="cpu", cache_dir="store", allow_overlap=True),
+        ),
+        calibrate.CalibrateSettings((), "class", True, None, (), (), RunOptions()),
+    ]
+    refused = run_wrongly("calibrate", "m", "--remove", "--data", "d")
+    assert refused == (2, "--remove takes no --data")
+
+
+def test_sky(asked: list[tuple[Any, ...]], tmp_path: Path) -> None:
+    run("sky", "m", "-i", "a.yaml", code=0)
+    words = ["--event", "3", "--out", "there/x.fits", "--credible", "68", "--mjd", "58000"]
+    words += ["--density", "vector", "--members", "--ignore-mismatch", "k", "--tables", "in"]
+    words += ["--device", "cpu", "--backend", "torch", "--allow-code", "mine", "--raw"]
+    run("sky", "m", "-i", "a.yaml", *words, "--num-threads", "2", code=0)
+    common = {"model": Path("m"), "file": Path("a.yaml")}
+    assert [arguments[0] for arguments in asked] == [
+        sky.SkySettings(
+            **common,
+            event=0,
+            out=Path("sky"),
+            levels=(0.5, 0.9),
+            mjd=None,
+            shape="auto",
+            members=False,
+            ignore_mismatch=(),
+            device="auto",
+            backend="auto",
+            allow_code=(),
+            num_threads=0,
+            inputs=None,
+            raw=False,
+        ),
+        sky.SkySettings(
+            **common,
+            event=3,
+            out=Path("there/x"),
+            levels=(0.68,),
+            mjd=58000.0,
+            shape="vector",
+            members=True,
+            ignore_mismatch=("k",),
+            device="cpu",
+            backend="torch",
+            allow_code=("mine",),
+            num_threads=2,
+            inputs="in",
+            raw=True,
+        ),
+    ]
+
+
+def test_compare_data(asked: list[tuple[Any, ...]]) -> None:
+    run("compare-data", "x", "y", code=0)
+    words = ["--out", "there", "--events", "5", "--tables", "i", "--weights", "W", "w"]
+    run("compare-data", "x", "y", *words, "--seed", "3", "--config", "a.yaml", code=0)
+    (patterns, config, settings), (_, other_config, others) = asked
+    assert (patterns, config) == (("x", "y"), None)
+    assert settings == compare_data.CompareDataSettings(
+        Path("data_comparison"), 20_000, (), None, 1
+    )
+    assert other_config.name == "a"
+    assert others == compare_data.CompareDataSettings(Path("there"), 5, ("i",), ("W", "w"), 3)
+    code, message = run_wrongly("compare-data", "x", "y", *["--tables", "i"] * 3)
+    assert (code, message) == (2, "--tables is for both data sets, or once for A and once for B")
+
+
+def test_data_check(asked: list[tuple[Any, ...]], tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_text("batch_size: 3\n")
+    run("data", "check", "x*", "y*")
+    words = ["--tables", "in", "--num-bins", "3", "--labels", "L", "-s", "b.yaml", "-j", "2"]
+    run("data", "check", "a.yaml+b.yaml", "x*", *words, "--json", "f.json")
+    assert asked[0] == (["x*", "y*"], None, check_data.WhatToRead(), available_cpus(), None)
+    patterns, config, *rest = asked[1]
+    assert (patterns, config.name) == (["x*"], "a__b")
+    assert rest == [check_data.WhatToRead("in", 3, "L", Path("b.yaml")), 2, Path("f.json")]
+
+
+@pytest.mark.parametrize(("words", "raw"), [([], False), (["--raw"], True)])
+def test_raw(asked: list[tuple[Any, ...]], words: list[str], raw: bool) -> None:
+    run("serve", "m", *words, code=0)
+    run("apply", "m", "-i", "x", "-o", "y", *words)
+    ((_, of_server), (of_apply,)) = asked
+    assert (of_server.raw, of_apply.raw) == (raw, raw)
 
 
 def test_import(asked: list[tuple[Any, ...]]) -> None:

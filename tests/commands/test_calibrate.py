@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +153,70 @@ def test_removed_it_is_as_before(calibrated: Path, exported: Path, tmp_path: Pat
     assert invoke("verify", folder).exit_code == 0
 
 
+def test_without_a_calibration_nothing_is_removed(copy: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+    result = invoke("calibrate", copy, "--remove")
+    assert (result.exit_code, result.out) == (
+        0,
+        f"'{copy}' has no calibration: it is left as it is.\n",
+    )
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
+
+
+def test_interrupted_the_model_is_as_before(
+    copy: Path, trained: SmallRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    rename = Path.rename
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if target == copy and not path.name.endswith(".replaced"):
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    assert calibrate(copy, trained).exit_code == 130
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+    assert [path.name for path in copy.parent.iterdir()] == [copy.name]
+
+
+def test_files_that_were_made_otherwise(copy: Path, trained: SmallRun, tmp_path: Path) -> None:
+    other = with_settings(trained, tmp_path / "other.hdf5", pulse_key="OtherPulses")
+    same = with_settings(trained, tmp_path / "same.hdf5")
+    result = invoke("calibrate", copy, "--data", other)
+    assert result.exit_code == 1
+    assert "pulse_key is 'Pulses' for the model, 'OtherPulses' in the data" in result.err
+    assert "--ignore-mismatch pulse_key" in result.err
+    assert not (copy / "calibration.json").exists()
+    result = invoke("calibrate", copy, "--data", other, "--ignore-mismatch", "pulse_key")
+    assert result.exit_code == 0, result.err
+    assert "pulse_key is 'Pulses' for the model, 'OtherPulses' in the data; this is i" in result.err
+    result = invoke("calibrate", copy, "--data", other, "--ignore-mismatch", "pulse")
+    assert (result.exit_code, "the nearest is 'pulse_key'" in result.err) == (1, True)
+    result = invoke("calibrate", copy, "--data", same)
+    assert (result.exit_code, "this is ignored" in result.err) == (0, False)
+
+
+def test_evaluated_files_are_made_as_those_of_the_training(
+    copy: Path, trained: SmallRun, tmp_path: Path
+) -> None:
+    other = with_settings(trained, tmp_path / "other.hdf5", pulse_key="OtherPulses")
+    result = invoke("evaluate", copy, "--test-data", other, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "pulse_key is 'Pulses' for the model, 'OtherPulses' in the data" in result.err
+    assert not (tmp_path / "out").exists()
+
+
+def with_settings(run: SmallRun, path: Path, **changes: str) -> Path:
+    """The events to calibrate with, in a file that records settings of the features."""
+    import h5py
+
+    shutil.copyfile(run.folder / "calibration.hdf5", path)
+    with h5py.File(path, "a") as file:
+        file.attrs["dnn_reco_data_settings"] = np.bytes_(replace(SETTINGS, **changes).to_json())
+    return path
+
+
 def test_second_calibration_replaces_the_first(calibrated: Path, trained, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(calibrated, tmp_path / "small"))
     assert calibrate(folder, trained).exit_code == 0
@@ -197,6 +262,7 @@ def test_mistakes(copy: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1 and "no file matches --data" in result.err
     assert invoke("calibrate", copy, "--remove", "--data", few).exit_code == 2
     assert invoke("calibrate", tmp_path / "nowhere").exit_code == 2
+    assert not (copy / "calibration.json").exists()
     assert not list(tmp_path.glob(".tmp*"))
 
 

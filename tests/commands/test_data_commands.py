@@ -72,9 +72,9 @@ def test_tables_must_be_known(workspace: Workspace, tmp_path: Path) -> None:
     path = write_two_sets(tmp_path / "two.hdf5")
     result = invoke("data", "check", path)
     assert result.exit_code == 1
-    assert "several sets of input tables" in result.err and "--inputs" in result.err
-    assert invoke("data", "check", path, "--inputs", "other").exit_code == 0
-    result = invoke("data", "check", workspace.config, "--inputs", "other")
+    assert "several sets of input tables" in result.err and "--tables" in result.err
+    assert invoke("data", "check", path, "--tables", "other").exit_code == 0
+    result = invoke("data", "check", workspace.config, "--tables", "other")
     assert result.exit_code == 1
     assert "for files without a config" in result.err
 
@@ -147,9 +147,54 @@ def test_weights(tmp_path: Path) -> None:
     numbers = json.loads((tmp_path / "out" / "data_comparison.json").read_text())
     (charge,) = [q for q in numbers["inputs"] if q["name"] == "total charge [PE]"]
     assert charge["mean"][0] == pytest.approx(np.average(charges, weights=energies), rel=1e-5)
-    result = invoke("compare-data", first, first, "--weights", "MCPrimary", "pdg_encoding")
+    result = invoke("compare-data", first, data, "--weights", "MCPrimary", "pdg_encoding")
     assert result.exit_code == 1
     assert "negative or not finite" in result.err
+    result = invoke("compare-data", first, data, "--weights", "MCPrimar", "energy")
+    assert result.exit_code == 1
+    assert "neither A nor B has such a table. Did you mean 'MCPrimary'?" in result.err
+    for path in (tmp_path / "a").iterdir():
+        with h5py.File(path, "r+") as file:
+            rows = file["MCPrimary"][()]
+            rows["energy"] = 0
+            file["MCPrimary"][...] = rows
+    result = invoke("compare-data", first, data, "--weights", "MCPrimary", "energy")
+    assert result.exit_code == 1
+    assert f"the weights of all 60 events of '{first}' that were drawn are 0" in result.err
+
+
+def test_a_file_belongs_to_one_of_the_sets(tmp_path: Path) -> None:
+    first = write_set(tmp_path / "a", 10)
+    copy = tmp_path / "copy.hdf5"
+    copy.write_bytes((tmp_path / "a" / "1.hdf5").read_bytes())
+    for second, named in ((tmp_path / "a" / "0.hdf5",) * 2, (copy, copy)):
+        result = invoke("compare-data", first, second, "--out", tmp_path / "out")
+        assert result.exit_code == 1
+        assert f"'{named}' belongs to A and to B" in result.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_are_no_event_files(tmp_path: Path) -> None:
+    for words in (["data", "check", tmp_path], ["compare-data", tmp_path, __file__]):
+        result = invoke(*words)
+        assert result.exit_code == 1
+        assert f"'{tmp_path}' is a folder: name the files in it" in result.err
+
+
+def test_what_is_not_checked_is_printed(tmp_path: Path) -> None:
+    events, no_events = random_events(1, 30, run=1), random_events(1, 0)
+    bare, empty = tmp_path / "bare.hdf5", tmp_path / "empty.hdf5"
+    write_input_tables(bare, events.ids, events.time_offset, events.hits)
+    write_events(empty, no_events)
+    result = invoke("data", "check", bare, "-j", "1")
+    assert "info     there is no table 'LabelsDeepLearning' of labels\n" in result.out
+    assert result.out.endswith("1 file, 30 events: 1 info\n")
+    labelled = write_events(tmp_path / "labelled.hdf5", random_events(2, 30, run=2))
+    result = invoke("data", "check", bare, labelled, "-j", "1")
+    assert "no table 'LabelsDeepLearning' of labels [in bare.hdf5]" in result.out
+    assert result.exit_code == 1
+    result = invoke("data", "check", labelled, empty, "-j", "1")
+    assert "warning  the file holds no event [in empty.hdf5]" in result.out
 
 
 def test_tables_with_other_numbers_of_features(tmp_path: Path) -> None:
@@ -160,8 +205,8 @@ def test_tables_with_other_numbers_of_features(tmp_path: Path) -> None:
     assert "dnn_data (9 features)" in result.err and "dnn_data (3 features)" in result.err
     both = write_two_sets(tmp_path / "two.hdf5")
     result = invoke("compare-data", first, both, "--out", tmp_path / "out")
-    assert "--inputs" in result.err
-    options = ("--inputs", "dnn_data", "--inputs", "other", "--out", tmp_path / "out")
+    assert "--tables" in result.err
+    options = ("--tables", "dnn_data", "--tables", "other", "--out", tmp_path / "out")
     assert invoke("compare-data", first, both, *options).exit_code == 0
 
 

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from event_files import random_events, write_events
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
@@ -256,12 +257,39 @@ def test_mistakes(trained: SmallRun, home: Path) -> None:
     assert "would be called 'small'" in refused(trained.config_file, trained.config_file)
     assert "at least two networks" in refused(trained.config_file, "--ensemble")
     assert "is no model folder" in refused(home / "other")
-    assert "'nothing.yaml'" in refused("nothing.yaml")
+    assert "neither a config nor a model folder 'nothing.yaml'" in refused("nothing.yaml")
+    assert "no file matches --test-data:" in refused(trained.config_file, "--test-data", "no*")
     pattern = str(trained.folder / "train_1.hdf5")
     message = refused(trained.config_file, "--test-data", pattern)
     assert f"'{pattern}' is both in training_data_file and in the held-out files" in message
     assert "--allow-overlap" in message
     evaluated(trained.config_file, "--test-data", pattern, "--allow-overlap")
+
+
+def test_names_of_all_that_is_compared(trained: SmallRun, home: Path) -> None:
+    """Calibrated models are shown without the calibration, too; files may hold others."""
+    folder = model_folder(trained, home / "one")
+    write_events(home / "many.hdf5", random_events(6, 250, num_bins=3, run=6))
+    result = invoke("calibrate", folder, "--data", home / "many.hdf5", *OPTIONS)
+    assert result.exit_code == 0, result.err
+    shutil.copytree(folder, home / "one_raw")
+    assert "would be called 'one_raw'" in refused(folder, home / "one_raw")
+    file = home / "stored.hdf5"
+    shutil.copyfile(trained.folder / "validation.hdf5", file)
+    applied = invoke("apply", folder, "--input", file, "--output", "reco.hdf5", *OPTIONS)
+    assert applied.exit_code == 0, applied.err
+    with h5py.File("reco.hdf5") as source, h5py.File(file, "a") as target:
+        source.copy("DeepLearningReco_one", target)
+    message = refused(folder, "--test-data", str(file), "--stored", "one")
+    assert "a network and a stored reconstruction are both called 'one'" in message
+
+
+def test_events_without_hits(trained: SmallRun, home: Path) -> None:
+    events = random_events(8, 5, num_bins=3, empty_fraction=1.0)
+    write_events(home / "empty.hdf5", events)
+    result = evaluated(trained.config_file, "--test-data", "empty.hdf5")
+    assert "'small' does not reconstruct some of the 5 events: 5 NO_HITS." in result.err
+    assert found()["small"]["energy_rms"]["value"] is None
 
 
 def test_another_transformation_model(trained: SmallRun, home: Path) -> None:

@@ -280,6 +280,15 @@ def test_logs_are_those_of_this_model_alone(trained: SmallRun, tmp_path: Path) -
     assert not (tmp_path / "without" / "logs").exists()
 
 
+def test_a_link_to_nowhere(trained: SmallRun, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "nowhere")
+    result = invoke("export", trained.config_file, "-o", link)
+    assert result.exit_code == 1
+    assert f"'{link}' is a link to '{tmp_path / 'nowhere'}', which does not exist" in result.err
+    assert link.is_symlink() and [path.name for path in tmp_path.iterdir()] == ["link"]
+
+
 def test_an_existing_folder_is_replaced_on_request_only(trained: SmallRun, folder: Path) -> None:
     before = (folder / "manifest.json").read_bytes()
     result = invoke("export", trained.config_file, "-o", folder)

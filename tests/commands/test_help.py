@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from workspace import Workspace, invoke
 
 import dnn_reco
+from dnn_reco.cli import cli
 
 SCRIPTS = {
     "count_number_of_events.py": "Count the events",
@@ -16,11 +18,18 @@ SCRIPTS = {
     "train_model.py": "Train a network",
     "export_model.py": "Export a trained network",
 }
-COMMANDS = [
-    *[["count"], ["trafo"], ["train"], ["compare"], ["evaluate"], ["submit", "train"]],
-    *[["export"]],
-    *[["config", "show"], ["config", "check"]],
-]
+# Command -> what stands behind its name in the first example.
+EXAMPLES = {
+    **dict.fromkeys(
+        ("count", "trafo", "train", "compare", "evaluate", "submit train", "export"), r"\w+\.yaml"
+    ),
+    **dict.fromkeys(("config show", "config check", "data check"), r"\w+\.yaml"),
+    **dict.fromkeys(("calibrate", "sky", "apply", "serve", "verify", "inspect"), r"models/\w+"),
+    "view": r"events\.hdf5",
+    "compare-data": r"'simulation/\*\.hdf5' 'data/\*\.hdf5'",
+    "import": r"exported_models/my_model",
+    "simulate": r"\S+",
+}
 
 # Runs `dnn-reco` with each line of its arguments, then tells whether something heavy was loaded.
 PROBE = """
@@ -32,42 +41,46 @@ for line in sys.argv[1:]:
         main()
     except SystemExit as leaving:
         assert leaving.code == 0, line
-heavy = {"torch", "matplotlib", "tensorboard", "pandas", "astropy"} & set(sys.modules)
+names = "torch matplotlib tensorboard pandas astropy plotly pyarrow simweights jinja2 scipy"
+heavy = {*names.split()} & set(sys.modules)
 sys.exit(f"loaded: {heavy}" if heavy else 0)
 """
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_each_command_explains_itself_with_an_example(command: list[str]) -> None:
-    result = invoke(*command, "--help")
+@pytest.mark.parametrize("command", EXAMPLES)
+def test_each_command_explains_itself_with_an_example(command: str) -> None:
+    result = invoke(*command.split(), "--help")
     assert result.exit_code == 0
-    assert result.out == invoke(*command, "-h").out
-    assert re.search(rf"Examples?:\n.*dnn-reco {' '.join(command)} \w+\.yaml", result.out)
+    assert result.out == invoke(*command.split(), "-h").out
+    assert re.search(rf"Examples?:\n.*dnn-reco {command} {EXAMPLES[command]}", result.out)
+
+
+@pytest.mark.parametrize("command", EXAMPLES)
+def test_the_options_of_examples_are_there(command: str) -> None:
+    found: click.Command = cli
+    for name in command.split():
+        assert isinstance(found, click.Group)
+        found = found.commands[name]
+    known = {word for each in found.params for word in (*each.opts, *each.secondary_opts)}
+    text = re.split("Examples?:", invoke(*command.split(), "--help").out)[1]
+    lines = re.findall(rf"^ +dnn-reco {command} (.*)$", text, re.MULTILINE)
+    assert lines
+    for line in lines:
+        of_command = line.partition(" -- ")[0].split()
+        assert {word for word in of_command if word.startswith("-")} <= known
 
 
 def test_help_of_the_whole_lists_the_commands() -> None:
     result = invoke("--help")
     assert result.exit_code == 0
-    names = (
-        "count",
-        "trafo",
-        "train",
-        "compare",
-        "evaluate",
-        "export",
-        "serve",
-        "sky",
-        "submit",
-        "config",
-    )
-    for name in names:
+    for name in {command.split()[0] for command in EXAMPLES}:
         assert re.search(rf"^  {name} +\S", result.out, re.MULTILINE)
     for option in ("--version", "-V"):
         assert invoke(option).out == f"dnn-reco, version {dnn_reco.__version__}\n"
 
 
 def test_help_count_and_config_load_nothing_heavy(workspace: Workspace) -> None:
-    lines = ["|".join([*command, "--help"]) for command in [[], ["serve"], ["sky"], *COMMANDS]]
+    lines = ["--help", *(f"{command.replace(' ', '|')}|--help" for command in EXAMPLES)]
     lines += [f"{command}|{workspace.config}" for command in ("count", "config|show")]
     subprocess.run([sys.executable, "-c", PROBE, *lines], check=True, stdout=subprocess.DEVNULL)
 

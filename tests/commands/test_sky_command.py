@@ -105,6 +105,15 @@ def test_levels_that_are_none(text: str, run: SmallRun, model: Path) -> None:
     assert "is no list of percentages, such as 50,90" in result.err
 
 
+def test_outputs_that_cannot_be_written(run: SmallRun, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    file, out = run.folder / "validation.hdf5", tmp_path / "file" / "sky"
+    result = invoke("sky", model, "-i", file, "-o", out, "--device", "cpu")
+    assert result.exit_code == 1
+    assert result.err.startswith(f"Error: the maps cannot be written to '{out.parent}' (")
+    assert result.err.endswith("): choose another --out\n")
+
+
 def test_a_model_without_a_direction(run: SmallRun, tmp_path: Path) -> None:
     folder = model_folder(run, tmp_path / "energy", ["EnergyVisible"])
     result = invoke("sky", folder, "-i", run.folder / "validation.hdf5", "-o", tmp_path / "sky")

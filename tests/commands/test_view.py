@@ -123,7 +123,8 @@ def test_stored_predictions(here: Path) -> None:
     pytest.importorskip("plotly", reason="plotly is not installed (extra display)")
     ids = random_events(5, 8, num_bins=3, run=7).ids
     energy = {"EnergyVisible": np.arange(8.0), "EnergyVisible_uncertainty": np.full(8, 0.5)}
-    particle = {"x": np.full(8, 12.5), "y": np.zeros(8), "z": np.zeros(8)}
+    particle = dict.fromkeys(("y", "z", "time", "zenith", "azimuth", "energy"), np.zeros(8))
+    particle |= {"x": np.full(8, 12.5), "fit_status": np.zeros(8, np.int32)}
     tables = {STORED: energy, f"{STORED}_I3Particle": particle}
     write_event_file(here / "stored.hdf5", ids, tables)
     with h5py.File("stored.hdf5") as stored, h5py.File("events.hdf5", "a") as events:
@@ -133,10 +134,19 @@ def test_stored_predictions(here: Path) -> None:
     text = (here / "event.html").read_text(encoding="utf-8")
     assert "<td>3 ± 0.5</td>" in text
     assert "<td>12.5</td>" in text
-    with pytest.raises(ConfigError, match=f"Tables with predictions: {STORED}$"):
-        view("events.hdf5", "--model", "nothing")
+    for name in ("nothing", "LabelsDeepLearning", "dnn_data_global_time_offset"):
+        with pytest.raises(ConfigError, match=rf"'{name}' is neither.*: {STORED}$"):
+            view("events.hdf5", "--model", name)
+    view("events.hdf5", "--event", 3, "--model", f"{STORED}_I3Particle", "--html")
+    assert "<td>12.5</td>" in (here / "event.html").read_text(encoding="utf-8")
     with pytest.raises(ConfigError, match="--network needs a model folder"):
         view("events.hdf5", "--model", STORED, "--network")
+
+
+def test_pictures_that_cannot_be_written(here: Path) -> None:
+    (here / "file").touch()
+    with pytest.raises(DataError, match=r"pictures cannot be written to 'file/a\.png' .*--out or"):
+        view("events.hdf5", "--out", "file/a.png")
 
 
 def test_missing_file(here: Path) -> None:

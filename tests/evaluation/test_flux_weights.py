@@ -206,6 +206,10 @@ def test_unknown_flux(tmp_path: Path) -> None:
     file, _ = neutrino_file(tmp_path / "a.hdf5", 4, 1)
     with pytest.raises(ConfigError, match=r"GaisserH4: there is no such flux.*Did you mean 'Gais"):
         flux_weights("GaisserH4", [file])
+    # it needs arguments, which an option cannot give
+    with pytest.raises(ConfigError, match="FixedFractionFlux: there is no such flux") as error:
+        flux_weights("FixedFractionFlux", [file])
+    assert "FixedFractionFlux" not in str(error.value).partition("cosmic rays:")[2]
 
 
 def test_flux_of_other_particles(tmp_path: Path) -> None:
