@@ -110,8 +110,13 @@ def fit_calibration(events: CalibrationEvents, true_classes: bool = True) -> Cal
     Raises
     ------
     DataError
-        If there are too few events.
+        If there are too few events, or a label is called as the direction vector.
     """
+    if DIRECTION in events.info.trained_labels:
+        raise DataError(
+            f"a label is called '{DIRECTION}', which stands for the direction vector: a model with "
+            "it cannot be calibrated"
+        )
     if len(events) < LEAST_EVENTS:
         raise DataError(
             f"a calibration needs at least {LEAST_EVENTS} events, there are {len(events)}: give "
@@ -246,7 +251,8 @@ def _targets(events: CalibrationEvents, classes: Values) -> Iterator[tuple[str, 
     """Targets of the labels that have a width, and of the direction."""
     info = events.info
     names = info.label_names
-    vector = info.direction or ()
+    is_whole = info.direction is not None and set(info.direction) <= set(info.trained_labels)
+    vector = (info.direction or ()) if is_whole else ()
     for label in info.labels:
         if not label.is_trained or label.is_class or label.name in vector:
             continue
@@ -262,7 +268,7 @@ def _targets(events: CalibrationEvents, classes: Values) -> Iterator[tuple[str, 
             needed = np.log(np.maximum(np.abs(residual), _LEAST_RESIDUAL) / sigma)
         features = event_features(sigma, events.num_hits, classes)
         yield label.name, Target(features, needed, LEVEL)
-    if vector and set(vector) <= set(info.trained_labels):
+    if vector:
         columns = [names.index(name) for name in vector]
         kappa = vector_concentration(events.uncertainty[:, columns])
         vectors = (events.labels[:, columns], events.true[:, columns])

@@ -258,3 +258,21 @@ def test_terms_without_classes():
     needed = 0.5 * width + np.log(np.abs(rng.normal(size=2000)))
     terms = choose_terms(Target(features, needed, LEVEL))
     assert (terms.degree, terms.uses_classes) == (1, False)
+
+
+def test_components_of_a_direction_that_is_not_wholly_trained_are_labels():
+    events = made_up(3000, 21, lambda *_: 1.0, lambda *_: 0.25)
+    labels = tuple(replace(each, is_trained=each.name != "dir_z") for each in INFO.labels)
+    partly = replace(events, info=replace(INFO, labels=labels))
+    calibration = fit_calibration(partly, true_classes=False)
+    assert calibration.direction is None
+    assert calibration.widths.keys() == {"energy", "dir_x", "dir_y"}
+    found = inside(partly.corrected(calibration))
+    assert found["dir_x"].mean() == pytest.approx(LEVEL, abs=0.03)
+
+
+def test_label_that_is_called_as_the_direction_is_refused():
+    events = made_up(300, 22, lambda *_: 1.0, lambda *_: 1.0)
+    labels = (replace(INFO.labels[0], name="direction"), *INFO.labels[1:])
+    with pytest.raises(DataError, match="a label is called 'direction'"):
+        fit_calibration(replace(events, info=replace(INFO, labels=labels)))
