@@ -262,7 +262,9 @@ def test_terms_without_classes():
 
 def test_components_of_a_direction_that_is_not_wholly_trained_are_labels():
     events = made_up(3000, 21, lambda *_: 1.0, lambda *_: 0.25)
-    labels = tuple(replace(each, is_trained=each.name != "dir_z") for each in INFO.labels)
+    labels = tuple(
+        replace(each, is_trained=each.is_trained and each.name != "dir_z") for each in INFO.labels
+    )
     partly = replace(events, info=replace(INFO, labels=labels))
     calibration = fit_calibration(partly, true_classes=False)
     assert calibration.direction is None
