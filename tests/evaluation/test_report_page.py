@@ -186,8 +186,13 @@ def test_the_worst_events(written: tuple[Path, ReportFacts]) -> None:
 
 @pytest.mark.parametrize("num_events", [0, 1])
 def test_few_events(num_events: int, blank_figures: object, tmp_path: Path) -> None:
-    page = write_report_page(facts(num_events), tmp_path)
-    assert "Summary" in page.read_text()
+    made = facts(num_events)
+    page = Page(write_report_page(made, tmp_path).read_text())
+    assert f"{num_events} held-out events" in page.text
+    assert not re.search(r"\b(nan|inf|None)\b", page.text)
+    numbers = json.loads((tmp_path / "metrics.json").read_text())
+    assert numbers["sections"]["Data"]["events"] == num_events
+    assert numbers["sections"]["Summary"]["labels"] == {}  # the only event is not reconstructed
 
 
 def test_equal_names_of_files_do_not_overwrite_each_other(
