@@ -22,6 +22,7 @@ from dnn_reco.commands import (
     sky,
     trafo,
     train,
+    view,
 )
 from dnn_reco.commands import simulate as simulation
 from dnn_reco.commands import submit as submission
@@ -51,6 +52,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Any, ..
         (evaluate, "run_evaluate"),
         (calibrate, "run_calibrate"),
         (sky, "run_sky"),
+        (view, "run_view"),
         (compare_data, "run_compare_data"),
         (check_data, "run_check_data"),
         (serve, "run_serve"),
@@ -313,6 +315,48 @@ def test_sky(asked: list[tuple[Any, ...]], tmp_path: Path) -> None:
             num_threads=2,
             inputs="in",
             raw=True,
+        ),
+    ]
+
+
+def test_view(asked: list[tuple[Any, ...]]) -> None:
+    run("view", "e", code=0)
+    words = ["--event", "7:3", "--model", "m", "--out", "a.svg", "--html", "a.html", "--network"]
+    words += ["--tables", "in", "--num-bins", "3", "--labels", "L", "--charge-feature", "1"]
+    words += ["--time-feature", "2", "--ignore-mismatch", "k", "--allow-code", "mine"]
+    run("view", "e", *words, "--device", "cpu", code=0)
+    assert [arguments[0] for arguments in asked] == [
+        view.ViewSettings(
+            file=Path("e"),
+            event="first",
+            model=None,
+            out=None,
+            html=None,
+            network=False,
+            tables=None,
+            num_bins=None,
+            labels=None,
+            charge_feature=0,
+            time_feature=None,
+            device="auto",
+            allow_code=(),
+            ignore_mismatch=(),
+        ),
+        view.ViewSettings(
+            file=Path("e"),
+            event="7:3",
+            model="m",
+            out=Path("a.svg"),
+            html=Path("a.html"),
+            network=True,
+            tables="in",
+            num_bins=3,
+            labels="L",
+            charge_feature=1,
+            time_feature=2,
+            device="cpu",
+            allow_code=("mine",),
+            ignore_mismatch=("k",),
         ),
     ]
 

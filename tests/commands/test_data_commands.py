@@ -110,11 +110,12 @@ def test_two_sets_of_files(tmp_path: Path) -> None:
     result = invoke("compare-data", first, second, "--out", out, "--events", "40")
     assert result.exit_code == 0, result.err
     assert f"A: 40 events of {first}" in result.out
-    assert "total charge [PE]" in result.out and "EnergyVisible" in result.out
+    inputs, labels = result.out.split("\nLabels")
+    assert "total charge [PE]" in inputs and "EnergyVisible" in labels
     assert (out / "data_comparison.html").is_file()
     numbers = json.loads((out / "data_comparison.json").read_text())
     ks = [each["ks"] for each in numbers["inputs"]]
-    assert ks == sorted(ks, reverse=True)
+    assert ks == sorted(ks, reverse=True) and 0 < ks[-1] < ks[0] < 1
 
 
 def test_measured_data_have_no_labels(workspace: Workspace, tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_measured_data_have_no_labels(workspace: Workspace, tmp_path: Path) -> N
     for options in ([], ["--config", str(workspace.config)]):
         result = invoke("compare-data", simulation, data, "--out", tmp_path / "out", *options)
         assert result.exit_code == 0, result.err
-        assert "\nLabels" not in result.out
+        assert "\nLabels" not in result.out and "EnergyVisible" not in result.out
     assert "has no table 'LabelsDeepLearning': its inputs are compared alone" in result.err
 
 
@@ -188,7 +189,7 @@ def test_what_is_not_checked_is_printed(tmp_path: Path) -> None:
     write_events(empty, no_events)
     result = invoke("data", "check", bare, "-j", "1")
     assert "info     there is no table 'LabelsDeepLearning' of labels\n" in result.out
-    assert result.out.endswith("1 file, 30 events: 1 info\n")
+    assert " 1 info\n" in result.out  # and no other, such as of labels
     labelled = write_events(tmp_path / "labelled.hdf5", random_events(2, 30, run=2))
     result = invoke("data", "check", bare, labelled, "-j", "1")
     assert "no table 'LabelsDeepLearning' of labels [in bare.hdf5]" in result.out
@@ -214,10 +215,3 @@ def test_no_files(tmp_path: Path) -> None:
     result = invoke("compare-data", f"{tmp_path}/*.hdf5", f"{tmp_path}/*.hdf5")
     assert result.exit_code == 1
     assert "no file matches A" in result.err
-
-
-@pytest.mark.parametrize("command", [["data", "check"], ["compare-data"]])
-def test_help_has_an_example(command: list[str]) -> None:
-    result = invoke(*command, "--help")
-    assert result.exit_code == 0
-    assert f"dnn-reco {' '.join(command)} " in result.out

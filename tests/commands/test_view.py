@@ -98,7 +98,10 @@ def test_several_events_of_an_id(here: Path) -> None:
     write_events(here / "split.hdf5", events)
     with pytest.raises(DataError, match=r"4 events have the id 1:5: .* --event 0"):
         view("split.hdf5", "--event", "1:5")
-    view("split.hdf5", "--event", "1:5:2")
+    pytest.importorskip("plotly", reason="plotly is not installed (extra display)")
+    view("split.hdf5", "--event", "1:5:2", "--html")
+    charges = events.features[events.offsets[2] : events.offsets[3], 0]
+    assert summary(here / "event.html").endswith(f" {charges.sum():,.1f} PE")
 
 
 def test_model_with_the_network(here: Path, model: Path) -> None:

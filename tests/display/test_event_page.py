@@ -129,7 +129,9 @@ def test_size_of_the_page() -> None:
     pytest.importorskip("plotly", reason="plotly is not installed (extra display)")
     features = np.random.default_rng(1).uniform(1, 1e4, (5160, 3))
     hits = Hits(np.array([0, 5160]), np.arange(5160, dtype=np.uint16), features)
-    assert len(event_html(hits).encode()) < 6e6
+    content = event_html(hits).encode()
+    assert len(content) < 6e6
+    assert len(Page(content.decode()).content["figure"]["data"][0]["x"]) == 5160
 
 
 def test_pictures_of_events() -> None:

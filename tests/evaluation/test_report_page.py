@@ -187,9 +187,14 @@ def test_the_worst_events(written: tuple[Path, ReportFacts]) -> None:
 
 @pytest.mark.parametrize("num_events", [0, 1])
 def test_few_events(num_events: int, blank_figures: object, tmp_path: Path) -> None:
-    page = write_report_page(facts(num_events), tmp_path).read_text()
-    assert "Summary" in page
-    assert "No bin holds 20 events" in page
+    made = facts(num_events)
+    page = Page(write_report_page(made, tmp_path).read_text())
+    assert f"{num_events} held-out events" in page.text
+    assert not re.search(r"\b(nan|inf|None)\b", page.text)
+    numbers = json.loads((tmp_path / "metrics.json").read_text())
+    assert numbers["sections"]["Data"]["events"] == num_events
+    assert numbers["sections"]["Summary"]["labels"] == {}  # the only event is not reconstructed
+    assert "No bin holds 20 events" in page.text
 
 
 def test_stored_reconstructions_are_named_with_the_models() -> None:

@@ -145,6 +145,13 @@ def test_few_events(size: int) -> None:
     of_classes = classification_section(few)
     assert of_classes is not None
     check([*sections, of_classes])
+    found = of_classes.numbers["classification"]["model/p_is_track"]
+    assert found["auc"]["value"] is None  # of one class alone there is none
+    shares = [
+        s.numbers["coverage"]["model/energy"]["curve"] for s in sections if "coverage" in s.numbers
+    ]
+    assert all(share in (0.0, 1.0, None) for curve in shares for share in curve)
+    assert len(shares) == size
 
 
 def test_parts_of_few_events_are_left_out() -> None:
