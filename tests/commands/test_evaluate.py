@@ -267,21 +267,13 @@ def test_mistakes(trained: SmallRun, home: Path) -> None:
 
 
 def test_names_of_all_that_is_compared(trained: SmallRun, home: Path) -> None:
-    """Calibrated models are shown without the calibration, too; files may hold others."""
+    """Calibrated models are shown without the calibration, too."""
     folder = model_folder(trained, home / "one")
     write_events(home / "many.hdf5", random_events(6, 250, num_bins=3, run=6))
     result = invoke("calibrate", folder, "--data", home / "many.hdf5", *OPTIONS)
     assert result.exit_code == 0, result.err
     shutil.copytree(folder, home / "one_raw")
     assert "would be called 'one_raw'" in refused(folder, home / "one_raw")
-    file = home / "stored.hdf5"
-    shutil.copyfile(trained.folder / "validation.hdf5", file)
-    applied = invoke("apply", folder, "--input", file, "--output", "reco.hdf5", *OPTIONS)
-    assert applied.exit_code == 0, applied.err
-    with h5py.File("reco.hdf5") as source, h5py.File(file, "a") as target:
-        source.copy("DeepLearningReco_one", target)
-    message = refused(folder, "--test-data", str(file), "--stored", "one")
-    assert "a network and a stored reconstruction are both called 'one'" in message
 
 
 def test_events_without_hits(trained: SmallRun, home: Path) -> None:
