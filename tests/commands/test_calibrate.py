@@ -41,7 +41,7 @@ def exported(trained: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Pat
     folder = tmp_path_factory.mktemp("models") / "small"
     settings = folder.parent / "settings.yaml"
     settings.write_text(json.dumps(SETTINGS.to_dict()))
-    result = invoke("export", trained.config_file, "-s", settings, "-o", folder, "--onnx")
+    result = invoke("export", trained.config_file, "-s", settings, "-o", folder)
     assert result.exit_code == 0, result.err
     return folder
 
@@ -93,10 +93,6 @@ def test_every_way_to_apply_it_is_calibrated(
     left_out = Reconstructor(calibrated, device="cpu", raw=True).predict(file)
     assert_array_equal(left_out[SIGMA], raw[SIGMA])
 
-    onnx = Reconstructor(calibrated, backend="onnxruntime").predict(file)
-    assert_allclose(onnx[SIGMA], expected[SIGMA], rtol=1e-4)
-    assert_allclose(onnx["p_starting"], expected["p_starting"], rtol=1e-4)
-
     hits = open_events(file, num_bins=3).hits.select(np.flatnonzero(usable))
     in_python = predict(load_model(calibrated, device="cpu"), hits)
     assert_allclose(in_python[SIGMA], expected[SIGMA][usable], rtol=1e-6)
@@ -107,6 +103,23 @@ def test_every_way_to_apply_it_is_calibrated(
         assert result.exit_code == 0, result.err
         column = rows(output, "DeepLearningReco_small")[SIGMA]
         assert_array_equal(column, table[SIGMA])
+
+
+def test_onnx_runtime_applies_it_too(
+    exported: Path, calibrated: Path, trained: SmallRun, tmp_path: Path
+) -> None:
+    folder = tmp_path / "graphs"
+    settings = exported.parent / "settings.yaml"
+    command = ["export", trained.config_file, "-s", settings, "-o", folder, "--onnx"]
+    assert invoke(*command).exit_code == 0
+    assert calibrate(folder, trained).exit_code == 0
+    result = invoke("verify", folder, "--device", "cpu")
+    assert result.out.count("largest deviation") == 2  # PyTorch and ONNX Runtime
+    file = trained.folder / "judged.hdf5"
+    found = Reconstructor(folder, backend="onnxruntime").predict(file)
+    expected = Reconstructor(calibrated, device="cpu").predict(file)
+    assert_allclose(found[SIGMA], expected[SIGMA], rtol=1e-4)
+    assert_allclose(found["p_starting"], expected["p_starting"], rtol=1e-4)
 
 
 def test_predictions_made_with_the_calibration_are_not_kept_for_raw(
@@ -122,7 +135,7 @@ def test_predictions_made_with_the_calibration_are_not_kept_for_raw(
 def test_folder_is_whole_and_computes_the_same(calibrated: Path) -> None:
     result = invoke("verify", calibrated, "--device", "cpu")
     assert result.exit_code == 0, result.out
-    assert result.out.count("largest deviation") == 2  # PyTorch and ONNX Runtime
+    assert "largest deviation" in result.out
     manifest = json.loads((calibrated / "manifest.json").read_text())
     assert "calibration.json" in manifest["files"]
     assert manifest["calibration"]["num_events"] == 300
