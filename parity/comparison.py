@@ -1,4 +1,4 @@
-"""What the scripts of `make parity` print: how far a quantity is from that of another package."""
+"""How far quantities are from those of another package, and how scripts print that."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from comparison import Comparison
 from golden import LABEL_KEYS, Arrays, GoldenFolder, layer_outputs, open_folder, parameters
 from numpy.typing import NDArray
 from torch import Tensor
@@ -43,20 +43,6 @@ LOSSES = TRANSFORMATION = 1e-5
 LOSS_MODULES = (default_loss, track_loss)
 KEEPS_SIGN = "pull_distribution_scale"
 """The loss that depends on the sign of the azimuth's residual, which is wrong in the reference."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The largest deviation of one array from its golden one, relative to the largest value."""
-
-    what: str
-    deviation: float
-    allowed: float
-
-    @property
-    def ok(self) -> bool:
-        """Whether the deviation is within its limit; NaN is not."""
-        return self.deviation <= self.allowed
 
 
 def compare(
@@ -249,12 +235,12 @@ def comparisons(
 def report(title: str, results: Iterator[Comparison], verbose: bool) -> bool:
     """Print the results of comparisons; returns whether all are within their limits."""
     found = list(results)
-    bad = [result for result in found if not result.ok]
+    bad = [result for result in found if not result.agrees]
     worst = max(found, key=lambda result: result.deviation / max(result.allowed, 1e-30))
     verdict = f"{len(bad)} of {len(found)} deviate" if bad else f"{len(found)} agree"
     print(f"{title:36s} {verdict:>20s}, at most {worst.deviation:.1e} ({worst.what})")
     for result in found if verbose else bad:
-        mark = " " if result.ok else "!"
+        mark = " " if result.agrees else "!"
         print(f"  {mark} {result.what:44s} {result.deviation:.1e}  allowed {result.allowed:.0e}")
     return not bad
 
