@@ -14,6 +14,8 @@ from dnn_reco.cli.options import (
     backend_option,
     batch_size_option,
     device_option,
+    ignore_mismatch_option,
+    input_tables_option,
     log_level_option,
     num_threads_option,
     raw_option,
@@ -79,21 +81,8 @@ from dnn_reco.workers import available_cpus
     help="How the features of event files were made that do not record it themselves: the config "
     "of their creation.",
 )
-@click.option(
-    "--ignore-mismatch",
-    "--ignore_mismatch",
-    multiple=True,
-    metavar="KEY",
-    help="A data setting that may differ from that of the training; may be repeated. It is "
-    "recorded in the output.",
-)
-@click.option(
-    "--tables",
-    "table_names",
-    metavar="NAME",
-    help="Common beginning of the names of the input tables, such as dnn_data for "
-    "dnn_data_bin_values [those of the training].",
-)
+@ignore_mismatch_option
+@input_tables_option("table_names")
 @raw_option
 @allow_code_option
 @click.option("--overwrite", is_flag=True, help="Replace outputs that were made otherwise.")

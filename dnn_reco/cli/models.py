@@ -19,6 +19,7 @@ from dnn_reco.cli.options import (
     data_settings_option,
     device_option,
     ignore_mismatch_option,
+    input_tables_option,
     log_level_option,
     num_threads_option,
     output_folder,
@@ -143,12 +144,7 @@ def compare_command(
     help="Reconstruct the events with changed hits, too: noise, dead DOMs, shifted times, scaled "
     "charges.",
 )
-@click.option(
-    "--tables",
-    metavar="NAME",
-    help="Common beginning of the names of the input tables, such as dnn_data for "
-    "dnn_data_bin_values [those of the training].",
-)
+@input_tables_option("tables")
 @ignore_mismatch_option
 @allow_overlap_option
 @allow_code_option

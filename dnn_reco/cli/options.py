@@ -92,6 +92,21 @@ ignore_mismatch_option = click.option(
     metavar="KEY",
     help="A data setting that may differ from that of the training; may be repeated.",
 )
+
+
+def input_tables_option(
+    parameter: str,
+) -> Callable[[Callable[..., _Result]], Callable[..., _Result]]:
+    """The option for the names of the input tables; `parameter` is its name in the command."""
+    return click.option(
+        "--tables",
+        parameter,
+        metavar="NAME",
+        help="Common beginning of the names of the input tables, such as dnn_data for "
+        "dnn_data_bin_values [those of the training].",
+    )
+
+
 batch_size_option = click.option(
     "--batch-size",
     "--batch_size",

@@ -13,6 +13,7 @@ from dnn_reco.cli.options import (
     backend_option,
     device_option,
     ignore_mismatch_option,
+    input_tables_option,
     log_level_option,
     num_threads_option,
     raw_option,
@@ -90,13 +91,7 @@ def _name(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
     "of the mixture].",
 )
 @ignore_mismatch_option
-@click.option(
-    "--tables",
-    "inputs",
-    metavar="NAME",
-    help="Common beginning of the names of the input tables, such as dnn_data for "
-    "dnn_data_bin_values [those of the training].",
-)
+@input_tables_option("inputs")
 @device_option
 @backend_option
 @allow_code_option

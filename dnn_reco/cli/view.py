@@ -11,6 +11,7 @@ from dnn_reco.cli.options import (
     OutputPath,
     allow_code_option,
     device_option,
+    ignore_mismatch_option,
     log_level_option,
     num_threads_option,
 )
@@ -95,13 +96,7 @@ def _with_suffix(*suffixes: str) -> Any:
     type=click.IntRange(min=0),
     help="Input feature that holds the time of the first pulse [that of the known formats].",
 )
-@click.option(
-    "--ignore-mismatch",
-    "--ignore_mismatch",
-    multiple=True,
-    metavar="KEY",
-    help="A data setting that may differ from that of the model's training; may be repeated.",
-)
+@ignore_mismatch_option
 @allow_code_option
 @device_option
 @log_level_option
