@@ -284,6 +284,10 @@ def read_calibration(folder: Path, manifest: Manifest, info: ModelInfo) -> Calib
     except (ValidationError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"'{path}' is damaged: {error!r}") from error
     check_calibration(calibration, info, str(path))
+    try:
+        recorded_files(calibration)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"'{path}' is damaged: its record of files: {error!r}") from error
     return calibration
 
 
@@ -304,6 +308,12 @@ def check_calibration(calibration: Calibration, info: ModelInfo, origin: str) ->
     corrections = [*calibration.widths.values(), calibration.direction]
     for correction in (each for each in corrections if each is not None):
         expected = num_terms(correction.terms, len(calibration.classes))
+        ranges = (correction.width_range, correction.hits_range)
+        if correction.terms.degree < 0 or any(low > high for low, high in ranges):
+            raise ModelError(
+                f"'{origin}' is damaged: the degree of a correction is negative, or a range of it "
+                "has its ends the wrong way round"
+            )
         if len(correction.coefficients) != expected:
             raise ModelError(
                 f"'{origin}' is damaged: a correction has {len(correction.coefficients)} "

@@ -136,6 +136,7 @@ def stored(folder: Path, calibration: Calibration, **changes: object) -> Manifes
     return Manifest("a test", {"calibration.json": "…"}, INFO)
 
 
+PLAIN = json.loads(Calibration(direction=CORRECTION).to_json())["direction"]
 WHOLE = Calibration(
     {"energy": CORRECTION}, CORRECTION, {"p_track": 1.5}, ("p_track",), {"num_events": 300}
 )
@@ -160,6 +161,13 @@ def test_file_that_the_manifest_does_not_list_is_not_applied(tmp_path: Path) -> 
         ({"temperatures": {"p_unknown": 1.0}}, r"does not predict: \['p_unknown'\]"),
         ({"temperatures": {"p_other": 1.0}}, r"does not predict: \['p_other'\]"),
         ({"classes": []}, "6 coefficients instead of 3"),
+        (
+            {"direction": {**PLAIN, "terms": {"degree": -1}}},
+            "the degree of a correction is negative",
+        ),
+        ({"direction": {**PLAIN, "hits_range": [8.0, 0.0]}}, "the wrong way round"),
+        ({"record": {"files": [{"size": 1}]}}, "its record of files"),
+        ({"record": {"files": 3}}, "its record of files"),
     ],
 )
 def test_damaged(tmp_path: Path, changes: dict[str, object], message: str) -> None:
