@@ -19,6 +19,18 @@ from dnn_reco.cli.options import (
 from dnn_reco.cli.session import limit_threads, show_messages
 
 
+def _table_and_column(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[str, str] | None:
+    """The table and the column that a text such as MCPrimary.weight names."""
+    if value is None:
+        return None
+    table, _, column = value.partition(".")
+    if not (table and column):
+        raise click.BadParameter(f"'{value}' is not TABLE.COLUMN, such as MCPrimary.weight")
+    return table, column
+
+
 @click.command("compare-data")
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
@@ -52,8 +64,8 @@ from dnn_reco.cli.session import limit_threads, show_messages
 )
 @click.option(
     "--weights",
-    nargs=2,
-    metavar="TABLE COLUMN",
+    callback=_table_and_column,
+    metavar="TABLE.COLUMN",
     help="Event weights, for each data set that has the table.",
 )
 @click.option(

@@ -229,7 +229,7 @@ def _data_settings(configs: Sequence[Config], path: Path | None) -> DataSettings
             "not here: name the config that they were created with by -s/--data-settings FILE"
         )
     for file, found in dict(recorded).items():
-        check_data_settings(settings, found, str(file))
+        check_data_settings(settings, found, str(file), can_ignore=False)
     return settings
 
 

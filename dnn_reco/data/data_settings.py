@@ -219,7 +219,11 @@ _ALLOWED_KEYS = {"pulse_key": "allowed_pulse_keys", "cascade_key": "allowed_casc
 
 
 def check_data_settings(
-    model: DataSettings, data: DataSettings, source: str, ignore: Collection[str] = ()
+    model: DataSettings,
+    data: DataSettings,
+    source: str,
+    ignore: Collection[str] = (),
+    can_ignore: bool = True,
 ) -> tuple[str, ...]:
     """Compare the settings that data were made with to those that a model was trained on.
 
@@ -235,6 +239,8 @@ def check_data_settings(
         What the data are, for messages: a file or folder.
     ignore
         Settings whose mismatch is only a warning.
+    can_ignore
+        Whether the message suggests to ignore mismatches.
 
     Returns
     -------
@@ -257,12 +263,13 @@ def check_data_settings(
     }
     refused = [key for key in mismatches if key not in ignore]
     if refused:
+        options = " ".join(f"--ignore-mismatch {key}" for key in refused)
         raise DataError(
             f"'{source}' was made with other settings than the data that the model was trained "
             "on:\n"
             + "".join(f"  {mismatches[key]}\n" for key in refused)
-            + "Make the data with the settings of the model. If a difference does no harm, add "
-            + " ".join(f"--ignore-mismatch {key}" for key in refused)
+            + "Make the data with the settings of the model."
+            + (f" If a difference does no harm, add {options}" if can_ignore else "")
         )
     return tuple(f"'{source}': {text}; this is ignored" for text in mismatches.values())
 

@@ -466,7 +466,7 @@ SPELLINGS: list[tuple[str, list[str], str, Any]] = [
     ("compare-data", ["--config", "a.yaml"], "config_file", "a.yaml"),
     ("compare-data", ["--events", "2"], "events", 2),
     ("compare-data", ["--tables", "a", "--tables", "b"], "inputs", ("a", "b")),
-    ("compare-data", ["--weights", "W", "weight"], "weights", ("W", "weight")),
+    ("compare-data", ["--weights", "W.weight"], "weights", ("W", "weight")),
     ("compare-data", ["--seed", "0"], "seed", 0),
     ("data check", ["--tables", "dnn_data"], "inputs", "dnn_data"),
     *[("data check", [flag, "3"], "num_bins", 3) for flag in ("--num-bins", "--num_bins")],

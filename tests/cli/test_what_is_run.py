@@ -363,7 +363,7 @@ def test_view(asked: list[tuple[Any, ...]]) -> None:
 
 def test_compare_data(asked: list[tuple[Any, ...]]) -> None:
     run("compare-data", "x", "y", code=0)
-    words = ["--out", "there", "--events", "5", "--tables", "i", "--weights", "W", "w"]
+    words = ["--out", "there", "--events", "5", "--tables", "i", "--weights", "W.w"]
     run("compare-data", "x", "y", *words, "--seed", "3", "--config", "a.yaml", code=0)
     (patterns, config, settings), (_, other_config, others) = asked
     assert (patterns, config) == (("x", "y"), None)

@@ -135,7 +135,7 @@ def test_weights(tmp_path: Path) -> None:
     data = tmp_path / "b.hdf5"
     events = random_events(3, 30)
     write_input_tables(data, events.ids, events.time_offset, events.hits)
-    options = ("--out", tmp_path / "out", "--weights", "MCPrimary", "energy")
+    options = ("--out", tmp_path / "out", "--weights", "MCPrimary.energy")
     result = invoke("compare-data", first, data, *options)
     assert result.exit_code == 0, result.err
     assert "no table 'MCPrimary': its events weigh the same" in result.err
@@ -148,10 +148,10 @@ def test_weights(tmp_path: Path) -> None:
     numbers = json.loads((tmp_path / "out" / "data_comparison.json").read_text())
     (charge,) = [q for q in numbers["inputs"] if q["name"] == "total charge [PE]"]
     assert charge["mean"][0] == pytest.approx(np.average(charges, weights=energies), rel=1e-5)
-    result = invoke("compare-data", first, data, "--weights", "MCPrimary", "pdg_encoding")
+    result = invoke("compare-data", first, data, "--weights", "MCPrimary.pdg_encoding")
     assert result.exit_code == 1
     assert "negative or not finite" in result.err
-    result = invoke("compare-data", first, data, "--weights", "MCPrimar", "energy")
+    result = invoke("compare-data", first, data, "--weights", "MCPrimar.energy")
     assert result.exit_code == 1
     assert "neither A nor B has such a table. Did you mean 'MCPrimary'?" in result.err
     for path in (tmp_path / "a").iterdir():
@@ -159,7 +159,7 @@ def test_weights(tmp_path: Path) -> None:
             rows = file["MCPrimary"][()]
             rows["energy"] = 0
             file["MCPrimary"][...] = rows
-    result = invoke("compare-data", first, data, "--weights", "MCPrimary", "energy")
+    result = invoke("compare-data", first, data, "--weights", "MCPrimary.energy")
     assert result.exit_code == 1
     assert f"the weights of all 60 events of '{first}' that were drawn are 0" in result.err
 
@@ -215,3 +215,10 @@ def test_no_files(tmp_path: Path) -> None:
     result = invoke("compare-data", f"{tmp_path}/*.hdf5", f"{tmp_path}/*.hdf5")
     assert result.exit_code == 1
     assert "no file matches A" in result.err
+
+
+@pytest.mark.parametrize("weights", ["weight", ".weight", "MCPrimary."])
+def test_weights_name_a_table_and_a_column(weights: str) -> None:
+    result = invoke("compare-data", "a*", "b*", "--weights", weights)
+    assert result.exit_code == 2
+    assert "is not TABLE.COLUMN" in result.err

@@ -181,6 +181,7 @@ def test_settings_of_the_data(trained: SmallRun, tmp_path: Path) -> None:
     result = invoke("export", trained.config_file, *options)
     assert result.exit_code == 1
     assert "data_format" in result.err and "charge_bins" in result.err
+    assert "--ignore-mismatch" not in result.err  # which export does not have
     assert not (tmp_path / "model").exists()
 
     without = make_small_run(tmp_path / "run")
