@@ -3,7 +3,7 @@
 Run as: python benchmarks/evaluation.py MODEL 'FILES' --copies 1 12
 
 MODEL is a model folder, FILES is a glob pattern of event files. The files are copied as often as
---copies says; each copy of a file gets run numbers of its own, so that no two events are the same.
+--copies gives; each copy of a file gets other run numbers, so that no two events are the same.
 The time is that of the whole command, with building the event store and writing the report. *Peak*
 is the memory of the largest of its processes; it includes those pages of the memory-mapped event
 store that the system keeps as long as nothing else needs them. *Own* is the memory of the main

@@ -1,4 +1,4 @@
-"""One style for all figures: colours that colour-blind readers can tell apart, and print."""
+"""One style for all figures: colours that colour-blind readers can distinguish, and print."""
 
 from __future__ import annotations
 

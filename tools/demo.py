@@ -1,8 +1,8 @@
 """`make demo`: from nothing to trained networks that are shown to work, in the folder `demo/`.
 
 Simulates events, runs the steps of the tutorial on them, trains a transformer over hit DOMs, too,
-exports and calibrates both, applies them to held-out events, compares them with what one could say
-of the events without them, and writes a report of how good they are.
+exports and calibrates both, applies them to held-out events, compares them with simple estimators,
+and writes a report of how good they are.
 """
 
 import os

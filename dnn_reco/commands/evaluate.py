@@ -149,7 +149,7 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
 
 
 def _check_names(models: Sequence[TrainedModel]) -> None:
-    """Check that all that is compared has names of its own.
+    """Check that no two things that are compared have the same name.
 
     Raises
     ------

@@ -296,8 +296,8 @@ def choose_terms(target: Target) -> Terms:
 
     Of those that no more than one standard error separates from the best, the simplest is taken.
     A correction that would not keep the order of widths is left out. With instruments, it is a
-    factor that depends on the predicted classes alone, unless these tell so little of the true ones
-    that its loss is clearly larger than that of one factor for all.
+    factor that depends on the predicted classes alone, unless these depend so little on the true
+    ones that its loss is clearly larger than that of one factor for all.
     """
     num_classes = target.features.classes.shape[1]
     if target.instruments is not None and num_classes:

@@ -61,7 +61,7 @@ def by_energy(energy: Values) -> Groups:
 
 
 def by_type(evaluation: Evaluation) -> Groups:
-    """Masks [n] of the events of each type; empty where labels do not tell types apart."""
+    """Masks [n] of the events of each type; empty where labels do not distinguish types."""
     types = event_types(evaluation.events.labels, len(evaluation.events))
     return {name: mask for name, mask in types.items() if name != ALL_EVENTS}
 

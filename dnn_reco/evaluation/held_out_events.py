@@ -211,7 +211,7 @@ def predict_held_out(
 ) -> PredictionTable:
     """All labels that a model predicts for all events of a data set.
 
-    Events without hits are predicted, too; the status says which they are, and for which ones the
+    Events without hits are predicted, too; the status marks them, and those for which the
     prediction of a trained label is not finite.
 
     Parameters

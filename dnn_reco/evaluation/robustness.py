@@ -201,7 +201,7 @@ def perturbed_reconstructions(
 def figures_of_merit(
     reconstruction: Reconstruction, events: TrueEvents
 ) -> dict[str, ValueWithError]:
-    """What tells whether a reconstruction has become worse.
+    """Measures of whether a reconstruction has become worse.
 
     Returns
     -------

@@ -169,7 +169,7 @@ def _limits() -> str:
 
 
 def calibrated_card(card: str, num_events: int) -> str:
-    """A model card that says that the model was calibrated with so many events."""
+    """The model card of a model that was calibrated with so many events."""
     line = (
         f"- Uncertainties are calibrated with {num_events:,} events like those of the validation: "
         "for others they may be wrong. `--raw` leaves the calibration out."
@@ -178,7 +178,7 @@ def calibrated_card(card: str, num_events: int) -> str:
 
 
 def uncalibrated_card(card: str) -> str:
-    """A model card that says that the model is not calibrated."""
+    """The model card of a model that is not calibrated."""
     return _CALIBRATION_LINE.sub(_NOT_CALIBRATED, card)
 
 

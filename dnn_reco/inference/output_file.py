@@ -121,7 +121,7 @@ def write_hdf5(
         Predictions of each model for them.
     record
         What they were made with, for the attribute `dnn_reco_predictions`; None: no record, so
-        that `dnn-reco apply` does not take the file for one of its own.
+        that `dnn-reco apply` does not take the file for one that it wrote.
 
     Raises
     ------

@@ -36,7 +36,7 @@ def test_entering_taus_are_a_type_of_their_own() -> None:
         OTHER_ENTERING: [2],
     }
     assert numbers({**BASE, "p_is_track": TRACK}) == expected
-    # where labels say what comes in, they decide
+    # where labels name what comes in, they decide
     assert numbers({**BASE, "p_is_track": np.ones(6), **MUONS}) == {
         **expected,
         CASCADE: [5],

@@ -133,7 +133,7 @@ def test_limits_without_settings_are_those_of_the_command() -> None:
     assert 1000 * batches.max_wait == command["max_wait"]  # ms
     assert batches.max_queue == command["max_queue"]
     assert limits.max_request_size == command["max_request_size"]
-    assert limits.max_pause == 30  # s, which the guide tells
+    assert limits.max_pause == 30  # s, as in the guide
 
 
 def test_closed_servers_are_not_ready(reconstructor: Reconstructor) -> None:

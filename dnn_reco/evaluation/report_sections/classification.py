@@ -1,4 +1,4 @@
-"""Section of the report on classes: how well they are told apart, how right probabilities are."""
+"""Section of the report on classes: how well they are separated, how right probabilities are."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _table(found: Mapping[str, Mapping[str, ClassMeasures]]) -> ReportTable:
                     _short(each.brier),
                 ]
             )
-    return ReportTable("How well classes are told apart.", columns, rows)
+    return ReportTable("How well classes are separated.", columns, rows)
 
 
 def _short(value: float) -> str:

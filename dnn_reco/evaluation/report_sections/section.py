@@ -87,7 +87,7 @@ class Section:
     title
         Its title; also the anchor in the page.
     text
-        Paragraphs that say how to read it.
+        Paragraphs on how to read it.
     tables, figures, pictures, listings
         What it shows.
     numbers
