@@ -191,14 +191,12 @@ def compare_on_held_out(
     if ensemble:
         reconstructions.append(predicted_together(ENSEMBLE, models, tables))
         costs[ENSEMBLE] = sum_of_costs([costs[model.name] for model in models])
-    names = [each.name for each in reconstructions]
-    # a file may hold what one of the models predicted before
-    stored = [
-        replace(each, name=f"{each.name}{STORED}") if each.name in names else each
-        for each in extras.stored
-    ]
-    reconstructions += stored
-    costs |= {each.name: TrainingCost(None, None, None, None) for each in stored}
+    for each in extras.stored:  # a file may hold what one of the models predicted before
+        name = each.name
+        while any(name == other.name for other in reconstructions):
+            name += STORED
+        reconstructions.append(replace(each, name=name))
+        costs[name] = TrainingCost(None, None, None, None)
     evaluation = Evaluation(events, tuple(reconstructions))
     comparison = compare_models(evaluation.without_raw())
     return Compared(evaluation, comparison, costs, speeds)

@@ -74,13 +74,14 @@ def test_stored_predictions_of_the_same_model_are_as_good(model: Path, tmp_path:
     reco = tmp_path / "reco.hdf5"
     assert invoke("apply", model, "-i", file, "-o", reco, "--device", "cpu").exit_code == 0
     with h5py.File(reco) as source, h5py.File(file, "a") as target:
-        for name in ("small", "theirs"):
+        for name in ("small", "small_stored", "theirs"):
             target[f"DeepLearningReco_{name}"] = source["DeepLearningReco_small"][()]
     found = numbers(model, tmp_path / "out", "--test-data", file, "--stored", "all")
     labels = found["sections"]["Summary"]["labels"]
     assert labels.keys() == {ENERGY, *VECTOR}
     for label, of_models in labels.items():
-        assert of_models.keys() == {"small", "theirs", "small_stored"}, label
+        stored_names = {"theirs", "small_stored", "small_stored_stored"}
+        assert of_models.keys() == {"small", *stored_names}, label
         expected = of_models["small"]["rmse"]["value"]
         for stored in ("theirs", "small_stored"):
             assert of_models[stored]["rmse"]["value"] == pytest.approx(expected, rel=1e-5)
