@@ -41,5 +41,5 @@ def test_names_with_a_number() -> None:
 
 @pytest.mark.parametrize("name", ["icecube_hul", "sphere_r", "icecube_hull_ext_60m", "__class__"])
 def test_unknown_names(name: str) -> None:
-    with pytest.raises(ValueError, match="no volume has this name.*Known: icecube_hull, "):
+    with pytest.raises(ValueError, match=r"no volume has this name.*Known: icecube_hull, "):
         named_volume(name)
