@@ -124,9 +124,7 @@ def cascade_labels(
         "TotalDepositedEnergy": total_deposited_energy(truth.tree),
         "leading_energy_rel_entry": bundle.leading_share,
         "num_muons_at_entry": len(bundle.entry_energy),
-        "num_muons_at_entry_above_threshold": np.count_nonzero(
-            bundle.entry_energy >= MUON_THRESHOLD
-        ),
+        "num_muons_at_entry_above_threshold": int(np.sum(bundle.entry_energy >= MUON_THRESHOLD)),
         **_of_event(truth, volume, extend_boundary, bundle),
     }
     is_long = labels["Length"] > MIN_TRACK_LENGTH

@@ -29,15 +29,11 @@ _Volume = Annotated[
 
 
 class LabelModule(Protocol):
-    """A module with its settings.
+    """A module with its settings."""
 
-    Attributes
-    ----------
-    run_on_daq_frames
-        Whether it runs on Q frames, so that their P frames inherit what it adds.
-    """
-
-    run_on_daq_frames: bool
+    @property
+    def run_on_daq_frames(self) -> bool:
+        """Whether it runs on Q frames, so that their P frames inherit what it adds."""
 
     def outputs(self, frame: Frame) -> dict[str, Any]:
         """Objects to add to a frame, by key: labels by name, and particles.

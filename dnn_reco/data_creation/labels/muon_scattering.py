@@ -140,10 +140,9 @@ def _largest_loss(
 ) -> NDArray[np.void]:
     """The loss [1] of most energy of a muon between two times in ns; NaN if there is none."""
     number = find(truth.tree, Particle.of(muon[0]))
-    particles = truth.tree.particles
-    losses = (
-        particles[truth.tree.daughters(number)] if number is not None else np.zeros(0, PARTICLE)
-    )
+    if number is None:
+        return Particle().to_numpy()
+    losses = truth.tree.particles[truth.tree.daughters(number)]
     # Newer simulations also store the muon itself after each loss.
     inside = ~is_muon(losses["pdg"]) & (losses["time"] > after) & (losses["time"] < before)
     losses = losses[inside & ~np.isnan(losses["energy"])]
