@@ -1,0 +1,90 @@
+"""Energy of muons along the track, against values worked out by hand."""
+
+import numpy as np
+import pytest
+from mc_trees import BREMS, node, primary_of, track_of, tree_of
+
+from dnn_reco.data_creation.labels.muon_energy import energy_at
+from dnn_reco.data_creation.labels.truth import MCTruth
+
+
+def muon_truth(listed: bool = True, **muon: float) -> MCTruth:
+    """A muon down from z = 1000 m: 900 GeV in at 800 m, 300 GeV out at -800 m, ends at -1000 m.
+
+    In the volume it loses 100 GeV at 400 m and 180 GeV at -400 m; the rest, 320 GeV, evenly along
+    1600 m. Newer simulations store the muon after each loss as well.
+    """
+    muon = {"length": 2000.0, **muon}
+    losses = [node(BREMS, 100.0, 400.0), node(13, 800.0, 400.0), node(BREMS, 180.0, -400.0)]
+    tree = tree_of(node(13, 1000.0, 1000.0, *losses, **muon))
+    track = track_of(tree, 0, enter=(800.0, 900.0), leave=(-800.0, 300.0))
+    return MCTruth(tree, primary_of(tree), track if listed else None)
+
+
+@pytest.mark.parametrize(
+    ("distance", "energy"),
+    [
+        (-1.0, 1000.0),
+        (0.0, 1000.0),
+        (100.0, 950.0),  # evenly to the volume
+        (200.0, 900.0),
+        (400.0, 900.0 - 200 * 0.2),
+        (600.0, 900.0 - 400 * 0.2),  # just before the first loss
+        (600.1, 900.0 - 400.1 * 0.2 - 100),
+        (1000.0, 900.0 - 800 * 0.2 - 100),
+        (1799.9, 900.0 - 1599.9 * 0.2 - 280),
+        (1900.0, 150.0),
+        (2000.0, 0.0),
+        (5000.0, 0.0),
+    ],
+)
+def test_between_recorded_energies(distance: float, energy: float) -> None:
+    truth = muon_truth()
+    assert energy_at(truth, truth.tree.particles[:1], distance) == pytest.approx(energy)
+
+
+def test_starts_and_stops_inside() -> None:
+    tree = tree_of(node(13, 100.0, 0.0, node(BREMS, 40.0, -50.0), length=200.0))
+    truth = MCTruth(tree, primary_of(tree), track_of(tree, 0, leave=(-200.0, -3.0)))
+    muon = tree.particles[:1]
+    assert energy_at(truth, muon, 40.0) == pytest.approx(100 - 40 * 60 / 200)
+    assert energy_at(truth, muon, 100.0) == pytest.approx(100 - 40 - 100 * 60 / 200)
+
+
+def test_losses_above_the_recorded_energy_give_no_energy() -> None:
+    tree = tree_of(node(13, 100.0, 0.0, node(BREMS, 140.0, -50.0), length=200.0))
+    truth = MCTruth(tree, primary_of(tree), track_of(tree, 0))
+    assert np.isnan(energy_at(truth, tree.particles[:1], 60.0))
+
+
+@pytest.mark.parametrize(
+    ("energy", "length", "distance", "expected"),
+    [
+        (1000.0, 2000.0, 59.9, 1000.0),
+        (1000.0, 2000.0, 60.0, np.nan),
+        (1000.0, 100.0, 101.0, 0.0),
+        (19.0, 2000.0, 61.0, 0.0),
+        (1000.0, np.nan, 101.0, np.nan),
+    ],
+)
+def test_muon_that_was_not_recorded(
+    energy: float, length: float, distance: float, expected: float
+) -> None:
+    tree = tree_of(node(13, energy, 0.0, length=length))
+    muon = tree.particles[:1]
+    no_list, no_losses = None, track_of(tree, 0)
+    other = tree_of(node(14, 1.0, 0.0), node(13, energy, 0.0, length=length))
+    not_listed = track_of(other, 1)
+    for tracks in (no_list, no_losses, not_listed):
+        result = energy_at(MCTruth(tree, primary_of(tree), tracks), muon, distance)
+        np.testing.assert_equal(result, expected)
+
+
+def test_ids_need_not_be_unique() -> None:
+    truth = muon_truth()
+    tree = tree_of(node(14, 1.0, 0.0), node(13, 1000.0, 1000.0, node(BREMS, 500.0, 400.0)))
+    tree.particles["minor_id"] = 0
+    tree.particles["length"][1] = 2000.0
+    assert truth.tracks is not None
+    result = energy_at(MCTruth(tree, None, truth.tracks), tree.particles[1:2], 1000.0)
+    assert result == pytest.approx(900 - 500 - 800 * (900 - 300 - 500) / 1600)
