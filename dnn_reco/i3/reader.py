@@ -22,9 +22,18 @@ from dnn_reco.i3.stream import ByteStream, EndOfStreamError, open_stream
 
 _log = logging.getLogger(__name__)
 
+COMPRESSED = (".gz", ".bz2", ".zst")
+"""Endings of names of compressed files."""
+
 _HEAD = len(TAG) + NUMBER.size + len(STREAM_PREAMBLE)
 _LONGEST_NAME = 2**16
 _NOT_INHERITED = ("I", "P")  # stops whose objects later frames do not see
+
+
+def is_i3(path: Path) -> bool:
+    """Whether a file is one of frames, by its name: .i3, also compressed."""
+    name = path.with_suffix("") if path.suffix in COMPRESSED else path
+    return name.suffix == ".i3"
 
 
 def read_i3(
