@@ -18,8 +18,9 @@ from pydantic.dataclasses import dataclass
 
 from dnn_reco.config.typed_settings import STRICT, typed_settings
 from dnn_reco.config.value_types import Allowed, Flag, NumBins, Text
-from dnn_reco.data.features import DomFeatures, dom_features, features_depend_on, method_name
+from dnn_reco.data.features import DomFeatures, dom_features, features_depend_on
 from dnn_reco.data.pulses import Pulses
+from dnn_reco.data.time_offsets import method_name
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.foreign_files import parse_json
 from dnn_reco.suggestions import nearest
@@ -169,7 +170,10 @@ _NEEDED_BESIDES_PULSES = {
 
 
 def features_of(
-    pulses: Pulses, settings: DataSettings, vertex: NDArray[np.floating] | None = None
+    pulses: Pulses,
+    settings: DataSettings,
+    vertex: NDArray[np.floating] | None = None,
+    random: NDArray[np.floating] | None = None,
 ) -> DomFeatures:
     """Features of n events, as the settings ask.
 
@@ -181,6 +185,9 @@ def features_of(
         Features beyond those of the format, up to `num_bins`, are 0.
     vertex
         x, y, z [m] and time [ns] of each event [n, 4], for methods relative to a vertex.
+    random
+        Numbers in 0 … 1 of each event [n], for the method with a random offset; see
+        :func:`dnn_reco.data.time_offsets.event_randoms`.
 
     Raises
     ------
@@ -199,7 +206,19 @@ def features_of(
         time_bins=settings.time_bins,
         time_quantiles=settings.time_quantiles,
         vertex=vertex,
+        random=random,
     )
+    return fit_num_bins(made, settings)
+
+
+def fit_num_bins(made: DomFeatures, settings: DataSettings) -> DomFeatures:
+    """Features with as many columns as `num_bins`; those beyond the ones of the format are 0.
+
+    Raises
+    ------
+    ConfigError
+        If the format has more.
+    """
     surplus = settings.num_bins - made.hits.features.shape[1]
     if surplus < 0:
         raise ConfigError(
