@@ -67,17 +67,27 @@ def bin_exclusions(
     cell = np.concatenate([whole, excluded // num_bins])
     item = np.concatenate([np.full(len(whole), WHOLE_DOM), excluded % num_bins + first_bin])
     order = np.argsort(cell, kind="stable")
-    return _dom_map(pulses.num_events, cell[order], item[order])
+    return exclusion_map(pulses.num_events, cell[order], item[order])
 
 
 def no_exclusions(num_events: int) -> DomMap:
     """No excluded bin in any of n events."""
     none = np.zeros(0, dtype=np.int64)
-    return _dom_map(num_events, none, none)
+    return exclusion_map(num_events, none, none)
 
 
-def _dom_map(num_events: int, cell: NDArray[np.int64], item: NDArray[np.int64]) -> DomMap:
-    """The map of items [m] by cell: number of the event times number of DOMs plus DOM index."""
+def exclusion_map(num_events: int, cell: NDArray[np.int64], item: NDArray[np.int64]) -> DomMap:
+    """The map of bin numbers [m] of DOMs of n events.
+
+    Parameters
+    ----------
+    num_events
+        Number of events n.
+    cell
+        Number of the event times the number of DOMs plus the DOM index [m], ascending.
+    item
+        Bin numbers [m].
+    """
     event, dom = np.divmod(cell, NUM_DOMS)
     position = np.arange(len(cell)) - np.searchsorted(cell, cell)
     offsets = np.searchsorted(event, np.arange(num_events + 1))

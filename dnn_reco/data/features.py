@@ -217,7 +217,8 @@ def _numbers(
     numbers = np.asarray(given, dtype=np.float64)
     if setting == "time_bins" and not (len(numbers) >= 2 and (np.diff(numbers) > 0).all()):
         raise ConfigError(f"'time_bins' must be ascending edges, at least two, not {list(given)}")
-    if setting == "time_quantiles" and not ((numbers >= 0) & (numbers <= 1)).all():
+    are_fractions = numbers.ndim == 1 and bool(((numbers >= 0) & (numbers <= 1)).all())
+    if setting == "time_quantiles" and not are_fractions:
         raise ConfigError(f"'time_quantiles' must be fractions from 0 to 1, not {list(given)}")
     return numbers
 
@@ -307,3 +308,6 @@ _FORMATS = {
     "charge_weighted_time_quantiles": _Format(_time_quantiles, "time_quantiles"),
     "total_dom_charge": _Format(_total_charge, counts_from="zero"),
 }
+
+DATA_FORMATS = tuple(_FORMATS)
+"""Names of the formats that pulses alone decide."""
