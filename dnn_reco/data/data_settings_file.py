@@ -199,6 +199,11 @@ def _of_segment(file: _File, segments: list[_Written], tables: InputTables) -> _
             "with their segment alone"
         )
     (segment,) = found
+    return _with_defaults(file, segment)
+
+
+def _with_defaults(file: _File, segment: _Written) -> _Written:
+    """A segment with the settings that its arguments do not give as they are."""
     excluded = segment.content.get("DOMExclusions")
     others = {
         "dom_exclusions": () if excluded is None else excluded,
@@ -257,6 +262,50 @@ def _of_settings(file: _File) -> _Written:
                 f"{did_you_mean(key, SETTINGS)} Settings are {', '.join(SETTINGS)}"
             )
     return _Written((), file.raw.values, {key: key for key in SETTINGS})
+
+
+# --------------------------------------------------------------------------------------------------
+# Arguments of a segment
+# --------------------------------------------------------------------------------------------------
+_WITHOUT_EFFECT = ("Verbose",)  # on the features
+
+
+def segment_settings(arguments: Mapping[str, Any], place: str) -> DataSettings:
+    """The settings in the arguments of a segment `CreateDNNData`.
+
+    `NumDataBins`, `RelativeTimeMethod`, `DataFormat` and `PulseKey` are needed; `Verbose` has no
+    effect. Pulses are only left out if `DOMExclusions` is set, which needs `PartialExclusion`.
+
+    Parameters
+    ----------
+    arguments
+        The arguments by name.
+    place
+        Where they stand, for messages, such as file and line.
+
+    Raises
+    ------
+    ConfigError
+        If an argument is unknown, missing or wrong.
+    """
+    known = (*_KEYS_OF_SEGMENT.values(), *_WITHOUT_EFFECT)
+    for name in arguments:
+        if name not in known:
+            raise ConfigError(
+                f"{place}: CreateDNNData has no argument '{name}'.{did_you_mean(name, known)} "
+                f"Arguments are {', '.join(known)}"
+            )
+    file = _File(Path(place), RawConfig(dict(arguments), {}))
+    segment = _Written((), arguments, _KEYS_OF_SEGMENT)
+    settings = _checked(file, _with_defaults(file, segment))
+    if settings.pulse_key is None:
+        raise ConfigError(f"{place}: 'PulseKey' must be set: the name of the pulses")
+    if settings.dom_exclusions and settings.partial_exclusion is None:
+        raise ConfigError(
+            f"{place}: 'DOMExclusions' is set, so 'PartialExclusion' must be: true leaves out only "
+            "pulses inside of time windows, false all pulses of the DOM"
+        )
+    return settings
 
 
 # --------------------------------------------------------------------------------------------------
