@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.detector.constants import SPEED_OF_LIGHT
+from dnn_reco.detector.hadronic_light import hadronic_light_fraction
 from dnn_reco.detector.hull import detector_hull, label_hull
 from dnn_reco.simulation.energy_losses import shower_depth
-from dnn_reco.simulation.interactions import hadronic_light_fraction
 from dnn_reco.simulation.particles import CHARGED_CURRENT, NEUTRAL_CURRENT
 from dnn_reco.simulation.truth import SimulationTruth
 

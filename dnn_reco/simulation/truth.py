@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.detector.constants import SPEED_OF_LIGHT
+from dnn_reco.detector.hadronic_light import hadronic_light_fraction
 from dnn_reco.detector.hull import detector_hull, label_hull
 from dnn_reco.simulation.energy_losses import (
     Flights,
@@ -15,7 +16,7 @@ from dnn_reco.simulation.energy_losses import (
     shower_sources,
     track_sources,
 )
-from dnn_reco.simulation.interactions import hadronic_light_fraction, sample_hadronic_light
+from dnn_reco.simulation.interactions import sample_hadronic_light
 from dnn_reco.simulation.muons import MuonTracks, propagate
 from dnn_reco.simulation.particles import REACH, Interactions, ParticleSettings, generate
 from dnn_reco.simulation.sources import LightSources
