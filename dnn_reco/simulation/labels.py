@@ -18,7 +18,7 @@ MIN_TRACK_LENGTH = 30.0
 MIN_ENTRY_DISTANCE = 1.0
 MUON_THRESHOLD = 20.0  # GeV
 
-_EXTENT_SHARE = 0.95  # of a shower's light within its length
+EXTENT_SHARE = 0.95  # of a shower's light within its length
 
 
 def labels(truth: SimulationTruth) -> dict[str, NDArray[np.float64]]:
@@ -145,7 +145,7 @@ def _extent(truth: SimulationTruth) -> NDArray[np.float64]:
     """Largest distance [n] in m from the vertex that a particle or shower reaches."""
 
     def depth(energy: NDArray[np.float64], hadronic: bool) -> NDArray[np.float64]:
-        return np.where(energy > 1, shower_depth(energy, hadronic, _EXTENT_SHARE), 0.0)
+        return np.where(energy > 1, shower_depth(energy, hadronic, EXTENT_SHARE), 0.0)
 
     at_vertex = np.maximum(depth(truth.electron_energy, False), depth(truth.hadron_energy, True))
     at_decay = np.maximum(

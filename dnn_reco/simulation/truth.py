@@ -1,6 +1,7 @@
 """Events with their truth and their light sources."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,14 @@ class SimulationTruth(Interactions):
     def shifted(self, delay: NDArray[np.float64]) -> "SimulationTruth":
         """The same events, each later by `delay` [n] in ns."""
         return replace(self, time=self.time + delay)
+
+
+def join_truths(parts: Sequence[SimulationTruth]) -> SimulationTruth:
+    """The events of all parts, one after the other."""
+    names = [field.name for field in fields(SimulationTruth)]
+    return SimulationTruth(
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    )
 
 
 def simulate_particles(

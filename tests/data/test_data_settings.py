@@ -305,7 +305,7 @@ def test_differences_without_effect(model: DataSettings, changes: dict[str, Any]
         (DataSettings(3, "time_range", "mine"), {"cascade_key": "Other"}, "cascade_key"),
         (DataSettings(3, "time_range", "mine"), {"time_bins": (0.0, 1.0)}, "time_bins"),
         (
-            DataSettings(3, "cascade_vertex_random_uniform_minus_plus_1_2", "total_dom_charge"),
+            replace(MODEL, relative_time_method="cascade_vertex_random_uniform_minus_plus_1_2"),
             {"cascade_key": "Other"},
             "cascade_key",
         ),

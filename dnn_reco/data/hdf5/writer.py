@@ -104,10 +104,11 @@ def write_input_tables(
     names: InputTables = InputTables(),  # noqa: B008 - frozen
     sparse: bool = False,
     tables: Mapping[str, Columns] | None = None,
+    maps: Mapping[str, DomMap] | None = None,
     exists: Mapping[str, ArrayLike] | None = None,
     data_settings: DataSettings | None = None,
 ) -> None:
-    """Write hits as the three input tables, and any other per-event tables beside them.
+    """Write hits as the three input tables, and any other tables beside them.
 
     Parameters
     ----------
@@ -119,15 +120,16 @@ def write_input_tables(
         Names of the three tables.
     sparse
         See `dom_maps`.
-    tables, exists, data_settings
-        See `write_event_file`.
+    tables, maps, exists, data_settings
+        Other tables and maps, and what else they need: see `write_event_file`. The map of
+        :func:`dnn_reco.data.bin_exclusions.bin_exclusions` is named `<output key>_bin_exclusions`.
     """
     values, indices = dom_maps(hits, sparse)
     write_event_file(
         path,
         ids,
         tables={names.time_offset: {"value": np.asarray(time_offset)}, **(tables or {})},
-        maps={names.values: values, names.indices: indices},
+        maps={names.values: values, names.indices: indices, **(maps or {})},
         exists=exists,
         data_settings=data_settings,
     )
