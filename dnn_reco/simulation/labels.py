@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.data_creation.labels.cascade_labels import MIN_TRACK_LENGTH
+from dnn_reco.data_creation.labels.muons import MIN_ENTRY_DISTANCE, MUON_THRESHOLD
 from dnn_reco.detector.constants import SPEED_OF_LIGHT
 from dnn_reco.detector.hadronic_light import hadronic_light_fraction
 from dnn_reco.detector.hull import detector_hull, label_hull
@@ -13,10 +15,6 @@ from dnn_reco.simulation.truth import SimulationTruth
 STARTING_EXTENSION = -60.0
 """An event is starting if its interaction is inside the detector hull extended by this, in m: at
 least 60 m deep, as in the collaboration's files."""
-
-MIN_TRACK_LENGTH = 30.0
-MIN_ENTRY_DISTANCE = 1.0
-MUON_THRESHOLD = 20.0  # GeV
 
 EXTENT_SHARE = 0.95  # of a shower's light within its length
 

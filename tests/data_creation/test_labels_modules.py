@@ -1,5 +1,6 @@
 """Modules of labels by name, and the particles that they read from frames."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from dnn_reco.data_creation.labels.modules import label_module
 from dnn_reco.data_creation.labels.truth import mc_truth, weighted_primary
 from dnn_reco.detector.hull import Sphere, label_hull
 from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.i3.reader import read_i3
 
 PATH = "ic3_labels.labels.modules.modules."
 MUON = node(13, 900.0, 480.0, length=500.0)
@@ -142,3 +144,34 @@ def test_weighted_primary_is_not_known() -> None:
         weighted_primary({"I3MCTree": tree_of(PROTON, NEUTRINO)})
     with pytest.raises(DataError, match="lacks 'I3MCTree_preMuonProp' and 'I3MCTree'"):
         weighted_primary({})
+
+
+@pytest.mark.parametrize(
+    ("file", "primary", "starting"),
+    [
+        ("wBDT_wDNN_L345_IC86-2016_NuMu-021220-009993", "MCPrimary1", [0, 0, 0, 0, 0]),
+        ("oscNext_genie_level7_v02", "MCInIcePrimary", [1, 1, 1, 1, 1]),
+        ("upgrade_genie_step4_140028_000998", "MCPrimary", [1, 1, 1, 1, 1]),
+    ],
+)
+def test_frames_of_real_files(
+    shared_data: Path, file: str, primary: str, starting: list[int]
+) -> None:
+    modules = [
+        module("MCLabelsCascades", PrimaryKey=primary, OutputKey="a"),
+        module("MCLabelsCascadeParameters", PrimaryKey=primary, OutputKey="b"),
+        module("MCLabelsMuonScattering", PrimaryKey=primary, OutputKey="c"),
+    ]
+    rows = []
+    for frame in read_i3(shared_data / "i3" / f"{file}_first_5_frames.i3.gz"):
+        if frame.stop == "P":
+            outputs = {k: v for each in modules for k, v in each.outputs(frame).items()}
+            rows.append({**outputs["a"], **outputs["b"], **outputs["c"]})
+    assert [row["p_starting"] for row in rows] == starting
+    for row in rows:
+        assert row["p_starting"] + row["p_entering"] + row["p_outside_cascade"] == 1
+        assert row["p_starting_cc_mu"] == row["p_starting"]  # these files have only these events
+        assert row["EnergyVisible"] == row["cascade_energy"] > 0
+        assert row["EnergyVisible"] < row["PrimaryEnergy"]
+        finite = {name for name, value in row.items() if np.isfinite(value)}
+        assert {name for name in row if not name.startswith("muon_loss")} <= finite

@@ -1,11 +1,15 @@
 """Energy of muons along the track, against values worked out by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from mc_trees import BREMS, node, primary_of, track_of, tree_of
 
 from dnn_reco.data_creation.labels.muon_energy import energy_at
-from dnn_reco.data_creation.labels.truth import MCTruth
+from dnn_reco.data_creation.labels.particles import positions
+from dnn_reco.data_creation.labels.truth import MCTruth, mc_truth
+from dnn_reco.i3.reader import read_i3
 
 
 def muon_truth(listed: bool = True, **muon: float) -> MCTruth:
@@ -78,6 +82,31 @@ def test_muon_that_was_not_recorded(
     for tracks in (no_list, no_losses, not_listed):
         result = energy_at(MCTruth(tree, primary_of(tree), tracks), muon, distance)
         np.testing.assert_equal(result, expected)
+
+
+def test_muon_of_another_muon_has_the_entry_of_that_one() -> None:
+    # Its track is listed with the entry and exit of the muon that made it, far behind its end.
+    made = node(13, 40.0, 300.0, node(BREMS, 10.0, 280.0), length=80.0)
+    tree = tree_of(node(13, 1000.0, 5000.0, made, length=6000.0))
+    truth = MCTruth(tree, primary_of(tree), track_of(tree, 1, (800.0, 900.0), (-800.0, 300.0)))
+    assert energy_at(truth, tree.particles[1:2], 40.0) == pytest.approx(40 - 10 - 15)
+
+
+def test_real_muons_in_the_middle_of_the_detector(shared_data: Path) -> None:
+    file = "wBDT_wDNN_L345_IC86-2016_NuMu-021220-009993_first_5_frames.i3.gz"
+    frames = [frame for frame in read_i3(shared_data / "i3" / file) if frame.stop == "P"]
+    ratios = []
+    for frame in frames:
+        truth = mc_truth(frame, "MCPrimary1")
+        assert truth.tracks is not None
+        track = truth.tracks[:1]  # the others are made by it
+        muon = track["particle"]
+        middle = np.stack([track[f"{axis}c"] for axis in "xyz"], axis=-1)
+        distance = np.linalg.norm(middle - positions(muon), axis=1).item()
+        ratios.append(energy_at(truth, muon, distance) / track["ec"].item())
+    assert len(ratios) == 5
+    np.testing.assert_allclose(ratios, 1, atol=1e-4)
+    assert np.ptp(ratios) > 0
 
 
 def test_ids_need_not_be_unique() -> None:

