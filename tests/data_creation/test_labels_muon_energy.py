@@ -76,12 +76,18 @@ def test_muon_that_was_not_recorded(
 ) -> None:
     tree = tree_of(node(13, energy, 0.0, length=length))
     muon = tree.particles[:1]
-    no_list, no_losses = None, track_of(tree, 0)
     other = tree_of(node(14, 1.0, 0.0), node(13, energy, 0.0, length=length))
     not_listed = track_of(other, 1)
-    for tracks in (no_list, no_losses, not_listed):
+    for tracks in (None, not_listed):
         result = energy_at(MCTruth(tree, primary_of(tree), tracks), muon, distance)
         np.testing.assert_equal(result, expected)
+
+
+def test_tree_without_losses() -> None:
+    truth = muon_truth()
+    for tree in (tree_of(node(13, 1000.0, 1000.0, length=2000.0)), tree_of()):
+        alone = MCTruth(tree, None, truth.tracks)
+        assert energy_at(alone, truth.tree.particles[:1], 1000.0) == pytest.approx(600)
 
 
 def test_muon_of_another_muon_has_the_entry_of_that_one() -> None:

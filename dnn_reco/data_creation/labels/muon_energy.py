@@ -64,9 +64,10 @@ class EnergyProfile:
 def energy_at(truth: MCTruth, muon: NDArray[np.void], distance: float) -> float:
     """Energy in GeV of a muon at a distance in m from its start.
 
-    A muon that is not in the list of tracks, or not with its losses in the tree, has all its
-    energy within 60 m; further away it has none if it started with less than 20 GeV or is
-    shorter, and else the energy is not known: NaN.
+    A muon that is not in the list of tracks has all its energy within 60 m; further away it has
+    none if it started with less than 20 GeV or is shorter, and else the energy is not known: NaN.
+    One that is in the list, but without losses in the tree, loses energy evenly between the
+    recorded ones; the reference treats it as if it were not in the list.
 
     Parameters
     ----------
@@ -87,7 +88,7 @@ def energy_at(truth: MCTruth, muon: NDArray[np.void], distance: float) -> float:
 
 
 def energy_profile(truth: MCTruth, muon: NDArray[np.void]) -> EnergyProfile | None:
-    """Recorded energies and losses of a muon [1]; None if its losses were not recorded."""
+    """Recorded energies and losses of a muon [1]; None if it is not in the list of tracks."""
     if truth.tracks is None:
         return None
     particles = truth.tracks["particle"]
@@ -97,8 +98,6 @@ def energy_profile(truth: MCTruth, muon: NDArray[np.void]) -> EnergyProfile | No
     track = truth.tracks[np.flatnonzero(same)[-1:]]
     number = find_equal(truth.tree, track["particle"])
     daughters = truth.tree.daughters(number) if number is not None else np.zeros(0, dtype=int)
-    if len(daughters) == 0:
-        return None
     return _profile(track, truth.tree.particles[daughters])
 
 
