@@ -1,0 +1,43 @@
+"""Labels from frames of the simulation equal those that the simulation makes by another way.
+
+Both ways know the same definitions and particles; the code is not shared.
+"""
+
+import numpy as np
+import pytest
+
+from dnn_reco.data.pulses import Pulses
+from dnn_reco.data_creation.labels.cascade_labels import COLUMNS
+from dnn_reco.data_creation.labels.modules import MCLabelsCascades
+from dnn_reco.simulation.frames import event_frames
+from dnn_reco.simulation.labels import STARTING_EXTENSION, labels
+from dnn_reco.simulation.particles import ParticleSettings
+from dnn_reco.simulation.truth import SimulationTruth, simulate_particles
+
+NOT_IN_THE_TREE = "TotalDepositedEnergy"  # of muons: the tree has no losses
+
+
+def from_frames(truth: SimulationTruth) -> list[dict[str, float]]:
+    number = len(truth.energy)
+    integers, floats = np.zeros(0, dtype=np.int64), np.zeros(0)
+    pulses = Pulses(number, integers, integers, floats, floats, integers.astype(np.uint8))
+    ids = np.zeros(number, [("Run", "u4"), ("Event", "u4"), ("SubEvent", "u4")])
+    module = MCLabelsCascades(extend_boundary=STARTING_EXTENSION)
+    frames = event_frames(truth, pulses, ids)
+    return [module.outputs(q_frame)["LabelsDeepLearning"] for q_frame, _ in frames]
+
+
+@pytest.mark.parametrize("flavor", ["nue", "numu", "nutau", "muon"])
+def test_all_labels_that_the_tree_determines(flavor: str) -> None:
+    what = ParticleSettings(flavor=flavor, energy=(100.0, 1e6), margin=200.0)  # type: ignore[arg-type]
+    truth, _ = simulate_particles(what, 150, np.random.default_rng(7))
+    rows, expected = from_frames(truth), labels(truth)
+    assert tuple(expected) == COLUMNS
+    for name in COLUMNS:
+        values = np.array([row[name] for row in rows])
+        if name == NOT_IN_THE_TREE:
+            assert (values <= expected[name] + 1e-6).all()
+            continue
+        # Muons that pass far away are in the list of tracks, but make no track for the simulation.
+        far = (truth.muon_energy > 0) & ~truth.muon_passes & (name == "p_is_track")
+        np.testing.assert_allclose(values[~far], expected[name][~far], 1e-6, 1e-6, err_msg=name)
