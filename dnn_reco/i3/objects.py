@@ -23,8 +23,8 @@ TIME_WINDOW = np.dtype([("start", "f8"), ("stop", "f8")])
 
 PARTICLE = np.dtype(
     [
-        ("major_id", "u8"),
         ("minor_id", "i4"),
+        ("major_id", "u8"),
         ("pdg", "i4"),
         ("shape", "i4"),
         ("fit_status", "i4"),
@@ -282,6 +282,13 @@ class MCTree:
         """Number after that of the last descendant: particle and descendants are number:end."""
         later = np.flatnonzero(self.parents[number + 1 :] < number)
         return number + 1 + int(later[0]) if len(later) else len(self)
+
+
+class TimeWindow(NamedTuple):
+    """A time window in ns."""
+
+    start: float
+    stop: float
 
 
 class FilterResult(NamedTuple):

@@ -1,11 +1,13 @@
 """Events with their truth and their light sources."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.detector.constants import SPEED_OF_LIGHT
+from dnn_reco.detector.hadronic_light import hadronic_light_fraction
 from dnn_reco.detector.hull import detector_hull, label_hull
 from dnn_reco.simulation.energy_losses import (
     Flights,
@@ -14,7 +16,7 @@ from dnn_reco.simulation.energy_losses import (
     shower_sources,
     track_sources,
 )
-from dnn_reco.simulation.interactions import hadronic_light_fraction, sample_hadronic_light
+from dnn_reco.simulation.interactions import sample_hadronic_light
 from dnn_reco.simulation.muons import MuonTracks, propagate
 from dnn_reco.simulation.particles import REACH, Interactions, ParticleSettings, generate
 from dnn_reco.simulation.sources import LightSources
@@ -49,6 +51,14 @@ class SimulationTruth(Interactions):
     def shifted(self, delay: NDArray[np.float64]) -> "SimulationTruth":
         """The same events, each later by `delay` [n] in ns."""
         return replace(self, time=self.time + delay)
+
+
+def join_truths(parts: Sequence[SimulationTruth]) -> SimulationTruth:
+    """The events of all parts, one after the other."""
+    names = [field.name for field in fields(SimulationTruth)]
+    return SimulationTruth(
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    )
 
 
 def simulate_particles(

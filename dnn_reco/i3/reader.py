@@ -1,0 +1,161 @@
+"""Reading `.i3` files, frame by frame."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+
+from dnn_reco.errors import DataError
+from dnn_reco.i3.frame import (
+    MOST_BYTES,
+    NUMBER,
+    STREAM_PREAMBLE,
+    TAG,
+    VERSIONS,
+    Frame,
+    StoredObject,
+    checksum,
+)
+from dnn_reco.i3.stream import ByteStream, EndOfStreamError, open_stream
+
+_log = logging.getLogger(__name__)
+
+COMPRESSED = (".gz", ".bz2", ".zst")
+"""Endings of names of compressed files."""
+
+_HEAD = len(TAG) + NUMBER.size + len(STREAM_PREAMBLE)
+_LONGEST_NAME = 2**16
+_NOT_INHERITED = ("I", "P")  # stops whose objects later frames do not see
+
+
+def is_i3(path: Path) -> bool:
+    """Whether a file is one of frames, by its name: .i3, also compressed."""
+    name = path.with_suffix("") if path.suffix in COMPRESSED else path
+    return name.suffix == ".i3"
+
+
+def read_i3(
+    *paths: str | PathLike[str], verify: bool = False, recover: bool = False, mix: bool = True
+) -> Iterator[Frame]:
+    """The frames of files, one file after the other.
+
+    Reading is lazy: objects are decoded when they are asked for, and memory does not grow with the
+    files.
+
+    Parameters
+    ----------
+    paths
+        The files, compressed or not; a geometry (GCD) file comes before those that need it.
+    verify
+        Whether checksums are compared.
+    recover
+        Whether to go on after a damaged frame with the next one that is whole, with a warning.
+    mix
+        Whether frames inherit the objects of the frames before them of other kinds.
+
+    Raises
+    ------
+    DataError
+        Where a file cannot be opened, is truncated or damaged; frames before that were given.
+    """
+    inherited: dict[str, dict[str, StoredObject]] = {}
+    for path in paths:
+        for frame in read_frames(Path(path), verify, recover):
+            if mix:
+                frame.inherited = _merged(inherited, frame.stop)
+                if frame.stop not in _NOT_INHERITED:
+                    inherited.pop(frame.stop, None)
+                    inherited[frame.stop] = frame.own
+            yield frame
+
+
+def _merged(inherited: dict[str, dict[str, StoredObject]], stop: str) -> dict[str, StoredObject]:
+    """Objects of the latest frames of other kinds; of two with one name the later one counts."""
+    return {
+        key: stored
+        for other, objects in inherited.items()
+        if other != stop
+        for key, stored in objects.items()
+    }
+
+
+def read_frames(path: Path, verify: bool = False, recover: bool = False) -> Iterator[Frame]:
+    """The frames of one file, each with its own objects; see `read_i3`."""
+    with open_stream(path) as stream:
+        number = 0
+        while True:
+            frame, problem = _next_frame(stream, f"'{path}' frame {number}", verify)
+            if frame is not None:
+                number += 1
+                yield frame
+                continue
+            if not problem:
+                return
+            message = f"'{path}' is damaged after {number} whole frames: {problem}"
+            if not recover:
+                raise DataError(f"{message}. Frames before can be used (recover)")
+            _log.warning("%s; what is damaged is skipped", message)
+            begin = stream.find(TAG, 1)
+            if begin < 0:
+                return
+            stream.consume(begin)
+
+
+def _next_frame(stream: ByteStream, source: str, verify: bool) -> tuple[Frame | None, str]:
+    """The next frame, or what is wrong with it; neither at the end of the stream."""
+    try:
+        frame, size = _parse(stream, source, verify)
+    except EndOfStreamError:
+        if stream.problem:
+            return None, f"it cannot be decompressed ({stream.problem})"
+        return None, "it ends inside of a frame" if stream.has_more() else ""
+    except DataError as error:
+        return None, str(error)
+    stream.consume(size)
+    return frame, ""
+
+
+def _parse(stream: ByteStream, source: str, verify: bool) -> tuple[Frame, int]:
+    """A frame and its number of bytes."""
+    head = stream.peek(0, _HEAD)
+    if not head.startswith(TAG):
+        raise DataError("what follows is no frame")
+    (version,) = NUMBER.unpack_from(head, len(TAG))
+    if version not in VERSIONS:
+        raise DataError(f"frames of version {version} cannot be read, only of 5 and 6")
+    if head[-len(STREAM_PREAMBLE) :] != STREAM_PREAMBLE:
+        raise DataError("the head of a frame is wrong")
+    stop = stream.peek(_HEAD, _HEAD + 1).decode("latin-1")
+    position = _HEAD + 1
+    (num_objects,) = NUMBER.unpack(stream.peek(position, position + NUMBER.size))
+    position += NUMBER.size
+    own: dict[str, StoredObject] = {}
+    for _ in range(num_objects):
+        key, position = _bytes(stream, position, _LONGEST_NAME)
+        type_name, position = _bytes(stream, position, _LONGEST_NAME)
+        content, position = _bytes(stream, position, MOST_BYTES)
+        name = _text(key)
+        if not name or name in own:
+            raise DataError(f"a frame has an object '{name}' twice, or one without a name")
+        own[name] = StoredObject(_text(type_name), content)
+    end = position + NUMBER.size
+    (expected,) = NUMBER.unpack(stream.peek(position, end))
+    if verify and checksum(stream.peek(_HEAD, position), version) != expected:
+        raise DataError("the checksum of a frame is wrong")
+    return Frame(stop, own, version=version, source=source), end
+
+
+def _bytes(stream: ByteStream, position: int, most: int) -> tuple[bytes, int]:
+    """Bytes with their length before them, and where they end."""
+    begin = position + NUMBER.size
+    (length,) = NUMBER.unpack(stream.peek(position, begin))
+    if length > most:
+        raise DataError(f"a part of a frame claims to have {length} bytes")
+    end = begin + length
+    return stream.peek(begin, end), end
+
+
+def _text(content: bytes) -> str:
+    return content.decode(errors="surrogateescape")

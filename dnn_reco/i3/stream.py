@@ -1,0 +1,160 @@
+"""Bytes of a file that may be compressed, read in pieces."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+from dnn_reco.errors import DataError
+
+_PIECE = 2**20
+_MAGIC = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zst"}
+INSTALL = "pip install 'dnn_reco[i3]'"
+
+
+class EndOfStreamError(Exception):
+    """The stream ends before the bytes that were asked for."""
+
+
+class ByteStream:
+    """A window on a stream that only moves forward.
+
+    Parameters
+    ----------
+    file
+        A binary file, decompressed.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._data = b""
+        self._start = 0  # of what is not yet consumed, in _data
+        self.offset = 0
+        """Number of bytes before those that are not yet consumed."""
+        self.problem = ""
+        """Why the stream could not be read further; empty at its end."""
+        self._is_at_end = False
+
+    def peek(self, begin: int, end: int) -> bytes:
+        """Bytes begin:end, counted from the first that is not yet consumed.
+
+        Raises
+        ------
+        EndOfStreamError
+            If there are fewer.
+        """
+        if self._start + end > len(self._data):
+            self._fill(end)
+        return self._data[self._start + begin : self._start + end]
+
+    def _fill(self, end: int) -> None:
+        missing = end - (len(self._data) - self._start)
+        parts = [self._data[self._start :]]
+        self._start = 0
+        while missing > 0 and not self._is_at_end:
+            part = self._read(max(_PIECE, min(missing, 64 * _PIECE)))
+            parts.append(part)
+            missing -= len(part)
+        self._data = b"".join(parts)
+        if missing > 0:
+            raise EndOfStreamError
+
+    def _read(self, most: int) -> bytes:
+        try:
+            part = self._file.read(most)
+        except (EOFError, zlib.error, OSError, ValueError) as error:
+            part, self.problem = b"", str(error) or type(error).__name__
+        except Exception as error:  # zstandard has an exception of its own, and may be absent
+            if type(error).__module__.split(".")[0] not in ("zstd", "zstandard"):
+                raise
+            part, self.problem = b"", str(error)
+        self._is_at_end = not part
+        return part
+
+    def has_more(self) -> bool:
+        """Whether any byte is left."""
+        return self._start < len(self._data)
+
+    def consume(self, number: int) -> None:
+        """Move on by a number of bytes that were seen."""
+        self._start += number
+        self.offset += number
+
+    def find(self, pattern: bytes, begin: int) -> int:
+        """Where a pattern begins next, counted as in `peek`; -1: nowhere.
+
+        Where it is nowhere near, what is before it is consumed.
+        """
+        while True:
+            found = self._data.find(pattern, self._start + begin)
+            if found >= 0:
+                return found - self._start
+            begin = max(begin, len(self._data) - self._start - len(pattern) + 1)
+            if begin > 16 * _PIECE:  # nothing here: what lies behind is not needed any more
+                self.consume(begin)
+                begin = 0
+            try:
+                self.peek(0, len(self._data) - self._start + 1)
+            except EndOfStreamError:
+                return -1
+
+
+@contextmanager
+def open_stream(path: Path) -> Iterator[ByteStream]:
+    """Open a file; whether and how it is compressed is told by its content.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, it is empty, or a package is missing that decompresses it.
+    """
+    if path.is_dir():
+        raise DataError(f"'{path}' is a folder: name the files in it, such as '{path}/*.i3.zst'")
+    try:
+        raw = path.open("rb")
+    except OSError as error:
+        raise DataError(f"'{path}' cannot be opened: {error.strerror or error}") from error
+    with raw:
+        start = raw.peek(4)[:4]  # of a buffered file: reads without moving
+        if not start:
+            raise DataError(f"'{path}' is empty (0 bytes): the job that wrote it probably failed")
+        with _decompressed(raw, start, path) as file:
+            yield ByteStream(file)
+
+
+@contextmanager
+def _decompressed(raw: io.BufferedReader, start: bytes, path: Path) -> Iterator[IO[bytes]]:
+    kind = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
+    if kind == "gz":
+        with gzip.GzipFile(fileobj=raw) as file:
+            yield cast("IO[bytes]", file)
+    elif kind == "bz2":
+        with bz2.BZ2File(raw) as compressed:
+            yield cast("IO[bytes]", compressed)
+    elif kind == "zst":
+        decompressor = zstandard(path).ZstdDecompressor(max_window_size=2**27)
+        with decompressor.stream_reader(raw, read_across_frames=True) as reader:
+            yield reader
+    else:
+        yield raw
+
+
+def zstandard(path: Path) -> Any:
+    """The package that reads and writes .zst files.
+
+    Raises
+    ------
+    DataError
+        If it is not installed.
+    """
+    try:
+        import zstandard as package
+    except ImportError as error:
+        raise DataError(f"'{path}' needs the package zstandard: {INSTALL}") from error
+    return package
