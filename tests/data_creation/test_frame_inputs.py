@@ -25,7 +25,16 @@ from dnn_reco.data_creation.frame_inputs import (
     vertex_of,
 )
 from dnn_reco.errors import DataError
-from dnn_reco.i3.objects import OM_KEY, PARTICLE, PULSE, TIME_WINDOW, MCTree, OMKeyMap, Particle
+from dnn_reco.i3.objects import (
+    OM_KEY,
+    PARTICLE,
+    PULSE,
+    TIME_WINDOW,
+    MCTree,
+    OMKeyMap,
+    Particle,
+    RawObject,
+)
 
 Key = tuple[int, int, int]
 NINE = DataSettings(9, "time_range", "pulse_summmary_clipped", pulse_key="Pulses")
@@ -109,6 +118,7 @@ def test_charges_are_those_of_the_frame() -> None:
     ("found", "kind"),
     [
         (3.0, "a float"),
+        (RawObject("I3Unknown", "I3Unknown", b""), "a I3Unknown"),
         (om_map({(1, 1, 0): [(1.0, 2.0)]}, TIME_WINDOW), "a map with items of start, stop"),
         (OMKeyMap(om_keys([]), np.zeros(0, np.int64), np.zeros(0)), "a map with items of float64"),
     ],
@@ -120,14 +130,14 @@ def test_another_object_as_pulses(found: object, kind: str) -> None:
 
 class WithoutSource(Frame):
     def __getitem__(self, key: str) -> Any:
-        raise KeyError("InIceDSTPulses")
+        raise DataError(f"the pulses {key!r} refer to what is not there")
 
 
 @pytest.mark.parametrize(
     ("frame", "settings", "missing"),
     [
         (Frame(), NINE, "no 'Pulses'"),
-        (WithoutSource(Pulses=0), NINE, "no pulses behind 'Pulses' (InIceDSTPulses)"),
+        (WithoutSource(Pulses=0), NINE, "'Pulses' cannot be read"),
         (Frame(), replace(NINE, relative_time_method="cascade_vertex"), "no usable 'MCCascade'"),
         (
             Frame(MCCascade=replace(VERTEX, time=np.nan)),
@@ -146,6 +156,7 @@ def test_events_without_input(frame: Frame, settings: DataSettings, missing: str
     settings = replace(settings, dom_exclusions=("Doms",), partial_exclusion=False)
     found = frame_input(frame, settings)
     assert found.missing.startswith(missing)
+    assert bool(found.detail) == isinstance(frame, WithoutSource)
     assert len(found.pulses.time) == len(found.doms.dom) == 0
     block = join_inputs([found], partial_exclusion=False)
     assert block.exists.tolist() == [False]
@@ -226,6 +237,38 @@ def test_excluded_bins_of_an_event(partial: bool, expected: dict[int, list[int]]
     assert found.exclusions.offsets.tolist()[:2] == [0, 0]
     assert list(rows) == [(dom, item) for dom, items in expected.items() for item in items]
     assert found.exists.tolist() == [False, True]
+
+
+@settings(max_examples=40)
+@given(st.lists(pulse_maps, max_size=3), st.booleans())
+def test_charge_and_excluded_bins_agree(
+    contents: list[dict[Key, list[tuple]]], partial: bool
+) -> None:
+    """A DOM that is excluded as a whole has no charge, nor have bins inside of a window."""
+    edges = (-np.inf, 9100.0, 9200.0, 9300.0, 9400.0, np.inf)
+    chosen = replace(
+        BINS,
+        relative_time_method=None,
+        data_format="charge_bins",
+        time_bins=edges,
+        dom_exclusions=KEYS,
+        partial_exclusion=partial,
+    )
+    frames = [Frame(EXCLUSIONS, Pulses=om_map(content)) for content in contents]
+    read = [frame_input(frame, chosen) for frame in frames]
+    made = make_inputs(read, chosen, ids_of(len(frames)))
+    hits, exclusions = made.features.hits, made.exclusions
+    events = np.repeat(np.arange(len(frames)), np.diff(exclusions.offsets))
+    for event, dom, item in zip(events, exclusions.dom, exclusions.item, strict=True):
+        rows = hits.features[(hits.event == event) & (hits.dom == dom)]
+        assert not (rows if item == -1 else rows[:, item]).any()
+    whole = exclusions.item == -1
+    assert set(exclusions.dom[whole].tolist()) <= ({1} if partial else {0, 1, 61})
+    block = join_inputs(read, partial)
+    in_ice = block.pulses.charge[block.pulses.dom >= 0].sum()
+    assert hits.features.sum() == pytest.approx(in_ice, rel=1e-12)
+    cells = hits.event * 5160 + hits.dom
+    assert (np.diff(cells) > 0).all() and (hits.features != 0).any(axis=1).all()
 
 
 def test_other_formats_exclude_no_bins() -> None:
