@@ -13,7 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from dnn_reco.data.data_settings import DataSettings
-from dnn_reco.data.data_settings_file import load_data_settings, segment_settings
+from dnn_reco.data.data_settings_file import load_data_settings, settings_of_segment
 from dnn_reco.data.file_events import InputTables
 from dnn_reco.data.hdf5 import input_tables
 from dnn_reco.errors import ConfigError
@@ -273,8 +273,8 @@ def test_settings_of_a_segment() -> None:
         cascade_key="Other",
         allowed_cascade_keys=("Other",),
     )
-    assert segment_settings(all_arguments, "config.yaml:7") == expected
-    few = segment_settings(NEEDED, "config.yaml:7")
+    assert settings_of_segment(all_arguments, "config.yaml:7") == expected
+    few = settings_of_segment(NEEDED, "config.yaml:7")
     assert few.dom_exclusions == () and few.partial_exclusion is None
     assert (few.output_key, few.cascade_key) == ("dnn_data", "MCCascade")
 
@@ -282,7 +282,7 @@ def test_settings_of_a_segment() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"PulseKeys": "X"}, r"no argument 'PulseKeys'. Did you mean 'PulseKey'\?"),
+        ({"PulseKeys": "X"}, r"unknown setting 'PulseKeys'. Did you mean 'PulseKey'\?"),
         ({"NumDataBins": "3"}, "'NumDataBins' is '3'"),
         ({"TimeBins": [1.0, 0.0]}, "'TimeBins' is .*ascending"),
         ({"PulseKey": None}, "'PulseKey' must be set"),
@@ -291,11 +291,11 @@ def test_settings_of_a_segment() -> None:
 )
 def test_unusable_arguments_of_a_segment(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"^config.yaml:7: .*{message}"):
-        segment_settings({**NEEDED, **changes}, "config.yaml:7")
+        settings_of_segment({**NEEDED, **changes}, "config.yaml:7")
 
 
 @pytest.mark.parametrize("name", ["NumDataBins", "RelativeTimeMethod", "DataFormat"])
 def test_arguments_that_a_segment_needs(name: str) -> None:
     arguments = {key: value for key, value in NEEDED.items() if key != name}
     with pytest.raises(ConfigError, match=f"config.yaml:7: '{name}' must be set"):
-        segment_settings(arguments, "config.yaml:7")
+        settings_of_segment(arguments, "config.yaml:7")
