@@ -20,7 +20,7 @@ from dnn_reco.data.time_offsets import uses_vertex
 from dnn_reco.detector.directions import vector_of
 from dnn_reco.detector.geometry import NUM_DOMS_PER_STRING, NUM_STRINGS, dom_index
 from dnn_reco.errors import DataError
-from dnn_reco.i3.objects import OM_KEY, PULSE, MCTree, OMKeyMap, Particle
+from dnn_reco.i3.objects import OM_KEY, PULSE, MCTree, OMKeyMap, Particle, RawObject
 
 OTHER_PMTS = "pulses of photomultipliers other than number 0"
 OTHER_MODULES = "pulses of modules outside of IceCube-86"
@@ -58,7 +58,9 @@ class FrameInput:
     losses
         Simulated energy losses, for the format `mc_tree_input_data`.
     missing
-        Why the event has no input; empty: it has.
+        Why the event has no input, in words that are the same for all such events; empty: it has.
+    detail
+        What else is known of the reason: the message of the object that cannot be read.
     left_out
         Number of pulses in none of the arrays, by reason.
     frame
@@ -74,6 +76,7 @@ class FrameInput:
     hypothesis: NDArray[np.float64]
     losses: EnergyLosses
     missing: str = ""
+    detail: str = ""
     left_out: Mapping[str, int] = field(default_factory=dict)
     frame: Frame | None = None
     seconds: float = 0.0
@@ -94,10 +97,11 @@ def frame_input(frame: Frame, settings: DataSettings, keep_frame: bool = False) 
     Raises
     ------
     DataError
-        If one of these is the name of an object of another kind, or it cannot be decoded.
+        If one of these is the name of an object of another kind, or another one than the pulses
+        cannot be decoded.
     """
     start = time.perf_counter()
-    series_map, missing = _pulse_map(frame, str(settings.pulse_key))
+    series_map, missing, detail = _pulse_map(frame, str(settings.pulse_key))
     vertex, hypothesis, losses = _NO_VERTEX, _NO_HYPOTHESIS, _NO_LOSSES
     key = settings.cascade_key
     if settings.data_format == "mc_tree_input_data":
@@ -123,6 +127,7 @@ def frame_input(frame: Frame, settings: DataSettings, keep_frame: bool = False) 
         hypothesis=hypothesis,
         losses=_NO_LOSSES if missing else losses,
         missing=missing,
+        detail=detail,
         left_out=left_out,
         frame=frame if keep_frame else None,
         seconds=time.perf_counter() - start,
@@ -138,17 +143,17 @@ def _is_relative_to_vertex(settings: DataSettings) -> bool:
 # --------------------------------------------------------------------------------------------------
 # Pulses
 # --------------------------------------------------------------------------------------------------
-def _pulse_map(frame: Frame, key: str) -> tuple[OMKeyMap, str]:
-    """The pulses, and why there are none."""
+def _pulse_map(frame: Frame, key: str) -> tuple[OMKeyMap, str, str]:
+    """The pulses, why there are none, and the details of that."""
     if key not in frame:
-        return _NO_PULSES, f"no '{key}'"
+        return _NO_PULSES, f"no '{key}'", ""
     try:
         found = frame[key]
-    except KeyError as error:
-        return _NO_PULSES, f"no pulses behind '{key}' ({error.args[0] if error.args else error})"
+    except DataError as error:
+        return _NO_PULSES, f"'{key}' cannot be read", str(error)
     if not _holds(found, "time", "charge", "flags"):
         raise DataError(f"'{key}' is {_kind(found)}, not a map, mask or union of pulses")
-    return found, ""
+    return found, "", ""
 
 
 def _holds(found: object, *fields: str) -> bool:
@@ -162,7 +167,7 @@ def _kind(found: object) -> str:
         return (
             f"a map with items of {', '.join(found.items.dtype.names or [str(found.items.dtype)])}"
         )
-    return f"a {type(found).__name__}"
+    return f"a {found.class_name if isinstance(found, RawObject) else type(found).__name__}"
 
 
 def pulses_of(series_map: OMKeyMap) -> tuple[Pulses, dict[str, int]]:

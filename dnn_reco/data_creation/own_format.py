@@ -161,8 +161,12 @@ def own_features(
     features, feature_cells = [np.zeros((0, settings.num_bins))], []
     items, item_cells = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     time_offset = relative_hits(pulses, reference)[1]
+    config = settings.to_dict()
+    shared = {"config": config}
+    shared |= {name: config[name] for name in ("dom_exclusions", "partial_exclusion")}
     for cell, arguments in _arguments(pulses, excluded, reference, time_offset):
-        listed = _call(own, settings, frames[cell // NUM_DOMS], arguments)
+        arguments |= {**shared, "frame": frames[cell // NUM_DOMS]}
+        listed = _call(own, settings.num_bins, arguments)
         if len(listed.values):
             row = np.zeros((1, settings.num_bins))
             row[0, listed.indices] = listed.values
@@ -206,34 +210,21 @@ def _arguments(
         )
 
 
-def _call(
-    own: OwnFormat, settings: DataSettings, frame: Frame | None, arguments: dict[str, Any]
-) -> _Listed:
+def _call(own: OwnFormat, num_bins: int, arguments: dict[str, Any]) -> _Listed:
     """What the function returns for a DOM, checked."""
-    config = settings.to_dict()
-    returned = call_plugin(
-        own.function,
-        own.name,
-        _KEY,
-        f"for {arguments['om_key']}",
-        config=config,
-        dom_exclusions=config["dom_exclusions"],
-        partial_exclusion=settings.partial_exclusion,
-        frame=frame,
-        **arguments,
-    )
+    occasion = f"for {arguments['om_key']}"
+    returned = call_plugin(own.function, own.name, _KEY, occasion, **arguments)
     if not (isinstance(returned, tuple | list) and len(returned) == 3):
         raise _wrong(own, f"{_RETURNED}, but returned a {type(returned).__name__}")
     try:
-        values = np.asarray(returned[0], dtype=np.float64)
-        numbers = [np.asarray(part) for part in returned[1:]]
+        values, *numbers = (np.asarray(part) for part in returned)
+        values = values.astype(np.float64)
+        indices, exclusions = (part.astype(np.int64) for part in numbers)
     except (TypeError, ValueError) as error:
         raise _wrong(own, f"{_RETURNED}, but one of them holds no numbers ({error})") from error
-    indices, exclusions = (
-        part.astype(np.int64) if part.size == 0 or part.dtype.kind in "iu" else None
-        for part in numbers
-    )
-    if indices is None or exclusions is None or values.ndim != 1 or indices.shape != values.shape:
+    are_whole = all(part.size == 0 or part.dtype.kind in "iu" for part in numbers)
+    have_shape = values.ndim == exclusions.ndim == 1 and indices.shape == values.shape
+    if not (are_whole and have_shape):
         shapes = ", ".join(f"{part.dtype} {part.shape}" for part in (values, *numbers))
         raise _wrong(
             own,
@@ -242,11 +233,11 @@ def _call(
         )
     limits = ((indices, 0, "bin_indices"), (exclusions, -1, "bin_exclusions"))
     for found, least, name in limits:
-        if len(found) and not (found.min() >= least and found.max() < settings.num_bins):
+        if len(found) and not (found.min() >= least and found.max() < num_bins):
             raise _wrong(
                 own,
-                f"{name} from {least} to {settings.num_bins - 1} (num_bins is "
-                f"{settings.num_bins}), but returned {found.tolist()}",
+                f"{name} from {least} to {num_bins - 1} (num_bins is "
+                f"{num_bins}), but returned {found.tolist()}",
             )
     return _Listed(values, indices, exclusions)
 

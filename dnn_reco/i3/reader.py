@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 
@@ -60,24 +60,24 @@ def read_i3(
     DataError
         Where a file cannot be opened, is truncated or damaged; frames before that were given.
     """
-    inherited: dict[str, dict[str, StoredObject]] = {}
+    latest: dict[str, Frame] = {}
     for path in paths:
         for frame in read_frames(Path(path), verify, recover):
             if mix:
-                frame.inherited = _merged(inherited, frame.stop)
+                frame.inherited = _merged(latest, frame.stop)
                 if frame.stop not in _NOT_INHERITED:
-                    inherited.pop(frame.stop, None)
-                    inherited[frame.stop] = frame.own
+                    latest.pop(frame.stop, None)
+                    latest[frame.stop] = frame
             yield frame
 
 
-def _merged(inherited: dict[str, dict[str, StoredObject]], stop: str) -> dict[str, StoredObject]:
+def _merged(latest: Mapping[str, Frame], stop: str) -> dict[str, StoredObject]:
     """Objects of the latest frames of other kinds; of two with one name the later one counts."""
     return {
         key: stored
-        for other, objects in inherited.items()
+        for other, frame in latest.items()
         if other != stop
-        for key, stored in objects.items()
+        for key, stored in frame.own.items()
     }
 
 

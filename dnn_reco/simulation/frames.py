@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from dnn_reco.i3.objects import (
 from dnn_reco.simulation.energy_losses import shower_depth
 from dnn_reco.simulation.labels import EXTENT_SHARE
 from dnn_reco.simulation.particles import CHARGED_CURRENT, NEUTRAL_CURRENT, NO_INTERACTION
-from dnn_reco.simulation.truth import SimulationTruth
+from dnn_reco.simulation.truth import STRETCH, SimulationTruth
 
 PULSES = "InIceDSTPulses"
 STREAM = "in_ice"
@@ -38,7 +38,7 @@ _COUNTS_PER_NS = 10
 _READOUT = 40_000  # ns
 _BETWEEN_EVENTS = 10**9  # ns
 _WIDTH_ATWD, _WIDTH_FADC = 1.0, 8.0  # ns
-_HADRONS = -2000001006
+_ELECTRON, _MUON, _TAU, _HADRONS, _LOSS = 11, 13, 15, -2000001006, -2000001002
 _PRIMARY, _CASCADE, _TRACK = 10, 30, 80  # shapes
 _IN_ICE = 20
 _INTERACTION_TYPE = {NO_INTERACTION: 0, CHARGED_CURRENT: 1, NEUTRAL_CURRENT: 2}
@@ -123,106 +123,129 @@ def mc_tree(truth: SimulationTruth) -> MCTree:
     """The particles of one event.
 
     A neutrino, the same in the ice, and what comes out of its interaction; behind a tau its decay.
-    Single losses of muons are not kept by the simulation and are not in it. A muon is its own
-    primary.
+    A muon from outside is its own primary. Single losses of a muon in a `STRETCH` of its track are
+    one particle, in the middle.
     """
-    rows: list[dict[str, Any]] = []
-    parents: list[int] = []
-
-    def add(parent: int, **values: Any) -> int:
-        rows.append(values)
-        parents.append(parent)
-        return len(rows) - 1
-
-    vertex, decay = truth.vertex[0], truth.lepton_end[0]
+    tree = _Tree(truth)
+    lepton, vertex = truth.lepton_direction[0], truth.vertex[0]
     at_vertex = {"position": vertex, "time": float(truth.time[0])}
-    later = at_vertex["time"] + float(truth.tau_length[0]) / SPEED_OF_LIGHT
-    at_decay = {"position": decay, "time": later}
-    along = {"direction": truth.direction[0]}
-    along_lepton = {"direction": truth.lepton_direction[0]}
-    muon = {
-        "pdg": _lepton(truth, 13),
-        "energy": truth.muon_energy[0],
-        "length": truth.muon_length[0],
-        "shape": _TRACK,
-        **along_lepton,
-    }
     if truth.interaction[0] == NO_INTERACTION:
-        add(-1, **{**muon, "pdg": int(truth.pdg[0])}, **at_vertex)
-        return _tree(rows, parents)
-    neutrino = {"pdg": int(truth.pdg[0]), "energy": truth.energy[0], **along, **at_vertex}
-    primary = add(-1, **neutrino, shape=_PRIMARY, location=0)
-    inside = add(primary, **neutrino)
-    _add_lepton(truth, add, inside, at_vertex, along_lepton, muon, at_decay)
-    hadrons = truth.hadron_energy[0]
-    if hadrons > 0:
-        add(inside, **_shower(_HADRONS, hadrons), **along, **at_vertex)
-    return _tree(rows, parents)
-
-
-def _add_lepton(
-    truth: SimulationTruth,
-    add: Any,
-    parent: int,
-    at_vertex: dict[str, Any],
-    along: dict[str, Any],
-    muon: dict[str, Any],
-    at_decay: dict[str, Any],
-) -> None:
-    """Add the lepton that leaves the interaction; for a tau its decay, too."""
+        tree.add_muon(-1, at_vertex)
+        return tree.finished()
+    neutrino = {"pdg": int(truth.pdg[0]), "direction": truth.direction[0], **at_vertex}
+    energy, hadrons = float(truth.energy[0]), float(truth.hadron_energy[0])
+    primary = tree.add(-1, **neutrino, energy=energy, shape=_PRIMARY, location=0)
+    inside = tree.add(primary, **neutrino, energy=energy)
     if truth.interaction[0] == NEUTRAL_CURRENT:
-        leaving = truth.energy[0] - truth.hadron_energy[0]
-        add(parent, pdg=int(truth.pdg[0]), energy=leaving, **along, **at_vertex)
-    elif truth.electron_energy[0] > 0:
-        electron = _shower(_lepton(truth, 11), truth.electron_energy[0])
-        add(parent, **electron, **along, **at_vertex)
-    elif truth.tau_energy[0] > 0:
-        length = truth.tau_length[0]
-        tau = add(
+        tree.add(inside, **neutrino, energy=energy - hadrons)
+    tree.add_shower(inside, _ELECTRON, truth.electron_energy[0], lepton, at_vertex)
+    if truth.tau_energy[0] > 0:
+        tree.add_tau(inside, at_vertex)
+    else:
+        tree.add_muon(inside, at_vertex)
+    tree.add_shower(inside, _HADRONS, hadrons, truth.direction[0], at_vertex)
+    return tree.finished()
+
+
+class _Tree:
+    """Particles of one event, added one after the other."""
+
+    def __init__(self, truth: SimulationTruth) -> None:
+        self.truth = truth
+        self.sign = int(np.sign(truth.pdg[0]))
+        self.rows: list[dict[str, Any]] = []
+        self.parents: list[int] = []
+
+    def add(self, parent: int, **values: Any) -> int:
+        """Add a particle; returns its number."""
+        self.rows.append(values)
+        self.parents.append(parent)
+        return len(self.rows) - 1
+
+    def add_shower(
+        self,
+        parent: int,
+        pdg: int,
+        energy: float,
+        direction: NDArray[np.float64],
+        start: dict[str, Any],
+    ) -> None:
+        """Add a shower, unless it has no energy."""
+        if energy <= 0:
+            return
+        is_hadronic = pdg == _HADRONS
+        depth = shower_depth(np.array([energy]), is_hadronic, EXTENT_SHARE)[0] if energy > 1 else 0
+        self.add(
             parent,
-            pdg=_lepton(truth, 15),
-            energy=truth.tau_energy[0],
-            length=length,
-            shape=_TRACK,
-            **along,
-            **at_vertex,
+            pdg=pdg if is_hadronic else self.sign * pdg,
+            energy=energy,
+            length=depth,
+            shape=_CASCADE,
+            direction=direction,
+            **start,
         )
-        if truth.muon_energy[0] > 0:
-            add(tau, **muon, **at_decay)
-        for pdg, energy in (
-            (_lepton(truth, 11), truth.decay_electron_energy[0]),
-            (_HADRONS, truth.decay_hadron_energy[0]),
-        ):
-            if energy > 0:
-                add(tau, **_shower(pdg, energy), **along, **at_decay)
-    elif truth.muon_energy[0] > 0:
-        add(parent, **muon, **at_vertex)
 
+    def add_tau(self, parent: int, start: dict[str, Any]) -> None:
+        """Add the tau with what it decays to."""
+        truth, along = self.truth, self.truth.lepton_direction[0]
+        tau = self.add(
+            parent,
+            pdg=self.sign * _TAU,
+            energy=truth.tau_energy[0],
+            length=truth.tau_length[0],
+            shape=_TRACK,
+            direction=along,
+            **start,
+        )
+        later = start["time"] + float(truth.tau_length[0]) / SPEED_OF_LIGHT
+        at_decay = {"position": truth.lepton_end[0], "time": later}
+        self.add_muon(tau, at_decay)
+        self.add_shower(tau, _ELECTRON, truth.decay_electron_energy[0], along, at_decay)
+        self.add_shower(tau, _HADRONS, truth.decay_hadron_energy[0], along, at_decay)
 
-def _lepton(truth: SimulationTruth, pdg: int) -> int:
-    """The charged lepton of the sign that belongs to the primary."""
-    return pdg * int(np.sign(truth.pdg[0]))
+    def add_muon(self, parent: int, start: dict[str, Any]) -> None:
+        """Add the muon with its losses, if there is one."""
+        truth, along = self.truth, self.truth.lepton_direction[0]
+        if truth.muon_energy[0] <= 0:
+            return
+        muon = self.add(
+            parent,
+            pdg=self.sign * _MUON,
+            energy=truth.muon_energy[0],
+            length=truth.muon_length[0],
+            shape=_TRACK,
+            direction=along,
+            **start,
+        )
+        losses = truth.muon_losses[0]
+        for stretch in np.flatnonzero(losses).tolist():
+            distance = float(truth.losses_begin[0]) + (stretch + 0.5) * STRETCH
+            self.add(
+                muon,
+                pdg=_LOSS,
+                energy=losses[stretch],
+                shape=_CASCADE,
+                direction=along,
+                position=start["position"] + distance * along,
+                time=start["time"] + distance / SPEED_OF_LIGHT,
+            )
 
-
-def _shower(pdg: int, energy: float) -> dict[str, Any]:
-    depth = shower_depth(np.array([energy]), pdg == _HADRONS, EXTENT_SHARE)[0] if energy > 1 else 0
-    return {"pdg": pdg, "energy": energy, "length": depth, "shape": _CASCADE}
-
-
-def _tree(rows: Sequence[dict[str, Any]], parents: Sequence[int]) -> MCTree:
-    particles = np.zeros(len(rows), PARTICLE)
-    particles["minor_id"] = np.arange(1, len(rows) + 1)
-    particles["major_id"] = 1
-    particles["fit_status"] = -1
-    particles["speed"] = SPEED_OF_LIGHT
-    particles["location"] = _IN_ICE
-    for particle, values in zip(particles, rows, strict=True):
-        (zenith,), (azimuth,) = angles_of(np.asarray(values.pop("direction"))[None])
-        particle["zenith"], particle["azimuth"] = zenith, azimuth
-        particle["x"], particle["y"], particle["z"] = values.pop("position")
-        for name, value in values.items():
-            particle[name] = value
-    return MCTree(particles, np.array(parents, dtype=np.int64))
+    def finished(self) -> MCTree:
+        """All particles."""
+        particles = np.zeros(len(self.rows), PARTICLE)
+        particles["minor_id"] = np.arange(1, len(self.rows) + 1)
+        particles["major_id"] = 1
+        particles["fit_status"] = -1
+        particles["speed"] = SPEED_OF_LIGHT
+        particles["location"] = [row.pop("location", _IN_ICE) for row in self.rows]
+        particles["zenith"], particles["azimuth"] = angles_of(
+            [r.pop("direction") for r in self.rows]
+        )
+        positions = np.array([row.pop("position") for row in self.rows])
+        particles["x"], particles["y"], particles["z"] = positions.T
+        for name in ("pdg", "energy", "length", "shape", "time"):
+            particles[name] = [row.get(name, 0) for row in self.rows]
+        return MCTree(particles, np.array(self.parents, dtype=np.int64))
 
 
 class _MuonPoints:
@@ -248,7 +271,7 @@ class _MuonPoints:
         direction = truth.lepton_direction[event]
         time = truth.time[event] + truth.tau_length[event] / SPEED_OF_LIGHT
         track = np.zeros(1, MMC_TRACK)
-        muon = np.flatnonzero(np.abs(tree.particles["pdg"]) == 13)[0]
+        muon = np.flatnonzero(np.abs(tree.particles["pdg"]) == _MUON)[0]
         track["particle"] = tree.particles[muon]
         before, after = truth.muon_entry_energy[event], truth.muon_exit_energy[event]
         for point, distance, energy in (
