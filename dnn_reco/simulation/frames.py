@@ -37,6 +37,7 @@ _YEAR = 2026
 _COUNTS_PER_NS = 10
 _READOUT = 40_000  # ns
 _BETWEEN_EVENTS = 10**9  # ns
+_INSIDE = 0.01  # m: the first stretch begins on a surface that losses must be behind
 _WIDTH_ATWD, _WIDTH_FADC = 1.0, 8.0  # ns
 _ELECTRON, _MUON, _TAU, _HADRONS, _LOSS = 11, 13, 15, -2000001006, -2000001002
 _PRIMARY, _CASCADE, _TRACK = 10, 30, 80  # shapes
@@ -124,7 +125,7 @@ def mc_tree(truth: SimulationTruth) -> MCTree:
 
     A neutrino, the same in the ice, and what comes out of its interaction; behind a tau its decay.
     A muon from outside is its own primary. Single losses of a muon in a `STRETCH` of its track are
-    one particle, in the middle.
+    one particle, at its beginning.
     """
     tree = _Tree(truth)
     lepton, vertex = truth.lepton_direction[0], truth.vertex[0]
@@ -219,7 +220,7 @@ class _Tree:
         )
         losses = truth.muon_losses[0]
         for stretch in np.flatnonzero(losses).tolist():
-            distance = float(truth.losses_begin[0]) + (stretch + 0.5) * STRETCH
+            distance = float(truth.losses_begin[0]) + stretch * STRETCH + _INSIDE
             self.add(
                 muon,
                 pdg=_LOSS,

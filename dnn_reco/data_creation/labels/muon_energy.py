@@ -17,6 +17,7 @@ from dnn_reco.data_creation.labels.tree import find_equal
 from dnn_reco.data_creation.labels.truth import MCTruth
 
 _NEAR = 60.0  # m: a muon that was not recorded has its whole energy so close to its start
+_ROUNDING = 1e-6  # m by which the distance of a recorded point may be off
 _RANGE_OUT = 20.0  # GeV: one with less energy has lost all of it beyond
 
 
@@ -47,7 +48,7 @@ class EnergyProfile:
             return 0.0
         if distance <= 0:
             return float(self.recorded[0])
-        before = max(int(np.searchsorted(self.recorded_at, distance)) - 1, 0)
+        before = max(int(np.searchsorted(self.recorded_at, distance - _ROUNDING)) - 1, 0)
         lost = all_lost = 0.0
         if before == self.losses_after:
             lost = float(self.losses[self.losses_at < distance].sum())
