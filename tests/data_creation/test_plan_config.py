@@ -1,11 +1,14 @@
 """Plans of configs in the layout of ic3-processing, against lists of files written by hand."""
 
 import re
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from plan_files import BASIC, line_of, touch, write_config
 from ruamel.yaml import YAML
 
@@ -335,7 +338,7 @@ CHANGES: list[tuple[str, str, str, str]] = [
         "data_type: NuGen",
         "data_type: NuGen\n    write_i3: true",
         "write_i3",
-        "move it out of 'data",
+        "move it out of 'datas",
     ),
     ("  - tray_segments:", "  - gcd: a\n    tray_segments:", "- gcd", "be the same for all steps"),
     ("data_type: NuGen", "data_type: NuGen\n    run_number: 3", "run_number", "is computed"),
@@ -445,6 +448,47 @@ def test_nothing_to_do() -> None:
         load_plan(write_config(BASIC))
     with pytest.raises(DataError, match="there is no run"):
         load_plan(write_config(BASIC.replace("[0, 3]", "[3, 3]")))
+
+
+def _places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Key paths of all nested values."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value)
+    return [
+        place
+        for key, inner in entries
+        for place in ([(*at, key)] + (_places(inner, (*at, key)) if _has_entries(inner) else []))
+    ]
+
+
+def _has_entries(value: Any) -> bool:
+    return isinstance(value, dict | list)
+
+
+_texts = st.sampled_from(["", "a", "{run_number}", "{x.y}", "<config>", "context-->a", "..", "\0"])
+_plain = st.none() | st.booleans() | st.integers(-2, 2**70) | st.floats() | _texts
+_any = st.recursive(
+    _plain,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_texts, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from([BASIC, SIMULATION, DETECTOR]), st.data())
+def test_any_value_in_any_place_is_used_or_refused(text: str, data: st.DataObject) -> None:
+    simulated = "sim/IC86.2020/21536/0000000-0000999/NuTau.000001.i3.zst"
+    detector = ["exp/2011/0630/Run00118435_Subrun0.i3.zst", "exp/GCD_118435.i3.gz"]
+    touch([*INPUTS, simulated, "gcd/GCD_2020.i3.gz", *detector])
+    values = YAML(typ="safe").load(text)
+    place = data.draw(st.sampled_from(_places(values)))
+    target = values
+    for key in place[:-1]:
+        target = target[key]
+    target[place[-1]] = data.draw(_any)
+    with Path("any.yaml").open("w", encoding="utf-8") as file:
+        YAML(typ="safe").dump(values, file)
+    with suppress(ConfigError, DataError):
+        load_plan("any.yaml", "data")
 
 
 def test_either_spelling_leaves_out_unreadable_files() -> None:

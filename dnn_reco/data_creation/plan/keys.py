@@ -167,8 +167,8 @@ def _misplaced(file: YamlFile, at: KeyPath) -> str:
             f"their 'gcd' and 'in_file_pattern' in '{RUN_SETTINGS}'"
         )
     whole_only = (*WHOLE_KEYS, *WRITE_KEYS, SEGMENTS)
-    if inside == DATASETS and key in whole_only:
-        return f"{text} must be the same for all data sets: move it out of 'datasets'"
+    if inside in (DATASETS, RUN_SETTINGS) and key in whole_only:
+        return f"{text} must be the same for all runs: move it out of '{inside}'"
     if inside == STEPS and key in (*RUN_KEYS, *WHOLE_KEYS, CYCLER):
         return f"{text} must be the same for all steps: move it out of '{STEPS}'"
     return ""
