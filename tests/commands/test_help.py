@@ -28,6 +28,7 @@ EXAMPLES = {
     "view": r"events\.hdf5",
     "compare-data": r"'simulation/\*\.hdf5' 'data/\*\.hdf5'",
     "import": r"exported_models/my_model",
+    "create-data": r"create_training_data\.yaml",
     "simulate": r"\S+",
 }
 

@@ -81,26 +81,34 @@ def check_keys(file: YamlFile) -> list[Notice]:
         Naming each misspelt and each misplaced key, and where it stands first.
     """
     written = list(_written_keys(file))
-    used = {*pattern_names(dict(file.values))}
-    is_whole_config_used = "<config>" in _segment_arguments(file)
-    first = {str(at[-1]): at for at in reversed(written) if _misplaced(file, at)}
-    problems = [_misplaced(file, at) for at in first.values()]
-    notices = []
-    names = {str(at[-1]) for at in written}
+    problems: dict[str, str] = {}
     for at in written:
-        key = str(at[-1])
-        if key in _KNOWN or key in used or key in COMPUTED_KEYS:
-            continue
-        meant = misspelling_of(key, [known for known in _KNOWN if known not in names])
+        if text := _misplaced(file, at):
+            problems.setdefault(str(at[-1]), text)
+    unknown = _unknown(file, written)
+    names = {str(at[-1]) for at in written}
+    unset = [key for key in _KNOWN if key not in names]
+    notices = []
+    for key, at in unknown.items():
         text = f"{file.where(at)}: unknown key '{key}'"
-        if meant:
-            problems.append(f"{text}: did you mean '{meant}'?")
-        elif not is_whole_config_used:
-            near = f"{text}, which no pattern names; the nearest known key is "
-            notices.append(Notice("warning", f"{near}'{nearest(key, _KNOWN)}'", unknown_key=key))
+        if meant := misspelling_of(key, unset):
+            problems[key] = f"{text}: did you mean '{meant}'?"
+        elif "<config>" not in _segment_arguments(file):
+            text += f", which no pattern names; the nearest known key is '{nearest(key, _KNOWN)}'"
+            notices.append(Notice("warning", text, unknown_key=key))
     if problems:
-        raise ConfigError("\n".join(problems))
+        raise ConfigError("\n".join(problems.values()))
     return [*_without_effect(file, written), *notices]
+
+
+def _unknown(file: YamlFile, written: Collection[KeyPath]) -> dict[str, KeyPath]:
+    """Unknown keys that no pattern names, each with the place where it stands first."""
+    used = {*_KNOWN, *COMPUTED_KEYS, *pattern_names(dict(file.values))}
+    places: dict[str, KeyPath] = {}
+    for at in written:
+        if str(at[-1]) not in used:
+            places.setdefault(str(at[-1]), at)
+    return places
 
 
 def _written_keys(file: YamlFile) -> Iterator[KeyPath]:
@@ -167,8 +175,8 @@ def _misplaced(file: YamlFile, at: KeyPath) -> str:
             f"their 'gcd' and 'in_file_pattern' in '{RUN_SETTINGS}'"
         )
     whole_only = (*WHOLE_KEYS, *WRITE_KEYS, SEGMENTS)
-    if inside == DATASETS and key in whole_only:
-        return f"{text} must be the same for all data sets: move it out of 'datasets'"
+    if inside in (DATASETS, RUN_SETTINGS) and key in whole_only:
+        return f"{text} must be the same for all runs: move it out of '{inside}'"
     if inside == STEPS and key in (*RUN_KEYS, *WHOLE_KEYS, CYCLER):
         return f"{text} must be the same for all steps: move it out of '{STEPS}'"
     return ""
