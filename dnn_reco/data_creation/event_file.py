@@ -76,7 +76,9 @@ class FileSummary:
     left_out
         Pulses in no feature, by reason.
     absent
-        Frame objects that were to be written and that no event has.
+        Frame objects that were to be written, and that no event has.
+    absent_exclusions
+        Lists of DOMs and time windows to leave out, and that no event has.
     """
 
     num_frames: int = 0
@@ -85,6 +87,7 @@ class FileSummary:
     without: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     absent: tuple[str, ...] = ()
+    absent_exclusions: tuple[str, ...] = ()
 
 
 def make_event_file(job: FileJob, modules: Modules) -> FileSummary:
@@ -154,6 +157,10 @@ class _Events:
         self.ids: list[tuple[int, int, int, int]] = []
         self.inputs: list[list[FrameInput]] = [[] for _ in modules.features]
         self.blocks: list[list[EventInputs]] = [[] for _ in modules.features]
+        exclusions = [
+            key for each in modules.features for key in each.settings.dom_exclusions or ()
+        ]
+        self.unseen = dict.fromkeys(exclusions)
         self.num_waiting = 0  # events without features yet
         self.cannot_be_written: set[str] = set()
 
@@ -182,6 +189,8 @@ class _Events:
         self.tables.add_event(self._rows(frame))
         for features, inputs in zip(self.modules.features, self.inputs, strict=True):
             inputs.append(self._input(frame, features))
+        for key in [key for key in self.unseen if key in frame]:
+            del self.unseen[key]
         self.num_waiting += 1
         self.summary.num_events += 1
         return True
@@ -255,6 +264,7 @@ class _Events:
             tables |= of_features.tables
             exists |= of_features.exists
             maps |= of_features.maps
+        self.summary.absent_exclusions = tuple(self.unseen)
         self.summary.absent = tuple(key for key in self._keys() if key not in tables)
         for key in sorted(self.cannot_be_written):
             self.summary.without[f"'{key}' cannot be a table with one row an event"] += 1

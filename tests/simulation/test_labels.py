@@ -271,6 +271,8 @@ def test_labels_of_another_simulation(other_truth: dict[str, Array]) -> None:
         muon_length=np.where(leaves, 1e5, column["Length"]),
         muon_entry_energy=np.maximum(column["E_entry"], 0),
         muon_exit_energy=column["E_exit"],
+        losses_begin=nothing,
+        muon_losses=nothing[:, None],
         muon_passes=column["E_mu"] > 0,
         deposited_energy=column["TotalDepositedEnergy"],
     )

@@ -1,0 +1,97 @@
+"""Making the files of a plan, one at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dnn_reco.data_creation.event_file import FileJob, FileSummary, make_event_file
+from dnn_reco.data_creation.modules import modules_of
+from dnn_reco.data_creation.plan import Outputs, PlannedFile
+from dnn_reco.errors import DataError
+from dnn_reco.i3.reader import read_frames
+
+
+@dataclass(frozen=True)
+class CreationOptions:
+    """What is the same for all files of a plan.
+
+    Attributes
+    ----------
+    outputs
+        What is written.
+    exclude_corrupted
+        Whether inputs that cannot be read to their end are left out, instead of failing the run.
+    allow_code
+        Packages of functions of users that may be called as data formats.
+    """
+
+    outputs: Outputs
+    exclude_corrupted: bool = False
+    allow_code: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CreatedFile:
+    """What became of a file of a plan.
+
+    Attributes
+    ----------
+    file
+        The file.
+    summary
+        What became of its frames.
+    excluded
+        Inputs that were left out because they cannot be read, and why.
+    error
+        Why nothing was written; empty: the outputs are complete.
+    """
+
+    file: PlannedFile
+    summary: FileSummary = field(default_factory=FileSummary)
+    excluded: tuple[tuple[Path, str], ...] = ()
+    error: str = ""
+
+
+def create_planned_file(options: CreationOptions, file: PlannedFile) -> CreatedFile:
+    """Make the outputs of a run; files that cannot be read or written are part of the result.
+
+    Raises
+    ------
+    ConfigError
+        If a segment is not available, or its arguments are wrong.
+    """
+    modules = modules_of(file.segments, options.allow_code)
+    excluded = _unreadable(file.inputs) if options.exclude_corrupted else {}
+    inputs = [path for path in file.inputs if path not in excluded]
+    reasons = tuple(excluded.items())
+    if not inputs:
+        return CreatedFile(file, excluded=reasons, error="none of its inputs can be read")
+    paths = iter(options.outputs.paths(file.output))
+    job = FileJob(
+        inputs=tuple(inputs if file.gcd is None else [file.gcd, *inputs]),
+        hdf5=next(paths) if options.outputs.hdf5 else None,
+        keys=file.hdf5_keys,
+        streams=options.outputs.sub_event_streams,
+        i3=next(paths) if options.outputs.i3 else None,
+        i3_stops=options.outputs.i3_streams,
+    )
+    try:
+        return CreatedFile(file, make_event_file(job, modules), reasons)
+    except DataError as error:
+        return CreatedFile(file, excluded=reasons, error=str(error))
+    except OSError as error:
+        text = f"'{error.filename or file.output}' cannot be written: {error.strerror or error}"
+        return CreatedFile(file, excluded=reasons, error=text)
+
+
+def _unreadable(paths: tuple[Path, ...]) -> dict[Path, str]:
+    """Files that cannot be read to their end, and why."""
+    found = {}
+    for path in paths:
+        try:
+            for _ in read_frames(path):
+                pass
+        except DataError as error:
+            found[path] = str(error)
+    return found
