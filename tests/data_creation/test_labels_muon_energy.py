@@ -47,6 +47,22 @@ def test_between_recorded_energies(distance: float, energy: float) -> None:
     assert energy_at(truth, truth.tree.particles[:1], distance) == pytest.approx(energy)
 
 
+def test_losses_count_between_the_recorded_energies_around_them() -> None:
+    truth = muon_truth()
+    losses = [node(BREMS, 40.0, 900.0), node(BREMS, 100.0, 400.0), node(BREMS, 60.0, -900.0)]
+    tree = tree_of(node(13, 1000.0, 1000.0, *losses, length=2000.0))
+    truth = MCTruth(tree, None, truth.tracks)
+    for distance, energy in (
+        (99.0, 1000 - 99 * 60 / 200),
+        (150.0, 1000 - 40 - 150 * 60 / 200),
+        (200.0, 900.0),
+        (700.0, 900 - 100 - 500 * 500 / 1600),
+        (1850.0, 300 - 50 * 240 / 200),
+        (1950.0, 300 - 60 - 150 * 240 / 200),
+    ):
+        assert energy_at(truth, tree.particles[:1], distance) == pytest.approx(energy)
+
+
 def test_starts_and_stops_inside() -> None:
     tree = tree_of(node(13, 100.0, 0.0, node(BREMS, 40.0, -50.0), length=200.0))
     truth = MCTruth(tree, primary_of(tree), track_of(tree, 0, leave=(-200.0, -3.0)))

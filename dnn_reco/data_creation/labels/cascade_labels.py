@@ -1,9 +1,12 @@
 """The labels of the reference's module `MCLabelsCascades`, the table `LabelsDeepLearning`.
 
-Column names, values that are functions of others, and the volumes are verified against real files
-of training data. The values themselves are unverified, as everything that is made from the
-particles: no real file with both is public. Approximate: `EnergyVisible` of taus from outside is
-all their energy, as in the reference; without a list of tracks, see
+Verified: column names and volumes on real files of training data; the energy of muons where they
+enter, see :mod:`dnn_reco.data_creation.labels.muon_energy`; all labels of neutrinos and single
+muons but `TotalDepositedEnergy` against those that the simulation makes without a tree. Unverified,
+since no real file with labels and the particles they were made from is public: that the values
+of trees with losses, coincident events, and showers of cosmic rays are those of the reference.
+Approximate: `EnergyVisible` of taus from outside is all their energy, as in the reference;
+`TotalDepositedEnergy` lacks continuous losses, as in the reference; without a list of tracks see
 :func:`dnn_reco.data_creation.labels.muons.muon_bundle`.
 """
 

@@ -17,7 +17,6 @@ from dnn_reco.data_creation.labels.tree import find_equal
 from dnn_reco.data_creation.labels.truth import MCTruth
 
 _NEAR = 60.0  # m: a muon that was not recorded has its whole energy so close to its start
-_ROUNDING = 1e-6  # m by which the distance of a recorded point may be off
 _RANGE_OUT = 20.0  # GeV: one with less energy has lost all of it beyond
 
 
@@ -32,15 +31,12 @@ class EnergyProfile:
         GeV there.
     losses_at, losses
         Distances [m] in m and energies [m] in GeV of large losses.
-    losses_after
-        Number of the recorded energy after which the losses are; the next one is below them.
     """
 
     recorded_at: NDArray[np.float64]
     recorded: NDArray[np.float64]
     losses_at: NDArray[np.float64]
     losses: NDArray[np.float64]
-    losses_after: int
 
     def energy(self, distance: float) -> float:
         """Energy in GeV at a distance in m; NaN if the losses exceed it, 0 behind the end."""
@@ -48,17 +44,18 @@ class EnergyProfile:
             return 0.0
         if distance <= 0:
             return float(self.recorded[0])
-        before = max(int(np.searchsorted(self.recorded_at, distance - _ROUNDING)) - 1, 0)
-        lost = all_lost = 0.0
-        if before == self.losses_after:
-            lost = float(self.losses[self.losses_at < distance].sum())
-            all_lost = float(self.losses.sum())
+        before = max(int(np.searchsorted(self.recorded_at, distance)) - 1, 0)
         (start, end), (energy, last) = (
             values[before : before + 2].tolist() for values in (self.recorded_at, self.recorded)
         )
+        # Losses at a recorded point are before it; the decay is at the end or, rounded, behind it.
+        after_last = before + 2 == len(self.recorded_at)
+        between = (self.losses_at > start) & ((self.losses_at <= end) | after_last)
+        losses, at = self.losses[between], self.losses_at[between]
+        lost = float(losses[at < distance].sum())
         if lost > energy:
             return float("nan")
-        rate = (energy - last - all_lost) / (end - start)
+        rate = (energy - last - float(losses.sum())) / (end - start)
         return float(energy - lost - rate * (distance - start))
 
 
@@ -110,7 +107,7 @@ def _profile(track: NDArray[np.void], daughters: NDArray[np.void]) -> EnergyProf
     def distance(points: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.linalg.norm(points - start, axis=1))
 
-    at, energy, losses_after = [np.zeros(1)], [particle["energy"]], 0
+    at, energy = [np.zeros(1)], [particle["energy"]]
     for end in "if":  # where it enters and leaves
         place = distance(np.stack([track[f"{axis}{end}"] for axis in "xyz"], axis=-1))
         # Not recorded where the energy is not positive; muons that were made by another one
@@ -118,7 +115,6 @@ def _profile(track: NDArray[np.void], daughters: NDArray[np.void]) -> EnergyProf
         if track[f"e{end}"][0] > 0 and not place[0] > particle["length"][0]:
             at.append(place)
             energy.append(track[f"e{end}"])
-            losses_after += end == "i"
     # Newer simulations also store the muon itself after each loss.
     losses = daughters[daughters["pdg"] != particle["pdg"]]
     return EnergyProfile(
@@ -126,5 +122,4 @@ def _profile(track: NDArray[np.void], daughters: NDArray[np.void]) -> EnergyProf
         recorded=np.concatenate([*energy, np.zeros(1)]),
         losses_at=distance(positions(losses)),
         losses=losses["energy"],
-        losses_after=losses_after,
     )
