@@ -18,6 +18,8 @@ from typing import NoReturn
 import click
 from tqdm import tqdm
 
+from dnn_reco.cluster.farm import on_farm
+from dnn_reco.cluster.farm_settings import FarmSettings
 from dnn_reco.data.data_settings import DataSettings, check_setting_names
 from dnn_reco.data.data_settings_file import load_data_settings
 from dnn_reco.errors import ConfigError, DataError
@@ -87,6 +89,8 @@ class ApplySettings:
         Whether calibrations of the models are left out.
     overwrite
         Whether outputs that were made otherwise are replaced.
+    farm
+        The jobs that do the work; None: this process and its workers.
     """
 
     models: tuple[Path, ...]
@@ -105,6 +109,7 @@ class ApplySettings:
     table_names: str | None
     raw: bool
     overwrite: bool
+    farm: FarmSettings | None = None
 
 
 @dataclass
@@ -222,11 +227,12 @@ def _options(settings: ApplySettings) -> ApplyOptions:
 
 @dataclass(frozen=True)
 class _Computing:
-    """How the work is shared: files at once, and whether a GPU does all of the predicting."""
+    """How the work is shared: files at once, whether a GPU does all of the predicting, or jobs."""
 
     options: ApplyOptions
     jobs: int
     on_gpu: bool
+    farm: FarmSettings | None = None
 
 
 def _computing(settings: ApplySettings, options: ApplyOptions, num_files: int) -> _Computing:
@@ -238,6 +244,12 @@ def _computing(settings: ApplySettings, options: ApplyOptions, num_files: int) -
     On CPUs several networks with one thread each are faster than one with as many threads.
     """
     cpus = settings.num_threads
+    if settings.farm:
+        loading = replace(options.loading, num_threads=settings.farm.cpus)
+        load_models(replace(loading, device="cpu"))  # raises before any job is started
+        return _Computing(
+            replace(options, loading=loading), settings.farm.jobs, False, settings.farm
+        )
     if _uses_gpu(settings):
         loading = replace(options.loading, num_threads=0)
         jobs = settings.jobs or min(num_files, max(2, cpus - 1))
@@ -322,12 +334,18 @@ def _apply(computing: _Computing, tasks: Sequence[FileTask], summary: _Summary) 
 
 
 def _results(computing: _Computing, tasks: Sequence[FileTask]) -> Generator[FileResult]:
-    """What becomes of each file, in the order of the files.
+    """What becomes of each file, in the order of the files; of jobs as they are done.
 
     On CPUs each process does all of a file. A GPU is used by this process alone; others read files
     ahead for it.
     """
     options, jobs = computing.options, min(computing.jobs, len(tasks))
+    if computing.farm:
+        work = partial(apply_to_file, options)
+        with closing(on_farm(work, tasks, computing.farm, tasks[0].output.parent)) as done:
+            for each in done:
+                yield each.result or FileResult(each.item, error=each.error)
+        return
     if not computing.on_gpu:
         yield from in_workers(partial(apply_to_file, options), tasks, jobs, _ADVICE)
         return
