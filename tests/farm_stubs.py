@@ -79,9 +79,11 @@ elif name == "sbatch":
     print(f"Submitted batch job {number}")
 elif name == "squeue":
     (listed,) = [words[i + 1] for i, word in enumerate(words) if word == "--job"]
-    for number in listed.split(","):
-        if alive(number):
-            print(number, "R")
+    running = [number for number in listed.split(",") if alive(number)]
+    if not running and "," not in listed:
+        sys.exit("slurm_load_jobs error: Invalid job id specified")
+    for number in running:
+        print(number, "R")
 elif name == "scancel":
     for number in words:
         remove(number)

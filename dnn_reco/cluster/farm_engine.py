@@ -36,6 +36,7 @@ TASK_FUNCTION = "dnn_reco.cluster.farm_worker.run_task"
 _LOOPBACK = "127.0.0.1"
 _WORKER_POOL = "parsl.executors.high_throughput.process_worker_pool"
 _LABEL = "farm"
+_DAY = 86_400
 _PATIENCE = 20  # seconds for processes to end, before they are killed
 
 # Seconds between signs of life, and after how many without one a job counts as lost.
@@ -50,7 +51,6 @@ class Engine:
         self._folder = folder
         self._limit = 3 if settings.on_this_machine else max(3, num_jobs)
         self._lost = self._lost_before = 0
-        self._problem = ""
         self._executor = _make_executor(settings, num_jobs, folder, self._check_jobs)
 
     def submit(self, message: bytes) -> Future[Any]:
@@ -72,11 +72,8 @@ class Engine:
         ClusterError
             If they end as soon as they start, or the process that hands out tasks has ended.
         """
-        if self._problem:
-            raise ClusterError(
-                f"{self._lost - self._lost_before} jobs ended one after the other, and none has "
-                f"done anything. {self._problem}"
-            )
+        if self._executor.bad_state_is_set:
+            raise ClusterError(f"the jobs cannot do the work: {self._executor.executor_exception}")
         process = self._executor.interchange_proc
         if process is not None and process.poll() is not None:
             raise ClusterError(
@@ -93,8 +90,11 @@ class Engine:
         self._lost = len(lost)
         if self._lost - self._lost_before >= self._limit:
             reasons = [str(job.message) for job in lost if job.message]
-            self._problem = _last_output(self._folder) or (reasons or ["They printed nothing."])[-1]
-            executor.set_bad_state_and_fail_all(ClusterError(self._problem))
+            reason = _last_output(self._folder) or (reasons or ["They printed nothing."])[-1]
+            number = self._lost - self._lost_before
+            executor.set_bad_state_and_fail_all(
+                ClusterError(f"{number} of them ended, and none has done anything. {reason}")
+            )
 
     def start(self, settings: FarmSettings) -> JobStatusPoller:
         """Start what runs beside this process; jobs follow."""
@@ -250,7 +250,11 @@ def _make_provider(settings: FarmSettings, num_jobs: int) -> ExecutionProvider:
         return Provider(worker_init=prepare + cores)
     blocks = {"init_blocks": num_jobs, "max_blocks": num_jobs, "cmd_timeout": 60}
     if settings.cluster == "htcondor":
-        lines = [f"request_memory = {settings.memory} MB"]
+        # parsl keeps ended jobs in the queue to see them, but it may be killed before it ends
+        lines = [
+            f"request_memory = {settings.memory} MB",
+            f"leave_in_queue = JobStatus == 4 && time() - EnteredCurrentStatus < {_DAY}",
+        ]
         lines += [f"{name} = {value}" for name, value in settings.options.items()]
         return CondorProvider(
             cores_per_slot=settings.cpus,
@@ -258,9 +262,18 @@ def _make_provider(settings: FarmSettings, num_jobs: int) -> ExecutionProvider:
             worker_init=prepare,
             **blocks,
         )
+
+    class Slurm(SlurmProvider):
+        """Knows what squeue prints of a job that has ended, where there is no sacct."""
+
+        def execute_wait(self, cmd: str, timeout: int | None = None) -> tuple[int, str, str]:
+            code, output, errors = super().execute_wait(cmd, timeout)
+            ended = cmd.startswith("squeue") and "Invalid job id" in errors
+            return (0 if ended else code), output, errors
+
     lines = [f"#SBATCH --mem={settings.memory}M"]
     lines += [f"#SBATCH --{name}={sbatch_quote(value)}" for name, value in settings.options.items()]
-    return SlurmProvider(
+    return Slurm(
         cores_per_node=settings.cpus,
         scheduler_options="\n".join(lines),
         worker_init=prepare,

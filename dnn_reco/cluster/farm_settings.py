@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import shlex
 import shutil
@@ -87,6 +88,8 @@ class FarmSettings:
 
     def __post_init__(self) -> None:
         check_lines([*self.setup, *self.options, *self.options.values()])
+        if self.address is not None:
+            _check_address(self.address)
         if self.cluster == "local":
             return
         system = CLUSTERS[self.cluster]
@@ -125,3 +128,12 @@ class FarmSettings:
             f"export OMP_NUM_THREADS={self.cpus}",
         ]
         return "\n".join(lines) + "\n"
+
+
+def _check_address(text: str) -> None:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError as error:
+        raise ClusterError(
+            f"--cluster-address '{text}' is no IP address, such as 10.0.0.7"
+        ) from error

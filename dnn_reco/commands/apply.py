@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import signal
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 import click
 from tqdm import tqdm
 
 from dnn_reco.cluster.farm import on_farm
 from dnn_reco.cluster.farm_settings import FarmSettings
+from dnn_reco.commands.stop import Stopped, stop_signals_interrupt
 from dnn_reco.data.data_settings import DataSettings, check_setting_names
 from dnn_reco.data.data_settings_file import load_data_settings
 from dnn_reco.errors import ConfigError, DataError
@@ -45,7 +43,6 @@ from dnn_reco.inference.output_plan import (
 )
 from dnn_reco.inference.output_record import Application, OutputRecord, SourceFile
 from dnn_reco.inference.prediction_table import Status
-from dnn_reco.training.signals import stop_signals
 from dnn_reco.workers import in_workers
 
 _log = logging.getLogger(__name__)
@@ -159,13 +156,13 @@ def run_apply(settings: ApplySettings) -> int:
     remove_leftovers(task.output for task in missing)
     started = time.perf_counter()
     try:
-        with _stop_signals_interrupt():
+        with stop_signals_interrupt():
             if missing:
                 _apply(_computing(settings, options, len(tasks)), missing, summary)
     except KeyboardInterrupt as stop:
         remove_leftovers(task.output for task in missing)
         _log.info("Stopped. Finished files are kept; the same command goes on from there.")
-        return stop.exit_code if isinstance(stop, _Stopped) else 0
+        return stop.exit_code if isinstance(stop, Stopped) else 0
     _print_summary(summary, time.perf_counter() - started)
     return 1 if summary.failed else 0
 
@@ -387,27 +384,3 @@ def _print_summary(summary: _Summary, seconds: float) -> None:
 def _listed(paths: Sequence[Path]) -> str:
     more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
     return ", ".join(f"'{path}'" for path in paths[:_SHOWN]) + more
-
-
-class _Stopped(KeyboardInterrupt):
-    """A signal other than Ctrl-C that stops the program."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.exit_code = 128 + number
-
-
-@contextmanager
-def _stop_signals_interrupt() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP stop the work as Ctrl-C does."""
-
-    def stop(number: int, frame: FrameType | None) -> NoReturn:
-        raise _Stopped(number)
-
-    numbers = [number for number in stop_signals() if number != signal.SIGINT]
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from dnn_reco.cluster.farm import on_farm
 from dnn_reco.cluster.farm_settings import FarmSettings
+from dnn_reco.commands.stop import stop_signals_interrupt
 from dnn_reco.config import Config
 from dnn_reco.data.from_config import event_store
 from dnn_reco.data.store_in_jobs import build_shard, missing_shards
@@ -48,6 +49,7 @@ def fill_store(
     work = partial(build_shard, missing.settings, missing.names)
     failed = 0
     with (
+        stop_signals_interrupt(),
         tqdm(
             total=len(missing.sources), desc="Event store", unit="file", leave=False, disable=None
         ) as bar,

@@ -183,7 +183,7 @@ def test_a_program_that_is_killed_leaves_no_process(place: Place) -> None:
 
 @pytest.fixture
 def settings_of(stubs: FarmStubs) -> dict[str, FarmSettings]:
-    common: dict[str, Any] = {"jobs": 2, "memory": 1500, "seconds": 5400}
+    common: dict[str, Any] = {"jobs": 1, "memory": 1500, "seconds": 5400}
     return {
         "htcondor": FarmSettings(
             "htcondor", **common, options={"requirements": "(OpSysMajorVer == 9)", "+Short": "1"}
@@ -208,7 +208,7 @@ def test_batch_systems(
         "bad": "'bad' cannot be read",
     }
     submitted = stubs.submitted()
-    assert 2 <= len(submitted) <= 4  # two jobs, and what takes the place of the lost one
+    assert len(submitted) == 2  # another job takes the place of the lost one
     if cluster == "slurm":
         assert set(sbatch_options(submitted[0])) >= {
             "--mem=1500M",
@@ -221,8 +221,7 @@ def test_batch_systems(
     else:
         lines = submitted[0].splitlines()
         assert {"request_memory = 1500 MB", "RequestCpus = 1", "+Short = 1"} <= set(lines)
-        assert lines[-2:] == ["queue", ""] or lines[-1] == "queue"
-        assert lines.index("requirements = (OpSysMajorVer == 9)") > 0
+        assert "requirements = (OpSysMajorVer == 9)" in lines
         cancelled = {word.partition(".")[0] for words in stubs.calls("condor_rm") for word in words}
         assert cancelled >= set(map(str, range(1, len(submitted) + 1)))  # also those that ended
     assert cancelled
@@ -295,6 +294,7 @@ def test_messages_are_text_and_their_types_are_checked(place: Place) -> None:
         ({"cluster": "htcondor", "options": {"queue": "5"}}, "is set by dnn_reco"),
         ({"cluster": "slurm", "options": {"my partition": "x"}}, "not a valid name"),
         ({"setup": ("a\nb",)}, "line breaks"),
+        ({"address": "login.cluster"}, "no IP address"),
         ({"options": {"comment": "x\n#SBATCH --uid=0"}}, "line breaks"),
     ],
 )
