@@ -100,7 +100,6 @@ def trafo_command(
     if farm:
         from dnn_reco.commands.fill_store import fill_store
 
-        config.require("data_handler_num_bins")
         fill_store(config, ["trafo_data_file"], options.cache_dir, farm)
     run_trafo(config, options, overwrite)
 

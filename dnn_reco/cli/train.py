@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -25,6 +26,7 @@ from dnn_reco.workers import world_size
 
 if TYPE_CHECKING:
     from dnn_reco.cluster.farm_settings import FarmSettings
+    from dnn_reco.config import Config
 
 
 @click.command("train")
@@ -86,13 +88,20 @@ def train_command(
         raise click.UsageError(
             "--estimate measures a training in one process: leave out --processes and torchrun"
         )
-    if farm:
-        _fill_store(config_files, estimate, farm, options)
+    if farm and (estimate or world_size() > 1):
+        raise click.UsageError(
+            "--cluster builds the event store before a training: leave out --estimate and torchrun "
+            "(for torchrun, build it with dnn-reco count --apply-filters --cluster)"
+        )
     if processes > 1 and "WORLD_SIZE" not in os.environ:
+        if farm:
+            _fill_store(start_stages(config_files, options), options, farm)
         from dnn_reco.training.launch import run_processes
 
         sys.exit(run_processes(processes, ["train", *config_files, *options.to_argv()]))
     stages = start_stages(config_files, options)
+    if farm:
+        _fill_store(stages, options, farm)
     if options.deterministic:
         from dnn_reco.nn.device import compute_deterministically
 
@@ -106,18 +115,9 @@ def train_command(
     leave(run_stages(stages, options))
 
 
-def _fill_store(
-    config_files: tuple[str, ...], estimate: bool, farm: FarmSettings, options: RunOptions
-) -> None:
+def _fill_store(stages: Sequence[Config], options: RunOptions, farm: FarmSettings) -> None:
     """Build what the event store lacks in jobs of a cluster, before the training starts."""
-    if estimate or world_size() > 1:
-        raise click.UsageError(
-            "--cluster builds the event store before a training: leave out --estimate and torchrun "
-            "(for torchrun, build it with dnn-reco count --apply-filters --cluster)"
-        )
-    stages = start_stages(config_files, options)
     from dnn_reco.commands.fill_store import fill_store
 
     for config in stages:
-        config.require("data_handler_num_bins")
         fill_store(config, ["training_data_file", "validation_data_file"], options.cache_dir, farm)

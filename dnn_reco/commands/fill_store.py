@@ -41,6 +41,7 @@ def fill_store(
     farm
         The jobs.
     """
+    config.require("data_handler_num_bins", *keys)
     store = event_store(config, cache_dir)
     sources = _files_of(config, keys)
     if not sources:
@@ -72,7 +73,6 @@ def fill_store(
 def _files_of(config: Config, keys: Sequence[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for key in keys:
-        config.require(key)
         try:
             found |= dict.fromkeys(find_files(getattr(config.data_files, key), key))
         except DataError:
