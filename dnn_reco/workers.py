@@ -89,7 +89,7 @@ def in_workers(
     waiting: deque[Future[Result]] = deque()
     try:
         for item in items:
-            with _without_ctrl_c():  # processes start when work is submitted
+            with without_ctrl_c():  # processes start when work is submitted
                 waiting.append(pool.submit(work, item))
             if len(waiting) >= 2 * workers:
                 yield waiting.popleft().result()
@@ -108,7 +108,7 @@ def in_workers(
 
 
 @contextmanager
-def _without_ctrl_c() -> Iterator[None]:
+def without_ctrl_c() -> Iterator[None]:
     """Hold back Ctrl-C, which is for the main process: those started inside never get it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:

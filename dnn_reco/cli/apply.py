@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
+from dnn_reco.cli.cluster_options import farm_options
 from dnn_reco.cli.options import (
     OutputPath,
     allow_code_option,
@@ -88,6 +89,7 @@ from dnn_reco.workers import available_cpus
 @click.option("--overwrite", is_flag=True, help="Replace outputs that were made otherwise.")
 @log_level_option
 @num_threads_option
+@farm_options
 def apply_command(log_level: str, num_threads: int, jobs: int | None, **settings: Any) -> NoReturn:
     """Reconstruct the events of files with trained models.
 
@@ -104,9 +106,12 @@ def apply_command(log_level: str, num_threads: int, jobs: int | None, **settings
     Examples:
       dnn-reco apply models/my_model --input 'data/*.hdf5' --output reco
       dnn-reco apply models/energy models/direction -i events.hdf5 -o reco.parquet
+      dnn-reco apply models/my_model -i 'data/*.hdf5' -o reco --cluster htcondor --cluster-jobs 200
     """
     limit_threads(num_threads)
     show_messages(log_level)
+    if jobs and settings["farm"]:
+        raise click.UsageError("--jobs is of work in this process: with --cluster, --cluster-jobs")
     from dnn_reco.commands.apply import ApplySettings, run_apply
 
     threads = num_threads or available_cpus()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
+from dnn_reco.cli.cluster_options import farm_options
 from dnn_reco.cli.options import (
     OutputPath,
     cache_dir_option,
@@ -19,6 +20,9 @@ from dnn_reco.cli.options import (
 )
 from dnn_reco.cli.session import show_messages, start
 from dnn_reco.run_options import RunOptions
+
+if TYPE_CHECKING:
+    from dnn_reco.cluster.farm_settings import FarmSettings
 
 
 @click.command("count")
@@ -32,11 +36,13 @@ from dnn_reco.run_options import RunOptions
 @cache_dir_option
 @log_level_option
 @num_threads_option
+@farm_options
 @with_run_options
 def count_command(
     config_files: tuple[str, ...],
     n_jobs: int | None,
     apply_filters: bool,
+    farm: FarmSettings | None,
     options: RunOptions,
 ) -> NoReturn:
     """Count the events in the data files.
@@ -47,10 +53,17 @@ def count_command(
     \b
     Example:
       dnn-reco count getting_started.yaml -j 8
+      dnn-reco count getting_started.yaml --apply-filters --cluster slurm --cluster-jobs 50
     """
+    if farm and not apply_filters:
+        raise click.UsageError("--cluster shares the building of the event store: --apply-filters")
     config = start(config_files, options)
-    from dnn_reco.commands.count import run_count
+    from dnn_reco.commands.count import FILE_LISTS, run_count
 
+    if farm:
+        from dnn_reco.commands.fill_store import fill_store
+
+        fill_store(config, FILE_LISTS, options.cache_dir, farm)
     jobs = n_jobs or options.threads
     num_jobs = min(jobs, options.num_threads or jobs)
     sys.exit(run_count(config, num_jobs, apply_filters, options.cache_dir))
@@ -62,24 +75,32 @@ def count_command(
 @cache_dir_option
 @log_level_option
 @num_threads_option
+@farm_options
 @with_run_options
 def trafo_command(
     config_files: tuple[str, ...],
     overwrite: bool,
+    farm: FarmSettings | None,
     options: RunOptions,
 ) -> None:
     """Create the data transformation model.
 
     Fits means and standard deviations to trafo_num_batches batches of trafo_data_file and writes
-    them to trafo_model_path. The same config and files give the same model.
+    them to trafo_model_path. The same config and files give the same model. With --cluster, jobs
+    first build the event store of all files of trafo_data_file.
 
     \b
-    Example:
+    Examples:
       dnn-reco trafo getting_started.yaml
+      dnn-reco trafo getting_started.yaml --cluster htcondor --cluster-jobs 100
     """
     config = start(config_files, options)
     from dnn_reco.commands.trafo import run_trafo
 
+    if farm:
+        from dnn_reco.commands.fill_store import fill_store
+
+        fill_store(config, ["trafo_data_file"], options.cache_dir, farm)
     run_trafo(config, options, overwrite)
 
 

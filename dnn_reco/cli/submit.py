@@ -119,6 +119,8 @@ def _train_run_options(
         raise click.UsageError("config files stand before --, options of dnn-reco train after it")
     if options.checkpoint_exit_code is not None:
         raise click.UsageError("--checkpoint-exit-code is set by dnn-reco submit")
+    if others["cluster"]:
+        raise click.UsageError("--cluster after -- would submit jobs from within the job")
     if others["estimate"]:
         raise click.UsageError("--estimate belongs to dnn-reco train, before a job is submitted")
     return options

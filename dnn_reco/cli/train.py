@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from dnn_reco.cli.cluster_options import farm_options
 from dnn_reco.cli.options import (
     allow_overlap_option,
     cache_dir_option,
@@ -21,6 +23,10 @@ from dnn_reco.cli.options import (
 from dnn_reco.cli.session import leave, start_stages
 from dnn_reco.run_options import RunOptions
 from dnn_reco.workers import world_size
+
+if TYPE_CHECKING:
+    from dnn_reco.cluster.farm_settings import FarmSettings
+    from dnn_reco.config import Config
 
 
 @click.command("train")
@@ -55,14 +61,20 @@ from dnn_reco.workers import world_size
 @cache_dir_option
 @log_level_option
 @num_threads_option
+@farm_options
 @with_run_options
 def train_command(
-    config_files: tuple[str, ...], processes: int, estimate: bool, options: RunOptions
+    config_files: tuple[str, ...],
+    processes: int,
+    estimate: bool,
+    farm: FarmSettings | None,
+    options: RunOptions,
 ) -> NoReturn:
     """Train a network, or go on where its training stopped.
 
     Trains until num_training_iterations iterations are done. Ctrl-C saves and stops; the same
-    command goes on from there, exactly as if it had never stopped.
+    command goes on from there, exactly as if it had never stopped. With --cluster, jobs first build
+    what the event store lacks of the training and validation files; the training itself runs here.
 
     \b
     Examples:
@@ -76,11 +88,20 @@ def train_command(
         raise click.UsageError(
             "--estimate measures a training in one process: leave out --processes and torchrun"
         )
+    if farm and (estimate or world_size() > 1):
+        raise click.UsageError(
+            "--cluster builds the event store before a training: leave out --estimate and torchrun "
+            "(for torchrun, build it with dnn-reco count --apply-filters --cluster)"
+        )
     if processes > 1 and "WORLD_SIZE" not in os.environ:
+        if farm:
+            _fill_store(start_stages(config_files, options), options, farm)
         from dnn_reco.training.launch import run_processes
 
         sys.exit(run_processes(processes, ["train", *config_files, *options.to_argv()]))
     stages = start_stages(config_files, options)
+    if farm:
+        _fill_store(stages, options, farm)
     if options.deterministic:
         from dnn_reco.nn.device import compute_deterministically
 
@@ -92,3 +113,11 @@ def train_command(
     from dnn_reco.commands.train import run_stages
 
     leave(run_stages(stages, options))
+
+
+def _fill_store(stages: Sequence[Config], options: RunOptions, farm: FarmSettings) -> None:
+    """Build what the event store lacks in jobs of a cluster, before the training starts."""
+    from dnn_reco.commands.fill_store import fill_store
+
+    for config in stages:
+        fill_store(config, ["training_data_file", "validation_data_file"], options.cache_dir, farm)

@@ -1,6 +1,14 @@
 """Jobs for the batch systems of clusters: HTCondor and Slurm."""
 
-from dnn_reco.cluster.job import SAVED, Job, Resources, parse_memory, parse_time
+from dnn_reco.cluster.job import (
+    SAVED,
+    Job,
+    Resources,
+    parse_memory,
+    parse_time,
+    read_options,
+    setup_lines,
+)
 from dnn_reco.cluster.submit import CLUSTERS, LOG, job_files, submit, write_files
 
 __all__ = [
@@ -12,6 +20,8 @@ __all__ = [
     "job_files",
     "parse_memory",
     "parse_time",
+    "read_options",
+    "setup_lines",
     "submit",
     "write_files",
 ]

@@ -74,7 +74,7 @@ def job_files(cluster: str, job: Job) -> dict[Path, str]:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"sh": shlex.quote, "sbatch": _sbatch_quote, "hms": _hours_minutes}
+    environment.filters |= {"sh": shlex.quote, "sbatch": sbatch_quote, "hms": _hours_minutes}
     values = {"job": job, "command": shlex.join(job.command), "saved": SAVED, "log": LOG}
     files = {
         job.folder / name: environment.get_template(name).render(values) for name in system.files
@@ -99,7 +99,7 @@ def _check_options(system: Cluster, options: Mapping[str, str], text: str) -> No
             )
 
 
-def _sbatch_quote(text: str) -> str:
+def sbatch_quote(text: str) -> str:
     """Quote a text for an `#SBATCH` line, where a backslash escapes inside any quotes."""
     escaped = re.sub(r'(["\\])', r"\\\1", text)
     return f'"{escaped}"'

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import signal
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 import click
 from tqdm import tqdm
 
+from dnn_reco.cluster.farm import on_farm
+from dnn_reco.cluster.farm_settings import FarmSettings
+from dnn_reco.commands.stop import Stopped, stop_signals_interrupt
 from dnn_reco.data.data_settings import DataSettings, check_setting_names
 from dnn_reco.data.data_settings_file import load_data_settings
 from dnn_reco.errors import ConfigError, DataError
@@ -43,7 +43,6 @@ from dnn_reco.inference.output_plan import (
 )
 from dnn_reco.inference.output_record import Application, OutputRecord, SourceFile
 from dnn_reco.inference.prediction_table import Status
-from dnn_reco.training.signals import stop_signals
 from dnn_reco.workers import in_workers
 
 _log = logging.getLogger(__name__)
@@ -87,6 +86,8 @@ class ApplySettings:
         Whether calibrations of the models are left out.
     overwrite
         Whether outputs that were made otherwise are replaced.
+    farm
+        The jobs that do the work; None: this process and its workers.
     """
 
     models: tuple[Path, ...]
@@ -105,6 +106,7 @@ class ApplySettings:
     table_names: str | None
     raw: bool
     overwrite: bool
+    farm: FarmSettings | None = None
 
 
 @dataclass
@@ -154,13 +156,13 @@ def run_apply(settings: ApplySettings) -> int:
     remove_leftovers(task.output for task in missing)
     started = time.perf_counter()
     try:
-        with _stop_signals_interrupt():
+        with stop_signals_interrupt():
             if missing:
                 _apply(_computing(settings, options, len(tasks)), missing, summary)
     except KeyboardInterrupt as stop:
         remove_leftovers(task.output for task in missing)
         _log.info("Stopped. Finished files are kept; the same command goes on from there.")
-        return stop.exit_code if isinstance(stop, _Stopped) else 0
+        return stop.exit_code if isinstance(stop, Stopped) else 0
     _print_summary(summary, time.perf_counter() - started)
     return 1 if summary.failed else 0
 
@@ -222,11 +224,12 @@ def _options(settings: ApplySettings) -> ApplyOptions:
 
 @dataclass(frozen=True)
 class _Computing:
-    """How the work is shared: files at once, and whether a GPU does all of the predicting."""
+    """How the work is shared: files at once, whether a GPU does all of the predicting, or jobs."""
 
     options: ApplyOptions
     jobs: int
     on_gpu: bool
+    farm: FarmSettings | None = None
 
 
 def _computing(settings: ApplySettings, options: ApplyOptions, num_files: int) -> _Computing:
@@ -238,6 +241,12 @@ def _computing(settings: ApplySettings, options: ApplyOptions, num_files: int) -
     On CPUs several networks with one thread each are faster than one with as many threads.
     """
     cpus = settings.num_threads
+    if settings.farm:
+        loading = replace(options.loading, num_threads=settings.farm.cpus)
+        load_models(replace(loading, device="cpu"))  # raises before any job is started
+        return _Computing(
+            replace(options, loading=loading), settings.farm.jobs, False, settings.farm
+        )
     if _uses_gpu(settings):
         loading = replace(options.loading, num_threads=0)
         jobs = settings.jobs or min(num_files, max(2, cpus - 1))
@@ -322,12 +331,18 @@ def _apply(computing: _Computing, tasks: Sequence[FileTask], summary: _Summary) 
 
 
 def _results(computing: _Computing, tasks: Sequence[FileTask]) -> Generator[FileResult]:
-    """What becomes of each file, in the order of the files.
+    """What becomes of each file, in the order of the files; of jobs as they are done.
 
     On CPUs each process does all of a file. A GPU is used by this process alone; others read files
     ahead for it.
     """
     options, jobs = computing.options, min(computing.jobs, len(tasks))
+    if computing.farm:
+        work = partial(apply_to_file, options)
+        with closing(on_farm(work, tasks, computing.farm, tasks[0].output.parent)) as done:
+            for each in done:
+                yield each.result or FileResult(each.item, error=each.error)
+        return
     if not computing.on_gpu:
         yield from in_workers(partial(apply_to_file, options), tasks, jobs, _ADVICE)
         return
@@ -369,27 +384,3 @@ def _print_summary(summary: _Summary, seconds: float) -> None:
 def _listed(paths: Sequence[Path]) -> str:
     more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
     return ", ".join(f"'{path}'" for path in paths[:_SHOWN]) + more
-
-
-class _Stopped(KeyboardInterrupt):
-    """A signal other than Ctrl-C that stops the program."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.exit_code = 128 + number
-
-
-@contextmanager
-def _stop_signals_interrupt() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP stop the work as Ctrl-C does."""
-
-    def stop(number: int, frame: FrameType | None) -> NoReturn:
-        raise _Stopped(number)
-
-    numbers = [number for number in stop_signals() if number != signal.SIGINT]
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

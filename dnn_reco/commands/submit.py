@@ -11,9 +11,19 @@ from pathlib import Path
 
 import click
 
-from dnn_reco.cluster import LOG, SAVED, Job, Resources, job_files, submit, write_files
+from dnn_reco.cluster import (
+    LOG,
+    SAVED,
+    Job,
+    Resources,
+    job_files,
+    read_options,
+    setup_lines,
+    submit,
+    write_files,
+)
 from dnn_reco.config import TRAINING_KEYS, Config
-from dnn_reco.errors import ClusterError, ConfigError
+from dnn_reco.errors import ConfigError
 from dnn_reco.files import find_files
 from dnn_reco.transform import load_transformation
 
@@ -63,7 +73,7 @@ def run_submit(
         folder=Path(os.path.normpath(folder)),
         setup=setup,
         resources=resources,
-        options=_read_options(options),
+        options=read_options(options, "--option"),
     )
     files = job_files(cluster, job)
     if dry_run:
@@ -99,23 +109,4 @@ def _environment(env_setup: str | None) -> tuple[tuple[str, ...], tuple[str, ...
         path = os.environ.get("PYTHONPATH")
         setup = (f"export PYTHONPATH={shlex.quote(path)}",) if path else ()
         return (sys.executable, "-m", "dnn_reco"), setup
-    if Path(env_setup).is_file():
-        return ("dnn-reco",), (f"source {shlex.quote(str(Path(env_setup).absolute()))}",)
-    if len(env_setup.split()) < 2:
-        raise ClusterError(
-            f"--env-setup '{env_setup}': there is no such file. Give a file of bash, or a whole "
-            "line, such as 'source /some/folder/env/bin/activate'"
-        )
-    return ("dnn-reco",), (env_setup,)
-
-
-def _read_options(options: Sequence[str]) -> dict[str, str]:
-    read: dict[str, str] = {}
-    for option in options:
-        key, equals, value = option.partition("=")
-        key, value = key.strip(), value.strip()
-        if not equals or not value or key in read:
-            fault = f"'{key}' is given twice" if key in read else "write KEY=VALUE"
-            raise ClusterError(f"--option '{option}': {fault}")
-        read[key] = value
-    return read
+    return ("dnn-reco",), setup_lines(env_setup, "--env-setup")

@@ -9,6 +9,7 @@ from dnn_reco.config.plugins import (
     check_signature,
     defined_in_source,
     is_of_package,
+    plugin_folders,
     resolve,
     source_hash,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "load_stages",
     "load_with_stages",
     "needed_setting",
+    "plugin_folders",
     "resolve",
     "show_config",
     "source_hash",

@@ -36,6 +36,10 @@ class PluginConfig(MutableMapping[str, Any]):
         """The keys that were read so far, whether they are set or not."""
         return frozenset(self._keys_read)
 
+    def plain_values(self) -> dict[str, Any]:
+        """The values as plain YAML types, from which the same config can be made; none is read."""
+        return {key: value for key, value in self._values.items() if key != "np_float_precision"}
+
     def fresh(self) -> PluginConfig:
         """A copy of which no key has been read yet."""
         return PluginConfig(self._values)

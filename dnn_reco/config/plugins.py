@@ -63,6 +63,11 @@ def allow_plugins_beside(files: Iterable[str | Path]) -> None:
             sys.path.append(str(folder))
 
 
+def plugin_folders() -> tuple[Path, ...]:
+    """The folders that :func:`allow_plugins_beside` made importable so far."""
+    return tuple(_folders)
+
+
 def _check_same_names(folder: Path) -> None:
     for path in sorted(folder.glob("*.py")):
         former = getattr(sys.modules.get(path.stem), "__file__", None)

@@ -69,7 +69,7 @@ def open_events(
         If no file can be used, no event is left, or the store cannot be written.
     """
     failures: list[BuildResult] = []
-    first = _first_usable(store, sources)
+    first = first_usable(store, sources)
     names = first.names
     shards: list[Shard] = []
     num_events = 0
@@ -90,7 +90,7 @@ def open_events(
 
 def missing_files(store: EventStore, sources: Sequence[Path]) -> list[Path]:
     """Files without shard; the first usable one is built, as it defines the columns."""
-    first = _first_usable(store, sources)
+    first = first_usable(store, sources)
     return [
         source
         for source in sources
@@ -98,7 +98,7 @@ def missing_files(store: EventStore, sources: Sequence[Path]) -> list[Path]:
     ]
 
 
-def _first_usable(store: EventStore, sources: Sequence[Path]) -> Shard:
+def first_usable(store: EventStore, sources: Sequence[Path]) -> Shard:
     """The shard of the first file that can be read: it defines the columns for all others."""
     errors: list[str] = []
     for source in sources[:_TRIES]:

@@ -19,16 +19,28 @@ from dnn_reco.workers import available_cpus
 CONFIG = ["a.yaml"]
 LOG = {"log_level": "INFO"}
 RUN = {**LOG, "num_threads": 0, "cache_dir": None}
+FARM: dict[str, Any] = {
+    "cluster": None,
+    "cluster_jobs": None,
+    "cluster_cpus": None,
+    "cluster_memory": None,
+    "cluster_time": None,
+    "cluster_option": (),
+    "cluster_setup": None,
+    "cluster_folder": None,
+    "cluster_address": None,
+}
 TRAINING = {**RUN, "device": "auto", "allow_overlap": False}
 
 # Command -> the words it cannot do without, and all that it then takes for granted.
 DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
-    "count": (CONFIG, {**RUN, "n_jobs": None, "apply_filters": False}),
-    "trafo": (CONFIG, {**RUN, "overwrite": False}),
+    "count": (CONFIG, {**RUN, **FARM, "n_jobs": None, "apply_filters": False}),
+    "trafo": (CONFIG, {**RUN, **FARM, "overwrite": False}),
     "train": (
         CONFIG,
         {
             **TRAINING,
+            **FARM,
             "iterations": None,
             "processes": 1,
             "checkpoint_exit_code": None,
@@ -160,6 +172,7 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
         ["model", "-i", "a.hdf5", "-o", "out"],
         {
             **LOG,
+            **FARM,
             "num_threads": 0,
             "inputs": ("a.hdf5",),
             "output": Path("out"),

@@ -1,0 +1,117 @@
+"""What travels between this process and the jobs: names of functions, and JSON.
+
+A message to a job holds the dotted name of a function of `WORK` and its arguments as JSON; the
+reply is JSON, too: the result, or the text of an error. Types are those of the function's
+signature, and pydantic checks each value against them. Only functions of `WORK` are called.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Collection
+from functools import lru_cache, partial
+from importlib import import_module
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter
+
+from dnn_reco.errors import DnnRecoError
+
+_log = logging.getLogger(__name__)
+
+WORK = frozenset(
+    {
+        "dnn_reco.data.store_in_jobs.build_shard",
+        "dnn_reco.inference.file_application.apply_to_file",
+    }
+)
+"""The functions that a job may run."""
+
+
+class FailedInJobError(Exception):
+    """An item whose function raised an exception, in a job."""
+
+
+def task_message(work: Callable[[Any], Any], item: object) -> bytes:
+    """The message that lets a job call `work(item)`.
+
+    Parameters
+    ----------
+    work
+        A function of a module, or a `partial` of one with its first arguments.
+    item
+        Its last argument.
+    """
+    function, first = _function_of(work)
+    types = _types(function)[0]
+    arguments = [
+        kind.dump_python(value, mode="json")
+        for kind, value in zip(types, (*first, item), strict=True)
+    ]
+    return json.dumps({"function": _name_of(function), "arguments": arguments}).encode()
+
+
+def run_task(message: bytes, allowed: Collection[str] = WORK) -> str:
+    """Do in a job what a message asks for; returns the reply.
+
+    Parameters
+    ----------
+    message
+        See :func:`task_message`.
+    allowed
+        Dotted names of the functions that may be called.
+    """
+    try:
+        content = json.loads(message)
+        name = content["function"]
+        if name not in allowed:
+            raise ValueError(f"'{name}' is no function that a job may run")
+        module, _, attribute = name.rpartition(".")
+        function = getattr(import_module(module), attribute)
+        types, result = _types(function)
+        arguments = [
+            kind.validate_json(json.dumps(value))
+            for kind, value in zip(types, content["arguments"], strict=True)
+        ]
+        return json.dumps({"result": result.dump_python(function(*arguments), mode="json")})
+    except DnnRecoError as error:
+        return json.dumps({"error": str(error)})
+    except Exception as error:
+        _log.exception("an item failed")  # the traceback stays in the log of the job
+        return json.dumps({"error": f"{type(error).__name__}: {error}"})
+
+
+def read_reply(work: Callable[[Any], Any], reply: object) -> Any:
+    """The result that a job sent.
+
+    Raises
+    ------
+    FailedInJobError
+        If the function raised an exception; with its text.
+    """
+    if not isinstance(reply, str):
+        raise FailedInJobError("the job sent no text")
+    content = json.loads(reply)
+    if "error" in content:
+        raise FailedInJobError(str(content["error"]))
+    function, _ = _function_of(work)
+    return _types(function)[1].validate_json(json.dumps(content["result"]))
+
+
+def _function_of(work: Callable[[Any], Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    return (work.func, work.args) if isinstance(work, partial) else (work, ())
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+@lru_cache(maxsize=16)
+def _types(
+    function: Callable[..., Any],
+) -> tuple[tuple[TypeAdapter[Any], ...], TypeAdapter[Any]]:
+    """The types of the arguments of a function, and of its result."""
+    hints = get_type_hints(function, include_extras=True)
+    result = TypeAdapter(hints.pop("return"))
+    return tuple(TypeAdapter(hint) for hint in hints.values()), result
