@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from dnn_reco.cli.cluster_options import farm_options
 from dnn_reco.cli.options import OutputPath, log_level_option, num_threads_option
 from dnn_reco.cli.session import limit_threads, show_messages
 from dnn_reco.workers import available_cpus
 
 if TYPE_CHECKING:
+    from dnn_reco.cluster.farm_settings import FarmSettings
     from dnn_reco.data_creation.plan import DirectOptions
 
 _NOTHING = "none"  # what --exclude takes for no exclusions
@@ -125,11 +127,7 @@ def _numbers(
     help="Run only this one of the processing_steps of CONFIG, counted from 0 [all].",
 )
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Files to make at once [all CPUs].")
-@click.option(
-    "--cluster",
-    type=click.Choice(["local", "htcondor", "slurm"]),
-    help="Make the files on a farm; local: with the same engine on this machine [processes here].",
-)
+@farm_options
 @click.option(
     "--allow-code",
     "--allow_code",
@@ -147,7 +145,7 @@ def create_data_command(
     out: Path | None,
     step: int | None,
     jobs: int | None,
-    cluster: str | None,
+    farm: FarmSettings | None,
     allow_code: tuple[str, ...],
     overwrite: bool,
     dry_run: bool,
@@ -184,7 +182,7 @@ def create_data_command(
         jobs=min(jobs, num_threads) if jobs and num_threads else jobs,
         num_threads=num_threads or available_cpus(),
         allow_code=allow_code,
-        cluster=cluster,
+        farm=farm,
         overwrite=overwrite,
         dry_run=dry_run,
     )

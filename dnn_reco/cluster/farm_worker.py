@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 WORK = frozenset(
     {
         "dnn_reco.data.store_in_jobs.build_shard",
+        "dnn_reco.data_creation.planned_files.create_planned_file",
         "dnn_reco.inference.file_application.apply_to_file",
     }
 )

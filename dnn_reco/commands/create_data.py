@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import click
+from tqdm import tqdm
 
+from dnn_reco.cluster.farm import on_farm
+from dnn_reco.cluster.farm_settings import FarmSettings
+from dnn_reco.commands.stop import Stopped, stop_signals_interrupt
+from dnn_reco.data.data_settings import DataSettings
+from dnn_reco.data.data_settings_file import settings_of_segment
+from dnn_reco.data.hdf5 import input_tables, read_record
+from dnn_reco.data_creation.modules import modules_of
 from dnn_reco.data_creation.plan import (
+    CREATE_DATA,
     CreationPlan,
     DirectOptions,
     PlannedFile,
     load_plan,
     plan_from_options,
 )
+from dnn_reco.data_creation.planned_files import (
+    CreatedFile,
+    CreationOptions,
+    create_planned_file,
+)
+from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.workers import in_workers
 
 _log = logging.getLogger(__name__)
 
+_ADVICE = "try again with fewer --jobs; finished files are kept"
 _SHOWN = 20  # of many runs that are skipped
 
 
@@ -40,9 +61,8 @@ class CreateDataSettings:
         CPUs to use.
     allow_code
         Packages whose data formats may be named.
-    cluster
-        "local", "htcondor" or "slurm": the engine that makes the files; None: processes of this
-        machine.
+    farm
+        The jobs that make the files; None: this process and its workers.
     overwrite
         Whether outputs that are there already are made again.
     dry_run
@@ -55,7 +75,7 @@ class CreateDataSettings:
     jobs: int | None = None
     num_threads: int = 0
     allow_code: tuple[str, ...] = ()
-    cluster: str | None = None
+    farm: FarmSettings | None = None
     overwrite: bool = False
     dry_run: bool = False
 
@@ -65,10 +85,174 @@ def run_create_data(settings: CreateDataSettings) -> int:
     plan = _plan(settings)
     for notice in plan.notices:
         _log.log(getattr(logging, notice.level.upper()), "%s", notice.text)
+    for file in plan.files:
+        modules_of(file.segments, settings.allow_code)  # raises before any file is made
     if settings.dry_run:
         click.echo(_described(plan, settings.overwrite))
         return 0
-    raise NotImplementedError  # TODO: make the files of the plan
+    summary = _Summary(len(plan.skipped))
+    missing = [file for file in plan.files if not _is_there(plan, file, settings.overwrite)]
+    summary.num_kept = len(plan.files) - len(missing)
+    if summary.num_kept:
+        _log.info("%d of %d runs are there already.", summary.num_kept, len(plan.files))
+    options = CreationOptions(plan.outputs, plan.exclude_corrupted, settings.allow_code)
+    started = time.perf_counter()
+    try:
+        with stop_signals_interrupt():
+            _make(settings, options, missing, summary)
+    except KeyboardInterrupt as stop:
+        _log.info("Stopped. Finished files are kept; the same command goes on from there.")
+        return stop.exit_code if isinstance(stop, Stopped) else 0
+    summary.show(time.perf_counter() - started)
+    return 1 if summary.failed else 0
+
+
+def _make(
+    settings: CreateDataSettings,
+    options: CreationOptions,
+    files: Sequence[PlannedFile],
+    summary: _Summary,
+) -> None:
+    """Make files, and count them."""
+    bar = tqdm(total=len(files), desc="Creating data", unit="run", leave=False, disable=None)
+    with bar, closing(_results(settings, options, files)) as results:
+        for result in results:
+            summary.add(result)
+            if result.error:
+                _log.warning("run %d of %s failed: %s", *_run(result.file), result.error)
+            for path, reason in result.excluded:
+                _log.warning("'%s' is left out: %s", path, reason.replace(f"'{path}'", "it"))
+            bar.update()
+
+
+def _results(
+    settings: CreateDataSettings, options: CreationOptions, files: Sequence[PlannedFile]
+) -> Generator[CreatedFile]:
+    """What becomes of each file, in their order; those of a farm as they are done."""
+    work = partial(create_planned_file, options)
+    if settings.farm is not None and files:
+        with closing(on_farm(work, files, settings.farm, files[0].output.parent)) as done:
+            for each in done:
+                yield each.result or CreatedFile(each.item, error=each.error)
+        return
+    jobs = min(settings.jobs or settings.num_threads, max(1, len(files)))
+    yield from in_workers(work, files, jobs, _ADVICE)
+
+
+def _run(file: PlannedFile) -> tuple[int, str]:
+    return file.run_number, file.dataset
+
+
+def _is_there(plan: CreationPlan, file: PlannedFile, overwrite: bool) -> bool:
+    """Whether the outputs of a file are complete.
+
+    Raises
+    ------
+    ConfigError
+        If the event file is there and was made with other settings.
+    """
+    paths = plan.outputs.paths(file.output)
+    if overwrite or not all(path.exists() for path in paths):
+        return False
+    if plan.outputs.hdf5:
+        for segment in file.segments:
+            if segment.module_class == CREATE_DATA:
+                _check_settings(paths[0], settings_of_segment(segment.kwargs, segment.where))
+    return True
+
+
+def _check_settings(path: Path, settings: DataSettings) -> None:
+    try:
+        found = read_record(path, input_tables(settings.output_key))
+    except DataError as error:
+        raise ConfigError(
+            f"'{path}' is there already and cannot be read ({error}): make it again with "
+            "--overwrite"
+        ) from error
+    if found == settings:
+        return
+    now = settings.to_dict()
+    differences = [
+        f"{key} is {old!r} there, {now[key]!r} now"
+        for key, old in (found.to_dict() if found else {}).items()
+        if old != now[key]
+    ]
+    reason = "; ".join(differences) or "it holds no record of its settings"
+    raise ConfigError(
+        f"'{path}' is there already and was made otherwise: {reason}. Make it again with "
+        "--overwrite, or choose another --out"
+    )
+
+
+@dataclass
+class _Summary:
+    """Counts over all files of a call."""
+
+    num_skipped: int
+    num_kept: int = 0
+    num_made: int = 0
+    num_frames: int = 0
+    num_events: int = 0
+    num_excluded: int = 0
+    failed: list[PlannedFile] = field(default_factory=list)
+    frames: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
+    pulses: Counter[str] = field(default_factory=Counter)
+    absent: Counter[str] = field(default_factory=Counter)
+    absent_exclusions: Counter[str] = field(default_factory=Counter)
+
+    def add(self, made: CreatedFile) -> None:
+        """Count a file."""
+        self.num_excluded += len(made.excluded)
+        if made.error:
+            self.failed.append(made.file)
+            return
+        found = made.summary
+        self.num_made += 1
+        self.num_frames += found.num_frames
+        self.num_events += found.num_events
+        self.frames.update(found.skipped)
+        self.events.update(found.without)
+        self.pulses.update(found.left_out)
+        self.absent.update(found.absent)
+        self.absent_exclusions.update(found.absent_exclusions)
+
+    def show(self, seconds: float) -> None:
+        """Print the counts."""
+        rate = f", {self.num_events / seconds:,.0f} events/s" if self.num_events else ""
+        lines = [
+            f"{_plural(self.num_events, 'event')} in {_plural(self.num_made, 'file')} "
+            f"({_plural(self.num_frames, 'frame')} read in {seconds:.1f} s{rate})."
+        ]
+        for number, noun, text in (
+            (self.num_kept, "run", "kept from before"),
+            (self.num_skipped, "run", "without input skipped"),
+            (self.num_excluded, "input", "left out, see above"),
+            (len(self.failed), "run", "failed, see above"),
+        ):
+            lines += [f"  {_plural(number, noun)} {text}"] if number else []
+        for counts, noun, text in (
+            (self.frames, "P frame", "skipped"),
+            (self.events, "event", "with empty rows"),
+            (self.pulses, "pulse", "left out"),
+        ):
+            lines += [
+                f"  {_plural(n, noun)} {text}: {why}" for why, n in counts.most_common(_SHOWN)
+            ]
+        absent = [key for key, number in self.absent.items() if number == self.num_made]
+        lines += [f"  in no frame, so not written: {', '.join(absent)}"] if absent else []
+        click.echo("\n".join(lines))
+        for key, number in self.absent_exclusions.items():
+            if number == self.num_made and self.num_events:
+                _log.warning(
+                    "no frame has '%s' of the exclusions, so that nothing is left out by it; it "
+                    "may be in the GCD file (--gcd)",
+                    key,
+                )
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _plan(settings: CreateDataSettings) -> CreationPlan:
