@@ -48,14 +48,34 @@ from dnn_reco.workers import available_cpus
     type=OutputPath(path_type=Path),
     required=True,
     metavar="FILE|DIR",
-    help="A file (.hdf5, .h5, .hdf or .parquet) for one event file, else a folder: one file for "
-    "each event file, with the same name.",
+    help="A file (.hdf5, .h5, .hdf, .parquet, or for frames .i3, .i3.zst, .i3.gz, .i3.bz2) for one "
+    "event file, else a folder: one file for each event file, with the same name.",
 )
 @click.option(
     "--format",
     "file_format",
-    type=click.Choice(["hdf5", "parquet"]),
-    help="Format of the predictions [that of the suffix of FILE, else hdf5].",
+    type=click.Choice(["hdf5", "parquet", "i3"]),
+    help="Format of the predictions [that of the suffix of FILE; in a folder i3 for files with "
+    "frames, else hdf5].",
+)
+@click.option("--pulses", metavar="NAME", help="Pulses of .i3 files [those of the training].")
+@click.option(
+    "--gcd",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="File with geometry, calibration and detector status, for .i3 files [part of each].",
+)
+@click.option(
+    "--hdf5",
+    type=OutputPath(path_type=Path),
+    metavar="FILE|DIR",
+    help="Write the predictions of .i3 files to HDF5, too.",
+)
+@click.option(
+    "--parquet",
+    type=OutputPath(path_type=Path),
+    metavar="FILE|DIR",
+    help="Write the predictions of .i3 files to Parquet, too.",
 )
 @batch_size_option
 @click.option(
@@ -102,10 +122,14 @@ def apply_command(log_level: str, num_threads: int, jobs: int | None, **settings
     the same options, so that a call that was interrupted goes on. Event files that cannot be read
     are skipped; the exit code is 1 then.
 
+    Of files with frames (.i3), all frames are written, and P frames that are events get the
+    predictions as DeepLearningReco_<model> and DeepLearningReco_<model>_I3Particle.
+
     \b
     Examples:
       dnn-reco apply models/my_model --input 'data/*.hdf5' --output reco
       dnn-reco apply models/energy models/direction -i events.hdf5 -o reco.parquet
+      dnn-reco apply models/my_model -i level2.i3.zst -o level2_reco.i3.zst --gcd GCD.i3.gz
       dnn-reco apply models/my_model -i 'data/*.hdf5' -o reco --cluster htcondor --cluster-jobs 200
     """
     limit_threads(num_threads)

@@ -22,6 +22,7 @@ from dnn_reco.data.data_settings import DataSettings, check_setting_names
 from dnn_reco.data.data_settings_file import load_data_settings
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import find_files
+from dnn_reco.i3.reader import is_i3
 from dnn_reco.inference.file_application import (
     ApplyOptions,
     FileResult,
@@ -86,6 +87,12 @@ class ApplySettings:
         Whether calibrations of the models are left out.
     overwrite
         Whether outputs that were made otherwise are replaced.
+    pulses
+        Pulses of files with frames; None: those of the training.
+    gcd
+        File with geometry, calibration and detector status beside files with frames.
+    hdf5, parquet
+        Further files, or folders, of the predictions of files with frames.
     farm
         The jobs that do the work; None: this process and its workers.
     """
@@ -106,6 +113,10 @@ class ApplySettings:
     table_names: str | None
     raw: bool
     overwrite: bool
+    pulses: str | None = None
+    gcd: Path | None = None
+    hdf5: Path | None = None
+    parquet: Path | None = None
     farm: FarmSettings | None = None
 
 
@@ -147,7 +158,8 @@ def run_apply(settings: ApplySettings) -> int:
     with the others; the exit code is 0 then, after SIGTERM 143.
     """
     tasks = _plan(settings)
-    writer_of(tasks[0].output)  # raises if a package is missing
+    for output in tasks[0].outputs:
+        writer_of(output)  # raises if a package is missing
     options = _options(settings)
     summary = _Summary()
     missing = _missing(tasks, options.application, settings.overwrite, summary)
@@ -182,7 +194,21 @@ def _plan(settings: ApplySettings) -> list[FileTask]:
         raise DataError(
             "all files that match --input are predictions of this command: name event files"
         )
-    return plan_outputs(sources, settings.output, settings.file_format)
+    tasks = plan_outputs(sources, settings.output, settings.file_format)
+    for name, output in (("hdf5", settings.hdf5), ("parquet", settings.parquet)):
+        if output is None:
+            continue
+        if not all(is_i3(task.output) for task in tasks):
+            raise ConfigError(
+                f"--{name} is beside frames (--output FILE.i3.zst or --format i3): without them, "
+                "choose --output and --format"
+            )
+        further = plan_outputs(sources, output, name)
+        tasks = [
+            replace(task, also=(*task.also, other.output))
+            for task, other in zip(tasks, further, strict=True)
+        ]
+    return tasks
 
 
 def _options(settings: ApplySettings) -> ApplyOptions:
@@ -218,8 +244,10 @@ def _options(settings: ApplySettings) -> ApplyOptions:
         tuple(sorted(set(settings.ignore_mismatch))),
         settings.table_names,
         settings.raw,
+        settings.pulses,
+        None if settings.gcd is None else SourceFile.of(settings.gcd),
     )
-    return ApplyOptions(loading, application, tuple(made))
+    return ApplyOptions(loading, application, tuple(made), settings.gcd)
 
 
 @dataclass(frozen=True)
@@ -279,7 +307,7 @@ def _missing(
     """
     missing, differing = [], []
     for task in tasks:
-        if not task.output.exists():
+        if not all(output.exists() for output in task.outputs):
             missing.append(task)
             continue
         try:

@@ -59,6 +59,11 @@ class StoredObject:
         return self._content
 
     @property
+    def num_bytes(self) -> int:
+        """Number of bytes; 0 where they are not made yet."""
+        return len(self._content or b"")
+
+    @property
     def value(self) -> Any:
         """What it decodes to.
 
@@ -125,6 +130,11 @@ class Frame(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"<{self.stop} frame with {len(self)} objects, {self.source}>"
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the frame's own objects that are read from a file."""
+        return sum(stored.num_bytes for stored in self.own.values())
 
     def object(self, key: str) -> StoredObject:
         """An object as it is in the file.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -37,7 +37,11 @@ def is_i3(path: Path) -> bool:
 
 
 def read_i3(
-    *paths: str | PathLike[str], verify: bool = False, recover: bool = False, mix: bool = True
+    *paths: str | PathLike[str],
+    verify: bool = False,
+    recover: bool = False,
+    mix: bool = True,
+    context: Sequence[str | PathLike[str]] = (),
 ) -> Iterator[Frame]:
     """The frames of files, one file after the other.
 
@@ -54,6 +58,8 @@ def read_i3(
         Whether to go on after a damaged frame with the next one that is whole, with a warning.
     mix
         Whether frames inherit the objects of the frames before them of other kinds.
+    context
+        Files before them whose frames are only inherited, such as one with the geometry.
 
     Raises
     ------
@@ -61,14 +67,15 @@ def read_i3(
         Where a file cannot be opened, is truncated or damaged; frames before that were given.
     """
     latest: dict[str, Frame] = {}
-    for path in paths:
+    for number, path in enumerate([*context, *paths]):
         for frame in read_frames(Path(path), verify, recover):
             if mix:
                 frame.inherited = _merged(latest, frame.stop)
                 if frame.stop not in _NOT_INHERITED:
                     latest.pop(frame.stop, None)
                     latest[frame.stop] = frame
-            yield frame
+            if number >= len(context):
+                yield frame
 
 
 def _merged(latest: Mapping[str, Frame], stop: str) -> dict[str, StoredObject]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -35,13 +35,17 @@ class FrameWriter:
 
 
 @contextmanager
-def open_i3(path: str | PathLike[str]) -> Iterator[FrameWriter]:
+def open_i3(
+    path: str | PathLike[str], finish: Callable[[Path], None] | None = None
+) -> Iterator[FrameWriter]:
     """Write a file; it appears under its name only when it is complete.
 
     Parameters
     ----------
     path
         The file; its name decides the compression: .gz, .bz2, .zst, or none.
+    finish
+        Called with the complete file, before it gets its name.
 
     Raises
     ------
@@ -53,6 +57,8 @@ def open_i3(path: str | PathLike[str]) -> Iterator[FrameWriter]:
         part = folder / path.name
         with _compressed(part) as file:
             yield FrameWriter(file)
+        if finish is not None:
+            finish(part)
         part.replace(path)
 
 

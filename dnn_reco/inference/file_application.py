@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import metadata
@@ -20,9 +21,12 @@ from dnn_reco.data.hdf5 import read_record, read_stream_names
 from dnn_reco.errors import DataError, ModelError
 from dnn_reco.event_sources import read_events
 from dnn_reco.files import file_digest
+from dnn_reco.i3.reader import is_i3
+from dnn_reco.i3.writer import open_i3
+from dnn_reco.inference.frame_application import FrameFile, frame_model, reconstruct_frames
 from dnn_reco.inference.manifest import MANIFEST_FILE, read_manifest
 from dnn_reco.inference.model_info import ModelInfo
-from dnn_reco.inference.output_file import Predictions, writer_of
+from dnn_reco.inference.output_file import Predictions, write_frame_record, writer_of
 from dnn_reco.inference.output_plan import FileTask
 from dnn_reco.inference.output_record import Application, AppliedModel, OutputRecord, SourceFile
 from dnn_reco.inference.reconstructor import Reconstructor
@@ -62,11 +66,14 @@ class ApplyOptions:
         What is recorded: the same models, and the options that decide the predictions.
     data_settings
         How the features of files without a record were made, for each model; None: not known.
+    gcd
+        File with geometry, calibration and detector status beside files with frames.
     """
 
     loading: ModelLoading
     application: Application
     data_settings: tuple[DataSettings | None, ...]
+    gcd: Path | None = None
 
 
 @lru_cache(maxsize=1)
@@ -207,15 +214,19 @@ def kinds_of(loading: ModelLoading) -> tuple[HitsSettings, ...]:
     return tuple(dict.fromkeys(model.hits_settings for model in load_models(loading)))
 
 
-def read_or_fail(kinds: Sequence[HitsSettings], task: FileTask) -> FileInputs | str:
-    """The inputs of a file, or why it cannot be read."""
+def read_or_fail(kinds: Sequence[HitsSettings], task: FileTask) -> FileInputs | str | None:
+    """The inputs of a file, or why it cannot be read; None: it has frames, read one by one."""
+    if is_i3(task.source):
+        return None
     try:
         return read_inputs(task.source, kinds)
     except DataError as error:
         return str(error)
 
 
-def apply_to_inputs(options: ApplyOptions, task: FileTask, inputs: FileInputs | str) -> FileResult:
+def apply_to_inputs(
+    options: ApplyOptions, task: FileTask, inputs: FileInputs | str | None
+) -> FileResult:
     """Predict the events of a file that was read, and write the predictions.
 
     Raises
@@ -225,6 +236,8 @@ def apply_to_inputs(options: ApplyOptions, task: FileTask, inputs: FileInputs | 
     """
     if isinstance(inputs, str):
         return FileResult(task, error=inputs)
+    if inputs is None:
+        return _apply_to_frames(options, task)
     ignored = _check_settings(options, inputs, task.source)
     try:
         predictions = [
@@ -236,6 +249,60 @@ def apply_to_inputs(options: ApplyOptions, task: FileTask, inputs: FileInputs | 
         return FileResult(task, error=str(error))
     notices = (*ignored, *_why_not_compared(options, inputs))
     return FileResult(task, record.num_events, record.status, notices)
+
+
+def _apply_to_frames(options: ApplyOptions, task: FileTask) -> FileResult:
+    """Predict the events of a file with frames, and write the predictions."""
+    application = options.application
+    models = [
+        frame_model(model, given, application.pulses, application.ignore_mismatch)
+        for model, given in zip(load_models(options.loading), options.data_settings, strict=True)
+    ]
+    ignored = tuple(text for each in models for text in each.ignored)
+    records: list[OutputRecord] = []
+    try:
+        source = SourceFile.of(task.source)
+        with ExitStack() as stack:
+
+            def finish(complete: Path) -> None:
+                write_frame_record(task.output, complete, records[0])
+
+            to_frames = is_i3(task.output)
+            writer = stack.enter_context(open_i3(task.output, finish)) if to_frames else None
+            made = reconstruct_frames(
+                task.source,
+                options.gcd,
+                models,
+                application.batch_size,
+                application.measure_time,
+                writer,
+            )
+            settings = {each.model.info.name: each.settings.to_json() for each in models}
+            records.append(_frame_record(options, source, made, settings, ignored))
+            for path in task.also if to_frames else task.outputs:
+                writer_of(path)(path, made.ids, made.predictions, records[0])
+    except DataError as error:
+        return FileResult(task, error=str(error))
+    return FileResult(task, len(made.ids), records[0].status, ignored)
+
+
+def _frame_record(
+    options: ApplyOptions,
+    source: SourceFile,
+    made: FrameFile,
+    settings: Mapping[str, str],
+    ignored: tuple[str, ...],
+) -> OutputRecord:
+    return OutputRecord(
+        source,
+        options.application,
+        len(made.ids),
+        {each.model: each.status_counts() for each in made.predictions},
+        settings,
+        ignored,
+        made.streams,
+        _versions(options.loading.backend),
+    )
 
 
 def _settings_of_models(options: ApplyOptions) -> list[DataSettings | None]:

@@ -10,19 +10,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.i3.reader import is_i3
 from dnn_reco.inference.output_file import HDF5_SUFFIXES, PARQUET_SUFFIX, read_output_record
 
-SUFFIX_OF_FORMAT = {"hdf5": HDF5_SUFFIXES[0], "parquet": PARQUET_SUFFIX}
+SUFFIX_OF_FORMAT = {"hdf5": HDF5_SUFFIXES[0], "parquet": PARQUET_SUFFIX, "i3": ".i3.zst"}
 _COMPRESSED = (".zst", ".gz", ".bz2")
+I3_SUFFIXES = (*(f".i3{ending}" for ending in _COMPRESSED), ".i3")
 _TEMPORARY = ".tmp-"
 
 
 @dataclass(frozen=True)
 class FileTask:
-    """An event file, and the file of its predictions."""
+    """An event file, and the file of its predictions.
+
+    Attributes
+    ----------
+    source, output
+        Both.
+    also
+        Further files of its predictions, for a file with frames.
+    """
 
     source: Path
     output: Path
+    also: tuple[Path, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """All files of predictions."""
+        return (self.output, *self.also)
 
 
 def plan_outputs(sources: Sequence[Path], output: Path, file_format: str | None) -> list[FileTask]:
@@ -35,7 +51,8 @@ def plan_outputs(sources: Sequence[Path], output: Path, file_format: str | None)
     output
         A file, by its suffix or because it is there, or a folder.
     file_format
-        "hdf5", "parquet"; None: by the suffix of the file; in a folder "hdf5".
+        "hdf5", "parquet" or "i3"; None: by the suffix of the file; in a folder "i3" for files with
+        frames, else "hdf5".
 
     Raises
     ------
@@ -47,10 +64,16 @@ def plan_outputs(sources: Sequence[Path], output: Path, file_format: str | None)
         tasks = [FileTask(source, output) for source in sources]
         _check_file(output, len(sources), file_format)
     else:
-        names = output_names(sources, SUFFIX_OF_FORMAT[file_format or "hdf5"])
+        usual = "i3" if all(is_i3(source) for source in sources) else "hdf5"
+        names = output_names(sources, SUFFIX_OF_FORMAT[file_format or usual])
         tasks = [FileTask(s, output / name) for s, name in zip(sources, names, strict=True)]
     inputs = {source.resolve() for source in sources}
     for task in tasks:
+        if is_i3(task.output) and not is_i3(task.source):
+            raise ConfigError(
+                f"'{task.source}' has no frames, so that its predictions cannot be written to "
+                f"'{task.output}': choose --format hdf5 or parquet"
+            )
         if task.output.resolve() in inputs:
             raise ConfigError(
                 f"the predictions of '{task.source}' would replace the input file '{task.output}': "
@@ -61,7 +84,8 @@ def plan_outputs(sources: Sequence[Path], output: Path, file_format: str | None)
 
 def _is_file(output: Path) -> bool:
     known = (*HDF5_SUFFIXES, PARQUET_SUFFIX)
-    return not output.is_dir() and (output.suffix in known or output.is_file())
+    is_known = output.suffix in known or is_i3(output)
+    return not output.is_dir() and (is_known or output.is_file())
 
 
 def _check_file(output: Path, num_sources: int, file_format: str | None) -> None:
@@ -69,9 +93,11 @@ def _check_file(output: Path, num_sources: int, file_format: str | None) -> None
         raise ConfigError(
             f"--output '{output}' is a file, but there are {num_sources} input files: name a folder"
         )
-    allowed = {"hdf5": HDF5_SUFFIXES, "parquet": (PARQUET_SUFFIX,)}
-    endings = allowed[file_format] if file_format else (*HDF5_SUFFIXES, PARQUET_SUFFIX)
-    if output.suffix not in endings:
+    allowed = {"hdf5": HDF5_SUFFIXES, "parquet": (PARQUET_SUFFIX,), "i3": I3_SUFFIXES}
+    endings = (
+        allowed[file_format] if file_format else [e for each in allowed.values() for e in each]
+    )
+    if not output.name.endswith(tuple(endings)):
         raise ConfigError(f"--output '{output}' must end in {' or '.join(endings)}")
 
 

@@ -85,6 +85,10 @@ class Application:
         Common beginning of the names of the input tables; None: those of the training.
     raw
         Whether calibrations of the models were left out.
+    pulses
+        Pulses of files with frames; None: those of the training.
+    gcd
+        File with geometry, calibration and detector status beside files with frames.
     """
 
     models: tuple[AppliedModel, ...]
@@ -95,6 +99,8 @@ class Application:
     ignore_mismatch: tuple[str, ...]
     inputs: str | None = None
     raw: bool = False
+    pulses: str | None = None
+    gcd: SourceFile | None = None
 
 
 @dataclass(frozen=True)
@@ -187,4 +193,6 @@ def _shown(value: Any) -> str:
         value = tuple(sorted(set(value.values())))
     if isinstance(value, tuple):
         return ", ".join(value) or "not given"
-    return str(value)
+    if value is None:
+        return "not given"
+    return value.name if isinstance(value, SourceFile) else str(value)

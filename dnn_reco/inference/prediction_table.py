@@ -130,6 +130,20 @@ class PredictionTable:
             status=None if self.status is None else self.status[events],
         )
 
+    @classmethod
+    def joined(cls, tables: Sequence[PredictionTable]) -> PredictionTable:
+        """The events of several tables of one model, one after the other."""
+        first = tables[0]
+        ids = [each.ids for each in tables if each.ids is not None]
+        status = [each.status for each in tables if each.status is not None]
+        return replace(
+            first,
+            labels=np.concatenate([each.labels for each in tables]),
+            uncertainty=np.concatenate([each.uncertainty for each in tables]),
+            ids=np.concatenate(ids) if ids else None,
+            status=np.concatenate(status) if status else None,
+        )
+
     def particle(self) -> dict[str, NDArray[np.generic]]:
         """The reconstructed particle: columns [n] as in IceCube's tables, NaN where unknown.
 

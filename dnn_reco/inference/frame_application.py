@@ -1,0 +1,272 @@
+"""Models applied to one file with frames, which are written back with the predictions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnn_reco.data.data_settings import DataSettings, check_data_settings
+from dnn_reco.data_creation.frame_events import StreamNumbers, event_ids, frame_events, is_event
+from dnn_reco.errors import DataError, ModelError
+from dnn_reco.i3.frame import Frame
+from dnn_reco.i3.objects import Particle
+from dnn_reco.i3.reader import read_i3
+from dnn_reco.i3.writer import FrameWriter
+from dnn_reco.inference.output_file import Predictions
+from dnn_reco.inference.prediction_table import (
+    PARTICLE_SUFFIX,
+    TABLE_PREFIX,
+    PredictionTable,
+    Status,
+)
+from dnn_reco.inference.reconstructor import Reconstructor
+
+_MOST_BYTES = 2**26  # of frames that wait for a batch
+
+# Fit status of a particle by the status of its event: 0 OK, 20 insufficient hits; else a failure.
+_FIT_STATUS = {Status.OK: 0, Status.NO_HITS: 20}
+_GENERAL_FAILURE = 10
+
+
+@dataclass(frozen=True)
+class FrameModel:
+    """A model, and how the features that it reads are made.
+
+    Attributes
+    ----------
+    model
+        The model.
+    settings
+        The settings of its features.
+    ignored
+        Mismatches with its training data that were ignored.
+    """
+
+    model: Reconstructor
+    settings: DataSettings
+    ignored: tuple[str, ...]
+
+
+def frame_model(
+    model: Reconstructor,
+    given: DataSettings | None,
+    pulses: str | None,
+    ignore_mismatch: Sequence[str],
+) -> FrameModel:
+    """A model that is applied to frames.
+
+    Parameters
+    ----------
+    model
+        The model.
+    given
+        Settings of its features if its folder does not hold them.
+    pulses
+        Name of the pulses; None: those of the training.
+    ignore_mismatch
+        Settings that may differ from those of the training.
+
+    Raises
+    ------
+    ModelError
+        If it is not known how its features are made, or the pulses are not those of the training.
+    """
+    name = model.info.name
+    if model.info.misc_names:
+        raise ModelError(
+            f"the network of '{name}' reads misc data ({', '.join(model.info.misc_names)}), which "
+            "frames do not hold: make HDF5 files with create-data, and apply it to them"
+        )
+    own = model.data_settings or given
+    if own is None:
+        raise ModelError(
+            f"the model '{name}' does not hold the settings of its training data: export it again "
+            "with -s/--data-settings, or give --data-settings"
+        )
+    settings = own if pulses is None else replace(own, pulse_key=pulses)
+    if settings.pulse_key is None:
+        raise ModelError(
+            f"the model '{name}' does not record the pulses that it was trained on (simulated "
+            "events have no name of pulses): give --pulses, such as --pulses InIceDSTPulses"
+        )
+    try:
+        ignored = check_data_settings(own, settings, "--pulses", ignore_mismatch)
+    except DataError as error:
+        raise ModelError(f"the model '{name}' cannot be applied: {error}") from error
+    return FrameModel(model, settings, tuple(f"model '{name}', {text}" for text in ignored))
+
+
+@dataclass
+class FrameFile:
+    """The predictions for the events of a file.
+
+    Attributes
+    ----------
+    ids
+        Ids of the n events.
+    predictions
+        Predictions of each model for them.
+    streams
+        Names of the sub-event streams, by number.
+    """
+
+    ids: NDArray[np.void]
+    predictions: list[Predictions]
+    streams: Mapping[int, str]
+
+
+def reconstruct_frames(
+    path: Path,
+    gcd: Path | None,
+    models: Sequence[FrameModel],
+    batch_size: int,
+    measure_time: bool,
+    output: FrameWriter | None = None,
+) -> FrameFile:
+    """Predict the events of a file with frames, and write the frames with the predictions.
+
+    Frames of all kinds are written in the order in which they are read. Each P frame that is an
+    event gets the labels of each model, their uncertainties and a `status`
+    (:class:`dnn_reco.inference.prediction_table.Status`) as I3MapStringDouble, and a particle if
+    the model predicts one.
+
+    Parameters
+    ----------
+    path
+        The file.
+    gcd
+        File with geometry, calibration and detector status that its frames inherit; None: there is
+        none, or they are part of the file.
+    models
+        The models.
+    batch_size
+        Events to predict at once.
+    measure_time
+        Whether to write run times.
+    output
+        Where frames are written; None: they are not.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be read to its end, an object is damaged, or a P frame has an object of
+        the name of a prediction already.
+    """
+    batch = _Batch(models, measure_time, output)
+    for frame in read_i3(path, context=[] if gcd is None else [gcd]):
+        batch.add(frame)
+        if len(batch.events) == batch_size or batch.num_bytes > _MOST_BYTES:
+            batch.finish()
+    batch.finish()
+    return batch.joined()
+
+
+@dataclass
+class _Batch:
+    """Frames that wait for the prediction of their events, and all predictions so far."""
+
+    models: Sequence[FrameModel]
+    measure_time: bool
+    output: FrameWriter | None
+    frames: list[Frame] = field(default_factory=list)
+    events: list[Frame] = field(default_factory=list)
+    num_bytes: int = 0
+    ids: list[NDArray[np.void]] = field(default_factory=list)
+    tables: list[list[PredictionTable]] = field(default_factory=list)
+    seconds: list[list[float]] = field(default_factory=list)
+    streams: StreamNumbers = field(default_factory=StreamNumbers)
+
+    def __post_init__(self) -> None:
+        self.tables = [[] for _ in self.models]
+        self.seconds = [[0.0, 0.0] for _ in self.models]
+
+    def add(self, frame: Frame) -> None:
+        """Keep a frame until the events before it are predicted."""
+        if self.output is not None:
+            self.frames.append(frame)
+            self.num_bytes += frame.num_bytes
+        if is_event(frame):
+            self.events.append(frame)
+
+    def finish(self) -> None:
+        """Predict the events that wait, and write the frames."""
+        if self.events or not self.ids:
+            self._predict()
+        for frame in self.frames:
+            assert self.output is not None
+            self.output.write(frame)
+        self.frames.clear()
+        self.events.clear()
+        self.num_bytes = 0
+
+    def _predict(self) -> None:
+        ids = event_ids(self.events, self.streams)
+        self.ids.append(ids)
+        for number, each in enumerate(self.models):
+            started = time.perf_counter()
+            info = each.model.info
+            events = frame_events(self.events, each.settings, ids, info.float_precision)
+            made = time.perf_counter()
+            table = each.model.predict_events(events)
+            predicted = time.perf_counter()
+            self.tables[number].append(table)
+            self.seconds[number][0] += predicted - made
+            self.seconds[number][1] += made - started
+            if self.output is not None:
+                self._put(each.model, table, (predicted - made, made - started))
+
+    def _put(
+        self, model: Reconstructor, table: PredictionTable, seconds: tuple[float, float]
+    ) -> None:
+        """Put the predictions of a model into the P frames."""
+        key = f"{TABLE_PREFIX}{model.info.name}"
+        num_events = max(1, len(table))
+        runtime = (seconds[0] / num_events, seconds[1] / num_events) if self.measure_time else None
+        columns = Predictions(model.info.name, table, runtime).columns()
+        rows = np.stack([np.asarray(c, dtype=np.float64) for c in columns.values()], axis=1)
+        particles = particles_of(table) if model.info.particle else [None] * len(table)
+        for frame, row, particle in zip(self.events, rows.tolist(), particles, strict=True):
+            _put(frame, key, dict(zip(columns, row, strict=True)))
+            if particle is not None:
+                _put(frame, f"{key}{PARTICLE_SUFFIX}", particle)
+
+    def joined(self) -> FrameFile:
+        """All predictions."""
+        predictions = []
+        num_events = sum(len(ids) for ids in self.ids)
+        for each, tables, seconds in zip(self.models, self.tables, self.seconds, strict=True):
+            mean = (seconds[0] / max(1, num_events), seconds[1] / max(1, num_events))
+            runtime = mean if self.measure_time else None
+            predictions.append(
+                Predictions(each.model.info.name, PredictionTable.joined(tables), runtime)
+            )
+        return FrameFile(np.concatenate(self.ids), predictions, self.streams.names)
+
+
+def _put(frame: Frame, key: str, value: Any) -> None:
+    if key in frame:
+        raise DataError(
+            f"{frame.source} has an object '{key}' already, as an output of this command has: "
+            "apply the model to the original file, or rename the model folder"
+        )
+    frame.put(key, value)
+
+
+def particles_of(table: PredictionTable) -> list[Particle]:
+    """The particle predicted for each event; NaN where unknown."""
+    columns = {name: column.tolist() for name, column in table.particle().items()}
+    status = [Status.OK] * len(table) if table.status is None else table.status.tolist()
+    names = ("x", "y", "z", "zenith", "azimuth", "time", "energy", "length")
+    return [
+        Particle(
+            **{name: columns[name][i] for name in names},
+            fit_status=_FIT_STATUS.get(Status(status[i]), _GENERAL_FAILURE),
+        )
+        for i in range(len(table))
+    ]
