@@ -39,7 +39,7 @@ def in_tests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     repository = Path(dnn_reco.__file__).parents[1]
     monkeypatch.setenv("PYTHONPATH", f"{repository}:{repository / 'tests'}")
     monkeypatch.setattr(farm_engine, "TASK_FUNCTION", "farm_functions.run_test_task")
-    monkeypatch.setattr(farm_engine, "_HEARTBEAT", dict.fromkeys(farm_engine._HEARTBEAT, (1, 4)))
+    monkeypatch.setattr(farm_engine, "_HEARTBEAT", dict.fromkeys(farm_engine._HEARTBEAT, (1, 6)))
     monkeypatch.setattr(farm_engine, "_NEW_JOBS", dict.fromkeys(farm_engine._NEW_JOBS, 0.3))
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
