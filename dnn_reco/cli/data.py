@@ -56,7 +56,9 @@ def count_command(
       dnn-reco count getting_started.yaml --apply-filters --cluster slurm --cluster-jobs 50
     """
     if farm and not apply_filters:
-        raise click.UsageError("--cluster shares the building of the event store: --apply-filters")
+        raise click.UsageError(
+            "--cluster shares the building of the event store, which only --apply-filters needs"
+        )
     config = start(config_files, options)
     from dnn_reco.commands.count import FILE_LISTS, run_count
 

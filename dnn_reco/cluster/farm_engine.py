@@ -101,7 +101,12 @@ class Engine:
         import zmq
         from parsl.jobs.job_status_poller import JobStatusPoller
 
-        self._executor.start()
+        try:
+            self._executor.start()
+        except Exception as error:  # such as: no port is free
+            raise ClusterError(
+                f"the process that hands the work to the jobs cannot be started: {error}"
+            ) from error
         # else messages that nobody waits for any more would hold up the end
         self._executor.outgoing_q.zmq_socket.setsockopt(zmq.LINGER, 0)
         poller = JobStatusPoller(
@@ -368,4 +373,5 @@ def _log_to(file: Path) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         handler.close()
-        log.level, log.propagate = before
+        log.setLevel(before[0])
+        log.propagate = before[1]

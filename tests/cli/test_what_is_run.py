@@ -1,5 +1,7 @@
 """What stands on a command line reaches the work behind it, unchanged."""
 
+import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from dnn_reco.cli import cli
+from dnn_reco.cluster.farm_settings import FarmSettings
 from dnn_reco.commands import (
     apply,
     calibrate,
@@ -17,6 +20,7 @@ from dnn_reco.commands import (
     count,
     estimate,
     evaluate,
+    fill_store,
     import_model,
     serve,
     sky,
@@ -44,6 +48,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Any, ..
         return CODE
 
     for module, name in (
+        (fill_store, "fill_store"),
         (count, "run_count"),
         (trafo, "run_trafo"),
         (train, "run_stages"),
@@ -457,3 +462,57 @@ def test_submit(asked: list[tuple[Any, ...]]) -> None:
     assert (train_options, dry_run) == (rest, True)
     assert (resources.cpus, resources.gpus, resources.memory) == (2, 0, 500)
     assert resources.seconds == 36 * 3600
+
+
+needs_parsl = pytest.mark.skipif(
+    importlib.util.find_spec("parsl") is None, reason="parsl is not installed: dnn_reco[farm]"
+)
+
+
+@needs_parsl
+def test_the_event_store_is_filled_first(asked: list[tuple[Any, ...]]) -> None:
+    farm = FarmSettings("local", jobs=3, cpus=2)
+    words = ["a.yaml", "--cluster", "local", "--cluster-jobs", "3", "--cluster-cpus", "2"]
+    run("count", *words, "--apply-filters", "--cache-dir", "store")
+    (config, keys, cache_dir, settings), counted = asked
+    assert (config.name, cache_dir, settings) == ("a", "store", farm)
+    assert list(keys) == list(count.FILE_LISTS)
+    assert counted[0] is config
+    asked.clear()
+    run("trafo", *words, code=0)
+    (config, keys, cache_dir, settings), made = asked
+    assert (list(keys), cache_dir, settings) == (["trafo_data_file"], None, farm)
+    assert made[0] is config
+    asked.clear()
+    for more in ([], ["--processes", "2"]):
+        run("train", *words, *more)
+        (config, keys, cache_dir, settings), trained = asked
+        assert (list(keys), settings) == (["training_data_file", "validation_data_file"], farm)
+        assert trained[0] == (2 if more else (config,))
+        asked.clear()
+
+
+@needs_parsl
+def test_all_options_of_the_farm(
+    asked: list[tuple[Any, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "condor_submit").touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    words = ["apply", "model", "-i", "a.hdf5", "-o", "out", "--cluster", "htcondor"]
+    run(*words)
+    (settings,) = asked.pop()
+    assert settings.farm == FarmSettings("htcondor", jobs=20)
+    words += ["--cluster-memory", "1.5 GB", "--cluster-time", "90m", "--cluster-folder", "logs"]
+    words += ["--cluster-option", "+Short = true", "--cluster-option", "rank=Mips"]
+    run(*words, "--cluster-setup", "module load x", "--cluster-address", "10.0.0.7")
+    (settings,) = asked.pop()
+    assert settings.farm == FarmSettings(
+        "htcondor",
+        jobs=20,
+        memory=1536,
+        seconds=5400,
+        options={"+Short": "true", "rank": "Mips"},
+        setup=("module load x",),
+        folder=Path("logs"),
+        address="10.0.0.7",
+    )

@@ -1,7 +1,10 @@
 """The farm: all that can be done is done, whatever happens to items, workers and jobs."""
 
+import importlib
 import importlib.util
+import json
 import logging
+import math
 import os
 import pickle
 import signal
@@ -24,8 +27,12 @@ import dnn_reco
 from dnn_reco.cluster import farm_engine
 from dnn_reco.cluster.farm import on_farm
 from dnn_reco.cluster.farm_settings import FarmSettings
-from dnn_reco.cluster.farm_worker import read_reply, run_task, task_message
+from dnn_reco.cluster.farm_worker import WORK, _types, read_reply, run_task, task_message
+from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.errors import ClusterError, ConfigError
+from dnn_reco.inference.file_application import ApplyOptions, ModelLoading, apply_to_file
+from dnn_reco.inference.output_plan import FileTask
+from dnn_reco.inference.output_record import Application, AppliedModel
 
 needs_parsl = pytest.mark.skipif(
     importlib.util.find_spec("parsl") is None, reason="parsl is not installed: dnn_reco[farm]"
@@ -39,7 +46,7 @@ def in_tests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     repository = Path(dnn_reco.__file__).parents[1]
     monkeypatch.setenv("PYTHONPATH", f"{repository}:{repository / 'tests'}")
     monkeypatch.setattr(farm_engine, "TASK_FUNCTION", "farm_functions.run_test_task")
-    monkeypatch.setattr(farm_engine, "_HEARTBEAT", dict.fromkeys(farm_engine._HEARTBEAT, (1, 4)))
+    monkeypatch.setattr(farm_engine, "_HEARTBEAT", dict.fromkeys(farm_engine._HEARTBEAT, (1, 6)))
     monkeypatch.setattr(farm_engine, "_NEW_JOBS", dict.fromkeys(farm_engine._NEW_JOBS, 0.3))
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
@@ -284,6 +291,42 @@ def test_messages_are_text_and_their_types_are_checked(place: Place) -> None:
     assert "ValidationError" in run_task(wrong.encode(), {name})
     assert "error" in run_task(b"not JSON", {name})
     assert "error" in run_task(b'["a list"]', {name})
+
+
+@pytest.mark.parametrize("name", sorted(WORK))
+def test_functions_of_jobs_exist_and_have_types(name: str) -> None:
+    module, _, attribute = name.rpartition(".")
+    types, result = _types(getattr(importlib.import_module(module), attribute))
+    for each in (*types, result):
+        assert each.json_schema()
+
+
+def test_settings_arrive_as_they_were_sent() -> None:
+    made = DataSettings(
+        num_bins=3,
+        relative_time_method="time_range",
+        data_format="charge_bins",
+        time_bins=(-math.inf, 0.0, 0.1, math.inf),
+        pulse_key="InIceDSTPulses",
+        dom_exclusions=("BadDomsList",),
+        partial_exclusion=True,
+    )
+    models = (AppliedModel("first", "0" * 64), AppliedModel("second", "1" * 64))
+    options = ApplyOptions(
+        ModelLoading((Path("a b"), Path("c")), "cpu", 1, "auto", 256, ("mine",), None, False),
+        Application(models, 256, "auto", False, {"first": made.to_json()}, ("pulse_key",)),
+        (made, None),
+    )
+    task = FileTask(Path("in/x.hdf5"), Path("out/ä.hdf5"))
+    message = json.loads(task_message(partial(apply_to_file, options), task))
+    types, _ = _types(apply_to_file)
+    assert [
+        kind.validate_json(json.dumps(value))
+        for kind, value in zip(types, message["arguments"], strict=True)
+    ] == [options, task]
+    assert hash(options.loading) == hash(
+        types[0].validate_json(json.dumps(message["arguments"][0])).loading
+    )
 
 
 @pytest.mark.parametrize(
