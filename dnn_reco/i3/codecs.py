@@ -393,11 +393,25 @@ def encode(value: Any, of_class: str | None = None) -> tuple[str, bytes]:
     """
     if isinstance(value, RawObject):
         return value.type_name, value.content
+    value = _python_numbers(value)
     name = of_class or class_of(value)
     codec = CODECS.get(name)
     if codec is None or codec.write is None:
         raise DataError(f"objects of class {name} cannot be written")
     archive = OutputArchive()
     write_head(archive, name, codec.version)
-    codec.write(archive, value)
+    try:
+        codec.write(archive, value)
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+        kind = type(value).__name__
+        raise DataError(
+            f"a value of type {kind} cannot be written as {name} ({error}): {value!r:.80}"
+        ) from error
     return codec.type_name, bytes(archive.content)
+
+
+def _python_numbers(value: Any) -> Any:
+    """The value with Python's numbers and texts in place of NumPy's."""
+    if isinstance(value, Mapping):
+        return {key: _python_numbers(item) for key, item in value.items()}
+    return value.item() if isinstance(value, np.generic) else value

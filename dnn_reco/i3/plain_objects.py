@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.errors import DataError
-from dnn_reco.i3.archive import F8, I4, U1, U4, InputArchive, OutputArchive
+from dnn_reco.i3.archive import F8, I4, U1, U4, InputArchive, OutputArchive, to_bytes
 from dnn_reco.i3.objects import (
     OM_KEY,
     Direction,
@@ -66,7 +66,7 @@ def write_map(
 
 
 def _byte_order(key: str | int) -> Any:
-    return key.encode(errors="surrogateescape") if isinstance(key, str) else key
+    return to_bytes(key) if isinstance(key, str) else key
 
 
 def read_number_map(archive: InputArchive, kind: struct.Struct) -> dict[str, Any]:
@@ -319,4 +319,6 @@ def read_flag(archive: InputArchive) -> bool:
 
 def write_flag(archive: OutputArchive, value: bool) -> None:
     """Append a truth value."""
+    if value not in (False, True):
+        raise DataError(f"{value!r} is no truth value")
     archive.number(U1, value)
