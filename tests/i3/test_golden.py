@@ -243,10 +243,10 @@ def test_tracks(events: Events) -> None:
 
 
 def test_tracks_are_straight(events: Events) -> None:
-    """Where a muon passes through, all points lie on a line, the closest one at a right angle."""
+    """Where a muon passes through, it goes straight on, but for scattering."""
     num_checked = 0
     for _, frame in events:
-        for track in frame["MMCTrackList"] if "MMCTrackList" in frame else ():
+        for track in frame.get("MMCTrackList", ()):
             if min(track["ei"], track["ef"]) <= 0:  # it begins or stops inside
                 continue
             zenith, azimuth = track["particle"]["zenith"], track["particle"]["azimuth"]
@@ -258,8 +258,8 @@ def test_tracks_are_straight(events: Events) -> None:
                 np.array([track[f"{axis}{point}"] for axis in "xyz"]) for point in "ifc"
             )
             way = leaves - enters
-            assert way @ flight == pytest.approx(np.linalg.norm(way), rel=1e-9)
-            assert abs(closest @ flight) < 1e-4 * np.linalg.norm(closest)
+            assert way @ flight == pytest.approx(np.linalg.norm(way), rel=1e-4)
+            assert abs(closest @ flight) < 2e-3 * np.linalg.norm(closest)
             num_checked += 1
     assert num_checked > 0 or all(expected["header"]["run"] != 21220 for expected, _ in events)
 
