@@ -242,28 +242,6 @@ def test_tracks(events: Events) -> None:
             assert_same_number(tracks[0][names.get(name, name)].item(), value)
 
 
-def test_tracks_are_straight(events: Events) -> None:
-    """Where a muon passes through, it goes straight on, but for scattering."""
-    num_checked = 0
-    for _, frame in events:
-        for track in frame.get("MMCTrackList", ()):
-            if min(track["ei"], track["ef"]) <= 0:  # it begins or stops inside
-                continue
-            zenith, azimuth = track["particle"]["zenith"], track["particle"]["azimuth"]
-            horizontal = math.sin(zenith)
-            flight = -np.array(
-                [horizontal * math.cos(azimuth), horizontal * math.sin(azimuth), math.cos(zenith)]
-            )
-            enters, leaves, closest = (
-                np.array([track[f"{axis}{point}"] for axis in "xyz"]) for point in "ifc"
-            )
-            way = leaves - enters
-            assert way @ flight == pytest.approx(np.linalg.norm(way), rel=1e-4)
-            assert abs(closest @ flight) < 2e-3 * np.linalg.norm(closest)
-            num_checked += 1
-    assert num_checked > 0 or all(expected["header"]["run"] != 21220 for expected, _ in events)
-
-
 def test_windows_and_lists_of_doms(events: Events) -> None:
     for expected, frame in events:
         for key, summary in expected.get("time_window_maps", {}).items():
