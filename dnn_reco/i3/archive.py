@@ -305,8 +305,10 @@ class InputArchive:
     def _block(self, record: Record, number: int) -> Rows:
         """Objects of a class that has occurred, whose numbers follow each other."""
         layout = record.in_version(self._versions[record.name])
-        raw = self.array(layout.stored, number)
         names = layout.id_names
+        if names and number * layout.stored.itemsize > self.remaining:
+            raise IrregularIdsError  # where objects refer to others, they are shorter
+        raw = self.array(layout.stored, number)
         first = self.num_objects + len(names) * np.arange(len(raw))
         if any((raw[name] != first + k).any() for k, name in enumerate(names)):
             raise IrregularIdsError

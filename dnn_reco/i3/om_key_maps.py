@@ -85,9 +85,9 @@ def _read_fast(archive: InputArchive, number: int, record: Record) -> OMKeyMap:
             entries.append(entry)
             slices.append(data[start:position])
     except struct.error as error:
-        raise DataError("it ends too early") from error
+        raise IrregularIdsError from error  # what refers to others is shorter
     if position > len(data):
-        raise DataError("it ends too early")
+        raise IrregularIdsError
     table = np.array(entries, dtype=np.int64).reshape(-1, 5)
     raw = np.frombuffer(b"".join(slices), record.stored)
     counts = table[:, 4]
