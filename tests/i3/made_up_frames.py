@@ -4,8 +4,6 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-ORIGIN = (1 << 32) - 1
-
 
 class Bytes:
     """Bytes of one object: class versions at first use, objects numbered."""
@@ -101,10 +99,13 @@ def double(key: str, value: float) -> tuple[str, str, bytes]:
     return key, "I3PODHolder<double>", head("I3Double").raw("d", value).content
 
 
-def particle(made: Bytes, number: int, energy: float = 1.0, version: int = 5) -> Bytes:
-    """A particle of version 5, whose head has been written if it is the object itself."""
-    del version
+def particle(made: Bytes, number: int, energy: float = 1.0) -> Bytes:
+    """The content of a particle of version 5; its beginning and base have been written."""
     made.raw("iQiii", number, 7, 13, 40, 0)
     made.tracked("I3Position").base().raw("ddd", 1.0, 2.0, 3.0)
     made.tracked("I3Direction").base().raw("dd", 0.5, 1.5)
-    return made.raw("ddddi", 9000.0, energy, 5.0, 0.3, 20)
+    return made.raw("ddddi", 9000.0, energy, 5.0, 0.25, 20)
+
+
+PARTICLE_ROW = (7, 13, 40, 0, 1.0, 2.0, 3.0, 0.5, 1.5, 9000.0, 1.0, 5.0, 0.25, 20)
+"""What it is read as, but for its number."""
