@@ -15,7 +15,6 @@ from dnn_reco.i3 import trees
 from dnn_reco.i3.archive import (
     F8,
     I4,
-    U1,
     InputArchive,
     IrregularIdsError,
     OutputArchive,
@@ -198,11 +197,7 @@ CODECS: Mapping[str, Codec] = {
     # maps by name
     "I3MapStringDouble": _named_numbers("double", F8),
     "I3MapStringInt": _named_numbers("int", I4),
-    "I3MapStringBool": _simple(
-        "I3Map<string, bool>",
-        plain.read_flag_map,
-        lambda archive, value: plain.write_number_map(archive, value, U1),
-    ),
+    "I3MapStringBool": _simple("I3Map<string, bool>", plain.read_flag_map, plain.write_flag_map),
     "I3MapStringVectorDouble": _simple(
         "I3Map<string, vector<double> >", plain.read_vector_map, plain.write_vector_map
     ),
@@ -363,7 +358,8 @@ def class_of(value: Any) -> str:
         found = _OF_ARRAY.get(value.dtype)
     elif isinstance(value, Mapping):
         kinds = {type(item) for item in value.values()} or {float}
-        found = _OF_MAP_VALUE.get(float if kinds == {int, float} else kinds.pop())
+        kinds = {float} if kinds == {int, float} else kinds
+        found = _OF_MAP_VALUE.get(kinds.pop()) if len(kinds) == 1 else None
         if value and all(isinstance(key, int) for key in value):
             found = "I3MapUnsignedUnsigned" if found == "I3MapStringInt" else None
     elif type(value) is tuple:

@@ -86,6 +86,11 @@ def read_flag_map(archive: InputArchive) -> dict[str, bool]:
     return read_map(archive, archive.string, archive.flag)
 
 
+def write_flag_map(archive: OutputArchive, values: Mapping[str, bool]) -> None:
+    """Append a map from names to truth values."""
+    write_map(archive, values, archive.string, lambda value: write_flag(archive, value))
+
+
 def read_vector_map(archive: InputArchive) -> dict[str, NDArray[np.float64]]:
     """A map from names to vectors."""
     return read_map(archive, archive.string, lambda: archive.numbers("f8"))
