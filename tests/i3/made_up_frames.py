@@ -2,7 +2,10 @@
 
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 
 class Bytes:
@@ -109,3 +112,80 @@ def particle(made: Bytes, number: int, energy: float = 1.0) -> Bytes:
 
 PARTICLE_ROW = (7, 13, 40, 0, 1.0, 2.0, 3.0, 0.5, 1.5, 9000.0, 1.0, 5.0, 0.25, 20)
 """What it is read as, but for its number."""
+
+
+# --------------------------------------------------------------------------------------------------
+# Compressed pulses
+# --------------------------------------------------------------------------------------------------
+@dataclass
+class Readout:
+    """Pulses of one DOM: (time after the one before, charge code, is HLC, width code)."""
+
+    string: int
+    om: int
+    pulses: list[tuple[int, int, bool, int]]
+
+
+def _overflow_words(excess: int) -> list[int]:
+    words = []
+    while excess >= 0xFFFF:
+        words.append(0xFFFF)
+        excess -= 0xFFFF
+    return [*words, excess]
+
+
+def encode_readouts(readouts: Sequence[Readout]) -> bytes:
+    stamps: list[int] = []
+    headers: list[int] = []
+    extra: list[int] = []
+    widths: list[list[int]] = [[], [], [], []]
+    for readout in readouts:
+        is_tank = readout.om > 60
+        dom = readout.string << 6 | (readout.om - 1)
+        for number, (time, charge, is_hlc, width) in enumerate(readout.pulses):
+            is_last = number == len(readout.pulses) - 1
+            most = 255 if number else 2047
+            time_code = min(time, most)
+            if number == 0:
+                headers.append(time_code >> 8 << 13 | dom)
+            charge_code = charge & 63 if is_tank else min(charge, 63)
+            stamps.append(time_code & 0xFF | charge_code << 8 | is_hlc << 14 | is_last << 15)
+            if time_code == most:
+                stamps += _overflow_words(time - most)
+            if is_tank:
+                extra.append(charge >> 6)
+            elif charge_code == 63:
+                stamps += _overflow_words(charge - 63)
+            widths[2 * is_tank + is_hlc].append(width)
+    made = head("I3SuperDST", 1)
+    add_compact(made, "stamps", np.array(stamps, "<u2").tobytes(), len(stamps))
+    add_compact(made, "headers", np.array(headers, "<u2").tobytes(), len(headers))
+    for codes in widths:
+        runs = bytes(_run_bytes(codes))
+        add_compact(made, "bytes", runs, len(runs))
+    add_compact(made, "bytes", bytes(extra), len(extra))
+    return made.content
+
+
+def add_compact(made: Bytes, name: str, content: bytes, size: int) -> None:
+    made.untracked(f"CompactVector<{name}>").untracked("SizeCodec")
+    if size < 0xF7:
+        made.raw("B", size)
+    else:
+        num_bytes = (size.bit_length() + 7) // 8
+        made.raw("B", 0xFF - num_bytes)
+        made.content += size.to_bytes(num_bytes, "little")
+    made.content += content
+
+
+def _run_bytes(codes: list[int]) -> list[int]:
+    found = []
+    while codes:
+        length = 1
+        while length < len(codes) and codes[length] == codes[0]:
+            length += 1
+        code, codes = codes[0], codes[length:]
+        while length:
+            found.append((length & 15) << 4 | code)
+            length >>= 4
+    return found

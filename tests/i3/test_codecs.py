@@ -636,3 +636,38 @@ def test_messages_name_file_frame_and_key() -> None:
     with pytest.raises(DataError, match=r"'f' frame 3: object 'Bad' cannot be read: .* too early"):
         made["Bad"]
     assert frame("P", [("Bad", "X", head("I3Double").content)]) == frame_bytes(made)
+
+
+# --------------------------------------------------------------------------------------------------
+# Geometry
+# --------------------------------------------------------------------------------------------------
+def add_module(made: Bytes, version: int, om: int) -> None:
+    add_key(made, 2, 3, om, 0)
+    made.tracked("I3OMGeo", version)
+    made.tracked("I3Position").base().raw("ddd", 1.0, 2.0, -10.0 * om)
+    if version == 0:
+        made.raw("i", 1)
+    else:
+        made.tracked("I3Orientation").base()
+        made.tracked("I3Quaternion").base().raw("dddd", 0.0, 0.0, 0.0, 1.0)
+    made.raw("id", 20, 0.0444)
+    if version == 0:
+        made.raw("d", 0.5)
+    if version >= 2:
+        made.raw("i", 5)
+
+
+@pytest.mark.parametrize(("version", "of_module"), [(0, 0), (1, 0), (1, 1), (2, 1), (3, 2)])
+def test_geometry(version: int, of_module: int) -> None:
+    """No file with a geometry was at hand: as the format is described."""
+    made = head("I3Geometry", version)
+    if version:
+        made.tracked("I3OMGeoMap").base()
+    made.untracked("map").raw("I", 3)
+    for om in (1, 2, 3):
+        add_module(made, of_module, om)
+    geometry = decode(made.content + b"stations and times")
+    assert geometry.keys.tolist() == [(3, om, 0) for om in (1, 2, 3)]
+    assert geometry.position.tolist() == [[1.0, 2.0, -10.0 * om] for om in (1, 2, 3)]
+    assert geometry.om_type.tolist() == [20] * 3
+    assert geometry.area.tolist() == [0.0444] * 3
