@@ -248,7 +248,7 @@ def read_mask(archive: InputArchive, version: int) -> PulseMask:
     archive.class_version(_BITMASK)
     selected = _read_bits(archive)
     number = archive.container(_MASKS, _MASK_HEAD.size)
-    parts = [_read_element_mask(archive) for _ in range(number)]
+    counts, pulses = _read_element_masks(archive, number)
     if version == 0 and number == 0 and len(selected) == _ALL_OF_VERSION_0 and selected.all():
         selected = np.zeros(0, dtype=np.bool_)
     if np.count_nonzero(selected) != number:
@@ -256,26 +256,36 @@ def read_mask(archive: InputArchive, version: int) -> PulseMask:
             f"{np.count_nonzero(selected)} photomultipliers are selected, but there are pulses "
             f"of {number}"
         )
-    return PulseMask(
-        source,
-        selected,
-        np.array([len(part) for part in parts], dtype=np.int64),
-        np.concatenate([np.zeros(0, dtype=np.bool_), *parts]),
-    )
-
-
-def _read_element_mask(archive: InputArchive) -> NDArray[np.bool_]:
-    archive.class_version(_BITMASK)
-    return _read_bits(archive)
+    return PulseMask(source, selected, counts, pulses)
 
 
 def _read_bits(archive: InputArchive) -> NDArray[np.bool_]:
-    num_bytes = archive.number(U2)
-    padding = archive.number(U1)
-    if padding > 8 * num_bytes:
-        raise DataError(f"a mask of {num_bytes} bytes has {padding} bits too many")
-    data = np.frombuffer(archive.take(num_bytes), np.uint8)
-    return np.unpackbits(data, count=8 * num_bytes - padding, bitorder="little").astype(np.bool_)
+    return _read_element_masks(archive, 1)[1]
+
+
+def _read_element_masks(
+    archive: InputArchive, number: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Number of bits of several masks [m], and the bits of all [sum of them]."""
+    data, position = archive.data, archive.position
+    counts, sizes, parts = [], [], []
+    try:
+        for _ in range(number):
+            num_bytes, padding = _MASK_HEAD.unpack_from(data, position)
+            if padding > 8 * num_bytes:
+                raise DataError(f"a mask of {num_bytes} bytes has {padding} bits too many")
+            begin = position + _MASK_HEAD.size
+            position = begin + num_bytes
+            parts.append(data[begin:position])
+            counts.append(8 * num_bytes - padding)
+            sizes.append(8 * num_bytes)
+    except struct.error as error:
+        raise DataError("it ends too early") from error
+    archive.take(position - archive.position)  # raises where the last one is not whole
+    bits = np.unpackbits(np.frombuffer(b"".join(parts), np.uint8), bitorder="little")
+    kept, all_bits = np.array(counts, dtype=np.int64), np.array(sizes, dtype=np.int64)
+    place = np.arange(len(bits)) - np.repeat(np.cumsum(all_bits) - all_bits, all_bits)
+    return kept, bits[place < np.repeat(kept, all_bits)].astype(np.bool_)
 
 
 def write_mask(archive: OutputArchive, value: PulseMask) -> None:

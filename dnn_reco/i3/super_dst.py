@@ -76,7 +76,7 @@ def _compact_vector(archive: InputArchive, name: str, kind: str) -> NDArray[Any]
 
 def _split(stamps: list[int], headers: list[int], extra: list[int]) -> _Stamps:
     """Split the words of all readouts; how many belong to a pulse stands in the words."""
-    rows: list[tuple[int, int, int, int, bool]] = []
+    codes: list[int] = []  # five for each pulse
     words, more = iter(stamps), iter(extra)
     try:
         for header in headers:
@@ -94,13 +94,13 @@ def _split(stamps: list[int], headers: list[int], extra: list[int]) -> _Stamps:
                     charge |= next(more) << 6
                 elif charge == _SATURATED_CHARGE:
                     charge += _overflow(words)
-                rows.append((dom, time, charge, (word >> 14) & 1, is_first))
+                codes += (dom, time, charge, (word >> 14) & 1, is_first)
                 is_first = False
     except StopIteration as error:
         raise DataError(_TRUNCATED) from error
     if next(words, None) is not None or next(more, None) is not None:
         raise DataError("it has more stamps than its readouts use")
-    columns = np.array(rows, dtype=np.int64).reshape(-1, 5).T
+    columns = np.array(codes, dtype=np.int64).reshape(-1, 5).T
     dom_code, time_code, charge_code, is_hlc, first = columns
     return _Stamps(dom_code, time_code, charge_code, is_hlc, first.astype(np.bool_))
 
