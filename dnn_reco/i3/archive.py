@@ -240,6 +240,10 @@ class InputArchive:
             raise DataError(f"it refers to an object {number} of class {name} that does not exist")
         return value
 
+    def base(self) -> None:
+        """The base of an object of a frame, which has no content."""
+        self._one(FRAME_OBJECT)
+
     def records(self, record: Record, number: int) -> Rows:
         """Objects of one class, one after the other.
 

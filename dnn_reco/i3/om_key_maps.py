@@ -202,7 +202,7 @@ def read_window_map(archive: InputArchive) -> OMKeyMap:
         if version > _SERIES_VERSION:
             raise DataError(f"class {_SERIES} in version {version} cannot be read")
         if version >= 1:
-            archive.tracked("I3FrameObject", lambda _: None)
+            archive.base()
         return read_windows(archive, version)
 
     number = archive.container(_MAP, _LEAST_ENTRY)

@@ -269,7 +269,7 @@ def read_geometry(archive: InputArchive, version: int) -> DomGeometry:
 def read_geometry_map(archive: InputArchive, with_base: bool = False) -> DomGeometry:
     """Photomultipliers of an I3OMGeoMap, whose base is yet to be read if `with_base`."""
     if with_base:
-        archive.tracked("I3FrameObject", lambda _: None)
+        archive.base()
     return _modules(archive)
 
 
@@ -308,12 +308,12 @@ def _module(archive: InputArchive, version: int) -> tuple[tuple[float, ...], int
 
 
 def _orientation(archive: InputArchive) -> None:
-    archive.tracked("I3FrameObject", lambda _: None)
+    archive.base()
     archive.tracked("I3Quaternion", lambda _: _quaternion(archive))
 
 
 def _quaternion(archive: InputArchive) -> None:
-    archive.tracked("I3FrameObject", lambda _: None)
+    archive.base()
     archive.take(4 * F8.size)
 
 
