@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.data.event_choice import parse_event
 from dnn_reco.data.event_table import EventTable
 from dnn_reco.data.hdf5 import list_tables
 from dnn_reco.errors import ConfigError, DataError
@@ -186,22 +187,16 @@ def find_event(events: EventTable, wanted: str) -> int:
     DataError
         If there is no such event, or there are several.
     """
-    parts = wanted.split(":")
-    if wanted != "first" and not (len(parts) <= 3 and all(part.isdecimal() for part in parts)):
-        raise ConfigError(
-            f"--event '{wanted}' is no event: give its number, from 0, 'first', or its id as "
-            "Run:Event"
-        )
-    if wanted == "first" or len(parts) == 1:
-        number = 0 if wanted == "first" else int(wanted)
-        if number >= len(events):
+    event = parse_event(wanted)
+    if isinstance(event, int):
+        if event >= len(events):
             raise DataError(
-                f"there is no event {number}: the file has {len(events)} events, counted from 0"
+                f"there is no event {event}: the file has {len(events)} events, counted from 0"
             )
-        return number
+        return event
     names = ("Run", "Event", "SubEvent")
     matches = np.all(
-        [events.ids[name] == int(part) for name, part in zip(names, parts, strict=False)], axis=0
+        [events.ids[name] == part for name, part in zip(names, event, strict=False)], axis=0
     )
     found = np.flatnonzero(matches)
     if len(found) == 0:
