@@ -121,7 +121,8 @@ def trafo_command(
     "--format",
     "data_format",
     help="DOM features: pulse_summmary_clipped (9), reduced_summary_statistics_data (3), "
-    "charge_bins, … [pulse_summmary_clipped].",
+    "charge_bins, …; or i3: frames with pulses and particles, in .i3.zst files "
+    "[pulse_summmary_clipped].",
 )
 @click.option("--time_bins", "--time-bins", help="Edges in ns of charge_bins, such as 0,500,1000.")
 @click.option(
@@ -157,12 +158,17 @@ def simulate_command(
       dnn-reco simulate --events 20000 --out $DNN_HOME/training_data --layout tutorial
       dnn-reco simulate configs/simulation/cascades.yaml --events 5000 --out cascades
       dnn-reco simulate --flavor numu --energy 1000 100000 --spectrum 2 --out tracks --keep-pulses
+      dnn-reco simulate --events 100 --format i3 --out frames
     """
     show_messages(log_level)
     from dnn_reco.commands.simulate import run_simulate
+    from dnn_reco.simulation.dataset import HDF5_SUFFIX, I3_SUFFIX
     from dnn_reco.simulation.settings import load_settings
     from dnn_reco.workers import available_cpus
 
+    suffix = I3_SUFFIX if overrides["data_format"] == "i3" else HDF5_SUFFIX
+    if suffix == I3_SUFFIX:
+        overrides["data_format"] = None
     overrides |= {
         "spectral_index": spectrum,
         "time_bins": time_bins.split(",") if time_bins else None,
@@ -171,4 +177,4 @@ def simulate_command(
     }
     given = {key: value for key, value in overrides.items() if value is not None}
     settings = load_settings(preset, given)
-    sys.exit(run_simulate(settings, out, events, layout, jobs or available_cpus()))
+    sys.exit(run_simulate(settings, out, events, layout, jobs or available_cpus(), suffix))

@@ -13,6 +13,7 @@ from dnn_reco._version import __version__
 from dnn_reco.cli.apply import apply_command
 from dnn_reco.cli.calibrate import calibrate_command
 from dnn_reco.cli.config import config_group
+from dnn_reco.cli.create_data import create_data_command
 from dnn_reco.cli.data import count_command, simulate_command, trafo_command
 from dnn_reco.cli.data_quality import compare_data_command, data_group
 from dnn_reco.cli.export import export_command, inspect_command, verify_command
@@ -52,6 +53,7 @@ for _command in (
     trafo_command,
     train_command,
     import_command,
+    create_data_command,
     simulate_command,
     config_group,
     data_group,

@@ -184,7 +184,7 @@ def _has_labels(path: Path) -> bool:
 
 
 def _num_bins(path: Path, tables: InputTables) -> int:
-    record = read_record(path)
+    record = read_record(path, tables)
     return record.num_bins if record is not None else detect_num_bins(path, tables)
 
 

@@ -236,7 +236,7 @@ def _data_settings(configs: Sequence[Config], path: Path | None) -> DataSettings
 def _recorded_settings(config: Config) -> tuple[Path, DataSettings] | None:
     """The record in the first training file that has one, and that file."""
     for path in _found_files(config, "training_data_file")[:1]:
-        record = read_record(path)
+        record = read_record(path, hits_settings(config).tables)
         if record is not None:
             return path, record
     return None

@@ -10,7 +10,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dnn_reco.simulation.dataset import Layout, PlannedFile, is_written, plan_files, write_file
+from dnn_reco.simulation.dataset import (
+    HDF5_SUFFIX,
+    Layout,
+    PlannedFile,
+    is_written,
+    plan_files,
+    write_file,
+)
 from dnn_reco.simulation.settings import SimulationSettings, claim_folder
 from dnn_reco.workers import in_workers
 
@@ -20,13 +27,18 @@ _ADVICE = "try again with fewer --jobs; finished files are kept"
 
 
 def run_simulate(
-    settings: SimulationSettings, folder: Path, num_events: int, layout: Layout, num_jobs: int
+    settings: SimulationSettings,
+    folder: Path,
+    num_events: int,
+    layout: Layout,
+    num_jobs: int,
+    suffix: str = HDF5_SUFFIX,
 ) -> int:
     """Write all files of a data set that are not there yet; returns the exit code.
 
     Ctrl-C leaves the finished files; the same call goes on with the others.
     """
-    files = plan_files(folder, num_events, settings.events_per_file, layout)
+    files = plan_files(folder, num_events, settings.events_per_file, layout, suffix)
     claim_folder(folder, settings)
     missing = [file for file in files if not is_written(file)]
     there = sum(file.num_events for file in files) - sum(file.num_events for file in missing)

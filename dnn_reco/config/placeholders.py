@@ -1,14 +1,16 @@
 """Filling `{key}` in string values from the other keys of the config."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from dnn_reco.suggestions import nearest
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-_TUTORIAL = "insert_DNN_HOME"
+TUTORIAL = "insert_DNN_HOME"
+"""What stands for the user's folder in the configs of the tutorial."""
+
 _WHOLE_TRAINING = "{num_training_iterations}"
 _PATH_KEYS = (
     "log_path",
@@ -53,7 +55,7 @@ class _Filler:
     def _replacement(self, key: str, match: re.Match[str]) -> str:
         name = match[1].strip()
         problem = None
-        if name == _TUTORIAL:
+        if name == TUTORIAL:
             pass  # reported once for all files, with the command that fixes it
         elif name in self.open_keys:
             problem = f"it refers to itself: {' -> '.join([*self.open_keys, name])}"
@@ -96,14 +98,18 @@ def fill_placeholders(
     """
     filler = _Filler(written, constants, where, problems)
     filled = {key: filler.value(key) for key in written}
-    left_over = [key for key, value in filled.items() if "{" + _TUTORIAL + "}" in str(value)]
+    left_over = [key for key, value in filled.items() if "{" + TUTORIAL + "}" in str(value)]
     if left_over:
-        problems.append(
-            f"{where(left_over[0])}: the text '{{{_TUTORIAL}}}' must be replaced by your folder "
-            f"(in {', '.join(left_over)}). Run once:\n"
-            f"    sed -i -e 's,{{{_TUTORIAL}}},'\"$DNN_HOME\"',g' <config file>"
-        )
+        problems.append(f"{where(left_over[0])}: {insert_folder(left_over)}")
     return filled
+
+
+def insert_folder(keys: Iterable[str], file: str = "<config file>") -> str:
+    """Message that `{insert_DNN_HOME}` still stands in the values of these keys of a file."""
+    return (
+        f"the text '{{{TUTORIAL}}}' must be replaced by your folder (in {', '.join(keys)}). "
+        f"Run once:\n    sed -i -e 's,{{{TUTORIAL}}},'\"$DNN_HOME\"',g' {file}"
+    )
 
 
 def keys_in_placeholders(written: Mapping[str, Any]) -> set[str]:

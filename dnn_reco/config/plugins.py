@@ -29,6 +29,11 @@ _CALLED_AS = {
         "time_range_start, *args, **kwargs)",
     ),
     "event_weight_class": (3, "(truth, misc, config)"),
+    "data_format": (
+        0,
+        "(dom_charges, rel_dom_times, global_time_offset, local_time_offset, config, "
+        "dom_exclusions, partial_exclusion, frame, om_key, *args, **kwargs), all by name",
+    ),
     "evaluation_class": (3, "(train, val, context)"),
     "loss_class": (3, "(prediction, truth, context)"),
     "model_class": (

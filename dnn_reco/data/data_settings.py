@@ -13,17 +13,19 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator
 from pydantic.dataclasses import dataclass
 
 from dnn_reco.config.typed_settings import STRICT, typed_settings
 from dnn_reco.config.value_types import Allowed, Flag, NumBins, Text
-from dnn_reco.data.features import DomFeatures, dom_features, features_depend_on, method_name
+from dnn_reco.data.features import DomFeatures, dom_features, features_depend_on
 from dnn_reco.data.pulses import Pulses
+from dnn_reco.data.time_offsets import method_name
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.foreign_files import parse_json
 from dnn_reco.suggestions import nearest
 
+_QUANTILES = "a list of numbers from 0 to 1, or of pairs of numbers"
 _EDGES = "ascending numbers, at least two; the outer ones may be -inf and inf"
 
 
@@ -58,11 +60,25 @@ _Edges = Annotated[
     AfterValidator(_ascending),
     Allowed(_EDGES),
 ]
-_Quantiles = Annotated[
-    tuple[Annotated[float, Field(ge=0, le=1)], ...],
-    BeforeValidator(_as_tuple),
-    Allowed("a list of numbers from 0 to 1"),
-]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _quantiles(values: Any) -> Any:
+    """Fractions, or the pairs of numbers of the format `cascade_classification_data`."""
+    if not isinstance(values, list | tuple):
+        raise ValueError(f"allowed: {_QUANTILES}")
+    if all(_is_number(value) and 0 <= value <= 1 for value in values):
+        return tuple(float(value) for value in values)
+    pairs = tuple(_as_tuple(value) for value in values)
+    if all(isinstance(p, tuple) and len(p) == 2 and all(map(_is_number, p)) for p in pairs):
+        return tuple((float(first), float(second)) for first, second in pairs)
+    raise ValueError(f"allowed: {_QUANTILES}")
+
+
+_Quantiles = Annotated[tuple[Any, ...], BeforeValidator(_quantiles), Allowed(_QUANTILES)]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -78,7 +94,9 @@ class DataSettings:
     relative_time_method, data_format
         See :func:`dnn_reco.data.features.dom_features`.
     time_bins, time_quantiles
-        Edges in ns, and fractions of the charge, of formats that need them.
+        Edges in ns, and fractions of the charge, of formats that need them. The format
+        `cascade_classification_data` has its edges in `time_quantiles`, see
+        :func:`dnn_reco.data.hypothesis_features.cascade_classification_data`.
     autoencoder_settings, autoencoder_name
         Names of the encoder of the format `autoencoder`.
     output_key
@@ -154,7 +172,7 @@ SETTINGS = tuple(field.name for field in fields(DataSettings))
 
 
 def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value
 
 
 # --------------------------------------------------------------------------------------------------
@@ -169,7 +187,10 @@ _NEEDED_BESIDES_PULSES = {
 
 
 def features_of(
-    pulses: Pulses, settings: DataSettings, vertex: NDArray[np.floating] | None = None
+    pulses: Pulses,
+    settings: DataSettings,
+    vertex: NDArray[np.floating] | None = None,
+    random: NDArray[np.floating] | None = None,
 ) -> DomFeatures:
     """Features of n events, as the settings ask.
 
@@ -181,6 +202,9 @@ def features_of(
         Features beyond those of the format, up to `num_bins`, are 0.
     vertex
         x, y, z [m] and time [ns] of each event [n, 4], for methods relative to a vertex.
+    random
+        Numbers in 0 … 1 of each event [n], for the method with a random offset; see
+        :func:`dnn_reco.data.time_offsets.event_randoms`.
 
     Raises
     ------
@@ -199,7 +223,19 @@ def features_of(
         time_bins=settings.time_bins,
         time_quantiles=settings.time_quantiles,
         vertex=vertex,
+        random=random,
     )
+    return fit_num_bins(made, settings)
+
+
+def fit_num_bins(made: DomFeatures, settings: DataSettings) -> DomFeatures:
+    """Features with as many columns as `num_bins`; those beyond the ones of the format are 0.
+
+    Raises
+    ------
+    ConfigError
+        If the format has more.
+    """
     surplus = settings.num_bins - made.hits.features.shape[1]
     if surplus < 0:
         raise ConfigError(

@@ -4,7 +4,6 @@ Three forms exist: configs of IceCube's data creation, which run tray segments i
 older ones, which define one set of features by keys of their own; and files of the settings.
 """
 
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,16 +12,16 @@ from typing import Any, cast
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from dnn_reco.config.sources import KeyPath, RawConfig, locate, read_files
-from dnn_reco.config.typed_settings import describe, kind_of, setting_fields
+from dnn_reco.config.sources import KeyPath, RawConfig
+from dnn_reco.config.typed_settings import check_names, describe, setting_fields
 from dnn_reco.config.value_types import allowed
+from dnn_reco.config.yaml_file import YamlFile, read_yaml_file
 from dnn_reco.data.data_settings import SETTINGS, DataSettings
 from dnn_reco.data.file_events import InputTables
 from dnn_reco.data.hdf5.detect import input_tables
 from dnn_reco.errors import ConfigError
 from dnn_reco.suggestions import did_you_mean
 
-_MOST_BYTES = 2**20
 _NEEDED = ("num_bins", "relative_time_method", "data_format")
 
 _STEPS, _SEGMENTS = "processing_steps", "tray_segments"
@@ -40,7 +39,9 @@ _KEYS_OF_SEGMENT = {
     "dom_exclusions": "DOMExclusions",
     "partial_exclusion": "PartialExclusion",
     "cascade_key": "CascadeKey",
+    "is_str_dom_format": "IsStrDomFormat",
 }
+_WITHOUT_EFFECT = ("Verbose",)  # arguments that decide nothing about features
 
 _PULSES, _PULSES_TOO, _CASCADE = "DNN_pulse_key", "pulse_map_string", "DNN_cascade_key"
 _OLDER_KEYS = {
@@ -58,18 +59,6 @@ _OLDER_KEYS = {
 }
 _ONLY_OLDER = ("num_data_bins", "pulse_data_format")
 _ONLY_SETTINGS = ("num_bins", "data_format")
-
-
-@dataclass(frozen=True)
-class _File:
-    """A YAML file: its keys, as written."""
-
-    path: Path
-    raw: RawConfig
-
-    def where(self, at: KeyPath) -> str:
-        """File and line of a key, for messages."""
-        return str(locate(self.raw.locations, at) or self.path)
 
 
 @dataclass(frozen=True)
@@ -112,9 +101,9 @@ def load_data_settings(path: str | Path, tables: InputTables) -> DataSettings:
         If the file cannot be read, has another form, defines other tables, or a setting is
         missing or wrong.
     """
-    file = _File(Path(path), _read(Path(path)))
+    file = read_yaml_file(Path(path), "file of data settings")
     segments = _segments(file)
-    keys = file.raw.values.keys()
+    keys = file.values.keys()
     if segments:
         written = _of_segment(file, segments, tables)
     elif keys & set(_ONLY_OLDER):
@@ -126,26 +115,37 @@ def load_data_settings(path: str | Path, tables: InputTables) -> DataSettings:
     return _checked(file, written)
 
 
-def _read(path: Path) -> RawConfig:
-    """The keys of a file."""
-    try:
-        status = path.stat()
-    except OSError:
-        status = None  # `read_files` describes the reason
-    if status is not None and not (stat.S_ISREG(status.st_mode) and status.st_size <= _MOST_BYTES):
+def settings_of_segment(arguments: Mapping[str, Any], place: str) -> DataSettings:
+    """The settings that a segment `CreateDNNData` makes features with.
+
+    Parameters
+    ----------
+    arguments
+        Its arguments.
+    place
+        Where they stand, for messages.
+
+    Raises
+    ------
+    ConfigError
+        If one is unknown, missing or wrong.
+    """
+    names = (*_KEYS_OF_SEGMENT.values(), *_WITHOUT_EFFECT)
+    check_names(arguments, names, f"{place}: CreateDNNData", ConfigError)
+    file = YamlFile(Path(place), RawConfig(dict(arguments), {}))  # its keys have no lines
+    settings = _checked(file, _with_others(file, _Written((), arguments, _KEYS_OF_SEGMENT)))
+    if settings.pulse_key is None:
+        raise ConfigError(f"{place}: 'PulseKey' must be set: the name of the pulses")
+    if settings.dom_exclusions and settings.partial_exclusion is None:
         raise ConfigError(
-            f"'{path}' is no file of data settings: it must be a regular file of at most "
-            f"{_MOST_BYTES:,} bytes"
+            f"{place}: 'DOMExclusions' is set, so 'PartialExclusion' must be: true leaves out only "
+            "pulses inside of time windows, false all pulses of the DOM"
         )
-    problems: list[str] = []
-    raw = read_files([path], problems, ignore_tags=True)
-    if problems:
-        raise ConfigError("\n".join(f"{problem}: remove one of the two" for problem in problems))
-    return raw
+    return settings
 
 
-def _unknown_form(file: _File) -> str:
-    found = ", ".join(list(file.raw.values)[:10])
+def _unknown_form(file: YamlFile) -> str:
+    found = ", ".join(list(file.values)[:10])
     return (
         f"'{file.path}' holds no data settings. Give the config that the data were made with (a "
         f"segment '{_CREATE_DATA}' in '{_STEPS}', or the keys {', '.join(_ONLY_OLDER)}), or a file "
@@ -156,33 +156,21 @@ def _unknown_form(file: _File) -> str:
 # --------------------------------------------------------------------------------------------------
 # The three forms
 # --------------------------------------------------------------------------------------------------
-def _segments(file: _File) -> list[_Written]:
+def _segments(file: YamlFile) -> list[_Written]:
     """All segments that create input features."""
     found = []
-    for at_step, step in _mappings(file, (), file.raw.values, _STEPS):
-        for at, segment in _mappings(file, at_step, step, _SEGMENTS):
+    for at_step, step in file.mappings((), file.values, _STEPS):
+        for at, segment in file.mappings(at_step, step, _SEGMENTS):
             if segment.get("ModuleClass") == _CREATE_DATA:
                 at = (*at, "ModuleKwargs")
                 arguments = segment.get("ModuleKwargs")
                 if not isinstance(arguments, Mapping):
-                    raise _wrong(file, at, arguments, "a mapping of the segment's arguments")
+                    raise file.wrong(at, arguments, "a mapping of the segment's arguments")
                 found.append(_Written(at, arguments, _KEYS_OF_SEGMENT))
     return found
 
 
-def _mappings(
-    file: _File, at: KeyPath, content: Mapping[Any, Any], key: str
-) -> list[tuple[KeyPath, Mapping[Any, Any]]]:
-    """Entries of a list of mappings, with their key paths; none if the key is not there."""
-    value = content.get(key)
-    if value is None:
-        return []
-    if not isinstance(value, list) or not all(isinstance(entry, Mapping) for entry in value):
-        raise _wrong(file, (*at, key), value, "a list of mappings")
-    return [((*at, key, number), entry) for number, entry in enumerate(value)]
-
-
-def _of_segment(file: _File, segments: list[_Written], tables: InputTables) -> _Written:
+def _of_segment(file: YamlFile, segments: list[_Written], tables: InputTables) -> _Written:
     """The one segment that writes the tables."""
     names = [segment.content.get("OutputKey", "dnn_data") for segment in segments]
     found = [s for s, name in zip(segments, names, strict=True) if input_tables(name) == tables]
@@ -199,6 +187,11 @@ def _of_segment(file: _File, segments: list[_Written], tables: InputTables) -> _
             "with their segment alone"
         )
     (segment,) = found
+    return _with_others(file, segment)
+
+
+def _with_others(file: YamlFile, segment: _Written) -> _Written:
+    """A segment with the settings that do not stand in it as they are."""
     excluded = segment.content.get("DOMExclusions")
     others = {
         "dom_exclusions": () if excluded is None else excluded,
@@ -208,15 +201,15 @@ def _of_segment(file: _File, segments: list[_Written], tables: InputTables) -> _
     return _Written(segment.at, segment.content, segment.keys, others)
 
 
-def _of_older_config(file: _File) -> _Written:
+def _of_older_config(file: YamlFile) -> _Written:
     """The settings of an older config, whose data sets may have their own pulses and cascade."""
-    values = file.raw.values
+    values = file.values
     whole = _Written((), values, _OLDER_KEYS)
     pulse_key = _pulse_key(file, whole)
     pulse_keys, cascade_keys = [pulse_key], [_text(file, whole, _CASCADE)]
     datasets = values.get("datasets") or {}
     if not isinstance(datasets, Mapping):
-        raise _wrong(file, ("datasets",), datasets, "a mapping of data sets")
+        raise file.wrong(("datasets",), datasets, "a mapping of data sets")
     for name, dataset in datasets.items():
         if isinstance(dataset, Mapping):
             part = _Written(("datasets", str(name)), dataset, {})
@@ -231,7 +224,7 @@ def _of_older_config(file: _File) -> _Written:
     return _Written((), values, _OLDER_KEYS, others)
 
 
-def _pulse_key(file: _File, part: _Written) -> str | None:
+def _pulse_key(file: YamlFile, part: _Written) -> str | None:
     key = _PULSES if _PULSES in part.content else _PULSES_TOO
     return _text(file, part, key)
 
@@ -241,34 +234,28 @@ def _different(names: list[str | None]) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(name for name in names if name is not None)) or None
 
 
-def _text(file: _File, written: _Written, key: str, default: str | None = None) -> str | None:
+def _text(file: YamlFile, written: _Written, key: str, default: str | None = None) -> str | None:
     value = written.content.get(key, default)
     if not (value is None or (isinstance(value, str) and value)):
-        raise _wrong(file, (*written.at, key), value, "text; or empty")
+        raise file.wrong((*written.at, key), value, "text; or empty")
     return value
 
 
-def _of_settings(file: _File) -> _Written:
+def _of_settings(file: YamlFile) -> _Written:
     """A file of the settings themselves."""
-    for key in file.raw.values:
+    for key in file.values:
         if key not in SETTINGS:
             raise ConfigError(
                 f"{file.where((key,))}: there is no data setting '{key}'."
                 f"{did_you_mean(key, SETTINGS)} Settings are {', '.join(SETTINGS)}"
             )
-    return _Written((), file.raw.values, {key: key for key in SETTINGS})
+    return _Written((), file.values, {key: key for key in SETTINGS})
 
 
 # --------------------------------------------------------------------------------------------------
 # Validation
 # --------------------------------------------------------------------------------------------------
-def _wrong(file: _File, at: KeyPath, value: Any, expected: str) -> ConfigError:
-    return ConfigError(
-        f"{file.where(at)}: '{at[-1]}' is {value!r} ({kind_of(value)}); allowed: {expected}"
-    )
-
-
-def _checked(file: _File, written: _Written) -> DataSettings:
+def _checked(file: YamlFile, written: _Written) -> DataSettings:
     """The settings; errors name the keys of the file."""
     missing = [written.keys[s] for s in _NEEDED if written.keys[s] not in written.content]
     if missing:
@@ -284,7 +271,7 @@ def _checked(file: _File, written: _Written) -> DataSettings:
         raise ConfigError("\n".join(dict.fromkeys(lines))) from error
 
 
-def _problem(file: _File, written: _Written, details: ErrorDetails) -> str:
+def _problem(file: YamlFile, written: _Written, details: ErrorDetails) -> str:
     setting, *inside = details["loc"]
     here = cast(ErrorDetails, {**details, "loc": (written.keys[str(setting)], *inside)})
     may_be = allowed(setting_fields(DataSettings)[str(setting)])

@@ -67,7 +67,9 @@ def exclude(pulses: Pulses, doms: ExcludedDoms, windows: ExcludedWindows, partia
         excluded_keys.append(_key(windows.event, windows.dom))
     is_excluded = np.isin(key, np.concatenate(excluded_keys))
     if partial:
-        is_excluded |= _is_inside(key, pulses.time, windows)
+        has_window = np.isin(key, _key(windows.event, windows.dom))
+        inside = _is_inside(key[has_window], pulses.time[has_window], windows)
+        is_excluded[has_window] |= inside
     return pulses.select(~is_excluded | (pulses.dom < 0))
 
 

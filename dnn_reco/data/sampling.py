@@ -73,7 +73,7 @@ def permute_each(
     outside = np.arange(len(values))
     while len(outside):
         row, column = np.divmod(values[outside], columns[outside])
-        round_keys = [_mix(keys[outside] + np.uint64(number)) for number in range(_ROUNDS)]
+        round_keys = [mix(keys[outside] + np.uint64(number)) for number in range(_ROUNDS)]
         values[outside] = _shifted(row, column, rows[outside], columns[outside], round_keys)
         outside = outside[values[outside] >= limits[outside]]
     return values.astype(np.int64)
@@ -88,13 +88,13 @@ def _shifted(
 ) -> NDArray[np.uint64]:
     """Cells of a table after all rounds of the Feistel network."""
     for row_key, column_key in zip(keys[::2], keys[1::2], strict=True):
-        row = (row + _mix(column ^ row_key)) % rows
-        column = (column + _mix(row ^ column_key)) % columns
+        row = (row + mix(column ^ row_key)) % rows
+        column = (column + mix(row ^ column_key)) % columns
     cells: NDArray[np.uint64] = row * columns + column
     return cells
 
 
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Finaliser of SplitMix64 (Steele, Lea & Flood 2014): every bit moves every other; 63 bits."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -219,7 +219,7 @@ class EventOrder:
         inside = slots - (ends - self.events_per_visit)[visit]
         shard = self._shards_visited[visit]
         if self.max_per_visit is not None:
-            visit_keys = _mix(visit.astype(np.uint64) ^ np.uint64(stream_key(key, "visits")))
+            visit_keys = mix(visit.astype(np.uint64) ^ np.uint64(stream_key(key, "visits")))
             inside = permute_each(inside, self.events_per_shard[shard], visit_keys)
         first_event = np.cumsum(self.events_per_shard) - self.events_per_shard
         events: NDArray[np.int64] = first_event[shard] + inside

@@ -1,5 +1,6 @@
 """The convex hull of the detector: containment of points, and intersections with tracks."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -18,8 +19,66 @@ HALF_HEIGHT = 500.0
 _TOLERANCE = 1e-6  # m
 
 
+class Volume(ABC):
+    """A convex volume that straight lines enter and leave at most once."""
+
+    @abstractmethod
+    def crossing(
+        self, points: NDArray[np.float64], directions: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Distances at which straight lines enter and leave the volume.
+
+        Parameters
+        ----------
+        points, directions
+            A point [n, 3] of each line in m, and its unit vectors [n, 3].
+
+        Returns
+        -------
+        enter, leave
+            Signed distances [n] in m along the line from its point; NaN for a line that misses.
+        """
+
+    def overlap(
+        self,
+        points: NDArray[np.float64],
+        directions: NDArray[np.float64],
+        lengths: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Lengths [n] in m of the parts of straight tracks that are inside the volume.
+
+        Parameters
+        ----------
+        points, directions, lengths
+            Starts [n, 3] in m, unit vectors [n, 3] and lengths [n] in m of the tracks.
+        """
+        enter, leave = self.crossing(points, directions)
+        inside = np.clip(leave, 0, lengths) - np.clip(enter, 0, lengths)
+        return np.where(np.isnan(enter), 0.0, inside)
+
+    def first_contact(
+        self,
+        points: NDArray[np.float64],
+        directions: NDArray[np.float64],
+        lengths: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Distances [n] in m along tracks at which they enter the volume; 0 if they start inside.
+
+        For a track that is never inside: the distance of its closest approach to the origin.
+
+        Parameters
+        ----------
+        points, directions, lengths
+            Starts [n, 3] in m, unit vectors [n, 3] and lengths [n] in m of the tracks.
+        """
+        enter, leave = self.crossing(points, directions)
+        closest = np.clip(-np.sum(points * directions, axis=1), 0, lengths)
+        is_inside = (leave >= 0) & (enter <= lengths)
+        return np.where(is_inside, np.maximum(enter, 0.0), closest)
+
+
 @dataclass(frozen=True)
-class Hull:
+class Hull(Volume):
     """A convex polyhedron: the points p with normals · p <= offsets for every face.
 
     Attributes
@@ -49,18 +108,7 @@ class Hull:
     def crossing(
         self, points: NDArray[np.float64], directions: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Distances at which straight lines enter and leave the hull.
-
-        Parameters
-        ----------
-        points, directions
-            A point [n, 3] of each line in m, and its unit vectors [n, 3].
-
-        Returns
-        -------
-        enter, leave
-            Signed distances [n] in m along the line from its point; NaN for a line that misses.
-        """
+        """Distances at which straight lines enter and leave; see :class:`Volume`."""
         above = points @ self.normals.T - self.offsets
         speed = directions @ self.normals.T
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -70,43 +118,6 @@ class Hull:
         misses = (enter > leave) | np.any((speed == 0) & (above > 0), axis=1)
         return np.where(misses, np.nan, enter), np.where(misses, np.nan, leave)
 
-    def overlap(
-        self,
-        points: NDArray[np.float64],
-        directions: NDArray[np.float64],
-        lengths: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
-        """Lengths [n] in m of the parts of straight tracks that are inside the hull.
-
-        Parameters
-        ----------
-        points, directions, lengths
-            Starts [n, 3] in m, unit vectors [n, 3] and lengths [n] in m of the tracks.
-        """
-        enter, leave = self.crossing(points, directions)
-        inside = np.clip(leave, 0, lengths) - np.clip(enter, 0, lengths)
-        return np.where(np.isnan(enter), 0.0, inside)
-
-    def first_contact(
-        self,
-        points: NDArray[np.float64],
-        directions: NDArray[np.float64],
-        lengths: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
-        """Distances [n] in m along tracks at which they enter the hull; 0 if they start inside.
-
-        For a track that is never inside: the distance of its closest approach to the origin.
-
-        Parameters
-        ----------
-        points, directions, lengths
-            Starts [n, 3] in m, unit vectors [n, 3] and lengths [n] in m of the tracks.
-        """
-        enter, leave = self.crossing(points, directions)
-        closest = np.clip(-np.sum(points * directions, axis=1), 0, lengths)
-        is_inside = (leave >= 0) & (enter <= lengths)
-        return np.where(is_inside, np.maximum(enter, 0.0), closest)
-
     def corners(self) -> NDArray[np.float64]:
         """Positions [corners, 3] in m where at least three faces meet, in no order."""
         meetings = np.array(list(combinations(range(len(self.offsets)), 3)))
@@ -115,6 +126,22 @@ class Hull:
         points = np.linalg.solve(matrices[meet], self.offsets[meetings[meet], None])[..., 0]
         on_hull = points[self.depth(points) > -_TOLERANCE]
         return np.unique(on_hull.round(6), axis=0)
+
+
+@dataclass(frozen=True)
+class Sphere(Volume):
+    """A sphere around the origin, of some radius in m."""
+
+    radius: float
+
+    def crossing(
+        self, points: NDArray[np.float64], directions: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Distances at which straight lines enter and leave; see :class:`Volume`."""
+        closest = -np.sum(points * directions, axis=1)
+        half2 = self.radius**2 - np.sum(points**2, axis=1) + closest**2
+        half = np.sqrt(np.where(half2 < 0, np.nan, half2))
+        return closest - half, closest + half
 
 
 def convex_hull(points: NDArray[np.float64]) -> Hull:
@@ -139,7 +166,7 @@ def convex_hull(points: NDArray[np.float64]) -> Hull:
 @cache
 def detector_hull() -> Hull:
     """The prism |z| <= 500 m, inside of which an interaction is contained."""
-    return _prism(-HALF_HEIGHT, HALF_HEIGHT)
+    return prism(-HALF_HEIGHT, HALF_HEIGHT)
 
 
 @cache
@@ -150,12 +177,14 @@ def label_hull() -> Hull:
     collaboration's files are reproduced to a tenth of a millimetre.
     """
     heights = dom_positions()[_corner_doms(1, NUM_DOMS_PER_STRING), 2]
-    return _prism(float(heights.min()), float(heights.max()))
+    return prism(float(heights.min()), float(heights.max()))
 
 
-def _prism(bottom: float, top: float) -> Hull:
-    corners = np.repeat(dom_positions()[_corner_doms(1)], 2, axis=0)
-    corners[:, 2] = np.tile([bottom, top], len(CORNER_STRINGS))
+def prism(bottom: float, top: float, strings: tuple[int, ...] = CORNER_STRINGS) -> Hull:
+    """The volume between two heights in m, with the convex hull of strings as its base."""
+    first_doms = dom_index(np.array(strings), np.ones(len(strings), dtype=np.int64))
+    corners = np.repeat(dom_positions()[first_doms], 2, axis=0)
+    corners[:, 2] = np.tile([bottom, top], len(strings))
     return convex_hull(corners)
 
 

@@ -357,6 +357,8 @@ def class_of(value: Any) -> str:
         If there is none.
     """
     found: str | None
+    if isinstance(value, RawObject):
+        return value.class_name
     if isinstance(value, OMKeyMap):
         found = _OF_ITEMS.get(value.items.dtype)
     elif isinstance(value, np.ndarray):
@@ -376,8 +378,28 @@ def class_of(value: Any) -> str:
     return found
 
 
-def encode(value: Any, of_class: str | None = None) -> tuple[str, bytes]:
-    """The name of the C++ type and the bytes of an object.
+def type_name_of(value: Any, of_class: str) -> str:
+    """The name of the C++ type of a value that is written as a class.
+
+    Raises
+    ------
+    DataError
+        If objects of the class cannot be written.
+    """
+    if isinstance(value, RawObject):
+        return value.type_name
+    return _writing(of_class).type_name
+
+
+def _writing(of_class: str) -> Codec:
+    codec = CODECS.get(of_class)
+    if codec is None or codec.write is None:
+        raise DataError(f"objects of class {of_class} cannot be written")
+    return codec
+
+
+def encode(value: Any, of_class: str | None = None) -> bytes:
+    """The bytes of an object.
 
     Parameters
     ----------
@@ -392,12 +414,11 @@ def encode(value: Any, of_class: str | None = None) -> tuple[str, bytes]:
         If the value cannot be written, or not as this class.
     """
     if isinstance(value, RawObject):
-        return value.type_name, value.content
+        return value.content
     name = of_class or class_of(value)
-    codec = CODECS.get(name)
-    if codec is None or codec.write is None:
-        raise DataError(f"objects of class {name} cannot be written")
+    codec = _writing(name)
     archive = OutputArchive()
     write_head(archive, name, codec.version)
+    assert codec.write is not None
     codec.write(archive, value)
-    return codec.type_name, bytes(archive.content)
+    return bytes(archive.content)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dnn_reco.errors import DataError
-from dnn_reco.i3.codecs import class_name, decode, encode
+from dnn_reco.i3.codecs import class_name, class_of, decode, encode, type_name_of
 from dnn_reco.i3.objects import (
     CorrectedPulses,
     OMKeyMap,
@@ -25,22 +25,38 @@ _REFERENCES = (PulseMask, PulseUnion, PulsesByModule, CorrectedPulses)
 
 
 class StoredObject:
-    """An object as it is in the file, decoded once when it is asked for.
+    """An object of a frame: its bytes, and its value, each made when it is asked for.
 
     Attributes
     ----------
     type_name
         Name of the C++ type.
-    content
-        Its bytes.
     """
 
-    __slots__ = ("_value", "content", "type_name")
+    __slots__ = ("_content", "_of_class", "_value", "type_name")
 
     def __init__(self, type_name: str, content: bytes) -> None:
         self.type_name = type_name
-        self.content = content
+        self._content: bytes | None = content
+        self._of_class = ""
         self._value: Any = None
+
+    @classmethod
+    def of(cls, value: Any, of_class: str | None = None) -> StoredObject:
+        """The object of a value; see :func:`dnn_reco.i3.codecs.encode`."""
+        made = cls("", b"")
+        made._of_class = of_class or class_of(value)
+        made.type_name = type_name_of(value, made._of_class)
+        made._content = None
+        made._value = value
+        return made
+
+    @property
+    def content(self) -> bytes:
+        """Its bytes."""
+        if self._content is None:
+            self._content = encode(self._value, self._of_class)
+        return self._content
 
     @property
     def value(self) -> Any:
@@ -58,7 +74,7 @@ class StoredObject:
     @property
     def class_name(self) -> str:
         """The class."""
-        return class_name(self.content)
+        return self._of_class or class_name(self.content)
 
 
 class Frame(Mapping[str, Any]):
@@ -193,7 +209,7 @@ class Frame(Mapping[str, Any]):
         if not key or any(character.isspace() or character == "\0" for character in key):
             raise DataError(f"'{key}' is no name of an object: it is empty or has white space")
         is_new = key not in self.own
-        self.own[key] = StoredObject(*encode(value, of_class))
+        self.own[key] = StoredObject.of(value, of_class)
         if is_new:
             self.own = dict(sorted(self.own.items(), key=lambda item: os.fsencode(item[0])))
         self._pulses.clear()
@@ -235,10 +251,14 @@ def frame_bytes(frame: Frame) -> bytes:
         for text in (key, stored.type_name):
             encoded = text.encode(errors="surrogateescape")
             content += NUMBER.pack(len(encoded)) + encoded
-        if len(stored.content) > MOST_BYTES:
-            raise DataError(f"object '{key}' has {len(stored.content)} bytes: too many for a frame")
-        content += NUMBER.pack(len(stored.content))
-        content += stored.content
+        try:
+            stored_bytes = stored.content
+        except DataError as error:
+            raise DataError(f"object '{key}' cannot be written: {error}") from error
+        if len(stored_bytes) > MOST_BYTES:
+            raise DataError(f"object '{key}' has {len(stored_bytes)} bytes: too many for a frame")
+        content += NUMBER.pack(len(stored_bytes))
+        content += stored_bytes
     end = NUMBER.pack(checksum(content, frame.version))
     return b"".join((TAG, NUMBER.pack(frame.version), STREAM_PREAMBLE, content, end))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 
@@ -22,9 +22,18 @@ from dnn_reco.i3.stream import ByteStream, EndOfStreamError, open_stream
 
 _log = logging.getLogger(__name__)
 
+COMPRESSED = (".gz", ".bz2", ".zst")
+"""Endings of names of compressed files."""
+
 _HEAD = len(TAG) + NUMBER.size + len(STREAM_PREAMBLE)
 _LONGEST_NAME = 2**16
 _NOT_INHERITED = ("I", "P")  # stops whose objects later frames do not see
+
+
+def is_i3(path: Path) -> bool:
+    """Whether a file is one of frames, by its name: .i3, also compressed."""
+    name = path.with_suffix("") if path.suffix in COMPRESSED else path
+    return name.suffix == ".i3"
 
 
 def read_i3(
@@ -63,24 +72,24 @@ def read_i3(
     >>> pulses.dtype.names
     ('string', 'om', 'pmt', 'time', 'charge', 'width', 'flags')
     """
-    inherited: dict[str, dict[str, StoredObject]] = {}
+    latest: dict[str, Frame] = {}
     for path in paths:
         for frame in read_frames(Path(path), verify, recover):
             if mix:
-                frame.inherited = _merged(inherited, frame.stop)
+                frame.inherited = _merged(latest, frame.stop)
                 if frame.stop not in _NOT_INHERITED:
-                    inherited.pop(frame.stop, None)
-                    inherited[frame.stop] = frame.own
+                    latest.pop(frame.stop, None)
+                    latest[frame.stop] = frame
             yield frame
 
 
-def _merged(inherited: dict[str, dict[str, StoredObject]], stop: str) -> dict[str, StoredObject]:
+def _merged(latest: Mapping[str, Frame], stop: str) -> dict[str, StoredObject]:
     """Objects of the latest frames of other kinds; of two with one name the later one counts."""
     return {
         key: stored
-        for other, objects in inherited.items()
+        for other, frame in latest.items()
         if other != stop
-        for key, stored in objects.items()
+        for key, stored in frame.own.items()
     }
 
 

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from dnn_reco.config.typed_settings import typed_settings
 from dnn_reco.data.data_settings import DataSettings, check_data_settings, features_of
-from dnn_reco.data.features import features_depend_on
+from dnn_reco.data.event_inputs import event_inputs
 from dnn_reco.data.file_events import EVENT_ID, FileEvents
 from dnn_reco.data.hits import dense_cells, hits_of_dense
 from dnn_reco.data.pulses import join, no_pulses
+from dnn_reco.data.time_offsets import event_randoms
 from dnn_reco.detector import grid
 from dnn_reco.errors import ConfigError, DataError, ModelError
 from dnn_reco.ic3.frames import Frame, FrameInput, event_key, frame_input, is_event
@@ -289,28 +290,18 @@ def _check_complete(settings: DataSettings) -> None:
         raise ConfigError(
             "the model does not say whether exclusions are partial: give partial_exclusion"
         )
-    features_of(no_pulses(), settings, np.zeros((0, 4)))
+    features_of(no_pulses(), settings, np.zeros((0, 4)), np.zeros(0))
 
 
 def _events_of(inputs: Sequence[FrameInput], settings: DataSettings) -> FileEvents:
-    """The events of frames, with their features.
-
-    An event has no input if it has no pulse map, or if its features are relative to a vertex that
-    it does not have. One with a pulse whose time or charge is not finite has no time offset.
-    """
+    """The events of frames, with their features; see `event_inputs`."""
     pulses = join([no_pulses(), *(each.pulses for each in inputs)])
     vertex = np.array([each.vertex for each in inputs]).reshape(-1, 4)
-    has_vertex = np.isfinite(vertex).all(axis=1)
     exists = np.array([each.exists for each in inputs], dtype=bool)
-    if "vertex" in features_depend_on(settings.data_format, settings.relative_time_method):
-        exists &= has_vertex
-    finite = np.isfinite(pulses.time) & np.isfinite(pulses.charge)
-    num_invalid = np.bincount(pulses.event[~finite], minlength=len(inputs))
-    features = features_of(
-        pulses.select(finite), settings, np.where(has_vertex[:, None], vertex, 0.0)
-    )
-    time_offset = np.where(num_invalid > 0, np.nan, features.time_offset)
-    return FileEvents(np.zeros(0, EVENT_ID), time_offset, exists, features.hits, {})
+    keys = [(*each.event[:3], 0) if each.event else (0, 0, 0, 0) for each in inputs]
+    random = event_randoms(0, np.array(keys, dtype=EVENT_ID))
+    made, exists = event_inputs(pulses, vertex, exists, settings, random)
+    return FileEvents(np.zeros(0, EVENT_ID), made.time_offset, exists, made.hits, {})
 
 
 def events_of_arrays(container: AnyContainer, frames: Sequence[Frame]) -> FileEvents:

@@ -116,8 +116,8 @@ class FileInputs:
     ----------
     source
         The file as it was when reading began.
-    record
-        How its features were made; None: it has no record.
+    records
+        How the features were made that each kind of model reads; None: it has no record of it.
     events
         Its events, as each kind of model reads them.
     seconds
@@ -127,7 +127,7 @@ class FileInputs:
     """
 
     source: SourceFile
-    record: DataSettings | None
+    records: Mapping[HitsSettings, DataSettings | None]
     events: Mapping[HitsSettings, FileEvents]
     seconds: Mapping[HitsSettings, float]
     streams: Mapping[int, str]
@@ -161,8 +161,9 @@ def read_inputs(path: Path, kinds: Sequence[HitsSettings]) -> FileInputs:
                 f"'{kind.tables.time_offset}' list other events: apply models that read other "
                 "tables in another call"
             )
+    records = {kind: read_record(path, kind.tables) for kind in kinds}
     streams = read_stream_names(path, first.tables.time_offset)
-    return FileInputs(source, read_record(path), events, seconds, streams)
+    return FileInputs(source, records, events, seconds, streams)
 
 
 @dataclass(frozen=True)
@@ -243,8 +244,11 @@ def _settings_of_models(options: ApplyOptions) -> list[DataSettings | None]:
 
 def _settings_of_data(options: ApplyOptions, inputs: FileInputs) -> list[DataSettings | None]:
     """How the features of a file were made, for each model."""
-    given = options.data_settings
-    return list(given) if inputs.record is None else [inputs.record] * len(given)
+    models = load_models(options.loading)
+    return [
+        inputs.records[model.hits_settings] or given
+        for model, given in zip(models, options.data_settings, strict=True)
+    ]
 
 
 def _check_settings(options: ApplyOptions, inputs: FileInputs, source: Path) -> tuple[str, ...]:

@@ -247,7 +247,7 @@ class Reconstructor:
         DataError
             As for :meth:`predict_file`.
         """
-        record = read_record(path)
+        record = read_record(path, self.hits_settings.tables)
         if record is not None and self.data_settings is not None:
             check_data_settings(self.data_settings, record, str(path), ignore_mismatch)
         events = read_events(path, self.hits_settings)

@@ -1,4 +1,4 @@
-"""Files of simulated events: from settings to event files that a training reads."""
+"""Files of simulated events: from settings to HDF5 files that a training reads, or `.i3` files."""
 
 from __future__ import annotations
 
@@ -16,17 +16,21 @@ from dnn_reco.data.pulses import Pulses, join
 from dnn_reco.detector.geometry import string_and_om
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import temporary_beside
+from dnn_reco.i3.reader import is_i3, read_i3
+from dnn_reco.i3.writer import write_i3
 from dnn_reco.simulation.detector import icecube86
+from dnn_reco.simulation.frames import event_frames
 from dnn_reco.simulation.labels import labels
 from dnn_reco.simulation.light import sample_photoelectrons
 from dnn_reco.simulation.response import ResponseSettings, detect
 from dnn_reco.simulation.settings import SimulationSettings
-from dnn_reco.simulation.truth import SimulationTruth, simulate_particles
+from dnn_reco.simulation.truth import SimulationTruth, join_truths, simulate_particles
 
 LABEL_TABLE = "LabelsDeepLearning"
 """Name of the table of labels."""
 
 Layout = Literal["flat", "tutorial"]
+HDF5_SUFFIX, I3_SUFFIX = ".hdf5", ".i3.zst"
 
 FILES_PER_FOLDER = 1000
 _TUTORIAL = Path("datasets/11883/clsim-base-4.0.5.0.99_eff/output/summaryV2_clipped")
@@ -49,7 +53,11 @@ class PlannedFile:
 
 
 def plan_files(
-    folder: Path, num_events: int, events_per_file: int, layout: Layout
+    folder: Path,
+    num_events: int,
+    events_per_file: int,
+    layout: Layout,
+    suffix: str = HDF5_SUFFIX,
 ) -> list[PlannedFile]:
     """The files of a data set.
 
@@ -65,15 +73,21 @@ def plan_files(
         `flat`: all files in the folder. `tutorial`: in the folders that the tutorial's config
         names; one file in two hundred (at least one, at most five) is for validation, and as many
         are for tests.
+    suffix
+        What the files are: `HDF5_SUFFIX` or `I3_SUFFIX`, the latter only in the layout `flat`.
 
     Raises
     ------
     ConfigError
-        More files than the folders of the layout are meant for.
+        If the layout has no such files, or more files than its folders are meant for.
     """
     num_files = -(-num_events // events_per_file)
     if layout == "flat":
-        return _files(lambda number: flat_path(folder, number), 0, num_events, events_per_file)
+        return _files(
+            lambda number: flat_path(folder, number, suffix), 0, num_events, events_per_file
+        )
+    if suffix != HDF5_SUFFIX:
+        raise ConfigError("the layout 'tutorial' has HDF5 files: choose --layout flat")
     if num_events < 3:
         raise ConfigError(
             "the layout 'tutorial' needs at least three events: for training, validation and tests"
@@ -101,9 +115,9 @@ def plan_files(
     ]
 
 
-def flat_path(folder: Path, number: int) -> Path:
+def flat_path(folder: Path, number: int, suffix: str = HDF5_SUFFIX) -> Path:
     """Path of a file of the layout `flat`."""
-    return folder / f"simulation_{number:08d}.hdf5"
+    return folder / f"simulation_{number:08d}{suffix}"
 
 
 def tutorial_path(folder: Path, number: int) -> Path:
@@ -137,12 +151,17 @@ class SimulatedEvents:
     ----------
     pulses
         Pulses of the n events.
-    labels
-        Values [n] by name: see `dnn_reco.simulation.labels.labels`.
+    truth
+        What happened in them.
     """
 
     pulses: Pulses
-    labels: dict[str, NDArray[np.float64]]
+    truth: SimulationTruth
+
+    @property
+    def labels(self) -> dict[str, NDArray[np.float64]]:
+        """Values [n] by name: see `dnn_reco.simulation.labels.labels`."""
+        return labels(self.truth)
 
 
 def simulate(
@@ -169,14 +188,10 @@ def simulate(
     DataError
         If next to no event triggers the detector.
     """
-    truths, parts = [], []
-    for truth, pulses in _triggered(settings, num_events, number, report):
-        truths.append(labels(truth))
-        parts.append(pulses)
-    return SimulatedEvents(
-        join(parts).first(num_events),
-        {name: np.concatenate([part[name] for part in truths])[:num_events] for name in truths[0]},
-    )
+    blocks = list(_triggered(settings, num_events, number, report))
+    truth = join_truths([truth for truth, _ in blocks])
+    pulses = join([pulses for _, pulses in blocks])
+    return SimulatedEvents(pulses.first(num_events), truth.select(np.arange(num_events)))
 
 
 def simulated_ids(num_events: int, number: int) -> NDArray[np.void]:
@@ -196,10 +211,15 @@ def write_file(
     events = simulate(settings, file.num_events, file.number, report)
     if settings.keep_pulses:
         _write_pulses(file.path.with_suffix(".parquet"), events.pulses)
+    ids = simulated_ids(file.num_events, file.number)
+    if is_i3(file.path):
+        pairs = event_frames(events.truth, events.pulses, ids)
+        write_i3(file.path, (frame for pair in pairs for frame in pair))
+        return
     features = settings.features(events.pulses)
     write_input_tables(
         file.path,
-        simulated_ids(file.num_events, file.number),
+        ids,
         features.time_offset,
         features.hits,
         sparse=features.sparse,
@@ -210,9 +230,13 @@ def write_file(
 
 def is_written(file: PlannedFile) -> bool:
     """Whether the file is there with all its events; a readable one with fewer is not."""
-    return file.path.exists() and count_events(file.path, InputTables().time_offset) == (
-        file.num_events
-    )
+    if not file.path.exists():
+        return False
+    if is_i3(file.path):
+        found = sum(frame.stop == "P" for frame in read_i3(file.path))
+    else:
+        found = count_events(file.path, InputTables().time_offset)
+    return found == file.num_events
 
 
 def _triggered(

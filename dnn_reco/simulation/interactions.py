@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.detector.hadronic_light import hadronic_light_fraction
+
 _LOG_ENERGY = np.arange(1.0, 9.0)  # log10(E/GeV) of the rows below
 _MEAN_INELASTICITY = {
     ("cc", "matter"): (0.483, 0.477, 0.472, 0.426, 0.332, 0.273, 0.250, 0.237),
@@ -79,22 +81,6 @@ def _lambda_of_mean(mean: NDArray[np.float64], epsilon: float) -> NDArray[np.flo
     norm = 2 * epsilon + (lam + 1) * (lam + 2)
     means = lam * (2 * epsilon + (lam + 2) * (lam + 3)) / ((lam + 3) * norm)
     return np.interp(mean, means, lam)
-
-
-def hadronic_light_fraction(energy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean light of a hadronic shower relative to an electromagnetic one of equal energy [n].
-
-    1 - (E/E0)^-m (1 - f0) with the values for charged pions, which stand for all hadrons: Rädel
-    and Wiebusch, Astropart. Phys. 44 (2013) 102 (form: Gabriel et al., NIM A 338 (1994) 336). 0.64
-    at 10 GeV, 0.83 at 1 TeV, 0.94 at 1 PeV.
-
-    Parameters
-    ----------
-    energy
-        Energies [n] of the showers in GeV; below 2.72 GeV the value at 2.72 GeV is used.
-    """
-    scale = np.maximum(energy, np.e) / 0.18791678
-    return 1 - scale**-0.16267529 * (1 - 0.30974123)
 
 
 def sample_hadronic_light(

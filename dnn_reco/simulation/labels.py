@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.detector.constants import SPEED_OF_LIGHT
+from dnn_reco.detector.hadronic_light import hadronic_light_fraction
 from dnn_reco.detector.hull import detector_hull, label_hull
 from dnn_reco.simulation.energy_losses import shower_depth
-from dnn_reco.simulation.interactions import hadronic_light_fraction
 from dnn_reco.simulation.particles import CHARGED_CURRENT, NEUTRAL_CURRENT
 from dnn_reco.simulation.truth import SimulationTruth
 
@@ -18,7 +18,7 @@ MIN_TRACK_LENGTH = 30.0
 MIN_ENTRY_DISTANCE = 1.0
 MUON_THRESHOLD = 20.0  # GeV
 
-_EXTENT_SHARE = 0.95  # of a shower's light within its length
+EXTENT_SHARE = 0.95  # of a shower's light within its length
 
 
 def labels(truth: SimulationTruth) -> dict[str, NDArray[np.float64]]:
@@ -145,7 +145,7 @@ def _extent(truth: SimulationTruth) -> NDArray[np.float64]:
     """Largest distance [n] in m from the vertex that a particle or shower reaches."""
 
     def depth(energy: NDArray[np.float64], hadronic: bool) -> NDArray[np.float64]:
-        return np.where(energy > 1, shower_depth(energy, hadronic, _EXTENT_SHARE), 0.0)
+        return np.where(energy > 1, shower_depth(energy, hadronic, EXTENT_SHARE), 0.0)
 
     at_vertex = np.maximum(depth(truth.electron_energy, False), depth(truth.hadron_energy, True))
     at_decay = np.maximum(

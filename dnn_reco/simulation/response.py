@@ -103,7 +103,8 @@ def detect(
         event=event[order],
         dom=found.dom[order],
         time=time[order],
-        charge=found.charge[order],
+        # in single precision, as the detector's files hold charges
+        charge=found.charge[order].astype(np.float32).astype(np.float64),
         flags=flags[order],
     )
     return Detected(pulses, triggers.event, shift - origin[triggers.event])

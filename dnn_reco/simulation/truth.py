@@ -1,11 +1,13 @@
 """Events with their truth and their light sources."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.detector.constants import SPEED_OF_LIGHT
+from dnn_reco.detector.hadronic_light import hadronic_light_fraction
 from dnn_reco.detector.hull import detector_hull, label_hull
 from dnn_reco.simulation.energy_losses import (
     Flights,
@@ -14,10 +16,13 @@ from dnn_reco.simulation.energy_losses import (
     shower_sources,
     track_sources,
 )
-from dnn_reco.simulation.interactions import hadronic_light_fraction, sample_hadronic_light
+from dnn_reco.simulation.interactions import sample_hadronic_light
 from dnn_reco.simulation.muons import MuonTracks, propagate
 from dnn_reco.simulation.particles import REACH, Interactions, ParticleSettings, generate
 from dnn_reco.simulation.sources import LightSources
+
+STRETCH = 10.0
+"""Length in m of the pieces of a muon's track, unless another is asked for."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,11 @@ class SimulationTruth(Interactions):
         Energy [n] in GeV of the muon where it leaves the label hull; 0 if it never does.
     muon_passes
         Whether there is a muon [n] that comes within `REACH` of the detector.
+    losses_begin
+        Distance [n] in m from the start of the muon to the first stretch of `muon_losses`.
+    muon_losses
+        Energy [n, s] in GeV that the muon loses at once, in single losses, in each stretch of its
+        track of `STRETCH` within `REACH` of the detector.
     deposited_energy
         Electromagnetic-equivalent energy [n] in GeV of all showers and single muon losses within
         `REACH` of the detector, hadrons with their mean light.
@@ -44,11 +54,27 @@ class SimulationTruth(Interactions):
     muon_entry_energy: NDArray[np.float64]
     muon_exit_energy: NDArray[np.float64]
     muon_passes: NDArray[np.bool_]
+    losses_begin: NDArray[np.float64]
+    muon_losses: NDArray[np.float64]
     deposited_energy: NDArray[np.float64]
 
     def shifted(self, delay: NDArray[np.float64]) -> "SimulationTruth":
         """The same events, each later by `delay` [n] in ns."""
         return replace(self, time=self.time + delay)
+
+
+def join_truths(parts: Sequence[SimulationTruth]) -> SimulationTruth:
+    """The events of all parts, one after the other."""
+    most = max(part.muon_losses.shape[1] for part in parts)
+    padded = [
+        replace(part, muon_losses=np.pad(part.muon_losses, ((0, 0), (0, most - n))))
+        for part in parts
+        for n in part.muon_losses.shape[1:]
+    ]
+    names = [field.name for field in fields(SimulationTruth)]
+    return SimulationTruth(
+        **{name: np.concatenate([getattr(part, name) for part in padded]) for name in names}
+    )
 
 
 def simulate_particles(
@@ -75,7 +101,7 @@ def simulate_particles(
 
 
 def follow(
-    interactions: Interactions, rng: np.random.Generator, bin_length: float = 10.0
+    interactions: Interactions, rng: np.random.Generator, bin_length: float = STRETCH
 ) -> tuple[SimulationTruth, LightSources]:
     """Follow the particles of given interactions: truth and light, as `simulate_particles`.
 
@@ -115,6 +141,8 @@ def _truth(
         muon_entry_energy=_scatter(tracks.energy_at(entry), event, n),
         muon_exit_energy=_scatter(exit_energy, event, n),
         muon_passes=_scatter(tracks.flown.sum(axis=1), event, n) > 0,
+        losses_begin=_scatter(tracks.first, event, n),
+        muon_losses=_scatter(tracks.stochastic, event, n),
         deposited_energy=_scatter(tracks.stochastic.sum(axis=1), event, n)
         + _deposited_in_showers(interactions),
     )
@@ -123,7 +151,7 @@ def _truth(
 def _scatter(
     values: NDArray[np.float64], event: NDArray[np.int64], num_events: int
 ) -> NDArray[np.float64]:
-    filled = np.zeros(num_events)
+    filled = np.zeros((num_events, *values.shape[1:]))
     filled[event] = values
     return filled
 

@@ -125,7 +125,7 @@ def test_real_files_have_no_record(numu_file: Path) -> None:
 
 def test_pytables_reads_the_record(tmp_path: Path) -> None:
     tables = pytest.importorskip("tables")
-    write_event_file(tmp_path / "file.hdf5", event_ids(1), {}, data_settings=MODEL)
+    write_event_file(tmp_path / "file.hdf5", event_ids(1), {}, data_settings=[MODEL])
     with tables.open_file(tmp_path / "file.hdf5") as file:
         assert DataSettings.from_json(file.root._v_attrs[RECORD]) == MODEL
 
@@ -133,11 +133,11 @@ def test_pytables_reads_the_record(tmp_path: Path) -> None:
 def test_record_survives_when_its_file_is_written_again(tmp_path: Path) -> None:
     """As an attribute copied by h5py, which stores text of variable length."""
     first, second = tmp_path / "first.hdf5", tmp_path / "second.hdf5"
-    write_event_file(first, event_ids(1), {}, data_settings=MODEL)
+    write_event_file(first, event_ids(1), {}, data_settings=[MODEL])
     with h5py.File(first) as one, h5py.File(second, "w") as other:
         other.attrs[RECORD] = one.attrs[RECORD]
     assert read_record(second) == MODEL
-    write_event_file(second, event_ids(1), {}, data_settings=read_record(first))
+    write_event_file(second, event_ids(1), {}, data_settings=[read_record(first)])
     assert read_record(second) == MODEL
 
 
@@ -174,7 +174,7 @@ def test_no_file_to_read_a_record_from(tmp_path: Path) -> None:
 def test_record_that_is_too_long_is_refused_before_a_file_is_written(tmp_path: Path) -> None:
     long = replace(NINE, time_bins=tuple(i + 0.123456 for i in range(9000)))
     with pytest.raises(DataError, match="can hold 60,000"):
-        write_event_file(tmp_path / "file.hdf5", event_ids(1), {}, data_settings=long)
+        write_event_file(tmp_path / "file.hdf5", event_ids(1), {}, data_settings=[long])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -305,7 +305,7 @@ def test_differences_without_effect(model: DataSettings, changes: dict[str, Any]
         (DataSettings(3, "time_range", "mine"), {"cascade_key": "Other"}, "cascade_key"),
         (DataSettings(3, "time_range", "mine"), {"time_bins": (0.0, 1.0)}, "time_bins"),
         (
-            DataSettings(3, "cascade_vertex_random_uniform_minus_plus_1_2", "total_dom_charge"),
+            replace(MODEL, relative_time_method="cascade_vertex_random_uniform_minus_plus_1_2"),
             {"cascade_key": "Other"},
             "cascade_key",
         ),

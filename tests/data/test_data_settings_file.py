@@ -13,7 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from dnn_reco.data.data_settings import DataSettings
-from dnn_reco.data.data_settings_file import load_data_settings
+from dnn_reco.data.data_settings_file import load_data_settings, settings_of_segment
 from dnn_reco.data.file_events import InputTables
 from dnn_reco.data.hdf5 import input_tables
 from dnn_reco.errors import ConfigError
@@ -234,3 +234,68 @@ def test_one_message_for_what_is_no_text_file(tmp_path: Path) -> None:
     ]:
         with pytest.raises(ConfigError, match=words):
             load_data_settings(tmp_path / name, TABLES)
+
+
+# --------------------------------------------------------------------------------------------------
+# Arguments of a segment
+# --------------------------------------------------------------------------------------------------
+NEEDED = {
+    "NumDataBins": 3,
+    "RelativeTimeMethod": "cascade_vertex",
+    "DataFormat": "charge_bins",
+    "PulseKey": "InIceDSTPulses",
+    "TimeBins": ["-inf", 0, 500.0, "inf"],
+}
+
+
+def test_settings_of_a_segment() -> None:
+    all_arguments = {
+        **NEEDED,
+        "TimeQuantiles": None,
+        "AutoencoderSettings": None,
+        "AutoencoderEncoderName": None,
+        "DOMExclusions": ["BrightDOMs"],
+        "PartialExclusion": True,
+        "CascadeKey": "Other",
+        "OutputKey": "bins",
+        "Verbose": False,
+    }
+    expected = DataSettings(
+        3,
+        "cascade_vertex",
+        "charge_bins",
+        time_bins=(-math.inf, 0.0, 500.0, math.inf),
+        output_key="bins",
+        pulse_key="InIceDSTPulses",
+        allowed_pulse_keys=("InIceDSTPulses",),
+        dom_exclusions=("BrightDOMs",),
+        partial_exclusion=True,
+        cascade_key="Other",
+        allowed_cascade_keys=("Other",),
+    )
+    assert settings_of_segment(all_arguments, "config.yaml:7") == expected
+    few = settings_of_segment(NEEDED, "config.yaml:7")
+    assert few.dom_exclusions == () and few.partial_exclusion is None
+    assert (few.output_key, few.cascade_key) == ("dnn_data", "MCCascade")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"PulseKeys": "X"}, r"unknown setting 'PulseKeys'. Did you mean 'PulseKey'\?"),
+        ({"NumDataBins": "3"}, "'NumDataBins' is '3'"),
+        ({"TimeBins": [1.0, 0.0]}, "'TimeBins' is .*ascending"),
+        ({"PulseKey": None}, "'PulseKey' must be set"),
+        ({"DOMExclusions": "BrightDOMs"}, "'PartialExclusion' must be"),
+    ],
+)
+def test_unusable_arguments_of_a_segment(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^config.yaml:7: .*{message}"):
+        settings_of_segment({**NEEDED, **changes}, "config.yaml:7")
+
+
+@pytest.mark.parametrize("name", ["NumDataBins", "RelativeTimeMethod", "DataFormat"])
+def test_arguments_that_a_segment_needs(name: str) -> None:
+    arguments = {key: value for key, value in NEEDED.items() if key != name}
+    with pytest.raises(ConfigError, match=f"config.yaml:7: '{name}' must be set"):
+        settings_of_segment(arguments, "config.yaml:7")

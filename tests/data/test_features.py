@@ -83,7 +83,7 @@ def vertices(n: int) -> np.ndarray:
         ("reduced_summary_statistics_data", 3, []),
         ("charge_bins_and_times", 5, ["relative_time_method", "time_bins", "vertex"]),
         ("charge_weighted_time_quantiles", 3, ["relative_time_method", "time_quantiles", "vertex"]),
-        ("total_dom_charge", 1, ["relative_time_method", "vertex"]),
+        ("total_dom_charge", 1, []),
     ],
 )
 def test_what_features_depend_on(data_format: str, num: int, depends_on: list[str]) -> None:
@@ -187,7 +187,7 @@ def slow_event(
     event: Sequence[Pulse], data_format: str, method: str | None, vertex: np.ndarray
 ) -> tuple[float, dict[int, list[float]]]:
     """Time offset of an event, and its features by DOM."""
-    if data_format == "reduced_summary_statistics_data":
+    if data_format in ("reduced_summary_statistics_data", "total_dom_charge"):
         method = None
     event_offset = slow_time_offset(event, data_format, method)
     if method in ("cascade_vertex", "first_light_at_dom"):
@@ -478,11 +478,14 @@ def test_events_of_the_photon_tracking_simulation(shared_data: Path) -> None:
     ("arguments", "message"),
     [
         (("pulse_summary",), "unknown data format 'pulse_summary': choose from pulse_summmary"),
-        (("total_dom_charge", "wavedeform"), "unknown relative time method 'wavedeform'"),
-        (("total_dom_charge", "cascade_vertex"), r"shape \(1, 4\), but none are given"),
-        (("total_dom_charge", "local_dom_time_range_a"), "up to four numbers may follow"),
-        (("total_dom_charge", "local_dom_time_range_1_1_1_-1_1"), "up to four numbers may follow"),
-        (("total_dom_charge", "local_dom_time_range_1500_0.5"), "whole number of ns"),
+        (("pulse_summmary_clipped", "wavedeform"), "unknown relative time method 'wavedeform'"),
+        (("pulse_summmary_clipped", "cascade_vertex"), r"shape \(1, 4\), but none are given"),
+        (("pulse_summmary_clipped", "local_dom_time_range_a"), "up to four numbers may follow"),
+        (
+            ("pulse_summmary_clipped", "local_dom_time_range_1_1_1_-1_1"),
+            "up to four numbers may follow",
+        ),
+        (("pulse_summmary_clipped", "local_dom_time_range_1500_0.5"), "whole number of ns"),
         (("charge_bins",), "'charge_bins' needs 'time_bins'"),
         (("charge_weighted_time_quantiles",), "needs 'time_quantiles'"),
     ],

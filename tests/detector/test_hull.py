@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dnn_reco.detector.geometry import dom_positions
-from dnn_reco.detector.hull import convex_hull, detector_hull, label_hull
+from dnn_reco.detector.hull import Sphere, convex_hull, detector_hull, label_hull
 
 Array = NDArray[np.float64]
 
@@ -160,4 +160,16 @@ def test_real_length_in_detector(real_labels: dict[str, Array]) -> None:
     assert np.count_nonzero(starting) == 32
     np.testing.assert_allclose(
         overlap[starting], real_labels["LengthInDetector"][starting], atol=1e-4
+    )
+
+
+def test_sphere_is_entered_and_left_where_pythagoras_says() -> None:
+    sphere = Sphere(5.0)
+    points = np.array([[-10.0, 3.0, 0.0], [0.0, 0.0, 1.0], [0.0, 6.0, 0.0]])
+    enter, leave = sphere.crossing(points, np.tile([1.0, 0.0, 0.0], (3, 1)))
+    np.testing.assert_allclose(enter, [6.0, -np.sqrt(24), np.nan])
+    np.testing.assert_allclose(leave, [14.0, np.sqrt(24), np.nan])
+    lengths = np.array([8.0, 1.0, 9.0])
+    np.testing.assert_allclose(
+        sphere.overlap(points, np.tile([1.0, 0.0, 0.0], (3, 1)), lengths), [2.0, 1.0, 0.0]
     )

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from dnn_reco.simulation.interactions import (
-    hadronic_light_fraction,
     sample_hadronic_light,
     sample_inelasticity,
     sample_scattering_angle,
@@ -45,11 +44,7 @@ def test_neutrinos_of_100_gev_share_evenly_and_antineutrinos_do_not() -> None:
         assert counts[0] / counts[2] == pytest.approx(expected, rel=0.25)
 
 
-def test_light_of_hadrons() -> None:
-    # By hand: 1 - 0.69025877 * (E / 0.18791678)^-0.16267529
-    energy = np.array([10.0, 1e3, 1e6, 1.0])
-    expected = np.array([0.63840, 0.82905, 0.94443, 0.55305])
-    np.testing.assert_allclose(hadronic_light_fraction(energy), expected, atol=2e-5)
+def test_fluctuating_light_of_hadrons() -> None:
     light = sample_hadronic_light(np.full(100_000, 1e3), np.random.default_rng(3)) / 1e3
     assert light.mean() == pytest.approx(0.82905, abs=0.001)
     assert light.std() == pytest.approx(0.0578, rel=0.03)  # 0.829 * 0.959 * 6.908^-1.356

@@ -95,7 +95,7 @@ def check_file(settings: CheckSettings, path: Path) -> FileCheck:
     findings: list[Finding] = []
     try:
         findings += check_tables(path, tables, settings.label_table)
-        record = read_record(path)
+        record = read_record(path, tables)
         events = read_file(path, settings.hits)
     except DataError as error:
         text = str(error).replace(f"'{path}'", "the file")

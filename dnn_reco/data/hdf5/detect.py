@@ -11,7 +11,8 @@ from dnn_reco.data.file_events import InputTables
 from dnn_reco.data.hdf5.tables import describe, find_table, list_tables, open_file, require_columns
 from dnn_reco.errors import DataError
 
-_ENDINGS = ("_bin_values", "_bin_indices", "_global_time_offset")
+VALUES_ENDING = "_bin_values"
+_ENDINGS = (VALUES_ENDING, "_bin_indices", "_global_time_offset")
 
 
 def input_tables(prefix: str) -> InputTables:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.file_events import InputTables
-from dnn_reco.data.hdf5.record import RECORD, record_text
+from dnn_reco.data.hdf5.record import record_attributes
 from dnn_reco.data.hdf5.tables import (
     HEADER_COLUMNS,
     ID_COLUMNS,
@@ -104,10 +104,11 @@ def write_input_tables(
     names: InputTables = InputTables(),  # noqa: B008 - frozen
     sparse: bool = False,
     tables: Mapping[str, Columns] | None = None,
+    maps: Mapping[str, DomMap] | None = None,
     exists: Mapping[str, ArrayLike] | None = None,
     data_settings: DataSettings | None = None,
 ) -> None:
-    """Write hits as the three input tables, and any other per-event tables beside them.
+    """Write hits as the three input tables, and any other tables beside them.
 
     Parameters
     ----------
@@ -119,17 +120,20 @@ def write_input_tables(
         Names of the three tables.
     sparse
         See `dom_maps`.
-    tables, exists, data_settings
-        See `write_event_file`.
+    data_settings
+        How the features were made, for the record of the file; None: no record.
+    tables, maps, exists
+        Other tables and maps: see `write_event_file`. The map of
+        :func:`dnn_reco.data.bin_exclusions.bin_exclusions` is named `<output key>_bin_exclusions`.
     """
     values, indices = dom_maps(hits, sparse)
     write_event_file(
         path,
         ids,
         tables={names.time_offset: {"value": np.asarray(time_offset)}, **(tables or {})},
-        maps={names.values: values, names.indices: indices},
+        maps={names.values: values, names.indices: indices, **(maps or {})},
         exists=exists,
-        data_settings=data_settings,
+        data_settings=() if data_settings is None else (data_settings,),
     )
 
 
@@ -140,7 +144,7 @@ def write_event_file(
     maps: Mapping[str, DomMap] | None = None,
     exists: Mapping[str, ArrayLike] | None = None,
     streams: Sequence[str] = SUB_EVENT_STREAMS,
-    data_settings: DataSettings | None = None,
+    data_settings: Sequence[DataSettings] = (),
     attributes: Mapping[str, str] | None = None,
 ) -> None:
     """Write an event file; it appears under its name only when it is complete.
@@ -161,7 +165,7 @@ def write_event_file(
     streams
         Names of the sub-event streams: number s of `SubEventStream` is `streams[s]`.
     data_settings
-        How the features were made, for the record of the file; None: no record.
+        How the features of each set of input tables were made, for the record of the file.
     attributes
         Texts to attach to the file, by name, each of less than 64 kB.
 
@@ -172,7 +176,7 @@ def write_event_file(
         too long to be recorded.
     """
     _check_streams(ids, streams)
-    record = {} if data_settings is None else {RECORD: record_text(data_settings)}
+    record = record_attributes(data_settings)
     path = Path(path)
     masks = {name: np.asarray(mask, dtype=bool) for name, mask in (exists or {}).items()}
     everyone = np.ones(len(ids), dtype=bool)

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dnn_reco.detector.constants import SPEED_OF_LIGHT
+from dnn_reco.detector.hadronic_light import hadronic_light_fraction
 from dnn_reco.simulation.calibration.reference import (
     WINDOW,
     columns,
@@ -17,7 +18,6 @@ from dnn_reco.simulation.calibration.reference import (
 )
 from dnn_reco.simulation.detector import icecube86
 from dnn_reco.simulation.energy_losses import Flights, combine, muon_sources, shower_sources
-from dnn_reco.simulation.interactions import hadronic_light_fraction
 from dnn_reco.simulation.light import sample_photoelectrons
 from dnn_reco.simulation.muons import IONISATION, RADIATION, propagate
 from dnn_reco.simulation.photomultiplier import PhotomultiplierSettings, anode_pulses

@@ -1,0 +1,224 @@
+"""The command line of `dnn-reco create-data`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from dnn_reco.cli.options import OutputPath, log_level_option, num_threads_option
+from dnn_reco.cli.session import limit_threads, show_messages
+from dnn_reco.workers import available_cpus
+
+if TYPE_CHECKING:
+    from dnn_reco.data_creation.plan import DirectOptions
+
+_NOTHING = "none"  # what --exclude takes for no exclusions
+
+
+def _numbers(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> tuple[float, ...] | None:
+    """Numbers that are separated by commas."""
+    if value is None:
+        return None
+    try:
+        return tuple(float(number) for number in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"'{value}' is no list of numbers such as 0,500,1000") from error
+
+
+@click.command("create-data")
+@click.argument(
+    "config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option(
+    "-i",
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="GLOB",
+    help="Files with frames, in quotation marks; may be repeated. Each gives one HDF5 file.",
+)
+@click.option(
+    "-g",
+    "--gcd",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="File with geometry, calibration and detector status [part of each input].",
+)
+@click.option("--pulses", metavar="NAME", help="Pulses to make features of; needed with --input.")
+@click.option(
+    "--format",
+    "data_format",
+    metavar="NAME",
+    help="DOM features: pulse_summmary_clipped (9), reduced_summary_statistics_data (3), "
+    "charge_bins, … or the dotted name of a function [pulse_summmary_clipped].",
+)
+@click.option(
+    "--relative-time-method",
+    "--relative_time_method",
+    metavar="NAME",
+    help="What times are relative to [time_range].",
+)
+@click.option(
+    "--time-bins",
+    "--time_bins",
+    callback=_numbers,
+    metavar="NUMBERS",
+    help="Edges in ns of charge_bins, such as 0,500,1000.",
+)
+@click.option(
+    "--time-quantiles",
+    "--time_quantiles",
+    callback=_numbers,
+    metavar="NUMBERS",
+    help="Fractions of charge of charge_weighted_time_quantiles, such as 0.2,0.5.",
+)
+@click.option(
+    "--num-bins",
+    "--num_bins",
+    type=click.IntRange(min=1),
+    help="Number of features of a DOM [that of the format].",
+)
+@click.option(
+    "--cascade-key",
+    "--cascade_key",
+    metavar="NAME",
+    help="Particle whose vertex methods such as cascade_vertex take [MCCascade].",
+)
+@click.option(
+    "--exclude",
+    "exclusions",
+    multiple=True,
+    metavar="NAME",
+    help="DOMs or time windows to leave out; may be repeated; none: nothing [SaturationWindows, "
+    "BadDomsList, CalibrationErrata].",
+)
+@click.option(
+    "--partial-exclusion/--whole-exclusion",
+    "partial_exclusion",
+    default=None,
+    help="Leave out only pulses in the time windows, or all pulses of their DOMs [partial].",
+)
+@click.option(
+    "--stream",
+    "streams",
+    multiple=True,
+    metavar="NAME",
+    help="Sub-event stream whose P frames are events; may be repeated [in_ice, InIceSplit, Final, "
+    "topological_split].",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=OutputPath(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder of the outputs; needed with --input [key data_folder of CONFIG].",
+)
+@click.option(
+    "--step",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Run only this one of the processing_steps of CONFIG, counted from 0 [all].",
+)
+@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Files to make at once [all CPUs].")
+@click.option(
+    "--cluster",
+    type=click.Choice(["local", "htcondor", "slurm"]),
+    help="Make the files on a farm; local: with the same engine on this machine [processes here].",
+)
+@click.option(
+    "--allow-code",
+    "--allow_code",
+    multiple=True,
+    metavar="PACKAGE",
+    help="A further package whose functions may be named as data format; may be repeated. Its "
+    "code is run.",
+)
+@click.option("--overwrite", is_flag=True, help="Make outputs again that are there already.")
+@click.option("--dry-run", "--dry_run", is_flag=True, help="Print what would be made, and stop.")
+@log_level_option
+@num_threads_option
+def create_data_command(
+    config: Path | None,
+    out: Path | None,
+    step: int | None,
+    jobs: int | None,
+    cluster: str | None,
+    allow_code: tuple[str, ...],
+    overwrite: bool,
+    dry_run: bool,
+    log_level: str,
+    num_threads: int,
+    **direct: Any,
+) -> NoReturn:
+    """Make training data from files with frames (.i3).
+
+    CONFIG has the layout of IceCube's create_training_data.yaml: data sets, runs, patterns of
+    names, and the segments to run. Without it, features of the files of --input are made, and
+    labels where the files hold simulated particles.
+
+    Outputs that are complete are kept, so that a call that was interrupted goes on. Files, frames
+    and events that cannot be used are skipped and counted, with the reason.
+
+    \b
+    Examples:
+      dnn-reco create-data create_training_data.yaml --out $DNN_HOME/training_data -j 8
+      dnn-reco create-data create_training_data.yaml --dry-run
+      dnn-reco create-data --input 'level2/*.i3.zst' --gcd GCD.i3.gz --pulses InIceDSTPulses \\
+          --format pulse_summmary_clipped --out training_data
+    """
+    given = {name: value for name, value in direct.items() if value not in (None, ())}
+    limit_threads(num_threads)
+    source = _config(config, given) if config else _direct_options(given, out, step)
+    show_messages(log_level)
+    from dnn_reco.commands.create_data import CreateDataSettings, run_create_data
+
+    settings = CreateDataSettings(
+        source,
+        out=out,
+        step=step,
+        jobs=min(jobs, num_threads) if jobs and num_threads else jobs,
+        num_threads=num_threads or available_cpus(),
+        allow_code=allow_code,
+        cluster=cluster,
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
+    sys.exit(run_create_data(settings))
+
+
+def _config(config: Path, given: dict[str, Any]) -> Path:
+    """The config, with which no option of --input goes."""
+    if given:
+        option = _option(next(iter(given)))
+        raise click.UsageError(f"{option} stands without CONFIG, in which such things are set")
+    return config
+
+
+def _direct_options(given: dict[str, Any], out: Path | None, step: int | None) -> DirectOptions:
+    """The options of --input, which needs some of them."""
+    if "inputs" not in given:
+        raise click.UsageError("give either CONFIG, or --input with --pulses and --out")
+    if "pulses" not in given or out is None:
+        raise click.UsageError(f"--input needs {'--out' if 'pulses' in given else '--pulses'}")
+    if step is not None:
+        raise click.UsageError("--step belongs to CONFIG")
+    if _NOTHING in given.get("exclusions", ()):
+        if len(given["exclusions"]) > 1:
+            raise click.UsageError(f"--exclude {_NOTHING} stands alone")
+        given = {**given, "exclusions": ()}
+    from dnn_reco.data_creation.plan import DirectOptions
+
+    return DirectOptions(out=out, **given)
+
+
+def _option(name: str) -> str:
+    """The long spelling of a parameter."""
+    options = [
+        option for each in create_data_command.params if each.name == name for option in each.opts
+    ]
+    return next(option for option in options if option.startswith("--"))

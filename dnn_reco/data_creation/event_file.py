@@ -1,0 +1,331 @@
+"""From files with frames to one event file with labels and input features."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnn_reco.data.file_events import EVENT_ID
+from dnn_reco.data.hdf5 import InputTables, dom_maps, input_tables, write_event_file
+from dnn_reco.data.hdf5.writer import DomMap
+from dnn_reco.data.hits import join_hits
+from dnn_reco.data_creation.block_inputs import EventInputs, make_inputs
+from dnn_reco.data_creation.event_tables import EventTables, Row, row_of
+from dnn_reco.data_creation.frame_inputs import FrameInput, frame_input
+from dnn_reco.data_creation.modules import Features, Labels, Modules
+from dnn_reco.detector.geometry import string_and_om
+from dnn_reco.errors import DataError
+from dnn_reco.i3.frame import Frame
+from dnn_reco.i3.objects import OM_KEY, EventHeader, OMKeyMap
+from dnn_reco.i3.reader import read_i3
+from dnn_reco.i3.writer import open_i3
+
+HEADER = "I3EventHeader"
+MC_TREES = ("I3MCTree", "I3MCTree_preMuonProp")
+
+_BLOCK = 100  # events whose features are computed at once
+
+
+@dataclass(frozen=True)
+class FileJob:
+    """An event file to make.
+
+    Attributes
+    ----------
+    inputs
+        Files with frames, in the order to read them; one with geometry and status first.
+    hdf5
+        The event file; None: none is written.
+    keys
+        Frame objects to write to it beside labels and features.
+    streams
+        Sub-event streams whose P frames are events; number s of `SubEventStream` is `streams[s]`.
+    i3
+        File of the frames with labels and features added; None: none is written.
+    i3_stops
+        Kinds of frames that it holds.
+    """
+
+    inputs: tuple[Path, ...]
+    hdf5: Path | None
+    keys: tuple[str, ...]
+    streams: tuple[str, ...]
+    i3: Path | None = None
+    i3_stops: tuple[str, ...] = ("Q", "P")
+
+
+@dataclass
+class FileSummary:
+    """What became of the frames of a file.
+
+    Attributes
+    ----------
+    num_frames, num_events
+        Frames read, and events written.
+    skipped
+        P frames that are no event, by reason.
+    without
+        Events that lack something, by what and why.
+    left_out
+        Pulses in no feature, by reason.
+    absent
+        Frame objects that were to be written and that no event has.
+    """
+
+    num_frames: int = 0
+    num_events: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    without: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    absent: tuple[str, ...] = ()
+
+
+def make_event_file(job: FileJob, modules: Modules) -> FileSummary:
+    """Read the frames of files, and write their events.
+
+    Each P frame of one of the streams is an event: one row in each table. An event without the
+    pulses or labels that it should have keeps its row, marked as empty, and is counted.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be read to its end, an object is damaged or of a wrong kind, or the output
+        cannot be written.
+    """
+    events = _Events(job, modules)
+    with ExitStack() as stack:
+        output = _Output(job, stack)
+        for frame in read_i3(*job.inputs):
+            is_event = events.add(frame)
+            output.add(frame, is_event)
+            if events.is_block_full:
+                output.write(events.finish_block())
+        output.write(events.finish_block())
+    if job.hdf5 is not None:
+        events.write(job.hdf5)
+    return events.summary
+
+
+class _Output:
+    """The file of frames with labels and features, if one is written."""
+
+    def __init__(self, job: FileJob, stack: ExitStack) -> None:
+        self.stops = job.i3_stops
+        self.writer = stack.enter_context(open_i3(job.i3)) if job.i3 is not None else None
+        self.waiting: list[Frame] = []  # until the features of their events are made
+        self.events: list[Frame] = []
+
+    def add(self, frame: Frame, is_event: bool) -> None:
+        """Keep a frame until it can be written."""
+        if self.writer is None:
+            return
+        if frame.stop in self.stops:
+            self.waiting.append(frame)
+        if is_event:
+            self.events.append(frame)
+
+    def write(self, features: Mapping[str, EventInputs]) -> None:
+        """Write the frames that wait, with the features of their events by name."""
+        if self.writer is None:
+            return
+        for prefix, made in features.items():
+            _put_features(self.events, prefix, made)
+        for frame in self.waiting:
+            self.writer.write(frame)
+        self.waiting.clear()
+        self.events.clear()
+
+
+class _Events:
+    """Events of a file, which grow frame by frame."""
+
+    def __init__(self, job: FileJob, modules: Modules) -> None:
+        self.job = job
+        self.modules = modules
+        self.summary = FileSummary()
+        self.tables = EventTables()
+        self.ids: list[tuple[int, int, int, int]] = []
+        self.inputs: list[list[FrameInput]] = [[] for _ in modules.features]
+        self.blocks: list[list[EventInputs]] = [[] for _ in modules.features]
+        self.num_waiting = 0  # events without features yet
+        self.cannot_be_written: set[str] = set()
+
+    @property
+    def is_block_full(self) -> bool:
+        """Whether there are enough events to compute their features."""
+        return self.num_waiting >= _BLOCK
+
+    def add(self, frame: Frame) -> bool:
+        """Take a frame; returns whether it is an event: a P frame of one of the streams."""
+        self.summary.num_frames += 1
+        if frame.stop == "Q":
+            self._add_labels(frame, on_daq_frames=True)
+        if frame.stop != "P":
+            return False
+        header = frame.get(HEADER)
+        if not isinstance(header, EventHeader):
+            self.summary.skipped[f"no '{HEADER}'"] += 1
+            return False
+        if header.stream not in self.job.streams:
+            self.summary.skipped[f"sub-event stream '{header.stream}'"] += 1
+            return False
+        self._add_labels(frame, on_daq_frames=False)
+        stream = self.job.streams.index(header.stream)
+        self.ids.append((header.run, header.event, header.sub_event, stream))
+        self.tables.add_event(self._rows(frame))
+        for features, inputs in zip(self.modules.features, self.inputs, strict=True):
+            inputs.append(self._input(frame, features))
+        self.num_waiting += 1
+        self.summary.num_events += 1
+        return True
+
+    def _add_labels(self, frame: Frame, on_daq_frames: bool) -> None:
+        """Put the objects that the modules make into the frame."""
+        for each in self.modules.labels:
+            if each.module.run_on_daq_frames is not on_daq_frames:
+                continue
+            if each.only_simulation and not any(key in frame for key in MC_TREES):
+                continue
+            for key, value in self._outputs(frame, each).items():
+                frame.put(key, value)
+
+    def _outputs(self, frame: Frame, labels: Labels) -> Mapping[str, Any]:
+        try:
+            return labels.module.outputs(frame)
+        except DataError as error:
+            what = ", ".join(labels.module.columns()) or type(labels.module).__name__
+            reason = str(error).removeprefix(f"{frame.source}: ")
+            self.summary.without[f"no '{what}': {reason}"] += 1
+            return {}
+
+    def _rows(self, frame: Frame) -> dict[str, Row]:
+        rows = {}
+        for key in self._keys():
+            if key not in frame or key in self.cannot_be_written:
+                continue
+            row = row_of(frame[key])
+            if row is None:
+                self.cannot_be_written.add(key)
+            else:
+                rows[key] = row
+        return rows
+
+    def _keys(self) -> tuple[str, ...]:
+        made = [key for each in self.modules.labels for key in each.module.columns()]
+        features = [each.settings.output_key for each in self.modules.features]
+        return tuple(key for key in dict.fromkeys([*self.job.keys, *made]) if key not in features)
+
+    def _input(self, frame: Frame, features: Features) -> FrameInput:
+        found = frame_input(frame, features.settings, keep_frame=features.own is not None)
+        if found.missing:
+            self.summary.without[f"no '{features.settings.output_key}': {found.missing}"] += 1
+        self.summary.left_out.update(found.left_out)
+        return found
+
+    def finish_block(self) -> dict[str, EventInputs]:
+        """Compute the features of the events that have none yet; returns them by name."""
+        if not self.num_waiting:
+            return {}
+        ids = np.array(self.ids[-self.num_waiting :], dtype=EVENT_ID)
+        self.num_waiting = 0
+        found = {}
+        for features, inputs, blocks in zip(
+            self.modules.features, self.inputs, self.blocks, strict=True
+        ):
+            made = make_inputs(inputs, features.settings, ids, own=features.own)
+            blocks.append(made)
+            found[features.settings.output_key] = made
+            inputs.clear()
+        return found
+
+    def write(self, path: Path) -> None:
+        """Write the event file."""
+        tables: dict[str, Any] = self.tables.tables()
+        exists = self.tables.exists()
+        maps: dict[str, DomMap] = {}
+        for features, blocks in zip(self.modules.features, self.blocks, strict=True):
+            of_features = _FeatureTables(features.settings.output_key, blocks)
+            tables |= of_features.tables
+            exists |= of_features.exists
+            maps |= of_features.maps
+        self.summary.absent = tuple(key for key in self._keys() if key not in tables)
+        for key in sorted(self.cannot_be_written):
+            self.summary.without[f"'{key}' cannot be a table with one row an event"] += 1
+        write_event_file(
+            path,
+            np.array(self.ids, dtype=EVENT_ID),
+            dict(sorted(tables.items())),
+            maps,
+            exists,
+            self.job.streams,
+            [each.settings for each in self.modules.features],
+        )
+
+
+class _FeatureTables:
+    """Tables of the input features of all blocks."""
+
+    def __init__(self, prefix: str, blocks: Sequence[EventInputs]) -> None:
+        names = input_tables(prefix)
+        self.tables: dict[str, dict[str, NDArray[np.float64]]] = {}
+        self.exists: dict[str, NDArray[np.bool_]] = {}
+        self.maps: dict[str, DomMap] = {}
+        exists = np.concatenate([np.zeros(0, dtype=np.bool_), *(each.exists for each in blocks)])
+        offset = _joined([each.features.time_offset for each in blocks])
+        self.tables[names.time_offset] = {"value": offset}
+        self.tables[f"{prefix}_runtime"] = {"value": _joined([each.seconds for each in blocks])}
+        self.exists = dict.fromkeys(self.tables, exists)
+        if not blocks:
+            return
+        hits = join_hits([each.features.hits for each in blocks])
+        sparse = blocks[0].features.sparse
+        self.maps[names.values], self.maps[names.indices] = dom_maps(hits, sparse)
+        self.maps[f"{prefix}_bin_exclusions"] = _join_maps([each.exclusions for each in blocks])
+
+
+def _joined(parts: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.concatenate([np.zeros(0), *parts])
+
+
+def _join_maps(maps: Sequence[DomMap]) -> DomMap:
+    counts = np.concatenate([np.diff(each.offsets) for each in maps])
+    return DomMap(
+        np.concatenate([[0], np.cumsum(counts)]),
+        np.concatenate([each.dom for each in maps]),
+        np.concatenate([each.vector_index for each in maps]),
+        np.concatenate([each.item for each in maps]),
+    )
+
+
+# --------------------------------------------------------------------------------------------------
+# Features in frames
+# --------------------------------------------------------------------------------------------------
+def _put_features(frames: Sequence[Frame], prefix: str, made: EventInputs) -> None:
+    """Put the features of events into their P frames."""
+    features = made.features
+    values, indices = dom_maps(features.hits, features.sparse)
+    names = InputTables(*(f"{prefix}_{part}" for part in ("bin_values", "bin_indices", "x")))
+    for event, frame in enumerate(frames):
+        if not made.exists[event]:
+            continue
+        frame.put(names.values, _om_key_map(values, event))
+        frame.put(names.indices, _om_key_map(indices, event))
+        frame.put(f"{prefix}_bin_exclusions", _om_key_map(made.exclusions, event))
+        frame.put(f"{prefix}_global_time_offset", float(features.time_offset[event]))
+        frame.put(f"{prefix}_runtime", float(made.seconds[event]))
+
+
+def _om_key_map(dom_map: DomMap, event: int) -> OMKeyMap:
+    """The rows of an event as a map of photomultipliers."""
+    rows = slice(*dom_map.offsets[event : event + 2])
+    dom, counts = np.unique(dom_map.dom[rows], return_counts=True)
+    keys = np.zeros(len(dom), OM_KEY)
+    keys["string"], keys["om"] = string_and_om(dom)
+    return OMKeyMap(keys, counts.astype(np.int64), dom_map.item[rows])

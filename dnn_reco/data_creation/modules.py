@@ -1,0 +1,95 @@
+"""The modules that run on the frames of a file: labels, and input features."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from dnn_reco.data.data_settings import DataSettings
+from dnn_reco.data.data_settings_file import settings_of_segment
+from dnn_reco.data_creation.labels.modules import LABEL_MODULES, LabelModule, label_module
+from dnn_reco.data_creation.own_format import OwnFormat, own_format
+from dnn_reco.data_creation.plan.records import CREATE_DATA, Segment
+from dnn_reco.errors import ConfigError
+from dnn_reco.suggestions import did_you_mean
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A module that makes labels.
+
+    Attributes
+    ----------
+    module
+        The module.
+    only_simulation
+        Whether frames without simulated particles are left out without a word.
+    """
+
+    module: LabelModule
+    only_simulation: bool
+
+
+@dataclass(frozen=True)
+class Features:
+    """A module that makes input features.
+
+    Attributes
+    ----------
+    settings
+        How they are made.
+    own
+        The user's function, if the data format is one.
+    """
+
+    settings: DataSettings
+    own: OwnFormat | None
+
+
+@dataclass(frozen=True)
+class Modules:
+    """All modules, in the order in which they run: labels, then features."""
+
+    labels: tuple[Labels, ...]
+    features: tuple[Features, ...]
+
+
+def modules_of(segments: Sequence[Segment], allow_code: Collection[str] = ()) -> Modules:
+    """The modules that segments of a config name.
+
+    Parameters
+    ----------
+    segments
+        The segments.
+    allow_code
+        Packages of functions of users that may be called as data formats.
+
+    Raises
+    ------
+    ConfigError
+        If a segment is of another kind, or its arguments are wrong.
+    """
+    labels, features = [], []
+    for segment in segments:
+        name = segment.module_class.rpartition(".")[2]
+        if segment.module_class == CREATE_DATA:
+            settings = settings_of_segment(segment.kwargs, segment.where)
+            package = settings.data_format.partition(".")[0]
+            features.append(
+                Features(settings, own_format(settings.data_format, package in allow_code))
+            )
+        elif name in LABEL_MODULES:
+            module = label_module(segment.module_class, segment.kwargs, segment.where)
+            labels.append(Labels(module, segment.only_simulation))
+        else:
+            known = (CREATE_DATA, *LABEL_MODULES)
+            raise ConfigError(
+                f"{segment.where}: the segment '{segment.module_class}' is not available without "
+                f"IceTray.{did_you_mean(name, LABEL_MODULES)} Segments are {', '.join(known)}"
+            )
+    keys = [each.settings.output_key for each in features]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise ConfigError(
+            f"two segments {CREATE_DATA} have the OutputKey '{twice[0]}': give them different ones"
+        )
+    return Modules(tuple(labels), tuple(features))
