@@ -277,9 +277,11 @@ def run_show(file: Path, settings: ShowSettings) -> None:
     reading = settings.reading
     frames = read_i3(file, verify=reading.verify, recover=reading.recover)
     try:
-        frame = find_frame(_bar(frames), event, settings.stop)
+        _, frame = find_frame(_bar(frames), event, settings.stop)
     except DataError as error:
-        raise error if str(file) in str(error) else DataError(f"'{file}': {error}") from error
+        if str(file) in str(error):
+            raise
+        raise DataError(f"'{file}': {error}") from error
     for key in settings.keys:
         if key not in frame:
             raise DataError(

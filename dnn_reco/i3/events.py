@@ -25,8 +25,10 @@ def header_of(frame: Frame) -> EventHeader | None:
     return header if isinstance(header, EventHeader) else None
 
 
-def find_frame(frames: Iterable[Frame], event: int | tuple[int, ...], stop: str) -> Frame:
-    """The frame of an event.
+def find_frame(
+    frames: Iterable[Frame], event: int | tuple[int, ...], stop: str
+) -> tuple[int, Frame]:
+    """The frame of an event, and its number among the frames of its stop.
 
     Parameters
     ----------
@@ -52,11 +54,11 @@ def find_frame(frames: Iterable[Frame], event: int | tuple[int, ...], stop: str)
             continue
         if isinstance(event, int):
             if number == event:
-                return frame
+                return number, frame
         elif _has_id(frame, event) and len(found) <= _SHOWN:
             found.append((number, frame))
     if not num_frames[stop]:
-        raise DataError(f"there is no {stop} frame, but {count_text(num_frames)}: choose --stop")
+        raise DataError(f"there is no {stop} frame, but {count_text(num_frames)}")
     if isinstance(event, int):
         raise DataError(
             f"there is no event {event}: there are {num_frames[stop]} {stop} frames, counted from 0"
@@ -70,7 +72,7 @@ def find_frame(frames: Iterable[Frame], event: int | tuple[int, ...], stop: str)
             f"several {stop} frames have the event id {text}: give the number of one, --event "
             f"{found[0][0]} (they are {numbers}{', …' if len(found) > _SHOWN else ''})"
         )
-    return found[0][1]
+    return found[0]
 
 
 def _has_id(frame: Frame, event: tuple[int, ...]) -> bool:
