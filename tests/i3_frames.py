@@ -35,6 +35,11 @@ PULSES = OMKeyMap(
 MASK = PulseMask("I3SuperDST", np.ones(3, bool), PULSES.counts, np.array([1, 1, 0, 1], bool))
 
 
+UNKNOWN = RawObject(
+    "I3TrayInfo", "I3TrayInfo", b"\0\1\2\0\x0a\0\0\0I3TrayInfo\1\0\0\0\0\0\1\0\1\0\0\0"
+)
+
+
 def header(event: int, stream: str = "", sub_event: int = 0) -> EventHeader:
     return EventHeader(RUN, event, START, START, sub_event=sub_event, stream=stream)
 
@@ -84,10 +89,7 @@ def frames_of_events(num_events: int) -> Iterator[Frame]:
     """Two I frames, and Q and P of each event."""
     for number in range(2):
         frame = Frame("I")
-        frame.put(
-            f"Tray{number}",
-            RawObject("I3TrayInfo", "I3TrayInfo", b"\0\1\2\0\x0a\0\0\0I3TrayInfo\1\0"),
-        )
+        frame.put(f"Tray{number}", UNKNOWN)
         yield frame
     for event in range(num_events):
         yield q_frame(event)

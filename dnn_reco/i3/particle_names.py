@@ -86,7 +86,7 @@ def pdg_name(code: int) -> str:
     """
     if code in _NAMES:
         return _NAMES[code]
-    if abs(code) > _LEAST_NUCLEUS and code > -2_000_000_000:
+    if _LEAST_NUCLEUS < abs(code) < 2 * _LEAST_NUCLEUS:
         charge, mass = divmod(abs(code) // 10 % 1_000_000, 1000)
         return f"Z{charge} A{mass}"
     name = _NAMES.get(-code)
