@@ -28,7 +28,7 @@ PRIMARY = Particle(1, 2, 3, 0.5, 1.5, 9000, 1000, pdg=14, shape=10, major_id=2**
 PULSES = OMKeyMap(
     np.array([(1, 5, 0), (36, 60, 0), (86, 1, 0)], OM_KEY),
     np.array([2, 1, 1]),
-    np.array([(100, 1, 8, 4), (150.5, 2, 8, 4), (9000, 4, 1, 7), (12000, 3, 8, 4)], PULSE),
+    np.array([(100, 1, 8, 4), (150.5, 2, 8, 4), (3000, 4, 1, 7), (700, 3, 8, 4)], PULSE),
 )
 """Four pulses; `InIceDSTPulses` lacks the third, with 4 PE."""
 
@@ -36,7 +36,7 @@ MASK = PulseMask("I3SuperDST", np.ones(3, bool), PULSES.counts, np.array([1, 1, 
 
 
 UNKNOWN = RawObject(
-    "I3TrayInfo", "I3TrayInfo", b"\0\1\2\0\x0a\0\0\0I3TrayInfo\1\0\0\0\0\0\1\0\1\0\0\0"
+    "I3TrayInfo", "I3TrayInfo", b"\0\1\2\0\x0a\0\0\0I3TrayInfo\1" + bytes(5) + b"\1\0\1\0\0\0"
 )
 
 

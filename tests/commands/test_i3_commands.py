@@ -102,17 +102,13 @@ def test_list_of_the_objects_of_a_frame(file: Path) -> None:
 
 def test_list_of_keys(file: Path) -> None:
     lines = output("ls", file, "--keys").splitlines()
-    assert lines[0].split() == [
-        "key",
-        "class",
-        *(["in", "I", "in", "Q", "in", "P", "mean", "bytes"]),
-    ]
+    assert re.split(" {2,}", lines[0]) == ["key", "class", "in I", "in Q", "in P", "mean bytes"]
     rows = {line.split()[0]: line.split()[1:-1] for line in lines[1:-2]}
     assert rows["I3EventHeader"] == ["I3EventHeader", "3", "3"]
     assert rows["OnlyFirst"] == ["I3VectorDouble", "1"]
     assert lines[-2:] == [
         "… 2 keys that only I frames have: --all lists them",
-        "11 keys in 8 frames: 2 I, 3 Q, 3 P",
+        "13 keys in 8 frames: 2 I, 3 Q, 3 P",
     ]
     assert "Tray1" in output("ls", file, "--keys", "--all")
 
@@ -212,9 +208,8 @@ def test_objects_that_cannot_be_read_are_named(file: Path) -> None:
     frame = made.p_frame(1)
     frame.put("Pulses", replace(made.MASK, source="Missing"))
     write_i3("broken.i3", [frame])
-    assert re.search(
-        r"Pulses .* cannot be read: .*'Missing', which is not", output("show", "broken.i3")
-    )
+    shown = output("show", "broken.i3")
+    assert re.search(r"Pulses .* cannot be read: .*'Missing', which is not", shown)
     assert "refer to 'Missing'" in error("show", "broken.i3", "--key", "Pulses")
 
 
@@ -312,7 +307,7 @@ def test_what_cannot_be_exported(file: Path, keys: str, message: str) -> None:
     if keys == "Tray0":
         frame = made.p_frame(0)
         frame.put("Tray0", made.UNKNOWN)
-        write_i3("events.i3.gz", [*made.frames_of_events(1)][:3] + [frame])
+        write_i3("events.i3.gz", [*list(made.frames_of_events(1))[:3], frame])
     assert message in error("export", file, "--keys", keys, "--out", "out.csv")
     assert not list(Path().glob("*out.csv*"))
 
@@ -334,18 +329,15 @@ def test_kinds_that_do_not_go_together(file: Path) -> None:
     assert message.startswith("Error: 'A' has values that do not go together")
 
 
-def test_pulses_of_real_files(real: tuple[Path, dict[str, Any]]) -> None:
+def test_pulses_of_real_files(real: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     path, golden = real
     if not golden["events"]:
         pytest.skip("the file has no events")
     pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed (extra parquet)")
     keys = sorted(set.intersection(*(set(event["pulses"]) for event in golden["events"])))
-    out = Path(path.stem).with_suffix(".parquet")
-    try:
-        output("export", path, "--keys", ",".join(keys), "--out", out)
-        columns = pq.read_table(out).to_pydict()
-    finally:
-        out.unlink(missing_ok=True)
+    out = tmp_path / "pulses.parquet"
+    output("export", path, "--keys", ",".join(keys), "--out", out)
+    columns = pq.read_table(out).to_pydict()
     for row, event in enumerate(golden["events"]):
         assert columns["event"][row] == event["header"]["event"]
         for key in keys:

@@ -58,7 +58,7 @@ def test_fields_of_lists() -> None:
     pulses = fields_of(made.PULSES)
     assert list(pulses) == ["string", "om", "pmt", "time", "charge", "width", "flags"]
     assert pulses["string"].tolist() == [1, 1, 36, 86]
-    assert pulses["time"].tolist() == [100, 150.5, 9000, 12000]
+    assert pulses["time"].tolist() == [100, 150.5, 3000, 700]
     tree = fields_of(made.mc_tree())
     assert tree["parent"].tolist() == [-1, 0, 1, 0]
     assert tree["energy"].tolist() == [1000, 800, 5, 200]
@@ -103,7 +103,7 @@ def test_names_are_split_at_the_longest_key() -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (made.PULSES, "4 pulses of 3 PMTs, 10.00 PE, 100.0 to 12,000.0 ns"),
+        (made.PULSES, "4 pulses of 3 PMTs, 10.00 PE, 100.0 to 3,000.0 ns"),
         (made.mc_tree(), "4 particles: nu_mu 1000 GeV"),
         (MCTree(made.mc_tree().particles[:0], np.zeros(0, int)), "0 particles"),
         (
