@@ -57,7 +57,9 @@ def _one_letter(ctx: click.Context, param: click.Parameter, value: str) -> str:
 def _names(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     """Names of texts with commas, each once."""
     names = [name.strip() for text in value for name in text.split(",")]
-    return tuple(dict.fromkeys(name for name in names if name))
+    if not all(names):
+        raise click.BadParameter(f"'{','.join(value)}' has an empty name")
+    return tuple(dict.fromkeys(names))
 
 
 def _table_file(ctx: click.Context, param: click.Parameter, value: Path) -> Path:

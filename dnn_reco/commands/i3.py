@@ -139,21 +139,32 @@ def _size(frame: Frame) -> int:
 
 
 def _lines(frames: Iterable[Frame]) -> Iterator[_Line]:
-    """Lines of the list; frames without event in a row share one."""
+    """Lines of the list; frames without event in a row share one.
+
+    Raises
+    ------
+    DataError
+        After the last line, if a frame is damaged.
+    """
     waiting: _Line | None = None
-    for number, frame in enumerate(frames):
-        line = _line_of(number, frame)
-        if waiting is None:
+    damage: DataError | None = None
+    try:
+        for number, frame in enumerate(frames):
+            line = _line_of(number, frame)
+            if waiting is not None and waiting.takes(line):
+                waiting.last = number
+                waiting.num_objects += line.num_objects
+                waiting.size += line.size
+                continue
+            if waiting is not None:
+                yield waiting
             waiting = line
-        elif waiting.takes(line):
-            waiting.last = number
-            waiting.num_objects += line.num_objects
-            waiting.size += line.size
-        else:
-            yield waiting
-            waiting = line
+    except DataError as error:
+        damage = error
     if waiting is not None:
         yield waiting
+    if damage is not None:
+        raise damage
 
 
 def _list_frames(file: Path, settings: ListSettings) -> None:
@@ -173,11 +184,10 @@ def _list_frames(file: Path, settings: ListSettings) -> None:
     finally:
         if left_out:
             click.echo(f"… {left_out:,} more frames: --all lists them")
-        checked = "; checksums are right" if settings.reading.verify and num_frames else ""
-        click.echo(
-            f"{num_frames.total():,} frames: {count_text(num_frames)}; objects of {size:,} bytes"
-            f"{checked}"
-        )
+        if num_frames:
+            text = f"{num_frames.total():,} frames: {count_text(num_frames)}"
+            checked = "; checksums are right" if settings.reading.verify else ""
+            click.echo(f"{text}; objects of {size:,} bytes{checked}")
 
 
 def _list_objects(file: Path, number: int, reading: Reading) -> None:

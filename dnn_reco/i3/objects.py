@@ -6,7 +6,6 @@ Scalars are Python numbers and strings, maps by name are dicts, vectors of numbe
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,9 +48,8 @@ TANK_KEY = np.dtype([("string", "i4"), ("tank", "i4")])
 NO_SUB_RUN = 2**32 - 1
 """Number of a sub-run that is not set."""
 
-_NANOSECONDS_PER_COUNT = 0.1
 _COUNTS_PER_DAY = 8.64e14
-_MJD_OF_ORDINAL_0 = -678576  # datetime.toordinal() 1 is MJD -678575
+_MJD_OF_YEAR_1 = -678575
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,9 @@ class Time:
     @property
     def mjd(self) -> float:
         """Modified Julian date; leap seconds inside of the year are not corrected."""
-        start = datetime(self.year, 1, 1, tzinfo=timezone.utc).toordinal() + _MJD_OF_ORDINAL_0
-        return start + self.daq_time / _COUNTS_PER_DAY
+        before = self.year - 1
+        leap_days = before // 4 - before // 100 + before // 400
+        return _MJD_OF_YEAR_1 + 365 * before + leap_days + self.daq_time / _COUNTS_PER_DAY
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,8 @@ class FieldTable:
             for field, values in fields.items()
             if not wanted or field == wanted or field.startswith(f"{wanted}.")
         }
+        if found.keys() & _ID_TYPES.keys():
+            raise DataError(f"{frame.source}: '{key}' has the name of a column of the event id")
         if not found and wanted:
             known = f" There are: {', '.join(fields)}" if any(fields) else " It is one value"
             self._problems[name] = (

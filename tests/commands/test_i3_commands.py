@@ -119,6 +119,9 @@ def test_damaged_files(file: Path) -> None:
     assert result.exit_code == 1
     assert "'plain.i3' is damaged after 3 whole frames: the checksum" in result.err
     assert result.out.count("8 frames") == 1  # the other file is listed all the same
+    whole = re.findall(r"^ +([\d-]+)  [IQP] ", result.out.split("events.i3.gz")[0], re.MULTILINE)
+    assert whole == ["0-1", "2"]
+    assert "3 frames: 2 I, 1 Q; objects" in result.out
     result = invoke("i3", "ls", "plain.i3", "--verify", "--recover")
     assert result.exit_code == 0
     assert "7 frames: 2 I, 3 Q, 2 P" in result.out
@@ -329,6 +332,15 @@ def test_kinds_that_do_not_go_together(file: Path) -> None:
     assert message.startswith("Error: 'A' has values that do not go together")
 
 
+def test_keys_with_names_of_the_event_id(file: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra parquet)")
+    frame = made.p_frame(0)
+    frame.put("run", 3)
+    write_i3("run.i3", [frame])
+    message = error("export", "run.i3", "--keys", "run", "--out", "out.csv")
+    assert message == "Error: 'run.i3' frame 0: 'run' has the name of a column of the event id"
+
+
 def test_pulses_of_real_files(real: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     path, golden = real
     if not golden["events"]:
@@ -347,6 +359,15 @@ def test_pulses_of_real_files(real: tuple[Path, dict[str, Any]], tmp_path: Path)
             assert len(pulses[0]) == expected["n_pulses"]
             assert [list(pulse) for pulse in zip(*pulses, strict=True)][:3] == expected["first3"]
             assert sum(pulses[4]) == pytest.approx(expected["sum_charge"], abs=1e-9)
+
+
+def test_wrong_names(file: Path) -> None:
+    for words in (("show", file), ("export", file, "--out", "out.csv")):
+        result = invoke("i3", *words, "--keys", "Number,,Text")
+        assert result.exit_code == 2
+        assert "'Number,,Text' has an empty name" in result.err
+    result = invoke("i3", "export", file, "--keys", "Number", "--out", "out.hdf5")
+    assert "'out.hdf5' must end in .parquet or .csv" in result.err
 
 
 # --------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Fields and texts of decoded objects."""
 
 import dataclasses
+import datetime
 from typing import Any
 
 import i3_frames as made
@@ -197,9 +198,17 @@ def test_names_of_particles(code: int, name: str) -> None:
     assert pdg_name(code) == name
 
 
+@pytest.mark.parametrize("year", [1, 1900, 2000, 2001, 2020, 2024, 2101])
+def test_dates_of_years(year: int) -> None:
+    expected = datetime.date(year, 1, 1).toordinal() - datetime.date(1858, 11, 17).toordinal()
+    assert Time(year, 0).mjd == expected
+
+
 def test_small_helpers() -> None:
     assert printable("Größe\t\udc80") == r"Größe\t\udc80"
     assert time_text(Time(2020, 10**10 * 60 + 5 * 10**7)) == "2020-01-01 00:01:00.005 UTC"
+    assert time_text(Time(0, 5)) == "5 × 0.1 ns of the year 0"
+    assert time_text(Time(9999, 2**62)) == f"{2**62} × 0.1 ns of the year 9999"
     assert list(table(["a", "b"], [("x", "1"), ("yy", "22")], frozenset((0,)))) == [
         "a    b",
         "x    1",
