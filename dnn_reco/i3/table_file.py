@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".parquet", ".csv")
 
 _ID_TYPES = {"run": "u4", "sub_run": "u4", "event": "u4", "sub_event": "u4", "stream": ""}
-_ROWS = 1000  # in memory at the same time
+_ROWS = 250  # in memory at the same time
 _SHOWN = 5
 
 Row = dict[str, Any]

@@ -269,7 +269,7 @@ def test_table_of_q_frames(file: Path) -> None:
 
 
 def test_columns_that_appear_late(file: Path) -> None:
-    """Rows are put together in blocks of 1000; a column may begin, or change its type, later."""
+    """Rows are put together in blocks; a column may begin, or change its type, later."""
     frames = [made.p_frame(1) for _ in range(1000)]
     last = made.p_frame(2)
     last.put("Late", np.array([1.0]))
