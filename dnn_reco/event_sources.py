@@ -10,8 +10,21 @@ from dnn_reco.data.file_events import FileEvents, HitsSettings
 from dnn_reco.data.hdf5 import read_file
 from dnn_reco.data.store import EventReader
 from dnn_reco.errors import DataError
+from dnn_reco.i3.frame import TAG
+from dnn_reco.i3.stream import EndOfStreamError, open_stream
 
 _HDF5_SUFFIXES = (".hdf5", ".h5", ".hdf")
+
+
+def is_i3_file(path: Path) -> bool:
+    """Whether this is an `.i3` file, compressed or not, by its name or its content."""
+    if ".i3" in path.suffixes:
+        return True
+    try:
+        with open_stream(path) as stream:
+            return stream.peek(0, len(TAG)) == TAG
+    except (DataError, EndOfStreamError):
+        return False
 
 
 def reader_of(path: Path) -> EventReader:

@@ -24,12 +24,12 @@ from dnn_reco.data_creation.frame_inputs import FrameInput, frame_input
 from dnn_reco.data_creation.modules import Features, Labels, Modules
 from dnn_reco.detector.geometry import string_and_om
 from dnn_reco.errors import DataError
+from dnn_reco.i3.events import HEADER, header_of
 from dnn_reco.i3.frame import Frame
-from dnn_reco.i3.objects import OM_KEY, EventHeader, OMKeyMap
+from dnn_reco.i3.objects import OM_KEY, OMKeyMap
 from dnn_reco.i3.reader import read_i3
 from dnn_reco.i3.writer import open_i3
 
-HEADER = "I3EventHeader"
 MC_TREES = ("I3MCTree", "I3MCTree_preMuonProp")
 
 _BLOCK = 100  # events whose features are computed at once
@@ -178,8 +178,8 @@ class _Events:
             self._add_labels(frame, on_daq_frames=True)
         if frame.stop != "P":
             return False
-        header = frame.get(HEADER)
-        if not isinstance(header, EventHeader):
+        header = header_of(frame)
+        if header is None:
             self.summary.skipped[f"no '{HEADER}'"] += 1
             return False
         if header.stream not in self.job.streams:

@@ -69,6 +69,18 @@ def read_i3(
     ------
     DataError
         Where a file cannot be opened, is truncated or damaged; frames before that were given.
+
+    Examples
+    --------
+    >>> import dnn_reco
+    >>> for frame in dnn_reco.read_i3("events.i3.gz"):
+    ...     if frame.stop == "P":
+    ...         pulses = frame["InIceDSTPulses"].to_numpy()
+    ...         print(frame["I3EventHeader"].event, len(pulses), pulses["charge"].sum())
+    0 3 6.0
+    1 3 6.0
+    >>> pulses.dtype.names
+    ('string', 'om', 'pmt', 'time', 'charge', 'width', 'flags')
     """
     latest: dict[str, Frame] = {}
     for number, path in enumerate([*context, *paths]):

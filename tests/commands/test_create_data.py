@@ -164,9 +164,7 @@ def config(tmp_path: Path) -> Callable[[str, str], Path]:
     return write_config
 
 
-def test_a_config_makes_the_files_of_all_runs(
-    config: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_config_makes_the_files_of_all_runs(config: Callable[..., Path], tmp_path: Path) -> None:
     result = done(create(config()))
     names = [f"{f}/00000-00000/made_{n:06d}.hdf5" for f in "ab" for n in range(2)]
     assert sorted(contents(tmp_path / "out")) == names
