@@ -234,7 +234,7 @@ class _Events:
         return tuple(key for key in dict.fromkeys([*self.job.keys, *made]) if key not in features)
 
     def _input(self, frame: Frame, features: Features) -> FrameInput:
-        found = frame_input(frame, features.settings, keep_frame=features.own is not None)
+        found = frame_input(frame, features.settings, keep_frame=features.user_format is not None)
         if found.missing:
             self.summary.without[f"no '{features.settings.output_key}': {found.missing}"] += 1
         self.summary.left_out.update(found.left_out)
@@ -250,7 +250,7 @@ class _Events:
         for features, inputs, blocks in zip(
             self.modules.features, self.inputs, self.blocks, strict=True
         ):
-            made = make_inputs(inputs, features.settings, ids, own=features.own)
+            made = make_inputs(inputs, features.settings, ids, own=features.user_format)
             blocks.append(made)
             found[features.settings.output_key] = made
             inputs.clear()
