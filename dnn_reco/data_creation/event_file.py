@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,16 +18,16 @@ from dnn_reco.data.hdf5.writer import DomMap
 from dnn_reco.data.hits import join_hits
 from dnn_reco.data_creation.block_inputs import EventInputs, make_inputs
 from dnn_reco.data_creation.event_tables import EventTables, Row, row_of
+from dnn_reco.data_creation.frame_events import HEADER, header_of
 from dnn_reco.data_creation.frame_inputs import FrameInput, frame_input
 from dnn_reco.data_creation.modules import Features, Labels, Modules
 from dnn_reco.detector.geometry import string_and_om
 from dnn_reco.errors import DataError
 from dnn_reco.i3.frame import Frame
-from dnn_reco.i3.objects import OM_KEY, EventHeader, OMKeyMap
+from dnn_reco.i3.objects import OM_KEY, OMKeyMap
 from dnn_reco.i3.reader import read_i3
 from dnn_reco.i3.writer import open_i3
 
-HEADER = "I3EventHeader"
 MC_TREES = ("I3MCTree", "I3MCTree_preMuonProp")
 
 _BLOCK = 100  # events whose features are computed at once
@@ -51,6 +51,8 @@ class FileJob:
         File of the frames with labels and features added; None: none is written.
     i3_stops
         Kinds of frames that it holds.
+    max_events
+        Read no more than these first events; None: all.
     """
 
     inputs: tuple[Path, ...]
@@ -59,6 +61,7 @@ class FileJob:
     streams: tuple[str, ...]
     i3: Path | None = None
     i3_stops: tuple[str, ...] = ("Q", "P")
+    max_events: int | None = None
 
 
 @dataclass
@@ -110,10 +113,24 @@ def make_event_file(job: FileJob, modules: Modules) -> FileSummary:
             output.add(frame, is_event)
             if events.is_block_full:
                 output.write(events.finish_block())
+            if events.summary.num_events == job.max_events:
+                break
         output.write(events.finish_block())
     if job.hdf5 is not None:
         events.write(job.hdf5)
     return events.summary
+
+
+def count_event_frames(path: Path, streams: Collection[str]) -> int:
+    """How many events :func:`make_event_file` finds in a file with frames.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read to its end.
+    """
+    headers = (header_of(frame) for frame in read_i3(path) if frame.stop == "P")
+    return sum(header is not None and header.stream in streams for header in headers)
 
 
 class _Output:
@@ -176,8 +193,8 @@ class _Events:
             self._add_labels(frame, on_daq_frames=True)
         if frame.stop != "P":
             return False
-        header = frame.get(HEADER)
-        if not isinstance(header, EventHeader):
+        header = header_of(frame)
+        if header is None:
             self.summary.skipped[f"no '{HEADER}'"] += 1
             return False
         if header.stream not in self.job.streams:
