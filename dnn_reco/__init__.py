@@ -20,6 +20,8 @@ load_config           a config from its YAML files
 load_model            a trained model from a config or a model folder
 predict               labels and uncertainties of events, as named columns
 Reconstructor         the same as tensors, or for events that do not fit into memory
+read_i3               frames of .i3 files, without IceTray
+write_i3              frames to an .i3 file
 ====================  ==============================================================
 
 Importing the package is cheap: nothing heavy (torch, matplotlib, tensorboard) is loaded before it
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
     from dnn_reco.data.hits import Hits
     from dnn_reco.display.event_page import event_html
     from dnn_reco.display.event_view import plot_event
+    from dnn_reco.i3.frame import Frame
+    from dnn_reco.i3.reader import read_i3
+    from dnn_reco.i3.writer import write_i3
     from dnn_reco.inference.prediction_table import PredictionTable
     from dnn_reco.inference.reconstructor import Reconstructor
     from dnn_reco.inference.trained_model import TrainedModel
@@ -57,7 +62,10 @@ _MODULES = {
     "open_events": "api",
     "plot_event": "display.event_view",
     "predict": "api",
+    "read_i3": "i3.reader",
     "simulate_events": "api",
+    "write_i3": "i3.writer",
+    "Frame": "i3.frame",
     "NamedColumns": "data.event_table",
     "EventTable": "data.event_table",
     "Hits": "data.hits",
@@ -71,6 +79,7 @@ __all__ = [
     "DataError",
     "DnnRecoError",
     "EventTable",
+    "Frame",
     "Hits",
     "ModelError",
     "NamedColumns",
@@ -86,7 +95,9 @@ __all__ = [
     "open_events",
     "plot_event",
     "predict",
+    "read_i3",
     "simulate_events",
+    "write_i3",
 ]
 
 

@@ -24,10 +24,23 @@ from dnn_reco.data_creation.recipe import (
     settings_of_recipe,
 )
 from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.i3.frame import TAG
 from dnn_reco.i3.reader import COMPRESSED, is_i3
+from dnn_reco.i3.stream import EndOfStreamError, open_stream
 
 _HDF5_SUFFIXES = (".hdf5", ".h5", ".hdf")
 _I3_ENDINGS = tuple(f".i3{compression}" for compression in ("", *COMPRESSED))
+
+
+def is_i3_file(path: Path) -> bool:
+    """Whether this is an `.i3` file, compressed or not, by its name or its content."""
+    if is_i3(path):
+        return True
+    try:
+        with open_stream(path) as stream:
+            return stream.peek(0, len(TAG)) == TAG
+    except (DataError, EndOfStreamError):
+        return False
 
 
 def reader_of(path: Path) -> EventReader:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from event_files import Events, random_events, write_events
+from i3_frames import frames_of_events
 from small_run import ON_CPU, make_small_run
 
 import dnn_reco
@@ -33,9 +34,11 @@ SIGNATURES = {
     "plot_event": "(hits, event, charge_feature, time_feature, *, truth, reconstruction, title)",
     "event_html": "(hits, event, charge_feature, time_feature, *, truth, reconstruction, title, "
     "pictures)",
+    "read_i3": "(*paths, verify, recover, mix)",
+    "write_i3": "(path, frames)",
 }
 TYPES = {
-    *("NamedColumns", "EventTable", "Hits"),
+    *("NamedColumns", "EventTable", "Hits", "Frame"),
     *("PredictionTable", "Reconstructor", "TrainedModel"),
 }
 ERRORS = {"ConfigError", "DataError", "DnnRecoError", "ModelError", "TrainingError"}
@@ -61,6 +64,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_trafo(run.config(), ON_CPU, overwrite=False)
     assert run_train(run.config(), ON_CPU) == 0
     run.config_file.rename(folder / "config.yaml")
+    dnn_reco.write_i3(folder / "events.i3.gz", frames_of_events(2))
     return folder
 
 

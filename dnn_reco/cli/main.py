@@ -17,6 +17,7 @@ from dnn_reco.cli.create_data import create_data_command
 from dnn_reco.cli.data import count_command, simulate_command, trafo_command
 from dnn_reco.cli.data_quality import compare_data_command, data_group
 from dnn_reco.cli.export import export_command, inspect_command, verify_command
+from dnn_reco.cli.i3 import i3_group
 from dnn_reco.cli.inference import serve_command
 from dnn_reco.cli.models import compare_command, evaluate_command, import_command
 from dnn_reco.cli.session import HELP, Commands, run_safely
@@ -67,6 +68,7 @@ for _command in (
     apply_command,
     sky_command,
     view_command,
+    i3_group,
     submit_group,
 ):
     cli.add_command(_command)

@@ -83,6 +83,12 @@ def _with_suffix(*suffixes: str) -> Any:
 )
 @click.option("--labels", metavar="TABLE", help="Table of true labels [LabelsDeepLearning].")
 @click.option(
+    "--pulses",
+    metavar="KEY",
+    help="Pulses of an .i3 file [the first of SplitInIceDSTPulses, InIceDSTPulses, "
+    "SplitInIcePulses, InIcePulses, SRTInIcePulses, … that the frame has].",
+)
+@click.option(
     "--charge-feature",
     "--charge_feature",
     type=click.IntRange(min=0),
@@ -109,12 +115,16 @@ def view_command(num_threads: int, log_level: str, **settings: Any) -> None:
     with --model the reconstructed ones, with the cones that hold the true direction with 68 % and
     90 % probability. --network adds a picture named PICTURE_network, or a part of the page.
 
+    Of an .i3 file, the event is a P frame, --event counts these, and the true particle is the
+    simulated primary.
+
     \b
     Examples:
       dnn-reco view events.hdf5
       dnn-reco view events.hdf5 --event 12 --model models/my_model --out event_12.png
       dnn-reco view events.hdf5 --event 11883:42 --model DeepLearningReco_my_model
       dnn-reco view events.hdf5 --event 12 --model models/my_model --html --network
+      dnn-reco view file.i3.zst --event 3 --pulses InIceDSTPulses --html
     """
     limit_threads(num_threads)
     show_messages(log_level)

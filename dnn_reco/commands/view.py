@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.data.event_choice import parse_event
 from dnn_reco.data.event_table import EventTable
 from dnn_reco.data.hdf5 import list_tables
+from dnn_reco.data_creation.event_to_view import event_of
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.evaluation.stored_reconstructions import list_stored
-from dnn_reco.event_sources import reader_of
+from dnn_reco.event_sources import is_i3_file, reader_of
 from dnn_reco.files import write_atomically, writing
+from dnn_reco.i3.events import find_frame
+from dnn_reco.i3.reader import read_i3
 from dnn_reco.inference.prediction_table import PARTICLE_SUFFIX, REASONS, PredictionTable, Status
 from dnn_reco.inference.stored_predictions import stored_predictions
 from dnn_reco.labelled_events import FileContent, read_as_written
@@ -58,6 +62,8 @@ class ViewSettings:
         See :class:`dnn_reco.inference.reconstructor.Reconstructor`.
     ignore_mismatch
         Data settings that may differ between file and model.
+    pulses
+        Key of the pulses of an .i3 file; None: the first of the usual ones.
     """
 
     file: Path
@@ -74,6 +80,7 @@ class ViewSettings:
     device: str
     allow_code: tuple[str, ...]
     ignore_mismatch: tuple[str, ...]
+    pulses: str | None
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,11 @@ class _View:
 
 def run_view(settings: ViewSettings) -> None:
     """Draw one event."""
+    if is_i3_file(settings.file):
+        event, number = _of_frame(settings)
+        return _draw(settings, _View(event), _title(settings.file, event, number))
+    if settings.pulses is not None:
+        raise ConfigError(f"--pulses is for .i3 files, which '{settings.file}' is not")
     reader_of(settings.file)  # raises if the format is unknown
     model = settings.model
     if settings.network and (model is None or not Path(model).is_dir()):
@@ -101,7 +113,29 @@ def run_view(settings: ViewSettings) -> None:
         view, number = _view_of_model(settings, content, model)
     else:
         view, number = _view_of_table(settings, content, model)
-    _draw(settings, view, _title(settings.file, view.event, number))
+    return _draw(settings, view, _title(settings.file, view.event, number))
+
+
+def _of_frame(settings: ViewSettings) -> tuple[EventTable, int]:
+    """The event of an .i3 file, and its number."""
+    given = {
+        "--model": settings.model,
+        "--network": settings.network,
+        "--tables": settings.tables,
+        "--num-bins": settings.num_bins,
+        "--labels": settings.labels,
+    }
+    for name, value in given.items():
+        if value:
+            raise ConfigError(f"{name} is for HDF5 files, but '{settings.file}' is an .i3 file")
+    event = parse_event(settings.event)
+    try:
+        number, frame = find_frame(read_i3(settings.file), event, "P")
+    except DataError as error:
+        if str(settings.file) in str(error):
+            raise
+        raise DataError(f"'{settings.file}': {error}") from error
+    return event_of(frame, settings.pulses), number
 
 
 def _read(settings: ViewSettings, content: FileContent) -> EventTable:
@@ -186,22 +220,16 @@ def find_event(events: EventTable, wanted: str) -> int:
     DataError
         If there is no such event, or there are several.
     """
-    parts = wanted.split(":")
-    if wanted != "first" and not (len(parts) <= 3 and all(part.isdecimal() for part in parts)):
-        raise ConfigError(
-            f"--event '{wanted}' is no event: give its number, from 0, 'first', or its id as "
-            "Run:Event"
-        )
-    if wanted == "first" or len(parts) == 1:
-        number = 0 if wanted == "first" else int(wanted)
-        if number >= len(events):
+    event = parse_event(wanted)
+    if isinstance(event, int):
+        if event >= len(events):
             raise DataError(
-                f"there is no event {number}: the file has {len(events)} events, counted from 0"
+                f"there is no event {event}: the file has {len(events)} events, counted from 0"
             )
-        return number
+        return event
     names = ("Run", "Event", "SubEvent")
     matches = np.all(
-        [events.ids[name] == int(part) for name, part in zip(names, parts, strict=False)], axis=0
+        [events.ids[name] == part for name, part in zip(names, event, strict=False)], axis=0
     )
     found = np.flatnonzero(matches)
     if len(found) == 0:

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.data.bin_exclusions import no_exclusions
+from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.file_events import EVENT_ID
 from dnn_reco.data.hdf5 import InputTables, dom_maps, input_tables, write_event_file
 from dnn_reco.data.hdf5.writer import DomMap
-from dnn_reco.data.hits import join_hits
+from dnn_reco.data.hits import Hits, join_hits
 from dnn_reco.data_creation.block_inputs import EventInputs, make_inputs
 from dnn_reco.data_creation.event_tables import EventTables, Row, row_of
 from dnn_reco.data_creation.frame_events import HEADER, header_of
@@ -23,6 +25,7 @@ from dnn_reco.data_creation.frame_inputs import FrameInput, frame_input
 from dnn_reco.data_creation.modules import Features, Labels, Modules
 from dnn_reco.detector.geometry import string_and_om
 from dnn_reco.errors import DataError
+from dnn_reco.i3.events import HEADER, header_of
 from dnn_reco.i3.frame import Frame
 from dnn_reco.i3.objects import OM_KEY, OMKeyMap
 from dnn_reco.i3.reader import read_i3
@@ -277,7 +280,7 @@ class _Events:
         exists = self.tables.exists()
         maps: dict[str, DomMap] = {}
         for features, blocks in zip(self.modules.features, self.blocks, strict=True):
-            of_features = _FeatureTables(features.settings.output_key, blocks)
+            of_features = _FeatureTables(features.settings, blocks)
             tables |= of_features.tables
             exists |= of_features.exists
             maps |= of_features.maps
@@ -299,7 +302,8 @@ class _Events:
 class _FeatureTables:
     """Tables of the input features of all blocks."""
 
-    def __init__(self, prefix: str, blocks: Sequence[EventInputs]) -> None:
+    def __init__(self, settings: DataSettings, blocks: Sequence[EventInputs]) -> None:
+        prefix = settings.output_key
         names = input_tables(prefix)
         self.tables: dict[str, dict[str, NDArray[np.float64]]] = {}
         self.exists: dict[str, NDArray[np.bool_]] = {}
@@ -309,12 +313,12 @@ class _FeatureTables:
         self.tables[names.time_offset] = {"value": offset}
         self.tables[f"{prefix}_runtime"] = {"value": _joined([each.seconds for each in blocks])}
         self.exists = dict.fromkeys(self.tables, exists)
-        if not blocks:
-            return
-        hits = join_hits([each.features.hits for each in blocks])
-        sparse = blocks[0].features.sparse
+        none = Hits(np.zeros(1, np.int64), np.zeros(0, np.uint16), np.zeros((0, settings.num_bins)))
+        hits = join_hits([each.features.hits for each in blocks] or [none])
+        sparse = bool(blocks) and blocks[0].features.sparse
         self.maps[names.values], self.maps[names.indices] = dom_maps(hits, sparse)
-        self.maps[f"{prefix}_bin_exclusions"] = _join_maps([each.exclusions for each in blocks])
+        exclusions = [each.exclusions for each in blocks] or [no_exclusions(0)]
+        self.maps[f"{prefix}_bin_exclusions"] = _join_maps(exclusions)
 
 
 def _joined(parts: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:

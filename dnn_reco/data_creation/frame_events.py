@@ -14,17 +14,10 @@ from dnn_reco.data.hdf5.tables import SUB_EVENT_STREAMS
 from dnn_reco.data_creation.block_inputs import make_inputs
 from dnn_reco.data_creation.frame_inputs import frame_input
 from dnn_reco.data_creation.own_format import OwnFormat
+from dnn_reco.i3.events import header_of
 from dnn_reco.i3.frame import Frame
-from dnn_reco.i3.objects import EventHeader
 
-HEADER = "I3EventHeader"
 _NO_EVENT = "NullSplit"  # P frames of this stream carry information about their Q frame
-
-
-def header_of(frame: Frame) -> EventHeader | None:
-    """The header of a frame; None: it has none."""
-    header = frame.get(HEADER)
-    return header if isinstance(header, EventHeader) else None
 
 
 def is_event(frame: Frame) -> bool:

@@ -93,6 +93,12 @@ class Record:
         return found
 
     @cached_property
+    def classes(self) -> tuple[Record, ...]:
+        """The class and all that it contains."""
+        inner = (part.classes for part in self.parts if isinstance(part, Record))
+        return (self, *(each for classes in inner for each in classes))
+
+    @cached_property
     def id_names(self) -> tuple[str, ...]:
         """Fields of `stored` that are numbers of objects."""
         return tuple(name for name in self.stored.names or () if name[0] == "#")
@@ -192,17 +198,14 @@ class InputArchive:
         """A known number of items."""
         return np.frombuffer(self.take(number * dtype.itemsize), dtype).copy()
 
-    def class_version(self, name: str) -> int:
+    def class_version(self, name: str, tracked: bool = False) -> int:
         """The version of a class that follows; it stands in the archive at its first occurrence."""
         if name not in self._versions:
-            self.number(U1)  # whether its objects are numbered, which is known
+            if self.number(U1) != tracked:
+                raise DataError(f"whether objects of class {name} are numbered is not as expected")
             version = self.number(U1)
             self._versions[name] = version if version != _LONG_VERSION else int(self.number(U8))
         return self._versions[name]
-
-    def has_seen(self, name: str) -> bool:
-        """Whether a class has occurred, in any version."""
-        return name in self._versions
 
     def is_current(self, record: Record) -> bool:
         """Whether a class has occurred, in its current version."""
@@ -219,7 +222,7 @@ class InputArchive:
 
     def tracked(self, name: str, read: Callable[[int], Any]) -> Any:
         """An object of a numbered class; `read` gets the version and reads its content."""
-        version = self.class_version(name)
+        version = self.class_version(name, tracked=True)
         number = self.number(U4)
         if number != self.num_objects:
             return self._earlier(number, name)
@@ -237,6 +240,10 @@ class InputArchive:
             raise DataError(f"it refers to an object {number} of class {name} that does not exist")
         return value
 
+    def base(self) -> None:
+        """The base of an object of a frame, which has no content."""
+        self._one(FRAME_OBJECT)
+
     def records(self, record: Record, number: int) -> Rows:
         """Objects of one class, one after the other.
 
@@ -247,13 +254,22 @@ class InputArchive:
         """
         if number == 0:
             return np.zeros(0, record.dtype)
-        if not self.one_by_one and self.has_seen(record.name):
+        head: list[Any] = []
+        while len(head) < number and not self._is_regular(record):
+            head.append(self._one(record))
+        if not head:
             return self._block(record, number)
-        head = [self._one(record) for _ in range(number if self.one_by_one else 1)]
         rows = np.array(head, record.dtype)
         if len(head) == number:
             return rows
-        return np.concatenate([rows, self._block(record, number - 1)])
+        return np.concatenate([rows, self._block(record, number - len(head))])
+
+    def _is_regular(self, record: Record) -> bool:
+        """Whether objects are alike from here on, with what they contain in its current version."""
+        if self.one_by_one or record.name not in self._versions:
+            return False
+        layout = record.in_version(self._versions[record.name])
+        return all(self.is_current(each) for each in layout.classes)
 
     def vector(self, record: Record) -> Rows:
         """A vector of objects of one class, of type `record.dtype`."""
@@ -293,27 +309,18 @@ class InputArchive:
     def _block(self, record: Record, number: int) -> Rows:
         """Objects of a class that has occurred, whose numbers follow each other."""
         layout = record.in_version(self._versions[record.name])
+        names = layout.id_names
+        if names and number * layout.stored.itemsize > self.remaining:
+            raise IrregularIdsError  # where objects refer to others, they are shorter
         raw = self.array(layout.stored, number)
-        self.expect_ids(layout, raw)
-        return select_fields(record, layout, raw)
-
-    def expect_ids(self, record: Record, raw: Rows) -> None:
-        """Count the objects in rows of type `record.stored`, which must be numbered in order."""
-        names = record.id_names
-        if self.one_by_one and names:
-            raise AssertionError("objects that may refer to each other are read one by one")
         first = self.num_objects + len(names) * np.arange(len(raw))
         if any((raw[name] != first + k).any() for k, name in enumerate(names)):
             raise IrregularIdsError
         self.num_objects += len(names) * len(raw)
-
-
-def select_fields(record: Record, layout: Record, raw: Rows) -> Rows:
-    """Rows of type `record.dtype` from those of type `layout.stored` of the same class."""
-    rows = np.empty(len(raw), layout.dtype)
-    for name in layout.dtype.names or ():
-        rows[name] = raw[name]
-    return rows if layout is record else _upgraded(rows, layout, record)
+        rows = np.empty(number, layout.dtype)
+        for name in layout.dtype.names or ():
+            rows[name] = raw[name]
+        return rows if layout is record else _upgraded(rows, layout, record)
 
 
 def _upgraded(old: Rows, layout: Record, record: Record) -> Rows:
@@ -329,6 +336,14 @@ def _upgraded(old: Rows, layout: Record, record: Record) -> Rows:
 # --------------------------------------------------------------------------------------------------
 # Writing
 # --------------------------------------------------------------------------------------------------
+def to_bytes(text: str) -> bytes:
+    """A text of a file as it stands there; raises DataError where it has no bytes."""
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError as error:
+        raise DataError(f"the text {text!r:.80} cannot be written: {error.reason}") from error
+
+
 class OutputArchive:
     """Writes an archive."""
 
@@ -360,14 +375,24 @@ class OutputArchive:
 
     def string(self, text: str) -> None:
         """Append a text."""
-        content = text.encode(errors="surrogateescape")
+        content = to_bytes(text)
         self.length(len(content))
         self.content += content
 
     def numbers(self, kind: str, values: NDArray[Any]) -> None:
-        """Append a vector of numbers of a NumPy type."""
+        """Append a vector of numbers of a NumPy type; raises DataError if they do not fit it."""
         self.length(len(values))
-        self.content += np.ascontiguousarray(values, np.dtype(kind).newbyteorder("<")).tobytes()
+        self.array(kind, values)
+
+    def array(self, kind: str, values: NDArray[Any]) -> None:
+        """Append a known number of numbers; raises DataError if they do not fit the NumPy type."""
+        given, dtype = np.asarray(values), np.dtype(kind).newbyteorder("<")
+        fits = np.can_cast(given.dtype, dtype) or (
+            given.dtype.kind in "iu" and np.array_equal(given.astype(dtype), given)
+        )
+        if given.ndim != 1 or (len(given) and not fits):
+            raise DataError(f"an array {given.shape} of {given.dtype} is no vector of {dtype.name}")
+        self.content += given.astype(dtype).tobytes()
 
     def class_version(self, name: str, version: int = 0, tracked: bool = False) -> None:
         """Append the version of a class that follows, at its first occurrence."""
@@ -449,13 +474,13 @@ def read_head(archive: InputArchive) -> tuple[str, int]:
     if archive.take(len(_POINTER)) != _POINTER:
         raise DataError("it does not begin like an object of a frame")
     name = archive.string()
-    archive.number(U1)
+    is_tracked = archive.number(U1) == 1
     version = archive.number(U1)
     version = version if version != _LONG_VERSION else int(archive.number(U8))
     archive.declare(name, version)
     own = archive.number(U4)
-    base_version = archive.class_version(FRAME_OBJECT.name)
-    if (own, base_version, archive.number(U4)) != (0, 0, 1):
+    base_version = archive.class_version(FRAME_OBJECT.name, tracked=True)
+    if not is_tracked or (own, base_version, archive.number(U4)) != (0, 0, 1):
         raise DataError("it does not begin like an object of a frame")
     archive.num_objects = _FIRST_IDS
     return name, version

@@ -15,7 +15,6 @@ from dnn_reco.i3 import trees
 from dnn_reco.i3.archive import (
     F8,
     I4,
-    U1,
     InputArchive,
     IrregularIdsError,
     OutputArchive,
@@ -198,11 +197,7 @@ CODECS: Mapping[str, Codec] = {
     # maps by name
     "I3MapStringDouble": _named_numbers("double", F8),
     "I3MapStringInt": _named_numbers("int", I4),
-    "I3MapStringBool": _simple(
-        "I3Map<string, bool>",
-        plain.read_flag_map,
-        lambda archive, value: plain.write_number_map(archive, value, U1),
-    ),
+    "I3MapStringBool": _simple("I3Map<string, bool>", plain.read_flag_map, plain.write_flag_map),
     "I3MapStringVectorDouble": _simple(
         "I3Map<string, vector<double> >", plain.read_vector_map, plain.write_vector_map
     ),
@@ -365,7 +360,8 @@ def class_of(value: Any) -> str:
         found = _OF_ARRAY.get(value.dtype)
     elif isinstance(value, Mapping):
         kinds = {type(item) for item in value.values()} or {float}
-        found = _OF_MAP_VALUE.get(float if kinds == {int, float} else kinds.pop())
+        kinds = {float} if kinds == {int, float} else kinds
+        found = _OF_MAP_VALUE.get(kinds.pop()) if len(kinds) == 1 else None
         if value and all(isinstance(key, int) for key in value):
             found = "I3MapUnsignedUnsigned" if found == "I3MapStringInt" else None
     elif type(value) is tuple:
@@ -398,8 +394,8 @@ def _writing(of_class: str) -> Codec:
     return codec
 
 
-def encode(value: Any, of_class: str | None = None) -> bytes:
-    """The bytes of an object.
+def encode(value: Any, of_class: str | None = None) -> tuple[str, bytes]:
+    """The name of the C++ type and the bytes of an object.
 
     Parameters
     ----------
@@ -414,11 +410,25 @@ def encode(value: Any, of_class: str | None = None) -> bytes:
         If the value cannot be written, or not as this class.
     """
     if isinstance(value, RawObject):
-        return value.content
+        return value.type_name, value.content
+    value = python_numbers(value)
     name = of_class or class_of(value)
     codec = _writing(name)
     archive = OutputArchive()
     write_head(archive, name, codec.version)
     assert codec.write is not None
-    codec.write(archive, value)
-    return bytes(archive.content)
+    try:
+        codec.write(archive, value)
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+        kind = type(value).__name__
+        raise DataError(
+            f"a value of type {kind} cannot be written as {name} ({error}): {value!r:.80}"
+        ) from error
+    return codec.type_name, bytes(archive.content)
+
+
+def python_numbers(value: Any) -> Any:
+    """The value with Python's numbers and texts in place of NumPy's."""
+    if isinstance(value, Mapping):
+        return {key: python_numbers(item) for key, item in value.items()}
+    return value.item() if isinstance(value, np.generic) else value

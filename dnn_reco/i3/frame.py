@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import binascii
 import functools
-import os
 import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dnn_reco.errors import DataError
-from dnn_reco.i3.codecs import class_name, class_of, decode, encode, type_name_of
+from dnn_reco.i3.archive import to_bytes
+from dnn_reco.i3.codecs import (
+    class_name,
+    class_of,
+    decode,
+    encode,
+    python_numbers,
+    type_name_of,
+)
 from dnn_reco.i3.objects import (
+    PULSE,
     CorrectedPulses,
     OMKeyMap,
     PulseMask,
@@ -22,6 +30,7 @@ from dnn_reco.i3.objects import (
 from dnn_reco.i3.om_key_maps import apply_mask, merge
 
 _REFERENCES = (PulseMask, PulseUnion, PulsesByModule, CorrectedPulses)
+_LONGEST_CHAIN = 100  # of references to pulses
 
 
 class StoredObject:
@@ -44,6 +53,7 @@ class StoredObject:
     @classmethod
     def of(cls, value: Any, of_class: str | None = None) -> StoredObject:
         """The object of a value; see :func:`dnn_reco.i3.codecs.encode`."""
+        value = python_numbers(value)
         made = cls("", b"")
         made._of_class = of_class or class_of(value)
         made.type_name = type_name_of(value, made._of_class)
@@ -55,7 +65,7 @@ class StoredObject:
     def content(self) -> bytes:
         """Its bytes."""
         if self._content is None:
-            self._content = encode(self._value, self._of_class)
+            _, self._content = encode(self._value, self._of_class)
         return self._content
 
     @property
@@ -172,6 +182,8 @@ class Frame(Mapping[str, Any]):
             return self._pulses[key]
         if key in asked_by:
             raise DataError(f"{self.source}: the pulses '{key}' refer to themselves")
+        if len(asked_by) > _LONGEST_CHAIN:
+            raise DataError(f"{self.source}: the pulses '{asked_by[0]}' refer on too many times")
         if key not in self:
             raise DataError(
                 f"{self.source}: the pulses '{asked_by[-1]}' refer to '{key}', which is not there"
@@ -194,7 +206,7 @@ class Frame(Mapping[str, Any]):
             return merge([self._resolve(value.source, keys)], by_module=True)
         if isinstance(value, CorrectedPulses):
             raise DataError("corrections of charges need an I3Calibration, which is not decoded")
-        if isinstance(value, OMKeyMap):
+        if isinstance(value, OMKeyMap) and value.items.dtype == PULSE:
             return value
         kind = value.class_name if isinstance(value, RawObject) else type(value).__name__
         raise DataError(f"it is no map of pulses, but of class {kind}")
@@ -218,10 +230,7 @@ class Frame(Mapping[str, Any]):
         """
         if not key or any(character.isspace() or character == "\0" for character in key):
             raise DataError(f"'{key}' is no name of an object: it is empty or has white space")
-        is_new = key not in self.own
         self.own[key] = StoredObject.of(value, of_class)
-        if is_new:
-            self.own = dict(sorted(self.own.items(), key=lambda item: os.fsencode(item[0])))
         self._pulses.clear()
 
     def delete(self, key: str) -> None:
@@ -243,8 +252,13 @@ TAG = b"[i3]"
 STREAM_PREAMBLE = b"\x00\x00"
 VERSIONS = (5, 6)
 NUMBER = struct.Struct("<I")
-MOST_BYTES = 2**30
-"""Longest object that is read or written: a damaged length must not fill the memory."""
+MOST_BYTES, MOST_OBJECTS, LONGEST_NAME = 2**30, 2**16, 2**16
+"""Limits of a frame that is read or written: a damaged length must not fill the memory."""
+
+
+def is_stop(stop: str) -> bool:
+    """Whether a text can be the stop of a frame, which is any letter."""
+    return len(stop) == 1 and stop.isascii() and stop.isalpha()
 
 
 def frame_bytes(frame: Frame) -> bytes:
@@ -253,22 +267,27 @@ def frame_bytes(frame: Frame) -> bytes:
     Raises
     ------
     DataError
-        If an object is too long, or a package is missing that makes checksums.
+        If the frame breaks a rule of the format, or a package is missing that makes checksums.
     """
-    content = bytearray(frame.stop.encode("latin-1"))
+    if not is_stop(frame.stop) or frame.version not in VERSIONS:
+        raise DataError(f"no frame has the stop '{frame.stop}' and version {frame.version}")
+    content = bytearray(frame.stop.encode())
     content += NUMBER.pack(len(frame.own))
-    for key, stored in frame.own.items():
-        for text in (key, stored.type_name):
-            encoded = text.encode(errors="surrogateescape")
-            content += NUMBER.pack(len(encoded)) + encoded
+    for key in sorted(frame.own, key=to_bytes):
+        stored = frame.own[key]
         try:
             stored_bytes = stored.content
         except DataError as error:
-            raise DataError(f"object '{key}' cannot be written: {error}") from error
-        if len(stored_bytes) > MOST_BYTES:
-            raise DataError(f"object '{key}' has {len(stored_bytes)} bytes: too many for a frame")
-        content += NUMBER.pack(len(stored_bytes))
-        content += stored_bytes
+            raise DataError(f"object '{key:.80}' cannot be written: {error}") from error
+        for part, most in (
+            (to_bytes(key), LONGEST_NAME),
+            (to_bytes(stored.type_name), LONGEST_NAME),
+            (stored_bytes, MOST_BYTES - len(content)),
+        ):
+            if len(part) > most:
+                raise DataError(f"object '{key:.80}' or its name is too long ({len(part)} bytes)")
+            content += NUMBER.pack(len(part))
+            content += part
     end = NUMBER.pack(checksum(content, frame.version))
     return b"".join((TAG, NUMBER.pack(frame.version), STREAM_PREAMBLE, content, end))
 

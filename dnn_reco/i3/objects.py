@@ -6,7 +6,6 @@ Scalars are Python numbers and strings, maps by name are dicts, vectors of numbe
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,9 +45,11 @@ MC_PHOTOELECTRON = np.dtype([("time", "f8"), ("npe", "u4"), ("major_id", "u8"), 
 MC_PULSE = np.dtype([("time", "f8"), ("charge", "f4"), ("source", "i4")])
 TANK_KEY = np.dtype([("string", "i4"), ("tank", "i4")])
 
-_NANOSECONDS_PER_COUNT = 0.1
+NO_SUB_RUN = 2**32 - 1
+"""Number of a sub-run that is not set."""
+
 _COUNTS_PER_DAY = 8.64e14
-_MJD_OF_ORDINAL_0 = -678576  # datetime.toordinal() 1 is MJD -678575
+_MJD_OF_YEAR_1 = -678575  # of 1 January of the year 1 in the Gregorian calendar
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,9 @@ class Time:
     @property
     def mjd(self) -> float:
         """Modified Julian date; leap seconds inside of the year are not corrected."""
-        start = datetime(self.year, 1, 1, tzinfo=timezone.utc).toordinal() + _MJD_OF_ORDINAL_0
+        before = self.year - 1
+        leap_days = before // 4 - before // 100 + before // 400
+        start = 365 * before + leap_days + _MJD_OF_YEAR_1
         return start + self.daq_time / _COUNTS_PER_DAY
 
 
@@ -97,7 +100,7 @@ class EventHeader:
     Attributes
     ----------
     run, sub_run, event, sub_event
-        Numbers; `sub_run` is 4294967295 where it is not set.
+        Numbers; `sub_run` is `NO_SUB_RUN` where it is not set.
     stream
         Name of the sub-event stream, empty in Q frames.
     state
@@ -110,7 +113,7 @@ class EventHeader:
     event: int
     start: Time
     end: Time
-    sub_run: int = 2**32 - 1
+    sub_run: int = NO_SUB_RUN
     sub_event: int = 0
     stream: str = ""
     state: int = 20
@@ -282,6 +285,14 @@ class MCTree:
         """Number after that of the last descendant: particle and descendants are number:end."""
         later = np.flatnonzero(self.parents[number + 1 :] < number)
         return number + 1 + int(later[0]) if len(later) else len(self)
+
+    def to_numpy(self) -> NDArray[np.void]:
+        """One row [n] for each particle: number of its parent, and the fields of `PARTICLE`."""
+        rows = np.empty(len(self), [("parent", "i8"), *_fields(PARTICLE)])
+        rows["parent"] = self.parents
+        for name in PARTICLE.names or ():
+            rows[name] = self.particles[name]
+        return rows
 
 
 class TimeWindow(NamedTuple):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dnn_reco.errors import DataError
 from dnn_reco.i3.archive import U1, U2, InputArchive, IrregularIdsError, OutputArchive, Record
-from dnn_reco.i3.objects import OM_KEY, TIME_WINDOW, OMKeyMap, PulseMask
+from dnn_reco.i3.objects import OM_KEY, PULSE, TIME_WINDOW, OMKeyMap, PulseMask
 from dnn_reco.i3.records import OM_KEY_RECORD, TIME_WINDOW_RECORD
 
 _PAIR, _MAP = "pair<OMKey, items>", "map<OMKey, items>"
@@ -33,14 +33,14 @@ def read_record_map(archive: InputArchive, record: Record) -> OMKeyMap:
         count = archive.container(_LIST, 4 if record.tracked else record.dtype.itemsize)
         parts.append(archive.records(record, count))
     head = _joined(keys, parts, record.dtype)
-    if len(keys) == number:
-        return head
-    tail = _read_fast(archive, number - len(keys), record)
-    return OMKeyMap(
-        np.concatenate([head.keys, tail.keys]),
-        np.concatenate([head.counts, tail.counts]),
-        np.concatenate([head.items, tail.items]),
-    )
+    if len(keys) < number:
+        tail = _read_fast(archive, number - len(keys), record)
+        head = OMKeyMap(
+            np.concatenate([head.keys, tail.keys]),
+            np.concatenate([head.counts, tail.counts]),
+            np.concatenate([head.items, tail.items]),
+        )
+    return _checked(head)
 
 
 def _can_read_fast(archive: InputArchive, record: Record) -> bool:
@@ -53,6 +53,15 @@ def _can_read_fast(archive: InputArchive, record: Record) -> bool:
 def _read_key(archive: InputArchive) -> Any:
     archive.class_version(_PAIR)
     return archive.records(OM_KEY_RECORD, 1)[0]
+
+
+def _checked(value: OMKeyMap) -> OMKeyMap:
+    """The map, whose photomultipliers must be in order: masks refer to them by their place."""
+    keys = value.keys
+    order = np.lexsort([keys[name] for name in ("pmt", "om", "string")])
+    if (np.diff(order) != 1).any() or (keys[1:] == keys[:-1]).any():
+        raise DataError("the photomultipliers of a map must be different and in ascending order")
+    return value
 
 
 def _joined(keys: list[Any], parts: list[Any], dtype: np.dtype[Any]) -> OMKeyMap:
@@ -76,9 +85,9 @@ def _read_fast(archive: InputArchive, number: int, record: Record) -> OMKeyMap:
             entries.append(entry)
             slices.append(data[start:position])
     except struct.error as error:
-        raise DataError("it ends too early") from error
+        raise IrregularIdsError from error  # what refers to others is shorter
     if position > len(data):
-        raise DataError("it ends too early")
+        raise IrregularIdsError
     table = np.array(entries, dtype=np.int64).reshape(-1, 5)
     raw = np.frombuffer(b"".join(slices), record.stored)
     counts = table[:, 4]
@@ -124,15 +133,20 @@ def write_record_map(archive: OutputArchive, value: OMKeyMap, record: Record) ->
 
 def _entries(value: OMKeyMap) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     """Key [1] and items of each photomultiplier, which must be in ascending order."""
-    order = np.lexsort([value.keys[name] for name in ("pmt", "om", "string")])
-    if not np.array_equal(order, np.arange(len(order))) or len(np.unique(value.keys)) < len(order):
-        raise DataError("the photomultipliers of a map must be different and in ascending order")
-    stops = list(accumulate(value.counts.tolist()))
+    _checked(value)
+    stops = _stops(value.counts, len(value.keys), len(value.items))
     starts = [0, *stops][:-1]
     return [
         (value.keys[i : i + 1], value.items[start:stop])
         for i, (start, stop) in enumerate(zip(starts, stops, strict=True))
     ]
+
+
+def _stops(counts: NDArray[np.int64], num_lists: int, num_items: int) -> list[int]:
+    """Where the items of each list end among those of all, which they must use up."""
+    if len(counts) != num_lists or (counts < 0).any() or counts.sum() != num_items:
+        raise DataError(f"{num_lists} lists with {num_items} items do not have the counts {counts}")
+    return list(accumulate(counts.tolist()))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -146,7 +160,7 @@ def read_number_map(archive: InputArchive, kind: str, is_list: bool) -> OMKeyMap
     for _ in range(number):
         keys.append(_read_key(archive))
         parts.append(archive.numbers(kind) if is_list else archive.array(dtype, 1))
-    return _joined(keys, parts, dtype)
+    return _checked(_joined(keys, parts, dtype))
 
 
 def write_number_map(archive: OutputArchive, value: OMKeyMap, kind: str, is_list: bool) -> None:
@@ -158,7 +172,7 @@ def write_number_map(archive: OutputArchive, value: OMKeyMap, kind: str, is_list
         if is_list:
             archive.numbers(kind, part)
         elif len(part) == 1:
-            archive.content += part.astype(np.dtype(kind).newbyteorder("<")).tobytes()
+            archive.array(kind, part)
         else:
             raise DataError(f"the map holds one number for each photomultiplier, not {len(part)}")
 
@@ -188,7 +202,7 @@ def read_window_map(archive: InputArchive) -> OMKeyMap:
         if version > _SERIES_VERSION:
             raise DataError(f"class {_SERIES} in version {version} cannot be read")
         if version >= 1:
-            archive.tracked("I3FrameObject", lambda _: None)
+            archive.base()
         return read_windows(archive, version)
 
     number = archive.container(_MAP, _LEAST_ENTRY)
@@ -196,7 +210,7 @@ def read_window_map(archive: InputArchive) -> OMKeyMap:
     for _ in range(number):
         keys.append(_read_key(archive))
         parts.append(archive.tracked(_SERIES, series))
-    return _joined(keys, parts, TIME_WINDOW)
+    return _checked(_joined(keys, parts, TIME_WINDOW))
 
 
 def write_window_map(archive: OutputArchive, value: OMKeyMap) -> None:
@@ -234,7 +248,7 @@ def read_mask(archive: InputArchive, version: int) -> PulseMask:
     archive.class_version(_BITMASK)
     selected = _read_bits(archive)
     number = archive.container(_MASKS, _MASK_HEAD.size)
-    parts = [_read_element_mask(archive) for _ in range(number)]
+    counts, pulses = _read_element_masks(archive, number)
     if version == 0 and number == 0 and len(selected) == _ALL_OF_VERSION_0 and selected.all():
         selected = np.zeros(0, dtype=np.bool_)
     if np.count_nonzero(selected) != number:
@@ -242,35 +256,45 @@ def read_mask(archive: InputArchive, version: int) -> PulseMask:
             f"{np.count_nonzero(selected)} photomultipliers are selected, but there are pulses "
             f"of {number}"
         )
-    return PulseMask(
-        source,
-        selected,
-        np.array([len(part) for part in parts], dtype=np.int64),
-        np.concatenate([np.zeros(0, dtype=np.bool_), *parts]),
-    )
-
-
-def _read_element_mask(archive: InputArchive) -> NDArray[np.bool_]:
-    archive.class_version(_BITMASK)
-    return _read_bits(archive)
+    return PulseMask(source, selected, counts, pulses)
 
 
 def _read_bits(archive: InputArchive) -> NDArray[np.bool_]:
-    num_bytes = archive.number(U2)
-    padding = archive.number(U1)
-    if padding > 8 * num_bytes:
-        raise DataError(f"a mask of {num_bytes} bytes has {padding} bits too many")
-    data = np.frombuffer(archive.take(num_bytes), np.uint8)
-    return np.unpackbits(data, count=8 * num_bytes - padding, bitorder="little").astype(np.bool_)
+    return _read_element_masks(archive, 1)[1]
+
+
+def _read_element_masks(
+    archive: InputArchive, number: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Number of bits of several masks [m], and the bits of all [sum of them]."""
+    data, position = archive.data, archive.position
+    counts, sizes, parts = [], [], []
+    try:
+        for _ in range(number):
+            num_bytes, padding = _MASK_HEAD.unpack_from(data, position)
+            if padding > 8 * num_bytes:
+                raise DataError(f"a mask of {num_bytes} bytes has {padding} bits too many")
+            begin = position + _MASK_HEAD.size
+            position = begin + num_bytes
+            parts.append(data[begin:position])
+            counts.append(8 * num_bytes - padding)
+            sizes.append(8 * num_bytes)
+    except struct.error as error:
+        raise DataError("it ends too early") from error
+    archive.take(position - archive.position)  # raises where the last one is not whole
+    bits = np.unpackbits(np.frombuffer(b"".join(parts), np.uint8), bitorder="little")
+    kept, all_bits = np.array(counts, dtype=np.int64), np.array(sizes, dtype=np.int64)
+    place = np.arange(len(bits)) - np.repeat(np.cumsum(all_bits) - all_bits, all_bits)
+    return kept, bits[place < np.repeat(kept, all_bits)].astype(np.bool_)
 
 
 def write_mask(archive: OutputArchive, value: PulseMask) -> None:
     """Append a mask."""
+    stops = _stops(value.counts, int(value.selected.sum()), len(value.pulses))
     archive.string(value.source)
     archive.class_version(_BITMASK)
     _write_bits(archive, value.selected)
     archive.container(_MASKS, len(value.counts))
-    stops = list(accumulate(value.counts.tolist()))
     for count, stop in zip(value.counts.tolist(), stops, strict=True):
         archive.class_version(_BITMASK)
         _write_bits(archive, value.pulses[stop - count : stop])
@@ -315,6 +339,9 @@ def _kept(pulses: OMKeyMap, keep: NDArray[np.bool_]) -> OMKeyMap:
     return OMKeyMap(pulses.keys[filled], counts[filled], pulses.items[keep])
 
 
+_MOST_PULSES = 2**24  # unions of unions of the same pulses must not fill the memory
+
+
 def merge(maps: list[OMKeyMap], by_module: bool = False) -> OMKeyMap:
     """The items of several maps in one, sorted by time in each photomultiplier.
 
@@ -324,12 +351,19 @@ def merge(maps: list[OMKeyMap], by_module: bool = False) -> OMKeyMap:
         Maps of pulses.
     by_module
         Whether all photomultipliers of a module count as one, with number 0.
+
+    Raises
+    ------
+    DataError
+        If there are too many pulses.
     """
+    if sum(len(each.items) for each in maps) > _MOST_PULSES:
+        raise DataError(f"the maps have more than {_MOST_PULSES} pulses together")
     keys = np.concatenate([np.zeros(0, OM_KEY), *(each.keys for each in maps)])
     if by_module:
         keys["pmt"] = 0
     counts = np.concatenate([np.zeros(0, np.int64), *(each.counts for each in maps)])
-    items = np.concatenate([each.items for each in maps])
+    items = np.concatenate([np.zeros(0, PULSE), *(each.items for each in maps)])
     unique, number = np.unique(keys, return_inverse=True)  # in the order of the fields
     of_item = np.repeat(number.reshape(-1), counts)
     order = np.lexsort((items["time"], of_item))

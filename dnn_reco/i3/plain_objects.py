@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.errors import DataError
-from dnn_reco.i3.archive import F8, I4, U1, U4, InputArchive, OutputArchive
+from dnn_reco.i3.archive import F8, I4, U1, U4, InputArchive, OutputArchive, to_bytes
 from dnn_reco.i3.objects import (
     OM_KEY,
     Direction,
@@ -66,7 +66,7 @@ def write_map(
 
 
 def _byte_order(key: str | int) -> Any:
-    return key.encode(errors="surrogateescape") if isinstance(key, str) else key
+    return to_bytes(key) if isinstance(key, str) else key
 
 
 def read_number_map(archive: InputArchive, kind: struct.Struct) -> dict[str, Any]:
@@ -84,6 +84,11 @@ def write_number_map(
 def read_flag_map(archive: InputArchive) -> dict[str, bool]:
     """A map from names to truth values."""
     return read_map(archive, archive.string, archive.flag)
+
+
+def write_flag_map(archive: OutputArchive, values: Mapping[str, bool]) -> None:
+    """Append a map from names to truth values."""
+    write_map(archive, values, archive.string, lambda value: write_flag(archive, value))
 
 
 def read_vector_map(archive: InputArchive) -> dict[str, NDArray[np.float64]]:
@@ -264,7 +269,7 @@ def read_geometry(archive: InputArchive, version: int) -> DomGeometry:
 def read_geometry_map(archive: InputArchive, with_base: bool = False) -> DomGeometry:
     """Photomultipliers of an I3OMGeoMap, whose base is yet to be read if `with_base`."""
     if with_base:
-        archive.tracked("I3FrameObject", lambda _: None)
+        archive.base()
     return _modules(archive)
 
 
@@ -303,12 +308,12 @@ def _module(archive: InputArchive, version: int) -> tuple[tuple[float, ...], int
 
 
 def _orientation(archive: InputArchive) -> None:
-    archive.tracked("I3FrameObject", lambda _: None)
+    archive.base()
     archive.tracked("I3Quaternion", lambda _: _quaternion(archive))
 
 
 def _quaternion(archive: InputArchive) -> None:
-    archive.tracked("I3FrameObject", lambda _: None)
+    archive.base()
     archive.take(4 * F8.size)
 
 
@@ -319,4 +324,6 @@ def read_flag(archive: InputArchive) -> bool:
 
 def write_flag(archive: OutputArchive, value: bool) -> None:
     """Append a truth value."""
+    if value not in (False, True):
+        raise DataError(f"{value!r} is no truth value")
     archive.number(U1, value)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from dnn_reco.errors import DataError
 from dnn_reco.i3.frame import (
+    LONGEST_NAME,
     MOST_BYTES,
+    MOST_OBJECTS,
     NUMBER,
     STREAM_PREAMBLE,
     TAG,
@@ -17,6 +19,7 @@ from dnn_reco.i3.frame import (
     Frame,
     StoredObject,
     checksum,
+    is_stop,
 )
 from dnn_reco.i3.stream import ByteStream, EndOfStreamError, open_stream
 
@@ -26,8 +29,9 @@ COMPRESSED = (".gz", ".bz2", ".zst")
 """Endings of names of compressed files."""
 
 _HEAD = len(TAG) + NUMBER.size + len(STREAM_PREAMBLE)
-_LONGEST_NAME = 2**16
+_FIRST_WITH_TAG = 4  # version
 _NOT_INHERITED = ("I", "P")  # stops whose objects later frames do not see
+_EVENT = "Q"  # stop of the frame that P frames belong to, which is before them in the same file
 
 
 def is_i3(path: Path) -> bool:
@@ -65,10 +69,26 @@ def read_i3(
     ------
     DataError
         Where a file cannot be opened, is truncated or damaged; frames before that were given.
+
+    Examples
+    --------
+    >>> import dnn_reco
+    >>> for frame in dnn_reco.read_i3("events.i3.gz"):
+    ...     if frame.stop == "P":
+    ...         pulses = frame["InIceDSTPulses"].to_numpy()
+    ...         print(frame["I3EventHeader"].event, len(pulses), pulses["charge"].sum())
+    0 3 6.0
+    1 3 6.0
+    >>> pulses.dtype.names
+    ('string', 'om', 'pmt', 'time', 'charge', 'width', 'flags')
     """
     latest: dict[str, Frame] = {}
     for number, path in enumerate([*context, *paths]):
-        for frame in read_frames(Path(path), verify, recover):
+        latest.pop(_EVENT, None)
+        for frame in _frames_and_gaps(Path(path), verify, recover):
+            if frame is None:
+                latest.pop(_EVENT, None)
+                continue
             if mix:
                 frame.inherited = _merged(latest, frame.stop)
                 if frame.stop not in _NOT_INHERITED:
@@ -88,8 +108,13 @@ def _merged(latest: Mapping[str, Frame], stop: str) -> dict[str, StoredObject]:
     }
 
 
-def read_frames(path: Path, verify: bool = False, recover: bool = False) -> Iterator[Frame]:
-    """The frames of one file, each with its own objects; see `read_i3`."""
+def _frames_and_gaps(path: Path, verify: bool, recover: bool) -> Iterator[Frame | None]:
+    """The frames of one file, each with its own objects; None where damaged ones are skipped.
+
+    After such a gap it is not known which event a P frame belongs to.
+    """
+    if verify:
+        checksum(b"", max(VERSIONS))  # raises where a package is missing
     with open_stream(path) as stream:
         number = 0
         while True:
@@ -108,6 +133,7 @@ def read_frames(path: Path, verify: bool = False, recover: bool = False) -> Iter
             if begin < 0:
                 return
             stream.consume(begin)
+            yield None
 
 
 def _next_frame(stream: ByteStream, source: str, verify: bool) -> tuple[Frame | None, str]:
@@ -128,6 +154,9 @@ def _parse(stream: ByteStream, source: str, verify: bool) -> tuple[Frame, int]:
     """A frame and its number of bytes."""
     head = stream.peek(0, _HEAD)
     if not head.startswith(TAG):
+        (version,) = NUMBER.unpack_from(head)
+        if version < _FIRST_WITH_TAG:
+            raise DataError(f"it is not in .i3 format, or of a version ({version}) that is too old")
         raise DataError("what follows is no frame")
     (version,) = NUMBER.unpack_from(head, len(TAG))
     if version not in VERSIONS:
@@ -135,14 +164,18 @@ def _parse(stream: ByteStream, source: str, verify: bool) -> tuple[Frame, int]:
     if head[-len(STREAM_PREAMBLE) :] != STREAM_PREAMBLE:
         raise DataError("the head of a frame is wrong")
     stop = stream.peek(_HEAD, _HEAD + 1).decode("latin-1")
+    if not is_stop(stop):
+        raise DataError(f"a frame has the stop {stop!r}")
     position = _HEAD + 1
     (num_objects,) = NUMBER.unpack(stream.peek(position, position + NUMBER.size))
     position += NUMBER.size
+    if num_objects > MOST_OBJECTS:
+        raise DataError(f"a frame claims to have {num_objects} objects")
     own: dict[str, StoredObject] = {}
     for _ in range(num_objects):
-        key, position = _bytes(stream, position, _LONGEST_NAME)
-        type_name, position = _bytes(stream, position, _LONGEST_NAME)
-        content, position = _bytes(stream, position, MOST_BYTES)
+        key, position = _bytes(stream, position, LONGEST_NAME)
+        type_name, position = _bytes(stream, position, LONGEST_NAME)
+        content, position = _bytes(stream, position, MOST_BYTES - position)
         name = _text(key)
         if not name or name in own:
             raise DataError(f"a frame has an object '{name}' twice, or one without a name")

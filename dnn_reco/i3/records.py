@@ -35,8 +35,9 @@ _FLAGS_OF_SOURCE = {0: 3, 1: 5, 10: 5, 5: 4, 50: 4}
 def _pulses_of_sources(old: _Rows) -> _Rows:
     """Pulses of versions before 2, which name a source instead of flags."""
     rows = np.zeros(len(old), PULSE)
-    for name in ("time", "charge", "width"):
-        rows[name] = old[name]
+    with np.errstate(over="ignore"):  # what is too large for a smaller type becomes infinite
+        for name in ("time", "charge", "width"):
+            rows[name] = old[name]
     if "source" in (old.dtype.names or ()):
         rows["flags"] = [_FLAGS_OF_SOURCE.get(source, 0) for source in old["source"].tolist()]
     return rows

@@ -9,11 +9,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from dnn_reco.errors import DataError
 
 _PIECE = 2**20
+_ZSTD_PIECE = 2**10  # compressed: up to 50 MB come out of it
 _MAGIC = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zst"}
 INSTALL = "pip install 'dnn_reco[i3]'"
 
@@ -31,7 +32,7 @@ class ByteStream:
         A binary file, decompressed.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: io.BufferedReader) -> None:
         self._file = file
         self._data = b""
         self._start = 0  # of what is not yet consumed, in _data
@@ -55,19 +56,18 @@ class ByteStream:
 
     def _fill(self, end: int) -> None:
         missing = end - (len(self._data) - self._start)
-        parts = [self._data[self._start :]]
-        self._start = 0
-        while missing > 0 and not self._is_at_end:
-            part = self._read(max(_PIECE, min(missing, 64 * _PIECE)))
-            parts.append(part)
-            missing -= len(part)
-        self._data = b"".join(parts)
-        if missing > 0:
+        parts, size = [self._data[self._start :]], 0
+        while size < max(missing, _PIECE) and not self._is_at_end:
+            parts.append(self._read())
+            size += len(parts[-1])
+        if size:
+            self._data, self._start = b"".join(parts), 0
+        if size < missing:
             raise EndOfStreamError
 
-    def _read(self, most: int) -> bytes:
+    def _read(self) -> bytes:
         try:
-            part = self._file.read(most)
+            part = self._file.read1(_PIECE)  # unlike read, it gives what is before a damage
         except (EOFError, zlib.error, OSError, ValueError) as error:
             part, self.problem = b"", str(error) or type(error).__name__
         except Exception as error:  # zstandard has an exception of its own, and may be absent
@@ -129,20 +129,49 @@ def open_stream(path: Path) -> Iterator[ByteStream]:
 
 
 @contextmanager
-def _decompressed(raw: io.BufferedReader, start: bytes, path: Path) -> Iterator[IO[bytes]]:
+def _decompressed(raw: io.BufferedReader, start: bytes, path: Path) -> Iterator[io.BufferedReader]:
     kind = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
     if kind == "gz":
         with gzip.GzipFile(fileobj=raw) as file:
-            yield cast("IO[bytes]", file)
+            yield cast("io.BufferedReader", file)
     elif kind == "bz2":
         with bz2.BZ2File(raw) as compressed:
-            yield cast("IO[bytes]", compressed)
+            yield cast("io.BufferedReader", compressed)
     elif kind == "zst":
-        decompressor = zstandard(path).ZstdDecompressor(max_window_size=2**27)
-        with decompressor.stream_reader(raw, read_across_frames=True) as reader:
-            yield reader
+        yield cast("io.BufferedReader", _ZstdFile(raw, zstandard(path)))
     else:
         yield raw
+
+
+class _ZstdFile:
+    """Decompresses zstd frames, one after the other.
+
+    Unlike the package's own reader it tells where a file is cut off.
+    """
+
+    def __init__(self, raw: io.BufferedReader, package: Any) -> None:
+        self._raw = raw
+        self._decompressor = package.ZstdDecompressor(max_window_size=2**27)
+        self._frame: Any = None
+        self._rest = b""
+
+    def read1(self, most: int) -> bytes:
+        """The next bytes, none at the end; `most` is not kept to: there may be a few MB more."""
+        del most
+        part = b""
+        while not part:
+            self._rest = self._rest or self._raw.read(_ZSTD_PIECE)
+            if not self._rest and self._frame is not None:
+                raise EOFError("Compressed file ended before the end-of-stream marker was reached")
+            if not self._rest:
+                return b""
+            if self._frame is None:
+                self._frame = self._decompressor.decompressobj()
+            part = self._frame.decompress(self._rest)
+            self._rest = self._frame.unused_data if self._frame.eof else b""
+            if self._frame.eof:
+                self._frame = None
+        return part
 
 
 def zstandard(path: Path) -> Any:

@@ -23,6 +23,7 @@ _LONGEST_SHORT_SIZE = 0xF6
 _FIRST_TIME = -512
 _SATURATED_FIRST, _SATURATED_TIME, _SATURATED_CHARGE, _SATURATED_WORD = 2047, 255, 63, 0xFFFF
 _LAST_IN_ICE = 60  # number of the deepest DOM of a string; tanks at the surface come after it
+_LARGEST_SHIFT = 32  # bits: lengths of runs have less
 _HLC_FLAGS, _SLC_FLAGS = 7, 4
 _TRUNCATED = "its stamps end too early"
 
@@ -56,10 +57,10 @@ def read_super_dst(archive: InputArchive, version: int) -> OMKeyMap:
     om = (found.dom & 63) + 1
     pulses = np.zeros(len(om), PULSE)
     pulses["time"] = _times(found)
-    pulses["charge"] = np.where(
-        om <= _LAST_IN_ICE, found.charge * 0.05 + 0.025, 10 ** (found.charge * 9 / 16383 - 2)
-    )
-    pulses["width"] = _widths(widths, 2 * (om > _LAST_IN_ICE) + found.is_hlc)
+    in_ice = om <= _LAST_IN_ICE
+    pulses["charge"] = found.charge * 0.05 + 0.025
+    pulses["charge"][~in_ice] = 10 ** (found.charge[~in_ice] * 9 / 16383 - 2)
+    pulses["width"] = _widths(widths, 2 * ~in_ice + found.is_hlc)
     pulses["flags"] = np.where(found.is_hlc == 1, _HLC_FLAGS, _SLC_FLAGS)
     return _by_dom(found.dom, pulses)
 
@@ -75,7 +76,7 @@ def _compact_vector(archive: InputArchive, name: str, kind: str) -> NDArray[Any]
 
 def _split(stamps: list[int], headers: list[int], extra: list[int]) -> _Stamps:
     """Split the words of all readouts; how many belong to a pulse stands in the words."""
-    rows: list[tuple[int, int, int, int, bool]] = []
+    codes: list[int] = []  # five for each pulse
     words, more = iter(stamps), iter(extra)
     try:
         for header in headers:
@@ -93,13 +94,13 @@ def _split(stamps: list[int], headers: list[int], extra: list[int]) -> _Stamps:
                     charge |= next(more) << 6
                 elif charge == _SATURATED_CHARGE:
                     charge += _overflow(words)
-                rows.append((dom, time, charge, (word >> 14) & 1, is_first))
+                codes += (dom, time, charge, (word >> 14) & 1, is_first)
                 is_first = False
     except StopIteration as error:
         raise DataError(_TRUNCATED) from error
     if next(words, None) is not None or next(more, None) is not None:
         raise DataError("it has more stamps than its readouts use")
-    columns = np.array(rows, dtype=np.int64).reshape(-1, 5).T
+    columns = np.array(codes, dtype=np.int64).reshape(-1, 5).T
     dom_code, time_code, charge_code, is_hlc, first = columns
     return _Stamps(dom_code, time_code, charge_code, is_hlc, first.astype(np.bool_))
 
@@ -148,6 +149,8 @@ def _runs(stream: list[int]) -> tuple[list[int], list[int]]:
         length, code = byte >> 4, byte & 15
         if codes and codes[-1] == code:
             shift += 4
+            if shift > _LARGEST_SHIFT:
+                raise DataError("a run of equal widths is too long")
             lengths[-1] += length << shift
         else:
             shift = 0

@@ -77,6 +77,8 @@ def _parents(walk: list[int]) -> list[int]:
             is_child = False
         else:
             current = parents[current]
+    if current >= 0 and walk:
+        raise DataError("a tree ends too early")
     return parents
 
 

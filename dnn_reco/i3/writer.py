@@ -63,7 +63,34 @@ def open_i3(
 
 
 def write_i3(path: str | PathLike[str], frames: Iterable[Frame]) -> int:
-    """Write frames to a file; returns how many. See `open_i3`."""
+    """Write frames to a file, each with its own objects.
+
+    Parameters
+    ----------
+    path
+        The file; it appears when it is complete. Its name decides the compression: .gz, .bz2,
+        .zst, or none.
+    frames
+        The frames.
+
+    Returns
+    -------
+    number
+        How many there were.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be written, or a package is missing that it needs.
+
+    Examples
+    --------
+    >>> from dnn_reco import Frame, write_i3
+    >>> frame = Frame("P")
+    >>> frame.put("Energy", 12.5)
+    >>> write_i3("new.i3.gz", [frame])
+    1
+    """
     number = 0
     with open_i3(path) as writer:
         for frame in frames:

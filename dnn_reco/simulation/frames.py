@@ -257,7 +257,7 @@ class _MuonPoints:
         length = truth.muon_length
         _, leave = label_hull().crossing(*line)
         self.truth = truth
-        self.hits = truth.muon_passes
+        self.hits = truth.muon_energy > 0
         self.enter = label_hull().first_contact(*line, length)
         self.leave = np.where(leave >= 0, leave, length)
         closest = -np.einsum("ij,ij->i", *line)

@@ -26,6 +26,8 @@ EXAMPLES = {
     **dict.fromkeys(("config show", "config check", "data check"), r"\w+\.yaml"),
     **dict.fromkeys(("calibrate", "sky", "apply", "serve", "verify", "inspect"), r"models/\w+"),
     "view": r"events\.hdf5",
+    **dict.fromkeys(("i3 ls", "i3 show"), r"file\.i3\.zst"),
+    "i3 export": r"\*\.i3\.zst",
     "compare-data": r"'simulation/\*\.hdf5' 'data/\*\.hdf5'",
     "import": r"exported_models/my_model",
     "create-data": r"create_training_data\.yaml",

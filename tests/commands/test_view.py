@@ -1,9 +1,11 @@
 """`dnn-reco view`: which event is drawn with which reconstruction, and what is refused."""
 
+import json
 import re
 from pathlib import Path
 
 import h5py
+import i3_frames as made
 import numpy as np
 import pytest
 from applied_models import model_of_run
@@ -15,7 +17,9 @@ from dnn_reco.cli import cli
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.data.hdf5 import write_event_file
+from dnn_reco.data_creation.event_to_view import event_of
 from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.i3.writer import write_i3
 
 STORED = "DeepLearningReco_other"
 
@@ -150,6 +154,81 @@ def test_pictures_that_cannot_be_written(here: Path) -> None:
     (here / "file").touch()
     with pytest.raises(DataError, match=r"pictures cannot be written to 'file/a\.png' .*--out or"):
         view("events.hdf5", "--out", "file/a.png")
+
+
+@pytest.fixture
+def frames(here: Path) -> Path:
+    """Two events with three pulses in two DOMs, 6 PE in all, and four in `I3SuperDST`, 10 PE."""
+    write_i3(here / "events.i3.gz", made.frames_of_events(2))
+    return Path("events.i3.gz")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((), "2 hit DOMs, 6.0 PE"),
+        (("--pulses", "I3SuperDST"), "3 hit DOMs, 10.0 PE"),
+        (("--event", "7:1"), "2 hit DOMs, 6.0 PE"),
+    ],
+)
+def test_frames(frames: Path, words: tuple[str, ...], expected: str) -> None:
+    pytest.importorskip("plotly", reason="plotly is not installed (extra display)")
+    view(frames, "--html", *words)
+    assert summary(Path("event.html")) == expected
+    text = Path("event.html").read_text(encoding="utf-8")
+    assert re.search(r"<td>energy</td><td>1,000</td>", text)
+    assert re.search(r"<td>x</td><td>1</td>", text)
+
+
+def test_frames_without_truth(frames: Path) -> None:
+    frame = made.p_frame(4)
+    frame.delete("MCPrimary")
+    frame.put("InIceDSTPulses", made.PULSES)
+    write_i3("data.i3", [frame])
+    view("data.i3")
+    assert Path("event.png").read_bytes().startswith(b"\x89PNG")
+    frame.put("I3MCTree", made.mc_tree())
+    assert event_of(frame).labels["energy"].tolist() == [1000]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--event", "2"), "'events.i3.gz': there is no event 2: there are 2 P frames"),
+        (("--pulses", "InIce"), "frame 3 has no object 'InIce'.* these pulses: I3SuperDST, InIce"),
+        (("--pulses", "Number"), "frame 3 has no pulses in 'Number'. It has these pulses: I3S"),
+        (("--tables", "dnn_data"), "--tables is for HDF5 files, but 'events.i3.gz' is an .i3 file"),
+        (("--model", "models/my_model"), "--model is for HDF5 files"),
+    ],
+)
+def test_wrong_choices_for_frames(frames: Path, words: tuple[str, ...], message: str) -> None:
+    with pytest.raises((ConfigError, DataError), match=message):
+        view(frames, *words)
+
+
+def test_frames_of_unusual_pulses(frames: Path) -> None:
+    frame = made.p_frame(4)
+    frame.delete("InIceDSTPulses")
+    frame.put("MyPulses", made.PULSES)
+    write_i3("data.i3", [frame])
+    with pytest.raises(DataError, match=r"none of the usual pulses .* these pulses: MyPulses"):
+        view("data.i3")
+    with pytest.raises(ConfigError, match=r"--pulses is for \.i3 files, which 'events"):
+        view("events.hdf5", "--pulses", "MyPulses")
+
+
+def test_real_frames(shared_data: Path, here: Path) -> None:
+    """Hit DOMs and charge are those of an independent reader and its features."""
+    pytest.importorskip("plotly", reason="plotly is not installed (extra display)")
+    inputs = json.loads((shared_data / "golden/i3/dnn_inputs.json").read_text(encoding="utf-8"))
+    paths = [(shared_data / "i3" / each["file"], each) for each in inputs[:4]]
+    for path, expected in paths:
+        if not path.is_file():
+            pytest.skip(f"'{path}' is not there")
+        event = f"{expected['run']}:{expected['event']}"
+        view(path, "--event", event, "--pulses", expected["key"], "--html")
+        charge = f"{expected['sum9'][0]:,.1f}"
+        assert summary(here / "event.html") == f"{expected['n_doms9']} hit DOMs, {charge} PE"
 
 
 def test_missing_file(here: Path) -> None:
