@@ -24,7 +24,7 @@ from dnn_reco.i3.describe import (
 from dnn_reco.i3.events import HEADER, count_text, find_frame
 from dnn_reco.i3.frame import Frame, StoredObject
 from dnn_reco.i3.objects import EventHeader
-from dnn_reco.i3.reader import read_frames, read_i3
+from dnn_reco.i3.reader import read_i3
 from dnn_reco.i3.table_file import write_table
 from dnn_reco.suggestions import did_you_mean
 
@@ -48,6 +48,11 @@ class Reading:
 
     verify: bool = False
     recover: bool = False
+
+
+def _own_frames(file: Path, reading: Reading) -> Iterator[Frame]:
+    """The frames of a file, each with its own objects alone."""
+    return read_i3(file, verify=reading.verify, recover=reading.recover, mix=False)
 
 
 def _bar(frames: Iterable[Frame]) -> Iterator[Frame]:
@@ -171,7 +176,7 @@ def _list_frames(file: Path, settings: ListSettings) -> None:
     num_frames: Counter[str] = Counter()
     size = shown = left_out = 0
     click.echo(_ROW.format(*_TITLES).rstrip())
-    frames = read_frames(file, settings.reading.verify, settings.reading.recover)
+    frames = _own_frames(file, settings.reading)
     try:
         for line in _lines(frames):
             num_frames[line.stop] += line.last - line.first + 1
@@ -193,7 +198,7 @@ def _list_frames(file: Path, settings: ListSettings) -> None:
 def _list_objects(file: Path, number: int, reading: Reading) -> None:
     """List the objects of one frame."""
     num_frames = 0
-    for frame in read_frames(file, reading.verify, reading.recover):
+    for frame in _own_frames(file, reading):
         if num_frames == number:
             rows = [
                 (printable(key), _class_of(stored), f"{len(stored.content):,}")
@@ -229,7 +234,7 @@ def _list_keys(file: Path, settings: ListSettings) -> None:
     uses: dict[tuple[str, str], _KeyUse] = {}
     num_frames: Counter[str] = Counter()
     reading = settings.reading
-    for frame in _bar(read_frames(file, reading.verify, reading.recover)):
+    for frame in _bar(_own_frames(file, reading)):
         num_frames[frame.stop] += 1
         for key, stored in frame.own.items():
             use = uses.setdefault((printable(key), _class_of(stored)), _KeyUse())

@@ -20,7 +20,6 @@ from dnn_reco.data.hdf5.writer import DomMap
 from dnn_reco.data.hits import Hits, join_hits
 from dnn_reco.data_creation.block_inputs import EventInputs, make_inputs
 from dnn_reco.data_creation.event_tables import EventTables, Row, row_of
-from dnn_reco.data_creation.frame_events import HEADER, header_of
 from dnn_reco.data_creation.frame_inputs import FrameInput, frame_input
 from dnn_reco.data_creation.modules import Features, Labels, Modules
 from dnn_reco.detector.geometry import string_and_om

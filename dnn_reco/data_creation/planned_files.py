@@ -9,7 +9,7 @@ from dnn_reco.data_creation.event_file import FileJob, FileSummary, make_event_f
 from dnn_reco.data_creation.modules import modules_of
 from dnn_reco.data_creation.plan import Outputs, PlannedFile
 from dnn_reco.errors import DataError
-from dnn_reco.i3.reader import read_frames
+from dnn_reco.i3.reader import read_i3
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _unreadable(paths: tuple[Path, ...]) -> dict[Path, str]:
     found = {}
     for path in paths:
         try:
-            for _ in read_frames(path):
+            for _ in read_i3(path, mix=False):
                 pass
         except DataError as error:
             found[path] = str(error)

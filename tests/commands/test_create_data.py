@@ -1,4 +1,4 @@
-"""`create-data`: event files from files with frames, resumable, with a count of what was skipped."""
+"""`create-data`: event files from files with frames, and a count of what was skipped."""
 
 import os
 import signal
