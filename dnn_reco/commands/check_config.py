@@ -240,7 +240,7 @@ def _check_frames(config: Config) -> _Findings:
     features = [
         f"{each.settings.data_format} of {each.settings.pulse_key}" for each in made.features
     ]
-    labels = [type(each.module).__name__ for each in made.labels]
+    labels = [table for each in made.labels for table in each.module.columns()]
     yield _ok(f"i3_data: features {', '.join(features)}; labels {', '.join(labels) or 'none'}")
 
 

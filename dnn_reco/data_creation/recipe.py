@@ -180,8 +180,8 @@ def _check(config: Config, recipe: FrameRecipe, where: str) -> None:
         expected = max(expected, least)
     if not num_bins == settings.num_bins == expected:
         raise ConfigError(
-            f"{where}: {_KEY}: the format '{settings.data_format}' has {expected} features, but "
-            f"data_handler_num_bins is {num_bins}"
+            f"{where}: {_KEY}: the format '{settings.data_format}' has {expected} "
+            f"feature{'s' * (expected != 1)}, but data_handler_num_bins is {num_bins}"
         )
 
 
