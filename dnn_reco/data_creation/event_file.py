@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +53,8 @@ class FileJob:
         File of the frames with labels and features added; None: none is written.
     i3_stops
         Kinds of frames that it holds.
+    max_events
+        Read no more than these first events; None: all.
     """
 
     inputs: tuple[Path, ...]
@@ -61,6 +63,7 @@ class FileJob:
     streams: tuple[str, ...]
     i3: Path | None = None
     i3_stops: tuple[str, ...] = ("Q", "P")
+    max_events: int | None = None
 
 
 @dataclass
@@ -112,10 +115,24 @@ def make_event_file(job: FileJob, modules: Modules) -> FileSummary:
             output.add(frame, is_event)
             if events.is_block_full:
                 output.write(events.finish_block())
+            if events.summary.num_events == job.max_events:
+                break
         output.write(events.finish_block())
     if job.hdf5 is not None:
         events.write(job.hdf5)
     return events.summary
+
+
+def count_event_frames(path: Path, streams: Collection[str]) -> int:
+    """How many events :func:`make_event_file` finds in a file with frames.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read to its end.
+    """
+    headers = (header_of(frame) for frame in read_i3(path) if frame.stop == "P")
+    return sum(header is not None and header.stream in streams for header in headers)
 
 
 class _Output:
