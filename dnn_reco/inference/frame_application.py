@@ -129,9 +129,9 @@ class _Batch:
 
     def add(self, frame: Frame) -> None:
         """Keep a frame until the events before it are predicted."""
+        self.num_bytes += frame.num_bytes
         if self.output is not None:
             self.frames.append(frame)
-            self.num_bytes += frame.num_bytes
         if is_event(frame):
             self.events.append(frame)
 
