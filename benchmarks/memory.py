@@ -55,9 +55,9 @@ def make_config(home: Path, num_files: int) -> Path:
 def read(config_file: Path, store: Path, iterations: int) -> None:
     from dnn_reco.config import load_config
     from dnn_reco.data.build import open_events
-    from dnn_reco.data.from_config import event_store
     from dnn_reco.data.loader import read_tensors
     from dnn_reco.data.sampling import EventOrder
+    from dnn_reco.event_sources import event_store
     from dnn_reco.files import find_files
 
     config = load_config([config_file])

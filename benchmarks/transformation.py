@@ -18,7 +18,8 @@ from made_up_run import make_run
 
 from dnn_reco.config import load_config
 from dnn_reco.data.build import open_events
-from dnn_reco.data.from_config import event_store, transform_settings
+from dnn_reco.data.from_config import transform_settings
+from dnn_reco.event_sources import event_store
 from dnn_reco.files import find_files
 from dnn_reco.transform import TransformFit
 

@@ -1,24 +1,40 @@
-"""Events of files in any known format."""
+"""Events of files in any known format: HDF5 event files, and files with frames (.i3)."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 
-from dnn_reco.data.file_events import FileEvents, HitsSettings
-from dnn_reco.data.hdf5 import read_file
-from dnn_reco.data.store import EventReader
-from dnn_reco.errors import DataError
+from dnn_reco.config import Config
+from dnn_reco.data.conversion import Conversion
+from dnn_reco.data.data_settings import DataSettings
+from dnn_reco.data.file_events import FileEvents, HitsSettings, InputTables
+from dnn_reco.data.from_config import hits_settings, record_settings
+from dnn_reco.data.hdf5 import count_events, read_file, read_record
+from dnn_reco.data.store import EventReader, EventStore, errors_naming
+from dnn_reco.data_creation.event_file import count_event_frames
+from dnn_reco.data_creation.recipe import (
+    FrameRecipe,
+    make_by_recipe,
+    recipe_of,
+    settings_of_recipe,
+)
+from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.i3.frame import TAG
+from dnn_reco.i3.reader import COMPRESSED, is_i3
 from dnn_reco.i3.stream import EndOfStreamError, open_stream
 
 _HDF5_SUFFIXES = (".hdf5", ".h5", ".hdf")
+_I3_ENDINGS = tuple(f".i3{compression}" for compression in ("", *COMPRESSED))
 
 
 def is_i3_file(path: Path) -> bool:
     """Whether this is an `.i3` file, compressed or not, by its name or its content."""
-    if ".i3" in path.suffixes:
+    if is_i3(path):
         return True
     try:
         with open_stream(path) as stream:
@@ -33,8 +49,13 @@ def reader_of(path: Path) -> EventReader:
     Raises
     ------
     DataError
-        If the file is of no known format.
+        If the file is of no known format, or holds frames, of which an event file must be made.
     """
+    if is_i3(path):
+        raise DataError(
+            f"'{path}' holds frames: make an event file of it with dnn-reco create-data, or name a "
+            "config with the key i3_data"
+        )
     if path.suffix in _HDF5_SUFFIXES or not path.is_file() or h5py.is_hdf5(path):
         return read_file
     raise DataError(
@@ -44,7 +65,7 @@ def reader_of(path: Path) -> EventReader:
 
 
 def read_events(path: Path, settings: HitsSettings) -> FileEvents:
-    """All events of a file of any known format.
+    """All events of an event file.
 
     Raises
     ------
@@ -52,3 +73,112 @@ def read_events(path: Path, settings: HitsSettings) -> FileEvents:
         If the file is of no known format, missing or damaged, or does not fit the settings.
     """
     return reader_of(path)(path, settings)
+
+
+# --------------------------------------------------------------------------------------------------
+# Files that a config lists, in any format
+# --------------------------------------------------------------------------------------------------
+def event_store(config: Config, cache_dir: str | None) -> EventStore:
+    """The event store of a config, in `cache_dir` if that is given."""
+    return EventStore(
+        Path(cache_dir) if cache_dir else config.event_store,
+        hits_settings(config),
+        record_settings(config),
+        config.plugin_view(),
+        read_file,
+        frame_conversion(config),
+    )
+
+
+def frame_conversion(config: Config) -> Conversion:
+    """How event files are made of the files with frames that a config lists.
+
+    What is wrong with `i3_data` matters only once there is such a file: a trained network may be
+    applied where the files that this key names are not.
+    """
+    try:
+        recipe = recipe_of(config)
+    except ConfigError as error:
+        return Conversion(_I3_ENDINGS, make_from_text, problem=str(error))
+    others = () if recipe.gcd is None else (recipe.gcd,)
+    return Conversion(_I3_ENDINGS, make_from_text, recipe.to_text(), others)
+
+
+def make_from_text(settings: str, source: Path, target: Path) -> Mapping[str, int]:
+    """Make the event file of a file with frames; returns what was left out, and how often.
+
+    `settings` is the text of a :class:`~dnn_reco.data_creation.recipe.FrameRecipe`. See
+    :data:`dnn_reco.data.conversion.MakeEventFile`.
+    """
+    return make_by_recipe(FrameRecipe.from_text(settings), source, target)
+
+
+@contextmanager
+def event_file(path: Path, config: Config, max_events: int | None = None) -> Iterator[Path]:
+    """The event file (HDF5) of a file: itself, or one that is made of it for as long as it is used.
+
+    Parameters
+    ----------
+    path
+        The file.
+    config
+        The config, for files with frames.
+    max_events
+        Where it is made: take no more than the first events; None: all.
+
+    Raises
+    ------
+    ConfigError
+        If `i3_data` is needed, and missing or wrong.
+    DataError
+        If the file cannot be used.
+    """
+    if not is_i3(path):
+        yield path
+        return
+    recipe = recipe_of(config)
+    with tempfile.TemporaryDirectory(prefix="dnn_reco-") as folder, errors_naming(path):
+        made = Path(folder) / "events.hdf5"
+        make_by_recipe(recipe, path, made, max_events)
+        yield made
+
+
+def count_events_of(path: Path, config: Config) -> int:
+    """Number of events of a file; no event file is made for it.
+
+    Raises
+    ------
+    ConfigError
+        If `i3_data` is needed, and missing or wrong.
+    DataError
+        If the file cannot be read.
+    """
+    if is_i3(path):
+        return count_event_frames(path, recipe_of(config).streams)
+    return count_events(path, config.data_handler.data_handler_time_offset_name)
+
+
+def data_settings_of(
+    path: Path, config: Config, tables: InputTables | None = None
+) -> DataSettings | None:
+    """How the features of a file are made: its record, or `i3_data`; None if it has no record.
+
+    Parameters
+    ----------
+    path
+        The file.
+    config
+        The config.
+    tables
+        The input tables that are read, which count where an event file has several sets of them.
+
+    Raises
+    ------
+    ConfigError
+        If `i3_data` is needed, and missing or wrong.
+    DataError
+        If the file cannot be read.
+    """
+    if is_i3(path):
+        return settings_of_recipe(recipe_of(config), config)
+    return read_record(path, tables)

@@ -20,7 +20,7 @@ from dnn_reco.data.hdf5 import (
     read_columns,
 )
 from dnn_reco.data.records import ColumnNames, ShardEvents, event_table, load_records
-from dnn_reco.event_sources import read_events, reader_of
+from dnn_reco.event_sources import event_file, read_events, reader_of
 
 LABEL_TABLE = "LabelsDeepLearning"
 _NO_COLUMNS = "dnn_reco.modules.data.misc.default_misc.dummy_misc_loader"
@@ -80,10 +80,11 @@ def read_as_configured(
         of_records = replace(of_records, misc_class=_NO_COLUMNS)
     names: ColumnNames | None = None
     for path in paths:
-        events = read_events(path, settings)
-        shard = ShardEvents(event_table(events), events.hits, np.array(settings.init_values))
-        view = config.plugin_view()
-        records = load_records(path, shard, of_records, view, names)
+        with event_file(path, config) as file:
+            events = read_events(file, settings)
+            shard = ShardEvents(event_table(events), events.hits, np.array(settings.init_values))
+            view = config.plugin_view()
+            records = load_records(file, shard, of_records, view, names)
         names, rows = records.names, records.rows
         yield EventTable(
             events.hits.select(rows["row"]),

@@ -19,9 +19,9 @@ from dnn_reco import ConfigError, DataError, EventTable, densify, load_model, op
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.data.build import open_events as open_dataset
-from dnn_reco.data.from_config import event_store
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.grid import STRING_CELL
+from dnn_reco.event_sources import event_store
 
 PYTHON_PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "python.md"
 SIGNATURES = {

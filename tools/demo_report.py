@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from dnn_reco.config import Config, load_config
 from dnn_reco.data.build import open_events
 from dnn_reco.data.event_dataset import EventDataset
-from dnn_reco.data.from_config import event_store
 from dnn_reco.detector.geometry import dom_positions
 from dnn_reco.evaluation.held_out_events import predict_held_out
 from dnn_reco.evaluation.metrics import residuals_and_pulls
+from dnn_reco.event_sources import event_store
 from dnn_reco.figure_style import GREY, color, figure_bytes, panels
 from dnn_reco.files import find_files
 from dnn_reco.inference.trained_model import load_trained_model

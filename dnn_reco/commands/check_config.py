@@ -44,6 +44,7 @@ _LABEL_KEYS = (
     "label_dir_y_key",
     "label_dir_z_key",
 )
+_SAMPLE = 10  # events of a file with frames whose labels are made
 # The usual optimizers and settings, with the limits of their values [from, below]: a config with
 # others is checked with PyTorch, which takes longer to import than all else together.
 _USUAL_OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "nadam": "NAdam"}
@@ -109,6 +110,7 @@ def check_config(config: Config, allow_overlap: bool = False, network: bool = Fa
         *_check_plugins(config),
         *_check_optimizers(config),
         *_check_data_files(config),
+        *_check_frames(config),
         *_check_overlap(config, allow_overlap),
         *_check_needed(config),
         *_check_contents(config, network),
@@ -224,6 +226,24 @@ def _check_data_files(config: Config) -> _Findings:
             yield _Finding(level, f"{key}: the list is empty")
 
 
+def _check_frames(config: Config) -> _Findings:
+    """How event files are made of files with frames; `_check_contents` finds where that lacks."""
+    if config.values().get("i3_data") is None:
+        return
+    from dnn_reco.data_creation.recipe import recipe_of  # slow
+
+    try:
+        made = recipe_of(config).modules
+    except DnnRecoError as error:
+        yield _problem(str(error))
+        return
+    features = [
+        f"{each.settings.data_format} of {each.settings.pulse_key}" for each in made.features
+    ]
+    labels = [table for each in made.labels for table in each.module.columns()]
+    yield _ok(f"i3_data: features {', '.join(features)}; labels {', '.join(labels) or 'none'}")
+
+
 def _check_overlap(config: Config, allow_overlap: bool) -> _Findings:
     training, validation, test = (
         files_if_any(config, f"{part}_data_file") for part in ("training", "validation", "test")
@@ -256,12 +276,14 @@ def _check_contents(config: Config, network: bool) -> _Findings:
     if not first or not handler:
         return
     from dnn_reco.data.input_check import column_names  # slow: it imports h5py
+    from dnn_reco.event_sources import event_file
 
     names: dict[Path, ColumnNames] = {}
     for path in dict.fromkeys(first.values()):
         keys = ", ".join(key for key, each in first.items() if each == path)
         try:
-            names[path] = column_names(path, config)
+            with event_file(path, config, _SAMPLE) as file:
+                names[path] = column_names(file, config)
         except DnnRecoError as error:
             yield _problem(str(error))
         else:

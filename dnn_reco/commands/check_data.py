@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from dnn_reco.config import Config
 from dnn_reco.config.schema import GROUPS
 from dnn_reco.data.build import num_workers
 from dnn_reco.data.check.between_files import check_between_files
-from dnn_reco.data.check.file import CheckSettings, FileCheck, check_file
+from dnn_reco.data.check.file import CheckSettings, FileCheck, check_file, nothing_checked
 from dnn_reco.data.check.finding import ALL_FILES, SEVERITIES, Finding
 from dnn_reco.data.data_settings_file import load_data_settings
 from dnn_reco.data.file_events import HitsSettings, InputTables
@@ -31,6 +31,7 @@ from dnn_reco.data.hdf5 import (
 )
 from dnn_reco.data.overlap import files_if_any
 from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.event_sources import event_file
 from dnn_reco.files import find_files, write_atomically, writing
 from dnn_reco.labelled_events import LABEL_TABLE
 from dnn_reco.workers import in_workers
@@ -80,7 +81,7 @@ def run_check_data(
     wanted = None
     if what.data_settings is not None:
         wanted = load_data_settings(what.data_settings, settings.hits.tables)
-    checks = _check_files(settings, files, num_jobs)
+    checks = _check_files(settings, config, files, num_jobs)
     findings = [finding for check in checks for finding in check.findings]
     findings += check_between_files(
         checks, settings.label_table, wanted, settings.hits.num_bins, _trained(config, checks)
@@ -100,15 +101,31 @@ def run_check_data(
     return 1 if any(finding.severity == "error" for finding in findings) else 0
 
 
-def _check_files(settings: CheckSettings, files: Sequence[Path], num_jobs: int) -> list[FileCheck]:
+def _check_files(
+    settings: CheckSettings, config: Config | None, files: Sequence[Path], num_jobs: int
+) -> list[FileCheck]:
     """The checks of all files, in worker processes where that is faster."""
     advice = "try again with fewer jobs (-j)"
-    work = partial(check_file, settings)
+    work = partial(_check_file, settings, config)
     with closing(in_workers(work, files, num_workers(files, num_jobs), advice)) as results:
         bar = tqdm(
             results, total=len(files), desc="Checking", unit="file", leave=False, disable=None
         )
         return list(bar)
+
+
+def _check_file(settings: CheckSettings, config: Config | None, path: Path) -> FileCheck:
+    """The check of a file, or of the event file that is made of it."""
+    if config is None:
+        return check_file(settings, path)
+    try:
+        with event_file(path, config) as file:
+            check = check_file(settings, file)
+    except DataError as error:
+        text, remedy = str(error).replace(f"'{path}'", "the file"), "it was not checked"
+        return nothing_checked(path, Finding("error", str(path), "", text, remedy))
+    findings = [replace(finding, file=str(path)) for finding in check.findings]
+    return replace(check, path=path, findings=findings)
 
 
 def _write_json(

@@ -12,8 +12,8 @@ import click
 from tqdm import tqdm
 
 from dnn_reco.config import Config
-from dnn_reco.data.hdf5 import count_events
 from dnn_reco.errors import DataError, DnnRecoError
+from dnn_reco.event_sources import count_events_of
 from dnn_reco.files import find_files
 from dnn_reco.workers import available_cpus
 
@@ -48,7 +48,7 @@ def run_count(config: Config, num_jobs: int, apply_filters: bool, cache_dir: str
             _log.warning("%s", error)
     counts = _count_files(
         sorted({path for paths in files.values() for path in paths}),
-        config.data_handler.data_handler_time_offset_name,
+        config,
         num_jobs,
     )
     _tell_of_failures(counts)
@@ -65,12 +65,12 @@ def run_count(config: Config, num_jobs: int, apply_filters: bool, cache_dir: str
     return 0 if ok else 1
 
 
-def _count_files(paths: list[Path], table: str, num_jobs: int) -> Mapping[Path, Count]:
+def _count_files(paths: list[Path], config: Config, num_jobs: int) -> Mapping[Path, Count]:
     """Counts of all files, in threads: the time goes into opening files."""
 
     def count(path: Path) -> Count:
         try:
-            return Count(count_events(path, table))
+            return Count(count_events_of(path, config))
         except DnnRecoError as error:
             return Count(0, str(error))
 
@@ -103,7 +103,7 @@ def _count_passing(
 ) -> dict[str, int]:
     """Events that filters and checks leave, for each list with files."""
     from dnn_reco.data.build import open_events
-    from dnn_reco.data.from_config import event_store
+    from dnn_reco.event_sources import event_store
 
     config.require("data_handler_num_bins")
     store = event_store(config, cache_dir)

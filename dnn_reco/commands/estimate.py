@@ -16,9 +16,9 @@ from tqdm import tqdm
 from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.cluster import CLUSTERS
 from dnn_reco.config import TRAINING_KEYS, Config
-from dnn_reco.data.from_config import event_store
 from dnn_reco.data.store import free_space
 from dnn_reco.data.store_preview import StorePreview
+from dnn_reco.event_sources import event_store
 from dnn_reco.files import existing_part
 from dnn_reco.nn.device import device_name
 from dnn_reco.run_options import INTERRUPTED, RunOptions

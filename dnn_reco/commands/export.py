@@ -17,9 +17,8 @@ from dnn_reco.config import Config, stage_at
 from dnn_reco.data.data_settings import DataSettings, check_data_settings
 from dnn_reco.data.data_settings_file import load_data_settings
 from dnn_reco.data.from_config import hits_settings
-from dnn_reco.data.hdf5 import read_record
 from dnn_reco.errors import DataError, DnnRecoError, ModelError
-from dnn_reco.event_sources import read_events
+from dnn_reco.event_sources import data_settings_of, event_file, read_events
 from dnn_reco.files import find_files
 from dnn_reco.inference.backend import Backend
 from dnn_reco.inference.export import (
@@ -49,6 +48,7 @@ from dnn_reco.inference.triton import write_triton_repository
 
 _log = logging.getLogger(__name__)
 
+_MOST_EVENTS = 1000  # of a file with frames, where golden answers are taken from
 _HELD_OUT_FIRST = ("test_data_file", "validation_data_file", "training_data_file")
 
 
@@ -234,9 +234,9 @@ def _data_settings(configs: Sequence[Config], path: Path | None) -> DataSettings
 
 
 def _recorded_settings(config: Config) -> tuple[Path, DataSettings] | None:
-    """The record in the first training file that has one, and that file."""
+    """The record in the first training file, or what its config says of it, and that file."""
     for path in _found_files(config, "training_data_file")[:1]:
-        record = read_record(path, hits_settings(config).tables)
+        record = data_settings_of(path, config, hits_settings(config).tables)
         if record is not None:
             return path, record
     return None
@@ -258,8 +258,9 @@ def _golden_answers(config: Config, backend: Backend, num_events: int) -> Golden
     for key in _HELD_OUT_FIRST:
         for path in _found_files(config, key)[:1]:
             try:
-                events = read_events(path, settings)
-                misc = backend.read_misc(path, events)
+                with event_file(path, config, _MOST_EVENTS) as file:
+                    events = read_events(file, settings)
+                    misc = backend.read_misc(file, events)
             except DnnRecoError as error:
                 _log.warning("'%s' is not used for golden answers: %s", path, error)
                 continue

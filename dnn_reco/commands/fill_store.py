@@ -14,9 +14,9 @@ from dnn_reco.cluster.farm import on_farm
 from dnn_reco.cluster.farm_settings import FarmSettings
 from dnn_reco.commands.stop import stop_signals_interrupt
 from dnn_reco.config import Config
-from dnn_reco.data.from_config import event_store
 from dnn_reco.data.store_in_jobs import build_shard, missing_shards
 from dnn_reco.errors import DataError
+from dnn_reco.event_sources import event_store
 from dnn_reco.files import find_files
 
 _log = logging.getLogger(__name__)

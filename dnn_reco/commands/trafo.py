@@ -13,8 +13,9 @@ from tqdm import tqdm
 from dnn_reco.config import TRAFO_KEYS, Config
 from dnn_reco.data.build import open_events
 from dnn_reco.data.event_dataset import EventDataset
-from dnn_reco.data.from_config import event_store, file_sampling, transform_settings
+from dnn_reco.data.from_config import file_sampling, transform_settings
 from dnn_reco.errors import DataError, ModelError
+from dnn_reco.event_sources import event_store
 from dnn_reco.files import write_atomically
 from dnn_reco.provenance import record_text
 from dnn_reco.run_options import RunOptions

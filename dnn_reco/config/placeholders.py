@@ -22,6 +22,7 @@ _PATH_KEYS = (
     "test_data_file",
     "trafo_data_file",
 )
+_FILLED_MAPPINGS = ("i3_data",)
 
 
 @dataclass
@@ -44,6 +45,8 @@ class _Filler:
         return self.filled[key]
 
     def _fill(self, key: str, value: Any) -> Any:
+        if isinstance(value, dict) and key in _FILLED_MAPPINGS:
+            return {name: self._fill(key, entry) for name, entry in value.items()}
         if isinstance(value, list):
             return [self._fill(key, entry) if isinstance(entry, str) else entry for entry in value]
         if not isinstance(value, str):
@@ -83,7 +86,7 @@ def fill_placeholders(
     where: Callable[[str], str],
     problems: list[str],
 ) -> dict[str, Any]:
-    """Fill `{key}` in all string values, also inside lists of strings.
+    """Fill `{key}` in all string values, also inside lists of strings, and of `i3_data`.
 
     Parameters
     ----------
@@ -114,9 +117,16 @@ def insert_folder(keys: Iterable[str], file: str = "<config file>") -> str:
 
 def keys_in_placeholders(written: Mapping[str, Any]) -> set[str]:
     """The keys whose values fill placeholders in values of other keys."""
+    values = [
+        entry
+        for key, value in written.items()
+        for entry in (
+            value.values() if key in _FILLED_MAPPINGS and isinstance(value, dict) else [value]
+        )
+    ]
     texts = [
         text
-        for value in written.values()
+        for value in values
         for text in (value if isinstance(value, list) else [value])
         if isinstance(text, str)
     ]

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
+from dnn_reco.config.i3_data import I3DataSettings
 from dnn_reco.config.keys import SettingsGroup, key, needed, of_module
 from dnn_reco.config.value_types import (
     Allowed,
@@ -141,6 +142,9 @@ class DataHandlerGroup(SettingsGroup):
         f"{_MODULES}.data.filter.default_filter.general_filter", "Function that selects events."
     )
     data_handler_label_key: Text | None = key(None, "Table of the labels.")
+    i3_data: I3DataSettings | None = key(
+        None, "How the data files that hold frames (.i3) are made into event files."
+    )
     data_handler_relative_time_keys: Names = key(
         (), "Labels and misc data [ns] that are made relative to the event's time offset."
     )

@@ -78,6 +78,8 @@ def unknown_nested_keys(
             text = f"{where((*at, key))}: unknown key '{key}' in '{'.'.join(map(str, at))}'"
             if meant:
                 problems.append(f"{text}: did you mean '{meant}'?")
+            elif not settings.keeps_unknown:
+                problems.append(f"{text}; its keys are {', '.join(fields)}")
             else:
                 near = f"{text}; the nearest known key is '{nearest(key, fields)}'"
                 notices.append(Notice("warning", near, unknown_key=".".join(map(str, (*at, key)))))

@@ -5,7 +5,7 @@ Each type has an `Allowed` text, used in error messages and in the reference pag
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
@@ -42,8 +42,9 @@ class Keys(BaseModel):
 
 
 class Settings(Keys):
-    """A mapping inside the config. Unknown keys are kept, with a warning."""
+    """A mapping inside the config. Unknown keys are kept, with a warning, or refused."""
 
+    keeps_unknown: ClassVar[bool] = True
     model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
 
 

@@ -1,32 +1,22 @@
-"""Event store, transformation settings and label weights from the config."""
+"""Settings of event files, records, transformation and label weights from the config."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from dnn_reco.config import Config
 from dnn_reco.data.file_events import HitsSettings, InputTables
-from dnn_reco.data.hdf5 import input_tables, read_file
+from dnn_reco.data.hdf5 import input_tables
 from dnn_reco.data.records import ColumnNames, RecordSettings
 from dnn_reco.data.sampling import FileSampling
-from dnn_reco.data.store import EventReader, EventStore
 from dnn_reco.errors import ConfigError
 from dnn_reco.files import count_files
 from dnn_reco.suggestions import did_you_mean
 from dnn_reco.transform import TransformSettings
 
 _log = logging.getLogger(__name__)
-
-
-def event_store(config: Config, cache_dir: str | None, read: EventReader = read_file) -> EventStore:
-    """The event store of a config, in `cache_dir` if that is given; `read` reads its sources."""
-    folder = Path(cache_dir) if cache_dir else config.event_store
-    return EventStore(
-        folder, hits_settings(config), record_settings(config), config.plugin_view(), read
-    )
 
 
 def file_sampling(config: Config, key: str) -> FileSampling:

@@ -3,6 +3,10 @@
 A store is a folder that may be deleted at any time; it is rebuilt from the files. It holds one
 *shard* a source file, keyed by the file's path, size and time of change:
 
+``event-files/<shard>/``
+    for a source of another format: the event file ``events.hdf5`` that is made of it, and
+    ``left_out.json``. Its shards are keyed by how that is done as well.
+
 ``hits-<settings>/<shard>/``
     the input tables: ``dom.bin`` (uint16) and ``features.bin`` of all hits, one after the
     other, ``events.npy`` (which hits belong to which event, with checksums) and ``shard.json``.
@@ -23,7 +27,7 @@ import logging
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -34,6 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.config import PluginConfig, resolve, source_hash
+from dnn_reco.data.conversion import Conversion
 from dnn_reco.data.file_events import FileEvents, HitsSettings
 from dnn_reco.data.hits import Hits
 from dnn_reco.data.records import (
@@ -55,6 +60,10 @@ _log = logging.getLogger(__name__)
 # What reading a damaged file of the store raises, of JSON text with other content, too.
 _DAMAGE = (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError)
 
+EVENT_FILES = "event-files"
+"""Folder in the store of event files made of files of another format."""
+
+_EVENT_FILE, _LEFT_OUT = "events.hdf5", "left_out.json"
 _MAX_STEM = 100  # file systems allow 255 bytes a name, and more is added to it
 
 
@@ -68,9 +77,13 @@ EventReader = Callable[[Path, HitsSettings], FileEvents]
 
 @dataclass(frozen=True)
 class Shard:
-    """One source file in the store: where its parts are, and how many events were dropped."""
+    """One source file in the store: where its parts are, and how many events were dropped.
+
+    `event_file` is the HDF5 file with its events: the source itself, or the one made of it.
+    """
 
     source: Path
+    event_file: Path
     hits_folder: Path
     records_file: Path
     num_events: int
@@ -93,7 +106,9 @@ class EventStore:
     config
         Configuration as users' functions see it.
     read
-        Reader of the source files.
+        Reader of event files.
+    conversion
+        How event files are made of source files of another format; None: there are none.
     """
 
     folder: Path
@@ -101,6 +116,7 @@ class EventStore:
     records: RecordSettings
     config: PluginConfig
     read: EventReader
+    conversion: Conversion | None = None
 
     def find(self, source: Path, names: ColumnNames | None = None) -> Shard | None:
         """The shard of a source file if the store has it whole and up to date."""
@@ -110,11 +126,13 @@ class EventStore:
             return None  # the file is gone; building it reports that
         if not (place.hits / "shard.json").is_file():
             return None
+        if place.event_file != source and not place.event_file.is_file():
+            return None
         for file in _descriptions(place.records):
             try:
                 description = parse_json(file.read_bytes())
                 if self._is_up_to_date(description["config_read"]):
-                    shard = _shard(source, place.hits, file.with_suffix(".bin"), description)
+                    shard = _shard(source, place, file.with_suffix(".bin"), description)
                     return shard if _sizes(shard) == description["sizes"] else None
             except _DAMAGE:
                 continue  # the records are built again
@@ -133,16 +151,25 @@ class EventStore:
         Raises
         ------
         ConfigError
-            If a setting that a user's function needs is missing.
+            If a setting that a user's function needs is missing, or the file is of a format that
+            the config does not provide for.
         DataError
             If the file cannot be used.
         StoreError
             If the store is damaged, or its disk full or read-only.
         """
         place = self._place(source, names)
-        events, skipped = self._hits(source, place.hits)
+        if place.event_file == source:
+            return self._build(source, place, names)
+        self._make_event_file(source, place.event_file.parent)
+        with errors_naming(source):
+            return self._build(source, place, names)
+
+    def _build(self, source: Path, place: _Place, names: ColumnNames | None) -> Shard:
+        """Build the shard of a source file whose event file is there."""
+        events, skipped = self._hits(source, place)
         config = self.config.fresh()
-        records = load_records(source, events, self.records, config, names)
+        records = load_records(place.event_file, events, self.records, config, names)
         config_read = {key: self._config_digest(key) for key in sorted(config.keys_read)}
         description = {
             "names": asdict(records.names),
@@ -153,15 +180,29 @@ class EventStore:
             "config_read": config_read,
         }
         records_file = place.records / f"{_digest(config_read)}.bin"
-        shard = _shard(source, place.hits, records_file, description)
+        shard = _shard(source, place, records_file, description)
         with self._writing(source):
             write_atomically(records_file, records.rows.tobytes())
             content = json.dumps(description | {"sizes": _sizes(shard)})
             write_atomically(records_file.with_suffix(".json"), content.encode())
         return shard
 
-    def _hits(self, source: Path, folder: Path) -> tuple[ShardEvents, dict[str, int]]:
+    def _make_event_file(self, source: Path, folder: Path) -> None:
+        """Make the event file of a source of another format, if it is not there."""
+        assert self.conversion is not None
+        if (folder / _EVENT_FILE).is_file():
+            return
+        with self._writing(source), temporary_beside(folder) as temporary:
+            part = temporary / folder.name
+            part.mkdir()
+            left_out = self.conversion.make(self.conversion.settings, source, part / _EVENT_FILE)
+            (part / _LEFT_OUT).write_text(json.dumps(dict(left_out)), encoding="utf-8")
+            _sync(part)
+            _move_into_place(part, folder, _EVENT_FILE)
+
+    def _hits(self, source: Path, place: _Place) -> tuple[ShardEvents, dict[str, int]]:
         """The events of a shard and the counts of skipped rows; built where it is not whole."""
+        folder = place.hits
         if (folder / "shard.json").is_file():
             try:
                 return _read_shard_events(folder, self.hits)
@@ -169,11 +210,12 @@ class EventStore:
                 _log.warning("%s. It is built again from '%s'.", error, source)
                 with self._writing(source):
                     (folder / "shard.json").unlink(missing_ok=True)
-        self._write_hits(source, folder)
+        self._write_hits(source, place)
         return _read_shard_events(folder, self.hits)
 
-    def _write_hits(self, source: Path, folder: Path) -> None:
-        events = self.read(source, self.hits)
+    def _write_hits(self, source: Path, place: _Place) -> None:
+        folder = place.hits
+        events = self.read(place.event_file, self.hits)
         with self._writing(source), temporary_beside(folder) as temporary:
             part = temporary / folder.name
             part.mkdir()
@@ -185,12 +227,14 @@ class EventStore:
             description = {
                 "version": STORE_VERSION,
                 "source": os.path.realpath(source),
-                "skipped": dict(events.skipped),
+                "others": [os.path.realpath(path) for path in place.others],
+                "settings": place.settings,
+                "skipped": {**place.left_out(), **events.skipped},
                 "checksum": zlib.crc32(table),
             }
             (part / "shard.json").write_text(json.dumps(description), encoding="utf-8")
             _sync(part)
-            _move_into_place(part, folder)
+            _move_into_place(part, folder, "shard.json")
 
     @contextmanager
     def _writing(self, source: Path) -> Iterator[None]:
@@ -239,29 +283,56 @@ class EventStore:
         return _digest([self._hits_key, asdict(self.records), self._plugin_sources])
 
     def _place(self, source: Path, names: ColumnNames | None) -> _Place:
-        shard = shard_name(source)
+        conversion = self.conversion
+        if conversion is not None and not conversion.applies_to(source):
+            conversion = None
+        others = () if conversion is None else conversion.others
+        settings = "" if conversion is None else _digest(conversion.settings)
+        shard = shard_name(source, others, settings)
         records_key = _digest([self._records_key, names and asdict(names)])
         return _Place(
             hits=self.folder / f"hits-{self._hits_key}" / shard,
             records=self.folder / f"records-{records_key}" / shard,
+            event_file=source
+            if conversion is None
+            else self.folder / EVENT_FILES / shard / _EVENT_FILE,
+            others=others,
+            settings=settings,
         )
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Folders of a shard: its hits, and its records under all settings of the config."""
+    """Where the parts of a shard are, and what they depend on besides the source file.
+
+    `hits` and `records` are folders, the latter of its records under all settings of the config.
+    """
 
     hits: Path
     records: Path
+    event_file: Path
+    others: tuple[Path, ...]
+    settings: str
+
+    def left_out(self) -> dict[str, int]:
+        """What was left out when the event file was made, if it was."""
+        file = self.event_file.with_name(_LEFT_OUT)
+        if not self.settings or not file.is_file():
+            return {}
+        try:
+            return {str(what): int(count) for what, count in parse_json(file.read_bytes()).items()}
+        except _DAMAGE:
+            return {}
 
 
 def _shard(
-    source: Path, hits_folder: Path, records_file: Path, description: Mapping[str, Any]
+    source: Path, place: _Place, records_file: Path, description: Mapping[str, Any]
 ) -> Shard:
     names = description["names"]
     return Shard(
         source,
-        hits_folder,
+        place.event_file,
+        place.hits,
         records_file,
         description["num_events"],
         ColumnNames(tuple(names["labels"]), tuple(names["misc"])),
@@ -283,14 +354,45 @@ def _digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def shard_name(source: Path) -> str:
-    """Name of the shard of a file, which changes whenever the file does."""
-    try:
-        status = source.stat()
-    except OSError as error:
-        raise DataError(f"'{source}' cannot be read: {error.strerror}") from error
-    key = [os.path.realpath(source), status.st_size, status.st_mtime_ns]
+def shard_name(source: Path, others: Sequence[Path] = (), settings: str = "") -> str:
+    """Name of the shard of a file, which changes whenever the file does.
+
+    Parameters
+    ----------
+    source
+        The file.
+    others, settings
+        What an event file that is made of it depends on as well: further files, and settings.
+
+    Raises
+    ------
+    DataError
+        If one of the files is not there.
+    """
+    key: list[object] = _state(source)
+    if settings:
+        key += [settings, *map(_state, others)]
     return f"{source.stem[:_MAX_STEM]}-{_digest(key)}"
+
+
+def _state(path: Path) -> list[object]:
+    """Path, size and time of change of a file."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"'{path}' cannot be read: {error.strerror}") from error
+    return [os.path.realpath(path), status.st_size, status.st_mtime_ns]
+
+
+@contextmanager
+def errors_naming(source: Path) -> Iterator[None]:
+    """Let errors about an event file name the file that it was made of."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except DataError as error:
+        raise DataError(f"'{source}': {error}") from error
 
 
 def _npy_bytes(table: NDArray[np.void]) -> bytes:
@@ -307,14 +409,17 @@ def _sync(folder: Path) -> None:
             os.fsync(file.fileno())
 
 
-def _move_into_place(part: Path, folder: Path) -> None:
-    """Rename a complete shard to its place, unless another process did so first."""
-    if folder.exists() and not (folder / "shard.json").is_file():
-        shutil.rmtree(folder)  # an incomplete shard: a part of it was deleted
+def _move_into_place(part: Path, folder: Path, needed: str) -> None:
+    """Rename a complete folder to its place, unless another process did so first.
+
+    One that lacks the file `needed` is replaced: a part of it was deleted.
+    """
+    if folder.exists() and not (folder / needed).is_file():
+        shutil.rmtree(folder)
     try:
         part.rename(folder)
     except OSError:
-        if not (folder / "shard.json").is_file():
+        if not (folder / needed).is_file():
             raise
 
 
@@ -366,6 +471,8 @@ def _sizes(shard: Shard) -> dict[str, int]:
 def shard_size(shard: Shard) -> int:
     """Bytes of a shard on disk."""
     files = [*shard.hits_folder.iterdir(), shard.records_file]
+    if shard.event_file != shard.source:
+        files += shard.event_file.parent.iterdir()
     return sum(file.stat().st_size for file in files)
 
 

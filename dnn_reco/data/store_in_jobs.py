@@ -3,19 +3,53 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
 from dnn_reco.config import PluginConfig, allow_plugins_beside, plugin_folders, resolve
 from dnn_reco.config.plugins import is_of_package
 from dnn_reco.data.build import first_usable
+from dnn_reco.data.conversion import Conversion
 from dnn_reco.data.file_events import HitsSettings
 from dnn_reco.data.records import ColumnNames, RecordSettings
 from dnn_reco.data.store import EventStore
 from dnn_reco.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ConversionSettings:
+    """A conversion as plain values; `make` is the dotted name of a function of this package.
+
+    The others are those of :class:`dnn_reco.data.conversion.Conversion`.
+    """
+
+    endings: tuple[str, ...]
+    make: str
+    settings: str
+    others: tuple[Path, ...]
+    problem: str
+
+    @classmethod
+    def of(cls, conversion: Conversion) -> ConversionSettings:
+        """The settings of a conversion."""
+        return cls(
+            conversion.endings,
+            _name_of(conversion.make),
+            conversion.settings,
+            conversion.others,
+            conversion.problem,
+        )
+
+    def open(self) -> Conversion:
+        """The conversion."""
+        return Conversion(
+            self.endings, _function(self.make), self.settings, self.others, self.problem
+        )
 
 
 @dataclass(frozen=True)
@@ -29,9 +63,11 @@ class StoreSettings:
     config
         The config as users' functions see it: YAML text, which keeps all types of its values.
     reader
-        Dotted name of the reader of the source files, a function of this package.
+        Dotted name of the reader of event files, a function of this package.
     plugin_folders
         Where modules of users may lie.
+    conversion
+        How event files are made of source files of another format; None: there are none.
     """
 
     folder: Path
@@ -40,6 +76,7 @@ class StoreSettings:
     config: str
     reader: str
     plugin_folders: tuple[Path, ...]
+    conversion: ConversionSettings | None = None
 
     @classmethod
     def of(cls, store: EventStore) -> StoreSettings:
@@ -50,9 +87,6 @@ class StoreSettings:
         ConfigError
             If its reader is no plain function of this package.
         """
-        name = getattr(store.read, "__qualname__", "")
-        if not name.isidentifier() or not is_of_package(store.read):
-            raise ConfigError(f"the event store is read by {store.read!r}, which jobs cannot call")
         text = io.StringIO()
         YAML(typ="safe", pure=True).dump(store.config.plain_values(), text)
         return cls(
@@ -60,18 +94,39 @@ class StoreSettings:
             store.hits,
             store.records,
             text.getvalue(),
-            f"{store.read.__module__}.{name}",
+            _name_of(store.read),
             plugin_folders(),
+            None if store.conversion is None else ConversionSettings.of(store.conversion),
         )
 
     def open(self) -> EventStore:
         """The store."""
         allow_plugins_beside(folder / "config.yaml" for folder in self.plugin_folders)
-        read = resolve(self.reader, "reader")
-        if not is_of_package(read):
-            raise ConfigError(f"'{self.reader}' is no function of this package")
         values = YAML(typ="safe", pure=True).load(self.config)
-        return EventStore(self.folder, self.hits, self.records, PluginConfig(values), read)
+        return EventStore(
+            self.folder,
+            self.hits,
+            self.records,
+            PluginConfig(values),
+            _function(self.reader),
+            None if self.conversion is None else self.conversion.open(),
+        )
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    """Dotted name of a function of this package."""
+    name = getattr(function, "__qualname__", "")
+    if not name.isidentifier() or not is_of_package(function):
+        raise ConfigError(f"the event store is read by {function!r}, which jobs cannot call")
+    return f"{function.__module__}.{name}"
+
+
+def _function(name: str) -> Callable[..., Any]:
+    """The function of this package that has a dotted name."""
+    function: Callable[..., Any] = resolve(name, "reader")
+    if not is_of_package(function):
+        raise ConfigError(f"'{name}' is no function of this package")
+    return function
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Removing what no config can use any more from an event store, some time after it was announced.
 
 These are temporary folders that a killed program left, shards made by an earlier version, shards of
-files that have changed since, and records of shards that are gone. A training may still read them:
-so they are only announced at first, and removed when the store is extended a week later.
+files that have changed since, and records and event files of shards that are gone. A training may
+still read them: so they are only announced at first, and removed when the store is extended a week
+later.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dnn_reco.data.store import STORE_VERSION, shard_name
+from dnn_reco.data.store import EVENT_FILES, STORE_VERSION, shard_name
 from dnn_reco.errors import DataError
 from dnn_reco.files import file_size, write_atomically
 from dnn_reco.foreign_files import parse_json
@@ -82,9 +83,10 @@ def _stale_folders(store: Path, now: float) -> Iterator[Path]:
     of_no_use = {shard for shard in shards if _is_of_no_use(shard)}
     yield from of_no_use
     in_use = {shard.name for shard in shards - of_no_use}
-    for records in store.glob("records-*/*"):
-        if records.name not in in_use and not records.name.startswith("."):
-            yield records
+    for pattern in ("records-*/*", f"{EVENT_FILES}/*"):
+        for folder in store.glob(pattern):
+            if folder.name not in in_use and not folder.name.startswith("."):
+                yield folder
 
 
 def _old(folder: Path, now: float) -> Iterator[Path]:
@@ -104,8 +106,11 @@ def _is_of_no_use(shard: Path) -> bool:
     """
     try:
         description: Any = parse_json((shard / "shard.json").read_bytes())
-        is_current = description.get("version") == STORE_VERSION
-        return not is_current or shard_name(Path(description["source"])) != shard.name
+        if description.get("version") != STORE_VERSION:
+            return True
+        others = [Path(path) for path in description.get("others", ())]
+        name = shard_name(Path(description["source"]), others, description.get("settings", ""))
+        return name != shard.name
     except (OSError, ValueError, AttributeError, KeyError, TypeError, DataError):
         return False
 

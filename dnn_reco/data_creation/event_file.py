@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,7 @@ from dnn_reco.i3.writer import open_i3
 MC_TREES = ("I3MCTree", "I3MCTree_preMuonProp")
 
 _BLOCK = 100  # events whose features are computed at once
+_MOST_BYTES = 2**26  # of frames that wait for them
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class FileJob:
         File of the frames with labels and features added; None: none is written.
     i3_stops
         Kinds of frames that it holds.
+    max_events
+        Read no more than these first events; None: all.
     """
 
     inputs: tuple[Path, ...]
@@ -61,6 +64,7 @@ class FileJob:
     streams: tuple[str, ...]
     i3: Path | None = None
     i3_stops: tuple[str, ...] = ("Q", "P")
+    max_events: int | None = None
 
 
 @dataclass
@@ -110,12 +114,26 @@ def make_event_file(job: FileJob, modules: Modules) -> FileSummary:
         for frame in read_i3(*job.inputs):
             is_event = events.add(frame)
             output.add(frame, is_event)
-            if events.is_block_full:
+            if events.is_block_full or output.num_bytes > _MOST_BYTES:
                 output.write(events.finish_block())
+            if events.summary.num_events == job.max_events:
+                break
         output.write(events.finish_block())
     if job.hdf5 is not None:
         events.write(job.hdf5)
     return events.summary
+
+
+def count_event_frames(path: Path, streams: Collection[str]) -> int:
+    """How many events :func:`make_event_file` finds in a file with frames.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read to its end.
+    """
+    headers = (header_of(frame) for frame in read_i3(path) if frame.stop == "P")
+    return sum(header is not None and header.stream in streams for header in headers)
 
 
 class _Output:
@@ -126,6 +144,7 @@ class _Output:
         self.writer = stack.enter_context(open_i3(job.i3)) if job.i3 is not None else None
         self.waiting: list[Frame] = []  # until the features of their events are made
         self.events: list[Frame] = []
+        self.num_bytes = 0
 
     def add(self, frame: Frame, is_event: bool) -> None:
         """Keep a frame until it can be written."""
@@ -133,6 +152,7 @@ class _Output:
             return
         if frame.stop in self.stops:
             self.waiting.append(frame)
+            self.num_bytes += frame.num_bytes
         if is_event:
             self.events.append(frame)
 
@@ -146,6 +166,7 @@ class _Output:
             self.writer.write(frame)
         self.waiting.clear()
         self.events.clear()
+        self.num_bytes = 0
 
 
 class _Events:

@@ -25,7 +25,7 @@ class EventsOfFile:
     Attributes
     ----------
     path
-        The file.
+        The event file (HDF5).
     ids
         Event ids [n], structured.
     time_offset
@@ -45,7 +45,7 @@ def events_of_files(events: EventDataset) -> list[EventsOfFile]:
     read = without_hits(events)
     stops = np.cumsum(events.events_per_shard)
     return [
-        EventsOfFile(shard.source, read.ids[start:stop], read.time_offset[start:stop])
+        EventsOfFile(shard.event_file, read.ids[start:stop], read.time_offset[start:stop])
         for shard, start, stop in zip(
             events.shards, stops - events.events_per_shard, stops, strict=True
         )

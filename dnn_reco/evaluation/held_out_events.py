@@ -16,13 +16,13 @@ from dnn_reco.config import Config
 from dnn_reco.data.build import open_events
 from dnn_reco.data.data_settings import check_data_settings, check_setting_names
 from dnn_reco.data.event_dataset import EventBatch, EventDataset
-from dnn_reco.data.from_config import event_store, record_settings
-from dnn_reco.data.hdf5 import read_record
+from dnn_reco.data.from_config import record_settings
 from dnn_reco.data.hits import Hits
 from dnn_reco.data.records import relative_time_columns
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.evaluation.calibration import CalibrationEvents
 from dnn_reco.evaluation.reconstruction import Reconstruction, TrueEvents, Values
+from dnn_reco.event_sources import data_settings_of, event_store
 from dnn_reco.inference.backend import NetworkOutput, predict_chunks
 from dnn_reco.inference.prediction_table import PredictionTable, Status
 from dnn_reco.inference.torch_backend import TorchBackend
@@ -108,7 +108,7 @@ def check_how_files_were_made(
     if model.data_settings is None:
         return
     for path in files:
-        if (made := read_record(path)) is not None:
+        if (made := data_settings_of(path, model.config)) is not None:
             ignored = check_data_settings(model.data_settings, made, str(path), ignore_mismatch)
             for text in ignored:
                 _log.warning("'%s', %s", model.name, text)

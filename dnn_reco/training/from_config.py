@@ -15,7 +15,6 @@ from dnn_reco.data.build import open_events
 from dnn_reco.data.device_cache import DeviceEvents, size_in_memory
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import (
-    event_store,
     file_sampling,
     label_weight,
     label_weights,
@@ -23,6 +22,7 @@ from dnn_reco.data.from_config import (
 )
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.event_sources import event_store
 from dnn_reco.files import find_files
 from dnn_reco.modules.loss.interface import Loss
 from dnn_reco.modules.loss.own_loss import checked_loss

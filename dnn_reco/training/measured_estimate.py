@@ -11,9 +11,10 @@ import torch
 from dnn_reco.checkpoint_file import Checkpoint
 from dnn_reco.config import Config
 from dnn_reco.data.event_dataset import EventDataset
-from dnn_reco.data.from_config import event_store, file_sampling
+from dnn_reco.data.from_config import file_sampling
 from dnn_reco.data.store_preview import StoredAmount, StorePreview, preview_store
 from dnn_reco.errors import TrainingError
+from dnn_reco.event_sources import event_store
 from dnn_reco.files import find_files
 from dnn_reco.nn.memory import memory_in_use, peak_memory
 from dnn_reco.nn.predictor import GridNetwork

@@ -21,9 +21,9 @@ from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.data.build import open_events
-from dnn_reco.data.from_config import event_store
 from dnn_reco.data.loader import to_tensors
 from dnn_reco.evaluation.comparison_report import read_comparison
+from dnn_reco.event_sources import event_store
 from dnn_reco.inference.model_folder import Member, contents_of, write_model_folder
 from dnn_reco.inference.trained_model import load_checkpoint_models
 from dnn_reco.transform import load_transformation

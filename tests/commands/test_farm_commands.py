@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,9 @@ from small_run import SmallRun
 from workspace import NUM_TRAINING, REPOSITORY, Workspace, invoke
 
 from dnn_reco.config import load_config
-from dnn_reco.data.from_config import event_store
 from dnn_reco.data.store_in_jobs import StoreSettings, build_shard, missing_shards
 from dnn_reco.errors import ConfigError
+from dnn_reco.event_sources import event_store
 from dnn_reco.files import find_files
 
 needs_parsl = pytest.mark.skipif(
@@ -91,7 +92,8 @@ def test_a_store_in_another_process_is_the_same(workspace: Workspace) -> None:
 
 
 def test_a_reader_that_jobs_cannot_call(workspace: Workspace) -> None:
-    store = event_store(load_config([workspace.config]), None, lambda path, settings: None)  # type: ignore[arg-type, return-value]
+    store = event_store(load_config([workspace.config]), None)
+    store = replace(store, read=lambda path, settings: None)  # type: ignore[arg-type, return-value]
     with pytest.raises(ConfigError, match="jobs cannot call"):
         StoreSettings.of(store)
 

@@ -27,11 +27,11 @@ from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.data.build import open_events
 from dnn_reco.data.event_dataset import EventDataset
-from dnn_reco.data.from_config import event_store
 from dnn_reco.data.hit_batch import HitBatch, TensorBatch
 from dnn_reco.data.loader import to_tensors
 from dnn_reco.data.sampling import EventOrder
 from dnn_reco.data.selection import Residuals, SelectionCriterion
+from dnn_reco.event_sources import event_store
 from dnn_reco.nn.from_config import make_network, network_spec
 from dnn_reco.nn.interface import Prediction
 from dnn_reco.nn.label_transform import LabelTransform

@@ -15,10 +15,10 @@ from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.data.build import open_events
 from dnn_reco.data.event_dataset import EventDataset
-from dnn_reco.data.from_config import event_store
 from dnn_reco.data.loader import PrefetchLoader, read_tensors
 from dnn_reco.data.sampling import EventOrder
 from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.event_sources import event_store
 from dnn_reco.modules.data.event_weights.event_weights import event_selection_weight
 from dnn_reco.training.event_weights import EventWeights
 

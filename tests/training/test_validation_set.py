@@ -19,10 +19,10 @@ from dnn_reco.commands.train import run_train
 from dnn_reco.config import load_config
 from dnn_reco.data.build import open_events
 from dnn_reco.data.event_dataset import EventDataset
-from dnn_reco.data.from_config import event_store
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.evaluation.held_out_events import predict_held_out
 from dnn_reco.evaluation.metrics import residuals_and_pulls
+from dnn_reco.event_sources import event_store
 from dnn_reco.inference.trained_model import load_trained_model
 from dnn_reco.training.validation_set import read_validation_set
 from dnn_reco.transform import load_transformation

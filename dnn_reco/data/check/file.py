@@ -99,8 +99,8 @@ def check_file(settings: CheckSettings, path: Path) -> FileCheck:
         events = read_file(path, settings.hits)
     except DataError as error:
         text = str(error).replace(f"'{path}'", "the file")
-        findings.append(Finding("error", str(path), "", text, "the rest of it was not checked"))
-        return FileCheck(path, findings, np.empty(0, EVENT_ID), np.empty(0, np.uint64))
+        finding = Finding("error", str(path), "", text, "the rest of it was not checked")
+        return nothing_checked(path, *findings, finding)
     if not len(events.ids):
         text = "the file holds no event"
         findings.append(Finding("warning", str(path), "", text, "leave it out, or write it again"))
@@ -131,6 +131,11 @@ def check_file(settings: CheckSettings, path: Path) -> FileCheck:
         _first(misc, len(rows)),
         inputs,
     )
+
+
+def nothing_checked(path: Path, *findings: Finding) -> FileCheck:
+    """The check of a file that cannot be read."""
+    return FileCheck(path, list(findings), np.empty(0, EVENT_ID), np.empty(0, np.uint64))
 
 
 def contents(events: FileEvents) -> NDArray[np.uint64]:

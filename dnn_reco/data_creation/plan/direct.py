@@ -9,6 +9,7 @@ from typing import Any
 
 from dnn_reco.data.data_settings_file import settings_of_segment
 from dnn_reco.data.features import num_features
+from dnn_reco.data_creation.own_format import OTHER_FORMATS
 from dnn_reco.data_creation.plan.load import check_outputs, file_context
 from dnn_reco.data_creation.plan.records import (
     CREATE_DATA,
@@ -27,9 +28,6 @@ EXCLUSIONS = ("SaturationWindows", "BadDomsList", "CalibrationErrata")
 STREAMS = ("in_ice", "InIceSplit", "Final", "topological_split")
 """Streams of P frames that the tutorial writes."""
 
-# Their number of features is not that of a format of `dnn_reco.data.features`.
-_OTHER_FORMATS = ("cascade_classification_data", "mc_tree_input_data")
-_LABELS, _FEATURES = "LabelsDeepLearning", "dnn_data"
 _DATASET = "--input"
 _KEYS = ("I3EventHeader", "MCPrimary", "I3MCWeightDict", "CorsikaWeightMap")
 
@@ -56,6 +54,12 @@ class DirectOptions:
         Whether only pulses inside of the windows are left out, not all of the DOM.
     streams
         Streams of P frames that become events.
+    extend_boundary
+        Distance [m] by which the hull of the labels is larger than the detector.
+    keys
+        Frame objects to write beside the usual ones.
+    features, labels
+        Common beginning of the names of the input tables, and name of the table of labels.
     """
 
     inputs: tuple[str, ...]
@@ -71,6 +75,15 @@ class DirectOptions:
     exclusions: tuple[str, ...] = EXCLUSIONS
     partial_exclusion: bool = True
     streams: tuple[str, ...] = STREAMS
+    extend_boundary: float = 0.0
+    keys: tuple[str, ...] = ()
+    features: str = "dnn_data"
+    labels: str = "LabelsDeepLearning"
+
+    @property
+    def hdf5_keys(self) -> tuple[str, ...]:
+        """Frame objects to write, with labels and features."""
+        return tuple(dict.fromkeys([*_KEYS, *self.keys, self.labels, self.features]))
 
 
 def plan_from_options(options: DirectOptions) -> CreationPlan:
@@ -89,12 +102,12 @@ def plan_from_options(options: DirectOptions) -> CreationPlan:
     inputs = [path for path in found if options.gcd is None or not path.samefile(options.gcd)]
     if not inputs:
         raise DataError(f"--input matches only the GCD file '{options.gcd}'")
-    segments = _segments(options)
+    segments = direct_segments(options)
     outputs = Outputs(False, True, I3_ENDINGS[0], (), options.streams)
     names = [options.out / _stem(path) for path in inputs]
     both = zip(inputs, names, strict=True)
     files = [
-        _planned(number, path, output, options.gcd, segments)
+        _planned(number, path, output, options, segments)
         for number, (path, output) in enumerate(both)
     ]
     check_outputs(files, outputs, "give them different names, or make them one after the other")
@@ -102,11 +115,11 @@ def plan_from_options(options: DirectOptions) -> CreationPlan:
 
 
 def _planned(
-    number: int, path: Path, output: Path, gcd: Path | None, segments: tuple[Segment, ...]
+    number: int, path: Path, output: Path, options: DirectOptions, segments: tuple[Segment, ...]
 ) -> PlannedFile:
     """The plan of one input."""
+    gcd, keys = options.gcd, options.hdf5_keys
     context = file_context([path], gcd, output)
-    keys = (*_KEYS, _LABELS, _FEATURES)
     return PlannedFile((path,), gcd, output, number, _DATASET, segments, keys, context)
 
 
@@ -116,8 +129,21 @@ def _stem(path: Path) -> str:
     return path.name.removesuffix(endings[0]) if endings else path.name
 
 
-def _segments(options: DirectOptions) -> tuple[Segment, ...]:
-    """The segments of the tutorial, with the options; features are checked."""
+def direct_segments(options: DirectOptions, where: str = "command line") -> tuple[Segment, ...]:
+    """The segments of the tutorial, with the options; features are checked.
+
+    Parameters
+    ----------
+    options
+        What to make.
+    where
+        Where that stands, for messages.
+
+    Raises
+    ------
+    ConfigError
+        If an option is wrong.
+    """
     features: dict[str, Any] = {
         "NumDataBins": _num_bins(options),
         "RelativeTimeMethod": options.relative_time_method,
@@ -128,22 +154,22 @@ def _segments(options: DirectOptions) -> tuple[Segment, ...]:
         "TimeBins": _list(options.time_bins),
         "TimeQuantiles": _list(options.time_quantiles),
         "CascadeKey": options.cascade_key,
-        "OutputKey": _FEATURES,
+        "OutputKey": options.features,
     }
-    settings_of_segment(features, "command line")
+    settings_of_segment(features, where)
     labels = {
         "PulseMapString": options.pulses,
         "PrimaryKey": "MCPrimary",
-        "ExtendBoundary": 0,
-        "OutputKey": _LABELS,
+        "ExtendBoundary": options.extend_boundary,
+        "OutputKey": options.labels,
     }
     simulated = [
         ("ic3_processing.modules.labels.primary.add_weighted_primary", {}),
         ("ic3_labels.labels.modules.MCLabelsCascades", labels),
     ]
     return (
-        *(Segment(name, args, "command line", only_simulation=True) for name, args in simulated),
-        Segment(CREATE_DATA, features, "command line"),
+        *(Segment(name, args, where, only_simulation=True) for name, args in simulated),
+        Segment(CREATE_DATA, features, where),
     )
 
 
@@ -155,7 +181,7 @@ def _num_bins(options: DirectOptions) -> int:
     """Number of features of a DOM: that of the format, unless it is given."""
     if options.num_bins is not None:
         return options.num_bins
-    if "." in options.data_format or options.data_format in _OTHER_FORMATS:
+    if "." in options.data_format or options.data_format in OTHER_FORMATS:
         raise ConfigError(
             f"the number of features of the format '{options.data_format}' is not known: add "
             "--num-bins"

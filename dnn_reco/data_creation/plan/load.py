@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dnn_reco.config.yaml_file import YamlFile, read_yaml_file
 from dnn_reco.data.data_settings_file import settings_of_segment
-from dnn_reco.data_creation.plan.keys import EXCLUDE_KEYS, check_keys
+from dnn_reco.data_creation.plan.keys import EXCLUDE_KEYS, check_keys, dataset_mappings
 from dnn_reco.data_creation.plan.patterns import PatternFiller
 from dnn_reco.data_creation.plan.records import (
     CREATE_DATA,
     CreationPlan,
     Outputs,
     PlannedFile,
+    Segment,
     SkippedRun,
 )
 from dnn_reco.data_creation.plan.runs import Run, read_runs
@@ -106,6 +107,63 @@ def load_plan(
         _excludes_corrupted(file),
         (*notices, *notices_of_steps(file, work.steps)),
     )
+
+
+@dataclass(frozen=True)
+class ConfiguredSteps:
+    """The processing steps of a config, for a file that it does not name.
+
+    Attributes
+    ----------
+    segments
+        What they run, in order.
+    hdf5_keys
+        Frame objects to write.
+    streams
+        Sub-event streams whose P frames are events.
+    names_gcd
+        Whether the config names files with geometry, calibration and detector status.
+    """
+
+    segments: tuple[Segment, ...]
+    hdf5_keys: tuple[str, ...]
+    streams: tuple[str, ...]
+    names_gcd: bool
+
+
+def load_steps(path: str | Path) -> ConfiguredSteps:
+    """Read the processing steps of a config, without its files.
+
+    Parameters
+    ----------
+    path
+        As for :func:`load_plan`. Patterns in arguments of segments can name top-level keys only.
+
+    Raises
+    ------
+    ConfigError
+        If a key is missing, misspelt, misplaced or wrong, or an argument depends on the run.
+    """
+    file = read_yaml_file(Path(path), "config of data creation")
+    check_keys(file)
+    steps = read_steps(file)
+    writing = read_writing(file, steps, is_last=True)
+    filled = [
+        fill_segments(
+            step.segments, PatternFiller({**file.values, **step.content}, _line(file)), {}
+        )
+        for step in steps
+    ]
+    return ConfiguredSteps(
+        tuple(segment for segments in filled for segment in segments),
+        hdf5_keys_of(writing, filled[-1]),
+        writing.outputs.sub_event_streams,
+        any(place.get("gcd") for place in (file.values, *dataset_mappings(file).values())),
+    )
+
+
+def _line(file: YamlFile) -> Callable[[str], str]:
+    return lambda key: file.where((key,))
 
 
 def _work(

@@ -216,8 +216,8 @@ def _value(value: Any, segment: Segment, filler: PatternFiller, context: Mapping
         if not isinstance(found, Mapping) or key not in found:
             known = ", ".join(f"{_CONTEXT}{a}.{b}" for a in context for b in context[a])
             raise ConfigError(
-                f"{segment.where}: '{value}' of {segment.module_class} does not exist. There are "
-                f"{known}"
+                f"{segment.where}: '{value}' of {segment.module_class} does not exist"
+                + (f". There are {known}" if known else ": there are no runs here")
             )
         found = found[key]
     return found
