@@ -45,6 +45,9 @@ def blank_figures() -> Iterator[Callable[..., None]]:
     """
     from matplotlib.figure import Figure
 
+    # matplotlib copies `draw` to classes made of Figure: ours must have the real one
+    from dnn_reco.display import event_view  # noqa: F401
+
     draw = Figure.draw
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(Figure, "draw", lambda figure, renderer: None)

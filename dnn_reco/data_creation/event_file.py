@@ -33,6 +33,7 @@ from dnn_reco.i3.writer import open_i3
 MC_TREES = ("I3MCTree", "I3MCTree_preMuonProp")
 
 _BLOCK = 100  # events whose features are computed at once
+_MOST_BYTES = 2**26  # of frames that wait for them
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def make_event_file(job: FileJob, modules: Modules) -> FileSummary:
         for frame in read_i3(*job.inputs):
             is_event = events.add(frame)
             output.add(frame, is_event)
-            if events.is_block_full:
+            if events.is_block_full or output.num_bytes > _MOST_BYTES:
                 output.write(events.finish_block())
             if events.summary.num_events == job.max_events:
                 break
@@ -143,6 +144,7 @@ class _Output:
         self.writer = stack.enter_context(open_i3(job.i3)) if job.i3 is not None else None
         self.waiting: list[Frame] = []  # until the features of their events are made
         self.events: list[Frame] = []
+        self.num_bytes = 0
 
     def add(self, frame: Frame, is_event: bool) -> None:
         """Keep a frame until it can be written."""
@@ -150,6 +152,7 @@ class _Output:
             return
         if frame.stop in self.stops:
             self.waiting.append(frame)
+            self.num_bytes += frame.num_bytes
         if is_event:
             self.events.append(frame)
 
@@ -163,6 +166,7 @@ class _Output:
             self.writer.write(frame)
         self.waiting.clear()
         self.events.clear()
+        self.num_bytes = 0
 
 
 class _Events:
@@ -251,7 +255,7 @@ class _Events:
         return tuple(key for key in dict.fromkeys([*self.job.keys, *made]) if key not in features)
 
     def _input(self, frame: Frame, features: Features) -> FrameInput:
-        found = frame_input(frame, features.settings, keep_frame=features.own is not None)
+        found = frame_input(frame, features.settings, keep_frame=features.user_format is not None)
         if found.missing:
             self.summary.without[f"no '{features.settings.output_key}': {found.missing}"] += 1
         self.summary.left_out.update(found.left_out)
@@ -267,7 +271,7 @@ class _Events:
         for features, inputs, blocks in zip(
             self.modules.features, self.inputs, self.blocks, strict=True
         ):
-            made = make_inputs(inputs, features.settings, ids, own=features.own)
+            made = make_inputs(inputs, features.settings, ids, own=features.user_format)
             blocks.append(made)
             found[features.settings.output_key] = made
             inputs.clear()

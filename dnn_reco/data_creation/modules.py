@@ -38,12 +38,12 @@ class Features:
     ----------
     settings
         How they are made.
-    own
+    user_format
         The user's function, if the data format is one.
     """
 
     settings: DataSettings
-    own: OwnFormat | None
+    user_format: OwnFormat | None
 
 
 @dataclass(frozen=True)

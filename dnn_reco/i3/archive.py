@@ -8,118 +8,22 @@ the order of appearance, with which a later occurrence may refer to an earlier o
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.errors import DataError
+from dnn_reco.i3.layout import FRAME_OBJECT, Record, Rows
 
 U1, U2, U4, U8 = (struct.Struct(f"<{code}") for code in "BHIQ")
 I4, I8, F4, F8 = (struct.Struct(f"<{code}") for code in "iqfd")
 _LONG_VERSION, _LONG_LENGTH = 255, 0xFFFFFFFF
 
-Rows = NDArray[np.void]
-
 
 class IrregularIdsError(Exception):
     """Objects are not numbered in order: they refer to each other, and must be read one by one."""
-
-
-# --------------------------------------------------------------------------------------------------
-# Classes with a fixed sequence of numbers
-# --------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Record:
-    """A class that consists of numbers and of other such classes.
-
-    Attributes
-    ----------
-    name
-        The class.
-    version
-        Its version, as described here and written.
-    parts
-        Its content in order: (name, number type), or a class that it contains by value. A field
-        has the same name in the arrays that are read.
-    tracked
-        Whether its objects are numbered.
-    older
-        The class in older versions.
-    upgrade
-        Of an older version, from its rows to those of the current one; None: new fields are 0.
-    """
-
-    name: str
-    version: int
-    parts: tuple[tuple[str, str] | Record, ...]
-    tracked: bool = True
-    older: Mapping[int, Record] = field(default_factory=dict, hash=False, compare=False)
-    upgrade: Callable[[Rows], Rows] | None = None
-
-    @cached_property
-    def fields(self) -> tuple[tuple[str, str], ...]:
-        """Names and types of all numbers, in order."""
-        return tuple(
-            item
-            for part in self.parts
-            for item in (part.fields if isinstance(part, Record) else [part])
-        )
-
-    @cached_property
-    def dtype(self) -> np.dtype[np.void]:
-        """Type of a row."""
-        return np.dtype(list(self.fields))
-
-    @cached_property
-    def stored(self) -> np.dtype[np.void]:
-        """Type of a row in the archive, after the first.
-
-        Fields whose names begin with # are numbers of objects.
-        """
-        return np.dtype([(name, kind) for name, kind in self._stored_fields()])
-
-    def _stored_fields(self) -> list[tuple[str, str]]:
-        found = [(f"#{self.name}", "<u4")] if self.tracked else []
-        for part in self.parts:
-            if isinstance(part, Record):
-                inner = part._stored_fields()
-                found += [(f"{n}@{part.name}" if n[0] == "#" else n, kind) for n, kind in inner]
-            else:
-                found.append((part[0], "<" + part[1]))
-        return found
-
-    @cached_property
-    def classes(self) -> tuple[Record, ...]:
-        """The class and all that it contains."""
-        inner = (part.classes for part in self.parts if isinstance(part, Record))
-        return (self, *(each for classes in inner for each in classes))
-
-    @cached_property
-    def id_names(self) -> tuple[str, ...]:
-        """Fields of `stored` that are numbers of objects."""
-        return tuple(name for name in self.stored.names or () if name[0] == "#")
-
-    def in_version(self, version: int) -> Record:
-        """The class as it was in a version.
-
-        Raises
-        ------
-        DataError
-            If that version is not known.
-        """
-        if version == self.version:
-            return self
-        if version not in self.older:
-            raise DataError(f"class {self.name} in version {version} cannot be read")
-        return self.older[version]
-
-
-FRAME_OBJECT = Record("I3FrameObject", 0, ())
-"""The base of nearly all classes: no content."""
 
 
 # --------------------------------------------------------------------------------------------------
@@ -293,11 +197,11 @@ class InputArchive:
 
     def _parts(self, record: Record, skip_base: bool = False) -> tuple[Any, ...]:
         values: list[Any] = []
-        for part in record.parts[1 if skip_base else 0 :]:
-            if isinstance(part, Record):
-                values.extend(self._one(part))
+        for step in record.steps[1 if skip_base else 0 :]:
+            if isinstance(step, Record):
+                values += self._one(step)
             else:
-                values.append(self.array(np.dtype("<" + part[1]), 1)[0])
+                values += step.unpack(self.take(step.size))
         return tuple(values)
 
     def _current(self, record: Record, version: int, values: tuple[Any, ...]) -> tuple[Any, ...]:

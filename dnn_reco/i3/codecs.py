@@ -18,10 +18,10 @@ from dnn_reco.i3.archive import (
     InputArchive,
     IrregularIdsError,
     OutputArchive,
-    Record,
     read_head,
     write_head,
 )
+from dnn_reco.i3.layout import Record
 from dnn_reco.i3.objects import (
     MC_PHOTOELECTRON,
     MC_PULSE,

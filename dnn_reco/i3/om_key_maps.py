@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.errors import DataError
-from dnn_reco.i3.archive import U1, U2, InputArchive, IrregularIdsError, OutputArchive, Record
+from dnn_reco.i3.archive import U1, U2, InputArchive, IrregularIdsError, OutputArchive
+from dnn_reco.i3.layout import Record
 from dnn_reco.i3.objects import OM_KEY, PULSE, TIME_WINDOW, OMKeyMap, PulseMask
 from dnn_reco.i3.records import OM_KEY_RECORD, TIME_WINDOW_RECORD
 

@@ -115,14 +115,15 @@ def write_unsigned_map(archive: OutputArchive, values: Mapping[int, int]) -> Non
 
 def read_filter_results(archive: InputArchive) -> dict[str, FilterResult]:
     """Results of filters by name."""
-    return read_map(archive, archive.string, lambda: _result(archive.records(*_ONE_RESULT)))
 
+    def content(version: int) -> FilterResult:
+        FILTER_RESULT_RECORD.in_version(version)
+        archive.base()
+        return read_filter_result(archive, version)
 
-_ONE_RESULT = (FILTER_RESULT_RECORD, 1)
-
-
-def _result(rows: NDArray[np.void]) -> FilterResult:
-    return FilterResult(*(bool(value) for value in rows[0].tolist()))
+    return read_map(
+        archive, archive.string, lambda: archive.tracked(FILTER_RESULT_RECORD.name, content)
+    )
 
 
 def write_filter_results(archive: OutputArchive, values: Mapping[str, FilterResult]) -> None:
@@ -140,8 +141,9 @@ def _result_row(result: FilterResult) -> NDArray[np.void]:
 
 
 def read_filter_result(archive: InputArchive, version: int) -> FilterResult:
-    """The result of one filter."""
-    return _result(archive.body(FILTER_RESULT_RECORD, version))
+    """The result of one filter, whose base has been read."""
+    del version  # there is one
+    return FilterResult(archive.flag(), archive.flag())
 
 
 def write_filter_result(archive: OutputArchive, result: FilterResult) -> None:

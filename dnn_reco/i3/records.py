@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from dnn_reco.i3.archive import FRAME_OBJECT, Record
+from dnn_reco.i3.layout import FRAME_OBJECT, Record
 from dnn_reco.i3.objects import MMC_TRACK, PARTICLE, PULSE
 
 _Rows = NDArray[np.void]

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol
 
 from dnn_reco.errors import DataError
 
@@ -17,6 +17,13 @@ _PIECE = 2**20
 _ZSTD_PIECE = 2**10  # compressed: up to 50 MB come out of it
 _MAGIC = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zst"}
 INSTALL = "pip install 'dnn_reco[i3]'"
+
+
+class _Bytes(Protocol):
+    """A file that gives what one read of its source gives."""
+
+    def read1(self, size: int, /) -> bytes:
+        """The next bytes, none at the end."""
 
 
 class EndOfStreamError(Exception):
@@ -32,7 +39,7 @@ class ByteStream:
         A binary file, decompressed.
     """
 
-    def __init__(self, file: io.BufferedReader) -> None:
+    def __init__(self, file: _Bytes) -> None:
         self._file = file
         self._data = b""
         self._start = 0  # of what is not yet consumed, in _data
@@ -129,16 +136,16 @@ def open_stream(path: Path) -> Iterator[ByteStream]:
 
 
 @contextmanager
-def _decompressed(raw: io.BufferedReader, start: bytes, path: Path) -> Iterator[io.BufferedReader]:
+def _decompressed(raw: io.BufferedReader, start: bytes, path: Path) -> Iterator[_Bytes]:
     kind = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
     if kind == "gz":
         with gzip.GzipFile(fileobj=raw) as file:
-            yield cast("io.BufferedReader", file)
+            yield file
     elif kind == "bz2":
         with bz2.BZ2File(raw) as compressed:
-            yield cast("io.BufferedReader", compressed)
+            yield compressed
     elif kind == "zst":
-        yield cast("io.BufferedReader", _ZstdFile(raw, zstandard(path)))
+        yield _ZstdFile(raw, zstandard(path))
     else:
         yield raw
 
@@ -155,9 +162,9 @@ class _ZstdFile:
         self._frame: Any = None
         self._rest = b""
 
-    def read1(self, most: int) -> bytes:
-        """The next bytes, none at the end; `most` is not kept to: there may be a few MB more."""
-        del most
+    def read1(self, size: int, /) -> bytes:
+        """The next bytes, none at the end; more than `size` where they are packed densely."""
+        del size
         part = b""
         while not part:
             self._rest = self._rest or self._raw.read(_ZSTD_PIECE)

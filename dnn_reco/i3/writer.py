@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import IO, cast
 
-from dnn_reco.files import temporary_beside
+from dnn_reco.files import temporary_beside, writing
 from dnn_reco.i3.frame import Frame, frame_bytes
 from dnn_reco.i3.stream import zstandard
 
@@ -53,7 +53,7 @@ def open_i3(
         If the file cannot be written, or a package is missing that compresses it.
     """
     path = Path(path)
-    with temporary_beside(path) as folder:
+    with writing("the frames", path, "choose another file"), temporary_beside(path) as folder:
         part = folder / path.name
         with _compressed(part) as file:
             yield FrameWriter(file)

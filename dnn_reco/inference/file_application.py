@@ -23,7 +23,8 @@ from dnn_reco.event_sources import read_events
 from dnn_reco.files import file_digest
 from dnn_reco.i3.reader import is_i3
 from dnn_reco.i3.writer import open_i3
-from dnn_reco.inference.frame_application import FrameFile, frame_model, reconstruct_frames
+from dnn_reco.inference.frame_application import FrameFile, FrameModel, reconstruct_frames
+from dnn_reco.inference.frame_reading import frame_reading
 from dnn_reco.inference.manifest import MANIFEST_FILE, read_manifest
 from dnn_reco.inference.model_info import ModelInfo
 from dnn_reco.inference.output_file import Predictions, write_frame_record, writer_of
@@ -255,10 +256,19 @@ def _apply_to_frames(options: ApplyOptions, task: FileTask) -> FileResult:
     """Predict the events of a file with frames, and write the predictions."""
     application = options.application
     models = [
-        frame_model(model, given, application.pulses, application.ignore_mismatch)
+        FrameModel(
+            model,
+            frame_reading(
+                model.info,
+                application.pulses,
+                given,
+                application.ignore_mismatch,
+                options.loading.allow_code,
+            ),
+        )
         for model, given in zip(load_models(options.loading), options.data_settings, strict=True)
     ]
-    ignored = tuple(text for each in models for text in each.ignored)
+    ignored = tuple(text for each in models for text in each.reading.ignored)
     records: list[OutputRecord] = []
     try:
         source = SourceFile.of(task.source)
@@ -277,7 +287,7 @@ def _apply_to_frames(options: ApplyOptions, task: FileTask) -> FileResult:
                 application.measure_time,
                 writer,
             )
-            settings = {each.model.info.name: each.settings.to_json() for each in models}
+            settings = {each.model.info.name: each.reading.settings.to_json() for each in models}
             records.append(_frame_record(options, source, made, settings, ignored))
             for path in task.also if to_frames else task.outputs:
                 writer_of(path)(path, made.ids, made.predictions, records[0])

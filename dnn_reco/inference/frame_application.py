@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dnn_reco.data.data_settings import DataSettings, check_data_settings
-from dnn_reco.data_creation.frame_events import StreamNumbers, event_ids, frame_events, is_event
-from dnn_reco.errors import DataError, ModelError
+from dnn_reco.data_creation.frame_events import StreamNumbers, event_ids, is_event
+from dnn_reco.errors import DataError
 from dnn_reco.i3.frame import Frame
 from dnn_reco.i3.objects import Particle
 from dnn_reco.i3.reader import read_i3
 from dnn_reco.i3.writer import FrameWriter
+from dnn_reco.inference.frame_reading import FrameReading
 from dnn_reco.inference.output_file import Predictions
 from dnn_reco.inference.prediction_table import (
     PARTICLE_SUFFIX,
@@ -36,70 +37,10 @@ _GENERAL_FAILURE = 10
 
 @dataclass(frozen=True)
 class FrameModel:
-    """A model, and how the features that it reads are made.
-
-    Attributes
-    ----------
-    model
-        The model.
-    settings
-        The settings of its features.
-    ignored
-        Mismatches with its training data that were ignored.
-    """
+    """A model, and how it reads frames."""
 
     model: Reconstructor
-    settings: DataSettings
-    ignored: tuple[str, ...]
-
-
-def frame_model(
-    model: Reconstructor,
-    given: DataSettings | None,
-    pulses: str | None,
-    ignore_mismatch: Sequence[str],
-) -> FrameModel:
-    """A model that is applied to frames.
-
-    Parameters
-    ----------
-    model
-        The model.
-    given
-        Settings of its features if its folder does not hold them.
-    pulses
-        Name of the pulses; None: those of the training.
-    ignore_mismatch
-        Settings that may differ from those of the training.
-
-    Raises
-    ------
-    ModelError
-        If it is not known how its features are made, or the pulses are not those of the training.
-    """
-    name = model.info.name
-    if model.info.misc_names:
-        raise ModelError(
-            f"the network of '{name}' reads misc data ({', '.join(model.info.misc_names)}), which "
-            "frames do not hold: make HDF5 files with create-data, and apply it to them"
-        )
-    own = model.data_settings or given
-    if own is None:
-        raise ModelError(
-            f"the model '{name}' does not hold the settings of its training data: export it again "
-            "with -s/--data-settings, or give --data-settings"
-        )
-    settings = own if pulses is None else replace(own, pulse_key=pulses)
-    if settings.pulse_key is None:
-        raise ModelError(
-            f"the model '{name}' does not record the pulses that it was trained on (simulated "
-            "events have no name of pulses): give --pulses, such as --pulses InIceDSTPulses"
-        )
-    try:
-        ignored = check_data_settings(own, settings, "--pulses", ignore_mismatch)
-    except DataError as error:
-        raise ModelError(f"the model '{name}' cannot be applied: {error}") from error
-    return FrameModel(model, settings, tuple(f"model '{name}', {text}" for text in ignored))
+    reading: FrameReading
 
 
 @dataclass
@@ -188,9 +129,9 @@ class _Batch:
 
     def add(self, frame: Frame) -> None:
         """Keep a frame until the events before it are predicted."""
+        self.num_bytes += frame.num_bytes
         if self.output is not None:
             self.frames.append(frame)
-            self.num_bytes += frame.num_bytes
         if is_event(frame):
             self.events.append(frame)
 
@@ -210,8 +151,7 @@ class _Batch:
         self.ids.append(ids)
         for number, each in enumerate(self.models):
             started = time.perf_counter()
-            info = each.model.info
-            events = frame_events(self.events, each.settings, ids, info.float_precision)
+            events = each.reading.events(self.events, ids)
             made = time.perf_counter()
             table = each.model.predict_events(events)
             predicted = time.perf_counter()
@@ -230,7 +170,8 @@ class _Batch:
         runtime = (seconds[0] / num_events, seconds[1] / num_events) if self.measure_time else None
         columns = Predictions(model.info.name, table, runtime).columns()
         rows = np.stack([np.asarray(c, dtype=np.float64) for c in columns.values()], axis=1)
-        particles = particles_of(table) if model.info.particle else [None] * len(table)
+        before = sum(len(ids) for ids in self.ids) - len(table)
+        particles = particles_of(table, key, before) if model.info.particle else [None] * len(table)
         for frame, row, particle in zip(self.events, rows.tolist(), particles, strict=True):
             _put(frame, key, dict(zip(columns, row, strict=True)))
             if particle is not None:
@@ -258,15 +199,28 @@ def _put(frame: Frame, key: str, value: Any) -> None:
     frame.put(key, value)
 
 
-def particles_of(table: PredictionTable) -> list[Particle]:
-    """The particle predicted for each event; NaN where unknown."""
+def particles_of(table: PredictionTable, key: str, before: int = 0) -> list[Particle]:
+    """The particle predicted for each event; NaN where unknown.
+
+    Parameters
+    ----------
+    table
+        Predictions of n events.
+    key
+        What the particles are called: particles of different names have different ids.
+    before
+        Number of events of the file before these, from which the minor ids go on.
+    """
     columns = {name: column.tolist() for name, column in table.particle().items()}
     status = [Status.OK] * len(table) if table.status is None else table.status.tolist()
     names = ("x", "y", "z", "zenith", "azimuth", "time", "energy", "length")
+    major = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
     return [
         Particle(
             **{name: columns[name][i] for name in names},
             fit_status=_FIT_STATUS.get(Status(status[i]), _GENERAL_FAILURE),
+            major_id=major,
+            minor_id=before + i + 1,
         )
         for i in range(len(table))
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from copy import copy
 from dataclasses import replace
 from itertools import pairwise
@@ -21,7 +21,15 @@ from dnn_reco.data.pulses import Pulses
 from dnn_reco.errors import ConfigError, DataError, ModelError
 from dnn_reco.event_sources import read_events
 from dnn_reco.files import find_files
+from dnn_reco.i3.frame import Frame
+from dnn_reco.i3.reader import is_i3
 from dnn_reco.inference.backend import Backend, check_features, joined_outputs, predict_chunks
+from dnn_reco.inference.frame_reading import (
+    FrameReading,
+    events_of_frames,
+    frame_reading,
+    read_frame_events,
+)
 from dnn_reco.inference.model_info import ModelInfo
 from dnn_reco.inference.prediction_table import PredictionTable, Status
 from dnn_reco.inference.sky import SkyDensity
@@ -59,6 +67,8 @@ class Reconstructor:
         training.
     raw
         Whether to leave out the calibration of the model, if it has one.
+    pulses
+        Name of the pulses of frames; None: those of the training.
 
     Attributes
     ----------
@@ -94,12 +104,15 @@ class Reconstructor:
         allow_code: Collection[str] = (),
         inputs: str | None = None,
         raw: bool = False,
+        pulses: str | None = None,
     ) -> None:
         from dnn_reco.inference.load import make_backend
 
         self.backend: Backend = make_backend(model, device, num_threads, backend, allow_code, raw)
         self.batch_size = batch_size
         self.inputs = inputs
+        self.pulses = pulses
+        self._allow_code = tuple(allow_code)
 
     @property
     def info(self) -> ModelInfo:
@@ -159,7 +172,7 @@ class Reconstructor:
         names = [source] if isinstance(source, str | Path) else list(source)
         paths = find_files([str(name) for name in names], "the events to reconstruct")
         tables = [self.predict_file(path, ignore_mismatch) for path in paths]
-        return _joined(tables)
+        return PredictionTable.joined(tables)
 
     def sky(
         self,
@@ -247,11 +260,33 @@ class Reconstructor:
         DataError
             As for :meth:`predict_file`.
         """
+        if is_i3(path):
+            return read_frame_events(path, self._reading(ignore_mismatch)), None
         record = read_record(path, self.hits_settings.tables)
         if record is not None and self.data_settings is not None:
             check_data_settings(self.data_settings, record, str(path), ignore_mismatch)
         events = read_events(path, self.hits_settings)
         return events, self.backend.read_misc(path, events)
+
+    def predict_frames(
+        self, frames: Iterable[Frame], ignore_mismatch: Collection[str] = ()
+    ) -> PredictionTable:
+        """Predict the events of P frames (:func:`dnn_reco.read_i3`), one row per frame.
+
+        Raises
+        ------
+        DataError
+            If an object is damaged or of a wrong kind.
+        ModelError
+            If it is not known how the features of the model are made, or of which pulses.
+        """
+        return self.predict_events(events_of_frames(frames, self._reading(ignore_mismatch)))
+
+    def _reading(self, ignore_mismatch: Collection[str]) -> FrameReading:
+        """How the model reads frames."""
+        return frame_reading(
+            self.info, self.pulses, None, ignore_mismatch, allow_code=self._allow_code
+        )
 
     @property
     def hits_settings(self) -> HitsSettings:
@@ -411,14 +446,3 @@ def input_status(events: FileEvents) -> NDArray[np.int32]:
     status[np.diff(hits.offsets) == 0] = Status.NO_HITS
     status[~events.exists] = Status.NO_INPUT
     return status
-
-
-def _joined(tables: Sequence[PredictionTable]) -> PredictionTable:
-    """The events of several tables of one model, one after the other."""
-    return replace(
-        tables[0],
-        labels=np.concatenate([table.labels for table in tables]),
-        uncertainty=np.concatenate([table.uncertainty for table in tables]),
-        ids=np.concatenate([table.ids for table in tables if table.ids is not None]),
-        status=np.concatenate([table.status for table in tables if table.status is not None]),
-    )

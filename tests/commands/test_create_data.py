@@ -173,8 +173,14 @@ def test_a_config_makes_the_files_of_all_runs(config: Callable[..., Path], tmp_p
     assert rows(tmp_path / "out" / names[0], OFFSET)["SubEventStream"].tolist() == [0] * 4
 
 
+def one_output_for_all_runs(config: Callable[..., Path]) -> Path:
+    path = config("{flavor}_{run_number:06d}.i3.zst", "{flavor}_*.i3.zst")
+    path.write_text(path.read_text().replace("runs_range: [0, 3]", "runs_range: [0, 1]"))
+    return path
+
+
 def test_files_of_several_runs_can_be_merged(config: Callable[..., Path], tmp_path: Path) -> None:
-    result = done(create(config("n_runs_per_merge: 1", "n_runs_per_merge: 2")))
+    result = done(create(one_output_for_all_runs(config)))
     found = sorted(contents(tmp_path / "out"))
     assert len(found) == 2
     for name in found:
@@ -187,8 +193,9 @@ def test_corrupted_inputs_are_left_out_if_the_config_says_so(
 ) -> None:
     damaged = tmp_path / "i3" / "a_000001.i3.zst"
     damaged.write_bytes(damaged.read_bytes()[:-30])
-    key = "n_runs_per_merge: 2\n    gcd: null\nexclude_corrupted_input_files: true"
-    result = done(create(config("n_runs_per_merge: 1\n    gcd: null", key)))
+    path = one_output_for_all_runs(config)
+    path.write_text(f"exclude_corrupted_input_files: true\n{path.read_text()}")
+    result = done(create(path))
     assert "12 events in 2 files" in result.out
     assert "a_000001.i3.zst' is left out: " in result.err
     assert "1 input left out, see above" in result.out

@@ -95,6 +95,20 @@ def test_simulated_frames_give_the_tables_that_the_simulation_writes(
         np.testing.assert_allclose(found[name], expected[name], 1e-6, 1e-6, err_msg=name)
 
 
+@pytest.mark.parametrize("on_daq_frames", [True, False])
+def test_labels_of_q_frames_are_those_of_their_p_frames(
+    tmp_path: Path, on_daq_frames: bool
+) -> None:
+    path, output = tmp_path / "sim.i3", tmp_path / "made.i3"
+    write_file(SimulationSettings(), PlannedFile(path, 1, 5))
+    modules = modules_of([labels(RunOnDAQFrames=on_daq_frames, OutputKey="Labels"), create()])
+    job = FileJob((path,), tmp_path / "made.hdf5", (), STREAMS, output, ("Q", "P"))
+    make_event_file(job, modules)
+    assert rows(tmp_path / "made.hdf5", "Labels")["exists"].all()
+    for each in read_i3(output):
+        assert ("Labels" in each.own) is ((each.stop == "Q") is on_daq_frames)
+
+
 # --------------------------------------------------------------------------------------------------
 # Which frames are events
 # --------------------------------------------------------------------------------------------------

@@ -229,6 +229,16 @@ def _damaged_once(content: bytes, rng: np.random.Generator) -> bytes:
     return bytes(changed)
 
 
+def relabelled(content: bytes, other: bytes) -> bytes:
+    """The content of an object with the class and version of another one."""
+    return other[: _size_of_head(other)] + content[_size_of_head(content) :]
+
+
+def _size_of_head(content: bytes) -> int:
+    (length,) = struct.unpack_from("<I", content, 4)
+    return 20 + int(length)
+
+
 def case(rng: np.random.Generator, sound: list[dict[str, bytes]]) -> bytes:
     """The bytes of a damaged file."""
     objects = sound[int(rng.integers(len(sound))) if rng.random() < 0.3 else 0]
@@ -236,8 +246,11 @@ def case(rng: np.random.Generator, sound: list[dict[str, bytes]]) -> bytes:
     keys = list(objects)
     chosen = {keys[int(number)] for number in rng.integers(len(keys), size=4)}
     if where == "object":
-        key = keys[int(rng.integers(len(keys)))]
-        objects = {**objects, key: damaged(objects[key], rng)}
+        key, other = (keys[int(number)] for number in rng.integers(len(keys), size=2))
+        content = objects[key]
+        if rng.random() < 0.15:
+            content = relabelled(content, objects[other])
+        objects = {**objects, key: damaged(content, rng)}
         chosen |= {key, "Pulses", "Union", "Mask", "Modules", "SuperDST"} & objects.keys()
     stored = {key: StoredObject("X", objects[key]) for key in sorted(chosen) if key in objects}
     content = b"".join(

@@ -626,9 +626,9 @@ def test_hostile_chains_of_references() -> None:
     chain = {f"k{number}": PulsesByModule(f"k{number + 1}") for number in range(2000)}
     with pytest.raises(DataError, match="too many times"):
         frame_of(**chain)["k0"]
-    doubled = {f"k{number}": PulseUnion((f"k{number - 1}",) * 2) for number in range(1, 60)}
+    many = {f"k{number}": PulseUnion((f"k{number - 1}",) * 16) for number in range(1, 60)}
     with pytest.raises(DataError, match="pulses together"):
-        frame_of(k0=PULSES, **doubled)["k59"]
+        frame_of(k0=PULSES, **many)["k59"]
 
 
 def test_messages_name_file_frame_and_key() -> None:

@@ -432,6 +432,21 @@ def test_a_file_that_is_not_finished_does_not_appear(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "file" / "events.i3", tmp_path / "folder"):
+        with pytest.raises(DataError, match="cannot be written"):
+            write_i3(path, [Frame("P")])
+
+
+def test_a_file_can_be_written_over_itself(tmp_path: Path) -> None:
+    content = b"".join(small_frames())
+    path = written(tmp_path, content)
+    assert write_i3(path, read_i3(path)) == 5
+    assert path.read_bytes() == content
+
+
 # --------------------------------------------------------------------------------------------------
 # Memory
 # --------------------------------------------------------------------------------------------------
