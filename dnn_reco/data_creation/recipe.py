@@ -215,8 +215,9 @@ def make_by_recipe(
         If a file cannot be read to its end, an object is damaged or of a wrong kind, or there is
         no event.
     """
-    inputs = (source,) if recipe.gcd is None else (recipe.gcd, source)
-    job = FileJob(inputs, target, recipe.keys, recipe.streams, max_events=max_events)
+    job = FileJob(
+        (source,), target, recipe.keys, recipe.streams, gcd=recipe.gcd, max_events=max_events
+    )
     summary = make_event_file(job, recipe.modules)
     if not summary.num_events:
         others = [f"{number} of {reason}" for reason, number in summary.skipped.items()]
