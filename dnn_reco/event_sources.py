@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import h5py
@@ -137,25 +138,26 @@ def event_file(path: Path, config: Config, max_events: int | None = None) -> Ite
         yield path
         return
     recipe = recipe_of(config)
-    with tempfile.TemporaryDirectory(prefix="dnn_reco-") as folder, errors_naming(path):
+    with tempfile.TemporaryDirectory(prefix="dnn_reco-") as folder:
         made = Path(folder) / "events.hdf5"
-        make_by_recipe(recipe, path, made, max_events)
-        yield made
+        with errors_naming(path, made):
+            make_by_recipe(recipe, path, made, max_events)
+            yield made
 
 
-def count_events_of(path: Path, config: Config) -> int:
-    """Number of events of a file; no event file is made for it.
+def event_counter(config: Config) -> Callable[[Path], int]:
+    """The function that counts the events of a file; no event file is made for it.
 
-    Raises
-    ------
-    ConfigError
-        If `i3_data` is needed, and missing or wrong.
-    DataError
-        If the file cannot be read.
+    It raises ConfigError if `i3_data` is needed, and missing or wrong, and DataError if the file
+    cannot be read.
     """
-    if is_i3(path):
-        return count_event_frames(path, recipe_of(config).streams)
-    return count_events(path, config.data_handler.data_handler_time_offset_name)
+    table = config.data_handler.data_handler_time_offset_name
+    streams = cache(lambda: recipe_of(config).streams)
+
+    def count(path: Path) -> int:
+        return count_event_frames(path, streams()) if is_i3(path) else count_events(path, table)
+
+    return count
 
 
 def data_settings_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from dnn_reco.config import Config
 from dnn_reco.errors import DataError, DnnRecoError
-from dnn_reco.event_sources import count_events_of
+from dnn_reco.event_sources import event_counter
 from dnn_reco.files import find_files
 from dnn_reco.workers import available_cpus
 
@@ -48,7 +48,7 @@ def run_count(config: Config, num_jobs: int, apply_filters: bool, cache_dir: str
             _log.warning("%s", error)
     counts = _count_files(
         sorted({path for paths in files.values() for path in paths}),
-        config,
+        event_counter(config),
         num_jobs,
     )
     _tell_of_failures(counts)
@@ -65,12 +65,14 @@ def run_count(config: Config, num_jobs: int, apply_filters: bool, cache_dir: str
     return 0 if ok else 1
 
 
-def _count_files(paths: list[Path], config: Config, num_jobs: int) -> Mapping[Path, Count]:
+def _count_files(
+    paths: list[Path], count_events: Callable[[Path], int], num_jobs: int
+) -> Mapping[Path, Count]:
     """Counts of all files, in threads: the time goes into opening files."""
 
     def count(path: Path) -> Count:
         try:
-            return Count(count_events_of(path, config))
+            return Count(count_events(path))
         except DnnRecoError as error:
             return Count(0, str(error))
 

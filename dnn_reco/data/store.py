@@ -162,7 +162,7 @@ class EventStore:
         if place.event_file == source:
             return self._build(source, place, names)
         self._make_event_file(source, place.event_file.parent)
-        with errors_naming(source):
+        with errors_naming(source, place.event_file):
             return self._build(source, place, names)
 
     def _build(self, source: Path, place: _Place, names: ColumnNames | None) -> Shard:
@@ -385,14 +385,15 @@ def _state(path: Path) -> list[object]:
 
 
 @contextmanager
-def errors_naming(source: Path) -> Iterator[None]:
+def errors_naming(source: Path, event_file: Path) -> Iterator[None]:
     """Let errors about an event file name the file that it was made of."""
     try:
         yield
     except StoreError:
         raise
     except DataError as error:
-        raise DataError(f"'{source}': {error}") from error
+        text = str(error).replace(f"'{event_file}'", "the event file that is made of it")
+        raise DataError(text if str(source) in text else f"'{source}': {text}") from error
 
 
 def _npy_bytes(table: NDArray[np.void]) -> bytes:

@@ -43,7 +43,7 @@ class FileJob:
     Attributes
     ----------
     inputs
-        Files with frames, in the order to read them; one with geometry and status first.
+        Files with frames, in the order to read them.
     hdf5
         The event file; None: none is written.
     keys
@@ -54,6 +54,9 @@ class FileJob:
         File of the frames with labels and features added; None: none is written.
     i3_stops
         Kinds of frames that it holds.
+    gcd
+        File with geometry, calibration and detector status that the frames inherit; None: there is
+        none, or they are part of the inputs.
     max_events
         Read no more than these first events; None: all.
     """
@@ -64,6 +67,7 @@ class FileJob:
     streams: tuple[str, ...]
     i3: Path | None = None
     i3_stops: tuple[str, ...] = ("Q", "P")
+    gcd: Path | None = None
     max_events: int | None = None
 
 
@@ -111,7 +115,7 @@ def make_event_file(job: FileJob, modules: Modules) -> FileSummary:
     events = _Events(job, modules)
     with ExitStack() as stack:
         output = _Output(job, stack)
-        for frame in read_i3(*job.inputs):
+        for frame in read_i3(*job.inputs, context=[] if job.gcd is None else [job.gcd]):
             is_event = events.add(frame)
             output.add(frame, is_event)
             if events.is_block_full or output.num_bytes > _MOST_BYTES:

@@ -69,12 +69,13 @@ def create_planned_file(options: CreationOptions, file: PlannedFile) -> CreatedF
         return CreatedFile(file, excluded=reasons, error="none of its inputs can be read")
     paths = iter(options.outputs.paths(file.output))
     job = FileJob(
-        inputs=tuple(inputs if file.gcd is None else [file.gcd, *inputs]),
+        inputs=tuple(inputs),
         hdf5=next(paths) if options.outputs.hdf5 else None,
         keys=file.hdf5_keys,
         streams=options.outputs.sub_event_streams,
         i3=next(paths) if options.outputs.i3 else None,
         i3_stops=options.outputs.i3_streams,
+        gcd=file.gcd,
     )
     try:
         return CreatedFile(file, make_event_file(job, modules), reasons)

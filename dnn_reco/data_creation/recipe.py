@@ -18,7 +18,7 @@ from dnn_reco.data.hdf5.detect import VALUES_ENDING
 from dnn_reco.data_creation.event_file import FileJob, FileSummary, make_event_file
 from dnn_reco.data_creation.modules import Modules, modules_of
 from dnn_reco.data_creation.plan import DirectOptions, Segment, direct_segments, load_steps
-from dnn_reco.errors import ConfigError
+from dnn_reco.errors import ConfigError, DataError
 
 EXAMPLE = """    i3_data:
       pulses: InIceDSTPulses
@@ -90,7 +90,7 @@ def recipe_of(config: Config) -> FrameRecipe:
     if given is None:
         raise ConfigError(
             f"the config lists files with frames (.i3), but its key '{_KEY}' is not set: how event "
-            f"files are made of them. Add\n{EXAMPLE}"
+            f"files are made of them. Add\n{EXAMPLE}\nor make HDF5 files with dnn-reco create-data"
         )
     where = str(config.origins[_KEY])
     values = {key: value for key, value in given.__dict__.items() if value is not None}
@@ -212,11 +212,20 @@ def make_by_recipe(
     Raises
     ------
     DataError
-        If a file cannot be read to its end, or an object is damaged or of a wrong kind.
+        If a file cannot be read to its end, an object is damaged or of a wrong kind, or there is
+        no event.
     """
-    inputs = (source,) if recipe.gcd is None else (recipe.gcd, source)
-    job = FileJob(inputs, target, recipe.keys, recipe.streams, max_events=max_events)
-    return _left_out(make_event_file(job, recipe.modules))
+    job = FileJob(
+        (source,), target, recipe.keys, recipe.streams, gcd=recipe.gcd, max_events=max_events
+    )
+    summary = make_event_file(job, recipe.modules)
+    if not summary.num_events:
+        others = [f"{number} of {reason}" for reason, number in summary.skipped.items()]
+        raise DataError(
+            f"'{source}' has no P frames of the streams {', '.join(recipe.streams)}, but "
+            f"{', '.join(others) or 'none at all'}: see {_KEY}.streams"
+        )
+    return _left_out(summary)
 
 
 def _left_out(summary: FileSummary) -> dict[str, int]:
@@ -228,5 +237,5 @@ def _left_out(summary: FileSummary) -> dict[str, int]:
     ):
         counts.update({f"{what} ({reason})": number for reason, number in reasons.items()})
     absent: Sequence[str] = summary.absent_exclusions if summary.num_events else ()
-    counts.update(f"lists of exclusions of a file (no frame has '{key}')" for key in absent)
+    counts.update(f"file(s) where no frame has '{key}' of the exclusions" for key in absent)
     return dict(counts)

@@ -1,5 +1,6 @@
 """Trainings on files with frames (.i3) are those on the HDF5 files that create-data makes."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ import pytest
 from i3_files import PULSES, events, write
 from ruamel.yaml import YAML
 from small_run import ON_CPU, SmallRun, make_small_run
-from workspace import invoke
+from workspace import REPOSITORY, invoke
 
 from dnn_reco import open_events
 from dnn_reco.checkpoint_file import load_latest
@@ -258,7 +259,26 @@ def test_what_is_left_out_is_told(run: SmallRun, caplog: pytest.LogCaptureFixtur
     other = events(run.folder / "other.i3.zst", 3, stream="NullSplit")
     write(file, [*read_i3(file, mix=False), *read_i3(other, mix=False)])
     content(run.config(), "validation_data_file")
-    assert any("3 P frames (sub-event stream 'NullSplit')" in text for text in caplog.messages)
+    (text,) = [text for text in caplog.messages if text.startswith("Skipped in the input tables")]
+    assert "3 P frames (sub-event stream 'NullSplit')" in text
+    assert "1 file(s) where no frame has 'BadDomsList' of the exclusions" in text
+
+
+def test_no_event_of_the_streams(run: SmallRun) -> None:
+    config = run.config(i3_data={"pulses": PULSES, "streams": ["Final"]})
+    with pytest.raises(DataError) as error:
+        content(config, "validation_data_file")
+    assert "no P frames of the streams Final, but 20 of sub-event stream 'in_ice'" in str(error)
+
+
+def test_errors_name_the_file_with_frames(run: SmallRun) -> None:
+    config = run.config(label_keys_to_load=["EnergyOfAnother"])
+    with pytest.raises(DataError) as error:
+        content(config, "validation_data_file")
+    assert str(error.value).startswith(f"'{run.folder.parent / 'i3' / 'validation.i3.zst'}': ")
+    assert "of the event file that is made of it" in str(error.value)
+    with pytest.raises(DataError, match=r"validation\.i3\.zst.*the event file that is made of it"):
+        open_events(run.folder.parent / "i3" / "validation.i3.zst", config)
 
 
 def test_count(run: SmallRun, data: Data, tmp_path: Path) -> None:
@@ -303,10 +323,12 @@ def test_export_records_the_settings(run: SmallRun, data: Data) -> None:
     assert record is not None and written == record.to_dict()
     assert not [line for line in result.err.splitlines() if "golden" in line]
     evaluated = invoke(
-        *("evaluate", run.config_file, "--output", run.folder / "report"),
-        *("--weights", "I3MCWeightDict.OneWeight"),
+        *("evaluate", run.config_file, "--out", run.folder / "report"),
+        *("--weights", "I3MCWeightDict.PrimaryNeutrinoEnergy"),
     )
     assert evaluated.exit_code == 0, evaluated.err
+    calibrated = invoke("calibrate", out, "--allow-overlap")
+    assert "at least 200 events, there are 20" in calibrated.err  # it has read them
 
 
 def test_config_check(run: SmallRun) -> None:
@@ -489,6 +511,25 @@ def test_a_store_in_jobs(run: SmallRun) -> None:
     num_events = build_shard(settings, names, second)
     shard = store.find(second, names)
     assert shard is not None and shard.num_events == num_events
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("parsl") is None, reason="parsl is not installed: dnn_reco[farm]"
+)
+def test_a_farm_makes_the_store(run: SmallRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    result = invoke("trafo", run.config_file, "--cluster", "local", "--cluster-jobs", "1")
+    assert result.exit_code == 0, result.err
+    assert "1 file(s) were built in jobs." in result.err
+    assert len(list(run.config().event_store.glob("event-files/*/events.hdf5"))) == 2
+
+
+def test_estimate(run: SmallRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_trafo(run.config(), ON_CPU, overwrite=False)
+    monkeypatch.setattr("dnn_reco.commands.estimate.SECONDS", 0.5)
+    result = invoke("train", run.config_file, "--estimate", "--device", "cpu")
+    assert result.exit_code == 0, result.err
+    assert "70 in 2 file(s) for training, 20 in 1 file(s) for validation" in result.out
 
 
 def test_overlap(run: SmallRun) -> None:

@@ -56,10 +56,14 @@ def features_only(**kwargs: Any) -> Modules:
 
 
 def make(
-    folder: Path, *inputs: Path, modules: Modules | None = None, keys: tuple[str, ...] = ()
+    folder: Path,
+    *inputs: Path,
+    modules: Modules | None = None,
+    keys: tuple[str, ...] = (),
+    gcd: Path | None = None,
 ) -> tuple[FileSummary, Path]:
     output = folder / "events.hdf5"
-    job = FileJob(inputs, output, ("I3EventHeader", *keys), STREAMS)
+    job = FileJob(inputs, output, ("I3EventHeader", *keys), STREAMS, gcd=gcd)
     return make_event_file(job, modules or features_only()), output
 
 
@@ -219,12 +223,15 @@ def test_exclusions_of_a_gcd_file_and_of_events(
         frame("Q", **{PULSES: pulse_map(HITS)}, SaturationWindows=saturated),
         frame("P", I3EventHeader=header(1)),
     ]
-    if is_separate:
-        inputs = [write(tmp_path / "gcd.i3.gz", status), write(tmp_path / "x.i3", event)]
+    if is_separate:  # P frames of the GCD file are no events
+        other = frame("P", I3EventHeader=header(7))
+        gcd = write(tmp_path / "gcd.i3.gz", [*status, other])
+        path = write(tmp_path / "x.i3", event)
     else:
-        inputs = [write(tmp_path / "x.i3", [*status, *event])]
-    summary, made = make(tmp_path, *inputs, modules=excluding(partial))
+        gcd, path = None, write(tmp_path / "x.i3", [*status, *event])
+    summary, made = make(tmp_path, path, modules=excluding(partial), gcd=gcd)
     assert summary.absent_exclusions == ()
+    assert summary.num_events == 1
     charges = read(made).hits.features[:, 0].tolist()
     assert charges == ([1.5] if partial else [])
 
@@ -322,7 +329,7 @@ def test_several_sets_of_features_record_their_settings(tmp_path: Path) -> None:
     ]
     gcd = write(tmp_path / "gcd.i3", [frame("D", BadDomsList=om_keys([(1, 1)]))])
     path = events(tmp_path / "x.i3", 12)
-    _, made = make(tmp_path, gcd, path, modules=modules_of(segments))
+    _, made = make(tmp_path, path, modules=modules_of(segments), gcd=gcd)
     for name, num_bins in (("nine", 9), ("bins", 2)):
         settings = read_record(made, input_tables(name))
         assert settings is not None
