@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 from tqdm import tqdm
@@ -17,10 +18,8 @@ from tqdm import tqdm
 from dnn_reco.cluster.farm import on_farm
 from dnn_reco.cluster.farm_settings import FarmSettings
 from dnn_reco.commands.stop import Stopped, stop_signals_interrupt
-from dnn_reco.data.data_settings import DataSettings
-from dnn_reco.data.data_settings_file import settings_of_segment
-from dnn_reco.data.hdf5 import input_tables, read_record
-from dnn_reco.data_creation.modules import modules_of
+from dnn_reco.data.hdf5 import read_attribute
+from dnn_reco.data_creation.event_file import CREATION_RECORD
 from dnn_reco.data_creation.plan import (
     CREATE_DATA,
     CreationPlan,
@@ -33,8 +32,12 @@ from dnn_reco.data_creation.planned_files import (
     CreatedFile,
     CreationOptions,
     create_planned_file,
+    creation_record,
+    modules_of_file,
 )
 from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.foreign_files import parse_json
+from dnn_reco.suggestions import did_you_mean
 from dnn_reco.workers import in_workers
 
 _log = logging.getLogger(__name__)
@@ -85,8 +88,10 @@ def run_create_data(settings: CreateDataSettings) -> int:
     plan = _plan(settings)
     for notice in plan.notices:
         _log.log(getattr(logging, notice.level.upper()), "%s", notice.text)
+    config = None if isinstance(settings.source, DirectOptions) else settings.source.absolute()
+    options = CreationOptions(plan.outputs, plan.exclude_corrupted, settings.allow_code, config)
     for file in plan.files:
-        modules_of(file.segments, settings.allow_code)  # raises before any file is made
+        modules_of_file(options, file)  # raises before any file is made
     if settings.dry_run:
         click.echo(_described(plan, settings.overwrite))
         return 0
@@ -95,7 +100,6 @@ def run_create_data(settings: CreateDataSettings) -> int:
     summary.num_kept = len(plan.files) - len(missing)
     if summary.num_kept:
         _log.info("%d of %d runs are there already.", summary.num_kept, len(plan.files))
-    options = CreationOptions(plan.outputs, plan.exclude_corrupted, settings.allow_code)
     started = time.perf_counter()
     try:
         with stop_signals_interrupt():
@@ -104,7 +108,10 @@ def run_create_data(settings: CreateDataSettings) -> int:
         _log.info("Stopped. Finished files are kept; the same command goes on from there.")
         return stop.exit_code if isinstance(stop, Stopped) else 0
     summary.show(time.perf_counter() - started)
-    return 1 if summary.failed else 0
+    nothing = summary.why_nothing(plan)
+    if nothing:
+        _log.warning("%s", nothing)
+    return 1 if summary.failed or nothing else 0
 
 
 def _make(
@@ -155,33 +162,45 @@ def _is_there(plan: CreationPlan, file: PlannedFile, overwrite: bool) -> bool:
     if overwrite or not all(path.exists() for path in paths):
         return False
     if plan.outputs.hdf5:
-        for segment in file.segments:
-            if segment.module_class == CREATE_DATA:
-                _check_settings(paths[0], settings_of_segment(segment.kwargs, segment.where))
+        _check_record(paths[0], creation_record(plan.outputs, file))
     return True
 
 
-def _check_settings(path: Path, settings: DataSettings) -> None:
+def _check_record(path: Path, record: str) -> None:
     try:
-        found = read_record(path, input_tables(settings.output_key))
-    except DataError as error:
+        found = read_attribute(path, CREATION_RECORD)
+        before = parse_json(found) if found is not None else {}
+    except (DataError, ValueError) as error:
         raise ConfigError(
             f"'{path}' is there already and cannot be read ({error}): make it again with "
             "--overwrite"
         ) from error
-    if found == settings:
+    if found == record:
         return
-    now = settings.to_dict()
+    now = parse_json(record)
     differences = [
-        f"{key} is {old!r} there, {now[key]!r} now"
-        for key, old in (found.to_dict() if found else {}).items()
-        if old != now[key]
+        f"{name} is {old} there, {new} now"
+        for key, value in now.items()
+        for name, old, new in _differences(key, before.get(key), value)
     ]
-    reason = "; ".join(differences) or "it holds no record of its settings"
+    reason = "; ".join(differences) if before else "it does not record how"
     raise ConfigError(
         f"'{path}' is there already and was made otherwise: {reason}. Make it again with "
         "--overwrite, or choose another --out"
     )
+
+
+def _differences(name: str, old: Any, new: Any) -> list[tuple[str, str, str]]:
+    """Names and values that differ, of settings inside of each other."""
+    if old == new:
+        return []
+    if isinstance(old, dict) and isinstance(new, dict) and old.keys() & new.keys():
+        pairs = [(key, old.get(key), new.get(key)) for key in {**old, **new}]
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = [(name, *both) for both in zip(old, new, strict=True)]
+    else:
+        return [(name, repr(old), repr(new))]
+    return [each for part in pairs for each in _differences(*part)]
 
 
 @dataclass
@@ -193,7 +212,9 @@ class _Summary:
     num_made: int = 0
     num_frames: int = 0
     num_events: int = 0
+    num_usable: int = 0
     num_excluded: int = 0
+    pulse_names: tuple[str, ...] = ()
     failed: list[PlannedFile] = field(default_factory=list)
     frames: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
@@ -211,6 +232,8 @@ class _Summary:
         self.num_made += 1
         self.num_frames += found.num_frames
         self.num_events += found.num_events
+        self.num_usable += found.num_usable
+        self.pulse_names = self.pulse_names or found.pulses
         self.frames.update(found.skipped)
         self.events.update(found.without)
         self.pulses.update(found.left_out)
@@ -249,6 +272,29 @@ class _Summary:
                     "may be in the GCD file (--gcd)",
                     key,
                 )
+
+    def why_nothing(self, plan: CreationPlan) -> str:
+        """Why no event can be used though there are P frames; empty: some can, or there is none."""
+        if self.num_usable or not self.num_made:
+            return ""
+        if self.num_events:
+            wanted = [
+                str(segment.kwargs.get("PulseKey"))
+                for segment in plan.files[0].segments
+                if segment.module_class == CREATE_DATA
+            ]
+            if not wanted:
+                return ""
+            hint = did_you_mean(wanted[0], self.pulse_names)
+            there = f" There are {', '.join(self.pulse_names)}" if self.pulse_names else ""
+            return f"No event has features: see above why. Pulses are '{wanted[0]}'.{hint}{there}"
+        if self.frames:
+            streams = ", ".join(plan.outputs.sub_event_streams)
+            return (
+                f"No P frame is of the sub-event streams {streams}: name others by --stream or "
+                "write_hdf5_kwargs.SubEventStreams"
+            )
+        return ""
 
 
 def _plural(number: int, noun: str) -> str:

@@ -24,13 +24,16 @@ from dnn_reco.data_creation.frame_inputs import FrameInput, frame_input
 from dnn_reco.data_creation.modules import Features, Labels, Modules
 from dnn_reco.detector.geometry import string_and_om
 from dnn_reco.errors import DataError
-from dnn_reco.i3.events import HEADER, header_of
+from dnn_reco.i3.events import HEADER, header_of, pulse_keys
 from dnn_reco.i3.frame import Frame
 from dnn_reco.i3.objects import OM_KEY, OMKeyMap
 from dnn_reco.i3.reader import read_i3
 from dnn_reco.i3.writer import open_i3
 
 MC_TREES = ("I3MCTree", "I3MCTree_preMuonProp")
+
+CREATION_RECORD = "dnn_reco_creation"
+"""Name of the attribute of an event file with the text about how it was made."""
 
 _BLOCK = 100  # events whose features are computed at once
 _MOST_BYTES = 2**26  # of frames that wait for them
@@ -59,6 +62,8 @@ class FileJob:
         none, or they are part of the inputs.
     max_events
         Read no more than these first events; None: all.
+    record
+        Text about how the event file is made, to attach to it; empty: none.
     """
 
     inputs: tuple[Path, ...]
@@ -69,6 +74,7 @@ class FileJob:
     i3_stops: tuple[str, ...] = ("Q", "P")
     gcd: Path | None = None
     max_events: int | None = None
+    record: str = ""
 
 
 @dataclass
@@ -79,6 +85,10 @@ class FileSummary:
     ----------
     num_frames, num_events
         Frames read, and events written.
+    num_usable
+        Events with features of any kind.
+    pulses
+        Names of the pulses that the first event without features has.
     skipped
         P frames that are no event, by reason.
     without
@@ -93,6 +103,8 @@ class FileSummary:
 
     num_frames: int = 0
     num_events: int = 0
+    num_usable: int = 0
+    pulses: tuple[str, ...] = ()
     skipped: Counter[str] = field(default_factory=Counter)
     without: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -216,6 +228,10 @@ class _Events:
         self.tables.add_event(self._rows(frame))
         for features, inputs in zip(self.modules.features, self.inputs, strict=True):
             inputs.append(self._input(frame, features))
+        is_usable = any(not inputs[-1].missing for inputs in self.inputs)
+        self.summary.num_usable += is_usable
+        if not is_usable and not self.summary.pulses:
+            self.summary.pulses = tuple(pulse_keys(frame))
         for key in [key for key in self.unseen if key in frame]:
             del self.unseen[key]
         self.num_waiting += 1
@@ -292,7 +308,7 @@ class _Events:
             exists |= of_features.exists
             maps |= of_features.maps
         self.summary.absent_exclusions = tuple(self.unseen)
-        self.summary.absent = tuple(key for key in self._keys() if key not in tables)
+        self.summary.absent = tuple(key for key in self._keys() if key not in {**tables, **maps})
         for key in sorted(self.cannot_be_written):
             self.summary.without[f"'{key}' cannot be a table with one row an event"] += 1
         write_event_file(
@@ -303,6 +319,7 @@ class _Events:
             exists,
             self.job.streams,
             [each.settings for each in self.modules.features],
+            {CREATION_RECORD: self.job.record} if self.job.record else {},
         )
 
 

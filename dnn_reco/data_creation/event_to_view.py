@@ -11,7 +11,7 @@ from dnn_reco.data.features import dom_features
 from dnn_reco.data.file_events import EVENT_ID
 from dnn_reco.data_creation.frame_inputs import pulses_of
 from dnn_reco.errors import DataError
-from dnn_reco.i3.events import header_of
+from dnn_reco.i3.events import header_of, pulse_keys
 from dnn_reco.i3.frame import Frame
 from dnn_reco.i3.objects import PULSE, MCTree, OMKeyMap, Particle
 from dnn_reco.suggestions import did_you_mean
@@ -57,7 +57,7 @@ def event_of(frame: Frame, pulses: str | None = None) -> EventTable:
     series_map = frame.get(key)
     if not isinstance(series_map, OMKeyMap) or series_map.items.dtype != PULSE:
         problem = "has no object" if series_map is None else "has no pulses in"
-        known = _pulse_keys(frame)
+        known = pulse_keys(frame)
         hint = f"{did_you_mean(key, known)}{_some(known)}"
         raise DataError(f"{frame.source} {problem} '{key}'.{hint}")
     found, left_out = pulses_of(series_map)
@@ -86,16 +86,7 @@ def _pulse_key(frame: Frame) -> str:
             return key
     raise DataError(
         f"{frame.source} has none of the usual pulses ({', '.join(USUAL_PULSES)}): name others "
-        f"with --pulses.{_some(_pulse_keys(frame))}"
-    )
-
-
-def _pulse_keys(frame: Frame) -> list[str]:
-    classes = {key: frame.object(key).class_name for key in frame}
-    return sorted(
-        key
-        for key, name in classes.items()
-        if name.startswith("I3RecoPulseSeriesMap") or name == "I3SuperDST"
+        f"with --pulses.{_some(pulse_keys(frame))}"
     )
 
 

@@ -88,8 +88,7 @@ def modules_of(segments: Sequence[Segment], allow_code: Collection[str] = ()) ->
                 f"IceTray.{did_you_mean(name, LABEL_MODULES)} Segments are {', '.join(known)}"
             )
     keys = [each.settings.output_key for each in features]
+    keys += [key for each in labels for key in each.module.columns()]
     if twice := [key for key in keys if keys.count(key) > 1]:
-        raise ConfigError(
-            f"two segments {CREATE_DATA} have the OutputKey '{twice[0]}': give them different ones"
-        )
+        raise ConfigError(f"two segments have the OutputKey '{twice[0]}': give them different ones")
     return Modules(tuple(labels), tuple(features))

@@ -80,6 +80,30 @@ class OwnFormat:
     function: Callable[..., Any]
 
 
+def is_own_format(data_format: str) -> bool:
+    """Whether a data format is the dotted name of a function, which is not imported here.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such format, or it cannot be made here.
+    """
+    known = (*DATA_FORMATS, *OTHER_FORMATS)
+    if data_format in known:
+        return False
+    if data_format == "autoencoder":
+        raise ConfigError(
+            "the data format 'autoencoder' cannot be made: it needs the network of its encoder, "
+            f"which is not public. Formats are {', '.join(known)}"
+        )
+    if "." not in data_format:
+        raise ConfigError(
+            f"unknown data format '{data_format}'.{did_you_mean(data_format, known)} Choose from "
+            f"{', '.join(known)}, or name a function of your own (package.module.function)"
+        )
+    return True
+
+
 def own_format(data_format: str, allow_code: bool) -> OwnFormat | None:
     """The user's function that a data format names; None for the formats of this package.
 
@@ -96,19 +120,8 @@ def own_format(data_format: str, allow_code: bool) -> OwnFormat | None:
         If there is no such format, it cannot be made here, or the function may not be used,
         does not exist, or has another signature.
     """
-    if data_format in (*DATA_FORMATS, *OTHER_FORMATS):
+    if not is_own_format(data_format):
         return None
-    if data_format == "autoencoder":
-        raise ConfigError(
-            "the data format 'autoencoder' cannot be made: it needs the network of its encoder, "
-            f"which is not public. Formats are {', '.join((*DATA_FORMATS, *OTHER_FORMATS))}"
-        )
-    if "." not in data_format:
-        raise ConfigError(
-            f"unknown data format '{data_format}'.{did_you_mean(data_format, DATA_FORMATS)} Choose "
-            f"from {', '.join((*DATA_FORMATS, *OTHER_FORMATS))}, or name a function of your own "
-            "(package.module.function)"
-        )
     if not allow_code:
         raise ConfigError(
             f"the data format '{data_format}' is Python code, which runs only if that is allowed "

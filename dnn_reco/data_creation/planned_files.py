@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dnn_reco.config import allow_plugins_beside
 from dnn_reco.data_creation.event_file import FileJob, FileSummary, make_event_file
-from dnn_reco.data_creation.modules import modules_of
+from dnn_reco.data_creation.modules import Modules, modules_of
 from dnn_reco.data_creation.plan import Outputs, PlannedFile
 from dnn_reco.errors import DataError
 from dnn_reco.i3.reader import read_i3
@@ -24,11 +26,14 @@ class CreationOptions:
         Whether inputs that cannot be read to their end are left out, instead of failing the run.
     allow_code
         Packages of functions of users that may be called as data formats.
+    config
+        The config, beside which such packages may lie; None: there is none.
     """
 
     outputs: Outputs
     exclude_corrupted: bool = False
     allow_code: tuple[str, ...] = ()
+    config: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ def create_planned_file(options: CreationOptions, file: PlannedFile) -> CreatedF
     ConfigError
         If a segment is not available, or its arguments are wrong.
     """
-    modules = modules_of(file.segments, options.allow_code)
+    modules = modules_of_file(options, file)
     excluded = _unreadable(file.inputs) if options.exclude_corrupted else {}
     inputs = [path for path in file.inputs if path not in excluded]
     reasons = tuple(excluded.items())
@@ -76,6 +81,7 @@ def create_planned_file(options: CreationOptions, file: PlannedFile) -> CreatedF
         i3=next(paths) if options.outputs.i3 else None,
         i3_stops=options.outputs.i3_streams,
         gcd=file.gcd,
+        record=creation_record(options.outputs, file),
     )
     try:
         return CreatedFile(file, make_event_file(job, modules), reasons)
@@ -84,6 +90,32 @@ def create_planned_file(options: CreationOptions, file: PlannedFile) -> CreatedF
     except OSError as error:
         text = f"'{error.filename or file.output}' cannot be written: {error.strerror or error}"
         return CreatedFile(file, excluded=reasons, error=text)
+
+
+def modules_of_file(options: CreationOptions, file: PlannedFile) -> Modules:
+    """The modules that run on a file.
+
+    Raises
+    ------
+    ConfigError
+        If a segment is not available, or its arguments are wrong.
+    """
+    if options.allow_code and options.config is not None:
+        allow_plugins_beside([options.config])
+    return modules_of(file.segments, options.allow_code)
+
+
+def creation_record(outputs: Outputs, file: PlannedFile) -> str:
+    """JSON text of all settings that decide what is in the event file of a run."""
+    segments = [{segment.module_class: dict(segment.kwargs)} for segment in file.segments]
+    record = {
+        "segments": segments,
+        "keys": list(file.hdf5_keys),
+        "streams": list(outputs.sub_event_streams),
+        "inputs": [path.name for path in file.inputs],
+        "gcd": None if file.gcd is None else file.gcd.name,
+    }
+    return json.dumps(record, default=str, sort_keys=True)
 
 
 def _unreadable(paths: tuple[Path, ...]) -> dict[Path, str]:

@@ -25,6 +25,16 @@ def header_of(frame: Frame) -> EventHeader | None:
     return header if isinstance(header, EventHeader) else None
 
 
+def pulse_keys(frame: Frame) -> list[str]:
+    """Names of the pulses of a frame: maps, masks and other references, sorted."""
+    classes = {key: frame.object(key).class_name for key in frame}
+    return sorted(
+        key
+        for key, name in classes.items()
+        if name.startswith("I3RecoPulseSeriesMap") or name == "I3SuperDST"
+    )
+
+
 def find_frame(
     frames: Iterable[Frame], event: int | tuple[int, ...], stop: str
 ) -> tuple[int, Frame]:

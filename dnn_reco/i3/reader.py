@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 COMPRESSED = (".gz", ".bz2", ".zst")
 """Endings of names of compressed files."""
 
+_REMEDY = "To save its whole frames: dnn_reco.write_i3(new_path, read_i3(path, recover=True))"
+
 _HEAD = len(TAG) + NUMBER.size + len(STREAM_PREAMBLE)
 _FIRST_WITH_TAG = 4  # version
 _NOT_INHERITED = ("I", "P")  # stops whose objects later frames do not see
@@ -118,7 +120,7 @@ def _frames_and_gaps(path: Path, verify: bool, recover: bool) -> Iterator[Frame 
     with open_stream(path) as stream:
         number = 0
         while True:
-            frame, problem = _next_frame(stream, f"'{path}' frame {number}", verify)
+            frame, problem = _next_frame(stream, f"frame {number} of '{path}'", verify)
             if frame is not None:
                 number += 1
                 yield frame
@@ -127,7 +129,7 @@ def _frames_and_gaps(path: Path, verify: bool, recover: bool) -> Iterator[Frame 
                 return
             message = f"'{path}' is damaged after {number} whole frames: {problem}"
             if not recover:
-                raise DataError(f"{message}. Frames before can be used (recover)")
+                raise DataError(f"{message}. {_REMEDY}")
             _log.warning("%s; what is damaged is skipped", message)
             begin = stream.find(TAG, 1)
             if begin < 0:

@@ -30,7 +30,9 @@ from dnn_reco.inference.model_info import ModelInfo
 from dnn_reco.inference.output_file import Predictions, write_frame_record, writer_of
 from dnn_reco.inference.output_plan import FileTask
 from dnn_reco.inference.output_record import Application, AppliedModel, OutputRecord, SourceFile
+from dnn_reco.inference.prediction_table import Status
 from dnn_reco.inference.reconstructor import Reconstructor
+from dnn_reco.suggestions import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -293,7 +295,22 @@ def _apply_to_frames(options: ApplyOptions, task: FileTask) -> FileResult:
                 writer_of(path)(path, made.ids, made.predictions, records[0])
     except DataError as error:
         return FileResult(task, error=str(error))
-    return FileResult(task, len(made.ids), records[0].status, ignored)
+    notices = (*ignored, *_why_no_input(task.source, made, models))
+    return FileResult(task, len(made.ids), records[0].status, notices)
+
+
+def _why_no_input(path: Path, made: FrameFile, models: Sequence[FrameModel]) -> list[str]:
+    """Why no event of a file has any input, for each model."""
+    found = []
+    for each, predictions in zip(models, made.predictions, strict=True):
+        if len(made.ids) and (predictions.status == Status.NO_INPUT).all():
+            pulses = str(each.reading.settings.pulse_key)
+            there = f" There are {', '.join(made.pulses)}" if made.pulses else ""
+            found.append(
+                f"'{path.name}': no event has input for the model '{predictions.model}', whose "
+                f"pulses are '{pulses}'.{did_you_mean(pulses, made.pulses)}{there}"
+            )
+    return found
 
 
 def _frame_record(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dnn_reco.data_creation.frame_events import StreamNumbers, event_ids, is_event
 from dnn_reco.errors import DataError
+from dnn_reco.i3.events import pulse_keys
 from dnn_reco.i3.frame import Frame
 from dnn_reco.i3.objects import Particle
 from dnn_reco.i3.reader import read_i3
@@ -55,11 +56,14 @@ class FrameFile:
         Predictions of each model for them.
     streams
         Names of the sub-event streams, by number.
+    pulses
+        Names of the pulses that the first event has.
     """
 
     ids: NDArray[np.void]
     predictions: list[Predictions]
     streams: Mapping[int, str]
+    pulses: tuple[str, ...]
 
 
 def reconstruct_frames(
@@ -122,6 +126,7 @@ class _Batch:
     tables: list[list[PredictionTable]] = field(default_factory=list)
     seconds: list[list[float]] = field(default_factory=list)
     streams: StreamNumbers = field(default_factory=StreamNumbers)
+    pulses: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.tables = [[] for _ in self.models]
@@ -133,6 +138,8 @@ class _Batch:
         if self.output is not None:
             self.frames.append(frame)
         if is_event(frame):
+            if not self.ids and not self.events:
+                self.pulses = tuple(pulse_keys(frame))
             self.events.append(frame)
 
     def finish(self) -> None:
@@ -187,7 +194,7 @@ class _Batch:
             predictions.append(
                 Predictions(each.model.info.name, PredictionTable.joined(tables), runtime)
             )
-        return FrameFile(np.concatenate(self.ids), predictions, self.streams.names)
+        return FrameFile(np.concatenate(self.ids), predictions, self.streams.names, self.pulses)
 
 
 def _put(frame: Frame, key: str, value: Any) -> None:

@@ -30,6 +30,7 @@ FARM: dict[str, Any] = {
     "cluster_folder": None,
     "cluster_address": None,
 }
+I3 = {"verify": False, "recover": False}
 TRAINING = {**RUN, "device": "auto", "allow_overlap": False}
 
 # Command -> the words it cannot do without, and all that it then takes for granted.
@@ -188,13 +189,44 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "raw": False,
             "allow_code": (),
             "overwrite": False,
+            "pulses": None,
+            "gcd": None,
+            "hdf5": None,
+            "parquet": None,
         },
+    ),
+    "create-data": (
+        [__file__],
+        {
+            **LOG,
+            **FARM,
+            "num_threads": 0,
+            **dict.fromkeys(("gcd", "pulses", "data_format", "relative_time_method", "time_bins")),
+            **dict.fromkeys(("time_quantiles", "num_bins", "cascade_key", "partial_exclusion")),
+            **dict.fromkeys(("inputs", "exclusions", "streams", "allow_code"), ()),
+            **dict.fromkeys(("out", "step", "jobs")),
+            "overwrite": False,
+            "dry_run": False,
+        },
+    ),
+    "i3 ls": (
+        [__file__],
+        {**LOG, **I3, "by_key": False, "frame": None, "whole": False},
+    ),
+    "i3 show": (
+        [__file__],
+        {**LOG, **I3, "event": "first", "keys": (), "stop": "P", "rows": 40, "whole": False},
+    ),
+    "i3 export": (
+        [__file__, "--keys", "a", "--out", "a.csv"],
+        {**LOG, **I3, "names": ("a",), "out": Path("a.csv"), "stop": "P"},
     ),
     "view": (
         ["test.hdf5"],
         {
             **LOG,
             "num_threads": 0,
+            "pulses": None,
             "event": "first",
             "model": None,
             "out": None,
@@ -270,6 +302,10 @@ ARGUMENTS = {
     "inspect": {"folder": Path()},
     "apply": {"models": (Path("model"),)},
     "view": {"file": Path("test.hdf5")},
+    "create-data": {"config": Path(__file__)},
+    "i3 ls": {"files": (Path(__file__),)},
+    "i3 show": {"file": Path(__file__)},
+    "i3 export": {"files": (Path(__file__),)},
     "serve": {"models": ("model",)},
 }
 
@@ -407,7 +443,7 @@ SPELLINGS: list[tuple[str, list[str], str, Any]] = [
     ("apply", ["--jobs", "1"], "jobs", 1),
     ("apply", ["--tables", "dnn_data"], "table_names", "dnn_data"),
     ("apply", ["-j", "2"], "jobs", 2),
-    *[("apply", ["--format", name], "file_format", name) for name in ("hdf5", "parquet")],
+    *[("apply", ["--format", name], "file_format", name) for name in ("hdf5", "parquet", "i3")],
     *[("apply", [flag], "measure_time", True) for flag in ("--measure-time", "--measure_time")],
     *[
         (command, [flag, "pulse_key", flag, "x"], "ignore_mismatch", ("pulse_key", "x"))

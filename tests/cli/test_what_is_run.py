@@ -328,7 +328,16 @@ def test_view(asked: list[tuple[Any, ...]]) -> None:
     run("view", "e", code=0)
     words = ["--event", "7:3", "--model", "m", "--out", "a.svg", "--html", "a.html", "--network"]
     words += ["--tables", "in", "--num-bins", "3", "--labels", "L", "--charge-feature", "1"]
-    words += ["--time-feature", "2", "--ignore-mismatch", "k", "--allow-code", "mine"]
+    words += [
+        "--time-feature",
+        "2",
+        "--ignore-mismatch",
+        "k",
+        "--allow-code",
+        "mine",
+        "--pulses",
+        "P",
+    ]
     run("view", "e", *words, "--device", "cpu", code=0)
     assert [arguments[0] for arguments in asked] == [
         view.ViewSettings(
@@ -343,6 +352,7 @@ def test_view(asked: list[tuple[Any, ...]]) -> None:
             labels=None,
             charge_feature=0,
             time_feature=None,
+            pulses=None,
             device="auto",
             allow_code=(),
             ignore_mismatch=(),
@@ -359,6 +369,7 @@ def test_view(asked: list[tuple[Any, ...]]) -> None:
             labels="L",
             charge_feature=1,
             time_feature=2,
+            pulses="P",
             device="cpu",
             allow_code=("mine",),
             ignore_mismatch=("k",),
@@ -412,8 +423,9 @@ def test_import(asked: list[tuple[Any, ...]]) -> None:
 
 def test_simulate(asked: list[tuple[Any, ...]], tmp_path: Path) -> None:
     run("simulate", "--out", "events")
-    settings, out, events, layout, jobs = asked[0]
+    settings, out, events, layout, jobs, suffix = asked[0]
     assert (out, events, layout, jobs) == (Path("events"), 5000, "flat", available_cpus())
+    assert suffix == ".hdf5"
     # the defaults that the help promises
     assert (settings.flavor, settings.energy, settings.spectral_index) == ("mixed", (100, 1e6), 1.5)
     assert (settings.zenith, settings.data_format) == ((0, 180), "pulse_summmary_clipped")
@@ -423,13 +435,16 @@ def test_simulate(asked: list[tuple[Any, ...]], tmp_path: Path) -> None:
     words += ["2", "--layout", "tutorial", "--energy", "10", "20", "--zenith", "30", "40"]
     words += ["--format", "charge_bins", "--time-bins", "0,500,1000", "--keep-pulses"]
     run("simulate", "preset.yaml", "--out", "events", *words)
-    settings, out, events, layout, jobs = asked[1]
+    settings, out, events, layout, jobs, suffix = asked[1]
     assert (out, events, layout, jobs) == (Path("events"), 100, "tutorial", 2)
     assert settings.events_per_file == 34  # 34 + 34 + 32
     assert (settings.flavor, settings.spectral_index, settings.seed) == ("muon", 2.5, 5)
     assert (settings.energy, settings.zenith) == ((10, 20), (30, 40))
     assert (settings.data_format, settings.time_bins) == ("charge_bins", (0, 500, 1000))
     assert settings.keep_pulses is True
+    run("simulate", "--out", "events", "--format", "i3")
+    settings, *_, suffix = asked[2]
+    assert (settings.data_format, suffix) == ("pulse_summmary_clipped", ".i3.zst")
 
 
 def test_config_check(asked: list[tuple[Any, ...]]) -> None:

@@ -178,6 +178,13 @@ def test_other_pulses_than_those_of_the_training(model: Path, tmp_path: Path) ->
     assert p_frames(tmp_path / "y.i3")[0][NAME]["status"] == 0.0
 
 
+def test_misspelt_pulses_are_a_warning(unknown: Path, tmp_path: Path) -> None:
+    source = events(tmp_path / "x.i3", 3)
+    result = done(apply(unknown, source, tmp_path / "y.i3", "--pulses", "InIceDSTPulse"))
+    assert "'x.i3': no event has input" in result.err
+    assert "Did you mean 'InIceDSTPulses'?" in result.err
+
+
 # --------------------------------------------------------------------------------------------------
 # Files
 # --------------------------------------------------------------------------------------------------

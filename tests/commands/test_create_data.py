@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from applied_models import contents, rows
@@ -104,7 +105,7 @@ def test_files_of_other_settings_are_not_kept(files: Path, tmp_path: Path) -> No
     result = direct(files, out, "--format", "reduced_summary_statistics_data")
     assert result.exit_code == 1
     assert "x_0.hdf5' is there already and was made otherwise" in result.err
-    assert "data_format is 'pulse_summmary_clipped' there" in result.err
+    assert "DataFormat is 'pulse_summmary_clipped' there, 'reduced_summ" in result.err
     done(direct(files, out, "--format", "reduced_summary_statistics_data", "--overwrite"))
     assert read_record(out / "x_0.hdf5").num_bins == 3
 
@@ -135,6 +136,53 @@ def test_what_is_skipped_is_counted(tmp_path: Path) -> None:
     assert "1 P frame skipped: sub-event stream 'NullSplit'" in result.out
     assert f"1 event with empty rows: no 'dnn_data': no '{PULSES}'" in result.out
     assert "1 pulse left out: pulses of photomultipliers other than number 0" in result.out
+
+
+def test_labels_of_other_settings_are_not_kept(files: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done(direct(files, out))
+    (out / "x_2.hdf5").unlink()
+    with h5py.File(out / "x_1.hdf5", "a") as file:
+        text = file.attrs["dnn_reco_creation"].decode()
+        file.attrs["dnn_reco_creation"] = text.replace('"ExtendBoundary": 0', '"ExtendBoundary": 9')
+    result = direct(files, out)
+    assert result.exit_code == 1
+    assert "x_1.hdf5' is there already and was made otherwise: ExtendBoundary is 9" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--pulses", "InIceDSTPulse"], "Did you mean 'InIceDSTPulses'?"),
+        (["--stream", "InIceSplt"], "No P frame is of the sub-event streams InIceSplt"),
+        (["--format", "pulse_summary_clipped"], "Did you mean 'pulse_summmary_clipped'?"),
+        (["--format", "autoencoder"], "it needs the network of its encoder"),
+    ],
+)
+def test_misspelt_names(files: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    result = direct(files, tmp_path / "out", *arguments)
+    assert result.exit_code == 1
+    assert message in result.err
+
+
+def test_formats_of_functions_beside_the_config(
+    config: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "formats_here.py").write_text(
+        "def total(dom_charges, rel_dom_times, global_time_offset, local_time_offset, config,\n"
+        "          dom_exclusions, partial_exclusion, frame, om_key, *args, **kwargs):\n"
+        "    return [dom_charges.sum()], [0], []\n"
+    )
+    path = config("pulse_summmary_clipped", "formats_here.total")
+    done(create(path, "--allow-code", "formats_here"))
+    found = rows(tmp_path / "out" / "a" / "00000-00000" / "made_000000.hdf5", "dnn_data_bin_values")
+    pulses = [
+        each[PULSES] for each in read_i3(tmp_path / "i3" / "a_000000.i3.zst") if each.stop == "P"
+    ]
+    charges = np.concatenate([each.items["charge"] for each in pulses]).astype(float)
+    starts = np.cumsum(np.concatenate([each.counts for each in pulses]))[:-1]
+    sums = [part.sum() for part in np.split(charges, starts)]
+    np.testing.assert_allclose(found["item"], sums, rtol=1e-12)
 
 
 def test_exclusions_that_no_frame_has_are_a_warning(files: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ out_file_pattern: 'events_{run_number:03d}'
 datasets: {neutrinos: {runs_range: [0, 3]}}
 job_template: none.sh
 processing_steps:
-  - tray_segments: [{ModuleClass: Keep}]
+  - tray_segments: [{ModuleClass: ic3_processing.labels.add_weighted_primary}]
 """
 
 
@@ -43,7 +43,7 @@ def test_dry_run_lists_files_and_skipped_runs() -> None:
     assert result.exit_code == 0
     assert result.out == (
         "Segments:\n"
-        "  Keep\n"
+        "  ic3_processing.labels.add_weighted_primary\n"
         "Files:\n"
         "  neutrinos, run 0: out/events_000.hdf5\n"
         "    from in/000.i3.zst\n"
@@ -69,7 +69,7 @@ def test_dry_run_of_files_given_directly() -> None:
 
 
 def test_all_options_arrive(given: list[CreateDataSettings]) -> None:
-    further = "--step 0 -j 3 --cluster slurm --allow-code mine --allow-code yours --overwrite"
+    further = "--step 0 -j 3 --allow-code mine --allow-code yours --overwrite"
     result = invoke("create-data", "create.yaml", "-o", "out", *further.split())
     assert result.exit_code == 0
     assert given[0].num_threads >= 1
@@ -81,7 +81,6 @@ def test_all_options_arrive(given: list[CreateDataSettings]) -> None:
             jobs=3,
             num_threads=given[0].num_threads,
             allow_code=("mine", "yours"),
-            cluster="slurm",
             overwrite=True,
         )
     ]

@@ -154,7 +154,9 @@ def test_frames_of_real_files(real: tuple[Path, dict[str, Any]]) -> None:
 # --------------------------------------------------------------------------------------------------
 def test_overview_of_an_event(file: Path) -> None:
     text = output("show", file)
-    assert text.startswith("'events.i3.gz' frame 3, stop P, event 7:0:0 InIceSplit, 2020-01-01 01:")
+    assert text.startswith(
+        "frame 3 of 'events.i3.gz', stop P, event 7:0:0 InIceSplit, 2020-01-01 01:"
+    )
     own, inherited = text.split("Those of frames before:")
     assert re.search(r"InIceDSTPulses +I3RecoPulseSeriesMapMask +3 pulses of 2 PMTs, 6\.00 PE", own)
     assert re.search(r"Text +I3String +a \\x1b\[31m\\ntext", own)
@@ -187,7 +189,10 @@ def test_frames_of_other_kinds(file: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--key", "InIceDSTPulse"), "frame 3 has no object 'InIceDSTPulse'. Did you mean 'InIceD"),
+        (
+            ("--key", "InIceDSTPulse"),
+            "' has no object 'InIceDSTPulse'. Did you mean 'InIceD",
+        ),
         (("--event", "3"), "'events.i3.gz': there is no event 3: there are 3 P frames"),
         (("--event", "8:1"), "'events.i3.gz': none of the 3 P frames has the event id 8:1"),
         (("--event", "last"), "--event 'last' is no event"),
@@ -298,10 +303,13 @@ def test_csv_holds_single_values(file: Path) -> None:
     ("keys", "message"),
     [
         ("MCPrimry", "no frame has an object 'MCPrimry'. Did you mean 'MCPrimary'?"),
-        ("MCPrimary.enrgy", "frame 3: 'MCPrimary' has no field 'enrgy'. Did you mean 'energy'?"),
+        (
+            "MCPrimary.enrgy",
+            "': 'MCPrimary' has no field 'enrgy'. Did you mean 'energy'?",
+        ),
         ("Names.c", "'Names' has no field 'c'."),
         ("Number.x", "'Number' has no field 'x'. It is one value"),
-        ("Tray0", "frame 3: 'Tray0' cannot be a column: objects of class I3TrayInfo are not"),
+        ("Tray0", "events.i3.gz': 'Tray0' cannot be a column: objects of class I3TrayInfo are not"),
         ("InIceDSTPulses", "'out.csv' cannot hold lists, such as InIceDSTPulses.string"),
     ],
 )
@@ -338,7 +346,7 @@ def test_keys_with_names_of_the_event_id(file: Path) -> None:
     frame.put("run", 3)
     write_i3("run.i3", [frame])
     message = error("export", "run.i3", "--keys", "run", "--out", "out.csv")
-    assert message == "Error: 'run.i3' frame 0: 'run' has the name of a column of the event id"
+    assert message == "Error: frame 0 of 'run.i3': 'run' has the name of a column of the event id"
 
 
 def test_pulses_of_real_files(real: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

@@ -173,11 +173,10 @@ def test_arguments_of_segments() -> None:
         "OutputKey": "weights",
     }
     assert weights.where == f"create.yaml:{line_of(SIMULATION, 'ModuleClass: ' + chr(39) + 'ic3')}"
-    assert delete.has_timer
     assert delete.kwargs["Config"]["flavor"] == "NuTau"
     assert delete.kwargs["Config"]["run_number"] == 1
     # of the last step only, as the steps of ic3-processing are programs of their own
-    assert plan.files[0].hdf5_keys == ("I3EventHeader", "rest", "DurationQ", "DurationP")
+    assert plan.files[0].hdf5_keys == ("I3EventHeader", "rest")
     assert [segment.module_class for segment in plan.steps] == [weights.module_class, "Delete"]
     assert plan.steps[0].kwargs["model"] == "flux_{flux}"
 
@@ -297,7 +296,7 @@ def test_tutorial_makes_the_files_that_its_training_reads() -> None:
         "validation_data_file": [outputs[2]],
         "test_data_file": [outputs[3]],
     }
-    assert plan.files[0].hdf5_keys[-3:] == ("dnn_data", "DurationQ", "DurationP")
+    assert plan.files[0].hdf5_keys[-1] == "dnn_data"
 
 
 def test_unknown_keys_that_no_pattern_names_are_reported() -> None:

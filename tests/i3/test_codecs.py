@@ -632,8 +632,10 @@ def test_hostile_chains_of_references() -> None:
 
 
 def test_messages_name_file_frame_and_key() -> None:
-    made = Frame("P", {"Bad": StoredObject("X", head("I3Double").content)}, source="'f' frame 3")
-    with pytest.raises(DataError, match=r"'f' frame 3: object 'Bad' cannot be read: .* too early"):
+    made = Frame("P", {"Bad": StoredObject("X", head("I3Double").content)}, source="frame 3 of 'f'")
+    with pytest.raises(
+        DataError, match=r"frame 3 of 'f': object 'Bad' cannot be read: .* too early"
+    ):
         made["Bad"]
     assert frame("P", [("Bad", "X", head("I3Double").content)]) == frame_bytes(made)
 

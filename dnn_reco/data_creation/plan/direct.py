@@ -9,7 +9,8 @@ from typing import Any
 
 from dnn_reco.data.data_settings_file import settings_of_segment
 from dnn_reco.data.features import num_features
-from dnn_reco.data_creation.own_format import OTHER_FORMATS
+from dnn_reco.data.loss_features import NUM_LOSS_FEATURES
+from dnn_reco.data_creation.own_format import OTHER_FORMATS, is_own_format
 from dnn_reco.data_creation.plan.load import check_outputs, file_context
 from dnn_reco.data_creation.plan.records import (
     CREATE_DATA,
@@ -181,7 +182,9 @@ def _num_bins(options: DirectOptions) -> int:
     """Number of features of a DOM: that of the format, unless it is given."""
     if options.num_bins is not None:
         return options.num_bins
-    if "." in options.data_format or options.data_format in OTHER_FORMATS:
+    if options.data_format == "mc_tree_input_data":
+        return NUM_LOSS_FEATURES
+    if is_own_format(options.data_format) or options.data_format in OTHER_FORMATS:
         raise ConfigError(
             f"the number of features of the format '{options.data_format}' is not known: add "
             "--num-bins"

@@ -28,8 +28,6 @@ class Segment:
         Its arguments by name.
     where
         File and line, for messages.
-    has_timer
-        Whether the time that it takes is written for each frame.
     only_simulation
         Whether it is left out for files without simulated particles.
     """
@@ -37,7 +35,6 @@ class Segment:
     module_class: str
     kwargs: Mapping[str, Any]
     where: str
-    has_timer: bool = False
     only_simulation: bool = False
 
 

@@ -22,7 +22,6 @@ from dnn_reco.suggestions import did_you_mean
 
 _CONTEXT, _CONFIG = "context-->", "<config>"
 _CLASS, _KWARGS, _TIMER = "ModuleClass", "ModuleKwargs", "ModuleTimer"
-_DURATIONS = ("DurationQ", "DurationP")
 _WITHOUT_EFFECT = ("CompressionLevel",)
 _STREAMS = ("Q", "P", "I", "S", "M", "m", "W", "X")
 
@@ -119,7 +118,7 @@ def _segment(file: YamlFile, at: KeyPath, content: Mapping[str, Any]) -> Segment
         raise file.wrong((*at, _KWARGS), kwargs, "a mapping of the segment's arguments")
     if timer is not None and not isinstance(timer, bool):
         raise file.wrong((*at, _TIMER), timer, "true or false")
-    return Segment(name, kwargs, file.where((*at, _CLASS)), bool(timer))
+    return Segment(name, kwargs, file.where((*at, _CLASS)))
 
 
 def read_writing(file: YamlFile, steps: Sequence[Step], is_last: bool) -> Writing:
@@ -227,5 +226,4 @@ def hdf5_keys_of(writing: Writing, segments: Sequence[Segment]) -> tuple[str, ..
     """Frame objects to write: those of the config, and those that the segments add."""
     given = [each.kwargs.get("OutputKey") for each in segments]
     added = [key for key in given if isinstance(key, str)]
-    durations = _DURATIONS if any(each.has_timer for each in segments) else ()
-    return tuple(dict.fromkeys([*writing.hdf5_keys, *added, *durations]))
+    return tuple(dict.fromkeys([*writing.hdf5_keys, *added]))
