@@ -45,7 +45,7 @@ demo: install
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --editable ".[dev,display,farm,onnx,pandas,parquet,serve,sign,sky,weights]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,display,farm,i3,onnx,pandas,parquet,serve,sign,sky,weights]"
 	touch $@
 
 $(WITHOUT_TORCH)/.installed: pyproject.toml requirements-onnx.txt
