@@ -16,6 +16,7 @@ from dnn_reco.i3.objects import (
     PARTICLE,
     PULSE,
     CorrectedPulses,
+    DomCalibration,
     DomGeometry,
     EventHeader,
     FilterResult,
@@ -87,7 +88,7 @@ def summary(value: Any) -> str:
         return f"{event_text(value)} {value.stream}, {time_text(value.start)}".replace(" ,", ",")
     if isinstance(value, Time):
         return time_text(value)
-    if isinstance(value, DomGeometry):
+    if isinstance(value, DomGeometry | DomCalibration):
         return _counted(len(value.keys), "PMT")
     if isinstance(value, Mapping):
         return _with_names(value, "entry", _listed(_names(value)) or "none passed")

@@ -94,6 +94,16 @@ class Direction:
 
 
 @dataclass(frozen=True)
+class Quaternion:
+    """A rotation: vector part x, y, z and scalar part w."""
+
+    x: float
+    y: float
+    z: float
+    w: float
+
+
+@dataclass(frozen=True)
 class EventHeader:
     """Identity and times of an event.
 
@@ -353,6 +363,24 @@ class DomGeometry:
     area: NDArray[np.float64]
     start: Time | None = None
     end: Time | None = None
+
+
+@dataclass(frozen=True)
+class DomCalibration:
+    """Calibration of n photomultipliers as far as it corrects charges, as in a C frame.
+
+    Attributes
+    ----------
+    keys
+        Photomultipliers [n], of type `OM_KEY`, ascending.
+    atwd_charge, fadc_charge
+        Mean charges [n] in PE of single photoelectrons in pulses of ATWD and FADC, which charges
+        are divided by; NaN: there is no correction.
+    """
+
+    keys: NDArray[np.void]
+    atwd_charge: NDArray[np.float64]
+    fadc_charge: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
