@@ -38,7 +38,7 @@ def read_record_map(archive: InputArchive, record: Record) -> OMKeyMap:
     parts: list[Any] = []
     while len(keys) < number and not _can_read_fast(archive, record):
         keys.append(_read_key(archive))
-        count = archive.container(_LIST, 4 if record.tracked else record.dtype.itemsize)
+        count = archive.container(_LIST, 4)
         parts.append(archive.records(record, count))
     head = _joined(keys, parts, record.dtype)
     if len(keys) < number:

@@ -71,15 +71,22 @@ TIME_WINDOW_RECORD = Record(
     older={0: Record("I3TimeWindow", 0, (("start", "f8"), ("stop", "f8")))},
 )
 
+_NUMBER_AND_MAKER = (("npe", "u4"), ("major_id", "u8"), ("minor_id", "i4"))
 MC_PHOTOELECTRON_RECORD = Record(
     "I3MCPE",
     1,
-    (("time", "f8"), ("npe", "u4"), ("major_id", "u8"), ("minor_id", "i4")),
+    (("time", "f8"), *_NUMBER_AND_MAKER),
     tracked=False,
+    older={0: Record("I3MCPE", 0, (("time", "f4"), *_NUMBER_AND_MAKER), tracked=False)},
 )
 
+_CHARGE_AND_SOURCE = (("charge", "f4"), ("source", "i4"))
 MC_PULSE_RECORD = Record(
-    "I3MCPulse", 1, (("time", "f8"), ("charge", "f4"), ("source", "i4")), tracked=False
+    "I3MCPulse",
+    1,
+    (("time", "f8"), *_CHARGE_AND_SOURCE),
+    tracked=False,
+    older={0: Record("I3MCPulse", 0, (("time", "f4"), *_CHARGE_AND_SOURCE), tracked=False)},
 )
 
 FILTER_RESULT_RECORD = Record(
@@ -206,7 +213,23 @@ STOCHASTIC_RECORD = Record(
 )
 
 _TRACK_POINTS = tuple((name, "f8") for name in (MMC_TRACK.names or ())[1:])
-MMC_TRACK_RECORD = Record("I3MMCTrack", 1, (PARTICLE_RECORD, *_TRACK_POINTS))
+
+
+def _times_from_seconds(old: _Rows) -> _Rows:
+    """Tracks of version 0, with times in s."""
+    rows = old.copy()
+    for name in ("ti", "tf", "tc"):
+        rows[name] *= 1e9
+    return rows
+
+
+_TRACK_PARTS: tuple[tuple[str, str] | Record, ...] = (PARTICLE_RECORD, *_TRACK_POINTS)
+MMC_TRACK_RECORD = Record(
+    "I3MMCTrack",
+    1,
+    _TRACK_PARTS,
+    older={0: Record("I3MMCTrack", 0, _TRACK_PARTS, upgrade=_times_from_seconds)},
+)
 
 
 def mmc_tracks(rows: _Rows) -> _Rows:

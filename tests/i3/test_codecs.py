@@ -286,6 +286,35 @@ def test_tracks_of_older_particles(version: int) -> None:
     assert tracks["xf"].tolist() == [5.0] * 3
 
 
+def test_tracks_of_version_0_have_times_in_seconds() -> None:
+    made = head("I3MMCTrackList").untracked("vector").raw("I", 2)
+    for number in range(2):
+        made.tracked("I3MMCTrack", 0).tracked("I3Particle", 5).base()
+        particle(made, number)
+        made.raw("16d", *range(16))
+    tracks = decode(made.content)
+    assert tracks["tf"].tolist() == [8e9] * 2
+    assert (tracks["ti"][1], tracks["tc"][1], tracks["xf"][1]) == (3e9, 13e9, 5.0)
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_older_photoelectrons_and_simulated_pulses(version: int) -> None:
+    time = "f" if version == 0 else "d"
+    for name, kinds, values in (
+        ("I3MCPE", "IQi", (3, 2**40, -7)),
+        ("I3MCPulse", "fi", (1.5, 30)),
+    ):
+        made = begin_map(f"{name}SeriesMap", 2)
+        for om in (1, 2):
+            add_key(made, 2, 1, om, 0)
+            made.untracked("vector").raw("I", om)
+            for k in range(om):
+                made.untracked(name, version).raw(time + kinds, 100.25 + k, *values)
+        found = decode(made.content)
+        assert found.counts.tolist() == [1, 2]
+        assert found.items.tolist() == [(100.25 + k, *values) for k in (0, 0, 1)]
+
+
 @pytest.mark.parametrize(("window", "series"), [(0, 0), (0, 1), (1, 0), (1, 1)])
 def test_older_windows(window: int, series: int) -> None:
     made = begin_map("I3TimeWindowSeriesMap", 2)
