@@ -8,6 +8,7 @@ from made_up_frames import PARTICLE_ROW, Bytes, frame, head, particle
 
 from dnn_reco.errors import DataError
 from dnn_reco.i3.codecs import CODECS, class_name, decode, encode
+from dnn_reco.i3.describe import time_text
 from dnn_reco.i3.frame import Frame, StoredObject, frame_bytes
 from dnn_reco.i3.objects import (
     OM_KEY,
@@ -385,6 +386,24 @@ def test_older_headers(version: int) -> None:
         start=Time(2011, 5 * 10**16),
         end=Time(2011, 6 * 10**16),
     )
+
+
+@pytest.mark.parametrize(
+    ("year", "seconds", "mjd", "text"),
+    [
+        # 30 June 2012 is the 182nd day, 56108; 30 June 2015 the 181st, 57203
+        (2012, 182 * 86400 - 0.5, 56109 - 0.5 / 86400, "2012-06-30 23:59:59.500 UTC"),
+        (2012, 182 * 86400 + 0.5, 56109 - 0.5 / 86400, "2012-06-30 23:59:59.500 UTC"),
+        (2012, 182 * 86400 + 1.5, 56109 + 0.5 / 86400, "2012-07-01 00:00:00.500 UTC"),
+        (2015, 181 * 86400 + 1 + 43200, 57204.5, "2015-07-01 12:00:00.000 UTC"),
+        (2014, 181 * 86400 + 43200, 56839.5, "2014-07-01 12:00:00.000 UTC"),
+        (2016, 366 * 86400 + 0.25, 57754 - 0.75 / 86400, "2016-12-31 23:59:59.250 UTC"),
+    ],
+)
+def test_leap_seconds(year: int, seconds: float, mjd: float, text: str) -> None:
+    time = Time(year, round(seconds * 10**10))
+    assert time.mjd == pytest.approx(mjd, abs=1e-10, rel=0)
+    assert time_text(time) == text
 
 
 @pytest.mark.parametrize("version", [0, 1])
