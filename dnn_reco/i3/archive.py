@@ -51,6 +51,7 @@ class InputArchive:
         self.one_by_one = one_by_one
         self.num_objects = 0
         self._versions: dict[str, int] = {}
+        self._tracked: set[str] = set()  # those of which only the file tells
         self._objects: dict[int, Any] = {}
 
     @property
@@ -136,6 +137,18 @@ class InputArchive:
             self._objects[number] = (name, value)
         return value
 
+    def either(self, name: str, read: Callable[[int], Any]) -> Any:
+        """An object of a class of which only the file tells whether its objects are numbered."""
+        if self.is_tracked(name):
+            return self.tracked(name, read)
+        return read(self.class_version(name))
+
+    def is_tracked(self, name: str) -> bool:
+        """Whether objects of a class, of which one follows, are numbered."""
+        if name not in self._versions and self.data[self.position : self.position + 1] == b"\x01":
+            self._tracked.add(name)
+        return name in self._tracked
+
     def _earlier(self, number: int, name: str) -> Any:
         if not self.one_by_one:
             raise IrregularIdsError
@@ -173,7 +186,7 @@ class InputArchive:
         if self.one_by_one or record.name not in self._versions:
             return False
         layout = record.in_version(self._versions[record.name])
-        return all(self.is_current(each) for each in layout.classes)
+        return not layout.has_children and all(self.is_current(each) for each in layout.classes)
 
     def vector(self, record: Record) -> Rows:
         """A vector of objects of one class, of type `record.dtype`."""
@@ -202,6 +215,8 @@ class InputArchive:
                 values += self._one(step)
             else:
                 values += step.unpack(self.take(step.size))
+        if record.has_children:
+            self.vector(record)
         return tuple(values)
 
     def _current(self, record: Record, version: int, values: tuple[Any, ...]) -> tuple[Any, ...]:

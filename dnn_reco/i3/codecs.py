@@ -21,6 +21,7 @@ from dnn_reco.i3.archive import (
     read_head,
     write_head,
 )
+from dnn_reco.i3.calibration import read_calibration
 from dnn_reco.i3.layout import Record
 from dnn_reco.i3.objects import (
     MC_PHOTOELECTRON,
@@ -42,6 +43,7 @@ from dnn_reco.i3.objects import (
     PulseMask,
     PulsesByModule,
     PulseUnion,
+    Quaternion,
     RawObject,
     Time,
     TimeWindow,
@@ -220,6 +222,8 @@ CODECS: Mapping[str, Codec] = {
     "I3TimeWindow": Codec("I3TimeWindow", plain.read_window, plain.write_window, version=1),
     "I3Position": Codec("I3Position", plain.read_position, plain.write_position),
     "I3Direction": Codec("I3Direction", plain.read_direction, plain.write_direction),
+    "I3Quaternion": Codec("I3Quaternion", plain.read_quaternion, plain.write_quaternion),
+    "I3Orientation": Codec("I3Orientation", plain.read_orientation, plain.write_orientation),
     "I3TriggerHierarchy": Codec("I3Tree<I3Trigger>", trees.read_triggers),
     # particles
     "I3Particle": Codec(
@@ -235,6 +239,7 @@ CODECS: Mapping[str, Codec] = {
         trees.write_mc_tree,
         version=1,
     ),
+    "I3LinearizedMCTree": Codec("I3LinearizedMCTree", trees.read_linearized_tree, version=1),
     "I3MMCTrackList": _simple(
         "I3Vector<I3MMCTrack>",
         lambda archive: mmc_tracks(archive.vector(MMC_TRACK_RECORD)),
@@ -243,6 +248,7 @@ CODECS: Mapping[str, Codec] = {
     # detector
     "I3Geometry": Codec("I3Geometry", plain.read_geometry, version=3, reads_all=False),
     "I3OMGeoMap": _simple("I3Map<OMKey, I3OMGeo>", plain.read_geometry_map, None),
+    "I3Calibration": Codec("I3Calibration", read_calibration, version=4, reads_all=False),
 }
 """All classes that can be read, by the name that stands in the file."""
 
@@ -277,9 +283,12 @@ def decode(content: bytes, type_name: str = "") -> Any:
         If it is damaged, or its class has another version.
     """
     try:
-        return _decode(content, type_name, one_by_one=False)
-    except IrregularIdsError:
-        return _decode(content, type_name, one_by_one=True)
+        try:
+            return _decode(content, type_name, one_by_one=False)
+        except IrregularIdsError:
+            return _decode(content, type_name, one_by_one=True)
+    except RecursionError:
+        raise DataError("its objects contain each other too many times") from None
 
 
 def _decode(content: bytes, type_name: str, one_by_one: bool) -> Any:
@@ -310,6 +319,7 @@ _OF_TYPE: Mapping[type, str] = {
     Time: "I3Time",
     Position: "I3Position",
     Direction: "I3Direction",
+    Quaternion: "I3Quaternion",
     PulseMask: "I3RecoPulseSeriesMapMask",
     PulseUnion: "I3RecoPulseSeriesMapUnion",
     PulsesByModule: "I3RecoPulseSeriesMapCombineByModule",

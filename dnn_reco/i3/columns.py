@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dnn_reco.errors import DataError
 from dnn_reco.i3.objects import (
+    DomCalibration,
     DomGeometry,
     MCTree,
     OMKeyMap,
@@ -47,6 +48,9 @@ def fields_of(value: Any) -> dict[str, Any]:
     if isinstance(value, DomGeometry):
         positions = dict(zip("xyz", value.position.T, strict=True))
         return _columns(value.keys) | positions | {"om_type": value.om_type, "area": value.area}
+    if isinstance(value, DomCalibration):
+        charges = {"atwd_charge": value.atwd_charge, "fadc_charge": value.fadc_charge}
+        return _columns(value.keys) | charges
     if isinstance(value, list):
         return _of_triggers(value)
     if isinstance(value, Mapping):

@@ -16,6 +16,7 @@ from dnn_reco.i3.objects import (
     PARTICLE,
     PULSE,
     CorrectedPulses,
+    DomCalibration,
     DomGeometry,
     EventHeader,
     FilterResult,
@@ -61,10 +62,10 @@ def event_text(header: EventHeader) -> str:
 
 
 def time_text(time: Time) -> str:
-    """Date and time in UTC, to milliseconds; leap seconds inside of the year are not corrected."""
+    """Date and time in UTC, to milliseconds; a leap second has the times of the one before."""
     try:
         start = datetime(time.year, 1, 1, tzinfo=timezone.utc)
-        moment = start + timedelta(microseconds=time.daq_time // 10_000)
+        moment = start + timedelta(microseconds=time.utc_count // 10_000)
     except (ValueError, OverflowError):  # a time that is not set has the year 0
         return f"{time.daq_time} × 0.1 ns of the year {time.year}"
     return f"{moment.replace(tzinfo=None).isoformat(' ', 'milliseconds')} UTC"
@@ -87,7 +88,7 @@ def summary(value: Any) -> str:
         return f"{event_text(value)} {value.stream}, {time_text(value.start)}".replace(" ,", ",")
     if isinstance(value, Time):
         return time_text(value)
-    if isinstance(value, DomGeometry):
+    if isinstance(value, DomGeometry | DomCalibration):
         return _counted(len(value.keys), "PMT")
     if isinstance(value, Mapping):
         return _with_names(value, "entry", _listed(_names(value)) or "none passed")

@@ -21,13 +21,14 @@ from dnn_reco.i3.codecs import (
 from dnn_reco.i3.objects import (
     PULSE,
     CorrectedPulses,
+    DomCalibration,
     OMKeyMap,
     PulseMask,
     PulsesByModule,
     PulseUnion,
     RawObject,
 )
-from dnn_reco.i3.om_key_maps import apply_mask, merge
+from dnn_reco.i3.om_key_maps import apply_mask, corrected, merge
 
 _REFERENCES = (PulseMask, PulseUnion, PulsesByModule, CorrectedPulses)
 _LONGEST_CHAIN = 100  # of references to pulses
@@ -205,7 +206,13 @@ class Frame(Mapping[str, Any]):
         if isinstance(value, PulsesByModule):
             return merge([self._resolve(value.source, keys)], by_module=True)
         if isinstance(value, CorrectedPulses):
-            raise DataError("corrections of charges need an I3Calibration, which is not decoded")
+            calibration = self.get(value.calibration)
+            if not isinstance(calibration, DomCalibration):
+                raise DataError(
+                    f"corrections of charges need '{value.calibration}', an I3Calibration: read "
+                    "the GCD file with it before this one"
+                )
+            return corrected(self._resolve(value.source, keys), calibration)
         if isinstance(value, OMKeyMap) and value.items.dtype == PULSE:
             return value
         kind = value.class_name if isinstance(value, RawObject) else type(value).__name__

@@ -37,6 +37,8 @@ class Record:
         The class in older versions.
     upgrade
         Of an older version, from its rows to those of the current one; None: new fields are 0.
+    has_children
+        Whether a vector of objects of the same class follows the content, which is not kept.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Record:
     tracked: bool = True
     older: Mapping[int, Record] = field(default_factory=dict, hash=False, compare=False)
     upgrade: Callable[[Rows], Rows] | None = None
+    has_children: bool = False
 
     @cached_property
     def fields(self) -> tuple[tuple[str, str], ...]:

@@ -48,7 +48,9 @@ TANK_KEY = np.dtype([("string", "i4"), ("tank", "i4")])
 NO_SUB_RUN = 2**32 - 1
 """Number of a sub-run that is not set."""
 
+_COUNTS_PER_SECOND, _SECONDS_PER_DAY = 10**10, 86_400
 _COUNTS_PER_DAY = 8.64e14
+_DAYS_BEFORE_LEAP_SECOND = {2005: 365, 2008: 366, 2012: 182, 2015: 181, 2016: 366}  # of the year
 _MJD_OF_YEAR_1 = -678575  # of 1 January of the year 1 in the Gregorian calendar
 
 
@@ -68,12 +70,24 @@ class Time:
     daq_time: int
 
     @property
+    def utc_count(self) -> int:
+        """Tenths of nanoseconds since the year's start without leap seconds, in days of 86,400 s.
+
+        A leap second has the times of the second before.
+        """
+        days = _DAYS_BEFORE_LEAP_SECOND.get(self.year)
+        is_later = (
+            days is not None and self.daq_time >= days * _SECONDS_PER_DAY * _COUNTS_PER_SECOND
+        )
+        return self.daq_time - is_later * _COUNTS_PER_SECOND
+
+    @property
     def mjd(self) -> float:
-        """Modified Julian date; leap seconds inside of the year are not corrected."""
+        """Modified Julian date in UTC."""
         before = self.year - 1
         leap_days = before // 4 - before // 100 + before // 400
         start = 365 * before + leap_days + _MJD_OF_YEAR_1
-        return start + self.daq_time / _COUNTS_PER_DAY
+        return start + self.utc_count / _COUNTS_PER_DAY
 
 
 @dataclass(frozen=True)
@@ -91,6 +105,16 @@ class Direction:
 
     zenith: float
     azimuth: float
+
+
+@dataclass(frozen=True)
+class Quaternion:
+    """A rotation: vector part x, y, z and scalar part w."""
+
+    x: float
+    y: float
+    z: float
+    w: float
 
 
 @dataclass(frozen=True)
@@ -353,6 +377,24 @@ class DomGeometry:
     area: NDArray[np.float64]
     start: Time | None = None
     end: Time | None = None
+
+
+@dataclass(frozen=True)
+class DomCalibration:
+    """Calibration of n photomultipliers as far as it corrects charges, as in a C frame.
+
+    Attributes
+    ----------
+    keys
+        Photomultipliers [n], of type `OM_KEY`, ascending.
+    atwd_charge, fadc_charge
+        Mean charges [n] in PE of single photoelectrons in pulses of ATWD and FADC, which charges
+        are divided by; NaN: there is no correction.
+    """
+
+    keys: NDArray[np.void]
+    atwd_charge: NDArray[np.float64]
+    fadc_charge: NDArray[np.float64]
 
 
 @dataclass(frozen=True)

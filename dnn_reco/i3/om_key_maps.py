@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from dnn_reco.errors import DataError
 from dnn_reco.i3.archive import U1, U2, InputArchive, IrregularIdsError, OutputArchive
 from dnn_reco.i3.layout import Record
-from dnn_reco.i3.objects import OM_KEY, PULSE, TIME_WINDOW, OMKeyMap, PulseMask
+from dnn_reco.i3.objects import (
+    OM_KEY,
+    PULSE,
+    TIME_WINDOW,
+    DomCalibration,
+    OMKeyMap,
+    PulseMask,
+)
 from dnn_reco.i3.records import OM_KEY_RECORD, TIME_WINDOW_RECORD
 
 _PAIR, _MAP = "pair<OMKey, items>", "map<OMKey, items>"
@@ -31,7 +38,7 @@ def read_record_map(archive: InputArchive, record: Record) -> OMKeyMap:
     parts: list[Any] = []
     while len(keys) < number and not _can_read_fast(archive, record):
         keys.append(_read_key(archive))
-        count = archive.container(_LIST, 4 if record.tracked else record.dtype.itemsize)
+        count = archive.container(_LIST, 4)
         parts.append(archive.records(record, count))
     head = _joined(keys, parts, record.dtype)
     if len(keys) < number:
@@ -370,3 +377,27 @@ def merge(maps: list[OMKeyMap], by_module: bool = False) -> OMKeyMap:
     order = np.lexsort((items["time"], of_item))
     merged = np.bincount(of_item, minlength=len(unique))
     return OMKeyMap(unique, merged.astype(np.int64), items[order])
+
+
+_ATWD = 2  # flag of a pulse
+
+
+def corrected(pulses: OMKeyMap, calibration: DomCalibration) -> OMKeyMap:
+    """Pulses with charges divided by the mean of their photomultiplier, where there is one.
+
+    Raises
+    ------
+    DataError
+        If a photomultiplier is not calibrated.
+    """
+    place = np.searchsorted(calibration.keys, pulses.keys)
+    is_known = place < len(calibration.keys)
+    is_known[is_known] = calibration.keys[place[is_known]] == pulses.keys[is_known]
+    if not is_known.all():
+        raise DataError(f"the calibration has no photomultiplier {pulses.keys[~is_known][0]}")
+    place = np.repeat(place, pulses.counts)
+    is_atwd = pulses.items["flags"] & _ATWD > 0
+    mean = np.where(is_atwd, calibration.atwd_charge[place], calibration.fadc_charge[place])
+    items = pulses.items.copy()
+    items["charge"] *= np.where(np.isnan(mean), 1.0, 1 / mean)
+    return OMKeyMap(pulses.keys, pulses.counts, items)

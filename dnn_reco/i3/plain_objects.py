@@ -18,6 +18,7 @@ from dnn_reco.i3.objects import (
     EventHeader,
     FilterResult,
     Position,
+    Quaternion,
     Time,
     TimeWindow,
 )
@@ -25,12 +26,15 @@ from dnn_reco.i3.records import (
     DIRECTION_RECORD,
     FILTER_RESULT_RECORD,
     OM_KEY_RECORD,
+    ORIENTATION_RECORD,
     POSITION_RECORD,
+    QUATERNION_RECORD,
     TIME_RECORD,
     TIME_WINDOW_RECORD,
 )
 
 _MAP, _PAIR = "map", "pair"
+_OK = 20  # state of an event, also of those from before there were states
 
 
 # --------------------------------------------------------------------------------------------------
@@ -183,9 +187,9 @@ def read_header(archive: InputArchive, version: int) -> EventHeader:
     if version > 3:
         raise DataError(f"a header in version {version} cannot be read")
     run = archive.number(U4)
-    sub_run = archive.number(U4) if version >= 1 else 2**32 - 1
+    sub_run = archive.number(U4) if version >= 1 else 0
     event = archive.number(U4)
-    state = archive.number(I4) if version >= 2 else 0
+    state = archive.number(I4) if version >= 2 else _OK
     sub_event = archive.number(U4) if version >= 3 else 0
     stream = archive.string() if version >= 3 else ""
     start, end = (_time(archive.records(TIME_RECORD, 1)) for _ in range(2))
@@ -252,6 +256,30 @@ def write_direction(archive: OutputArchive, value: Direction) -> None:
     )
 
 
+def read_quaternion(archive: InputArchive, version: int) -> Quaternion:
+    """A rotation."""
+    return Quaternion(*archive.body(QUATERNION_RECORD, version)[0].tolist())
+
+
+def write_quaternion(archive: OutputArchive, value: Quaternion) -> None:
+    """Append a rotation."""
+    archive.body(QUATERNION_RECORD, _rotation(value))
+
+
+def read_orientation(archive: InputArchive, version: int) -> Quaternion:
+    """An orientation, as the rotation to it."""
+    return Quaternion(*archive.body(ORIENTATION_RECORD, version)[0].tolist())
+
+
+def write_orientation(archive: OutputArchive, value: Quaternion) -> None:
+    """Append an orientation."""
+    archive.body(ORIENTATION_RECORD, _rotation(value))
+
+
+def _rotation(value: Quaternion) -> NDArray[np.void]:
+    return np.array([(value.x, value.y, value.z, value.w)], QUATERNION_RECORD.dtype)
+
+
 # --------------------------------------------------------------------------------------------------
 # Geometry
 # --------------------------------------------------------------------------------------------------
@@ -299,7 +327,7 @@ def _module(archive: InputArchive, version: int) -> tuple[tuple[float, ...], int
     if version == 0:
         archive.number(I4)  # whether it looks up or down
     else:
-        archive.tracked("I3Orientation", lambda _: _orientation(archive))
+        archive.records(ORIENTATION_RECORD, 1)
     om_type: int = archive.number(I4)
     area: float = archive.number(F8)
     if version == 0:
@@ -307,16 +335,6 @@ def _module(archive: InputArchive, version: int) -> tuple[tuple[float, ...], int
     if version >= 2:
         archive.number(I4)  # type of the photomultiplier
     return position, om_type, area
-
-
-def _orientation(archive: InputArchive) -> None:
-    archive.base()
-    archive.tracked("I3Quaternion", lambda _: _quaternion(archive))
-
-
-def _quaternion(archive: InputArchive) -> None:
-    archive.base()
-    archive.take(4 * F8.size)
 
 
 def read_flag(archive: InputArchive) -> bool:

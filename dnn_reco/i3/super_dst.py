@@ -1,6 +1,7 @@
 """Pulses in the compressed form of I3SuperDST.
 
-Times are whole ns, charges steps of 0.05 PE and widths powers of two. A *readout* is a sequence of
+Times are whole ns, charges steps of 0.05 PE and widths powers of two; in the first version times
+are multiples of 4 ns and charges of 0.15 PE. A *readout* is a sequence of
 pulses of one DOM; it has a header and for each pulse a *stamp* of 16 bits, which further words
 follow where its time or charge does not fit.
 """
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.errors import DataError
-from dnn_reco.i3.archive import U1, InputArchive
+from dnn_reco.i3.archive import U1, U2, InputArchive
 from dnn_reco.i3.objects import OM_KEY, PULSE, OMKeyMap
 
 _Ints = NDArray[np.int64]
@@ -25,7 +26,9 @@ _SATURATED_FIRST, _SATURATED_TIME, _SATURATED_CHARGE, _SATURATED_WORD = 2047, 25
 _LAST_IN_ICE = 60  # number of the deepest DOM of a string; tanks at the surface come after it
 _LARGEST_SHIFT = 32  # bits: lengths of runs have less
 _HLC_FLAGS, _SLC_FLAGS = 7, 4
+_STOP = 0x8000  # bit of a stamp: it is the last of its readout
 _TRUNCATED = "its stamps end too early"
+_TOO_MANY = "it has more stamps than its readouts use"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,12 @@ class _Stamps:
     is_hlc: _Ints
     is_first: NDArray[np.bool_]
 
+    @classmethod
+    def of(cls, codes: list[int]) -> _Stamps:
+        """Pulses from five numbers each."""
+        dom, time, charge, is_hlc, is_first = np.array(codes, dtype=np.int64).reshape(-1, 5).T
+        return cls(dom, time, charge, is_hlc, is_first.astype(np.bool_))
+
 
 def read_super_dst(archive: InputArchive, version: int) -> OMKeyMap:
     """The pulses of an object whose head has been read.
@@ -47,6 +56,8 @@ def read_super_dst(archive: InputArchive, version: int) -> OMKeyMap:
     DataError
         If its version is not known, or its parts do not fit each other.
     """
+    if version == 0:
+        return _read_version_0(archive)
     if version != 1:
         raise DataError(f"class I3SuperDST in version {version} cannot be read")
     stamps = _compact_vector(archive, "stamps", "<u2").tolist()
@@ -59,10 +70,56 @@ def read_super_dst(archive: InputArchive, version: int) -> OMKeyMap:
     pulses["time"] = _times(found)
     in_ice = om <= _LAST_IN_ICE
     pulses["charge"] = found.charge * 0.05 + 0.025
-    pulses["charge"][~in_ice] = 10 ** (found.charge[~in_ice] * 9 / 16383 - 2)
+    pulses["charge"][~in_ice] = 10 ** (found.charge[~in_ice] * (9 / 16383) - 2)
     pulses["width"] = _widths(widths, 2 * ~in_ice + found.is_hlc)
     pulses["flags"] = np.where(found.is_hlc == 1, _HLC_FLAGS, _SLC_FLAGS)
     return _by_dom(found.dom, pulses)
+
+
+_TIME_STEP_0, _CHARGE_STEP_0, _WIDTH_0 = 4, 0.15, 1  # ns, PE, ns
+
+
+def _read_version_0(archive: InputArchive) -> OMKeyMap:
+    """The pulses of the first version, whose words beyond the first of a pulse have 15 bits.
+
+    The bit that ends a readout is that of the last word. Source: IceTray, I3SuperDST, which gives
+    all pulses a width of 1 ns.
+    """
+    words = archive.array(np.dtype("<u2"), archive.number(U2))
+    headers = archive.array(np.dtype("<u2"), int(np.count_nonzero(words & _STOP)))
+    found = _split_version_0(words.tolist(), headers.tolist())
+    pulses = np.zeros(len(found.dom), PULSE)
+    pulses["time"] = _times(found, _FIRST_TIME // _TIME_STEP_0) * _TIME_STEP_0
+    pulses["charge"] = found.charge * _CHARGE_STEP_0
+    pulses["width"] = _WIDTH_0
+    pulses["flags"] = np.where(found.is_hlc == 1, _HLC_FLAGS, _SLC_FLAGS)
+    return _by_dom(found.dom, pulses)
+
+
+def _split_version_0(stamps: list[int], headers: list[int]) -> _Stamps:
+    codes: list[int] = []  # five for each pulse
+    words = iter(stamps)
+    try:
+        for header in headers:
+            dom, begin, is_first, word = header & 0x1FFF, header >> 13 << 8, True, 0
+            while not word & _STOP:
+                word = stamp = next(words)
+                time, charge = stamp & 0xFF, (stamp >> 8) & 63
+                if is_first:
+                    time |= begin
+                    if time == _SATURATED_FIRST:
+                        word = next(words)
+                        time += word & ~_STOP
+                if charge == _SATURATED_CHARGE:
+                    word = next(words)
+                    charge += word & ~_STOP
+                codes += (dom, time, charge, (stamp >> 14) & 1, is_first)
+                is_first = False
+    except StopIteration as error:
+        raise DataError(_TRUNCATED) from error
+    if next(words, None) is not None:
+        raise DataError(_TOO_MANY)
+    return _Stamps.of(codes)
 
 
 def _compact_vector(archive: InputArchive, name: str, kind: str) -> NDArray[Any]:
@@ -82,7 +139,7 @@ def _split(stamps: list[int], headers: list[int], extra: list[int]) -> _Stamps:
         for header in headers:
             dom, begin, is_first, word = header & 0x1FFF, header >> 13 << 8, True, 0
             in_ice = (dom & 63) < _LAST_IN_ICE
-            while not word & 0x8000:
+            while not word & _STOP:
                 word = next(words)
                 time, saturated = word & 0xFF, _SATURATED_TIME
                 if is_first:
@@ -99,10 +156,8 @@ def _split(stamps: list[int], headers: list[int], extra: list[int]) -> _Stamps:
     except StopIteration as error:
         raise DataError(_TRUNCATED) from error
     if next(words, None) is not None or next(more, None) is not None:
-        raise DataError("it has more stamps than its readouts use")
-    columns = np.array(codes, dtype=np.int64).reshape(-1, 5).T
-    dom_code, time_code, charge_code, is_hlc, first = columns
-    return _Stamps(dom_code, time_code, charge_code, is_hlc, first.astype(np.bool_))
+        raise DataError(_TOO_MANY)
+    return _Stamps.of(codes)
 
 
 def _overflow(words: Any) -> int:
@@ -114,14 +169,14 @@ def _overflow(words: Any) -> int:
             return total
 
 
-def _times(found: _Stamps) -> _Ints:
-    """Times [p] in ns.
+def _times(found: _Stamps, begin: int = _FIRST_TIME) -> _Ints:
+    """Times [p] in the unit of the codes, from that of the earliest that there can be.
 
     The code of a readout's first pulse counts from the first pulse of the readout before, those of
     the others from the pulse before.
     """
     first_code = np.where(found.is_first, found.time, 0)
-    reference = _FIRST_TIME + np.cumsum(first_code)
+    reference = begin + np.cumsum(first_code)
     later = np.cumsum(found.time - first_code)
     at_first = np.flatnonzero(found.is_first)
     readout = np.cumsum(found.is_first) - 1

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.detector.constants import SPEED_OF_LIGHT
+from dnn_reco.detector.directions import vector_of
 from dnn_reco.errors import DataError
-from dnn_reco.i3.archive import F8, I4, U4, InputArchive, OutputArchive
+from dnn_reco.i3.archive import F8, I4, U4, U8, InputArchive, OutputArchive
+from dnn_reco.i3.layout import Rows
 from dnn_reco.i3.objects import PARTICLE, MCTree, Trigger, TriggerKey
-from dnn_reco.i3.records import PARTICLE_RECORD
+from dnn_reco.i3.records import PARTICLE_RECORD, STOCHASTIC_RECORD
 
 _BITS_OF_BLOCK = 65535
 _WORD = 64
@@ -140,6 +145,105 @@ def _check_order(parents: list[int], num_particles: int) -> None:
                 f"particle {number} of a tree must follow its parent {parent} and its siblings"
             )
         ancestors.append(number)
+
+
+# --------------------------------------------------------------------------------------------------
+# Trees with losses apart
+# --------------------------------------------------------------------------------------------------
+_IN_ICE = 20  # location
+_PAIR_OF_NUMBERS = np.dtype([("parent", "<u4"), ("count", "<u4")])
+
+
+def read_linearized_tree(archive: InputArchive, version: int) -> MCTree:
+    """A tree whose losses along muons and taus are stored apart, whose head has been read.
+
+    Of those losses the file has time, energy, kind and id; they move as the particle that made
+    them, and are among what else it made in the order of time. Source: IceTray,
+    I3LinearizedMCTree.
+
+    Raises
+    ------
+    DataError
+        If its version is not known or it is damaged.
+    """
+    if version > 1:
+        raise DataError(f"a tree with losses apart in version {version} cannot be read")
+
+    def content(of_version: int) -> MCTree:
+        archive.base()
+        return read_mc_tree(archive, of_version)
+
+    tree: MCTree = archive.either("I3MCTree", content)
+    groups = _groups_of_losses(archive, version, tree)
+    record = STOCHASTIC_RECORD
+    number = archive.container(f"vector<{record.name}>", 4)
+    record = replace(record, tracked=archive.is_tracked(record.name))
+    losses = archive.records(record, number)
+    if sum(count for _, count in groups) != len(losses):
+        raise DataError(f"a tree has {len(losses)} losses, not as many as its particles made")
+    return _with_losses(tree, groups, losses)
+
+
+def _groups_of_losses(archive: InputArchive, version: int, tree: MCTree) -> list[tuple[int, int]]:
+    """Number of a particle in the tree, and how many losses it made, of each that made any."""
+    if version == 0:
+        number = archive.container("vector<pair<number, number>>", _PAIR_OF_NUMBERS.itemsize)
+        pairs = archive.array(_PAIR_OF_NUMBERS, number)
+        if (pairs["parent"] >= len(tree)).any():
+            raise DataError("a tree has losses of a particle that is not in it")
+        return list(zip(pairs["parent"].tolist(), pairs["count"].tolist(), strict=True))
+    ids = zip(*(tree.particles[name].tolist() for name in ("major_id", "minor_id")), strict=True)
+    numbers = {each: number for number, each in reversed(list(enumerate(ids)))}
+    groups = []
+    for _ in range(archive.container("vector<pair<I3ParticleID, number>>", 4)):
+        archive.class_version("pair<I3ParticleID, number>")
+        each = archive.either("I3ParticleID", lambda _: (archive.number(U8), archive.number(I4)))
+        if each not in numbers:
+            raise DataError(f"a tree has losses of a particle {each} that is not in it")
+        groups.append((numbers[each], archive.number(U4)))
+    return groups
+
+
+def _with_losses(tree: MCTree, groups: list[tuple[int, int]], losses: Rows) -> MCTree:
+    """The tree with losses [m] among the daughters of the particles that made them."""
+    makers = np.repeat([n for n, _ in groups], [count for _, count in groups]).astype(np.int64)
+    particles = np.concatenate([tree.particles, _loss_particles(tree.particles[makers], losses)])
+    times = particles["time"].tolist()
+    daughters: list[list[int]] = [[] for _ in range(len(particles) + 1)]  # last: primaries
+    for number, parent in enumerate(tree.parents.tolist()):
+        daughters[parent].append(number)
+    numbers = iter(range(len(tree), len(particles)))
+    for maker, count in groups:
+        siblings, place = daughters[maker], 0
+        for number in islice(numbers, count):
+            while place < len(siblings) and times[number] >= times[siblings[place]]:
+                place += 1
+            siblings.insert(place, number)
+    order: list[int] = []
+    parents: list[int] = []
+    waiting = [(number, -1) for number in reversed(daughters[-1])]
+    while waiting:
+        number, parent = waiting.pop()
+        waiting += [(each, len(order)) for each in reversed(daughters[number])]
+        order.append(number)
+        parents.append(parent)
+    return MCTree(particles[order], np.array(parents, dtype=np.int64))
+
+
+def _loss_particles(makers: Rows, losses: Rows) -> Rows:
+    """Losses [m] as particles, from those that made them [m]."""
+    rows = np.zeros(len(losses), PARTICLE)
+    for name in ("energy", "major_id", "minor_id", "pdg"):
+        rows[name] = losses[name]
+    for name in ("zenith", "azimuth"):
+        rows[name] = makers[name]
+    after = losses["time"].astype(np.float64)
+    way = (SPEED_OF_LIGHT * after)[:, None] * vector_of(makers["zenith"], makers["azimuth"])
+    for axis, step in zip("xyz", way.T, strict=True):
+        rows[axis] = makers[axis] + step
+    rows["time"] = makers["time"] + after
+    rows["fit_status"], rows["location"], rows["speed"] = -1, _IN_ICE, SPEED_OF_LIGHT
+    return rows
 
 
 # --------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def event_frames(
     offsets = np.searchsorted(pulses.event, np.arange(len(ids) + 1))
     for event in range(len(ids)):
         one = truth.select(np.array([event]))
-        tree = mc_tree(one)
+        tree = mc_tree(one, (float(muons.enter[event]), float(muons.leave[event])))
         header = _header(ids[event])
         q_frame = Frame("Q")
         q_frame.put("I3EventHeader", header)
@@ -120,14 +120,23 @@ def _weights(truth: SimulationTruth) -> dict[str, float]:
 # --------------------------------------------------------------------------------------------------
 # Particles
 # --------------------------------------------------------------------------------------------------
-def mc_tree(truth: SimulationTruth) -> MCTree:
+def mc_tree(truth: SimulationTruth, recorded: tuple[float, float]) -> MCTree:
     """The particles of one event.
 
     A neutrino, the same in the ice, and what comes out of its interaction; behind a tau its decay.
     A muon from outside is its own primary. Single losses of a muon in a `STRETCH` of its track are
-    one particle, at its beginning.
+    one particle, at its beginning. A muon also makes itself, as in newer simulations of IceCube,
+    with its losses outside of the part of the track where its energy is recorded: labels take all
+    losses that it makes directly as those between the recorded energies.
+
+    Parameters
+    ----------
+    truth
+        The event.
+    recorded
+        Distances in m from the muon's start between which its energy is recorded.
     """
-    tree = _Tree(truth)
+    tree = _Tree(truth, recorded)
     lepton, vertex = truth.lepton_direction[0], truth.vertex[0]
     at_vertex = {"position": vertex, "time": float(truth.time[0])}
     if truth.interaction[0] == NO_INTERACTION:
@@ -151,8 +160,9 @@ def mc_tree(truth: SimulationTruth) -> MCTree:
 class _Tree:
     """Particles of one event, added one after the other."""
 
-    def __init__(self, truth: SimulationTruth) -> None:
+    def __init__(self, truth: SimulationTruth, recorded: tuple[float, float]) -> None:
         self.truth = truth
+        self.recorded = recorded
         self.sign = int(np.sign(truth.pdg[0]))
         self.rows: list[dict[str, Any]] = []
         self.parents: list[int] = []
@@ -209,27 +219,33 @@ class _Tree:
         truth, along = self.truth, self.truth.lepton_direction[0]
         if truth.muon_energy[0] <= 0:
             return
-        muon = self.add(
-            parent,
-            pdg=self.sign * _MUON,
-            energy=truth.muon_energy[0],
-            length=truth.muon_length[0],
-            shape=_TRACK,
-            direction=along,
+        values = {
+            "pdg": self.sign * _MUON,
+            "energy": truth.muon_energy[0],
+            "length": truth.muon_length[0],
+            "shape": _TRACK,
+            "direction": along,
             **start,
-        )
+        }
+        muon = self.add(parent, **values)
+        again = self.add(muon, **values)
         losses = truth.muon_losses[0]
-        for stretch in np.flatnonzero(losses).tolist():
-            distance = float(truth.losses_begin[0]) + stretch * STRETCH + _INSIDE
-            self.add(
-                muon,
-                pdg=_LOSS,
-                energy=losses[stretch],
-                shape=_CASCADE,
-                direction=along,
-                position=start["position"] + distance * along,
-                time=start["time"] + distance / SPEED_OF_LIGHT,
-            )
+        stretches = np.flatnonzero(losses)
+        distances = float(truth.losses_begin[0]) + stretches * STRETCH + _INSIDE
+        is_recorded = (distances > self.recorded[0]) & (distances < self.recorded[1])
+        for maker, made in ((again, ~is_recorded), (muon, is_recorded)):
+            for stretch, distance in zip(
+                stretches[made].tolist(), distances[made].tolist(), strict=True
+            ):
+                self.add(
+                    maker,
+                    pdg=_LOSS,
+                    energy=losses[stretch],
+                    shape=_CASCADE,
+                    direction=along,
+                    position=start["position"] + distance * along,
+                    time=start["time"] + distance / SPEED_OF_LIGHT,
+                )
 
     def finished(self) -> MCTree:
         """All particles."""

@@ -47,20 +47,33 @@ def test_between_recorded_energies(distance: float, energy: float) -> None:
     assert energy_at(truth, truth.tree.particles[:1], distance) == pytest.approx(energy)
 
 
-def test_losses_count_between_the_recorded_energies_around_them() -> None:
+def test_losses_count_in_the_volume_wherever_they_are() -> None:
+    """40 GeV before the entry and 60 GeV behind the exit, as if between them: 200 GeV of 600."""
     truth = muon_truth()
     losses = [node(BREMS, 40.0, 900.0), node(BREMS, 100.0, 400.0), node(BREMS, 60.0, -900.0)]
     tree = tree_of(node(13, 1000.0, 1000.0, *losses, length=2000.0))
     truth = MCTruth(tree, None, truth.tracks)
     for distance, energy in (
-        (99.0, 1000 - 99 * 60 / 200),
-        (150.0, 1000 - 40 - 150 * 60 / 200),
-        (200.0, 900.0),
-        (700.0, 900 - 100 - 500 * 500 / 1600),
-        (1850.0, 300 - 50 * 240 / 200),
-        (1950.0, 300 - 60 - 150 * 240 / 200),
+        (99.0, 1000 - 99 * 100 / 200),
+        (150.0, 1000 - 150 * 100 / 200),
+        (200.0, 900.0),  # where it enters
+        (200.1, 900 - 40 - 0.1 * 400 / 1600),
+        (700.0, 900 - 140 - 500 * 400 / 1600),
+        (1799.9, 900 - 140 - 1599.9 * 400 / 1600),
+        (1800.0, 900 - 140 - 1600 * 400 / 1600),
+        (1850.0, 300 - 50 * 300 / 200),
+        (1950.0, 300 - 150 * 300 / 200),
     ):
         assert energy_at(truth, tree.particles[:1], distance) == pytest.approx(energy)
+
+
+def test_what_a_muon_makes_at_its_end_counts_in_the_volume() -> None:
+    """It stops inside and decays, slightly behind its end: its products count as a loss."""
+    losses = [node(BREMS, 40.0, -50.0), node(11, 0.06, -200.001)]
+    tree = tree_of(node(13, 100.0, 0.0, *losses, length=200.0))
+    truth = MCTruth(tree, primary_of(tree), track_of(tree, 0, leave=(-200.0, -3.0)))
+    muon = tree.particles[:1]
+    assert energy_at(truth, muon, 199.0) == pytest.approx(60 - 59.94 * 199 / 200)
 
 
 def test_starts_and_stops_inside() -> None:
@@ -99,19 +112,42 @@ def test_muon_that_was_not_recorded(
         np.testing.assert_equal(result, expected)
 
 
-def test_tree_without_losses() -> None:
+def test_muon_that_made_nothing_is_as_one_that_was_not_recorded() -> None:
     truth = muon_truth()
     for tree in (tree_of(node(13, 1000.0, 1000.0, length=2000.0)), tree_of()):
         alone = MCTruth(tree, None, truth.tracks)
-        assert energy_at(alone, truth.tree.particles[:1], 1000.0) == pytest.approx(600)
+        for distance, energy in ((50.0, 1000.0), (1000.0, np.nan), (2001.0, 0.0)):
+            result = energy_at(alone, truth.tree.particles[:1], distance)
+            np.testing.assert_equal(result, energy)
+
+
+def test_muon_that_made_only_itself() -> None:
+    """Without losses, energy is lost evenly: 600 GeV along 1600 m."""
+    truth = muon_truth()
+    tree = tree_of(node(13, 1000.0, 1000.0, node(13, 800.0, 400.0), length=2000.0))
+    alone = MCTruth(tree, None, truth.tracks)
+    assert energy_at(alone, truth.tree.particles[:1], 1000.0) == pytest.approx(600)
 
 
 def test_muon_of_another_muon_has_the_entry_of_that_one() -> None:
-    # Its track is listed with the entry and exit of the muon that made it, far behind its end.
+    """As in the reference: its track is listed with entry and exit of the muon that made it.
+
+    They are 500 m and 1100 m from its start, far behind its end: it gains 860 GeV along 500 m.
+    """
     made = node(13, 40.0, 300.0, node(BREMS, 10.0, 280.0), length=80.0)
     tree = tree_of(node(13, 1000.0, 5000.0, made, length=6000.0))
     truth = MCTruth(tree, primary_of(tree), track_of(tree, 1, (800.0, 900.0), (-800.0, 300.0)))
-    assert energy_at(truth, tree.particles[1:2], 40.0) == pytest.approx(40 - 10 - 15)
+    assert energy_at(truth, tree.particles[1:2], 40.0) == pytest.approx(40 + 40 * 860 / 500)
+    assert energy_at(truth, tree.particles[1:2], 80.0) == 0
+
+
+def test_the_last_entry_of_a_muon_counts() -> None:
+    truth = muon_truth()
+    assert truth.tracks is not None
+    twice = np.concatenate([truth.tracks, truth.tracks])
+    twice["ei"][1] = 800.0
+    truth = MCTruth(truth.tree, None, twice)
+    assert energy_at(truth, truth.tree.particles[:1], 200.0) == pytest.approx(800)
 
 
 def test_real_muons_in_the_middle_of_the_detector(shared_data: Path) -> None:
@@ -139,3 +175,12 @@ def test_ids_need_not_be_unique() -> None:
     assert truth.tracks is not None
     result = energy_at(MCTruth(tree, None, truth.tracks), tree.particles[1:2], 1000.0)
     assert result == pytest.approx(900 - 500 - 800 * (900 - 300 - 500) / 1600)
+
+
+def test_an_entry_with_another_id_belongs_to_the_equal_particle() -> None:
+    truth = muon_truth()
+    assert truth.tracks is not None
+    tracks = truth.tracks.copy()
+    tracks["particle"]["minor_id"] += 1000
+    found = energy_at(MCTruth(truth.tree, None, tracks), truth.tree.particles[:1], 400.0)
+    assert found == pytest.approx(900.0 - 200 * 0.2)

@@ -8,6 +8,7 @@ from made_up_frames import PARTICLE_ROW, Bytes, frame, head, particle
 
 from dnn_reco.errors import DataError
 from dnn_reco.i3.codecs import CODECS, class_name, decode, encode
+from dnn_reco.i3.describe import time_text
 from dnn_reco.i3.frame import Frame, StoredObject, frame_bytes
 from dnn_reco.i3.objects import (
     OM_KEY,
@@ -203,9 +204,15 @@ def test_older_pulses(version: int) -> None:
 CODES = {
     4: {1: 22, 2: -11, 3: 11, 5: -13, 6: 13, 7: 111, 8: 211, 9: -211, 10: 130, 11: 321, 12: -321,
         13: 2112, 14: 2212, 15: -2212, 66: 12, 67: -12, 68: 14, 69: -14, 131: -15, 132: 15,
-        133: 16, 134: -16, 5626: 1000260560, 402: 1000020040, 0: 0, 999999: 0},
+        133: 16, 134: -16, 5626: 1000260560, 402: 1000020040, 0: 0, 999999: 0,
+        16: 310, 25: -2112, 40: -431, 44: 23, -4: -2000000004, -1001: -2000001001,
+        -1006: -2000001006, -1111: -2000001111, -2201: -2000002201, -9501: -2000009501,
+        9900: 2000009900, 1005: 1000050100, 1001: 0, 302: 1000020030, 4620: 1000200460,
+        4521: 1000210450, 5926: 0, 202: 0, 4: 0},
     2: {1: 22, 3: 11, 15: -2212, 4: -2000000004, 33: -15, 34: 15, 201: 12, 202: 14, 203: 16,
-        204: -12, 205: -14, 206: -16, 1001: -2000001001, 1006: -2000001006, 66: 0, 5626: 0},
+        204: -12, 205: -14, 206: -16, 1001: -2000001001, 1006: -2000001006, 66: 0, 5626: 0,
+        10: 0, 13: 0, 41: -2000000041, 2100: -2000002100, 3002: 1000020040, 3018: 1000180400,
+        3026: 1000260560, 3027: 0, -100: 0, -1001: 0},
 }  # fmt: skip
 
 
@@ -213,22 +220,32 @@ def older_particle(made: Bytes, version: int, number: int, code: int) -> None:
     made.raw("i", number)
     if version > 1:
         made.raw("Q", 7)
+    if version == 0:
+        made.raw("ii", 77, 78)  # parent and primary
     made.raw("iii", code, 40, 0)
     made.tracked("I3Position").base().raw("ddd", 1.0, 2.0, 3.0)
     made.tracked("I3Direction").base().raw("dd", 0.5, 1.5)
-    made.raw("ddddi", 9000.0, 1.0, 5.0, 0.25, 20)
+    made.raw("dddd", 9000.0, 1.0, 5.0, 0.25)
+    if version == 0:  # what it consists of: two particles, if it is number 3
+        made.untracked("vector of particles").raw("I", 2 if number == 3 else 0)
+        for part in range(2 if number == 3 else 0):
+            made.tracked("I3Particle", 0).base()
+            older_particle(made, 0, 100 + part, code)
+    else:
+        made.raw("i", 20)
     if version == 4:
         made.raw("dd", -1.0, -2.0)
 
 
 def expected_particle(version: int, number: int, pdg: int) -> tuple[Any, ...]:
-    return (number, 7 if version > 1 else 0, pdg, *PARTICLE_ROW[2:])
+    location = 20 if version else 0
+    return (number, 7 if version > 1 else 0, pdg, *PARTICLE_ROW[2:-1], location)
 
 
-@pytest.mark.parametrize("version", [1, 2, 3, 4])
+@pytest.mark.parametrize("version", [0, 1, 2, 3, 4])
 def test_older_particles(version: int) -> None:
     codes = CODES[4 if version > 2 else 2]
-    made = head("I3ParticleVect").untracked("vector").raw("I", len(codes))
+    made = head("I3ParticleVect").untracked("vector of particles").raw("I", len(codes))
     for number, code in enumerate(codes):
         made.tracked("I3Particle", version).base()
         older_particle(made, version, number, code)
@@ -241,7 +258,18 @@ def test_older_particles(version: int) -> None:
         assert row.tolist() == [expected_particle(version, 3, pdg)]
 
 
-@pytest.mark.parametrize("version", [1, 2, 3, 4, 5])
+def test_particles_in_particles_without_end() -> None:
+    made = head("I3ParticleVect").untracked("vector").raw("I", 1)
+    for number in range(3000):
+        made.tracked("I3Particle", 0).base().raw("iiiiii", number, 0, 0, 5, 40, 0)
+        made.tracked("I3Position").base().raw("ddd", 1.0, 2.0, 3.0)
+        made.tracked("I3Direction").base().raw("dd", 0.5, 1.5)
+        made.raw("dddd", 9000.0, 1.0, 5.0, 0.25).raw("I", 1)
+    with pytest.raises(DataError, match="too many times"):
+        decode(made.content)
+
+
+@pytest.mark.parametrize("version", [0, 1, 2, 3, 4, 5])
 def test_tracks_of_older_particles(version: int) -> None:
     """A class is in its current version, what it contains is not."""
     made = head("I3MMCTrackList").untracked("vector").raw("I", 3)
@@ -257,6 +285,35 @@ def test_tracks_of_older_particles(version: int) -> None:
     assert tracks["particle"].tolist() == expected
     assert tracks["energy_lost"].tolist() == [15.0] * 3
     assert tracks["xf"].tolist() == [5.0] * 3
+
+
+def test_tracks_of_version_0_have_times_in_seconds() -> None:
+    made = head("I3MMCTrackList").untracked("vector").raw("I", 2)
+    for number in range(2):
+        made.tracked("I3MMCTrack", 0).tracked("I3Particle", 5).base()
+        particle(made, number)
+        made.raw("16d", *range(16))
+    tracks = decode(made.content)
+    assert tracks["tf"].tolist() == [8e9] * 2
+    assert (tracks["ti"][1], tracks["tc"][1], tracks["xf"][1]) == (3e9, 13e9, 5.0)
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_older_photoelectrons_and_simulated_pulses(version: int) -> None:
+    time = "f" if version == 0 else "d"
+    for name, kinds, values in (
+        ("I3MCPE", "IQi", (3, 2**40, -7)),
+        ("I3MCPulse", "fi", (1.5, 30)),
+    ):
+        made = begin_map(f"{name}SeriesMap", 2)
+        for om in (1, 2):
+            add_key(made, 2, 1, om, 0)
+            made.untracked("vector").raw("I", om)
+            for k in range(om):
+                made.untracked(name, version).raw(time + kinds, 100.25 + k, *values)
+        found = decode(made.content)
+        assert found.counts.tolist() == [1, 2]
+        assert found.items.tolist() == [(100.25 + k, *values) for k in (0, 0, 1)]
 
 
 @pytest.mark.parametrize(("window", "series"), [(0, 0), (0, 1), (1, 0), (1, 1)])
@@ -321,14 +378,32 @@ def test_older_headers(version: int) -> None:
         made.tracked("I3Time").base().raw("iq", 2011, time * 10**16)
     assert decode(made.content) == EventHeader(
         run=11,
-        sub_run=12 if version >= 1 else 2**32 - 1,
+        sub_run=12 if version >= 1 else 0,
         event=13,
-        state=40 if version >= 2 else 0,
+        state=40 if version >= 2 else 20,
         sub_event=14 if version >= 3 else 0,
         stream="InIceSplit" if version >= 3 else "",
         start=Time(2011, 5 * 10**16),
         end=Time(2011, 6 * 10**16),
     )
+
+
+@pytest.mark.parametrize(
+    ("year", "seconds", "mjd", "text"),
+    [
+        # 30 June 2012 is the 182nd day, 56108; 30 June 2015 the 181st, 57203
+        (2012, 182 * 86400 - 0.5, 56109 - 0.5 / 86400, "2012-06-30 23:59:59.500 UTC"),
+        (2012, 182 * 86400 + 0.5, 56109 - 0.5 / 86400, "2012-06-30 23:59:59.500 UTC"),
+        (2012, 182 * 86400 + 1.5, 56109 + 0.5 / 86400, "2012-07-01 00:00:00.500 UTC"),
+        (2015, 181 * 86400 + 1 + 43200, 57204.5, "2015-07-01 12:00:00.000 UTC"),
+        (2014, 181 * 86400 + 43200, 56839.5, "2014-07-01 12:00:00.000 UTC"),
+        (2016, 366 * 86400 + 0.25, 57754 - 0.75 / 86400, "2016-12-31 23:59:59.250 UTC"),
+    ],
+)
+def test_leap_seconds(year: int, seconds: float, mjd: float, text: str) -> None:
+    time = Time(year, round(seconds * 10**10))
+    assert time.mjd == pytest.approx(mjd, abs=1e-10, rel=0)
+    assert time_text(time) == text
 
 
 @pytest.mark.parametrize("version", [0, 1])
@@ -362,8 +437,9 @@ def test_triggers(version: int) -> None:
 @pytest.mark.parametrize(
     ("name", "version"),
     [
-        ("I3Particle", 0), ("I3Particle", 6), ("I3MCTree", 2), ("I3RecoPulseSeriesMapMask", 3),
-        ("I3EventHeader", 4), ("I3Double", 1), ("I3SuperDST", 0), ("I3SuperDST", 2),
+        ("I3Particle", 6), ("I3MCTree", 2), ("I3RecoPulseSeriesMapMask", 3),
+        ("I3EventHeader", 4), ("I3Double", 1), ("I3SuperDST", 2), ("I3Calibration", 5),
+        ("I3LinearizedMCTree", 2),
         ("I3Particle", 300), ("I3MapStringDouble", 2**40), ("I3Geometry", 4),
     ],
 )  # fmt: skip

@@ -33,6 +33,7 @@ from dnn_reco.i3.objects import (
     PulseMask,
     PulsesByModule,
     PulseUnion,
+    Quaternion,
     Time,
     TimeWindow,
 )
@@ -102,6 +103,7 @@ headers = st.builds(
     EventHeader, unsigned, unsigned, daq_times, daq_times, unsigned, unsigned, texts, ints
 )
 results = st.builds(FilterResult, flags, flags)
+quaternions = st.builds(Quaternion, doubles, doubles, doubles, doubles)
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "I3RecoPulseSeriesMap": om_key_maps(PULSE),
     "I3RecoPulseSeriesMapMask": masks(),
@@ -137,12 +139,14 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "I3TimeWindow": st.builds(TimeWindow, doubles, doubles),
     "I3Position": st.builds(Position, doubles, doubles, doubles),
     "I3Direction": st.builds(Direction, doubles, doubles),
+    "I3Quaternion": quaternions,
+    "I3Orientation": quaternions,
     "I3Particle": particles,
     "I3ParticleVect": rows(PARTICLE),
     "I3MCTree": trees(),
     "I3MMCTrackList": rows(MMC_TRACK),
 }
-ONLY_IF_NAMED = {"I3MapKeyDouble", "I3MapKeyUInt"}
+ONLY_IF_NAMED = {"I3MapKeyDouble", "I3MapKeyUInt", "I3Orientation"}
 """Classes whose values are written as another class if none is named."""
 
 

@@ -210,3 +210,51 @@ def test_hostile_sizes(tag: int) -> None:
     made.raw("B", tag).raw("QQ", 2**64 - 1, 2**64 - 1)
     with pytest.raises(DataError):
         decode(made.content)
+
+
+# --------------------------------------------------------------------------------------------------
+# First version
+# --------------------------------------------------------------------------------------------------
+def first_version(words: Sequence[int], headers: Sequence[int]) -> bytes:
+    return (
+        head("I3SuperDST", 0)
+        .raw(f"H{len(words)}H", len(words), *words)
+        .raw(f"{len(headers)}H", *headers)
+        .content
+    )
+
+
+def test_first_version() -> None:
+    """Times in steps of 4 ns from -512 ns, charges of 0.15 PE, also of tanks; width 1 ns."""
+    hlc, stop = 0x4000, 0x8000
+    words = [
+        *(hlc | 10 << 8 | 5, hlc | stop | 20 << 8 | 255),  # 255 is no sign of more to come
+        *(63 << 8 | 0xFF, 3, stop | 100),  # time and charge in further words
+        *(7 << 8 | 1, stop | 63 << 8 | 2),  # ends with the word of charge, not with the stamp
+    ]
+    words[-1:] = [63 << 8 | 2, stop | 9]
+    headers = [1 << 6 | 60, 2 << 6 | 7 | 7 << 13, 1 << 6 | 60 | 1 << 13]
+    found = decode(first_version(words, headers))
+    assert found.keys.tolist() == [(1, 61, 0), (2, 8, 0)]
+    assert found.counts.tolist() == [4, 1]
+    first = -512 + 4 * 5
+    second = first + 4 * (2047 + 3)
+    third = second + 4 * (256 + 1)
+    assert found.items["time"].tolist() == [first, first + 4 * 255, third, third + 8, second]
+    charges = np.array([10, 20, 7, 63 + 9, 63 + 100]) * 0.15
+    assert found.items["charge"].tolist() == charges.astype(np.float32).tolist()
+    assert found.items["flags"].tolist() == [7, 7, 4, 4, 4]
+    assert found.items["width"].tolist() == [1.0] * 5
+
+
+def test_first_version_that_does_not_fit() -> None:
+    for words, headers in (
+        ([0x8001, 1], [0]),  # a word too many
+        ([0x80FF], [7 << 13]),  # more time is announced
+        ([0xBF00], [0]),  # more charge is announced
+        ([0x8001], []),  # a header is missing
+        ([0x8001], [0, 0]),  # a header too many
+    ):
+        with pytest.raises(DataError):
+            decode(first_version(words, headers))
+    assert len(decode(first_version([], []))) == 0

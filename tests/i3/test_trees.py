@@ -172,3 +172,75 @@ def test_trees_that_cannot_be_written() -> None:
             encode(tree(parents))
     with pytest.raises(DataError, match="2 particles and 1 parents"):
         encode(MCTree(np.zeros(2, PARTICLE), np.array([-1])))
+
+
+# --------------------------------------------------------------------------------------------------
+# Trees with losses apart
+# --------------------------------------------------------------------------------------------------
+def tree_with_losses(
+    version: int,
+    groups: list[tuple[int, int]],
+    losses: list[tuple[float, float, int, int]],
+    is_numbered: bool = True,
+) -> bytes:
+    """A primary with a muon, which made an electron, and a second muon.
+
+    All start at 9000 ns in (1, 2, 3) m. Groups are number of the particle and of its losses; losses
+    are time, energy, id and kind.
+    """
+    made = head("I3LinearizedMCTree", version)
+    begin = made.tracked if is_numbered else made.untracked
+    begin("I3MCTree", 1).base()
+    tree_of_bits(made, list(bits_of([-1, 0, 1, 0], [0])))
+    if version == 0:
+        made.untracked("pairs of numbers").raw("I", len(groups))
+        for number, count in groups:
+            made.raw("II", number, count)
+    else:
+        made.untracked("vector of pairs").raw("I", len(groups))
+        for number, count in groups:
+            made.untracked("pair")
+            begin("I3ParticleID").raw("QiI", 7, number, count)
+    made.untracked("vector of losses").raw("I", len(losses))
+    for time, energy, minor, kind in losses:
+        begin("I3Stochastic").raw("ffQii", time, energy, 8, minor, kind)
+    return made.content
+
+
+LOSSES = [(100.0, 2.5, 50, -2000001001), (-1.5, 0.5, 51, 11), (0.25, 4.0, 60, -2000001004)]
+
+
+@pytest.mark.parametrize("version", [0, 1])
+@pytest.mark.parametrize("is_numbered", [True, False])
+def test_losses_join_the_tree_in_the_order_of_time(version: int, is_numbered: bool) -> None:
+    found = decode(tree_with_losses(version, [(1, 2), (3, 1)], LOSSES, is_numbered))
+    # The second loss is before the first one, where the search stopped, but after the electron.
+    assert found.particles["minor_id"].tolist() == [0, 1, 2, 51, 50, 3, 60]
+    assert found.parents.tolist() == [-1, 0, 1, 1, 1, 0, 5]
+    loss = found.particles[4]
+    assert loss["major_id"] == 8
+    assert loss["pdg"] == -2000001001
+    assert loss["time"] == 9100.0
+    assert loss["energy"] == 2.5
+    assert (loss["zenith"], loss["azimuth"]) == (0.5, 1.5)
+    assert (loss["shape"], loss["fit_status"], loss["location"]) == (0, -1, 20)
+    assert (loss["length"], loss["speed"]) == (0.0, 0.299792458)
+    # 29.9792458 m along -(sin 0.5 cos 1.5, sin 0.5 sin 1.5, cos 0.5)
+    way = 29.9792458 * np.array([-0.0339132213, -0.4782245712, -0.8775825619])
+    np.testing.assert_allclose([loss[axis] for axis in "xyz"], np.add(way, (1, 2, 3)), atol=1e-6)
+
+
+def test_a_loss_before_all_others_comes_first() -> None:
+    found = decode(tree_with_losses(1, [(0, 1)], [(-1.0, 1.0, 70, 22)]))
+    assert found.particles["minor_id"].tolist() == [0, 70, 1, 2, 3]
+    assert found.parents.tolist() == [-1, 0, 0, 2, 0]
+
+
+def test_losses_that_belong_to_nobody() -> None:
+    for version in (0, 1):
+        with pytest.raises(DataError, match="not in it"):
+            decode(tree_with_losses(version, [(4, 3)], LOSSES))
+        for count in (2, 4, 2**32 - 1):
+            with pytest.raises(DataError, match="has 3 losses"):
+                decode(tree_with_losses(version, [(1, count)], LOSSES))
+    assert len(decode(tree_with_losses(1, [], []))) == 4
