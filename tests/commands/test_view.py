@@ -195,8 +195,8 @@ def test_frames_without_truth(frames: Path) -> None:
     ("words", "message"),
     [
         (("--event", "2"), "'events.i3.gz': there is no event 2: there are 2 P frames"),
-        (("--pulses", "InIce"), "frame 3 has no object 'InIce'.* these pulses: I3SuperDST, InIce"),
-        (("--pulses", "Number"), "frame 3 has no pulses in 'Number'. It has these pulses: I3S"),
+        (("--pulses", "InIce"), "has no object 'InIce'.* these pulses: I3SuperDST, InIce"),
+        (("--pulses", "Number"), "has no pulses in 'Number'. It has these pulses: I3S"),
         (("--tables", "dnn_data"), "--tables is for HDF5 files, but 'events.i3.gz' is an .i3 file"),
         (("--model", "models/my_model"), "--model is for HDF5 files"),
     ],
