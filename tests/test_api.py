@@ -34,7 +34,7 @@ SIGNATURES = {
     "plot_event": "(hits, event, charge_feature, time_feature, *, truth, reconstruction, title)",
     "event_html": "(hits, event, charge_feature, time_feature, *, truth, reconstruction, title, "
     "pictures)",
-    "read_i3": "(*paths, verify, recover, mix, context)",
+    "read_i3": "(*paths, verify, recover, mix, gcd)",
     "write_i3": "(path, frames)",
 }
 TYPES = {

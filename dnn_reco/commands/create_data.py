@@ -37,6 +37,8 @@ from dnn_reco.data_creation.planned_files import (
 )
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.foreign_files import parse_json
+from dnn_reco.i3.reader import is_i3
+from dnn_reco.i3.record import read_frame_record
 from dnn_reco.suggestions import did_you_mean
 from dnn_reco.workers import in_workers
 
@@ -161,14 +163,15 @@ def _is_there(plan: CreationPlan, file: PlannedFile, overwrite: bool) -> bool:
     paths = plan.outputs.paths(file.output)
     if overwrite or not all(path.exists() for path in paths):
         return False
-    if plan.outputs.hdf5:
-        _check_record(paths[0], creation_record(plan.outputs, file))
+    record = creation_record(plan.outputs, file)
+    for path in paths:
+        _check_record(path, record)
     return True
 
 
 def _check_record(path: Path, record: str) -> None:
     try:
-        found = read_attribute(path, CREATION_RECORD)
+        found = read_frame_record(path) if is_i3(path) else read_attribute(path, CREATION_RECORD)
         before = parse_json(found) if found is not None else {}
     except (DataError, ValueError) as error:
         raise ConfigError(
@@ -220,6 +223,8 @@ class _Summary:
     events: Counter[str] = field(default_factory=Counter)
     pulses: Counter[str] = field(default_factory=Counter)
     absent: Counter[str] = field(default_factory=Counter)
+    unwritable: set[str] = field(default_factory=set)
+    unlabelled: Counter[str] = field(default_factory=Counter)
     absent_exclusions: Counter[str] = field(default_factory=Counter)
 
     def add(self, made: CreatedFile) -> None:
@@ -238,6 +243,8 @@ class _Summary:
         self.events.update(found.without)
         self.pulses.update(found.left_out)
         self.absent.update(found.absent)
+        self.unwritable |= set(found.unwritable)
+        self.unlabelled.update(found.unlabelled)
         self.absent_exclusions.update(found.absent_exclusions)
 
     def show(self, seconds: float) -> None:
@@ -264,6 +271,9 @@ class _Summary:
             ]
         absent = [key for key, number in self.absent.items() if number == self.num_made]
         lines += [f"  in no frame, so not written: {', '.join(absent)}"] if absent else []
+        if self.unwritable:
+            names = ", ".join(sorted(self.unwritable))
+            lines.append(f"  no rows of a table, so not written: {names}")
         click.echo("\n".join(lines))
         for key, number in self.absent_exclusions.items():
             if number == self.num_made and self.num_events:
@@ -275,7 +285,12 @@ class _Summary:
 
     def why_nothing(self, plan: CreationPlan) -> str:
         """Why no event can be used though there are P frames; empty: some can, or there is none."""
-        if self.num_usable or not self.num_made:
+        if not self.num_made:
+            return ""
+        unlabelled = [key for key, number in self.unlabelled.items() if number == self.num_made]
+        if unlabelled and self.num_events:
+            return f"No event has the labels {', '.join(unlabelled)}: see above why"
+        if self.num_usable:
             return ""
         if self.num_events:
             wanted = [
@@ -285,6 +300,8 @@ class _Summary:
             ]
             if not wanted:
                 return ""
+            if wanted[0] in self.pulse_names:
+                return "No event has features: see above why"
             hint = did_you_mean(wanted[0], self.pulse_names)
             there = f" There are {', '.join(self.pulse_names)}" if self.pulse_names else ""
             return f"No event has features: see above why. Pulses are '{wanted[0]}'.{hint}{there}"

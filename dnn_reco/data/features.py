@@ -54,11 +54,14 @@ class DomFeatures:
     sparse
         Whether event files list only the values that are not zero, as they do for formats with a
         charge histogram.
+    num_listed
+        Number of first features that they list in any case.
     """
 
     hits: Hits
     time_offset: NDArray[np.float64]
     sparse: bool
+    num_listed: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,8 @@ class _Format:
     """A format: `compute` takes hits and the numbers given as `setting`, returns features [k, F].
 
     `is_clipped`: pulses far from the time offset are dropped; `counts_from`: time offset of formats
-    that have their own, instead of that of the relative time method; `is_sparse`: see
-    `DomFeatures`.
+    that have their own, instead of that of the relative time method; `is_sparse` and
+    `num_listed`: see `DomFeatures`.
     """
 
     compute: Callable[[HitPulses, Numbers], Numbers]
@@ -75,6 +78,7 @@ class _Format:
     is_clipped: bool = False
     counts_from: Literal["method", "mean", "zero"] = "method"
     is_sparse: bool = False
+    num_listed: int = 0
 
 
 def dom_features(
@@ -166,12 +170,12 @@ def dom_features(
         hits = _clip(hits)
     features = chosen.compute(hits, numbers)
     event, dom = hits.event, hits.dom
-    if chosen.is_sparse:
+    if chosen.is_sparse and not chosen.num_listed:
         has_content = (features != 0).any(axis=1)
         event, dom, features = event[has_content], dom[has_content], features[has_content]
     offsets = np.searchsorted(event, np.arange(pulses.num_events + 1))
     found = Hits(offsets, dom.astype(np.uint16), features)
-    return DomFeatures(found, time_offset, chosen.is_sparse)
+    return DomFeatures(found, time_offset, chosen.is_sparse, chosen.num_listed)
 
 
 def num_features(
@@ -302,9 +306,11 @@ _FORMATS = {
     "reduced_summary_statistics_data": _Format(_reduced_summary, counts_from="mean"),
     "charge_bins": _Format(_charge_bins, "time_bins", is_sparse=True),
     "charge_bins_and_dom_time_offset": _Format(
-        _charge_bins_and_time_offset, "time_bins", is_sparse=True
+        _charge_bins_and_time_offset, "time_bins", is_sparse=True, num_listed=1
     ),
-    "charge_bins_and_times": _Format(_charge_bins_and_times, "time_bins", is_sparse=True),
+    "charge_bins_and_times": _Format(
+        _charge_bins_and_times, "time_bins", is_sparse=True, num_listed=2
+    ),
     "charge_weighted_time_quantiles": _Format(_time_quantiles, "time_quantiles"),
     "total_dom_charge": _Format(_total_charge, counts_from="zero"),
 }

@@ -81,9 +81,9 @@ def mean_and_std(
     """
     n = np.diff(offsets)
     first_time = time[offsets[:-1]]
-    delay = time - np.repeat(first_time, n)
     total = sums(offsets, charge)
     with np.errstate(invalid="ignore", divide="ignore"):
+        delay = time - np.repeat(first_time, n)
         mean = sums(offsets, charge * delay) / total
         squares = sums(offsets, charge * (delay - np.repeat(mean, n)) ** 2)
         std = np.sqrt(n * squares / ((n - 1) * total))

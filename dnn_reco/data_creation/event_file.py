@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,15 @@ from dnn_reco.i3.events import HEADER, header_of, pulse_keys
 from dnn_reco.i3.frame import Frame
 from dnn_reco.i3.objects import OM_KEY, OMKeyMap
 from dnn_reco.i3.reader import read_i3
-from dnn_reco.i3.writer import open_i3
+from dnn_reco.i3.record import write_frame_record
+from dnn_reco.i3.writer import FrameWriter, open_i3
 
 MC_TREES = ("I3MCTree", "I3MCTree_preMuonProp")
 
 CREATION_RECORD = "dnn_reco_creation"
 """Name of the attribute of an event file with the text about how it was made."""
+
+NO_SIMULATION = "no simulated particles"
 
 _BLOCK = 100  # events whose features are computed at once
 _MOST_BYTES = 2**26  # of frames that wait for them
@@ -95,8 +99,11 @@ class FileSummary:
         Events that lack something, by what and why.
     left_out
         Pulses in no feature, by reason.
-    absent
-        Frame objects that were to be written, and that no event has.
+    absent, unwritable
+        Frame objects that were to be written, and that no event has, or that are no rows of a
+        table.
+    unlabelled
+        Labels that no event has, though they should.
     absent_exclusions
         Lists of DOMs and time windows to leave out, and that no event has.
     """
@@ -109,6 +116,8 @@ class FileSummary:
     without: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     absent: tuple[str, ...] = ()
+    unwritable: tuple[str, ...] = ()
+    unlabelled: tuple[str, ...] = ()
     absent_exclusions: tuple[str, ...] = ()
 
 
@@ -127,7 +136,7 @@ def make_event_file(job: FileJob, modules: Modules) -> FileSummary:
     events = _Events(job, modules)
     with ExitStack() as stack:
         output = _Output(job, stack)
-        for frame in read_i3(*job.inputs, context=[] if job.gcd is None else [job.gcd]):
+        for frame in read_i3(*job.inputs, verify=True, gcd=job.gcd):
             is_event = events.add(frame)
             output.add(frame, is_event)
             if events.is_block_full or output.num_bytes > _MOST_BYTES:
@@ -135,6 +144,7 @@ def make_event_file(job: FileJob, modules: Modules) -> FileSummary:
             if events.summary.num_events == job.max_events:
                 break
         output.write(events.finish_block())
+    events.count_labels()
     if job.hdf5 is not None:
         events.write(job.hdf5)
     return events.summary
@@ -157,7 +167,10 @@ class _Output:
 
     def __init__(self, job: FileJob, stack: ExitStack) -> None:
         self.stops = job.i3_stops
-        self.writer = stack.enter_context(open_i3(job.i3)) if job.i3 is not None else None
+        self.writer: FrameWriter | None = None
+        if job.i3 is not None:
+            finish = partial(write_frame_record, job.i3, record=job.record)
+            self.writer = stack.enter_context(open_i3(job.i3, finish))
         self.waiting: list[Frame] = []  # until the features of their events are made
         self.events: list[Frame] = []
         self.num_bytes = 0
@@ -202,6 +215,8 @@ class _Events:
         self.unseen = dict.fromkeys(exclusions)
         self.num_waiting = 0  # events without features yet
         self.cannot_be_written: set[str] = set()
+        self.without_labels: Counter[tuple[str, str]] = Counter()  # key, why -> events
+        self.why: dict[str, str] = {}  # there are no labels for the frame, by key
 
     @property
     def is_block_full(self) -> bool:
@@ -223,6 +238,7 @@ class _Events:
             self.summary.skipped[f"sub-event stream '{header.stream}'"] += 1
             return False
         self._add_labels(frame, on_daq_frames=False)
+        self.without_labels.update((key, why) for key, why in self.why.items())
         stream = self.job.streams.index(header.stream)
         self.ids.append((header.run, header.event, header.sub_event, stream))
         self.tables.add_event(self._rows(frame))
@@ -243,19 +259,13 @@ class _Events:
         for each in self.modules.labels:
             if each.module.run_on_daq_frames is not on_daq_frames:
                 continue
-            if each.only_simulation and not any(key in frame for key in MC_TREES):
-                continue
-            for key, value in self._outputs(frame, each).items():
+            outputs, why = _outputs(frame, each)
+            for key, value in outputs.items():
                 frame.put(key, value)
-
-    def _outputs(self, frame: Frame, labels: Labels) -> Mapping[str, Any]:
-        try:
-            return labels.module.outputs(frame)
-        except DataError as error:
-            what = ", ".join(labels.module.columns()) or type(labels.module).__name__
-            reason = str(error).removeprefix(f"{frame.source}: ")
-            self.summary.without[f"no '{what}': {reason}"] += 1
-            return {}
+            for key in each.module.columns():
+                self.why.pop(key, None)
+                if key not in outputs:
+                    self.why[key] = why
 
     def _rows(self, frame: Frame) -> dict[str, Row]:
         rows = {}
@@ -297,6 +307,19 @@ class _Events:
             inputs.clear()
         return found
 
+    def count_labels(self) -> None:
+        """Count the events without labels; a file that is no simulation lacks none."""
+        missing: Counter[str] = Counter()
+        for (key, why), number in self.without_labels.items():
+            if (key, NO_SIMULATION) in self.without_labels and (
+                self.without_labels[key, NO_SIMULATION] == self.summary.num_events
+            ):
+                continue
+            missing[key] += number
+            self.summary.without[f"no '{key}': {why}"] += number
+        everyone = self.summary.num_events
+        self.summary.unlabelled = tuple(key for key, n in missing.items() if n == everyone)
+
     def write(self, path: Path) -> None:
         """Write the event file."""
         tables: dict[str, Any] = self.tables.tables()
@@ -308,9 +331,9 @@ class _Events:
             exists |= of_features.exists
             maps |= of_features.maps
         self.summary.absent_exclusions = tuple(self.unseen)
-        self.summary.absent = tuple(key for key in self._keys() if key not in {**tables, **maps})
-        for key in sorted(self.cannot_be_written):
-            self.summary.without[f"'{key}' cannot be a table with one row an event"] += 1
+        known = {*tables, *maps, *self.cannot_be_written}
+        self.summary.absent = tuple(key for key in self._keys() if key not in known)
+        self.summary.unwritable = tuple(sorted(self.cannot_be_written))
         write_event_file(
             path,
             np.array(self.ids, dtype=EVENT_ID),
@@ -321,6 +344,16 @@ class _Events:
             [each.settings for each in self.modules.features],
             {CREATION_RECORD: self.job.record} if self.job.record else {},
         )
+
+
+def _outputs(frame: Frame, labels: Labels) -> tuple[Mapping[str, Any], str]:
+    """What a module makes for a frame, and why it makes nothing."""
+    if labels.only_simulation and not any(key in frame for key in MC_TREES):
+        return {}, NO_SIMULATION
+    try:
+        return labels.module.outputs(frame), ""
+    except DataError as error:
+        return {}, str(error).removeprefix(f"{frame.source}: ")
 
 
 class _FeatureTables:
@@ -339,8 +372,9 @@ class _FeatureTables:
         self.exists = dict.fromkeys(self.tables, exists)
         none = Hits(np.zeros(1, np.int64), np.zeros(0, np.uint16), np.zeros((0, settings.num_bins)))
         hits = join_hits([each.features.hits for each in blocks] or [none])
-        sparse = bool(blocks) and blocks[0].features.sparse
-        self.maps[names.values], self.maps[names.indices] = dom_maps(hits, sparse)
+        made = blocks[0].features if blocks else None
+        listing = (made.sparse, made.num_listed) if made else (False, 0)
+        self.maps[names.values], self.maps[names.indices] = dom_maps(hits, *listing)
         exclusions = [each.exclusions for each in blocks] or [no_exclusions(0)]
         self.maps[f"{prefix}_bin_exclusions"] = _join_maps(exclusions)
 
@@ -365,7 +399,7 @@ def _join_maps(maps: Sequence[DomMap]) -> DomMap:
 def _put_features(frames: Sequence[Frame], prefix: str, made: EventInputs) -> None:
     """Put the features of events into their P frames."""
     features = made.features
-    values, indices = dom_maps(features.hits, features.sparse)
+    values, indices = dom_maps(features.hits, features.sparse, features.num_listed)
     names = InputTables(*(f"{prefix}_{part}" for part in ("bin_values", "bin_indices", "x")))
     for event, frame in enumerate(frames):
         if not made.exists[event]:

@@ -54,6 +54,31 @@ class Modules:
     features: tuple[Features, ...]
 
 
+FEATURE_TABLES = (
+    *("bin_values", "bin_indices", "bin_exclusions"),
+    *("global_time_offset", "runtime"),
+)
+"""Ends of the names of the tables of features, after their OutputKey."""
+
+_RESERVED = ("I3EventHeader", "I3MCTree", "I3MCTree_preMuonProp", "MMCTrackList", "I3MCWeightDict")
+
+
+def _check_keys(features: Sequence[Features], labels: Sequence[Labels]) -> None:
+    """Check that no segment writes what another one does, or what is in the frame."""
+    keys = [each.settings.output_key for each in features]
+    of_labels = [key for each in labels for key in each.module.columns()]
+    tables = [f"{key}_{end}" for key in keys for end in FEATURE_TABLES]
+    names = [*keys, *of_labels, *tables]
+    for key in (*keys, *of_labels):
+        if names.count(key) > 1:
+            raise ConfigError(f"two segments write '{key}': give them different OutputKeys")
+        if key in _RESERVED or key.startswith("__") or "/" in key or key != key.strip():
+            raise ConfigError(
+                f"the OutputKey '{key}' of a segment cannot be used: it is the name of an object "
+                "that frames have, or no name of a table"
+            )
+
+
 def modules_of(segments: Sequence[Segment], allow_code: Collection[str] = ()) -> Modules:
     """The modules that segments of a config name.
 
@@ -87,8 +112,5 @@ def modules_of(segments: Sequence[Segment], allow_code: Collection[str] = ()) ->
                 f"{segment.where}: the segment '{segment.module_class}' is not available without "
                 f"IceTray.{did_you_mean(name, LABEL_MODULES)} Segments are {', '.join(known)}"
             )
-    keys = [each.settings.output_key for each in features]
-    keys += [key for each in labels for key in each.module.columns()]
-    if twice := [key for key in keys if keys.count(key) > 1]:
-        raise ConfigError(f"two segments have the OutputKey '{twice[0]}': give them different ones")
+    _check_keys(features, labels)
     return Modules(tuple(labels), tuple(features))

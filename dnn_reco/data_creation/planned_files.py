@@ -112,10 +112,20 @@ def creation_record(outputs: Outputs, file: PlannedFile) -> str:
         "segments": segments,
         "keys": list(file.hdf5_keys),
         "streams": list(outputs.sub_event_streams),
-        "inputs": [path.name for path in file.inputs],
-        "gcd": None if file.gcd is None else file.gcd.name,
+        "i3_streams": list(outputs.i3_streams) if outputs.i3 else [],
+        "inputs": [_state(path) for path in file.inputs],
+        "gcd": None if file.gcd is None else _state(file.gcd),
     }
     return json.dumps(record, default=str, sort_keys=True)
+
+
+def _state(path: Path) -> str:
+    """Name, size and time of change [ns] of a file."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"'{path}' cannot be read: {error.strerror}") from error
+    return f"{path.name}, {status.st_size} bytes, changed at {status.st_mtime_ns}"
 
 
 def _unreadable(paths: tuple[Path, ...]) -> dict[Path, str]:

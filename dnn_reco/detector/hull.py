@@ -96,6 +96,12 @@ class Hull(Volume):
         """The hull with every face moved outwards by `distance` [m]; inwards where negative."""
         return Hull(self.normals, self.offsets + distance)
 
+    def is_empty(self) -> bool:
+        """Whether no point of a grid of 10 m around the detector is inside."""
+        steps = np.arange(-600.0, 601.0, 10.0)
+        points = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3)
+        return not self.contains(points).any()
+
     def depth(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Distance [n] in m of each point [n, 3] to the nearest face plane, negative outside."""
         depth: NDArray[np.float64] = np.min(self.offsets - points @ self.normals.T, axis=-1)
@@ -133,6 +139,10 @@ class Sphere(Volume):
     """A sphere around the origin, of some radius in m."""
 
     radius: float
+
+    def is_empty(self) -> bool:
+        """Whether the radius is not positive."""
+        return not self.radius > 0
 
     def crossing(
         self, points: NDArray[np.float64], directions: NDArray[np.float64]

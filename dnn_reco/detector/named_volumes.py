@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 
-from dnn_reco.detector.hull import Sphere, Volume, detector_hull, label_hull, prism
+from dnn_reco.detector.hull import Hull, Sphere, Volume, detector_hull, label_hull, prism
 from dnn_reco.suggestions import did_you_mean
 
 _NUMBER = r"([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)"
@@ -17,7 +17,7 @@ _WITHOUT_NUMBER: dict[str, Callable[[], Volume]] = {
     "icecube_veto_hull_m1": lambda: prism(-450.0, 450.0, (32, 8, 12, 49, 66, 71, 69)),
     "icecube_veto_hull_m2": lambda: prism(-400.0, 400.0, (33, 16, 19, 48, 65, 62)),
 }
-_WITH_NUMBER: dict[str, Callable[[float], Volume]] = {
+_WITH_NUMBER: dict[str, Callable[[float], Hull | Sphere]] = {
     "icecube_hull_ext_": lambda distance: detector_hull().extended(distance),
     "sphere_r": Sphere,
 }
@@ -38,7 +38,7 @@ def named_volume(name: str | None) -> Volume:
     Raises
     ------
     ValueError
-        If there is no such volume.
+        If there is no such volume, or nothing is inside of it.
     """
     if name is None:
         return label_hull()
@@ -46,6 +46,9 @@ def named_volume(name: str | None) -> Volume:
         return _WITHOUT_NUMBER[name]()
     for start, volume in _WITH_NUMBER.items():
         if found := re.fullmatch(re.escape(start) + _NUMBER, name):
-            return volume(float(found[1]))
+            made = volume(float(found[1]))
+            if made.is_empty():
+                raise ValueError("nothing is inside of this volume")
+            return made
     known = ", ".join(VOLUME_NAMES)
     raise ValueError(f"no volume has this name.{did_you_mean(name, VOLUME_NAMES)} Known: {known}")

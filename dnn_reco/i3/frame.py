@@ -6,7 +6,10 @@ import binascii
 import functools
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from typing import Any
+
+import numpy as np
 
 from dnn_reco.errors import DataError
 from dnn_reco.i3.archive import to_bytes
@@ -84,13 +87,28 @@ class StoredObject:
             If it is damaged or of a version that is not known.
         """
         if self._value is None:
-            self._value = decode(self.content, self.type_name)
+            self._value = _read_only(decode(self.content, self.type_name))
         return self._value
 
     @property
     def class_name(self) -> str:
         """The class."""
         return self._of_class or class_name(self.content)
+
+
+def _read_only(value: Any) -> Any:
+    """The value with arrays that cannot be changed: the bytes of its object would not change."""
+    arrays = (
+        [value]
+        if isinstance(value, np.ndarray)
+        else vars(value).values()
+        if is_dataclass(value)
+        else []
+    )
+    for array in arrays:
+        if isinstance(array, np.ndarray):
+            array.flags.writeable = False
+    return value
 
 
 class Frame(Mapping[str, Any]):
@@ -195,7 +213,7 @@ class Frame(Mapping[str, Any]):
             if self.source in str(error):
                 raise
             raise DataError(f"{self.source}: pulses '{key}': {error}") from error
-        self._pulses[key] = pulses
+        self._pulses[key] = _read_only(pulses)
         return pulses
 
     def _pulses_of(self, value: Any, keys: tuple[str, ...]) -> OMKeyMap:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 
@@ -30,6 +30,7 @@ COMPRESSED = (".gz", ".bz2", ".zst")
 
 _REMEDY = "To save its whole frames: dnn_reco.write_i3(new_path, read_i3(path, recover=True))"
 
+_NO_FRAME, _CUT = "what follows is no frame", "it ends inside of a frame"
 _HEAD = len(TAG) + NUMBER.size + len(STREAM_PREAMBLE)
 _FIRST_WITH_TAG = 4  # version
 _NOT_INHERITED = ("I", "P")  # stops whose objects later frames do not see
@@ -47,7 +48,7 @@ def read_i3(
     verify: bool = False,
     recover: bool = False,
     mix: bool = True,
-    context: Sequence[str | PathLike[str]] = (),
+    gcd: str | PathLike[str] | None = None,
 ) -> Iterator[Frame]:
     """The frames of files, one file after the other.
 
@@ -57,15 +58,15 @@ def read_i3(
     Parameters
     ----------
     paths
-        The files, compressed or not; a geometry (GCD) file comes before those that need it.
+        The files, compressed or not.
     verify
         Whether checksums are compared.
     recover
         Whether to go on after a damaged frame with the next one that is whole, with a warning.
     mix
         Whether frames inherit the objects of the frames before them of other kinds.
-    context
-        Files before them whose frames are only inherited, such as one with the geometry.
+    gcd
+        File with geometry, calibration and detector status: its frames are inherited, not given.
 
     Raises
     ------
@@ -85,7 +86,7 @@ def read_i3(
     ('string', 'om', 'pmt', 'time', 'charge', 'width', 'flags')
     """
     latest: dict[str, Frame] = {}
-    for number, path in enumerate([*context, *paths]):
+    for path in paths if gcd is None else (gcd, *paths):
         latest.pop(_EVENT, None)
         for frame in _frames_and_gaps(Path(path), verify, recover):
             if frame is None:
@@ -96,7 +97,7 @@ def read_i3(
                 if frame.stop not in _NOT_INHERITED:
                     latest.pop(frame.stop, None)
                     latest[frame.stop] = frame
-            if number >= len(context):
+            if path is not gcd:
                 yield frame
 
 
@@ -127,6 +128,9 @@ def _frames_and_gaps(path: Path, verify: bool, recover: bool) -> Iterator[Frame 
                 continue
             if not problem:
                 return
+            is_other = problem in (_NO_FRAME, _CUT) and not stream.begins_with(TAG)
+            if is_other and not (number or recover):
+                raise DataError(f"'{path}' is no .i3 file: it does not begin with a frame")
             message = f"'{path}' is damaged after {number} whole frames: {problem}"
             if not recover:
                 raise DataError(f"{message}. {_REMEDY}")
@@ -145,7 +149,7 @@ def _next_frame(stream: ByteStream, source: str, verify: bool) -> tuple[Frame | 
     except EndOfStreamError:
         if stream.problem:
             return None, f"it cannot be decompressed ({stream.problem})"
-        return None, "it ends inside of a frame" if stream.has_more() else ""
+        return None, _CUT if stream.has_more() else ""
     except DataError as error:
         return None, str(error)
     stream.consume(size)
@@ -159,7 +163,7 @@ def _parse(stream: ByteStream, source: str, verify: bool) -> tuple[Frame, int]:
         (version,) = NUMBER.unpack_from(head)
         if version < _FIRST_WITH_TAG:
             raise DataError(f"it is not in .i3 format, or of a version ({version}) that is too old")
-        raise DataError("what follows is no frame")
+        raise DataError(_NO_FRAME)
     (version,) = NUMBER.unpack_from(head, len(TAG))
     if version not in VERSIONS:
         raise DataError(f"frames of version {version} cannot be read, only of 5 and 6")

@@ -84,6 +84,13 @@ class ByteStream:
         self._is_at_end = not part
         return part
 
+    def begins_with(self, pattern: bytes) -> bool:
+        """Whether what is not yet consumed begins like this."""
+        try:
+            return self.peek(0, len(pattern)) == pattern
+        except EndOfStreamError:
+            return False
+
     def has_more(self) -> bool:
         """Whether any byte is left."""
         return self._start < len(self._data)

@@ -22,12 +22,13 @@ from dnn_reco.errors import DataError, ModelError
 from dnn_reco.event_sources import read_events
 from dnn_reco.files import file_digest
 from dnn_reco.i3.reader import is_i3
+from dnn_reco.i3.record import write_frame_record
 from dnn_reco.i3.writer import open_i3
 from dnn_reco.inference.frame_application import FrameFile, FrameModel, reconstruct_frames
 from dnn_reco.inference.frame_reading import frame_reading
 from dnn_reco.inference.manifest import MANIFEST_FILE, read_manifest
 from dnn_reco.inference.model_info import ModelInfo
-from dnn_reco.inference.output_file import Predictions, write_frame_record, writer_of
+from dnn_reco.inference.output_file import Predictions, writer_of
 from dnn_reco.inference.output_plan import FileTask
 from dnn_reco.inference.output_record import Application, AppliedModel, OutputRecord, SourceFile
 from dnn_reco.inference.prediction_table import Status
@@ -277,7 +278,7 @@ def _apply_to_frames(options: ApplyOptions, task: FileTask) -> FileResult:
         with ExitStack() as stack:
 
             def finish(complete: Path) -> None:
-                write_frame_record(task.output, complete, records[0])
+                write_frame_record(task.output, complete, records[0].to_json())
 
             to_frames = is_i3(task.output)
             writer = stack.enter_context(open_i3(task.output, finish)) if to_frames else None
@@ -295,7 +296,13 @@ def _apply_to_frames(options: ApplyOptions, task: FileTask) -> FileResult:
                 writer_of(path)(path, made.ids, made.predictions, records[0])
     except DataError as error:
         return FileResult(task, error=str(error))
-    notices = (*ignored, *_why_no_input(task.source, made, models))
+    absent = [
+        f"'{task.source.name}': no frame has '{key}', whose DOMs or time windows the training left "
+        "out; it may be in the GCD file (--gcd)"
+        for key in made.absent_exclusions
+        if len(made.ids)
+    ]
+    notices = (*ignored, *absent, *_why_no_input(task.source, made, models))
     return FileResult(task, len(made.ids), records[0].status, notices)
 
 

@@ -58,12 +58,15 @@ class FrameFile:
         Names of the sub-event streams, by number.
     pulses
         Names of the pulses that the first event has.
+    absent_exclusions
+        Lists of DOMs and time windows that the models leave out, and that no event has.
     """
 
     ids: NDArray[np.void]
     predictions: list[Predictions]
     streams: Mapping[int, str]
     pulses: tuple[str, ...]
+    absent_exclusions: tuple[str, ...]
 
 
 def reconstruct_frames(
@@ -104,7 +107,7 @@ def reconstruct_frames(
         the name of a prediction already.
     """
     batch = _Batch(models, measure_time, output)
-    for frame in read_i3(path, context=[] if gcd is None else [gcd]):
+    for frame in read_i3(path, verify=True, gcd=gcd):
         batch.add(frame)
         if len(batch.events) == batch_size or batch.num_bytes > _MOST_BYTES:
             batch.finish()
@@ -127,9 +130,12 @@ class _Batch:
     seconds: list[list[float]] = field(default_factory=list)
     streams: StreamNumbers = field(default_factory=StreamNumbers)
     pulses: tuple[str, ...] = ()
+    unseen: dict[str, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.tables = [[] for _ in self.models]
+        exclusions = [each.reading.settings.dom_exclusions or () for each in self.models]
+        self.unseen = dict.fromkeys(key for keys in exclusions for key in keys)
         self.seconds = [[0.0, 0.0] for _ in self.models]
 
     def add(self, frame: Frame) -> None:
@@ -140,6 +146,8 @@ class _Batch:
         if is_event(frame):
             if not self.ids and not self.events:
                 self.pulses = tuple(pulse_keys(frame))
+            for key in [key for key in self.unseen if key in frame]:
+                del self.unseen[key]
             self.events.append(frame)
 
     def finish(self) -> None:
@@ -194,7 +202,13 @@ class _Batch:
             predictions.append(
                 Predictions(each.model.info.name, PredictionTable.joined(tables), runtime)
             )
-        return FrameFile(np.concatenate(self.ids), predictions, self.streams.names, self.pulses)
+        return FrameFile(
+            np.concatenate(self.ids),
+            predictions,
+            self.streams.names,
+            self.pulses,
+            tuple(self.unseen),
+        )
 
 
 def _put(frame: Frame, key: str, value: Any) -> None:

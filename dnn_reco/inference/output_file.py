@@ -7,7 +7,6 @@ reconstructed. The same predictions give the same bytes.
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,9 @@ from numpy.typing import NDArray
 
 from dnn_reco.data.hdf5 import MAX_TEXT_BYTES, read_attribute, write_event_file
 from dnn_reco.errors import ConfigError, DataError, ModelError
-from dnn_reco.files import temporary_beside, write_atomically
-from dnn_reco.foreign_files import parse_json
+from dnn_reco.files import temporary_beside
 from dnn_reco.i3.reader import is_i3
+from dnn_reco.i3.record import read_frame_record
 from dnn_reco.inference.output_record import RECORD, OutputRecord
 from dnn_reco.inference.prediction_table import (
     PARTICLE_SUFFIX,
@@ -174,37 +173,6 @@ def write_parquet(
         part.replace(path)
 
 
-def record_place(path: Path) -> Path:
-    """The file beside a file with frames that holds the record of its predictions."""
-    return path.with_name(f".{path.name}.record.json")
-
-
-def write_frame_record(path: Path, complete: Path, record: OutputRecord) -> None:
-    """Write the record of predictions that are in frames.
-
-    Parameters
-    ----------
-    path
-        The file with frames, once it has its name.
-    complete
-        The same file under its temporary name; the record counts for a file of its size.
-    record
-        The record.
-    """
-    content = {"size": complete.stat().st_size, "record": record.to_json()}
-    write_atomically(record_place(path), json.dumps(content).encode())
-
-
-def _frame_text(path: Path) -> str | None:
-    """The record of a file with frames as text."""
-    try:
-        content = parse_json(record_place(path).read_bytes())
-        is_whole = content["size"] == path.stat().st_size
-        return str(content["record"]) if is_whole else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
 def read_output_record(path: Path) -> OutputRecord:
     """The record of a file of predictions.
 
@@ -215,7 +183,7 @@ def read_output_record(path: Path) -> OutputRecord:
     """
     text: str | bytes | None
     if is_i3(path):
-        text = _frame_text(path)
+        text = read_frame_record(path)
     elif path.suffix == PARQUET_SUFFIX:
         text = _parquet_text(path)
     else:

@@ -313,7 +313,9 @@ class Reconstructor:
         features = features_of(pulses, self.data_settings)
         hits = features.hits
         if features.sparse:  # files do not list such features, which then have their initial value
-            values = np.where(hits.features == 0, self.info.init_values, hits.features)
+            is_listed = hits.features != 0
+            is_listed[:, : features.num_listed] = True
+            values = np.where(is_listed, hits.features, self.info.init_values)
             hits = replace(hits, features=values)
         return _file_events(hits, features.time_offset)
 

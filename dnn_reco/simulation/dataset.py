@@ -223,6 +223,7 @@ def write_file(
         features.time_offset,
         features.hits,
         sparse=features.sparse,
+        num_listed=features.num_listed,
         tables={LABEL_TABLE: events.labels},
         data_settings=settings.data_settings,
     )

@@ -142,7 +142,8 @@ def test_a_gcd_file_excludes_doms(model: Path, tmp_path: Path) -> None:
     gcd = write(tmp_path / "gcd.i3.gz", [frame("D", BadDomsList=om_keys([(1, 1), (80, 30)]))])
     every = [(string, om) for string in range(1, 87) for om in range(1, 61)]
     all_bad = write(tmp_path / "bad.i3", [frame("D", BadDomsList=om_keys(every))])
-    done(apply(model, source, tmp_path / "plain.i3"))
+    result = done(apply(model, source, tmp_path / "plain.i3"))
+    assert "'x.i3': no frame has 'BadDomsList'" in result.err
     done(apply(model, source, tmp_path / "some.i3", "--gcd", gcd))
     result = done(apply(model, source, tmp_path / "none.i3", "--gcd", all_bad))
     assert "6 NO_HITS" in result.out

@@ -150,6 +150,15 @@ def test_labels_of_other_settings_are_not_kept(files: Path, tmp_path: Path) -> N
     assert "x_1.hdf5' is there already and was made otherwise: ExtendBoundary is 9" in result.err
 
 
+def test_outputs_of_inputs_that_have_changed_are_not_kept(files: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done(direct(files, out))
+    events(files / "x_1.i3.zst", 9, seed=9)
+    result = direct(files, out)
+    assert result.exit_code == 1
+    assert "x_1.hdf5' is there already and was made otherwise: inputs is" in result.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -254,6 +263,30 @@ def test_frames_are_written_too(config: Callable[..., Path], tmp_path: Path) -> 
     made = tmp_path / "out" / "a" / "00000-00000" / "made_000000.i3.zst"
     stops = "".join(each.stop for each in read_i3(made))
     assert stops == "QP" * 4
+
+
+def test_frames_of_other_settings_are_not_kept(config: Callable[..., Path]) -> None:
+    frames = "    write_hdf5: false\n    write_i3: true"
+    path = config("    write_hdf5: true", frames)
+    done(create(path))
+    assert "4 runs kept from before" in done(create(path)).out
+    path.write_text(path.read_text().replace("time_range", "wf_quantile"))
+    result = create(path)
+    assert result.exit_code == 1
+    assert "RelativeTimeMethod is 'time_range' there, 'wf_quantile' now" in result.err
+
+
+def test_labels_that_no_event_has(tmp_path: Path) -> None:
+    for number in range(2):
+        events(tmp_path / "i3" / f"a_{number:06d}.i3.zst", 4, seed=number, run=number)
+    labels = "- ModuleClass: ic3_labels.labels.modules.MCLabelsCascades\n      - ModuleClass: ic3_d"
+    text = CONFIG.replace("FOLDER", str(tmp_path / "i3")).replace("OUT", str(tmp_path / "out"))
+    path = tmp_path / "create.yaml"
+    path.write_text(text.replace("- ModuleClass: ic3_d", labels, 1))
+    result = create(path)
+    assert result.exit_code == 1
+    assert "8 events with empty rows: no 'LabelsDeepLearning': the frame lacks" in result.out
+    assert "No event has the labels LabelsDeepLearning" in result.err
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def slow_features(
         "charge_bins_and_times": [time[0] + offset, offset],
     }[data_format]
     values = head + slow_bins(time, charge)
-    return values if any(value != 0 for value in values) else None
+    return values if head or any(value != 0 for value in values) else None
 
 
 def slow_event(

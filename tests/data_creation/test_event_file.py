@@ -281,8 +281,8 @@ def test_objects_of_all_kinds_become_tables(tmp_path: Path) -> None:
     ]
     path = write(tmp_path / "x.i3", frames)
     summary, made = make(tmp_path, path, keys=(*first, "absent"))
-    assert summary.absent == ("pulses", "absent")
-    assert summary.without == {"'pulses' cannot be a table with one row an event": 1}
+    assert summary.absent == ("absent",)
+    assert summary.unwritable == ("pulses",)
     assert rows(made, "number")["value"].tolist() == [2.5, 0.0]
     assert rows(made, "number")["exists"].tolist() == [1, 0]
     assert rows(made, "count")["value"].tolist() == [7, 0]
@@ -363,6 +363,35 @@ def test_frames_are_written_with_features_and_labels(tmp_path: Path) -> None:
         assert isinstance(new["dnn_data_global_time_offset"], float)
 
 
+def test_time_offsets_are_listed_even_if_they_are_zero(tmp_path: Path) -> None:
+    """DATA_FORMATS: the offset stands in each DOM's list; empty time bins do not."""
+    frames = [frame("Q", **{PULSES: pulse_map(HITS)}), frame("P", I3EventHeader=header(1))]
+    for name, num_bins, listed in (
+        ("charge_bins_and_dom_time_offset", 3, [0, 2, 0, 2]),
+        ("charge_bins_and_times", 4, [0, 1, 3, 0, 1, 3]),
+    ):
+        modules = features_only(
+            DataFormat=name, NumDataBins=num_bins, RelativeTimeMethod="none", TimeBins=[0, 5, 1e5]
+        )
+        _, made = make(tmp_path, write(tmp_path / "x.i3", frames), modules=modules)
+        assert rows(made, "dnn_data_bin_indices")["item"].tolist() == listed
+        assert rows(made, "dnn_data_bin_values")["item"][-1] == 1.0
+
+
+def test_labels_that_some_events_lack_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "sim.i3"
+    write_file(SimulationSettings(), PlannedFile(path, 1, 3))
+    frames = list(read_i3(path, mix=False))
+    del frames[2].own["I3MCTree"]  # of the second event
+    write(path, frames)
+    for only_simulation in (True, False):
+        segments = [replace(labels(OutputKey="Labels"), only_simulation=only_simulation), create()]
+        summary, made = make(tmp_path, path, modules=modules_of(segments))
+        assert rows(made, "Labels")["exists"].tolist() == [1, 0, 1]
+        assert sum(summary.without.values()) == 1
+        assert summary.unlabelled == ()
+
+
 # --------------------------------------------------------------------------------------------------
 # Errors
 # --------------------------------------------------------------------------------------------------
@@ -380,6 +409,37 @@ def test_segments_that_need_icetray_are_refused() -> None:
         modules_of([other])
 
 
+@pytest.mark.parametrize(
+    "key", ["dnn_data_runtime", "I3EventHeader", "I3MCTree", "__I3Index__", "a/b", "dnn_data"]
+)
+def test_names_of_labels_that_cannot_be_used(key: str) -> None:
+    with pytest.raises(ConfigError, match=key):
+        modules_of([labels(OutputKey=key), create()])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ConvexHull": "sphere_r-5"},
+        {"ConvexHull": "sphere_r0"},
+        {"ConvexHull": "icecube_hull_ext_-600"},
+        {"ExtendBoundary": -600},
+    ],
+)
+def test_volumes_without_inside_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        modules_of([labels(**wrong)])
+
+
+def test_damaged_pulses_are_found_by_their_checksum(tmp_path: Path) -> None:
+    path = events(tmp_path / "x.i3", 3)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="damaged"):
+        make(tmp_path, path)
+
+
 def test_two_segments_with_one_name_are_refused() -> None:
-    with pytest.raises(ConfigError, match="OutputKey 'dnn_data'"):
+    with pytest.raises(ConfigError, match="two segments write 'dnn_data'"):
         modules_of([create(), replace(create(), where="b")])

@@ -74,7 +74,7 @@ class DomMap:
     item: NDArray[np.generic]
 
 
-def dom_maps(hits: Hits, sparse: bool = False) -> tuple[DomMap, DomMap]:
+def dom_maps(hits: Hits, sparse: bool = False, num_listed: int = 0) -> tuple[DomMap, DomMap]:
     """The maps of bin values and bin indices for k hits with F features.
 
     Parameters
@@ -84,9 +84,12 @@ def dom_maps(hits: Hits, sparse: bool = False) -> tuple[DomMap, DomMap]:
     sparse
         False: each DOM lists all F bins. True: only those that are not 0, as formats of charge
         histograms do; a DOM with none is skipped.
+    num_listed
+        Number of first bins that are listed in any case.
     """
     features = hits.features
     listed = features != 0 if sparse else np.ones(features.shape, dtype=bool)
+    listed[:, :num_listed] = True
     hit, bins = np.nonzero(listed)
     row_offsets = np.concatenate([[0], np.cumsum(listed.sum(axis=1))])
     position = np.arange(len(hit)) - row_offsets[hit]
@@ -103,6 +106,7 @@ def write_input_tables(
     *,
     names: InputTables = InputTables(),  # noqa: B008 - frozen
     sparse: bool = False,
+    num_listed: int = 0,
     tables: Mapping[str, Columns] | None = None,
     maps: Mapping[str, DomMap] | None = None,
     exists: Mapping[str, ArrayLike] | None = None,
@@ -118,7 +122,7 @@ def write_input_tables(
         As in `FileEvents`.
     names
         Names of the three tables.
-    sparse
+    sparse, num_listed
         See `dom_maps`.
     data_settings
         How the features were made, for the record of the file; None: no record.
@@ -126,7 +130,7 @@ def write_input_tables(
         Other tables and maps: see `write_event_file`. The map of
         :func:`dnn_reco.data.bin_exclusions.bin_exclusions` is named `<output key>_bin_exclusions`.
     """
-    values, indices = dom_maps(hits, sparse)
+    values, indices = dom_maps(hits, sparse, num_listed)
     write_event_file(
         path,
         ids,

@@ -10,6 +10,7 @@ from dnn_reco.config.typed_settings import STRICT, typed_settings
 from dnn_reco.config.value_types import Allowed, Flag, NotNegativeNumber, Number, Text
 from dnn_reco.data_creation.labels import cascade_labels, cascade_parameters, muon_scattering
 from dnn_reco.data_creation.labels.truth import PRIMARY_KEY, Frame, mc_truth, weighted_primary
+from dnn_reco.detector.hull import detector_hull
 from dnn_reco.detector.named_volumes import VOLUME_NAMES, named_volume
 from dnn_reco.errors import ConfigError
 from dnn_reco.suggestions import did_you_mean
@@ -25,6 +26,17 @@ def _volume_name(name: str) -> str:
 
 _Volume = Annotated[
     Text, AfterValidator(_volume_name), Allowed(f"one of {', '.join(VOLUME_NAMES)}, or empty")
+]
+
+
+def _boundary(distance: float) -> float:
+    if distance < 0 and detector_hull().extended(distance).is_empty():
+        raise ValueError("nothing is left of the detector so far inside")
+    return distance
+
+
+_Boundary = Annotated[
+    Number, AfterValidator(_boundary), Allowed("a number of m; far inside nothing is left")
 ]
 
 
@@ -88,7 +100,7 @@ class MCLabelsCascades(MCLabels):
         Distance in m from the detector up to which an interaction is starting; negative: inside.
     """
 
-    extend_boundary: Annotated[Number, Field(alias="ExtendBoundary")] = 0.0
+    extend_boundary: Annotated[_Boundary, Field(alias="ExtendBoundary")] = 0.0
 
     def outputs(self, frame: Frame) -> dict[str, Any]:
         """See :class:`LabelModule`."""
