@@ -19,6 +19,7 @@ from dnn_reco.data_creation.event_file import FileJob, FileSummary, make_event_f
 from dnn_reco.data_creation.modules import Modules, modules_of
 from dnn_reco.data_creation.plan import DirectOptions, Segment, direct_segments, load_steps
 from dnn_reco.errors import ConfigError, DataError
+from dnn_reco.suggestions import did_you_mean
 
 EXAMPLE = """    i3_data:
       pulses: InIceDSTPulses
@@ -225,6 +226,13 @@ def make_by_recipe(
             f"'{source}' has no P frames of the streams {', '.join(recipe.streams)}, but "
             f"{', '.join(others) or 'none at all'}: see {_KEY}.streams"
         )
+    if not summary.num_usable:
+        reasons = "; ".join(f"{n} times {reason}" for reason, n in summary.without.items())
+        wanted = str(recipe.modules.features[0].settings.pulse_key)
+        is_there = wanted in summary.pulses
+        hint = "" if is_there else did_you_mean(wanted, summary.pulses)
+        there = f" Its pulses are {', '.join(summary.pulses)}" if summary.pulses else ""
+        raise DataError(f"no event of '{source}' has features: {reasons}.{hint}{there}")
     return _left_out(summary)
 
 

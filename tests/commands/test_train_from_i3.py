@@ -271,6 +271,12 @@ def test_no_event_of_the_streams(run: SmallRun) -> None:
     assert "no P frames of the streams Final, but 20 of sub-event stream 'in_ice'" in str(error)
 
 
+def test_misspelt_pulses(run: SmallRun) -> None:
+    config = run.config(i3_data={"pulses": "InIceDSTPulse"})
+    with pytest.raises(DataError, match=r"no event of .* has features: .*'InIceDSTPulses'\?"):
+        content(config, "validation_data_file")
+
+
 def test_errors_name_the_file_with_frames(run: SmallRun) -> None:
     config = run.config(label_keys_to_load=["EnergyOfAnother"])
     with pytest.raises(DataError) as error:
