@@ -102,6 +102,9 @@ def kept_folders(place: Place) -> list[Path]:
 
 def assert_nothing_runs(place: Place, threads: set[threading.Thread]) -> None:
     assert set(threading.enumerate()) == threads
+    deadline = time.monotonic() + 30  # jobs that were cancelled may take a moment to end
+    while processes_in(Path.cwd()) and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert processes_in(Path.cwd()) == []
     assert list(Path.cwd().iterdir()) == []  # such as runinfo/
 
