@@ -22,7 +22,7 @@ class Place:
 
 
 def work(place: Place, item: str) -> tuple[str, int]:
-    """The item in capitals and the attempt; its name says how it fails before."""
+    """The item in capitals and the attempt; its name determines how it fails before."""
     with (place.folder / f"{item}.attempts").open("a") as file:
         file.write(f"{os.getpid()}\n")
     attempt = place.attempts(item)

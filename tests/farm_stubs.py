@@ -1,4 +1,4 @@
-"""Stand-ins for HTCondor and Slurm: each job is a local process in a session of its own.
+"""Stand-ins for HTCondor and Slurm: each job is a local process in a separate session.
 
 As on a cluster, a job gets none of the environment of the program that submitted it. `calls`
 records the words of each call; in `jobs/N` are the process number and the submit file of each job.

@@ -7,8 +7,8 @@ one run, in a folder that only the user can read.
 
 What travels: the name of a function of the list :data:`dnn_reco.cluster.farm_worker.WORK`, and its
 arguments and result as JSON (names of files, settings, counts). No data: all machines read and
-write the same file system. Parsl wraps these texts in pickles of its own, between its own
-processes; objects of ours are never pickled.
+write the same file system. Between its own processes, parsl wraps these texts in pickles;
+objects of ours are never pickled.
 
 What is done is known by the files that are finished, not by the farm: it keeps no state. Give it
 the items that are missing, and a run that was stopped goes on.

@@ -41,7 +41,7 @@ _PATIENCE = 20  # seconds for processes to end, before they are killed
 
 # Seconds between signs of life, and after how many without one a job counts as lost.
 _HEARTBEAT = {"local": (2, 30), "htcondor": (30, 120), "slurm": (30, 120)}
-_NEW_JOBS = {"local": 1.0, "htcondor": 10.0, "slurm": 10.0}  # seconds between looks at the jobs
+_NEW_JOBS = {"local": 1.0, "htcondor": 10.0, "slurm": 10.0}  # seconds between status queries
 
 
 class Engine:
@@ -107,7 +107,7 @@ class Engine:
             raise ClusterError(
                 f"the process that hands the work to the jobs cannot be started: {error}"
             ) from error
-        # else messages that nobody waits for any more would hold up the end
+        # else messages that no process waits for any more would hold up the end
         self._executor.outgoing_q.zmq_socket.setsockopt(zmq.LINGER, 0)
         poller = JobStatusPoller(
             strategy="simple",

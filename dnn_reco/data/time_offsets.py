@@ -115,7 +115,7 @@ def dom_time_offsets(
 ) -> Numbers:
     """Time [k] that times of each of k DOMs are relative to, whether or not it has pulses.
 
-    A DOM without pulses has no offset of its own in methods that take it from pulses.
+    In methods that compute the offset of a DOM from its pulses, a DOM without pulses has none.
 
     Parameters
     ----------

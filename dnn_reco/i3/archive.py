@@ -51,7 +51,7 @@ class InputArchive:
         self.one_by_one = one_by_one
         self.num_objects = 0
         self._versions: dict[str, int] = {}
-        self._tracked: set[str] = set()  # those of which only the file tells
+        self._tracked: set[str] = set()  # those that are numbered or not depending on the file
         self._objects: dict[int, Any] = {}
 
     @property
@@ -138,7 +138,7 @@ class InputArchive:
         return value
 
     def either(self, name: str, read: Callable[[int], Any]) -> Any:
-        """An object of a class of which only the file tells whether its objects are numbered."""
+        """An object of a class whose objects are numbered in some files and not in others."""
         if self.is_tracked(name):
             return self.tracked(name, read)
         return read(self.class_version(name))

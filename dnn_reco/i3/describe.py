@@ -108,7 +108,7 @@ def summary(value: Any) -> str:
 
 
 def _names(values: Mapping[Any, Any]) -> Iterator[str]:
-    """Names of entries with what can be said in a word; of filters only those that passed."""
+    """Names of entries, with their value if it is one word; of filters only those that passed."""
     for name, value in values.items():
         if isinstance(value, FilterResult):
             if value.condition_passed and value.prescale_passed:

@@ -246,7 +246,7 @@ class Frame(Mapping[str, Any]):
         value
             A value of a type that :mod:`dnn_reco.i3.objects` describes.
         of_class
-            Class to write it as, where the type of the value does not tell.
+            Class to write it as, where the type of the value does not determine it.
 
         Raises
         ------

@@ -77,7 +77,7 @@ class ByteStream:
             part = self._file.read1(_PIECE)  # unlike read, it gives what is before a damage
         except (EOFError, zlib.error, OSError, ValueError) as error:
             part, self.problem = b"", str(error) or type(error).__name__
-        except Exception as error:  # zstandard has an exception of its own, and may be absent
+        except Exception as error:  # zstandard raises its own exception, and may be absent
             if type(error).__module__.split(".")[0] not in ("zstd", "zstandard"):
                 raise
             part, self.problem = b"", str(error)
@@ -121,7 +121,7 @@ class ByteStream:
 
 @contextmanager
 def open_stream(path: Path) -> Iterator[ByteStream]:
-    """Open a file; whether and how it is compressed is told by its content.
+    """Open a file; its compression is detected from its content.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def _decompressed(raw: io.BufferedReader, start: bytes, path: Path) -> Iterator[
 class _ZstdFile:
     """Decompresses zstd frames, one after the other.
 
-    Unlike the package's own reader it tells where a file is cut off.
+    Unlike the package's own reader it reports the position at which a file is cut off.
     """
 
     def __init__(self, raw: io.BufferedReader, package: Any) -> None:

@@ -66,7 +66,7 @@ def _read_linked_tree(archive: InputArchive) -> MCTree:
 def _parents(walk: list[int]) -> list[int]:
     """Parent of each particle from the bits of the walk.
 
-    After a particle, 1 is its first child; 0 says that it has none, or no further sibling.
+    After a particle, 1 is its first child; 0 means that it has none, or no further sibling.
     """
     if walk and not walk[0]:
         raise DataError("a tree begins without a particle")

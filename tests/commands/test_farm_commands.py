@@ -67,7 +67,7 @@ def test_the_event_store_is_built_in_jobs(workspace: Workspace, tmp_path: Path) 
     result = workspace.run("trafo", *LOCAL)
     assert result.exit_code == 0, result.err
     assert f"{len(NUM_TRAINING) - 2} file(s) were built in jobs, 1 failed" in result.err
-    assert f"'{files[1]}'" in result.err  # the command says why
+    assert f"'{files[1]}'" in result.err  # the command gives the reason
     store = event_store(config, None)
     made_in_jobs = store.find(files[2], store.find(files[0]).names)  # type: ignore[union-attr]
     assert made_in_jobs is not None

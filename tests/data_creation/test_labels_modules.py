@@ -140,7 +140,7 @@ def test_weighted_primary_is_not_known() -> None:
     for roots in ((PROTON, PROTON), (NEUTRINO, NEUTRINO)):
         with pytest.raises(DataError, match=r"the tree has 2 primaries.*set PrimaryKey"):
             weighted_primary(frame_of(*roots))
-    with pytest.raises(DataError, match="do not tell which one"):
+    with pytest.raises(DataError, match="do not determine which one"):
         weighted_primary({"I3MCTree": tree_of(PROTON, NEUTRINO)})
     with pytest.raises(DataError, match="lacks 'I3MCTree_preMuonProp' and 'I3MCTree'"):
         weighted_primary({})

@@ -68,7 +68,7 @@ from dnn_reco.i3.reader import read_i3
 COUNTS = ("read", "refused", "crashed", "slow")
 _MOST_SECONDS = 5.0
 _MOST_MEMORY = 3 * 2**30
-_LARGEST_GOLDEN_OBJECT = 20_000  # bytes: damage to small ones tells as much
+_LARGEST_GOLDEN_OBJECT = 20_000  # bytes: damage to small ones tests as much
 _HOSTILE = [0, 1, 2, 3, 7, 8, 9, 63, 64, 65, 255, 256, 65534, 65535, 65536, 2**20, 2**24]
 _HOSTILE += [2**30, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1]
 

@@ -483,7 +483,7 @@ def frame_bytes_of(content: bytes) -> bytes:
 
 
 def test_a_bomb_is_unpacked_in_pieces(tmp_path: Path) -> None:
-    """256 MB of zeros in a few kB: the first bytes tell that it is no frame."""
+    """256 MB of zeros in a few kB: the first bytes show that it is no frame."""
     for kind, packed in {
         "zst": zstandard.ZstdCompressor(19).compress(bytes(2**28)),
         "gz": gzip.compress(bytes(2**24)) * 16,

@@ -191,7 +191,7 @@ def _kind_of_interaction(truth: MCTruth, neutrino: int) -> dict[str, float]:
     """Flags of a starting event: the interaction, and the flavor if it is of charged current."""
     if "InteractionType" not in truth.weights:
         raise DataError(
-            f"'{WEIGHTS_KEY}' lacks InteractionType, which tells charged from neutral currents"
+            f"'{WEIGHTS_KEY}' lacks InteractionType, which separates charged from neutral currents"
         )
     kind = truth.weights["InteractionType"]
     if kind != _CHARGED:

@@ -1,4 +1,4 @@
-"""What the simulation of an event tells about it, from the objects of a frame."""
+"""Simulated truth of an event, from the objects of a frame."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -116,7 +116,7 @@ def weighted_primary(frame: Frame, tree_key: str | None = None) -> Particle | No
     Raises
     ------
     DataError
-        If there is no tree, or if the weights do not tell which primary it is.
+        If there is no tree, or if the weights do not determine which primary it is.
     """
     keys = (TREE_BEFORE_PROPAGATION_KEY, TREE_KEY) if tree_key is None else (tree_key,)
     trees = [_object(frame, key, MCTree) for key in keys if key in frame]
@@ -137,14 +137,14 @@ def _weighted(frame: Frame, primaries: NDArray[np.void]) -> int:
     if WEIGHTS_KEY not in frame or len(neutrinos) != 1:
         raise DataError(
             f"the tree has {len(primaries)} primaries, of them {len(neutrinos)} neutrinos, and "
-            f"the weights ('{CORSIKA_WEIGHTS_KEY}', '{WEIGHTS_KEY}') do not tell which one the "
-            "event was simulated for: set PrimaryKey to the key of that particle"
+            f"the weights ('{CORSIKA_WEIGHTS_KEY}', '{WEIGHTS_KEY}') do not determine which one "
+            "the event was simulated for: set PrimaryKey to the key of that particle"
         )
     return int(neutrinos[0])
 
 
 def _of_corsika(weights: Mapping[str, float], primaries: NDArray[np.void]) -> int:
-    """The primary with the energy that was drawn, which the weight tells if nothing else does."""
+    """The primary with the energy that was drawn, which only the weight holds in some files."""
     if "PrimaryEnergy" in weights:
         energy = weights["PrimaryEnergy"]
     elif "PrimarySpectralIndex" in weights and "Weight" in weights:

@@ -173,7 +173,7 @@ def _run_numbers(values: Values) -> Sequence[int]:
 
 
 def _run(dataset: str, number: int, values: Values) -> Run:
-    """A run with the keys of its own and those that are computed."""
+    """A run with its own keys and those that are computed."""
     values = _with_own_settings(values, number)
     keys = checked(RunKeys, values.merged(), values.where)
     if keys.data_type is not None and keys.data_type.lower() not in _DATA_TYPES:

@@ -90,7 +90,7 @@ def read_steps(file: YamlFile) -> tuple[Step, ...]:
 
 
 def _segments_of(file: YamlFile, at: KeyPath, step: Mapping[str, Any]) -> tuple[Segment, ...]:
-    """The segments of a step; those of the whole config if it has none of its own."""
+    """The segments of a step; those of the whole config if it has none itself."""
     if SEGMENTS not in step:
         at, step = ((), file.values) if SEGMENTS in file.values else (at, step)
     found = file.mappings(at, step, SEGMENTS)
