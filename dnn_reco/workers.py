@@ -84,8 +84,7 @@ def in_workers(
     if workers <= 1:
         yield from map(work, items)
         return
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads of torch
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker)
+    pool = worker_pool(workers)
     waiting: deque[Future[Result]] = deque()
     try:
         for item in items:
@@ -105,6 +104,12 @@ def in_workers(
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def worker_pool(workers: int) -> ProcessPoolExecutor:
+    """A pool of worker processes, which end when this process ends, however it does."""
+    context = multiprocessing.get_context("spawn")  # a fork would copy the threads of torch
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker)
 
 
 @contextmanager

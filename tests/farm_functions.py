@@ -38,6 +38,8 @@ def work(place: Place, item: str) -> tuple[str, int]:
         time.sleep(60)
     if item.startswith("lost") and attempt < 2:
         os.killpg(0, signal.SIGKILL)  # the whole job, as a batch system does
+    if item.startswith("large"):
+        return "x" * 30_000_000, attempt
     (place.folder / f"{item}.out").write_text(item.upper())
     return item.upper(), attempt
 

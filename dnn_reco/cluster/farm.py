@@ -30,7 +30,7 @@ from typing import Any, Generic, TypeVar
 
 from dnn_reco.cluster.farm_engine import Engine, remove_secrets, require_parsl, running_engine
 from dnn_reco.cluster.farm_settings import FarmSettings
-from dnn_reco.cluster.farm_worker import read_reply, task_message
+from dnn_reco.cluster.farm_worker import KILLED, read_reply, task_message
 from dnn_reco.errors import ClusterError
 
 _log = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ def _done(item: Item, future: Future[Any], read: Callable[[object], Result]) -> 
 
 # Exceptions of parsl, by name: it is imported only where a farm runs.
 _LOST = {
-    "WorkerLost": "the worker process was killed, most likely for lack of memory",
+    "WorkerLost": KILLED,
     "ManagerLost": "the job was lost: it was removed, ran out of time or memory, or its machine "
     "failed",
 }

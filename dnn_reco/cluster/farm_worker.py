@@ -3,6 +3,9 @@
 A message to a job holds the dotted name of a function of `WORK` and its arguments as JSON; the
 reply is JSON, too: the result, or the text of an error. Types are those of the function's
 signature, and pydantic checks each value against them. Only functions of `WORK` are called.
+
+The function runs in a child of parsl's worker process: all workers of a job send their replies
+through one pipe, and one that were killed while it sends would block the others for good.
 """
 
 from __future__ import annotations
@@ -10,13 +13,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Collection
-from functools import lru_cache, partial
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache, lru_cache, partial
 from importlib import import_module
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter
 
 from dnn_reco.errors import DnnRecoError
+from dnn_reco.workers import worker_pool
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +34,9 @@ WORK = frozenset(
     }
 )
 """The functions that a job may run."""
+
+KILLED = "the worker process was killed, most likely for lack of memory"
+"""Error of an item whose process was killed."""
 
 
 class FailedInJobError(Exception):
@@ -63,6 +72,20 @@ def run_task(message: bytes, allowed: Collection[str] = WORK) -> str:
     allowed
         Dotted names of the functions that may be called.
     """
+    try:
+        return _child().submit(_reply, message, allowed).result()
+    except BrokenProcessPool:
+        _child.cache_clear()  # the next task starts another
+        return json.dumps({"error": KILLED})
+
+
+@cache
+def _child() -> ProcessPoolExecutor:
+    """The process in which this one lets functions run."""
+    return worker_pool(1)
+
+
+def _reply(message: bytes, allowed: Collection[str]) -> str:
     try:
         content = json.loads(message)
         name = content["function"]

@@ -109,7 +109,6 @@ def assert_nothing_runs(place: Place, threads: set[threading.Thread]) -> None:
     assert list(Path.cwd().iterdir()) == []  # such as runinfo/
 
 
-@pytest.mark.long  # it hung once, on a busy machine, after a worker was killed
 @needs_parsl
 def test_what_fails_does_not_stop_the_rest(
     place: Place, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
@@ -138,6 +137,15 @@ def test_what_fails_does_not_stop_the_rest(
     (errors,) = kept.glob("submit_scripts/*.err")
     assert "ZeroDivisionError" in errors.read_text()  # with its traceback
     assert capfd.readouterr().out == ""
+
+
+@needs_parsl
+def test_an_item_that_is_killed_while_the_last_reply_is_on_its_way(place: Place) -> None:
+    items = [f"{kind}{number}" for number in range(4) for kind in ("large", "once")]
+    results = run(place, items, LOCAL)
+    assert {item: attempt for item, (_, attempt) in results.items()} == {
+        item: 1 if item.startswith("large") else 2 for item in items
+    }
 
 
 @needs_parsl
