@@ -15,7 +15,7 @@ from dnn_reco.cli.options import (
     cache_dir_option,
     config_files_argument,
     jobs_option,
-    log_level_option,
+    message_options,
     num_threads_option,
     with_run_options,
 )
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     help="Also count the events that pass filters and checks (builds the event store).",
 )
 @cache_dir_option
-@log_level_option
+@message_options
 @num_threads_option
 @farm_options
 @with_run_options
@@ -76,7 +76,7 @@ def count_command(
 @config_files_argument
 @click.option("--overwrite", is_flag=True, help="Replace a model that was made otherwise.")
 @cache_dir_option
-@log_level_option
+@message_options
 @num_threads_option
 @farm_options
 @with_run_options
@@ -155,7 +155,7 @@ def trafo_command(
 @click.option(
     "-j", "--jobs", type=click.IntRange(min=1), help="Files to make at the same time [all CPUs]."
 )
-@log_level_option
+@message_options
 def simulate_command(
     preset: Path | None,
     events: int,

@@ -13,7 +13,7 @@ from dnn_reco.cli.options import (
     OutputPath,
     data_settings_option,
     jobs_option,
-    log_level_option,
+    message_options,
     output_folder,
     parts_of,
 )
@@ -75,7 +75,7 @@ def _table_and_column(
     default=1,
     help="Seed of the draws.",
 )
-@log_level_option
+@message_options
 def compare_data_command(
     first: str,
     second: str,
@@ -138,7 +138,7 @@ def data_group() -> None:
     type=OutputPath(dir_okay=False, path_type=Path),
     help="File to write the findings to.",
 )
-@log_level_option
+@message_options
 def data_check_command(
     names: tuple[str, ...],
     inputs: str | None,

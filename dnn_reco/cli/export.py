@@ -15,7 +15,7 @@ from dnn_reco.cli.options import (
     config_files_argument,
     data_settings_option,
     device_option,
-    log_level_option,
+    message_options,
     num_threads_option,
     overwrite_model_option,
     parts_of,
@@ -87,7 +87,7 @@ model_folder_argument = click.argument(
     help="Sign the folder with an Ed25519 private key (PEM file).",
 )
 @overwrite_model_option
-@log_level_option
+@message_options
 @num_threads_option
 @with_run_options
 def export_command(
@@ -122,7 +122,7 @@ def export_command(
 )
 @allow_code_option
 @device_option
-@log_level_option
+@message_options
 @num_threads_option
 @with_run_options
 def verify_command(

@@ -10,7 +10,7 @@ from typing import NoReturn, TypeVar
 import click
 
 from dnn_reco.cli.command import Group
-from dnn_reco.cli.options import OutputPath, log_level_option
+from dnn_reco.cli.options import OutputPath, message_options
 from dnn_reco.cli.session import limit_threads, show_messages
 
 _Result = TypeVar("_Result")
@@ -86,7 +86,7 @@ def i3_group() -> None:
 )
 @click.option("--all", "whole", is_flag=True, help="Print long lists whole.")
 @_with_reading
-@log_level_option
+@message_options
 def ls_command(
     files: tuple[Path, ...],
     by_key: bool,
@@ -145,7 +145,7 @@ def ls_command(
 )
 @click.option("--all", "whole", is_flag=True, help="Show all rows.")
 @_with_reading
-@log_level_option
+@message_options
 def show_command(
     file: Path,
     event: str,
@@ -200,7 +200,7 @@ def show_command(
 )
 @_stop_option("that have a row")
 @_with_reading
-@log_level_option
+@message_options
 def export_command(
     files: tuple[Path, ...],
     names: tuple[str, ...],

@@ -17,7 +17,7 @@ from dnn_reco.cli.options import (
     checkpoint_exit_code_option,
     config_files_argument,
     device_option,
-    log_level_option,
+    message_options,
     num_threads_option,
     with_run_options,
 )
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 )
 @allow_overlap_option
 @cache_dir_option
-@log_level_option
+@message_options
 @num_threads_option
 @farm_options
 @with_run_options

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import click
-from tqdm import tqdm
 
 from dnn_reco.config import Config
 from dnn_reco.config.schema import GROUPS
@@ -34,6 +33,7 @@ from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.event_sources import event_file
 from dnn_reco.files import find_files, write_atomically, writing
 from dnn_reco.labelled_events import LABEL_TABLE
+from dnn_reco.progress import with_progress
 from dnn_reco.workers import in_workers
 
 _MOST_NAMED = 3  # files of a finding
@@ -108,10 +108,7 @@ def _check_files(
     advice = "try again with fewer jobs (-j)"
     work = partial(_check_file, settings, config)
     with closing(in_workers(work, files, num_workers(files, num_jobs), advice)) as results:
-        bar = tqdm(
-            results, total=len(files), desc="Checking", unit="file", leave=False, disable=None
-        )
-        return list(bar)
+        return list(with_progress(results, len(files), "Checking", "files"))
 
 
 def _check_file(settings: CheckSettings, config: Config | None, path: Path) -> FileCheck:

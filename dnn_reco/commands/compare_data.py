@@ -11,7 +11,6 @@ from pathlib import Path
 import click
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from dnn_reco.config import Config
 from dnn_reco.data.event_table import EventTable
@@ -33,6 +32,7 @@ from dnn_reco.evaluation.data_comparison import (
 from dnn_reco.evaluation.data_comparison_report import text_report, write_data_comparison
 from dnn_reco.files import find_files
 from dnn_reco.labelled_events import FileContent, read_as_configured, read_as_written
+from dnn_reco.progress import Progress
 from dnn_reco.suggestions import did_you_mean
 
 # Files are drawn until they hold so many times the events that are wanted.
@@ -172,14 +172,13 @@ def _read_sample(
         _log.info(f"'{data.name}' has no table '{settings.weights[0]}': its events weigh the same.")
     parts: list[EventSample] = []
     num_events = 0
-    bar = tqdm(total=len(paths), desc="Reading", unit="file", leave=False, disable=None)
-    with bar:
+    with Progress(len(paths), "Reading", "files") as progress:
         for table in _tables(data, paths, config, weights, has_table):
             keep = _drawn(len(table), share, settings.num_events - num_events, rng)
             part = table[keep]
             parts.append(sample_events(part, _weights(part, weights), rng))
             num_events += len(part)
-            bar.update()
+            progress.update()
     if num_events == 0:
         raise DataError(f"no event of '{data.name}' can be compared: check the filters and files")
     sample = join_samples(parts)

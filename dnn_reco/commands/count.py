@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from tqdm import tqdm
 
 from dnn_reco.config import Config
 from dnn_reco.errors import DataError, DnnRecoError
 from dnn_reco.event_sources import event_counter
 from dnn_reco.files import find_files
+from dnn_reco.progress import with_progress
 from dnn_reco.workers import available_cpus
 
 _log = logging.getLogger(__name__)
@@ -77,14 +77,7 @@ def _count_files(
             return Count(0, str(error))
 
     with ThreadPoolExecutor(max(1, num_jobs)) as pool:
-        results = tqdm(
-            pool.map(count, paths),
-            total=len(paths),
-            desc="Counting",
-            unit="file",
-            leave=False,
-            disable=None,
-        )
+        results = with_progress(pool.map(count, paths), len(paths), "Counting", "files")
         return dict(zip(paths, results, strict=True))
 
 

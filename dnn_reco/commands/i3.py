@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
-from tqdm import tqdm
 
+from dnn_reco.commands.output import print_note
 from dnn_reco.data.event_choice import parse_event
 from dnn_reco.errors import DataError
 from dnn_reco.files import writing
@@ -26,6 +26,7 @@ from dnn_reco.i3.frame import Frame, StoredObject
 from dnn_reco.i3.objects import EventHeader
 from dnn_reco.i3.reader import read_i3
 from dnn_reco.i3.table_file import write_table
+from dnn_reco.progress import with_progress
 from dnn_reco.suggestions import did_you_mean
 
 _MOST_LINES = 40
@@ -56,7 +57,7 @@ def _own_frames(file: Path, reading: Reading) -> Iterator[Frame]:
 
 
 def _bar(frames: Iterable[Frame]) -> Iterator[Frame]:
-    yield from tqdm(frames, desc="Reading", unit=" frames", leave=False, disable=None)
+    yield from with_progress(frames, None, "Reading", "frames")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -374,7 +375,7 @@ def run_export(files: Sequence[Path], settings: ExportSettings) -> None:
         num_rows, num_columns = write_table(
             settings.out, _of_stop(frames, settings.stop, num_frames), settings.names
         )
-    click.echo(f"Wrote '{settings.out}': {num_rows:,} rows, {num_columns} columns.")
+    print_note(f"Wrote '{settings.out}': {num_rows:,} rows, {num_columns} columns.")
 
 
 def _of_stop(frames: Iterable[Frame], stop: str, num_frames: Counter[str]) -> Iterator[Frame]:

@@ -16,7 +16,7 @@ from dnn_reco.run_options import RunOptions
 from dnn_reco.workers import available_cpus
 
 CONFIG = ["a.yaml"]
-LOG = {"log_level": "INFO"}
+LOG = {"log_level": "INFO", "quiet": False}
 RUN = {**LOG, "num_threads": 0, "cache_dir": None}
 FARM: dict[str, Any] = {
     "cluster": None,

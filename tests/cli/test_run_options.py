@@ -25,7 +25,12 @@ def test_a_command_line_gives_the_same_options(options: RunOptions) -> None:
     parsed, others = split_run_options(train_command.make_context("train", words).params)
     assert parsed == options
     others = {name: value for name, value in others.items() if not name.startswith("cluster")}
-    assert others == {"config_files": ("config.yaml",), "processes": 1, "estimate": False}
+    assert others == {
+        "config_files": ("config.yaml",),
+        "processes": 1,
+        "estimate": False,
+        "quiet": False,
+    }
 
 
 def test_defaults_need_no_words() -> None:

@@ -1,0 +1,25 @@
+"""What commands print: results, notes about what was done, and documents for machines."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+
+def is_quiet() -> bool:
+    """Whether the command that runs was given `--quiet`."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.params.get("quiet"))
+
+
+def print_note(text: str) -> None:
+    """Print what was done, such as where a file lies; with `--quiet`, nothing is printed."""
+    if not is_quiet():
+        click.echo(text)
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print the result of a command with `--json`: one document, and nothing else."""
+    click.echo(json.dumps(document, indent=1, ensure_ascii=False))
