@@ -1,4 +1,4 @@
-"""Times and sizes in words."""
+"""Numbers, times and sizes in words."""
 
 from __future__ import annotations
 
@@ -36,3 +36,8 @@ def size_in_words(size: float) -> str:
     if size >= 1e9:
         return f"{size / 1e9:,.1f} GB"
     return f"{size / 1e6:.0f} MB" if size >= 100e6 else f"{size / 1e6:.1f} MB"
+
+
+def plural(number: int, noun: str) -> str:
+    """A number of things: "1 file", "1,200 files"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

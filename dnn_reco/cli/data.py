@@ -15,6 +15,7 @@ from dnn_reco.cli.options import (
     cache_dir_option,
     config_files_argument,
     jobs_option,
+    json_option,
     message_options,
     num_threads_option,
     with_run_options,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     help="Also count the events that pass filters and checks (builds the event store).",
 )
 @cache_dir_option
+@json_option
 @message_options
 @num_threads_option
 @farm_options
@@ -43,6 +45,7 @@ def count_command(
     config_files: tuple[str, ...],
     jobs: int | None,
     apply_filters: bool,
+    as_json: bool,
     farm: FarmSettings | None,
     options: RunOptions,
 ) -> NoReturn:
@@ -69,7 +72,7 @@ def count_command(
         fill_store(config, FILE_LISTS, options.cache_dir, farm)
     jobs = jobs or options.threads
     num_jobs = min(jobs, options.num_threads or jobs)
-    sys.exit(run_count(config, num_jobs, apply_filters, options.cache_dir))
+    sys.exit(run_count(config, num_jobs, apply_filters, options.cache_dir, as_json))
 
 
 @click.command("trafo", cls=Command)

@@ -21,6 +21,7 @@ from dnn_reco.cli.options import (
     device_option,
     ignore_mismatch_option,
     input_tables_option,
+    json_option,
     message_options,
     num_threads_option,
     output_folder,
@@ -79,6 +80,7 @@ test_data_option = click.option(
 @device_option
 @checkpoint_exit_code_option
 @cache_dir_option
+@json_option
 @message_options
 @num_threads_option
 @with_run_options
@@ -158,6 +160,7 @@ def compare_command(
 )
 @device_option
 @cache_dir_option
+@json_option
 @message_options
 @num_threads_option
 @with_run_options

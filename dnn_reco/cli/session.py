@@ -38,7 +38,8 @@ def _start(config_files: tuple[str, ...], options: RunOptions) -> tuple[Config, 
     config.refuse_output_in_package()
     log = logging.getLogger(__name__)
     for notice in config.notices:
-        log.log(getattr(logging, notice.level.upper()), "%s", notice.text)
+        level = "debug" if notice.only_in_checks else notice.level
+        log.log(getattr(logging, level.upper()), "%s", notice.text)
     return config, stages
 
 

@@ -90,7 +90,8 @@ def run_create_data(settings: CreateDataSettings) -> int:
     """Make all files of a plan that are not there yet; returns the exit code."""
     plan = _plan(settings)
     for notice in plan.notices:
-        _log.log(getattr(logging, notice.level.upper()), "%s", notice.text)
+        level = "debug" if notice.only_in_checks and not settings.dry_run else notice.level
+        _log.log(getattr(logging, level.upper()), "%s", notice.text)
     config = None if isinstance(settings.source, DirectOptions) else settings.source.absolute()
     options = CreationOptions(plan.outputs, plan.exclude_corrupted, settings.allow_code, config)
     for file in plan.files:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from typing import Any
 
 import click
@@ -20,6 +22,13 @@ def print_note(text: str) -> None:
         click.echo(text)
 
 
+def coloured(text: str, colour: str | None) -> str:
+    """Text in a colour on terminals, unless the environment variable NO_COLOR is set."""
+    if colour is None or os.environ.get("NO_COLOR") or not sys.stdout.isatty():
+        return text
+    return click.style(text, fg=colour)
+
+
 def print_json(document: dict[str, Any]) -> None:
     """Print the result of a command with `--json`: one document, and nothing else."""
-    click.echo(json.dumps(document, indent=1, ensure_ascii=False))
+    click.echo(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))

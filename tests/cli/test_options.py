@@ -34,7 +34,7 @@ TRAINING = {**RUN, "device": "auto", "allow_overlap": False}
 
 # Command -> the words it cannot do without, and all that it then takes for granted.
 DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
-    "count": (CONFIG, {**RUN, **FARM, "jobs": None, "apply_filters": False}),
+    "count": (CONFIG, {"as_json": False, **RUN, **FARM, "jobs": None, "apply_filters": False}),
     "trafo": (CONFIG, {**RUN, **FARM, "overwrite": False}),
     "train": (
         CONFIG,
@@ -51,6 +51,7 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "compare": (
         CONFIG,
         {
+            "as_json": False,
             **TRAINING,
             "seconds": None,
             "iterations": None,
@@ -64,6 +65,7 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "evaluate": (
         CONFIG,
         {
+            "as_json": False,
             **TRAINING,
             "test_data": (),
             "checkpoints": 1,
@@ -113,6 +115,7 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "compare-data": (
         ["a*", "b*"],
         {
+            "as_json": False,
             **LOG,
             "out": Path("data_comparison"),
             "config_file": None,
@@ -131,7 +134,7 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "labels": None,
             "data_settings": None,
             "jobs": None,
-            "json_file": None,
+            "as_json": False,
         },
     ),
     "import": (
@@ -165,7 +168,14 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
     ),
     "verify": (
         ["."],
-        {**LOG, "num_threads": 0, "key": None, "allow_code": (), "device": "auto"},
+        {
+            "as_json": False,
+            **LOG,
+            "num_threads": 0,
+            "key": None,
+            "allow_code": (),
+            "device": "auto",
+        },
     ),
     "inspect": (["."], {"as_json": False}),
     "apply": (
@@ -210,7 +220,7 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
     ),
     "i3 ls": (
         [__file__],
-        {**LOG, **I3, "by_key": False, "frame": None, "whole": False},
+        {"as_json": False, **LOG, **I3, "by_key": False, "frame": None, "whole": False},
     ),
     "i3 show": (
         [__file__],
@@ -272,7 +282,7 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
         },
     ),
     "config show": (CONFIG, {}),
-    "config check": (CONFIG, {"allow_overlap": False, "network": False}),
+    "config check": (CONFIG, {"as_json": False, "allow_overlap": False, "network": False}),
     "submit train": (
         [*CONFIG, "--cluster", "slurm"],
         {
@@ -524,7 +534,11 @@ SPELLINGS: list[tuple[str, list[str], str, Any]] = [
         for flag in ("-s", "--data-settings", "--data_settings")
     ],
     *[("data check", [flag, "3"], "jobs", 3) for flag in ("-j", "--n-jobs", "--n_jobs")],
-    ("data check", ["--json", "a.json"], "json_file", Path("a.json")),
+    *[
+        (command, ["--json"], "as_json", True)
+        for command in ("count", "compare", "evaluate", "data check", "compare-data", "verify")
+    ],
+    *[(command, ["--json"], "as_json", True) for command in ("i3 ls", "config check")],
     ("serve", ["--host", "0.0.0.0"], "host", "0.0.0.0"),
     ("serve", ["--port", "0"], "port", 0),
     ("serve", ["--max-wait", "0"], "max_wait", 0),
@@ -605,7 +619,6 @@ REFUSED = [
     ("compare-data", "--seed", "-1"),
     ("data check", "--num-bins", "0"),
     ("data check", "-j", "0"),
-    ("data check", "--json", "."),
     ("serve", "--port", "65536"),
     ("serve", "--max-queue", "0"),
     ("serve", "--max-request-size", "much"),
@@ -671,7 +684,6 @@ def test_several_configs(command: str, several: list[str]) -> None:
         ("compare", ["a.yaml", "--out", "file.txt"], "--out"),
         ("evaluate", ["a.yaml", "--out", "file.txt"], "--out"),
         ("compare-data", ["a*", "b*", "--out", "file.txt"], "--out"),
-        ("data check", ["a*", "--json", "folder"], "--json"),
         ("calibrate", ["file.txt"], "MODEL"),
         ("sky", ["file.txt", "-i", "file.txt"], "MODEL"),
         ("sky", ["folder", "-i", "folder"], "--input"),

@@ -176,7 +176,6 @@ def test_biased_selection_as_production_configs_write_it(trained: Workspace) -> 
         "Biased selection: at least 50% interesting events, from pools of 43 events that are "
         "used 3 time(s).",
         "takes the current weights every 1 pools, at most 4 iterations.",
-        "without effect: file_capacity, batch_capacity\n",
         "Biased selection begins here",
     ):
         assert line in result.err
