@@ -35,7 +35,7 @@ WORK = frozenset(
 )
 """The functions that a job may run."""
 
-KILLED = "the worker process was killed, most likely for lack of memory"
+KILLED = "the worker process was killed, most likely because memory ran out"
 """Error of an item whose process was killed."""
 
 
@@ -90,7 +90,7 @@ def _reply(message: bytes, allowed: Collection[str]) -> str:
         content = json.loads(message)
         name = content["function"]
         if name not in allowed:
-            raise ValueError(f"'{name}' is no function that a job may run")
+            raise ValueError(f"'{name}' is not a function that jobs may run")
         module, _, attribute = name.rpartition(".")
         function = getattr(import_module(module), attribute)
         types, result = _types(function)

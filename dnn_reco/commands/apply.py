@@ -44,6 +44,7 @@ from dnn_reco.inference.output_plan import (
 )
 from dnn_reco.inference.output_record import Application, OutputRecord, SourceFile
 from dnn_reco.inference.prediction_table import Status
+from dnn_reco.wording import counted
 from dnn_reco.workers import in_workers
 
 _log = logging.getLogger(__name__)
@@ -164,7 +165,7 @@ def run_apply(settings: ApplySettings) -> int:
     summary = _Summary()
     missing = _missing(tasks, options.application, settings.overwrite, summary)
     if summary.kept_files:
-        _log.info("%d of %d files are there already.", summary.kept_files, len(tasks))
+        _log.info("%d of %d files already exist.", summary.kept_files, len(tasks))
     remove_leftovers(task.output for task in missing)
     started = time.perf_counter()
     try:
@@ -173,7 +174,7 @@ def run_apply(settings: ApplySettings) -> int:
                 _apply(_computing(settings, options, len(tasks)), missing, summary)
     except KeyboardInterrupt as stop:
         remove_leftovers(task.output for task in missing)
-        _log.info("Stopped. Finished files are kept; the same command goes on from there.")
+        _log.info("Stopped. Finished files are kept; run the same command to resume.")
         return stop.exit_code if isinstance(stop, Stopped) else 0
     _print_summary(summary, time.perf_counter() - started)
     return 1 if summary.failed else 0
@@ -189,7 +190,7 @@ def _plan(settings: ApplySettings) -> list[FileTask]:
         )
     sources, earlier = without_earlier_outputs(found, settings.output)
     if earlier:
-        _log.info("%s: outputs of this command, no input files.", _listed(earlier))
+        _log.info("%s: outputs of this command are not used as input.", _listed(earlier))
     if not sources:
         raise DataError(
             "all files that match --input are predictions of this command: name event files"
@@ -200,8 +201,7 @@ def _plan(settings: ApplySettings) -> list[FileTask]:
             continue
         if not all(is_i3(task.output) for task in tasks):
             raise ConfigError(
-                f"--{name} is beside frames (--output FILE.i3.zst or --format i3): without them, "
-                "choose --output and --format"
+                f"--{name} needs frames as output (--output FILE.i3.zst or --format i3)"
             )
         further = plan_outputs(sources, output, name)
         tasks = [
@@ -314,8 +314,8 @@ def _missing(
             record = read_output_record(task.output)
         except DataError as error:
             raise ConfigError(
-                f"'{task.output}' is there already, and is no output of this command ({error}): it "
-                "is not replaced. Move it away, or choose another --output"
+                f"'{task.output}' already exists and is not an output of this command ({error}), "
+                "so it is not replaced. Move it away, or choose another --output"
             ) from error
         reasons = _differences(task, record, application)
         if not reasons:
@@ -328,7 +328,7 @@ def _missing(
         more = [f"and {rest} more"] if rest > 0 else []
         listed = "".join(f"\n  {line}" for line in [*differing[:_SHOWN], *more])
         raise ConfigError(
-            f"outputs are there already that were made otherwise:{listed}\n"
+            f"some outputs already exist, made with different settings:{listed}\n"
             "Replace them with --overwrite, or choose another --output"
         )
     return missing
@@ -396,17 +396,17 @@ def _report(result: FileResult, shown: set[str]) -> None:
 def _print_summary(summary: _Summary, seconds: float) -> None:
     files, events = summary.new_files, summary.new_events
     rate = f" ({events:,} in {seconds:.1f} s, {events / seconds:,.0f} events/s)" if events else ""
-    kept = f", {summary.kept_files} of them from before" if summary.kept_files else ""
+    kept = f", {summary.kept_files} of them already existing" if summary.kept_files else ""
     click.echo(
-        f"{events + summary.kept_events:,} events in {files + summary.kept_files} file(s)"
-        f"{kept}{rate}."
+        f"{counted(events + summary.kept_events, 'event')} in "
+        f"{counted(files + summary.kept_files, 'file')}{kept}{rate}."
     )
     width = max((len(model) for model in summary.status), default=0)
     for model, counts in summary.status.items():
         parts = [f"{counts[s.name]:,} {s.name}" for s in Status if counts[s.name] or s == Status.OK]
         click.echo(f"  {model:{width}}  {', '.join(parts)}")
     if summary.failed:
-        click.echo(f"{len(summary.failed)} file(s) skipped: {_listed(summary.failed)}")
+        click.echo(f"{counted(len(summary.failed), 'file')} skipped: {_listed(summary.failed)}")
 
 
 def _listed(paths: Sequence[Path]) -> str:

@@ -83,7 +83,7 @@ def run_calibrate(folder: Path, settings: CalibrateSettings) -> None:
     was_signed = is_signed(folder)
     model = load_model_folder(folder, choose_device(settings.options.device), settings.allow_code)
     if settings.remove and model.calibration is None:
-        click.echo(f"'{folder}' has no calibration: it is left as it is.")
+        click.echo(f"'{folder}' has no calibration: nothing to remove.")
         return
     with _writing_to(folder), temporary_beside(folder.resolve()):
         pass  # a folder that cannot be written to must show now, not after the work
@@ -94,23 +94,24 @@ def run_calibrate(folder: Path, settings: CalibrateSettings) -> None:
         sign_folder(folder, key)
     elif was_signed:
         _log.warning(
-            "The signature was of the model as it was, and is removed: sign it again with --sign"
+            "The signature no longer applies and is removed: sign the model again with --sign"
         )
     if calibration is None:
         click.echo(f"Calibration of '{folder}' removed.")
     else:
-        click.echo(f"Calibration stored in '{folder}'; --raw leaves it out where it is applied.")
+        click.echo(f"Calibration stored in '{folder}'; dnn-reco apply --raw ignores it.")
 
 
 def _writing_to(folder: Path) -> AbstractContextManager[None]:
-    return writing("the calibration", folder, "copy the model folder to where it can be changed")
+    return writing("the calibration", folder, "copy the model folder to a writable place")
 
 
 def _fit(folder: Path, model: TrainedModel, settings: CalibrateSettings) -> Calibration:
     """Fit the calibration, and print the coverage before and after."""
     if read_manifest(folder).model is None:
         raise ConfigError(
-            f"'{folder}' is of format 1: export or import the model again before it is calibrated"
+            f"'{folder}' has the old format 1: export or import the model again before "
+            "calibrating it"
         )
     torch.set_num_threads(settings.options.threads)
     files = _files(model.config, settings)

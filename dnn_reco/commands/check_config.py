@@ -25,6 +25,7 @@ from dnn_reco.data.overlap import files_if_any, overlap_text, same_files
 from dnn_reco.errors import ConfigError, DnnRecoError
 from dnn_reco.suggestions import did_you_mean
 from dnn_reco.utils.learning_rate import make_schedule, rate_at
+from dnn_reco.wording import counted
 
 if TYPE_CHECKING:
     from dnn_reco.data.records import ColumnNames
@@ -119,7 +120,7 @@ def check_config(config: Config, allow_overlap: bool = False, network: bool = Fa
     findings = list(dict.fromkeys(findings))  # checks of functions and of files may find the same
     lines = [f"{finding.level:<7}  {finding.text}" for finding in findings]
     count = sum(finding.level == "PROBLEM" for finding in findings)
-    verdict = f"{count} problem{'s' * (count != 1)}" if count else "ready for training"
+    verdict = counted(count, "problem") if count else "ready for training"
     unknown = f"; {unknown_keys_text(config)}" if config.unknown_keys else ""
     return CheckReport(not count, "\n".join([*lines, f"{config.name}: {verdict}{unknown}"]))
 
@@ -217,8 +218,7 @@ def _check_data_files(config: Config) -> _Findings:
         patterns, files = values.get(key), files_if_any(config, key)
         if files:
             size = sum(path.stat().st_size for path in files if path.is_file())
-            plural = "s" if len(files) > 1 else ""
-            yield _ok(f"{key}: {len(files)} file{plural}, {size / 1e6:.1f} MB")
+            yield _ok(f"{key}: {counted(len(files), 'file')}, {size / 1e6:.1f} MB")
         elif patterns:
             yield _problem(f"{key}: no file matches {', '.join(map(repr, patterns))}")
         elif patterns is not None:
@@ -255,8 +255,8 @@ def _check_overlap(config: Config, allow_overlap: bool) -> _Findings:
     shared = len(same_files(validation, test))
     if shared:
         yield _info(
-            f"{shared} of the {len(test)} files of test_data_file are in validation_data_file, too:"
-            " the best checkpoint is chosen with them"
+            f"{shared} of the {len(test)} files of test_data_file are also in "
+            "validation_data_file, with which the best checkpoint is chosen"
         )
 
 
@@ -294,7 +294,7 @@ def _check_contents(config: Config, network: bool) -> _Findings:
     (_, found), *others = names.items()
     for path, other in others:
         if other != found:
-            yield _problem(f"'{path}' has other labels or misc data than '{next(iter(names))}'")
+            yield _problem(f"'{path}' differs in labels or misc data from '{next(iter(names))}'")
     yield from _check_labels(config, found)
     yield from _check_transformation(config, found)
     if network:
@@ -357,7 +357,7 @@ def _check_transformation(config: Config, names: ColumnNames) -> _Findings:
         return
     path = Path(written)
     if not path.exists():
-        yield _info(f"trafo_model_path: '{path}' is not there yet: dnn-reco trafo makes it")
+        yield _info(f"trafo_model_path: '{path}' does not exist yet: create it with dnn-reco trafo")
         return
     yield from _try(
         lambda: check_settings(load_transformation(path), transform_settings(config, names), path),

@@ -34,6 +34,7 @@ from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.event_sources import event_file
 from dnn_reco.files import find_files, write_atomically, writing
 from dnn_reco.labelled_events import LABEL_TABLE
+from dnn_reco.wording import counted
 from dnn_reco.workers import in_workers
 
 _MOST_NAMED = 3  # files of a finding
@@ -227,7 +228,7 @@ def findings_text(findings: Sequence[Finding], num_files: int, num_events: int) 
     words = [
         f"{n} {severity}{'s' * (n != 1 and severity != 'info')}" for n, severity in counts if n
     ]
-    files = f"{num_files:,} file{'s' * (num_files != 1)}, {num_events:,} events"
+    files = f"{counted(num_files, 'file')}, {counted(num_events, 'event')}"
     return "\n".join([*lines, f"{files}: {', '.join(words) or 'nothing was found'}"])
 
 

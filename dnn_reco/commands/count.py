@@ -15,6 +15,7 @@ from dnn_reco.config import Config
 from dnn_reco.errors import DataError, DnnRecoError
 from dnn_reco.event_sources import event_counter
 from dnn_reco.files import find_files
+from dnn_reco.wording import counted
 from dnn_reco.workers import available_cpus
 
 _log = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ def _tell_of_failures(counts: Mapping[Path, Count]) -> None:
             failures.setdefault(reason, []).append(path)
     for reason, paths in failures.items():
         listed = "".join(f"\n  {path}" for path in paths)
-        _log.warning("%d file(s) not counted: %s%s", len(paths), reason, listed)
+        _log.warning("%s not counted: %s%s", counted(len(paths), "file"), reason, listed)
 
 
 def _count_passing(

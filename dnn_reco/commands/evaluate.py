@@ -50,6 +50,7 @@ from dnn_reco.metrics_log import METRICS_FILE, read_metrics
 from dnn_reco.nn.device import choose_device
 from dnn_reco.provenance import software_record
 from dnn_reco.run_options import RunOptions
+from dnn_reco.wording import counted
 
 _log = logging.getLogger(__name__)
 
@@ -223,8 +224,9 @@ def _load(network: tuple[Config, ...] | Path, settings: EvaluateSettings) -> _Ca
     num_events = None if len(network) > 1 else iterations * config.general.batch_size
     cost = TrainingCost(iterations, num_events, None, model.num_weights)
     source = (
-        f"{' + '.join(map(str, config.paths))}: the newest of {settings.checkpoints} checkpoint(s) "
-        f"in {config.model.model_checkpoint_path}, after {iterations:,} iterations"
+        f"{' + '.join(map(str, config.paths))}: newest "
+        f"{counted(settings.checkpoints, 'checkpoint')} in {config.model.model_checkpoint_path}, "
+        f"after {iterations:,} iterations"
     )
     return _Candidate(model, _origin(source, cost, config, Path(config.general.log_path)))
 

@@ -269,7 +269,7 @@ def _golden_answers(config: Config, backend: Backend, num_events: int) -> Golden
                 hits = events.hits.select(rows)
                 return golden_answers(backend, hits, None if misc is None else misc[rows])
     _log.warning(
-        "There are no events here to keep golden answers of: the model folder will not be able to "
-        "show that it computes the same elsewhere (dnn-reco verify)."
+        "There are no events here for golden answers: dnn-reco verify will not be able to show "
+        "that the model predicts the same on other machines."
     )
     return None

@@ -18,6 +18,7 @@ from dnn_reco.data.store_in_jobs import build_shard, missing_shards
 from dnn_reco.errors import DataError
 from dnn_reco.event_sources import event_store
 from dnn_reco.files import find_files
+from dnn_reco.wording import counted
 
 _log = logging.getLogger(__name__)
 
@@ -63,10 +64,10 @@ def fill_store(
             bar.update()
     if missing.sources:
         _log.info(
-            "Event store '%s': %d file(s) were built in jobs%s.",
+            "Event store '%s': %s built in jobs%s.",
             store.folder,
-            len(missing.sources) - failed,
-            f", {failed} failed and are tried again here" if failed else "",
+            counted(len(missing.sources) - failed, "file"),
+            f", {failed} failed and are built again here" if failed else "",
         )
 
 

@@ -191,7 +191,7 @@ def _list_frames(file: Path, settings: ListSettings) -> None:
             click.echo(f"… {left_out:,} more frames: --all lists them")
         if num_frames:
             text = f"{num_frames.total():,} frames: {count_text(num_frames)}"
-            checked = "; checksums are right" if settings.reading.verify else ""
+            checked = "; checksums are correct" if settings.reading.verify else ""
             click.echo(f"{text}; objects of {size:,} bytes{checked}")
 
 
@@ -316,7 +316,7 @@ def _show_overview(frame: Frame) -> None:
     event = f", event {summary(header)}" if isinstance(header, EventHeader) else ""
     click.echo(f"{frame.source}, stop {frame.stop}{event}")
     inherited = [key for key in frame.inherited if key not in frame.own]
-    for title, keys in (("Its objects", list(frame.own)), ("Those of frames before", inherited)):
+    for title, keys in (("Its objects", list(frame.own)), ("From earlier frames", inherited)):
         if keys:
             click.echo(f"\n{title}:")
             rows = [

@@ -19,6 +19,7 @@ from dnn_reco.simulation.dataset import (
     write_file,
 )
 from dnn_reco.simulation.settings import SimulationSettings, claim_folder
+from dnn_reco.wording import counted
 from dnn_reco.workers import in_workers
 
 _log = logging.getLogger(__name__)
@@ -43,16 +44,16 @@ def run_simulate(
     missing = [file for file in files if not is_written(file)]
     there = sum(file.num_events for file in files) - sum(file.num_events for file in missing)
     if there:
-        _log.info("%d of %d files are there already.", len(files) - len(missing), len(files))
+        _log.info("%d of %d files already exist.", len(files) - len(missing), len(files))
     started = time.perf_counter()
     try:
         made = _write_all(settings, missing, num_events, there, min(num_jobs, len(missing)))
     except KeyboardInterrupt:
-        _log.info("Stopped. Finished files are kept; the same command goes on from there.")
+        _log.info("Stopped. Finished files are kept; run the same command to resume.")
         return 0
     seconds = time.perf_counter() - started
     rate = f" ({made} in {seconds:.0f} s, {made / seconds:.0f} events/s)" if made else ""
-    print(f"{num_events} events in {len(files)} files in '{folder}'{rate}.")
+    print(f"{counted(num_events, 'event')} in {counted(len(files), 'file')} in '{folder}'{rate}.")
     return 0
 
 

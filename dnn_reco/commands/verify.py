@@ -38,7 +38,7 @@ def run_verify(
     """
     manifest = read_manifest(path)
     check_files(path, manifest)
-    click.echo(f"Files:       {len(manifest.files)}, as they were written")
+    click.echo(f"Files:       {len(manifest.files)}, unchanged")
     if unlisted := unlisted_files(path, manifest):
         click.echo(f"             not part of the model: {', '.join(unlisted)}")
     click.echo(f"Signature:   {_signature(path, key)}")
@@ -50,7 +50,7 @@ def _signature(path: Path, key: Path | None) -> str:
         return f"valid, of the key in '{key}' ({check_signature(path, read_public_key(key))})"
     if not is_signed(path):
         return "none"
-    return f"valid, of the key {check_signature(path)}: name the one that you trust with --key"
+    return f"valid, of the key {check_signature(path)}: give the key that you trust with --key"
 
 
 def _answers_agree(
@@ -67,7 +67,7 @@ def _answers_agree(
         deviation = golden.largest_deviation(backend)
         is_same = deviation <= TOLERANCE
         agree &= is_same
-        verdict = "" if is_same else f": NOT THE SAME (above {TOLERANCE:g})"
+        verdict = "" if is_same else f": DIFFERENT (above {TOLERANCE:g})"
         click.echo(
             f"Predictions: {name}, {golden.hits.num_events} events, largest deviation "
             f"{deviation:.1e} of the transformed labels{verdict}"

@@ -211,7 +211,7 @@ def check_signature(
         Naming its signature, and how it is called.
     """
     if not callable(function):
-        raise ConfigError(f"{name} ({key}) is a {type(function).__name__}, and no function")
+        raise ConfigError(f"{name} ({key}) is a {type(function).__name__}, not a function")
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some built-in functions have none

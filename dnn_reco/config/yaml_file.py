@@ -83,7 +83,7 @@ def read_yaml_file(path: Path, what: str) -> YamlFile:
         status = None  # `read_files` describes the reason
     if status is not None and not (stat.S_ISREG(status.st_mode) and status.st_size <= _MOST_BYTES):
         raise ConfigError(
-            f"'{path}' is no {what}: it must be a regular file of at most {_MOST_BYTES:,} bytes"
+            f"'{path}' is not a {what}: it must be a regular file of at most {_MOST_BYTES:,} bytes"
         )
     problems: list[str] = []
     raw = read_files([path], problems, ignore_tags=True)

@@ -19,6 +19,7 @@ from dnn_reco.data.store import EventStore, Shard, StoreError, free_space, shard
 from dnn_reco.data.store_pruning import prune_store
 from dnn_reco.errors import DataError
 from dnn_reco.files import file_size
+from dnn_reco.wording import counted
 from dnn_reco.workers import available_cpus, in_workers
 
 # Bytes of source files below which starting worker processes costs more than it saves.
@@ -156,7 +157,7 @@ def _build_parallel(
     size = sum(file_size(source) for source in sources)
     expected = size * shard_size(first) / max(1, file_size(first.source))
     _log.info(
-        f"Building the event store '{store.folder}' from {len(sources)} file(s): up to "
+        f"Building the event store '{store.folder}' from {counted(len(sources), 'file')}: up to "
         f"{expected / 1e6:,.0f} MB, {free_space(store.folder) / 1e9:,.1f} GB are free."
     )
     workers = num_workers(sources, num_jobs)
@@ -207,6 +208,6 @@ def _no_events_left(shards: Sequence[Shard]) -> str:
         dropped.update(shard.dropped)
     reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
     return (
-        f"no event is left of {len(shards)} file(s): {reasons or 'the files hold none'}. Check the "
-        "filter_* keys, data_handler_label_key and data_handler_nan_fill_value."
+        f"no event is left of {counted(len(shards), 'file')}: {reasons or 'the files hold none'}. "
+        "Check the filter_* keys, data_handler_label_key and data_handler_nan_fill_value."
     )

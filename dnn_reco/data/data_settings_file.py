@@ -147,7 +147,8 @@ def settings_of_segment(arguments: Mapping[str, Any], place: str) -> DataSetting
 def _unknown_form(file: YamlFile) -> str:
     found = ", ".join(list(file.values)[:10])
     return (
-        f"'{file.path}' holds no data settings. Give the config that the data were made with (a "
+        f"'{file.path}' contains no data settings. Give the config that the data were created "
+        "with (a "
         f"segment '{_CREATE_DATA}' in '{_STEPS}', or the keys {', '.join(_ONLY_OLDER)}), or a file "
         f"of the settings ({', '.join(_NEEDED)}, …). Its first keys: {found}"
     )

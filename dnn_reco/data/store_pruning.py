@@ -20,6 +20,7 @@ from dnn_reco.data.store import EVENT_FILES, STORE_VERSION, shard_name
 from dnn_reco.errors import DataError
 from dnn_reco.files import file_size, write_atomically
 from dnn_reco.foreign_files import parse_json
+from dnn_reco.wording import counted
 
 _DAY = 86_400.0
 _GRACE = 7 * _DAY
@@ -48,15 +49,18 @@ def prune_store(store: Path, now: Callable[[], float] = time.time) -> None:
     try:
         if due:
             size = sum(_size(store / name) for name in due)
-            _log.info(f"Event store: {len(due)} stale folder(s) ({size / 1e6:,.0f} MB) removed.")
+            _log.info(
+                f"Event store: {counted(len(due), 'stale folder')} ({size / 1e6:,.0f} MB) removed."
+            )
         for name in due:
             shutil.rmtree(store / name, ignore_errors=True)
         if new:
             size = sum(_size(store / name) for name in new)
             _log.info(
-                f"Event store '{store}': {len(new)} folder(s) ({size / 1e6:,.0f} MB) are left of "
-                f"killed programs, earlier versions or changed files. '{store / _ANNOUNCED}' lists "
-                "them; they are removed in 7 days, or delete them now."
+                f"Event store '{store}': {counted(len(new), 'folder')} ({size / 1e6:,.0f} MB) "
+                "remain from killed programs, earlier versions or changed files. "
+                f"'{store / _ANNOUNCED}' lists them. They are removed after 7 days, or delete "
+                "them now."
             )
         content = {name: before.get(name, seconds) for name in sorted(stale - set(due))}
         if content != before:

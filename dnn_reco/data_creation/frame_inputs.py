@@ -306,7 +306,7 @@ def hypothesis_of(frame: Frame, key: str | None) -> NDArray[np.float64]:
     lacking = [name for name in HYPOTHESIS_KEYS if name not in found]
     if lacking:
         raise DataError(
-            f"'{key}' is no cascade hypothesis with uncertainties: it lacks {', '.join(lacking)}"
+            f"'{key}' is not a cascade hypothesis with uncertainties: it lacks {', '.join(lacking)}"
         )
     return np.array([found[name] for name in HYPOTHESIS_KEYS], dtype=np.float64)
 

@@ -94,7 +94,7 @@ def is_own_format(data_format: str) -> bool:
     if data_format == "autoencoder":
         raise ConfigError(
             "the data format 'autoencoder' cannot be made: it needs the network of its encoder, "
-            f"which is not public. Formats are {', '.join(known)}"
+            f"which is not public. Available: {', '.join(known)}"
         )
     if "." not in data_format:
         raise ConfigError(
@@ -124,8 +124,8 @@ def own_format(data_format: str, allow_code: bool) -> OwnFormat | None:
         return None
     if not allow_code:
         raise ConfigError(
-            f"the data format '{data_format}' is Python code, which runs only if that is allowed "
-            "(on the command line --allow-code): allow it if you know what the code does"
+            f"the data format '{data_format}' is Python code, which runs only with permission (on "
+            "the command line --allow-code): allow it if you trust the code"
         )
     function = resolve(data_format, _KEY)
     check_signature(function, data_format, _KEY, _ARGUMENTS)

@@ -144,7 +144,7 @@ def _cost_lines(comparison: Comparison, costs: Mapping[str, TrainingCost]) -> It
     levels = ", ".join(map(str, COVERAGE_LEVELS))
     for name in costs:
         if shares := ", ".join(_coverage(whole[name])):
-            yield f"  coverage of the {levels} % cones of {shortened(name)}: {shares}"
+            yield f"  cone coverage ({levels} %) of {shortened(name)}: {shares}"
 
 
 def _coverage(found: Mapping[str, ValueWithError]) -> list[str]:
@@ -189,7 +189,8 @@ def markdown_report(comparison: Comparison, costs: Mapping[str, TrainingCost]) -
     if any(shares.values()):
         lines += [
             "",
-            "Coverage: share of the events inside of the cones that should hold so many:",
+            "Cone coverage: share of events whose true direction lies inside the cone, by nominal "
+            "coverage:",
             "",
         ]
         lines.append(

@@ -185,15 +185,15 @@ def held_out_output(
     """
     if events.names.labels != model.label_names:
         raise DataError(
-            f"the held-out events have other labels than those that '{model.name}' predicts: "
-            f"{', '.join(events.names.labels)} instead of {', '.join(model.label_names)}. Take the "
+            f"the held-out events have labels that differ from those that '{model.name}' predicts: "
+            f"{', '.join(events.names.labels)} instead of {', '.join(model.label_names)}. Use the "
             "label keys of its training"
         )
     if needs_misc(model.network) and events.names.misc != model.misc_names:
         raise DataError(
-            f"the held-out events have other misc data than those that '{model.name}' reads: "
+            f"the held-out events have misc data that differ from those that '{model.name}' reads: "
             f"{', '.join(events.names.misc) or 'none'} instead of {', '.join(model.misc_names)}. "
-            "Take the misc_* keys of its training"
+            "Use the misc_* keys of its training"
         )
     num_hits: list[NDArray[np.int64]] = []
     chunks = _counted(hits_of(events, batch_size) if hits is None else hits, num_hits)
@@ -360,10 +360,10 @@ def check_same_events(
         if not np.array_equal(first, ids):
             missing, more = (len(np.setdiff1d(a, b)) for a, b in ((first, ids), (ids, first)))
             raise DataError(
-                f"'{names[0]}' and '{name}' keep other events of the same held-out files: the "
-                f"former has {missing} which the latter lacks, and lacks {more} which that has. "
-                "Give both the same filter_* keys and data_handler_nan_fill_value, and labels that "
-                "are known for the same events"
+                f"'{names[0]}' and '{name}' keep different events of the same held-out files: "
+                f"{missing} events only in the former, {more} only in the latter. "
+                "Give both the same filter_* keys and data_handler_nan_fill_value, and labels "
+                "that exist for the same events"
             )
     for name, events in zip(names, held_out, strict=True):
         if same_labels and events.names.labels != held_out[0].names.labels:

@@ -173,7 +173,7 @@ def _arrow_table(rows: Sequence[Row], columns: Sequence[str]) -> pa.Table:
         try:
             arrays[column] = _arrow_array(values, _ID_TYPES.get(column))
         except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, OverflowError) as error:
-            raise DataError(f"'{column}' has values that do not go together: {error}") from error
+            raise DataError(f"'{column}' has values of incompatible types: {error}") from error
     return pa.table(arrays)
 
 

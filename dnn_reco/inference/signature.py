@@ -39,10 +39,10 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except (ValueError, TypeError, OSError) as error:
-        raise ConfigError(f"'{path}' is no private key without password ({error})") from error
+        raise ConfigError(f"'{path}' is not a private key without password ({error})") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(
-            f"'{path}' is no Ed25519 key: make one with `openssl genpkey -algorithm ed25519`"
+            f"'{path}' is not an Ed25519 key: make one with `openssl genpkey -algorithm ed25519`"
         )
     return key
 
@@ -64,11 +64,12 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
         key = load_pem_public_key(path.read_bytes())
     except (ValueError, OSError, UnsupportedAlgorithm) as error:
         raise ConfigError(
-            f"'{path}' is no public key ({error}): `openssl pkey -in KEY -pubout` writes the one "
+            f"'{path}' is not a public key ({error}): `openssl pkey -in KEY -pubout` writes the "
+            "one "
             "that belongs to a private key"
         ) from error
     if not isinstance(key, Ed25519PublicKey):
-        raise ConfigError(f"'{path}' is no Ed25519 key")
+        raise ConfigError(f"'{path}' is not an Ed25519 key")
     return key
 
 
@@ -119,13 +120,15 @@ def check_signature(path: Path, key: Ed25519PublicKey | None = None) -> str:
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"'{file}' is damaged: {error!r}") from error
     if key is not None and key.public_bytes_raw() != named:
-        raise ModelError(f"the model folder '{path}' was signed by another key, {named.hex()}")
+        raise ModelError(
+            f"the model folder '{path}' was signed with a different key, {named.hex()}"
+        )
     try:
         public.verify(signature, (path / MANIFEST_FILE).read_bytes())
     except InvalidSignature as error:
         raise ModelError(
-            f"the signature of '{path}' is stale or forged: '{MANIFEST_FILE}' was changed since "
-            "the folder was signed. Sign it again if you know why it was changed"
+            f"the signature of '{path}' is stale or forged: '{MANIFEST_FILE}' was changed after "
+            "the folder was signed. Sign it again only if you know the reason of the change"
         ) from error
     return named.hex()
 

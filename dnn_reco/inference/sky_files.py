@@ -81,6 +81,6 @@ def read_sky_map(path: Path) -> SkyMap:
             uniq = np.asarray(table["UNIQ"], dtype=np.int64)
             density = np.asarray(table["PROBDENSITY"], dtype=np.float64)
     except (OSError, IndexError, KeyError, ValueError) as error:
-        raise DataError(f"'{path}' is no multi-order map of the sky: {error}") from error
+        raise DataError(f"'{path}' is not a multi-order sky map: {error}") from error
     mjd = None if header.get("FRAME") == _LOCAL else header.get("MJD-OBS")
     return SkyMap(uniq, density, Frame(mjd))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dnn_reco.errors import ConfigError
+from dnn_reco.wording import counted
 
 
 def choose_device(name: str) -> torch.device:
@@ -40,7 +41,7 @@ def device_name(device: torch.device) -> str:
     """Name of a device for messages, such as ``NVIDIA H100 (cuda:0)``."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} ({device})"
-    return f"CPU, {torch.get_num_threads()} thread(s)"
+    return f"CPU, {counted(torch.get_num_threads(), 'thread')}"
 
 
 def as_array(values: Tensor) -> NDArray[np.float64]:

@@ -156,7 +156,7 @@ def parameter_groups(network: Network) -> dict[str, list[nn.Parameter]]:
         if foreign:
             raise ConfigError(
                 f"parameter_groups of {name} ({_KEY}) lists {described(foreign[0])} in '{group}', "
-                "which is none of the network's parameters: give entries of self.parameters()"
+                "which is not a parameter of the network: use entries of self.parameters()"
             )
     return result
 

@@ -71,14 +71,14 @@ class ParticleSettings:
         low, high = self.energy
         if not 1 <= low <= high < np.inf:
             raise ConfigError(
-                f"The energies to simulate are {low:g} to {high:g} GeV; give two rising numbers of "
-                "at least 1 GeV."
+                f"The energies to simulate are {low:g} to {high:g} GeV; give two ascending "
+                "numbers of at least 1 GeV"
             )
         low, high = self.zenith
         if not 0 <= low <= high <= 180:
             raise ConfigError(
-                f"The zenith angles to simulate are {low:g} to {high:g} degrees; give two rising "
-                "numbers between 0 (from above) and 180 (from below)."
+                f"The zenith angles to simulate are {low:g} to {high:g} degrees; give two "
+                "ascending numbers between 0 (from above) and 180 (from below)"
             )
         for name, smallest, largest in (
             ("nc_fraction", 0.0, 1.0),

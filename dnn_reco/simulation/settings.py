@@ -129,16 +129,17 @@ def claim_folder(folder: Path, settings: SimulationSettings) -> None:
     try:
         found = parse_json(path.read_text(encoding="utf-8"))
         differences = [
-            f"{key} is {found.get(key)} there, {current.get(key)} now"
+            f"{key} is {found.get(key)} in the folder, {current.get(key)} now"
             for key in {**found, **current}
             if found.get(key) != current.get(key)
         ]
     except (OSError, ValueError, TypeError) as error:
         raise DataError(
-            f"'{path}' cannot be read ({error}): simulate to another folder, or remove this one"
+            f"'{path}' cannot be read ({error}): choose another folder, or remove this one"
         ) from error
     if differences:
         raise DataError(
-            f"'{folder}' holds events that were simulated otherwise: {'; '.join(differences)}. "
-            "Give the same settings to go on there, or another folder"
+            f"'{folder}' holds events that were simulated with different settings: "
+            f"{'; '.join(differences)}. "
+            "Give the same settings to continue there, or another folder"
         )

@@ -190,8 +190,8 @@ def _communication() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise TrainingError(
-            "another process of this training has ended, so this one cannot go on: see the message "
-            f"of the one that ended first ({str(error).splitlines()[0]})"
+            "another process of this training has ended, so this one cannot continue: see the "
+            f"message of the one that ended first ({str(error).splitlines()[0]})"
         ) from error
 
 

@@ -252,7 +252,7 @@ def format_set(iterations: int, metrics: ValidationMetrics, best: BestCheckpoint
     if best.iterations == iterations:
         remark = "best so far"
     elif best.loss is None:
-        remark = "no finite one so far"
+        remark = "no finite loss so far"
     else:
         remark = f"best: {best.loss:.4f} after {best.iterations} iterations"
     width = max(len("label"), *(len(name) for name in metrics.label_names))

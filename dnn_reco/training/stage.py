@@ -90,8 +90,8 @@ def _find_checkpoint(config: Config, restore: bool, writes: bool) -> Checkpoint 
     if moved is not None:
         if restore:
             _log.warning(
-                "There is no checkpoint in '%s', though a training left others of its files: they "
-                "were moved to '%s', and its logs beside; training starts again.",
+                "There is no checkpoint in '%s', but other files of a training: they were moved "
+                "to '%s', and its logs beside it; training starts from the beginning.",
                 folder,
                 moved,
             )
@@ -144,7 +144,7 @@ def _log_start(trainer: Trainer) -> None:
     )
     if trainer.restored_from is not None:
         _log.info(
-            "Going on from '%s' (training step %d).",
+            "Resuming from '%s' (training step %d).",
             trainer.restored_from,
             len(trainer.progress.training_steps),
         )

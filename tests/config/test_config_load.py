@@ -164,7 +164,7 @@ def test_placeholders_that_cannot_be_filled(write: WriteConfig) -> None:
     text = message(path)
     assert f"{path}:2: the placeholder '{{uniqe_name}}' of 'log_path'" in text
     assert "the nearest is 'unique_name'" in text
-    assert "'model_kwargs' holds {'x': 1}, which cannot be part of a text" in text
+    assert "'model_kwargs' holds {'x': 1}, which cannot be inserted into text" in text
     assert "it refers to itself: model_checkpoint_path -> mine -> model_checkpoint_path" in text
 
 

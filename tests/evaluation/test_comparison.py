@@ -289,7 +289,7 @@ def test_the_printed_table() -> None:
     assert lines[number + 3].split()[1:] == ["–"] * 6
     shares = comparison.groups[0].found["b"]
     line = next(line for line in lines if "% cones of b: " in line)
-    assert line.startswith("  coverage of the 50, 68, 90 % cones of b: ")
+    assert line.startswith("  cone coverage 50, 68, 90 % cones of b: ")
     for cell, percent in zip(line.partition(": ")[2].split(", "), (50, 68, 90), strict=True):
         value = float(shares[f"coverage_{percent}"].value)
         assert float(cell.partition("±")[0]) == pytest.approx(value, abs=0.0006)

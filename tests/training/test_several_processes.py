@@ -241,5 +241,5 @@ def test_mistakes_are_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     run = prepared(tmp_path / "run", batch_size=1)
     assert run_processes(2, command(run)) == 1
     message = capfd.readouterr().err
-    assert "a batch_size of 1 cannot be shared by 2 processes" in message
+    assert "a batch_size of 1 cannot be divided among 2 processes" in message
     assert "Traceback" not in message
