@@ -61,8 +61,7 @@ def reader_of(path: Path) -> EventReader:
         return read_file
     raise DataError(
         f"'{path}' is not an event file of a supported format: HDF5 files with the tables of the "
-        "data "
-        f"format can be read ({', '.join(_HDF5_SUFFIXES)}, or any name with such content)"
+        f"data format can be read ({', '.join(_HDF5_SUFFIXES)}, or any name with such content)"
     )
 
 

@@ -77,10 +77,9 @@ class Engine:
         process = self._executor.interchange_proc
         if process is not None and process.poll() is not None:
             raise ClusterError(
-                f"the process that distributes the work to the jobs has ended (exit code "
+                "the process that distributes the work to the jobs has ended (exit code "
                 f"{process.returncode}), most likely because memory ran out: run the same command "
-                "to "
-                "resume"
+                "to resume"
             )
 
     def _check_jobs(self, executor: Any, status: Mapping[str, JobStatus]) -> None:
@@ -178,8 +177,8 @@ def require_parsl() -> None:
     """
     if importlib.util.find_spec("parsl") is None:
         raise ConfigError(
-            "--cluster needs the package parsl, which is not installed: "
-            "pip install 'dnn_reco[farm]'"
+            "--cluster needs the package parsl, which is not installed: pip install "
+            "'dnn_reco[farm]'"
         )
 
 

@@ -35,8 +35,7 @@ _BLOCK = 256
 
 _KEEP_IT = (
     "Networks trained with it need exactly this file: choose another trafo_model_path, or replace "
-    "the file "
-    "with --overwrite"
+    "the file with --overwrite"
 )
 
 

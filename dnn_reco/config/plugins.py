@@ -182,7 +182,7 @@ def source_hash(plugin: Any) -> str:
     """
     file = _source_file(plugin)
     if file is None:
-        raise ConfigError(f"{plugin!r} is not defined in a Python source file")
+        raise ConfigError(f"{plugin!r} is not defined in a Python source file: move it to one")
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 

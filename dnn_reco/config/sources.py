@@ -276,8 +276,7 @@ def _wrong_value(root: MappingNode, path: Path) -> str:
             kind = (node.tag or "").rpartition(":")[2]
             return (
                 f"{path}:{node.start_mark.line + 1}: '{text}' is not a valid {kind} ({error}): "
-                "write "
-                "text in quotes, without a tag"
+                "write text in quotes, without a tag"
             )
     return f"the config file '{path}' holds a value that does not exist in its type"
 

@@ -125,7 +125,7 @@ def _function(name: str) -> Callable[..., Any]:
     """The function of this package that has a dotted name."""
     function: Callable[..., Any] = resolve(name, "reader")
     if not is_of_package(function):
-        raise ConfigError(f"'{name}' is not a function of this package")
+        raise ConfigError(f"'{name}' is not a function of this package: only these run in jobs")
     return function
 
 

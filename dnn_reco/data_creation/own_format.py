@@ -249,8 +249,8 @@ def _call(own: OwnFormat, num_bins: int, arguments: dict[str, Any]) -> _Listed:
         if len(found) and not (found.min() >= least and found.max() < num_bins):
             raise _wrong(
                 own,
-                f"{name} from {least} to {num_bins - 1} (num_bins is "
-                f"{num_bins}), but returned {found.tolist()}",
+                f"{name} from {least} to {num_bins - 1} (num_bins is {num_bins}), but returned "
+                f"{found.tolist()}",
             )
     return _Listed(values, indices, exclusions)
 

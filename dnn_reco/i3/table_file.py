@@ -102,9 +102,9 @@ class FieldTable:
                 raise DataError(self._problems[name])
             if not columns and split_name(name, self._known_keys) is None:
                 raise DataError(
-                    f"no frame has an object '{name}'."
-                    f"{did_you_mean(name, sorted(self._known_keys))} 'dnn-reco i3 ls FILE --keys' "
-                    "lists them"
+                    "no frame has an object "
+                    f"'{name}'.{did_you_mean(name, sorted(self._known_keys))} 'dnn-reco i3 ls FILE "
+                    "--keys' lists them"
                 )
 
     @property

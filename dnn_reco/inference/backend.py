@@ -166,8 +166,8 @@ def _part_of(
     if part is None or part.shape != (num_events, len(names)):
         raise DataError(
             f"the network of '{info.name}' reads misc data: give the values of its {num_events} "
-            f"events as an array [{num_events}, {len(names)}] "
-            f"({', '.join(names)}), of the misc loader of its training"
+            f"events as an array [{num_events}, {len(names)}] ({', '.join(names)}), of the misc "
+            "loader of its training"
         )
     return part
 

@@ -46,8 +46,8 @@ def model_card(
     """
     parts = [
         f"# {model.name}",
-        "A network that reconstructs IceCube events, exported by "
-        f"dnn_reco {__version__}. This folder is all that is needed to apply it.",
+        f"A network that reconstructs IceCube events, exported by dnn_reco {__version__}. This "
+        "folder is all that is needed to apply it.",
         _predictions(model, transformation),
         _training(training, training_files, model_class),
         _inputs(model),
@@ -106,8 +106,8 @@ def _training(training: TrainingSummary, files: Sequence[str], model_class: str)
         f"- network: `{model_class}`, {training.num_weights:,} weights"
         + (f" in {networks} networks, whose densities are averaged" if networks > 1 else ""),
         f"- iterations: {', '.join(f'{n:,}' for n in training.iterations)} with batches of "
-        f"{training.batch_size} events, "
-        f"in {counted(len(training.training_steps), 'training step')}",
+        f"{training.batch_size} events, in "
+        f"{counted(len(training.training_steps), 'training step')}",
         f"- weights: {_weights(training)}",
         f"- seed: {training.seed}",
         *(f"- training files: `{pattern}`" for pattern in files),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
 
 _FORMAT = "dnn_reco signature 1"
+_NEW_KEY = "`openssl genpkey -algorithm ed25519`"
 
 
 def read_private_key(path: Path) -> Ed25519PrivateKey:
@@ -39,11 +40,11 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except (ValueError, TypeError, OSError) as error:
-        raise ConfigError(f"'{path}' is not a private key without password ({error})") from error
-    if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(
-            f"'{path}' is not an Ed25519 key: make one with `openssl genpkey -algorithm ed25519`"
-        )
+            f"'{path}' is not a private key without password ({error}): make one with {_NEW_KEY}"
+        ) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(f"'{path}' is not an Ed25519 key: make one with {_NEW_KEY}")
     return key
 
 
@@ -65,11 +66,10 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     except (ValueError, OSError, UnsupportedAlgorithm) as error:
         raise ConfigError(
             f"'{path}' is not a public key ({error}): `openssl pkey -in KEY -pubout` writes the "
-            "one "
-            "that belongs to a private key"
+            "one that belongs to a private key"
         ) from error
     if not isinstance(key, Ed25519PublicKey):
-        raise ConfigError(f"'{path}' is not an Ed25519 key")
+        raise ConfigError(f"'{path}' is not an Ed25519 key: only these are used")
     return key
 
 

@@ -82,7 +82,7 @@ def make_own_network(
             f"{name} ({_KEY}) must give a torch.nn.Module, but gave {described(network)}"
         )
     if type(network).forward is nn.Module.forward:
-        raise ConfigError(f"{name} ({_KEY}) has no method forward(hits) -> Prediction")
+        raise ConfigError(f"{name} ({_KEY}) has no method forward(hits) -> Prediction: add it")
     misc = ["misc"] if needs_misc(network) else []
     check_signature(network.forward, f"forward of {name}", _KEY, misc)
     num_labels = len(spec.label_names)

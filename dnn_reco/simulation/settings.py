@@ -96,8 +96,8 @@ def load_settings(path: Path | None, overrides: Mapping[str, Any]) -> Simulation
     for key in written.values:
         if key not in known:
             problems.append(
-                f"{written.locations[key,]}: there is no setting '{key}'; "
-                f"the nearest is '{nearest(key, known)}'"
+                f"{written.locations[key,]}: there is no setting '{key}'; the nearest is "
+                f"'{nearest(key, known)}'"
             )
     if problems:
         raise ConfigError("\n".join(problems))
@@ -140,6 +140,5 @@ def claim_folder(folder: Path, settings: SimulationSettings) -> None:
     if differences:
         raise DataError(
             f"'{folder}' holds events that were simulated with different settings: "
-            f"{'; '.join(differences)}. "
-            "Give the same settings to continue there, or another folder"
+            f"{'; '.join(differences)}. Give the same settings to continue there, or another folder"
         )

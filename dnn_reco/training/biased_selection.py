@@ -303,8 +303,8 @@ class BiasedSelection:
     def remark(self, seconds: float) -> str:
         """How selecting goes, for the progress bar; `seconds` is the time since the start."""
         return (
-            f"{self.interesting_share:.1%} of events interesting, "
-            f"{self.seconds / seconds:.1%} of the time spent on selection"
+            f"{self.interesting_share:.1%} of events interesting, {self.seconds / seconds:.1%} of "
+            "the time spent on selection"
         )
 
     def scalars(self, seconds: float) -> dict[str, float]:

@@ -252,8 +252,7 @@ def check_budget(out: Path, seconds: float | None, iterations: int | None) -> No
             given = ", ".join(f"--{key} {value:g}" for key, value in before.items() if value)
             raise ConfigError(
                 f"the trainings in '{out}' were started with {given}: continue with the same, or "
-                "choose "
-                "another folder with --out"
+                "choose another folder with --out"
             )
     write_atomically(path, json.dumps(budget).encode())
 

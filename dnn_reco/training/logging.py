@@ -179,10 +179,9 @@ def format_validation(
         lines.append(f"\t{title:<12} {losses}")
     for name, i in trained_labels(label_names, trained):
         lines.append(
-            f"\tweight: {weights[i]:2.3f}, "
-            f"train: {train.rmse[i]:2.3f} [{train.pull[i]:1.2f}],"
-            f"val: {validation.rmse[i]:2.3f} [{validation.pull[i]:1.2f}] "
-            f"[{name}, mean: {train.mean[i]:2.3f} {validation.mean[i]:2.3f}]"
+            f"\tweight: {weights[i]:2.3f}, train: {train.rmse[i]:2.3f} [{train.pull[i]:1.2f}],val: "
+            f"{validation.rmse[i]:2.3f} [{validation.pull[i]:1.2f}] [{name}, mean: "
+            f"{train.mean[i]:2.3f} {validation.mean[i]:2.3f}]"
         )
     return "\n".join(lines)
 

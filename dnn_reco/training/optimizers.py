@@ -264,8 +264,7 @@ def ema_decay(given: float | None, settings: Mapping[str, Mapping[str, Any]]) ->
         raise ConfigError(
             f"ema_decay is {given or 'empty'}, and by use_ema and ema_momentum of the "
             f"optimizer_settings it would be {listed}; but the whole network is averaged with one "
-            "decay: set "
-            "ema_decay, and leave out use_ema"
+            "decay: set ema_decay, and leave out use_ema"
         )
     return decay
 

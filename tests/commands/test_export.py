@@ -463,9 +463,8 @@ def test_folders_of_format_2(tmp_path: Path) -> None:
 
 def test_loading_imports_no_training_code(folder: Path) -> None:
     code = (
-        "import sys; from dnn_reco import Reconstructor; "
-        f"Reconstructor({str(folder)!r}, device='cpu'); "
-        "print([m for m in sys.modules if m.startswith('dnn_reco.training')])"
+        f"import sys; from dnn_reco import Reconstructor; Reconstructor({str(folder)!r}, "
+        "device='cpu'); print([m for m in sys.modules if m.startswith('dnn_reco.training')])"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ

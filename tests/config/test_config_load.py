@@ -242,8 +242,8 @@ def test_all_problems_are_reported_at_once(write: WriteConfig) -> None:
     assert f"{path}:1: 'batch_size' is 'many' (text); allowed: a whole number > 0" in text
     assert f"{path}:2: 'save_frequency' is -5 (number); allowed: a whole number > 0" in text
     assert (
-        f"{path}:3: 'label_weight_dict.Energy' is 'heavy' (text); "
-        "allowed: 'label_weight_dict' is a mapping name: number >= 0"
+        f"{path}:3: 'label_weight_dict.Energy' is 'heavy' (text); allowed: 'label_weight_dict' is "
+        "a mapping name: number >= 0"
     ) in text
     assert f"{path}:5: 'float_precision' is 'float16' (text); allowed: float32 or float64" in text
 

@@ -113,7 +113,7 @@ def test_length_of_taus() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"flavor": "tau"}, "Unknown flavor 'tau' to simulate; give one of nue, numu, nutau, mix"),
+        ({"flavor": "tau"}, "unknown flavor 'tau' to simulate; give one of nue, numu, nutau, mix"),
         ({"energy": (0.99, 10.0)}, "energies to simulate are 0.99 to 10 GeV"),
         ({"energy": (10.0, 9.0)}, "give two ascending numbers of at least 1 GeV"),
         ({"energy": (10.0, np.inf)}, "energies to simulate are 10 to inf GeV"),
