@@ -198,7 +198,7 @@ def remove_checkpoints(folder: Path, unwanted: Callable[[int], bool]) -> None:
 
 
 def set_aside_later(folder: Path, iterations: int) -> None:
-    """Rename the checkpoints of more iterations than the one that a training goes on from.
+    """Rename the checkpoints of more iterations than the one that a training resumes from.
 
     They are damaged (:func:`load_latest`), and would pass for the newest. They become
     ``damaged-checkpoint-<iterations>``.
@@ -336,7 +336,7 @@ def _load(path: Path) -> Checkpoint:
     Raises
     ------
     ModelError
-        If it is damaged; the sentence goes on.
+        If it is damaged; the sentence continues.
     """
     try:
         progress = _verified_progress(path)

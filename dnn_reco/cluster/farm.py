@@ -11,7 +11,7 @@ write the same file system. Between its own processes, parsl wraps these texts i
 objects of ours are never pickled.
 
 What is done is known by the files that are finished, not by the farm: it keeps no state. Give it
-the items that are missing, and a run that was stopped goes on.
+the items that are missing, and a stopped run resumes.
 """
 
 from __future__ import annotations

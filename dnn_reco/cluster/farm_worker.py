@@ -1,7 +1,7 @@
 """What travels between this process and the jobs: names of functions, and JSON.
 
 A message to a job holds the dotted name of a function of `WORK` and its arguments as JSON; the
-reply is JSON, too: the result, or the text of an error. Types are those of the function's
+reply is also JSON: the result, or the text of an error. Types are those of the function's
 signature, and pydantic checks each value against them. Only functions of `WORK` are called.
 
 The function runs in a child of parsl's worker process: all workers of a job send their replies

@@ -87,7 +87,7 @@ class ApplySettings:
     raw
         Whether calibrations of the models are left out.
     overwrite
-        Whether outputs that were made otherwise are replaced.
+        Whether outputs made with different settings are replaced.
     pulses
         Pulses of files with frames; None: those of the training.
     gcd
@@ -155,7 +155,7 @@ class _Summary:
 def run_apply(settings: ApplySettings) -> int:
     """Write the predictions for all files that are not there yet; returns the exit code.
 
-    It is 1 if a file could not be read. Ctrl-C keeps the finished files, and the same call goes on
+    It is 1 if a file could not be read. Ctrl-C keeps the finished files, and the same call resumes
     with the others; the exit code is 0 then, after SIGTERM 143.
     """
     tasks = _plan(settings)
@@ -263,7 +263,7 @@ class _Computing:
 def _computing(settings: ApplySettings, options: ApplyOptions, num_files: int) -> _Computing:
     """How to share the work of a call.
 
-    It depends on all files of the call, also those that are there already: with other numbers of
+    It depends on all files of the call, also existing ones: with other numbers of
     threads, the last digits might differ.
 
     On CPUs several networks with one thread each are faster than one with as many threads.

@@ -105,7 +105,7 @@ def check_config(config: Config, allow_overlap: bool = False, network: bool = Fa
     allow_overlap
         Whether files may be both trained on and held out.
     network
-        Whether the network is built, too, without memory for its weights.
+        Whether the network is also built, without memory for its weights.
     """
     findings = [
         *_check_plugins(config),

@@ -70,7 +70,7 @@ class CreateDataSettings:
     farm
         The jobs that make the files; None: this process and its workers.
     overwrite
-        Whether outputs that are there already are made again.
+        Whether existing outputs are made again.
     dry_run
         Whether to print only what would be made.
     """
@@ -333,7 +333,7 @@ def _described(plan: CreationPlan, overwrite: bool) -> str:
     for file in plan.files:
         paths = plan.outputs.paths(file.output)
         is_there = not overwrite and all(path.exists() for path in paths)
-        counts["there already" if is_there else "to make"] += 1
+        counts["already made" if is_there else "to make"] += 1
         lines.append(_line(file, paths, is_there))
     if plan.skipped:
         lines.append("Skipped:")
@@ -349,7 +349,7 @@ def _described(plan: CreationPlan, overwrite: bool) -> str:
 def _line(file: PlannedFile, paths: tuple[Path, ...], is_there: bool) -> str:
     """A file of a plan: its run, outputs and inputs."""
     inputs = ", ".join(str(path) for path in (file.gcd, *file.inputs) if path is not None)
-    mark = " (there already)" if is_there else ""
+    mark = " (already made)" if is_there else ""
     return (
         f"  {file.dataset}, run {file.run_number}: {', '.join(map(str, paths))}{mark}\n"
         f"    from {inputs}"

@@ -82,7 +82,7 @@ class EvaluateSettings:
     flux
         Flux that the events are weighted to; None: none.
     perturb
-        Whether the networks reconstruct events with changed hits, too.
+        Whether the networks also reconstruct events with changed hits.
     ignore_mismatch
         Data settings that may differ between files and model.
     """

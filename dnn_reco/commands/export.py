@@ -71,7 +71,7 @@ class ExportSettings:
     onnx
         Whether ONNX graphs of the model are written.
     quantize
-        Whether a graph with weights of 8 bits is written, too.
+        Whether a graph with 8-bit weights is also written.
     triton
         Triton model repository to add the model to; None: to none.
     sign

@@ -36,7 +36,7 @@ def fill_store(
     config
         What decides about the store.
     keys
-        Config keys of the files; those without any file are left to the command, too.
+        Config keys of the files; those without any file are also left to the command.
     cache_dir
         Folder of the store; None: that of the config.
     farm

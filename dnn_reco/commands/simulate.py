@@ -37,7 +37,7 @@ def run_simulate(
 ) -> int:
     """Write all files of a data set that are not there yet; returns the exit code.
 
-    Ctrl-C leaves the finished files; the same call goes on with the others.
+    Ctrl-C leaves the finished files; the same call makes the others.
     """
     files = plan_files(folder, num_events, settings.events_per_file, layout, suffix)
     claim_folder(folder, settings)

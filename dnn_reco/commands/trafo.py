@@ -56,7 +56,7 @@ def make_transformation(config: Config, options: RunOptions, overwrite: bool) ->
     DataError
         If there are too few events.
     ModelError
-        If another one is there already, unless that may be overwritten.
+        If another one already exists, unless it may be overwritten.
     """
     config.require(*TRAFO_KEYS)
     path = Path(config.trafo.trafo_model_path)

@@ -1,4 +1,4 @@
-"""`train`: train a network, or go on with it."""
+"""`train`: train a network, or resume its training."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _run_stages(
             has_run = run_stage(trainer, config)
         if trainer.stopped_by is not None or trainer.is_out_of_patience:
             break
-        restore = True  # later stages go on with what this one left
+        restore = True  # later stages continue from this one
     return report_end(trainer, options.checkpoint_exit_code) if has_run else 0
 
 

@@ -53,7 +53,7 @@ class ViewSettings:
     html
         Page to write; None: none.
     network
-        Whether to draw what the network makes of the event, too.
+        Whether to also draw the view of the network.
     tables, num_bins, labels
         See :class:`dnn_reco.labelled_events.FileContent`; None: as found, or those of the model.
     charge_feature, time_feature

@@ -68,7 +68,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something a user should know about the config that is not an error.
+    """A remark on the config that is not an error.
 
     Attributes
     ----------

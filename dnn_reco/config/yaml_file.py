@@ -56,7 +56,7 @@ class YamlFile:
         return [((*at, key, number), entry) for number, entry in enumerate(value)]
 
     def wrong(self, at: KeyPath, value: Any, expected: str) -> ConfigError:
-        """The error for a value that is of another kind than expected."""
+        """The error for a value of an unexpected kind."""
         return ConfigError(
             f"{self.where(at)}: '{at[-1]}' is {value!r} ({kind_of(value)}); allowed: {expected}"
         )

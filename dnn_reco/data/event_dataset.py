@@ -107,7 +107,7 @@ class EventDataset:
     def order(self, seed: int, stream: str, window: int = 0) -> EventOrder:
         """The order in which a stream draws events; see :class:`EventOrder`.
 
-        Files are visited, and their events used, as the set's sampling says.
+        Files are visited, and their events used, as the set's sampling defines.
         """
         visits = np.array([self._sampling.visits_of(shard.source) for shard in self.shards])
         return EventOrder(

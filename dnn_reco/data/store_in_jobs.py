@@ -85,7 +85,7 @@ class StoreSettings:
         Raises
         ------
         ConfigError
-            If its reader is no plain function of this package.
+            If its reader is not a plain function of this package.
         """
         text = io.StringIO()
         YAML(typ="safe", pure=True).dump(store.config.plain_values(), text)

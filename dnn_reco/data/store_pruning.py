@@ -104,7 +104,7 @@ def _old(folder: Path, now: float) -> Iterator[Path]:
 
 
 def _is_of_no_use(shard: Path) -> bool:
-    """Whether a shard is of another version, or of a file that has changed since.
+    """Whether a shard has another version, or of a file that has changed since.
 
     A missing file may come back, as that of a disk that is not mounted.
     """

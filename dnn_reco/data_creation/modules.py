@@ -92,7 +92,7 @@ def modules_of(segments: Sequence[Segment], allow_code: Collection[str] = ()) ->
     Raises
     ------
     ConfigError
-        If a segment is of another kind, or its arguments are wrong.
+        If a segment is of an unknown kind, or its arguments are wrong.
     """
     labels, features = [], []
     for segment in segments:

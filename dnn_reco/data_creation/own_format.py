@@ -158,7 +158,7 @@ def own_features(
     pulses
         Pulses with finite times, those that are excluded left out.
     excluded
-        Event and DOM index [d] of DOMs that events exclude, wholly or in part.
+        Event and DOM index [d] of DOMs that events exclude, completely or in part.
     settings
         Settings of the features.
     reference

@@ -100,7 +100,7 @@ def check_how_files_were_made(
     Raises
     ------
     DataError
-        Naming the first file that was made otherwise, and the settings.
+        Naming the first file with different settings, and these settings.
     ConfigError
         If a name in `ignore_mismatch` is not that of a setting.
     """
@@ -211,7 +211,7 @@ def predict_held_out(
 ) -> PredictionTable:
     """All labels that a model predicts for all events of a data set.
 
-    Events without hits are predicted, too; the status marks them, and those for which the
+    Events without hits are also predicted; the status marks them, and those for which the
     prediction of a trained label is not finite.
 
     Parameters
@@ -346,7 +346,7 @@ def check_same_events(
     held_out
         The events with the labels and filters of each.
     same_labels
-        Whether the labels must be the same, too, as in an ensemble.
+        Whether the labels must also be the same, as in an ensemble.
 
     Raises
     ------

@@ -82,7 +82,7 @@ def list_stored(path: str | PathLike[str], with_truth: bool = False) -> list[Sto
     path
         The file.
     with_truth
-        Whether to list particles of the simulation, too: tables with `MC` in their names.
+        Whether to include particles of the simulation: tables with `MC` in their names.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def read_stored(
     Parameters
     ----------
     names
-        Names, as :func:`list_stored` gives them; particles of the simulation can be named, too.
+        Names, as :func:`list_stored` gives them; particles of the simulation can also be named.
     files
         The events of each file, n in all. A file without a reconstruction that another one has
         gives NaN.

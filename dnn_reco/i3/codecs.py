@@ -262,7 +262,7 @@ def class_name(content: bytes) -> str:
     Raises
     ------
     DataError
-        If this is no object of a frame.
+        If this is not an object of a frame.
     """
     return read_head(InputArchive(content))[0]
 

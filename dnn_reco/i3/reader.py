@@ -62,7 +62,7 @@ def read_i3(
     verify
         Whether checksums are compared.
     recover
-        Whether to go on after a damaged frame with the next one that is whole, with a warning.
+        Whether to continue after a damaged frame with the next complete one, with a warning.
     mix
         Whether frames inherit the objects of the frames before them of other kinds.
     gcd

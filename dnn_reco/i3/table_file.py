@@ -196,7 +196,7 @@ def _arrow_array(values: list[Any], id_type: str | None) -> pa.Array:
 
 
 def _plain(value: Any) -> Any:
-    """A value without the surrogates that stand for bytes that are no text."""
+    """A value without the surrogates that stand for bytes that are not text."""
     if isinstance(value, str):
         return value.encode(errors="backslashreplace").decode()
     if isinstance(value, tuple):

@@ -243,7 +243,7 @@ class DNNDataContainer:
 
 
 def settings_of(values: Mapping[str, Any]) -> DataSettings:
-    """Data settings of a container's `config`; names that are no settings are skipped.
+    """Data settings of a container's `config`; names that are not settings are skipped.
 
     Raises
     ------
@@ -263,7 +263,7 @@ def check_settings(
     Raises
     ------
     DataError
-        Naming each other mismatch, and how to go on in IceTray.
+        Naming each other mismatch, and how to ignore it in IceTray.
     """
     try:
         warnings = check_data_settings(model, data, source, tuple(ignore or ()))

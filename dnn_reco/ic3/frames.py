@@ -157,7 +157,7 @@ def read_exclusions(frame: Frame, keys: Iterable[str]) -> tuple[ExcludedDoms, Ex
     Raises
     ------
     DataError
-        If one of them is of another kind.
+        If one of them is of an unexpected kind.
     """
     doms: list[Any] = []
     windows: list[tuple[Any, float, float]] = []

@@ -64,11 +64,11 @@ class DeepLearningReco(icetray.I3Module):
 
     Frames of all kinds leave in the order in which they came. Each P frame gets the trained
     labels, their uncertainties and a `status` (:class:`dnn_reco.inference.prediction_table.Status`)
-    as I3MapStringDouble, and a particle if the model knows one. Labels of events that cannot be
+    as I3MapStringDouble, and a particle if the model predicts one. Labels of events that cannot be
     reconstructed are NaN.
 
-    It is no I3ConditionalModule, in which P frames that `If` leaves out would overtake those that
-    wait for a batch: it evaluates `If` itself.
+    It is not an I3ConditionalModule, in which P frames that `If` leaves out would overtake those
+    that wait for a batch: it evaluates `If` itself.
     """
 
     def __init__(self, context: Any) -> None:

@@ -260,7 +260,7 @@ def read_calibration(folder: Path, manifest: Manifest, info: ModelInfo) -> Calib
     folder
         The model folder.
     manifest
-        Its manifest; a file that it does not list is no part of the model.
+        Its manifest; a file that it does not list is not part of the model.
     info
         What the model predicts.
 

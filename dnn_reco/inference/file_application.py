@@ -104,7 +104,7 @@ def applied_model(folder: Path) -> AppliedModel:
     Raises
     ------
     ModelError
-        If it is no model folder.
+        If it is not a model folder.
     """
     read_manifest(folder)
     return AppliedModel(folder.resolve().name, file_digest(folder / MANIFEST_FILE))
@@ -208,7 +208,7 @@ def apply_to_file(options: ApplyOptions, task: FileTask) -> FileResult:
     Raises
     ------
     ModelError
-        If the models were trained on data that were made otherwise.
+        If the models were trained on data with different settings.
     """
     return apply_to_inputs(options, task, read_or_fail(kinds_of(options.loading), task))
 
@@ -236,7 +236,7 @@ def apply_to_inputs(
     Raises
     ------
     ModelError
-        If the models were trained on data that were made otherwise.
+        If the models were trained on data with different settings.
     """
     if isinstance(inputs, str):
         return FileResult(task, error=inputs)

@@ -122,7 +122,7 @@ def read_manifest(path: Path) -> Manifest:
     Raises
     ------
     ModelError
-        If it is no model folder, or its manifest is damaged or of another version.
+        If it is not a model folder, or its manifest is damaged or of another version.
     """
     file = path / MANIFEST_FILE
     if not file.exists():

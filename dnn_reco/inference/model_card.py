@@ -1,4 +1,4 @@
-"""The model card: the README of a model folder, made of what the folder knows about the model."""
+"""The model card: the README of a model folder, written from the records in the folder."""
 
 from __future__ import annotations
 

@@ -244,8 +244,8 @@ def load_model_folder(
     Raises
     ------
     ModelError
-        If it is no model folder, or a file in it is missing, changed, or does not fit the others,
-        or if it names code of other packages.
+        If it is not a model folder, or a file in it is missing, changed, or does not fit the
+        others, or if it names code of other packages.
     """
     manifest = read_manifest(path)
     check_files(path, manifest)

@@ -42,7 +42,7 @@ class OnnxBackend:
     ConfigError
         If ONNX Runtime is not installed.
     ModelError
-        If it is no model folder, has no graph, or a file in it is missing or changed.
+        If it is not a model folder, has no graph, or a file in it is missing or changed.
     """
 
     def __init__(self, folder: Path, num_threads: int | None = None) -> None:

@@ -303,7 +303,7 @@ class Reconstructor:
         Raises
         ------
         ModelError
-            If the model does not know its data settings.
+            If the model does not hold its data settings.
         DataError
             If features of its data format cannot be computed.
         """

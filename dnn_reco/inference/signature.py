@@ -31,7 +31,7 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     Raises
     ------
     ConfigError
-        If the extra is not installed, or the file is no such key.
+        If the extra is not installed, or the file is not such a key.
     """
     _require_library()
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -54,7 +54,7 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     Raises
     ------
     ConfigError
-        If the extra is not installed, or the file is no such key.
+        If the extra is not installed, or the file is not such a key.
     """
     _require_library()
     from cryptography.exceptions import UnsupportedAlgorithm

@@ -70,7 +70,7 @@ def read_sky_map(path: Path) -> SkyMap:
     ConfigError
         If a package of the extra `sky` is missing.
     DataError
-        If the file is missing, or is no multi-order map.
+        If the file is missing, or is not a multi-order map.
     """
     require_sky_packages()
     from astropy.io import fits

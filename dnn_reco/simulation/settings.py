@@ -40,7 +40,7 @@ class SimulationSettings(ParticleSettings):
     events_per_file
         Events of a file.
     keep_pulses
-        Write the pulses, too, as a Parquet file beside each event file.
+        Also write the pulses, as a Parquet file beside each event file.
     seed
         Seed of everything random. File k of a data set depends on the seed and k alone.
     """
@@ -119,7 +119,7 @@ def claim_folder(folder: Path, settings: SimulationSettings) -> None:
     Raises
     ------
     DataError
-        If the folder holds events that were made otherwise.
+        If the folder holds events made with different settings.
     """
     path = folder / RECORD
     current = json.loads(json.dumps(asdict(settings)))

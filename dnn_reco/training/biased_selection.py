@@ -1,7 +1,7 @@
 """Which events a training with biased selection sees (`nn_biased_selection`), batch after batch.
 
 All of it is a function of the seed, the data and the weights that the network had at certain
-iterations; the state below is all that a checkpoint needs to go on with the same events.
+iterations; the state below is all that a checkpoint needs to continue with the same events.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ class BiasedSelection:
                 yield interesting(self.settings.criteria, there.labels, snapshot.residuals(there))
 
     def _choose_from_pool(self, marked: NDArray[np.bool_]) -> None:
-        """Choose events of the pool, and go on to the next one."""
+        """Choose events of the pool, and continue with the next one."""
         settings, key = self.settings, stream_key(self._order.seed, "biased selection", self._pool)
         self.interesting_share = float(marked.mean())
         self._barren_pools = 0 if marked.any() else self._barren_pools + 1

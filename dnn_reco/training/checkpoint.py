@@ -1,4 +1,4 @@
-"""Going on from a checkpoint: what of it fits the network and the optimizers of this training."""
+"""Resuming from a checkpoint: which parts fit the network and optimizers of this training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ANOTHER_MODEL = (
 def restore_network(
     network: Network, checkpoint: Checkpoint, label_names: tuple[str, ...], transformation: str
 ) -> None:
-    """Give a network the weights of a checkpoint, to go on training.
+    """Give a network the weights of a checkpoint, to resume training.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def restore_network(
     Raises
     ------
     ModelError
-        If the checkpoint is of another network, other labels or another transformation model.
+        If the checkpoint belongs to another network, other labels or another transformation model.
     """
     if checkpoint.progress.label_names != label_names:
         old, new = set(checkpoint.progress.label_names), set(label_names)

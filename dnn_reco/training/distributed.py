@@ -212,7 +212,7 @@ class _AllReduceSum(torch.autograd.Function):
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
-    """Sum of a tensor over the ranks; gradients are summed over the ranks, too."""
+    """Sum of a tensor over the ranks; gradients are also summed over the ranks."""
     total: Tensor = _AllReduceSum.apply(values)  # type: ignore[no-untyped-call]
     return total
 

@@ -125,7 +125,7 @@ def estimate_training(
     options
         Device, threads and event store.
     checkpoint
-        Where the first of them goes on from; None: it starts again.
+        Checkpoint that the first stage resumes from; None: it starts anew.
     folder
         For checkpoints and logs of the trials.
     seconds

@@ -2,7 +2,7 @@
 
 Any optimizer of `torch.optim` will do. The reference's are those of Keras
 (https://keras.io/api/optimizers): a setting in Keras's spelling does what it does there, and an
-optimizer that Keras has, too, has the defaults that it has there.
+optimizer that Keras also has takes its defaults from there.
 
 Decay of the weights is decoupled for all of them, as in Keras (Loshchilov & Hutter,
 arXiv:1711.05101): each step multiplies the weights by 1 - rate · `weight_decay`.

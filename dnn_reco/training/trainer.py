@@ -363,7 +363,7 @@ class Trainer:
         Raises
         ------
         ModelError
-            If the checkpoint is of another network, other labels or another transformation
+            If the checkpoint belongs to another network, other labels or another transformation
             model, or lacks a part of the state.
         """
         old, new = checkpoint.progress, self.progress
@@ -405,5 +405,5 @@ class Trainer:
         )
 
     def skip_to(self, iteration: int) -> None:
-        """Go on with this iteration: schedules and events are those of a training that far."""
+        """Continue with this iteration, with its schedules and events."""
         self.progress = replace(self.progress, iterations=iteration)

@@ -59,7 +59,7 @@ def test_checkpoint_of_a_model_with_other_labels(trained: Workspace) -> None:
 def test_checkpoint_of_another_network(trained: Workspace) -> None:
     trained.edit(r"fc_sizes: \[50, -1\](?=(.*\n)+fc_unc_settings)", "fc_sizes: [40, -1]")
     message = trained.error("train", "--iterations", "2")
-    assert "is of another network" in message
+    assert "belongs to a different network" in message
     assert "unique_name" in message
 
 

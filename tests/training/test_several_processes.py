@@ -219,7 +219,7 @@ def test_torchrun_starts_again_after_a_process_was_killed(
     wait_for("Step: 00000040", log, process)  # saved after the one before
     os.kill(workers_of(process)[1], signal.SIGKILL)
     assert process.wait(timeout=180) == 0, log.read_text()
-    assert "Going on from" in log.read_text()
+    assert "Resuming from" in log.read_text()
     expected, found = tensors(uninterrupted, ITERATIONS), tensors(run, ITERATIONS)
     assert all(torch.equal(found[key], value) for key, value in expected.items())
 

@@ -90,7 +90,7 @@ class FileCheck:
 
 
 def check_file(settings: CheckSettings, path: Path) -> FileCheck:
-    """Check a file; what cannot be read is a finding, too."""
+    """Check a file; an unreadable part is also a finding."""
     tables = settings.hits.tables
     findings: list[Finding] = []
     try:

@@ -131,7 +131,7 @@ def read_writing(file: YamlFile, steps: Sequence[Step], is_last: bool) -> Writin
     steps
         The steps that are run.
     is_last
-        Whether the last of them is the last of the config: otherwise it hands on frames.
+        Whether the last of them is the last of the config: otherwise it passes frames on.
     """
     step = steps[-1]
     written = {**file.values, **step.content}

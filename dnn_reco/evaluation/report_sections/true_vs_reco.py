@@ -12,7 +12,7 @@ _PANELS = 12  # of a figure at most
 
 
 def true_vs_reco_section(evaluation: Evaluation) -> Section | None:
-    """Two-dimensional histograms of all labels that are no classes."""
+    """Two-dimensional histograms of all labels that are not classes."""
     figures = [
         figure for each in evaluation.reconstructions for figure in _figures(evaluation, each)
     ]

@@ -362,7 +362,7 @@ def encode_response(
 
 
 def _json_values(array: NDArray[Any]) -> list[Any]:
-    """Values as JSON knows them: null where they are not finite."""
+    """Values for JSON: null where they are not finite."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         return [value if math.isfinite(value) else None for value in array.tolist()]
     values: list[Any] = array.tolist()
