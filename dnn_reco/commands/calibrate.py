@@ -25,12 +25,14 @@ from dnn_reco.evaluation.calibration import (
     fit_calibration,
     inside,
 )
+from dnn_reco.evaluation.formats import format_aligned
 from dnn_reco.evaluation.held_out_events import (
     calibration_events,
     check_how_files_were_made,
     open_held_out_events,
     store_folder,
 )
+from dnn_reco.evaluation.metrics import ValueWithError
 from dnn_reco.files import find_files, temporary_beside, writing
 from dnn_reco.inference.calibrated_folder import write_calibration
 from dnn_reco.inference.calibration import Calibration
@@ -159,7 +161,8 @@ def _table(
 
 def _share(is_inside: NDArray[np.bool_]) -> str:
     share = float(is_inside.mean())
-    return f"{share:.3f} ± {np.sqrt(share * (1 - share) / len(is_inside)):.3f}"
+    error = np.sqrt(share * (1 - share) / len(is_inside))
+    return format_aligned(ValueWithError(np.array(share), error), 3)
 
 
 def _record(

@@ -19,6 +19,7 @@ from dnn_reco.evaluation.data_comparison import (
     EventSample,
     Occupancy,
 )
+from dnn_reco.evaluation.formats import format_measured
 from dnn_reco.evaluation.two_sample import TwoSample
 from dnn_reco.figure_style import GREY, color, legend_below, panel_grid, panels
 from dnn_reco.inference.model_info import label_unit
@@ -168,7 +169,7 @@ def classifier_figure(test: ClassifierTest) -> Figure:
     curve.plot(roc.background, roc.signal, color=color(0))
     curve.set_xlabel("share of A classified as B")
     curve.set_ylabel("share of B classified as B")
-    curve.set_title(f"area {test.area.value:.3f} ± {test.area.error:.3f}")
+    curve.set_title(f"AUC {format_measured(test.area)}")
     low, high = np.percentile(test.score, [_OUTSIDE, 100 - _OUTSIDE]).tolist()
     fewest = int(min(np.count_nonzero(test.is_second), np.count_nonzero(~test.is_second)))
     edges = np.linspace(low, high, _num_bins(fewest) + 1)

@@ -16,6 +16,7 @@ from dnn_reco.evaluation.data_comparison_plots import (
     measure_figure,
     occupancy_figure,
 )
+from dnn_reco.evaluation.formats import format_measured
 from dnn_reco.evaluation.report_page import write_numbers, write_page
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
 from dnn_reco.evaluation.two_sample import TwoSample
@@ -118,8 +119,8 @@ def _verdict(comparison: DataComparison) -> list[str]:
         f"{name} ({drop:.3f})" for name, drop in list(test.importance.items())[:3] if drop > 0
     ]
     return [
-        f"Classifier: area under the ROC curve {test.area.value:.3f} ± {test.area.error:.3f}, "
-        f"accuracy {test.accuracy.value:.3f} ± {test.accuracy.error:.3f} (0.5: alike), "
+        f"Classifier: area under the ROC curve {format_measured(test.area)}, "
+        f"accuracy {format_measured(test.accuracy)} (0.5: no difference), "
         f"p {test.p_value:.1e}",
         f"Most important features: {', '.join(features) or 'no feature'}",
         "The two data sets differ."
