@@ -160,7 +160,7 @@ def save_checkpoint(
         except (OSError, SafetensorError) as error:
             raise TrainingError(
                 f"the checkpoint '{path}' cannot be written ({error}). Those before it are kept; "
-                "once it can be written, the same command goes on from the last of them"
+                "once it can be written, run the same command to resume from the last one"
             ) from error
     for rest in folder.glob(".tmp-checkpoint-*"):  # of programs that were killed here
         shutil.rmtree(rest, ignore_errors=True)
@@ -198,7 +198,7 @@ def remove_checkpoints(folder: Path, unwanted: Callable[[int], bool]) -> None:
 
 
 def set_aside_later(folder: Path, iterations: int) -> None:
-    """Rename the checkpoints of more iterations than the one that a training goes on from.
+    """Rename the checkpoints of more iterations than the one that a training resumes from.
 
     They are damaged (:func:`load_latest`), and would pass for the newest. They become
     ``damaged-checkpoint-<iterations>``.
@@ -294,7 +294,7 @@ def load_named(folder: Path, name: str) -> Checkpoint:
     if not there and not best:
         raise ModelError(f"there is no checkpoint in '{folder}': train the network first")
     raise ModelError(
-        f"there is no checkpoint '{name}' in '{folder}'. There are: {', '.join([*there, *best])}"
+        f"there is no checkpoint '{name}' in '{folder}'. Available: {', '.join([*there, *best])}"
     )
 
 
@@ -321,10 +321,10 @@ def _newest_first(folder: Path) -> Iterator[Checkpoint]:
         except ModelError as error:
             if path == paths[0] and not num_whole:
                 raise ModelError(
-                    f"{error}, and there is none before it: bring a copy back, or set "
+                    f"{error}, and there is no earlier one: restore a copy of it, or set "
                     "model_restore_model: False to train from the start"
                 ) from error
-            _log.warning("%s: the one before it is used.", error)
+            _log.warning("%s: the previous checkpoint is used.", error)
             continue
         num_whole += 1
         yield checkpoint
@@ -336,7 +336,7 @@ def _load(path: Path) -> Checkpoint:
     Raises
     ------
     ModelError
-        If it is damaged; the sentence goes on.
+        If it is damaged; the sentence continues.
     """
     try:
         progress = _verified_progress(path)

@@ -54,14 +54,14 @@ def reader_of(path: Path) -> EventReader:
     """
     if is_i3(path):
         raise DataError(
-            f"'{path}' holds frames: make an event file of it with dnn-reco create-data, or name a "
-            "config with the key i3_data"
+            f"'{path}' holds frames: convert it to an event file with dnn-reco create-data, or "
+            "give a config with the key i3_data"
         )
     if path.suffix in _HDF5_SUFFIXES or not path.is_file() or h5py.is_hdf5(path):
         return read_file
     raise DataError(
-        f"'{path}' is no event file of a known format: HDF5 files with the tables of the data "
-        f"format can be read ({', '.join(_HDF5_SUFFIXES)}, or any name with such content)"
+        f"'{path}' is not an event file of a supported format: HDF5 files with the tables of the "
+        f"data format can be read ({', '.join(_HDF5_SUFFIXES)}, or any name with such content)"
     )
 
 

@@ -47,8 +47,8 @@ def check_foreign_file(path: Path, max_size: int, folder: Path | None = None) ->
     size = path.stat().st_size
     if size > max_size:
         raise ModelError(
-            f"'{path}' has {size:,} bytes, but such a file has at most {max_size:,}: it is not "
-            "part of a model"
+            f"'{path}' has {size:,} bytes, but such a file has at most {max_size:,}: it does not "
+            "belong to a model"
         )
 
 

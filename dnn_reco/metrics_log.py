@@ -28,8 +28,8 @@ def writing_logs(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise TrainingError(
-            f"the logs in '{folder}' cannot be written ({error}): once they can, the same command "
-            "goes on from the last checkpoint"
+            f"the logs in '{folder}' cannot be written ({error}): once they can, run the same "
+            "command to resume from the last checkpoint"
         ) from error
 
 

@@ -44,7 +44,7 @@ def _installed_packages() -> tuple[tuple[str, str], ...]:
 
 
 def _git_record(folder: Path) -> dict[str, Any]:
-    """Revision, origin and uncommitted changes of the code, "unknown" outside of a checkout."""
+    """Revision, origin and uncommitted code changes, "unknown" outside of a checkout."""
 
     def git(*arguments: str) -> str:
         try:

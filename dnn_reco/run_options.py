@@ -8,7 +8,7 @@ from typing import Any
 from dnn_reco.workers import available_cpus
 
 INTERRUPTED = 128 + 2
-"""Exit code after Ctrl-C (SIGINT), as shells count it, where nothing is saved to go on from."""
+"""Exit code after Ctrl-C (SIGINT), as shells count it, where no state is saved to resume from."""
 
 
 @dataclass(frozen=True)

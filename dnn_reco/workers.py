@@ -96,7 +96,7 @@ def in_workers(
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
         raise DataError(
-            f"a worker process was killed, most likely for lack of memory: {advice}"
+            f"a worker process was killed, most likely because memory ran out: {advice}"
         ) from error
     except (KeyboardInterrupt, GeneratorExit):
         for process in multiprocessing.active_children():

@@ -213,7 +213,7 @@ def test_prediction_is_that_of_the_network(here: Path) -> None:
         direct = model.network(HitBatch.from_hits(events.hits)).labels[:, column]
     np.testing.assert_allclose(whole["EnergyVisible"], direct.numpy(), rtol=1e-5)
     np.testing.assert_allclose(parts.labels, whole.labels, rtol=1e-4, atol=1e-4)
-    with pytest.raises(DataError, match="9 features a DOM, these hits have 3"):
+    with pytest.raises(DataError, match="9 features a DOM, but these hits have 3"):
         dnn_reco.predict(model, open_events("validation.hdf5").hits)
 
 

@@ -158,7 +158,7 @@ def test_the_one_before_a_damaged_checkpoint_is_used(
     assert latest.progress == progress(10)
     (message,) = caplog.messages
     assert message.startswith(f"the checkpoint '{path}' is damaged (")
-    assert message.endswith("): the one before it is used.")
+    assert message.endswith("): the previous checkpoint is used.")
     assert "\n" not in message
     newest = [each.progress.iterations for each in load_newest(tmp_path, 2)]
     assert newest == [5, 10]
@@ -177,7 +177,7 @@ def test_without_a_whole_checkpoint_there_is_an_error(tmp_path: Path) -> None:
         (path / "state.json").write_text("[" * 100_000)
     for load in (load_latest, lambda folder: load_newest(folder, 2)):
         with pytest.raises(
-            ModelError, match=r"05' is damaged.* none before it.*to train from the start"
+            ModelError, match=r"05' is damaged.* no earlier one.*to train from the start"
         ):
             load(tmp_path)
     assert latest_iterations(tmp_path) == 0

@@ -113,7 +113,9 @@ def test_held_out_events_without_the_misc_data(trained: SmallRun, tmp_path: Path
     other = trained.config(data_handler_misc_class="older_plugins.load_misc")
     files = find_files(other.data_files.test_data_file, "test_data_file")
     held_out = open_held_out_events(other, files, str(tmp_path), 1)
-    with pytest.raises(DataError, match=r"other misc data than .* energy instead of energy, sign"):
+    with pytest.raises(
+        DataError, match=r"misc data that differ from .* energy instead of energy, sign"
+    ):
         predict_held_out(model, held_out)
 
 

@@ -64,7 +64,7 @@ def network(name: str) -> dict[str, Any]:
         ("forgotten_return", rf"{ONE_LOSS}.* but returned None"),
         ("former_signature", r"is called as \(prediction, truth, context\), but its signature is"),
         ("misspelt_attribute", r"AttributeError: .*'lables'.* \(line \d+ of '.*wrong_plugins.py'"),
-        ("not_a_function", "is a float, and no function"),
+        ("not_a_function", "is a float, not a function"),
     ],
 )
 def test_wrong_losses(prepared: SmallRun, loss: str, message: str) -> None:
@@ -81,7 +81,7 @@ def test_wrong_losses(prepared: SmallRun, loss: str, message: str) -> None:
         ("OneColumn", rf"\[8, {NUM_LABELS}\], but its 'labels_trafo' is a tensor .* \[8, 1\]"),
         ("Mismatch", r"failed for a batch: RuntimeError: mat1 .* \(line \d+ of '.*wrong_plugins"),
         ("WithoutForward", r"has no method forward\(hits\) -> Prediction"),
-        ("NamesAsGroups", "lists a str in 'pred', which is none of the network's parameters"),
+        ("NamesAsGroups", "lists a str in 'pred', which is not a parameter of the network"),
         ("ListOfParameters", r"must return a dict such as .*, but returned a list of 2"),
         ("no_network", r"must give a torch\.nn\.Module, but gave a dict of 1"),
     ],

@@ -11,7 +11,7 @@ write the same file system. Between its own processes, parsl wraps these texts i
 objects of ours are never pickled.
 
 What is done is known by the files that are finished, not by the farm: it keeps no state. Give it
-the items that are missing, and a run that was stopped goes on.
+the items that are missing, and a stopped run resumes.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from dnn_reco.amounts import counted
 from dnn_reco.cluster.farm_engine import Engine, remove_secrets, require_parsl, running_engine
 from dnn_reco.cluster.farm_settings import FarmSettings
 from dnn_reco.cluster.farm_worker import KILLED, read_reply, task_message
@@ -95,7 +96,7 @@ def on_farm(
         return
     num_jobs = min(settings.jobs, len(items))
     where = "on this machine" if settings.on_this_machine else f"of {settings.cluster}"
-    _log.info("%d item(s) are shared among %d job(s) %s.", len(items), num_jobs, where)
+    _log.info("%s in %s %s.", counted(len(items), "item"), counted(num_jobs, "job"), where)
     with (
         _folder_of_run(settings.folder or folder) as run_folder,
         running_engine(settings, num_jobs, run_folder.path) as engine,
@@ -130,7 +131,7 @@ def _results(
             engine.reply_came()
         engine.check()
         if done.error and attempts[index] <= retries:
-            _log.debug("%s is tried again: %s", done.item, done.error)
+            _log.debug("%s is retried: %s", done.item, done.error)
             submit(index)
             continue
         left -= 1
@@ -181,6 +182,6 @@ def _folder_of_run(parent: Path) -> Iterator[_RunFolder]:
     finally:
         if folder.keep:
             remove_secrets(path)
-            _log.warning("What the jobs printed is kept in '%s'.", path)
+            _log.warning("The output of the jobs is kept in '%s'.", path)
         else:
             shutil.rmtree(path, ignore_errors=True)

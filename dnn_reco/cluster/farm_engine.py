@@ -77,8 +77,9 @@ class Engine:
         process = self._executor.interchange_proc
         if process is not None and process.poll() is not None:
             raise ClusterError(
-                f"the process that hands the work to the jobs has ended (exit code "
-                f"{process.returncode}), most likely for lack of memory: the same command goes on"
+                "the process that distributes the work to the jobs has ended (exit code "
+                f"{process.returncode}), most likely because memory ran out: run the same command "
+                "to resume"
             )
 
     def _check_jobs(self, executor: Any, status: Mapping[str, JobStatus]) -> None:
@@ -90,10 +91,10 @@ class Engine:
         self._lost = len(lost)
         if self._lost - self._lost_before >= self._limit:
             reasons = [str(job.message) for job in lost if job.message]
-            reason = _last_output(self._folder) or (reasons or ["They printed nothing."])[-1]
+            reason = _last_output(self._folder) or (reasons or ["They have no output."])[-1]
             number = self._lost - self._lost_before
             executor.set_bad_state_and_fail_all(
-                ClusterError(f"{number} of them ended, and none has done anything. {reason}")
+                ClusterError(f"{number} of them ended without doing any work. {reason}")
             )
 
     def start(self, settings: FarmSettings) -> JobStatusPoller:
@@ -105,7 +106,7 @@ class Engine:
             self._executor.start()
         except Exception as error:  # such as: no port is free
             raise ClusterError(
-                f"the process that hands the work to the jobs cannot be started: {error}"
+                f"the process that distributes the work to the jobs cannot be started: {error}"
             ) from error
         # else messages that no process waits for any more would hold up the end
         self._executor.outgoing_q.zmq_socket.setsockopt(zmq.LINGER, 0)
@@ -176,8 +177,8 @@ def require_parsl() -> None:
     """
     if importlib.util.find_spec("parsl") is None:
         raise ConfigError(
-            "--cluster needs the package parsl, which is not installed: "
-            "pip install 'dnn_reco[farm]'"
+            "--cluster needs the package parsl, which is not installed: pip install "
+            "'dnn_reco[farm]'"
         )
 
 
@@ -185,8 +186,8 @@ def _check_folder(folder: Path) -> None:
     """Check that a path stands unquoted in the files of a job, as parsl writes it."""
     if not all(letter.isalnum() or letter in "/._-+@:=" for letter in str(folder)):
         raise ClusterError(
-            f"the files of the jobs cannot be in '{folder.parent}', whose path holds blanks or "
-            "other special characters: give another folder with --cluster-folder"
+            f"the files of the jobs cannot be in '{folder.parent}', whose path contains spaces or "
+            "special characters: give another folder with --cluster-folder"
         )
 
 
@@ -300,7 +301,7 @@ def _own_address() -> str:
         if not address.startswith("127."):
             return address
     raise ClusterError(
-        "the address of this machine in the network is not known: give it with --cluster-address"
+        "the network address of this machine is unknown: give it with --cluster-address"
     )
 
 

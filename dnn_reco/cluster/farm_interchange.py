@@ -1,6 +1,6 @@
 """Parsl's interchange, the process that hands tasks to the jobs; it ends when its parent does.
 
-Parsl's own program goes on when the parent is killed, and the jobs with it.
+Parsl's own program continues when the parent is killed, and the jobs with it.
 """
 
 from __future__ import annotations

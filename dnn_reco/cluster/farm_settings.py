@@ -135,5 +135,5 @@ def _check_address(text: str) -> None:
         ipaddress.ip_address(text)
     except ValueError as error:
         raise ClusterError(
-            f"--cluster-address '{text}' is no IP address, such as 10.0.0.7"
+            f"--cluster-address '{text}' is not an IP address such as 10.0.0.7"
         ) from error

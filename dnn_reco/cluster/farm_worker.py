@@ -1,7 +1,7 @@
 """What travels between this process and the jobs: names of functions, and JSON.
 
 A message to a job holds the dotted name of a function of `WORK` and its arguments as JSON; the
-reply is JSON, too: the result, or the text of an error. Types are those of the function's
+reply is also JSON: the result, or the text of an error. Types are those of the function's
 signature, and pydantic checks each value against them. Only functions of `WORK` are called.
 
 The function runs in a child of parsl's worker process: all workers of a job send their replies
@@ -35,7 +35,7 @@ WORK = frozenset(
 )
 """The functions that a job may run."""
 
-KILLED = "the worker process was killed, most likely for lack of memory"
+KILLED = "the worker process was killed, most likely because memory ran out"
 """Error of an item whose process was killed."""
 
 
@@ -90,7 +90,7 @@ def _reply(message: bytes, allowed: Collection[str]) -> str:
         content = json.loads(message)
         name = content["function"]
         if name not in allowed:
-            raise ValueError(f"'{name}' is no function that a job may run")
+            raise ValueError(f"'{name}' is not a function that jobs may run")
         module, _, attribute = name.rpartition(".")
         function = getattr(import_module(module), attribute)
         types, result = _types(function)

@@ -86,7 +86,7 @@ def check_lines(texts: Iterable[str]) -> None:
         if not text.isprintable() or text.endswith("\\"):
             raise ClusterError(
                 f"{text!r} cannot be used in the files of a job: line breaks, control "
-                "characters and a backslash at the end would change their meaning"
+                "characters and a backslash at the end would change how they are read"
             )
 
 
@@ -109,8 +109,8 @@ def setup_lines(given: str, option: str) -> tuple[str, ...]:
         return (f"source {shlex.quote(str(Path(given).absolute()))}",)
     if len(given.split()) < 2:
         raise ClusterError(
-            f"{option} '{given}': there is no such file. Give a file of bash, or a whole "
-            "line, such as 'source /some/folder/env/bin/activate'"
+            f"{option} '{given}': there is no such file. Give a Bash script, or a whole line, "
+            "such as 'source /some/folder/env/bin/activate'"
         )
     return (given,)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from dnn_reco.amounts import counted
 from dnn_reco.cluster.farm import on_farm
 from dnn_reco.cluster.farm_settings import FarmSettings
 from dnn_reco.commands.output import print_note
@@ -85,7 +86,7 @@ class ApplySettings:
     raw
         Whether calibrations of the models are left out.
     overwrite
-        Whether outputs that were made otherwise are replaced.
+        Whether outputs made with different settings are replaced.
     pulses
         Pulses of files with frames; None: those of the training.
     gcd
@@ -153,7 +154,7 @@ class _Summary:
 def run_apply(settings: ApplySettings) -> int:
     """Write the predictions for all files that are not there yet; returns the exit code.
 
-    It is 1 if a file could not be read. Ctrl-C keeps the finished files, and the same call goes on
+    It is 1 if a file could not be read. Ctrl-C keeps the finished files, and the same call resumes
     with the others; the exit code is 0 then, after SIGTERM 143.
     """
     tasks = _plan(settings)
@@ -163,7 +164,7 @@ def run_apply(settings: ApplySettings) -> int:
     summary = _Summary()
     missing = _missing(tasks, options.application, settings.overwrite, summary)
     if summary.kept_files:
-        _log.info("%d of %d files are there already.", summary.kept_files, len(tasks))
+        _log.info("%d of %d files already exist.", summary.kept_files, len(tasks))
     remove_leftovers(task.output for task in missing)
     started = time.perf_counter()
     try:
@@ -172,7 +173,7 @@ def run_apply(settings: ApplySettings) -> int:
                 _apply(_computing(settings, options, len(tasks)), missing, summary)
     except KeyboardInterrupt as stop:
         remove_leftovers(task.output for task in missing)
-        _log.info("Stopped. Finished files are kept; the same command goes on from there.")
+        _log.info("Stopped. Finished files are kept; run the same command to resume.")
         return stop.exit_code if isinstance(stop, Stopped) else 0
     _print_summary(summary, time.perf_counter() - started)
     return 1 if summary.failed else 0
@@ -188,7 +189,7 @@ def _plan(settings: ApplySettings) -> list[FileTask]:
         )
     sources, earlier = without_earlier_outputs(found, settings.output)
     if earlier:
-        _log.info("%s: outputs of this command, no input files.", _listed(earlier))
+        _log.info("%s: outputs of this command are not used as input.", _listed(earlier))
     if not sources:
         raise DataError(
             "all files that match --input are predictions of this command: name event files"
@@ -198,10 +199,7 @@ def _plan(settings: ApplySettings) -> list[FileTask]:
         if output is None:
             continue
         if not all(is_i3(task.output) for task in tasks):
-            raise ConfigError(
-                f"--{name} is beside frames (--out FILE.i3.zst or --format i3): without them, "
-                "choose --out and --format"
-            )
+            raise ConfigError(f"--{name} needs frames as output (--out FILE.i3.zst or --format i3)")
         further = plan_outputs(sources, output, name)
         tasks = [
             replace(task, also=(*task.also, other.output))
@@ -262,7 +260,7 @@ class _Computing:
 def _computing(settings: ApplySettings, options: ApplyOptions, num_files: int) -> _Computing:
     """How to share the work of a call.
 
-    It depends on all files of the call, also those that are there already: with other numbers of
+    It depends on all files of the call, also existing ones: with other numbers of
     threads, the last digits might differ.
 
     On CPUs several networks with one thread each are faster than one with as many threads.
@@ -313,8 +311,8 @@ def _missing(
             record = read_output_record(task.output)
         except DataError as error:
             raise ConfigError(
-                f"'{task.output}' is there already, and is no output of this command ({error}): it "
-                "is not replaced. Move it away, or choose another --out"
+                f"'{task.output}' already exists and is not an output of this command ({error}), "
+                "so it is not replaced. Move it away, or choose another --out"
             ) from error
         reasons = _differences(task, record, application)
         if not reasons:
@@ -327,7 +325,7 @@ def _missing(
         more = [f"and {rest} more"] if rest > 0 else []
         listed = "".join(f"\n  {line}" for line in [*differing[:_SHOWN], *more])
         raise ConfigError(
-            f"outputs are there already that were made otherwise:{listed}\n"
+            f"some outputs already exist, made with different settings:{listed}\n"
             "Replace them with --overwrite, or choose another --out"
         )
     return missing
@@ -393,17 +391,17 @@ def _report(result: FileResult, shown: set[str]) -> None:
 def _print_summary(summary: _Summary, seconds: float) -> None:
     files, events = summary.new_files, summary.new_events
     rate = f" ({events:,} in {seconds:.1f} s, {events / seconds:,.0f} events/s)" if events else ""
-    kept = f", {summary.kept_files} of them from before" if summary.kept_files else ""
+    kept = f", {summary.kept_files} of them already existing" if summary.kept_files else ""
     print_note(
-        f"{events + summary.kept_events:,} events in {files + summary.kept_files} file(s)"
-        f"{kept}{rate}."
+        f"{counted(events + summary.kept_events, 'event')} in "
+        f"{counted(files + summary.kept_files, 'file')}{kept}{rate}."
     )
     width = max((len(model) for model in summary.status), default=0)
     for model, counts in summary.status.items():
         parts = [f"{counts[s.name]:,} {s.name}" for s in Status if counts[s.name] or s == Status.OK]
         print_note(f"  {model:{width}}  {', '.join(parts)}")
     if summary.failed:
-        print_note(f"{len(summary.failed)} file(s) skipped: {_listed(summary.failed)}")
+        print_note(f"{counted(len(summary.failed), 'file')} skipped: {_listed(summary.failed)}")
 
 
 def _listed(paths: Sequence[Path]) -> str:

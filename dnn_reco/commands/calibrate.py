@@ -26,12 +26,14 @@ from dnn_reco.evaluation.calibration import (
     fit_calibration,
     inside,
 )
+from dnn_reco.evaluation.formats import format_aligned
 from dnn_reco.evaluation.held_out_events import (
     calibration_events,
     check_how_files_were_made,
     open_held_out_events,
     store_folder,
 )
+from dnn_reco.evaluation.metrics import ValueWithError
 from dnn_reco.files import find_files, temporary_beside, writing
 from dnn_reco.inference.calibrated_folder import write_calibration
 from dnn_reco.inference.calibration import Calibration
@@ -84,7 +86,7 @@ def run_calibrate(folder: Path, settings: CalibrateSettings) -> None:
     was_signed = is_signed(folder)
     model = load_model_folder(folder, choose_device(settings.options.device), settings.allow_code)
     if settings.remove and model.calibration is None:
-        print_note(f"'{folder}' has no calibration: it is left as it is.")
+        print_note(f"'{folder}' has no calibration: nothing to remove.")
         return
     with _writing_to(folder), temporary_beside(folder.resolve()):
         pass  # a folder that cannot be written to must show now, not after the work
@@ -95,23 +97,24 @@ def run_calibrate(folder: Path, settings: CalibrateSettings) -> None:
         sign_folder(folder, key)
     elif was_signed:
         _log.warning(
-            "The signature was of the model as it was, and is removed: sign it again with --sign"
+            "The signature no longer applies and is removed: sign the model again with --sign"
         )
     if calibration is None:
         print_note(f"Calibration of '{folder}' removed.")
     else:
-        print_note(f"Calibration stored in '{folder}'; --raw leaves it out where it is applied.")
+        print_note(f"Calibration stored in '{folder}'; dnn-reco apply --raw ignores it.")
 
 
 def _writing_to(folder: Path) -> AbstractContextManager[None]:
-    return writing("the calibration", folder, "copy the model folder to where it can be changed")
+    return writing("the calibration", folder, "copy the model folder to a writable place")
 
 
 def _fit(folder: Path, model: TrainedModel, settings: CalibrateSettings) -> Calibration:
     """Fit the calibration, and print the coverage before and after."""
     if read_manifest(folder).model is None:
         raise ConfigError(
-            f"'{folder}' is of format 1: export or import the model again before it is calibrated"
+            f"'{folder}' has the old format 1: export or import the model again before "
+            "calibrating it"
         )
     torch.set_num_threads(settings.options.threads)
     files = _files(model.config, settings)
@@ -159,7 +162,8 @@ def _table(
 
 def _share(is_inside: NDArray[np.bool_]) -> str:
     share = float(is_inside.mean())
-    return f"{share:.3f} ± {np.sqrt(share * (1 - share) / len(is_inside)):.3f}"
+    error = np.sqrt(share * (1 - share) / len(is_inside))
+    return format_aligned(ValueWithError(np.array(share), error), 3)
 
 
 def _record(

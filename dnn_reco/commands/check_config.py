@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dnn_reco.amounts import plural, size_in_words
+from dnn_reco.amounts import counted, size_in_words
 from dnn_reco.commands.output import coloured, print_json
 from dnn_reco.config import (
     TRAINING_KEYS,
@@ -106,7 +106,7 @@ class CheckReport:
             f"{coloured(f'{each.level:<7}', _COLOURS.get(each.level))}  {each.text}"
             for each in self.findings
         ]
-        verdict = "ready for training" if self.ok else plural(self.num_problems, "problem")
+        verdict = "ready for training" if self.ok else counted(self.num_problems, "problem")
         unknown = f"; {self.unknown}" if self.unknown else ""
         return "\n".join([*lines, f"{self.name}: {verdict}{unknown}"])
 
@@ -142,7 +142,7 @@ def check_config(config: Config, allow_overlap: bool = False, network: bool = Fa
     allow_overlap
         Whether files may be both trained on and held out.
     network
-        Whether the network is built, too, without memory for its weights.
+        Whether the network is also built, without memory for its weights.
     """
     findings = [
         *_check_plugins(config),
@@ -255,7 +255,7 @@ def _check_data_files(config: Config) -> _Findings:
         patterns, files = values.get(key), files_if_any(config, key)
         if files:
             size = sum(path.stat().st_size for path in files if path.is_file())
-            yield _ok(f"{key}: {plural(len(files), 'file')}, {size_in_words(size)}")
+            yield _ok(f"{key}: {counted(len(files), 'file')}, {size_in_words(size)}")
         elif patterns:
             yield _problem(f"{key}: no file matches {', '.join(map(repr, patterns))}")
         elif patterns is not None:
@@ -292,8 +292,8 @@ def _check_overlap(config: Config, allow_overlap: bool) -> _Findings:
     shared = len(same_files(validation, test))
     if shared:
         yield _info(
-            f"{shared} of the {len(test)} files of test_data_file are in validation_data_file, too:"
-            " the best checkpoint is chosen with them"
+            f"{shared} of the {len(test)} files of test_data_file are also in "
+            "validation_data_file, with which the best checkpoint is chosen"
         )
 
 
@@ -331,7 +331,7 @@ def _check_contents(config: Config, network: bool) -> _Findings:
     (_, found), *others = names.items()
     for path, other in others:
         if other != found:
-            yield _problem(f"'{path}' has other labels or misc data than '{next(iter(names))}'")
+            yield _problem(f"'{path}' differs in labels or misc data from '{next(iter(names))}'")
     yield from _check_labels(config, found)
     yield from _check_transformation(config, found)
     if network:
@@ -394,7 +394,7 @@ def _check_transformation(config: Config, names: ColumnNames) -> _Findings:
         return
     path = Path(written)
     if not path.exists():
-        yield _info(f"trafo_model_path: '{path}' is not there yet: dnn-reco trafo makes it")
+        yield _info(f"trafo_model_path: '{path}' does not exist yet: create it with dnn-reco trafo")
         return
     yield from _try(
         lambda: check_settings(load_transformation(path), transform_settings(config, names), path),

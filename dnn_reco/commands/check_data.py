@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from dnn_reco.amounts import counted
 from dnn_reco.commands.output import print_json
 from dnn_reco.config import Config
 from dnn_reco.config.schema import GROUPS
@@ -219,7 +220,7 @@ def findings_text(findings: Sequence[Finding], num_files: int, num_events: int) 
     words = [
         f"{n} {severity}{'s' * (n != 1 and severity != 'info')}" for n, severity in counts if n
     ]
-    files = f"{num_files:,} file{'s' * (num_files != 1)}, {num_events:,} events"
+    files = f"{counted(num_files, 'file')}, {counted(num_events, 'event')}"
     return "\n".join([*lines, f"{files}: {', '.join(words) or 'nothing was found'}"])
 
 

@@ -119,7 +119,7 @@ def run_compare(configs: Sequence[Config], settings: CompareSettings) -> int:
         write_report(compared.comparison, compared.costs, settings.out)
         _log.info("Written: comparison.json, comparison.md and figures in '%s'.", settings.out)
     except KeyboardInterrupt:
-        _log.info("Stopped. What is trained so far is kept; the same command goes on from there.")
+        _log.info("Stopped. Finished training is kept; run the same command to resume.")
     return 0
 
 
@@ -159,8 +159,8 @@ def _iterations_within(seconds: float, trial: Trainer, folder: Path, name: str) 
         timings = measure_step_time(trial, folder, measuring, lambda share: None)
     except TrainingError as error:
         raise TrainingError(
-            f"'{name}' diverges in the iterations that were tried: 'dnn-reco train' stops there, "
-            "too, and gives the reason"
+            f"'{name}' diverges in the measured iterations: run 'dnn-reco train', which stops "
+            "there and reports the reason"
         ) from error
     iterations = iterations_within(seconds, trial.settings, timings)
     step = timings.step + timings.choosing
@@ -172,7 +172,7 @@ def _train(run: ComparisonRun, settings: CompareSettings) -> int | None:
     """Train what is left to train; returns an exit code if a signal came."""
     config = run.fixed_config()
     if is_done(config):
-        _log.info("Trained already, in '%s'.", run.folder)
+        _log.info("Already trained, in '%s'.", run.folder)
         return None
     with (
         open_stage(config, _options(run, settings), restore=True) as trainer,

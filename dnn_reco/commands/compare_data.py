@@ -152,7 +152,7 @@ def _chosen_inputs(
         for paths, each in zip(files, found, strict=True)
     )
     raise DataError(
-        f"it is not clear which input tables to compare: {len(pairs)} pairs have the same number "
+        f"it is ambiguous which input tables to compare: {len(pairs)} pairs have the same number "
         f"of features. Name them with --tables, once for A and once for B; or give a --config. "
         f"Input tables that list all features of each DOM:{listed}"
     )
@@ -182,7 +182,9 @@ def _read_sample(
     has_table = set(list_tables(paths[0]))
     weights = settings.weights if settings.weights and settings.weights[0] in has_table else None
     if settings.weights and weights is None:
-        _log.info(f"'{data.name}' has no table '{settings.weights[0]}': its events weigh the same.")
+        _log.info(
+            f"'{data.name}' has no table '{settings.weights[0]}': its events have equal weights."
+        )
     parts: list[EventSample] = []
     num_events = 0
     with Progress(len(paths), "Reading", "files") as progress:
@@ -237,7 +239,7 @@ def _tables(
     label_table = config.data_handler.data_handler_label_key
     has_labels = label_table is None or label_table in tables
     if not has_labels:
-        _log.info(f"'{data.name}' has no table '{label_table}': its inputs are compared alone.")
+        _log.info(f"'{data.name}' has no table '{label_table}': only its inputs are compared.")
     missing = set(config.values().get("misc_load_dict") or {}) - tables
     if missing and not has_labels:
         _log.info(

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from dnn_reco.amounts import plural
+from dnn_reco.amounts import counted
 from dnn_reco.commands.output import print_json
 from dnn_reco.config import Config
 from dnn_reco.errors import DataError, DnnRecoError
@@ -117,7 +117,7 @@ def _tell_of_failures(counts: Mapping[Path, Count]) -> None:
             failures.setdefault(reason, []).append(path)
     for reason, paths in failures.items():
         listed = "".join(f"\n  {path}" for path in paths)
-        _log.warning("%s not counted: %s%s", plural(len(paths), "file"), reason, listed)
+        _log.warning("%s not counted: %s%s", counted(len(paths), "file"), reason, listed)
 
 
 def _count_passing(

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from dnn_reco.amounts import counted
 from dnn_reco.cluster.farm import on_farm
 from dnn_reco.cluster.farm_settings import FarmSettings
 from dnn_reco.commands.output import print_note
@@ -70,7 +71,7 @@ class CreateDataSettings:
     farm
         The jobs that make the files; None: this process and its workers.
     overwrite
-        Whether outputs that are there already are made again.
+        Whether existing outputs are made again.
     dry_run
         Whether to print only what would be made.
     """
@@ -103,13 +104,13 @@ def run_create_data(settings: CreateDataSettings) -> int:
     missing = [file for file in plan.files if not _is_there(plan, file, settings.overwrite)]
     summary.num_kept = len(plan.files) - len(missing)
     if summary.num_kept:
-        _log.info("%d of %d runs are there already.", summary.num_kept, len(plan.files))
+        _log.info("The output of %d of %d runs already exists.", summary.num_kept, len(plan.files))
     started = time.perf_counter()
     try:
         with stop_signals_interrupt():
             _make(settings, options, missing, summary)
     except KeyboardInterrupt as stop:
-        _log.info("Stopped. Finished files are kept; the same command goes on from there.")
+        _log.info("Stopped. Finished files are kept; run the same command to resume.")
         return stop.exit_code if isinstance(stop, Stopped) else 0
     summary.show(time.perf_counter() - started)
     nothing = summary.why_nothing(plan)
@@ -132,7 +133,7 @@ def _make(
             if result.error:
                 _log.warning("run %d of %s failed: %s", *_run(result.file), result.error)
             for path, reason in result.excluded:
-                _log.warning("'%s' is left out: %s", path, reason.replace(f"'{path}'", "it"))
+                _log.warning("'%s' is skipped: %s", path, reason.replace(f"'{path}'", "it"))
             progress.update()
 
 
@@ -177,20 +178,19 @@ def _check_record(path: Path, record: str) -> None:
         before = parse_json(found) if found is not None else {}
     except (DataError, ValueError) as error:
         raise ConfigError(
-            f"'{path}' is there already and cannot be read ({error}): make it again with "
-            "--overwrite"
+            f"'{path}' already exists and cannot be read ({error}): make it again with --overwrite"
         ) from error
     if found == record:
         return
     now = parse_json(record)
     differences = [
-        f"{name} is {old} there, {new} now"
+        f"{name} is {old} in the file, {new} now"
         for key, value in now.items()
         for name, old, new in _differences(key, before.get(key), value)
     ]
-    reason = "; ".join(differences) if before else "it does not record how"
+    reason = "; ".join(differences) if before else "it has no record of its settings"
     raise ConfigError(
-        f"'{path}' is there already and was made otherwise: {reason}. Make it again with "
+        f"'{path}' already exists, made with different settings: {reason}. Make it again with "
         "--overwrite, or choose another --out"
     )
 
@@ -253,23 +253,23 @@ class _Summary:
         """Print the counts."""
         rate = f", {self.num_events / seconds:,.0f} events/s" if self.num_events else ""
         lines = [
-            f"{_plural(self.num_events, 'event')} in {_plural(self.num_made, 'file')} "
-            f"({_plural(self.num_frames, 'frame')} read in {seconds:.1f} s{rate})."
+            f"{counted(self.num_events, 'event')} in {counted(self.num_made, 'file')} "
+            f"({counted(self.num_frames, 'frame')} read in {seconds:.1f} s{rate})."
         ]
         for number, noun, text in (
-            (self.num_kept, "run", "kept from before"),
+            (self.num_kept, "run", "already existing"),
             (self.num_skipped, "run", "without input skipped"),
-            (self.num_excluded, "input", "left out, see above"),
+            (self.num_excluded, "input", "skipped, see above"),
             (len(self.failed), "run", "failed, see above"),
         ):
-            lines += [f"  {_plural(number, noun)} {text}"] if number else []
+            lines += [f"  {counted(number, noun)} {text}"] if number else []
         for counts, noun, text in (
             (self.frames, "P frame", "skipped"),
             (self.events, "event", "with empty rows"),
             (self.pulses, "pulse", "left out"),
         ):
             lines += [
-                f"  {_plural(n, noun)} {text}: {why}" for why, n in counts.most_common(_SHOWN)
+                f"  {counted(n, noun)} {text}: {why}" for why, n in counts.most_common(_SHOWN)
             ]
         absent = [key for key, number in self.absent.items() if number == self.num_made]
         lines += [f"  in no frame, so not written: {', '.join(absent)}"] if absent else []
@@ -280,8 +280,8 @@ class _Summary:
         for key, number in self.absent_exclusions.items():
             if number == self.num_made and self.num_events:
                 _log.warning(
-                    "no frame has '%s' of the exclusions, so that nothing is left out by it; it "
-                    "may be in the GCD file (--gcd)",
+                    "no frame has '%s' of the exclusions, so it excludes nothing; it may be in "
+                    "the GCD file (--gcd)",
                     key,
                 )
 
@@ -291,7 +291,7 @@ class _Summary:
             return ""
         unlabelled = [key for key, number in self.unlabelled.items() if number == self.num_made]
         if unlabelled and self.num_events:
-            return f"No event has the labels {', '.join(unlabelled)}: see above why"
+            return f"No event has the labels {', '.join(unlabelled)}: see the reasons above"
         if self.num_usable:
             return ""
         if self.num_events:
@@ -303,10 +303,11 @@ class _Summary:
             if not wanted:
                 return ""
             if wanted[0] in self.pulse_names:
-                return "No event has features: see above why"
+                return "No event has features: see the reasons above"
             hint = did_you_mean(wanted[0], self.pulse_names)
             there = f" There are {', '.join(self.pulse_names)}" if self.pulse_names else ""
-            return f"No event has features: see above why. Pulses are '{wanted[0]}'.{hint}{there}"
+            why = "No event has features: see the reasons above."
+            return f"{why} Pulses are '{wanted[0]}'.{hint}{there}"
         if self.frames:
             streams = ", ".join(plan.outputs.sub_event_streams)
             return (
@@ -314,10 +315,6 @@ class _Summary:
                 "write_hdf5_kwargs.SubEventStreams"
             )
         return ""
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _plan(settings: CreateDataSettings) -> CreationPlan:
@@ -338,7 +335,7 @@ def _described(plan: CreationPlan, overwrite: bool) -> str:
     for file in plan.files:
         paths = plan.outputs.paths(file.output)
         is_there = not overwrite and all(path.exists() for path in paths)
-        counts["there already" if is_there else "to make"] += 1
+        counts["already made" if is_there else "to make"] += 1
         lines.append(_line(file, paths, is_there))
     if plan.skipped:
         lines.append("Skipped:")
@@ -354,7 +351,7 @@ def _described(plan: CreationPlan, overwrite: bool) -> str:
 def _line(file: PlannedFile, paths: tuple[Path, ...], is_there: bool) -> str:
     """A file of a plan: its run, outputs and inputs."""
     inputs = ", ".join(str(path) for path in (file.gcd, *file.inputs) if path is not None)
-    mark = " (there already)" if is_there else ""
+    mark = " (already made)" if is_there else ""
     return (
         f"  {file.dataset}, run {file.run_number}: {', '.join(map(str, paths))}{mark}\n"
         f"    from {inputs}"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from dnn_reco.amounts import short_time_in_words, size_in_words, time_in_words
+from dnn_reco.amounts import counted, short_time_in_words, size_in_words, time_in_words
 from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.cluster import CLUSTERS
 from dnn_reco.config import TRAINING_KEYS, Config
@@ -117,12 +117,12 @@ def _report(found: TrainingEstimate, stages: Sequence[Config], options: RunOptio
     for stage in found.stages:
         lines += ["", _title(stage, len(stages)), *_item_lines(stage)]
     lines += ["", *_total_lines(found), ""]
-    lines += [f"With {resource_estimate.MARGIN - 1:.0%} to spare, ask for it with:"]
+    lines += [f"With a margin of {resource_estimate.MARGIN - 1:.0%}, request it with:"]
     lines += [f"  {_command(found, config, options)}", ""]
     lines.append(
         "Another machine is faster or slower: measure on one like that of the job, with its GPU\n"
         "and its number of CPUs (--num-threads). Less --time will do: the job saves, queues again\n"
-        "and goes on."
+        "and resumes."
     )
     return "\n".join(lines)
 
@@ -138,17 +138,17 @@ def _data_lines(data: DataEstimate, config: Config, cache_dir: str | None) -> It
         yield _row("", _epoch(data))
     folder = event_store(config, cache_dir).folder
     free, missing = free_space(folder), data.to_build
-    text = f"{size_in_words(data.built.size)} in '{folder}', {size_in_words(free)} are free there"
+    text = f"{size_in_words(data.built.size)} in '{folder}', {size_in_words(free)} are free"
     yield _row("Event store", text)
     if missing.files:
         size, time = size_in_words(missing.size), time_in_words(missing.seconds)
-        yield _row("", f"{missing.files:,} file(s) are still to be built: about {size}, in {time}")
+        yield _row("", f"to build for {counted(missing.files, 'file')}: about {size}, in {time}")
     if missing.size > free:
-        yield _row("", "THERE IS NOT ENOUGH SPACE for it: choose another folder with --cache-dir")
+        yield _row("", "NOT ENOUGH DISK SPACE: choose another folder with --cache-dir")
 
 
 def _events(preview: StorePreview) -> str:
-    return f"{_number(preview.whole.events, preview)} in {preview.whole.files:,} file(s)"
+    return f"{_number(preview.whole.events, preview)} in {counted(preview.whole.files, 'file')}"
 
 
 def _epoch(data: DataEstimate) -> str:
@@ -192,7 +192,7 @@ def _title(stage: StageEstimate, num_stages: int) -> str:
     return (
         f"{name}, iterations {span.first:,} to {span.last:,} in batches of {batch_size:,}: "
         f"{batch_size / (timings.step + timings.choosing):,.0f} events/s, "
-        f"{timings.waiting:.1%} of the time waiting for data"
+        f"{timings.waiting:.1%} of the time spent waiting for data"
     )
 
 

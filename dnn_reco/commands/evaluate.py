@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from dnn_reco.amounts import counted
 from dnn_reco.checkpoint_file import latest_iterations
 from dnn_reco.commands.output import print_json, print_note
 from dnn_reco.config import Config, stage_at
@@ -82,7 +83,7 @@ class EvaluateSettings:
     flux
         Flux that the events are weighted to; None: none.
     perturb
-        Whether the networks reconstruct events with changed hits, too.
+        Whether the networks also reconstruct events with changed hits.
     ignore_mismatch
         Data settings that may differ between files and model.
     as_json
@@ -231,8 +232,9 @@ def _load(network: tuple[Config, ...] | Path, settings: EvaluateSettings) -> _Ca
     num_events = None if len(network) > 1 else iterations * config.general.batch_size
     cost = TrainingCost(iterations, num_events, None, model.num_weights)
     source = (
-        f"{' + '.join(map(str, config.paths))}: the newest of {settings.checkpoints} checkpoint(s) "
-        f"in {config.model.model_checkpoint_path}, after {iterations:,} iterations"
+        f"{' + '.join(map(str, config.paths))}: newest "
+        f"{counted(settings.checkpoints, 'checkpoint')} in {config.model.model_checkpoint_path}, "
+        f"after {iterations:,} iterations"
     )
     return _Candidate(model, _origin(source, cost, config, Path(config.general.log_path)))
 

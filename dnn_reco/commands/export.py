@@ -71,7 +71,7 @@ class ExportSettings:
     onnx
         Whether ONNX graphs of the model are written.
     quantize
-        Whether a graph with weights of 8 bits is written, too.
+        Whether a graph with 8-bit weights is also written.
     triton
         Triton model repository to add the model to; None: to none.
     sign
@@ -269,7 +269,7 @@ def _golden_answers(config: Config, backend: Backend, num_events: int) -> Golden
                 hits = events.hits.select(rows)
                 return golden_answers(backend, hits, None if misc is None else misc[rows])
     _log.warning(
-        "There are no events here to keep golden answers of: the model folder will not be able to "
-        "show that it computes the same elsewhere (dnn-reco verify)."
+        "There are no events here for golden answers: dnn-reco verify will not be able to show "
+        "that the model predicts the same on other machines."
     )
     return None

@@ -8,6 +8,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from dnn_reco.amounts import counted
 from dnn_reco.cluster.farm import on_farm
 from dnn_reco.cluster.farm_settings import FarmSettings
 from dnn_reco.commands.stop import stop_signals_interrupt
@@ -34,7 +35,7 @@ def fill_store(
     config
         What decides about the store.
     keys
-        Config keys of the files; those without any file are left to the command, too.
+        Config keys of the files; those without any file are also left to the command.
     cache_dir
         Folder of the store; None: that of the config.
     farm
@@ -60,10 +61,10 @@ def fill_store(
             progress.update()
     if missing.sources:
         _log.info(
-            "Event store '%s': %d file(s) were built in jobs%s.",
+            "Event store '%s': %s built in jobs%s.",
             store.folder,
-            len(missing.sources) - failed,
-            f", {failed} failed and are tried again here" if failed else "",
+            counted(len(missing.sources) - failed, "file"),
+            f", {failed} failed and are built again here" if failed else "",
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from dnn_reco.amounts import plural
+from dnn_reco.amounts import counted
 from dnn_reco.commands.output import print_json, print_note
 from dnn_reco.data.event_choice import parse_event
 from dnn_reco.errors import DataError
@@ -239,7 +239,7 @@ def _list_frames(file: Path, settings: ListSettings) -> None:
             click.echo(f"… {left_out:,} more frames: --all lists them")
         if num_frames:
             text = f"{num_frames.total():,} frames: {count_text(num_frames)}"
-            checked = "; checksums are right" if settings.reading.verify else ""
+            checked = "; checksums are correct" if settings.reading.verify else ""
             click.echo(f"{text}; objects of {size:,} bytes{checked}")
 
 
@@ -266,7 +266,7 @@ def _list_objects(file: Path, number: int, reading: Reading) -> None:
         (printable(key), _class_of(stored), f"{len(stored.content):,}")
         for key, stored in frame.own.items()
     ]
-    click.echo(f"Frame {number}, stop {printable(frame.stop)}: {plural(len(rows), 'object')}")
+    click.echo(f"Frame {number}, stop {printable(frame.stop)}: {counted(len(rows), 'object')}")
     _echo_table(["key", "class", "bytes"], rows)
 
 
@@ -380,7 +380,7 @@ def _show_overview(frame: Frame) -> None:
     event = f", event {summary(header)}" if isinstance(header, EventHeader) else ""
     click.echo(f"{frame.source}, stop {frame.stop}{event}")
     inherited = [key for key in frame.inherited if key not in frame.own]
-    for title, keys in (("Its objects", list(frame.own)), ("Those of frames before", inherited)):
+    for title, keys in (("Its objects", list(frame.own)), ("From earlier frames", inherited)):
         if keys:
             click.echo(f"\n{title}:")
             rows = [

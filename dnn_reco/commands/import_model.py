@@ -72,8 +72,9 @@ def _data_settings(model: ImportedModel, file: Path | None) -> DataSettings | No
     path = file or next(iter(beside), None)
     if path is None:
         _log.warning(
-            "There is no '%s' beside the model, so nothing will check whether data that it is "
-            "applied to were made as those of its training: name it with -s/--data-settings.",
+            "There is no '%s' beside the model, so the settings of the data that it is applied to "
+            "will not be compared with those of its training data: give them with "
+            "-s/--data-settings.",
             DATA_SETTINGS_FILE,
         )
         return None

@@ -70,8 +70,8 @@ def run_serve(folders: Sequence[Path], settings: ServeSettings) -> None:
     )
     if not is_local(settings.host):
         logging.getLogger(__name__).warning(
-            "Whoever can reach '%s' can use the server: it asks for no password and encrypts "
-            "nothing",
+            "The server on '%s' has no authentication and no encryption: everyone who can reach "
+            "it can use it",
             settings.host,
         )
 

@@ -8,6 +8,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from dnn_reco.amounts import counted
 from dnn_reco.commands.output import print_note
 from dnn_reco.progress import Progress
 from dnn_reco.simulation.dataset import (
@@ -36,23 +37,25 @@ def run_simulate(
 ) -> int:
     """Write all files of a data set that are not there yet; returns the exit code.
 
-    Ctrl-C leaves the finished files; the same call goes on with the others.
+    Ctrl-C leaves the finished files; the same call makes the others.
     """
     files = plan_files(folder, num_events, settings.events_per_file, layout, suffix)
     claim_folder(folder, settings)
     missing = [file for file in files if not is_written(file)]
     there = sum(file.num_events for file in files) - sum(file.num_events for file in missing)
     if there:
-        _log.info("%d of %d files are there already.", len(files) - len(missing), len(files))
+        _log.info("%d of %d files already exist.", len(files) - len(missing), len(files))
     started = time.perf_counter()
     try:
         made = _write_all(settings, missing, num_events, there, min(num_jobs, len(missing)))
     except KeyboardInterrupt:
-        _log.info("Stopped. Finished files are kept; the same command goes on from there.")
+        _log.info("Stopped. Finished files are kept; run the same command to resume.")
         return 0
     seconds = time.perf_counter() - started
     rate = f" ({made} in {seconds:.0f} s, {made / seconds:.0f} events/s)" if made else ""
-    print_note(f"{num_events} events in {len(files)} files in '{folder}'{rate}.")
+    print_note(
+        f"{counted(num_events, 'event')} in {counted(len(files), 'file')} in '{folder}'{rate}."
+    )
     return 0
 
 

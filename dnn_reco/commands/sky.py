@@ -102,7 +102,7 @@ def run_sky(settings: SkySettings) -> None:
 
 
 def _truth(settings: SkySettings, reconstructor: Reconstructor) -> Vectors | None:
-    """True direction of the event; None if the file does not know it."""
+    """True direction of the event; None if the file does not have it."""
     if LABEL_TABLE not in list_tables(settings.file):
         return None
     events = reconstructor.hits_settings.tables.time_offset

@@ -94,8 +94,8 @@ def _check_config(config: Config) -> None:
     ):
         if not needed:
             raise ConfigError(
-                f"{key} is False, so a job that is stopped and queued again would lose what it has "
-                "trained: set it to True. For a new model choose another unique_name, or move the "
+                f"{key} is False, so a job that is stopped and requeued would lose its training: "
+                "set it to True. For a new model choose another unique_name, or move the "
                 "old folder of checkpoints away"
             )
     for key in ("training_data_file", "validation_data_file"):

@@ -34,8 +34,8 @@ _log = logging.getLogger(__name__)
 _BLOCK = 256
 
 _KEEP_IT = (
-    "A network trained with it fits no other: choose another trafo_model_path, or replace the file "
-    "with --overwrite"
+    "Networks trained with it need exactly this file: choose another trafo_model_path, or replace "
+    "the file with --overwrite"
 )
 
 
@@ -56,7 +56,7 @@ def make_transformation(config: Config, options: RunOptions, overwrite: bool) ->
     DataError
         If there are too few events.
     ModelError
-        If another one is there already, unless that may be overwritten.
+        If another one already exists, unless it may be overwritten.
     """
     config.require(*TRAFO_KEYS)
     path = Path(config.trafo.trafo_model_path)
@@ -81,7 +81,7 @@ def make_transformation(config: Config, options: RunOptions, overwrite: bool) ->
         config.seed,
     )
     if present not in (None, model.digest):
-        raise ModelError(f"'{path}' is there already, made from other events. {_KEEP_IT}")
+        raise ModelError(f"'{path}' already exists, fitted to different events. {_KEEP_IT}")
     if present is None:  # else it is the same, and may be in use
         save_transformation(model, path)
     record = path.with_name(f"config_trafo__{path.stem}.yaml")
@@ -156,5 +156,5 @@ def _refuse_other(path: Path, settings: TransformSettings, overwrite: bool) -> s
     differences = settings_differences(model, settings)
     if differences:
         listed = "\n".join(differences)
-        raise ModelError(f"'{path}' is there already, with other settings:\n{listed}\n{_KEEP_IT}")
+        raise ModelError(f"'{path}' already exists, with different settings:\n{listed}\n{_KEEP_IT}")
     return model.digest

@@ -1,4 +1,4 @@
-"""`train`: train a network, or go on with it."""
+"""`train`: train a network, or resume its training."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def run_stages(stages: Sequence[Config], options: RunOptions) -> int:
         config.require(*TRAINING_KEYS)
         if len(stages) > 1 and not config.model.model_save_model:
             raise ConfigError(
-                "training_stages hand the network on by checkpoints, which 'model_save_model: "
-                "False' forbids: remove one of the two"
+                "training_stages pass the network from stage to stage in checkpoints, but "
+                "'model_save_model: False' writes none: remove one of the two"
             )
     refuse_overlap_of_lists(stages[0], options.allow_overlap)
     with init_distributed(options.device) as distributed:
@@ -63,11 +63,11 @@ def _run_stages(
             with distributed.main_process_first():  # it builds the event store, reports mistakes
                 trainer = stack.enter_context(open_stage(config, options, restore, distributed))
             if config.unknown_keys:
-                _log.warning("%s; nothing in dnn_reco reads them.", unknown_keys_text(config))
+                _log.warning("%s: not read by dnn_reco.", unknown_keys_text(config))
             has_run = run_stage(trainer, config)
         if trainer.stopped_by is not None or trainer.is_out_of_patience:
             break
-        restore = True  # later stages go on with what this one left
+        restore = True  # later stages continue from this one
     return report_end(trainer, options.checkpoint_exit_code) if has_run else 0
 
 
@@ -80,8 +80,9 @@ def report_end(trainer: Trainer, checkpoint_exit_code: int | None) -> int:
         saved = "so there is nothing to save yet"
     if truncated := share_of_hits_truncated(trainer.forward.network):
         _log.info(
-            "%.2g %% of the hits were truncated: of bright events the network reads the hits of "
-            "the highest charge alone, as many as max_tokens in model_kwargs. More cost time.",
+            "%.2g %% of the hits were ignored: of bright events the network reads only the "
+            "max_tokens hits (model_kwargs) of the highest charge. Raise max_tokens to read more "
+            "(slower).",
             100 * truncated,
         )
     if trainer.is_out_of_patience and best is not None:
@@ -89,7 +90,7 @@ def report_end(trainer: Trainer, checkpoint_exit_code: int | None) -> int:
     if trainer.stopped_by is None:
         _log.info("Training is done: %d iterations, %s.", done, saved)
         return 0
-    _log.info("Stopped after %d iterations, %s. The same command goes on from there.", done, saved)
+    _log.info("Stopped after %d iterations, %s. Run the same command to resume.", done, saved)
     if trainer.stopped_by is signal.SIGINT:
         return 0 if folder else INTERRUPTED
     return 128 + trainer.stopped_by if checkpoint_exit_code is None else checkpoint_exit_code

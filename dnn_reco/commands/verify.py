@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from dnn_reco.amounts import plural
+from dnn_reco.amounts import counted
 from dnn_reco.commands.output import print_json
 from dnn_reco.inference.golden import TOLERANCE, read_golden
 from dnn_reco.inference.load import make_backend
@@ -49,7 +49,7 @@ def run_verify(
     unlisted = unlisted_files(path, manifest)
     signature = _signature(path, key)
     if not as_json:
-        click.echo(f"Files:       {len(manifest.files)}, as they were written")
+        click.echo(f"Files:       {len(manifest.files)}, unchanged")
         if unlisted:
             click.echo(f"             not part of the model: {', '.join(unlisted)}")
         click.echo(f"Signature:   {signature}")
@@ -78,7 +78,7 @@ def _signature(path: Path, key: Path | None) -> str:
         return f"valid, of the key in '{key}' ({check_signature(path, read_public_key(key))})"
     if not is_signed(path):
         return "none"
-    return f"valid, of the key {check_signature(path)}: name the one that you trust with --key"
+    return f"valid, of the key {check_signature(path)}: give the key that you trust with --key"
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,9 @@ class _Answers:
         return {**asdict(self), "largest_deviation": deviation, "agrees": self.agrees}
 
     def text(self) -> str:
-        verdict = "" if self.agrees else f": NOT THE SAME (above {TOLERANCE:g})"
+        verdict = "" if self.agrees else f": DIFFERENT (above {TOLERANCE:g})"
         return (
-            f"{self.backend}, {plural(self.events, 'event')}, largest deviation "
+            f"{self.backend}, {counted(self.events, 'event')}, largest deviation "
             f"{self.largest_deviation:.1e} of the transformed labels{verdict}"
         )
 

@@ -54,7 +54,7 @@ class ViewSettings:
     html
         Page to write; None: none.
     network
-        Whether to draw what the network makes of the event, too.
+        Whether to also draw the view of the network.
     tables, num_bins, labels
         See :class:`dnn_reco.labelled_events.FileContent`; None: as found, or those of the model.
     charge_feature, time_feature
@@ -187,8 +187,8 @@ def _view_of_table(settings: ViewSettings, content: FileContent, name: str) -> t
     known = sorted(table for table in with_predictions if table is not None)
     if name not in {*known, *(each.particle for each in stored)}:
         raise ConfigError(
-            f"--model '{name}' is neither a model folder nor a table of '{settings.file}' that "
-            f"holds a reconstruction.{did_you_mean(name, known)} Such tables: "
+            f"--model '{name}' is neither a model folder nor a reconstruction table in "
+            f"'{settings.file}'.{did_you_mean(name, known)} Such tables: "
             f"{', '.join(known) or 'none'}"
         )
     # those of the particle first: columns of the predictions themselves take precedence

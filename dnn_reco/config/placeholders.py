@@ -66,12 +66,12 @@ class _Filler:
             value = self.value(name)
             if value is not None and not isinstance(value, list | dict):
                 return str(value)
-            problem = f"the key '{name}' holds {value!r}, which cannot be part of a text"
+            problem = f"the key '{name}' holds {value!r}, which cannot be inserted into text"
         elif name in self.constants:
             return str(self.constants[name])
         else:
             known = [*self.written, *self.constants]
-            problem = f"no key of that name is set; the nearest is '{nearest(name, known)}'"
+            problem = f"there is no such key; the nearest is '{nearest(name, known)}'"
         if problem:
             self.problems.append(
                 f"{self.where(key)}: the placeholder '{match[0]}' of '{key}' cannot be filled: "

@@ -182,7 +182,7 @@ def source_hash(plugin: Any) -> str:
     """
     file = _source_file(plugin)
     if file is None:
-        raise ConfigError(f"{plugin!r} is not defined in a Python source file")
+        raise ConfigError(f"{plugin!r} is not defined in a Python source file: move it to one")
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
@@ -211,7 +211,7 @@ def check_signature(
         Naming its signature, and how it is called.
     """
     if not callable(function):
-        raise ConfigError(f"{name} ({key}) is a {type(function).__name__}, and no function")
+        raise ConfigError(f"{name} ({key}) is a {type(function).__name__}, not a function")
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some built-in functions have none

@@ -333,7 +333,7 @@ class TrainingGroup(SettingsGroup):
         "Early stopping after this number of evaluations of that set without a smaller loss; "
         "empty: no early stopping.",
     )
-    log_untrained_labels: Flag = key(False, "Print and log the RMSE of labels of weight 0, too.")
+    log_untrained_labels: Flag = key(False, "Also print and log the RMSE of labels of weight 0.")
     ema_decay: OpenFraction | None = key(
         None,
         "Decay d of an exponential moving average of the weights, for validation and prediction, "

@@ -68,7 +68,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something a user should know about the config that is not an error.
+    """A remark on the config that is not an error.
 
     Attributes
     ----------
@@ -278,8 +278,8 @@ def _wrong_value(root: MappingNode, path: Path) -> str:
             text = node.value if len(node.value) <= 50 else f"{node.value[:50]}…"
             kind = (node.tag or "").rpartition(":")[2]
             return (
-                f"{path}:{node.start_mark.line + 1}: '{text}' is no valid {kind} ({error}): write "
-                "text in quotes, without a tag"
+                f"{path}:{node.start_mark.line + 1}: '{text}' is not a valid {kind} ({error}): "
+                "write text in quotes, without a tag"
             )
     return f"the config file '{path}' holds a value that does not exist in its type"
 

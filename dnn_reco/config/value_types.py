@@ -62,7 +62,7 @@ def _has_default(field: FieldInfo) -> bool:
 
 def _no_flag(value: Any) -> Any:
     if isinstance(value, bool):
-        raise PydanticCustomError("flag", "true and false are no numbers")
+        raise PydanticCustomError("flag", "true and false are not numbers")
     return value
 
 

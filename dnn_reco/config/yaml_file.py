@@ -56,7 +56,7 @@ class YamlFile:
         return [((*at, key, number), entry) for number, entry in enumerate(value)]
 
     def wrong(self, at: KeyPath, value: Any, expected: str) -> ConfigError:
-        """The error for a value that is of another kind than expected."""
+        """The error for a value of an unexpected kind."""
         return ConfigError(
             f"{self.where(at)}: '{at[-1]}' is {value!r} ({kind_of(value)}); allowed: {expected}"
         )
@@ -83,7 +83,7 @@ def read_yaml_file(path: Path, what: str) -> YamlFile:
         status = None  # `read_files` describes the reason
     if status is not None and not (stat.S_ISREG(status.st_mode) and status.st_size <= _MOST_BYTES):
         raise ConfigError(
-            f"'{path}' is no {what}: it must be a regular file of at most {_MOST_BYTES:,} bytes"
+            f"'{path}' is not a {what}: it must be a regular file of at most {_MOST_BYTES:,} bytes"
         )
     problems: list[str] = []
     raw = read_files([path], problems, ignore_tags=True)

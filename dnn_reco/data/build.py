@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from dnn_reco.amounts import counted
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.data.sampling import FileSampling
@@ -155,7 +156,7 @@ def _build_parallel(
     size = sum(file_size(source) for source in sources)
     expected = size * shard_size(first) / max(1, file_size(first.source))
     _log.info(
-        f"Building the event store '{store.folder}' from {len(sources)} file(s): up to "
+        f"Building the event store '{store.folder}' from {counted(len(sources), 'file')}: up to "
         f"{expected / 1e6:,.0f} MB, {free_space(store.folder) / 1e9:,.1f} GB are free."
     )
     workers = num_workers(sources, num_jobs)
@@ -204,6 +205,6 @@ def _no_events_left(shards: Sequence[Shard]) -> str:
         dropped.update(shard.dropped)
     reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
     return (
-        f"no event is left of {len(shards)} file(s): {reasons or 'the files hold none'}. Check the "
-        "filter_* keys, data_handler_label_key and data_handler_nan_fill_value."
+        f"no event is left of {counted(len(shards), 'file')}: {reasons or 'the files hold none'}. "
+        "Check the filter_* keys, data_handler_label_key and data_handler_nan_fill_value."
     )

@@ -301,13 +301,12 @@ def check_data_settings(
     if refused:
         options = " ".join(f"--ignore-mismatch {key}" for key in refused)
         raise DataError(
-            f"'{source}' was made with other settings than the data that the model was trained "
-            "on:\n"
+            f"'{source}' was made with different settings than the training data of the model:\n"
             + "".join(f"  {mismatches[key]}\n" for key in refused)
             + "Make the data with the settings of the model."
             + (f" If a difference does no harm, add {options}" if can_ignore else "")
         )
-    return tuple(f"'{source}': {text}; this is ignored" for text in mismatches.values())
+    return tuple(f"'{source}': {text}; this difference is ignored" for text in mismatches.values())
 
 
 def check_setting_names(names: Collection[str]) -> None:

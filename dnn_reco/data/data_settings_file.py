@@ -147,9 +147,9 @@ def settings_of_segment(arguments: Mapping[str, Any], place: str) -> DataSetting
 def _unknown_form(file: YamlFile) -> str:
     found = ", ".join(list(file.values)[:10])
     return (
-        f"'{file.path}' holds no data settings. Give the config that the data were made with (a "
-        f"segment '{_CREATE_DATA}' in '{_STEPS}', or the keys {', '.join(_ONLY_OLDER)}), or a file "
-        f"of the settings ({', '.join(_NEEDED)}, …). Its first keys: {found}"
+        f"'{file.path}' contains no data settings. Give the config that the data were created with "
+        f"(a segment '{_CREATE_DATA}' in '{_STEPS}', or the keys {', '.join(_ONLY_OLDER)}), or a "
+        f"file of the settings ({', '.join(_NEEDED)}, …). Its first keys: {found}"
     )
 
 
@@ -246,8 +246,8 @@ def _of_settings(file: YamlFile) -> _Written:
     for key in file.values:
         if key not in SETTINGS:
             raise ConfigError(
-                f"{file.where((key,))}: there is no data setting '{key}'."
-                f"{did_you_mean(key, SETTINGS)} Settings are {', '.join(SETTINGS)}"
+                f"{file.where((key,))}: there is no data setting "
+                f"'{key}'.{did_you_mean(key, SETTINGS)} Settings are {', '.join(SETTINGS)}"
             )
     return _Written((), file.values, {key: key for key in SETTINGS})
 

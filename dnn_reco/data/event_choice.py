@@ -25,7 +25,7 @@ def parse_event(wanted: str) -> int | tuple[int, ...]:
         return 0
     if len(parts) > _MOST_PARTS or not all(part.isdecimal() for part in parts):
         raise ConfigError(
-            f"--event '{wanted}' is no event: give its number, from 0, 'first', or its id as "
+            f"--event '{wanted}' is not an event: give its number (from 0), 'first', or its id as "
             "Run:Event"
         )
     return int(wanted) if len(parts) == 1 else tuple(map(int, parts))

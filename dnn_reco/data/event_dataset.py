@@ -90,7 +90,7 @@ class EventDataset:
         self.shards = tuple(shard for shard in shards if shard.num_events > 0)
         self.empty_shards = tuple(shard for shard in shards if shard.num_events == 0)
         if not self.shards:
-            raise DataError("no events are left to read")
+            raise DataError("no events are left after the filters")
         self.names: ColumnNames = self.shards[0].names
         self.events_per_shard = np.array([shard.num_events for shard in self.shards])
         self._ends = np.cumsum(self.events_per_shard)
@@ -107,7 +107,7 @@ class EventDataset:
     def order(self, seed: int, stream: str, window: int = 0) -> EventOrder:
         """The order in which a stream draws events; see :class:`EventOrder`.
 
-        Files are visited, and their events used, as the set's sampling says.
+        Files are visited, and their events used, as the set's sampling defines.
         """
         visits = np.array([self._sampling.visits_of(shard.source) for shard in self.shards])
         return EventOrder(
@@ -206,12 +206,12 @@ class EventDataset:
         """The error for a damaged file of a shard, which is built again at the next start."""
         shard = self.shards[number]
         remedy = (
-            "Start again: this part is then built again"
+            "Run the command again to rebuild this part"
             if discard(shard, "records" if kind == "records" else "hits")
-            else f"Delete the folder '{shard.hits_folder.parent.parent}' and start again"
+            else f"Delete the folder '{shard.hits_folder.parent.parent}' and run the command again"
         )
         return DataError(
-            f"the event store holds '{shard.source}' with other content than was written, in "
+            f"the event store holds '{shard.source}' with unexpected content in "
             f"'{_path(shard, kind)}': the file was changed or its disk is damaged. {remedy}"
         )
 
@@ -282,8 +282,8 @@ class _OpenFiles:
             file = os.open(path, os.O_RDONLY)
         except FileNotFoundError as error:
             raise DataError(
-                f"the event store lost a part of '{shard.source}' ('{path}'): was it deleted while "
-                "in use? Start again to rebuild it"
+                f"the event store lost a part of '{shard.source}' ('{path}'): was it deleted "
+                "while in use? Run the command again to rebuild it"
             ) from error
         except OSError as error:
             raise DataError(

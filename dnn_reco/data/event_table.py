@@ -36,7 +36,7 @@ class NamedColumns(Mapping[str, NDArray[np.floating]]):
     def __getitem__(self, name: str) -> NDArray[np.floating]:
         if name not in self.names:
             raise DataError(
-                f"there is no column '{name}'. There are: {', '.join(self.names) or 'none'}"
+                f"there is no column '{name}'. Available: {', '.join(self.names) or 'none'}"
             )
         return self.array[:, self.names.index(name)]
 

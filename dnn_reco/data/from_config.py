@@ -123,7 +123,7 @@ def warn_of_unknown(key: str, named: Iterable[str], names: Sequence[str]) -> Non
     """Warn of names in the config that the data do not have."""
     for name in sorted(set(named) - set(names)):
         hint = did_you_mean(name, names)
-        _log.warning("%s names '%s', which the data do not have.%s", key, name, hint)
+        _log.warning("%s names '%s', which is not in the data.%s", key, name, hint)
 
 
 def label_weights(config: Config, names: Sequence[str]) -> list[float]:
@@ -139,13 +139,13 @@ def label_weights(config: Config, names: Sequence[str]) -> list[float]:
         if labels.label_weight_dict[name] > 0:
             raise ConfigError(
                 f"label_weight_dict: the data have no label '{name}'.{did_you_mean(name, names)} "
-                f"There are: {', '.join(names)}"
+                f"Available: {', '.join(names)}"
             )
     weights = [label_weight(config, name) for name in names]
     if not any(weights):
         raise ConfigError(
             "no label has a weight above 0, so there is nothing to train: name labels in "
-            f"label_weight_dict. There are: {', '.join(names)}"
+            "label_weight_dict. Available: {', '.join(names)}"
         )
     return weights
 

@@ -54,7 +54,7 @@ def cascade_classification_data(
     Raises
     ------
     ConfigError
-        If the edges are no pairs, or fewer than two.
+        If the edges are not pairs, or fewer than two.
 
     Notes
     -----

@@ -108,8 +108,8 @@ def refuse_recorded(
     if not same:
         return
     text = (
-        f"'{model}' was calibrated with {quoted_paths(same)}: its uncertainties are right there in "
-        "any case, and these files cannot show whether they are elsewhere"
+        f"'{model}' was calibrated with {quoted_paths(same)}: its coverage on them is correct by "
+        "construction and no test of the calibration"
     )
     if not allow_overlap:
         raise DataError(f"{text}. Give other files, or take these with --allow-overlap")

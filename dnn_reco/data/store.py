@@ -243,8 +243,8 @@ class EventStore:
         except OSError as error:
             raise StoreError(
                 f"'{source}' cannot be written to the event store '{self.folder}': "
-                f"{error.strerror or error} ({free_space(self.folder) / 1e9:.1f} GB are free "
-                "there): make room, or choose another folder with --cache-dir or the key "
+                f"{error.strerror or error} ({free_space(self.folder) / 1e9:.1f} GB are free): "
+                "make room, or choose another folder with --cache-dir or the key "
                 "data_cache_dir"
             ) from error
 

@@ -85,7 +85,7 @@ class StoreSettings:
         Raises
         ------
         ConfigError
-            If its reader is no plain function of this package.
+            If its reader is not a plain function of this package.
         """
         text = io.StringIO()
         YAML(typ="safe", pure=True).dump(store.config.plain_values(), text)
@@ -125,7 +125,7 @@ def _function(name: str) -> Callable[..., Any]:
     """The function of this package that has a dotted name."""
     function: Callable[..., Any] = resolve(name, "reader")
     if not is_of_package(function):
-        raise ConfigError(f"'{name}' is no function of this package")
+        raise ConfigError(f"'{name}' is not a function of this package: only these run in jobs")
     return function
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from dnn_reco.amounts import counted
 from dnn_reco.data.store import EVENT_FILES, STORE_VERSION, shard_name
 from dnn_reco.errors import DataError
 from dnn_reco.files import file_size, write_atomically
@@ -48,15 +49,18 @@ def prune_store(store: Path, now: Callable[[], float] = time.time) -> None:
     try:
         if due:
             size = sum(_size(store / name) for name in due)
-            _log.info(f"Event store: {len(due)} stale folder(s) ({size / 1e6:,.0f} MB) removed.")
+            _log.info(
+                f"Event store: {counted(len(due), 'stale folder')} ({size / 1e6:,.0f} MB) removed."
+            )
         for name in due:
             shutil.rmtree(store / name, ignore_errors=True)
         if new:
             size = sum(_size(store / name) for name in new)
             _log.info(
-                f"Event store '{store}': {len(new)} folder(s) ({size / 1e6:,.0f} MB) are left of "
-                f"killed programs, earlier versions or changed files. '{store / _ANNOUNCED}' lists "
-                "them; they are removed in 7 days, or delete them now."
+                f"Event store '{store}': {counted(len(new), 'folder')} ({size / 1e6:,.0f} MB) "
+                "remain from killed programs, earlier versions or changed files. "
+                f"'{store / _ANNOUNCED}' lists them. They are removed after 7 days, or delete "
+                "them now."
             )
         content = {name: before.get(name, seconds) for name in sorted(stale - set(due))}
         if content != before:
@@ -100,7 +104,7 @@ def _old(folder: Path, now: float) -> Iterator[Path]:
 
 
 def _is_of_no_use(shard: Path) -> bool:
-    """Whether a shard is of another version, or of a file that has changed since.
+    """Whether a shard has another version, or of a file that has changed since.
 
     A missing file may come back, as that of a disk that is not mounted.
     """

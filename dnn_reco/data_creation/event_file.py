@@ -94,7 +94,7 @@ class FileSummary:
     pulses
         Names of the pulses that the first event without features has.
     skipped
-        P frames that are no event, by reason.
+        P frames that are not events, by reason.
     without
         Events that lack something, by what and why.
     left_out
@@ -308,7 +308,7 @@ class _Events:
         return found
 
     def count_labels(self) -> None:
-        """Count the events without labels; a file that is no simulation lacks none."""
+        """Count the events without labels; a file without simulation lacks none."""
         missing: Counter[str] = Counter()
         for (key, why), number in self.without_labels.items():
             if (key, NO_SIMULATION) in self.without_labels and (

@@ -1,4 +1,4 @@
-"""One event of a frame with hits and true particle, to look at."""
+"""One event of a frame with hits and true particle, for displays."""
 
 from __future__ import annotations
 

@@ -224,7 +224,7 @@ def exclusions_of(frame: Frame, keys: Sequence[str]) -> tuple[ExcludedDoms, Excl
     Raises
     ------
     DataError
-        If one of them is of another kind.
+        If one of them is of an unexpected kind.
     """
     doms, windows = [np.zeros(0, np.int64)], [np.zeros((0, 2))]
     window_doms = [np.zeros(0, np.int64)]
@@ -284,7 +284,7 @@ def vertex_of(frame: Frame, key: str | None) -> NDArray[np.float64]:
     Raises
     ------
     DataError
-        If the object is no particle.
+        If the object is not a particle.
     """
     if key is None or key not in frame:
         return _NO_VERTEX
@@ -298,7 +298,7 @@ def hypothesis_of(frame: Frame, key: str | None) -> NDArray[np.float64]:
     Raises
     ------
     DataError
-        If the object is no map from names to numbers, or has not all of the names.
+        If the object is not a map from names to numbers, or lacks some of the names.
     """
     if key is None or key not in frame:
         return _NO_HYPOTHESIS
@@ -306,7 +306,7 @@ def hypothesis_of(frame: Frame, key: str | None) -> NDArray[np.float64]:
     lacking = [name for name in HYPOTHESIS_KEYS if name not in found]
     if lacking:
         raise DataError(
-            f"'{key}' is no cascade hypothesis with uncertainties: it lacks {', '.join(lacking)}"
+            f"'{key}' is not a cascade hypothesis with uncertainties: it lacks {', '.join(lacking)}"
         )
     return np.array([found[name] for name in HYPOTHESIS_KEYS], dtype=np.float64)
 

@@ -74,8 +74,8 @@ def _check_keys(features: Sequence[Features], labels: Sequence[Labels]) -> None:
             raise ConfigError(f"two segments write '{key}': give them different OutputKeys")
         if key in _RESERVED or key.startswith("__") or "/" in key or key != key.strip():
             raise ConfigError(
-                f"the OutputKey '{key}' of a segment cannot be used: it is the name of an object "
-                "that frames have, or no name of a table"
+                f"the OutputKey '{key}' of a segment cannot be used: frames already have an "
+                "object of this name, or it is not valid as the name of a table"
             )
 
 
@@ -92,7 +92,7 @@ def modules_of(segments: Sequence[Segment], allow_code: Collection[str] = ()) ->
     Raises
     ------
     ConfigError
-        If a segment is of another kind, or its arguments are wrong.
+        If a segment is of an unknown kind, or its arguments are wrong.
     """
     labels, features = [], []
     for segment in segments:
@@ -110,7 +110,7 @@ def modules_of(segments: Sequence[Segment], allow_code: Collection[str] = ()) ->
             known = (CREATE_DATA, *LABEL_MODULES)
             raise ConfigError(
                 f"{segment.where}: the segment '{segment.module_class}' is not available without "
-                f"IceTray.{did_you_mean(name, LABEL_MODULES)} Segments are {', '.join(known)}"
+                f"IceTray.{did_you_mean(name, LABEL_MODULES)} Available: {', '.join(known)}"
             )
     _check_keys(features, labels)
     return Modules(tuple(labels), tuple(features))

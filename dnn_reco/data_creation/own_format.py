@@ -94,7 +94,7 @@ def is_own_format(data_format: str) -> bool:
     if data_format == "autoencoder":
         raise ConfigError(
             "the data format 'autoencoder' cannot be made: it needs the network of its encoder, "
-            f"which is not public. Formats are {', '.join(known)}"
+            f"which is not public. Available: {', '.join(known)}"
         )
     if "." not in data_format:
         raise ConfigError(
@@ -124,8 +124,8 @@ def own_format(data_format: str, allow_code: bool) -> OwnFormat | None:
         return None
     if not allow_code:
         raise ConfigError(
-            f"the data format '{data_format}' is Python code, which runs only if that is allowed "
-            "(on the command line --allow-code): allow it if you know what the code does"
+            f"the data format '{data_format}' is Python code, which runs only with permission (on "
+            "the command line --allow-code): allow it if you trust the code"
         )
     function = resolve(data_format, _KEY)
     check_signature(function, data_format, _KEY, _ARGUMENTS)
@@ -158,7 +158,7 @@ def own_features(
     pulses
         Pulses with finite times, those that are excluded left out.
     excluded
-        Event and DOM index [d] of DOMs that events exclude, wholly or in part.
+        Event and DOM index [d] of DOMs that events exclude, completely or in part.
     settings
         Settings of the features.
     reference
@@ -249,8 +249,8 @@ def _call(own: OwnFormat, num_bins: int, arguments: dict[str, Any]) -> _Listed:
         if len(found) and not (found.min() >= least and found.max() < num_bins):
             raise _wrong(
                 own,
-                f"{name} from {least} to {num_bins - 1} (num_bins is "
-                f"{num_bins}), but returned {found.tolist()}",
+                f"{name} from {least} to {num_bins - 1} (num_bins is {num_bins}), but returned "
+                f"{found.tolist()}",
             )
     return _Listed(values, indices, exclusions)
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dnn_reco.amounts import counted
 from dnn_reco.config import Config
 from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.features import DATA_FORMATS, num_features
@@ -90,8 +91,9 @@ def recipe_of(config: Config) -> FrameRecipe:
     given = config.data_handler.i3_data
     if given is None:
         raise ConfigError(
-            f"the config lists files with frames (.i3), but its key '{_KEY}' is not set: how event "
-            f"files are made of them. Add\n{EXAMPLE}\nor make HDF5 files with dnn-reco create-data"
+            f"the config lists files with frames (.i3), but its key '{_KEY}' is not set: how they "
+            f"are converted to event files. Add\n{EXAMPLE}\nor create HDF5 files with dnn-reco "
+            "create-data"
         )
     where = str(config.origins[_KEY])
     values = {key: value for key, value in given.__dict__.items() if value is not None}
@@ -165,8 +167,8 @@ def _check(config: Config, recipe: FrameRecipe, where: str) -> None:
         data_format = segment.kwargs.get("DataFormat")
         if isinstance(data_format, str) and "." in data_format:
             raise ConfigError(
-                f"{where}: {_KEY}: the data format '{data_format}' is code of your own, which is "
-                "not called in a training: make HDF5 files with dnn-reco create-data --allow-code"
+                f"{where}: {_KEY}: the data format '{data_format}' is your own code, which is not "
+                "run during training: create HDF5 files with dnn-reco create-data --allow-code"
             )
     made = {each.settings.output_key: each.settings for each in recipe.modules.features}
     if prefix not in made:
@@ -181,8 +183,8 @@ def _check(config: Config, recipe: FrameRecipe, where: str) -> None:
         expected = max(expected, least)
     if not num_bins == settings.num_bins == expected:
         raise ConfigError(
-            f"{where}: {_KEY}: the format '{settings.data_format}' has {expected} "
-            f"feature{'s' * (expected != 1)}, but data_handler_num_bins is {num_bins}"
+            f"{where}: {_KEY}: the format '{settings.data_format}' has "
+            f"{counted(expected, 'feature')}, but data_handler_num_bins is {num_bins}"
         )
 
 
@@ -245,5 +247,5 @@ def _left_out(summary: FileSummary) -> dict[str, int]:
     ):
         counts.update({f"{what} ({reason})": number for reason, number in reasons.items()})
     absent: Sequence[str] = summary.absent_exclusions if summary.num_events else ()
-    counts.update(f"file(s) where no frame has '{key}' of the exclusions" for key in absent)
+    counts.update(f"files where no frame has '{key}' of the exclusions" for key in absent)
     return dict(counts)

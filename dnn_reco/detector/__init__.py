@@ -1,6 +1,6 @@
 """IceCube-86: positions and numbering of DOMs, the grid of networks, constants.
 
-Names of the TensorFlow version's module `dnn_reco.detector` can be imported from here, too; they
+Names of the TensorFlow version's module `dnn_reco.detector` can also be imported from here; they
 are made when they are first used, by :mod:`dnn_reco.detector.reference`.
 """
 

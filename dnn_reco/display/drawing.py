@@ -57,7 +57,7 @@ STYLES = Style("true", "#000000", "-", "*", 14), Style("reconstructed", "#AA00AA
 
 
 def plain_text(text: str) -> str:
-    """Text in which dollar signs are no mathematics for matplotlib."""
+    """Text in which matplotlib does not read dollar signs as mathematics."""
     return text.replace("$", r"\$")
 
 

@@ -95,7 +95,7 @@ def network_figure(
         )
     influence = dom_influence(backend, hits, misc)
     return draw_influence(shown, influence), (
-        "Influence of each DOM: change of the prediction when it is left out, in units of the "
+        "Influence of each DOM: change of the prediction without it, in units of the "
         "predicted uncertainty, root mean square over the trained labels"
         f"{_of_brightest(influence)}."
     )

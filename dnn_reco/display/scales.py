@@ -92,7 +92,7 @@ def _checked_features(hits: Hits, charge: int, time: int | None) -> int:
         time = FIRST_TIME_FEATURE.get(hits.num_features)
     if time is None:
         raise DataError(
-            f"it is not known which of {hits.num_features} features is the time of the first "
+            f"it is unknown which of the {hits.num_features} features is the time of the first "
             "pulse: give its number as time_feature"
         )
     for name, feature in (("charge_feature", charge), ("time_feature", time)):

@@ -114,8 +114,8 @@ def fit_calibration(events: CalibrationEvents, true_classes: bool = True) -> Cal
     """
     if DIRECTION in events.info.trained_labels:
         raise DataError(
-            f"a label is called '{DIRECTION}', which stands for the direction vector: a model with "
-            "it cannot be calibrated"
+            f"a label is called '{DIRECTION}', a name reserved for the direction vector: a model "
+            "with it cannot be calibrated"
         )
     if len(events) < LEAST_EVENTS:
         raise DataError(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
 
 from dnn_reco.errors import DataError
 from dnn_reco.evaluation.comparison import (
@@ -144,7 +145,7 @@ def _cost_lines(comparison: Comparison, costs: Mapping[str, TrainingCost]) -> It
     levels = ", ".join(map(str, COVERAGE_LEVELS))
     for name in costs:
         if shares := ", ".join(_coverage(whole[name])):
-            yield f"  coverage of the {levels} % cones of {shortened(name)}: {shares}"
+            yield f"  cone coverage ({levels} %) of {shortened(name)}: {shares}"
 
 
 def _coverage(found: Mapping[str, ValueWithError]) -> list[str]:
@@ -156,8 +157,8 @@ def _coverage(found: Mapping[str, ValueWithError]) -> list[str]:
 def _degrees_and_radian(angle: ValueWithError | None) -> str:
     if angle is None:
         return MISSING
-    radian = math.radians(angle.value), math.radians(angle.error)
-    return f"{angle.value:.2f}±{angle.error:.2f}° = {radian[0]:.4f}±{radian[1]:.4f} rad"
+    radian = ValueWithError(np.radians(angle.value), np.radians(angle.error))
+    return f"{format_measured(angle, '±')}° = {format_measured(radian, '±')} rad"
 
 
 def shortened(name: str) -> str:
@@ -189,7 +190,8 @@ def markdown_report(comparison: Comparison, costs: Mapping[str, TrainingCost]) -
     if any(shares.values()):
         lines += [
             "",
-            "Coverage: share of the events inside of the cones that should hold so many:",
+            "Cone coverage: share of events whose true direction lies inside the cone, by nominal "
+            "coverage:",
             "",
         ]
         lines.append(

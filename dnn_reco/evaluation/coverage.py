@@ -1,7 +1,7 @@
 """Whether uncertainties are right: pulls, credible levels, and how many events lie inside of them.
 
 The *credible level* of an event is the probability that the reconstruction gives to values nearer
-to its own than the true one. If the uncertainties are right, all levels from 0 to 1 are equally
+to its own than the true one. If the uncertainties are correct, all levels from 0 to 1 are equally
 frequent: 68 % of the events have a level below 0.68. This holds for labels and for directions, in
 any selection of events that does not depend on the truth given the prediction.
 """

@@ -55,7 +55,7 @@ def _level(reconstruction: Reconstruction, events: TrueEvents, names: Sequence[s
 def label_deviations(
     reconstruction: Reconstruction, events: TrueEvents
 ) -> dict[str, LabelDeviation]:
-    """Pulls and uncertainties of all labels with uncertainties that are no classes, by label."""
+    """Pulls and uncertainties of all labels with uncertainties that are not classes, by label."""
     table, keys = reconstruction.table, reconstruction.keys
     found = {}
     for column, name in enumerate(table.label_names):

@@ -198,7 +198,7 @@ def _quantities(
 
 
 def _sorted(quantities: Sequence[TwoSample]) -> list[TwoSample]:
-    """With adjusted probabilities, the largest difference first and those without one last."""
+    """With adjusted probabilities, largest difference first and those without one last."""
     adjusted = holm(np.array([quantity.p_value for quantity in quantities]))
     result = [replace(q, adjusted_p=float(p)) for q, p in zip(quantities, adjusted, strict=True)]
     return sorted(result, key=lambda q: -q.ks if math.isfinite(q.ks) else math.inf)

@@ -19,6 +19,7 @@ from dnn_reco.evaluation.data_comparison import (
     EventSample,
     Occupancy,
 )
+from dnn_reco.evaluation.formats import format_measured
 from dnn_reco.evaluation.two_sample import TwoSample
 from dnn_reco.figure_style import GREY, color, legend_below, panel_grid, panels
 from dnn_reco.inference.model_info import label_unit
@@ -166,9 +167,9 @@ def classifier_figure(test: ClassifierTest) -> Figure:
     roc = roc_curve(test.score, test.is_second, test.weight)
     curve.plot([0, 1], [0, 1], color=GREY, linewidth=1)
     curve.plot(roc.background, roc.signal, color=color(0))
-    curve.set_xlabel("share of A taken for B")
-    curve.set_ylabel("share of B recognised")
-    curve.set_title(f"area {test.area.value:.3f} ± {test.area.error:.3f}")
+    curve.set_xlabel("share of A classified as B")
+    curve.set_ylabel("share of B classified as B")
+    curve.set_title(f"AUC {format_measured(test.area)}")
     low, high = np.percentile(test.score, [_OUTSIDE, 100 - _OUTSIDE]).tolist()
     fewest = int(min(np.count_nonzero(test.is_second), np.count_nonzero(~test.is_second)))
     edges = np.linspace(low, high, _num_bins(fewest) + 1)
@@ -183,6 +184,6 @@ def classifier_figure(test: ClassifierTest) -> Figure:
     importance.barh(range(len(top)), [drop for _, drop in top], color=color(0))
     importance.set_yticks(range(len(top)), [name for name, _ in top], fontsize="x-small")
     importance.set_ylim(len(top) - 0.4, -0.6)
-    importance.set_xlabel("decrease of the area")
+    importance.set_xlabel("decrease of the AUC")
     legend_below(figure, scores)
     return figure

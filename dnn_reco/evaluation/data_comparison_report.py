@@ -16,6 +16,7 @@ from dnn_reco.evaluation.data_comparison_plots import (
     measure_figure,
     occupancy_figure,
 )
+from dnn_reco.evaluation.formats import format_measured
 from dnn_reco.evaluation.report_page import write_numbers, write_page
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
 from dnn_reco.evaluation.two_sample import TwoSample
@@ -32,23 +33,22 @@ _MEASURES = [
     "KS is the Kolmogorov-Smirnov statistic: the largest difference of the two cumulative "
     "distributions, from 0 to 1. The distance is the Wasserstein distance in units of the spread "
     "of both together: how far the values of one must be moved to become those of the other.",
-    "p is the probability of such a KS, or a larger one, if both came from the same distribution. "
+    "p is the probability of this or a larger KS if both came from the same distribution. "
     "Many quantities are compared, so that some p are small by chance: the adjusted p (Holm) "
-    "takes their number into account. With many events a difference that does no harm has a small "
-    "p, too: then KS and the distance matter.",
+    "takes their number into account. With many events even a harmless difference has a small p: "
+    "then KS and the distance matter.",
 ]
 _OF_A_HIT = (
-    "“… of a hit DOM” is one hit DOM of each event, drawn at random: the hits of an event depend "
-    "on each other, so that all of them would seem more events than there are."
+    "“… of a hit DOM” is one hit DOM of each event, drawn at random: the hits of an event are "
+    "correlated, so using all of them would overestimate the statistics."
 )
 _CLASSIFIER = [
     "A small network is trained to separate the events of A and B by the summaries of their "
     "inputs. Five networks each judge a fifth of the events, which they were not trained on "
-    "(Lopez-Paz & Oquab, arXiv:1610.06545). If the two have the same distribution, it is right as "
-    "often as by chance: area and accuracy are 0.5. Differences that lie in the relation of "
-    "features, not in one alone, are found, too.",
-    "Of features that depend on each other, one can stand in for the other: the area then shrinks "
-    "little for both.",
+    "(Lopez-Paz & Oquab, arXiv:1610.06545). If the two have the same distribution, it performs as "
+    "by chance: AUC and accuracy are 0.5. It also finds differences in correlations between "
+    "features.",
+    "Correlated features can replace each other: the AUC then decreases little for either.",
 ]
 
 
@@ -61,7 +61,10 @@ def text_report(comparison: DataComparison) -> str:
     if comparison.labels:
         lines += ["", *_text_table("Labels", comparison.labels)]
     places = [*_places("string", comparison.strings), *_places("layer", comparison.layers)]
-    lines += ["", f"Share of hit DOMs: {'; '.join(places) or 'alike on all strings and depths'}"]
+    lines += [
+        "",
+        f"Share of hit DOMs: {'; '.join(places) or 'no difference on any string or depth'}",
+    ]
     return "\n".join([*lines, "", *_verdict(comparison)])
 
 
@@ -111,18 +114,18 @@ def _verdict(comparison: DataComparison) -> list[str]:
     """What the classifier found, and which features separate most."""
     test = comparison.classifier
     if test is None:
-        return ["Classifier: too few events to train one"]
+        return ["Classifier: too few events"]
     features = [
         f"{name} ({drop:.3f})" for name, drop in list(test.importance.items())[:3] if drop > 0
     ]
     return [
-        f"Classifier: area under the ROC curve {test.area.value:.3f} ± {test.area.error:.3f}, "
-        f"accuracy {test.accuracy.value:.3f} ± {test.accuracy.error:.3f} (0.5: alike), "
+        f"Classifier: area under the ROC curve {format_measured(test.area)}, "
+        f"accuracy {format_measured(test.accuracy)} (0.5: no difference), "
         f"p {test.p_value:.1e}",
-        f"It uses most: {', '.join(features) or 'no feature'}",
+        f"Most important features: {', '.join(features) or 'no feature'}",
         "The two data sets differ."
         if test.p_value < SMALL_P
-        else "No difference was found by the classifier.",
+        else "The classifier finds no difference.",
     ]
 
 
@@ -211,14 +214,18 @@ def _quantity_section(
         ReportFigure(
             f"{title.lower()}_distributions",
             f"The {len(shown)} quantities that differ most: share of events; the outer bins "
-            f"hold what is beyond. {_events(comparison)}.",
+            f"include overflow. {_events(comparison)}.",
             distribution_figure(comparison, shown),
         ),
     ]
     table = ReportTable(
-        f"{title}, the largest difference first", _COLUMNS, [_cells(each) for each in quantities]
+        f"{title}, largest difference first", _COLUMNS, [_cells(each) for each in quantities]
     )
-    text = [*_MEASURES, _OF_A_HIT] if title == "Inputs" else ["Read them like the inputs."]
+    text = (
+        [*_MEASURES, _OF_A_HIT]
+        if title == "Inputs"
+        else ["They are read in the same way as the inputs."]
+    )
     return Section(title, text, [table], figures)
 
 
@@ -243,8 +250,8 @@ def _occupancy_section(comparison: DataComparison) -> Section:
     return Section(
         "Strings and depths",
         [
-            "Dead DOMs, other noise and other ice show here. Each event counts once, whatever its "
-            "brightness; DOMs without hit in both data sets do not count."
+            "Dead DOMs and differences in noise or ice are visible here. Each event has equal "
+            "weight, whatever its brightness; DOMs without hits in both data sets are excluded."
         ],
         tables if rows else (),
         [figure],
@@ -256,14 +263,14 @@ def _classifier_section(comparison: DataComparison) -> Section:
     assert test is not None
     figure = ReportFigure(
         "classifier",
-        "ROC curve, scores (the higher, the more like B), and how much the area under the curve "
-        f"shrinks if the values of a feature are shuffled. {_events(comparison)}.",
+        "ROC curve, scores (the higher, the more like B), and the decrease of the AUC when the "
+        f"values of a feature are shuffled. {_events(comparison)}.",
         classifier_figure(test),
     )
     rows = [[name, f"{drop:.4f}"] for name, drop in test.importance.items()]
     return Section(
         "Classifier two-sample test",
         _CLASSIFIER,
-        [ReportTable("How much the area shrinks without a feature", ("feature", "area"), rows)],
+        [ReportTable("Decrease of the AUC without a feature", ("feature", "area"), rows)],
         [figure],
     )

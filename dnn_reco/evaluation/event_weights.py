@@ -100,7 +100,7 @@ def flux_weights(flux: str, files: Sequence[EventsOfFile], jobs_per_file: float 
         if (position < 0).any():
             raise DataError(
                 f"'{file.path}' has no weights for {(position < 0).sum()} of the {len(file)} "
-                "events: write them for all events, or leave these out by a filter"
+                "events: write them for all events, or remove these with a filter"
             )
         weighters.append(weighter)
         positions.append(position + num_rows)
@@ -133,7 +133,7 @@ def checked_weights(weights: Values, source: str) -> Values:
             raise DataError(
                 f"weights '{source}': {wrong.sum():,} of {len(weights):,} are {problem}, the first "
                 f"that of event {int(np.argmax(wrong))} of the evaluated ones. Choose other "
-                "weights, or leave these events out by a filter"
+                "weights, or remove these events with a filter"
             )
     if len(weights) and not weights.any():
         raise DataError(f"weights '{source}': all {len(weights):,} are 0. Choose other weights")

@@ -16,14 +16,42 @@ MISSING = "–"
 
 
 def format_measured(measured: ValueWithError | None, sign: str = " ± ") -> str:
-    """A number with its error, to two digits of the error and at most three decimals."""
+    """A number with its error, to two digits of the error and three decimals; more if it is small.
+
+    Of errors below 0.001 there is one digit; those below 10⁻⁶ are written as a limit.
+    """
     if measured is None or not math.isfinite(measured.value):
         return MISSING
     value, error = float(measured.value), float(measured.error)
     if not (math.isfinite(error) and error > 0):
         return f"{value:.3g}"
-    decimals = min(max(1 - math.floor(math.log10(error)), 0), 3)
+    magnitude = math.floor(math.log10(error))
+    if magnitude < -6:
+        return f"{value:.6f}{sign}<0.000001"
+    decimals = max(min(1 - magnitude, 3), -magnitude, 0)
     return f"{value:.{decimals}f}{sign}{error:.{decimals}f}"
+
+
+def format_aligned(measured: ValueWithError, decimals: int, unit: str = "", width: int = 0) -> str:
+    """A number with its error, both with fixed decimals; an error that would read 0 as a limit.
+
+    Parameters
+    ----------
+    measured
+        Value and error; one that is not positive is not known.
+    decimals
+        Number of decimals.
+    unit
+        Unit of both, without a space, such as "°".
+    width
+        Least number of characters of the value.
+    """
+    text = f"{measured.value:{width}.{decimals}f}{unit}"
+    if not measured.error > 0:
+        return text
+    least = 10.0**-decimals
+    sign = "" if measured.error >= least / 2 else "<"
+    return f"{text} ± {sign}{max(measured.error, least):.{decimals}f}{unit}"
 
 
 def format_energy(energy: float) -> str:

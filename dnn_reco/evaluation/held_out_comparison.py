@@ -163,7 +163,7 @@ def compare_on_held_out(
     held_out
         The events with the labels of each.
     ensemble
-        Whether the ensemble of all models is compared, too.
+        Whether the ensemble of all models is also compared.
     num_threads
         CPU threads to use.
     extras

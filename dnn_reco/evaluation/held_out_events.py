@@ -100,7 +100,7 @@ def check_how_files_were_made(
     Raises
     ------
     DataError
-        Naming the first file that was made otherwise, and the settings.
+        Naming the first file with different settings, and these settings.
     ConfigError
         If a name in `ignore_mismatch` is not that of a setting.
     """
@@ -185,15 +185,15 @@ def held_out_output(
     """
     if events.names.labels != model.label_names:
         raise DataError(
-            f"the held-out events have other labels than those that '{model.name}' predicts: "
-            f"{', '.join(events.names.labels)} instead of {', '.join(model.label_names)}. Take the "
+            f"the held-out events have labels that differ from those that '{model.name}' predicts: "
+            f"{', '.join(events.names.labels)} instead of {', '.join(model.label_names)}. Use the "
             "label keys of its training"
         )
     if needs_misc(model.network) and events.names.misc != model.misc_names:
         raise DataError(
-            f"the held-out events have other misc data than those that '{model.name}' reads: "
+            f"the held-out events have misc data that differ from those that '{model.name}' reads: "
             f"{', '.join(events.names.misc) or 'none'} instead of {', '.join(model.misc_names)}. "
-            "Take the misc_* keys of its training"
+            "Use the misc_* keys of its training"
         )
     num_hits: list[NDArray[np.int64]] = []
     chunks = _counted(hits_of(events, batch_size) if hits is None else hits, num_hits)
@@ -211,7 +211,7 @@ def predict_held_out(
 ) -> PredictionTable:
     """All labels that a model predicts for all events of a data set.
 
-    Events without hits are predicted, too; the status marks them, and those for which the
+    Events without hits are also predicted; the status marks them, and those for which the
     prediction of a trained label is not finite.
 
     Parameters
@@ -346,7 +346,7 @@ def check_same_events(
     held_out
         The events with the labels and filters of each.
     same_labels
-        Whether the labels must be the same, too, as in an ensemble.
+        Whether the labels must also be the same, as in an ensemble.
 
     Raises
     ------
@@ -360,10 +360,10 @@ def check_same_events(
         if not np.array_equal(first, ids):
             missing, more = (len(np.setdiff1d(a, b)) for a, b in ((first, ids), (ids, first)))
             raise DataError(
-                f"'{names[0]}' and '{name}' keep other events of the same held-out files: the "
-                f"former has {missing} which the latter lacks, and lacks {more} which that has. "
-                "Give both the same filter_* keys and data_handler_nan_fill_value, and labels that "
-                "are known for the same events"
+                f"'{names[0]}' and '{name}' keep different events of the same held-out files: "
+                f"{missing} events only in the former, {more} only in the latter. "
+                "Give both the same filter_* keys and data_handler_nan_fill_value, and labels "
+                "that exist for the same events"
             )
     for name, events in zip(names, held_out, strict=True):
         if same_labels and events.names.labels != held_out[0].names.labels:

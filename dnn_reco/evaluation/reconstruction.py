@@ -81,6 +81,6 @@ class Evaluation:
     reconstructions: tuple[Reconstruction, ...]
 
     def without_raw(self) -> Evaluation:
-        """The same without models that are there with their calibration, too."""
+        """The same without models that also occur with their calibration."""
         kept = tuple(each for each in self.reconstructions if not each.is_raw)
         return replace(self, reconstructions=kept)

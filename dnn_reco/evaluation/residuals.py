@@ -29,7 +29,7 @@ def energy_label(evaluation: Evaluation) -> str | None:
 
 
 def regression_labels(evaluation: Evaluation) -> tuple[str, ...]:
-    """Labels that some reconstruction gives and that are no classes, in their order."""
+    """Labels that some reconstruction gives and that are not classes, in their order."""
     names = dict.fromkeys(
         name
         for each in evaluation.reconstructions

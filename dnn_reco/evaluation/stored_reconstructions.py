@@ -82,7 +82,7 @@ def list_stored(path: str | PathLike[str], with_truth: bool = False) -> list[Sto
     path
         The file.
     with_truth
-        Whether to list particles of the simulation, too: tables with `MC` in their names.
+        Whether to include particles of the simulation: tables with `MC` in their names.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def read_stored(
     Parameters
     ----------
     names
-        Names, as :func:`list_stored` gives them; particles of the simulation can be named, too.
+        Names, as :func:`list_stored` gives them; particles of the simulation can also be named.
     files
         The events of each file, n in all. A file without a reconstruction that another one has
         gives NaN.
@@ -157,7 +157,7 @@ def read_stored(
     for name in names:
         if name not in known:
             raise DataError(
-                f"no file holds a reconstruction '{name}'.{did_you_mean(name, known)} There are: "
+                f"no file holds a reconstruction '{name}'.{did_you_mean(name, known)} Available: "
                 f"{', '.join(known) or 'none'}"
             )
     found = []
@@ -165,8 +165,8 @@ def read_stored(
         reconstruction = _read_from_files(name, offered, files, truth)
         if reconstruction is None:
             raise DataError(
-                f"the reconstruction '{name}' has no values of the labels that are evaluated "
-                f"({', '.join(truth.names)}) for any of the events: leave it out"
+                f"the reconstruction '{name}' has no values of the evaluated labels "
+                f"({', '.join(truth.names)}) for any of the events: remove it"
             )
         found.append(reconstruction)
     return found
@@ -191,16 +191,15 @@ def read_stored_networks(files: Sequence[EventsOfFile], truth: TrueLabels) -> li
         reconstruction = _read_from_files(name, offered, files, truth)
         if reconstruction is None:
             _log.warning(
-                "The stored reconstruction '%s' is left out: it gives none of the labels that are "
-                "evaluated.",
+                "The stored reconstruction '%s' is skipped: it has none of the evaluated labels.",
                 name,
             )
         else:
             found.append(reconstruction)
     if not found:
         raise DataError(
-            f"no file holds a table {TABLE_PREFIX}… with uncertainties of the labels that are "
-            f"evaluated ({', '.join(truth.names)}): name the table of a reconstruction"
+            f"no file holds a table {TABLE_PREFIX}… with uncertainties of the evaluated labels "
+            f"({', '.join(truth.names)}): name the table of a reconstruction"
         )
     return found
 

@@ -87,7 +87,7 @@ class InputArchive:
         if number == _LONG_LENGTH:
             number = int(self.number(U8))
         if number * least_bytes > self.remaining:
-            raise DataError(f"{number} items are announced, more than there is room for")
+            raise DataError(f"{number} items are declared, more than fit into the data")
         return number
 
     def string(self) -> str:
@@ -107,7 +107,7 @@ class InputArchive:
         """The version of a class that follows; it stands in the archive at its first occurrence."""
         if name not in self._versions:
             if self.number(U1) != tracked:
-                raise DataError(f"whether objects of class {name} are numbered is not as expected")
+                raise DataError(f"the numbering of objects of class {name} is not as expected")
             version = self.number(U1)
             self._versions[name] = version if version != _LONG_VERSION else int(self.number(U8))
         return self._versions[name]
@@ -310,7 +310,9 @@ class OutputArchive:
             given.dtype.kind in "iu" and np.array_equal(given.astype(dtype), given)
         )
         if given.ndim != 1 or (len(given) and not fits):
-            raise DataError(f"an array {given.shape} of {given.dtype} is no vector of {dtype.name}")
+            raise DataError(
+                f"an array {given.shape} of {given.dtype} is not a vector of {dtype.name}"
+            )
         self.content += given.astype(dtype).tobytes()
 
     def class_version(self, name: str, version: int = 0, tracked: bool = False) -> None:
@@ -391,7 +393,7 @@ def read_head(archive: InputArchive) -> tuple[str, int]:
         If this is not the beginning of an object of a frame.
     """
     if archive.take(len(_POINTER)) != _POINTER:
-        raise DataError("it does not begin like an object of a frame")
+        raise DataError("it does not begin as objects of a frame do")
     name = archive.string()
     is_tracked = archive.number(U1) == 1
     version = archive.number(U1)
@@ -400,7 +402,7 @@ def read_head(archive: InputArchive) -> tuple[str, int]:
     own = archive.number(U4)
     base_version = archive.class_version(FRAME_OBJECT.name, tracked=True)
     if not is_tracked or (own, base_version, archive.number(U4)) != (0, 0, 1):
-        raise DataError("it does not begin like an object of a frame")
+        raise DataError("it does not begin as objects of a frame do")
     archive.num_objects = _FIRST_IDS
     return name, version
 

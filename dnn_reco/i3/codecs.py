@@ -262,7 +262,7 @@ def class_name(content: bytes) -> str:
     Raises
     ------
     DataError
-        If this is no object of a frame.
+        If this is not an object of a frame.
     """
     return read_head(InputArchive(content))[0]
 
@@ -288,7 +288,7 @@ def decode(content: bytes, type_name: str = "") -> Any:
         except IrregularIdsError:
             return _decode(content, type_name, one_by_one=True)
     except RecursionError:
-        raise DataError("its objects contain each other too many times") from None
+        raise DataError("its objects are nested too deeply") from None
 
 
 def _decode(content: bytes, type_name: str, one_by_one: bool) -> Any:
@@ -301,7 +301,7 @@ def _decode(content: bytes, type_name: str, one_by_one: bool) -> Any:
         raise DataError(f"class {name} in version {version} cannot be read, only {codec.version}")
     value = codec.read(archive, version)
     if codec.reads_all and archive.remaining:
-        raise DataError(f"{archive.remaining} bytes are left over at the end of class {name}")
+        raise DataError(f"{archive.remaining} bytes remain at the end of class {name}")
     return value
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.amounts import counted
 from dnn_reco.i3.columns import fields_of, is_single
 from dnn_reco.i3.objects import (
     MMC_TRACK,
@@ -89,7 +90,7 @@ def summary(value: Any) -> str:
     if isinstance(value, Time):
         return time_text(value)
     if isinstance(value, DomGeometry | DomCalibration):
-        return _counted(len(value.keys), "PMT")
+        return counted(len(value.keys), "PMT")
     if isinstance(value, Mapping):
         return _with_names(value, "entry", _listed(_names(value)) or "none passed")
     if isinstance(value, np.ndarray) and value.dtype == PARTICLE:
@@ -97,7 +98,7 @@ def summary(value: Any) -> str:
     if isinstance(value, np.ndarray) and value.dtype.names is None:
         return _with_names(value, "number", _listed(map(value_text, value)))
     if isinstance(value, np.ndarray | list) or type(value) is tuple:
-        return _counted(len(value), "entry")
+        return counted(len(value), "entry")
     if isinstance(value, str):
         return printable(value[:_SUMMARY]) + ("…" if len(value) > _SUMMARY else "")
     return ", ".join(
@@ -119,13 +120,8 @@ def _names(values: Mapping[Any, Any]) -> Iterator[str]:
             yield f"{printable(str(name))} {value_text(value)}"
 
 
-def _counted(number: int, what: str) -> str:
-    plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
-    return f"{number:,} {what if number == 1 else plural}"
-
-
 def _with_names(value: Sized, what: str, names: str) -> str:
-    return f"{_counted(len(value), what)}{': ' if len(value) else ''}{names if len(value) else ''}"
+    return f"{counted(len(value), what)}{': ' if len(value) else ''}{names if len(value) else ''}"
 
 
 def _listed(names: Iterable[Any], most: int = 4) -> str:
@@ -140,8 +136,8 @@ def _listed(names: Iterable[Any], most: int = 4) -> str:
 def _map_summary(value: OMKeyMap) -> str:
     num_hit = int(np.count_nonzero(value.counts))
     if value.items.dtype != PULSE:
-        return f"{_counted(len(value.items), 'entry')} of {_counted(num_hit, 'PMT')}"
-    text = f"{_counted(len(value.items), 'pulse')} of {_counted(num_hit, 'PMT')}"
+        return f"{counted(len(value.items), 'entry')} of {counted(num_hit, 'PMT')}"
+    text = f"{counted(len(value.items), 'pulse')} of {counted(num_hit, 'PMT')}"
     if not len(value.items):
         return text
     times, charge = value.items["time"], value.items["charge"].sum(dtype=np.float64)

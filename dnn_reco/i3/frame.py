@@ -125,7 +125,7 @@ class Frame(Mapping[str, Any]):
     own
         The frame's own objects, which are written with it.
     inherited
-        Those of frames before it.
+        From earlier frames it.
     version
         Version of the format, 5 or 6.
     source
@@ -202,10 +202,13 @@ class Frame(Mapping[str, Any]):
         if key in asked_by:
             raise DataError(f"{self.source}: the pulses '{key}' refer to themselves")
         if len(asked_by) > _LONGEST_CHAIN:
-            raise DataError(f"{self.source}: the pulses '{asked_by[0]}' refer on too many times")
+            raise DataError(
+                f"{self.source}: the pulses '{asked_by[0]}' are references nested too deeply"
+            )
         if key not in self:
             raise DataError(
-                f"{self.source}: the pulses '{asked_by[-1]}' refer to '{key}', which is not there"
+                f"{self.source}: the pulses '{asked_by[-1]}' refer to '{key}', which the frame "
+                "does not have"
             )
         try:
             pulses = self._pulses_of(self.stored(key), (*asked_by, key))
@@ -234,7 +237,7 @@ class Frame(Mapping[str, Any]):
         if isinstance(value, OMKeyMap) and value.items.dtype == PULSE:
             return value
         kind = value.class_name if isinstance(value, RawObject) else type(value).__name__
-        raise DataError(f"it is no map of pulses, but of class {kind}")
+        raise DataError(f"it is not a map of pulses, but of class {kind}")
 
     def put(self, key: str, value: Any, of_class: str | None = None) -> None:
         """Add an object to the frame, or replace its own.
@@ -254,7 +257,9 @@ class Frame(Mapping[str, Any]):
             If the name is not allowed or the value cannot be written.
         """
         if not key or any(character.isspace() or character == "\0" for character in key):
-            raise DataError(f"'{key}' is no name of an object: it is empty or has white space")
+            raise DataError(
+                f"'{key}' is not a valid object name: it is empty or contains white space"
+            )
         self.own[key] = StoredObject.of(value, of_class)
         self._pulses.clear()
 

@@ -182,7 +182,7 @@ def write_number_map(archive: OutputArchive, value: OMKeyMap, kind: str, is_list
         elif len(part) == 1:
             archive.array(kind, part)
         else:
-            raise DataError(f"the map holds one number for each photomultiplier, not {len(part)}")
+            raise DataError(f"the map holds one number per photomultiplier, not {len(part)}")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ def _read_element_masks(
         for _ in range(number):
             num_bytes, padding = _MASK_HEAD.unpack_from(data, position)
             if padding > 8 * num_bytes:
-                raise DataError(f"a mask of {num_bytes} bytes has {padding} bits too many")
+                raise DataError(f"a mask of {num_bytes} bytes has {padding} unexpected bits")
             begin = position + _MASK_HEAD.size
             position = begin + num_bytes
             parts.append(data[begin:position])

@@ -345,5 +345,5 @@ def read_flag(archive: InputArchive) -> bool:
 def write_flag(archive: OutputArchive, value: bool) -> None:
     """Append a truth value."""
     if value not in (False, True):
-        raise DataError(f"{value!r} is no truth value")
+        raise DataError(f"{value!r} is not true or false")
     archive.number(U1, value)

@@ -28,9 +28,9 @@ _log = logging.getLogger(__name__)
 COMPRESSED = (".gz", ".bz2", ".zst")
 """Endings of names of compressed files."""
 
-_REMEDY = "To save its whole frames: dnn_reco.write_i3(new_path, read_i3(path, recover=True))"
+_REMEDY = "To save its complete frames: dnn_reco.write_i3(new_path, read_i3(path, recover=True))"
 
-_NO_FRAME, _CUT = "what follows is no frame", "it ends inside of a frame"
+_NO_FRAME, _CUT = "what follows is not a frame", "it ends within a frame"
 _HEAD = len(TAG) + NUMBER.size + len(STREAM_PREAMBLE)
 _FIRST_WITH_TAG = 4  # version
 _NOT_INHERITED = ("I", "P")  # stops whose objects later frames do not see
@@ -62,7 +62,7 @@ def read_i3(
     verify
         Whether checksums are compared.
     recover
-        Whether to go on after a damaged frame with the next one that is whole, with a warning.
+        Whether to continue after a damaged frame with the next complete one, with a warning.
     mix
         Whether frames inherit the objects of the frames before them of other kinds.
     gcd
@@ -130,11 +130,11 @@ def _frames_and_gaps(path: Path, verify: bool, recover: bool) -> Iterator[Frame 
                 return
             is_other = problem in (_NO_FRAME, _CUT) and not stream.begins_with(TAG)
             if is_other and not (number or recover):
-                raise DataError(f"'{path}' is no .i3 file: it does not begin with a frame")
-            message = f"'{path}' is damaged after {number} whole frames: {problem}"
+                raise DataError(f"'{path}' is not an .i3 file: it does not begin with a frame")
+            message = f"'{path}' is damaged after {number} complete frames: {problem}"
             if not recover:
                 raise DataError(f"{message}. {_REMEDY}")
-            _log.warning("%s; what is damaged is skipped", message)
+            _log.warning("%s; the damaged part is skipped", message)
             begin = stream.find(TAG, 1)
             if begin < 0:
                 return
@@ -162,13 +162,15 @@ def _parse(stream: ByteStream, source: str, verify: bool) -> tuple[Frame, int]:
     if not head.startswith(TAG):
         (version,) = NUMBER.unpack_from(head)
         if version < _FIRST_WITH_TAG:
-            raise DataError(f"it is not in .i3 format, or of a version ({version}) that is too old")
+            raise DataError(
+                f"it is not in .i3 format, or of an unsupported old version ({version})"
+            )
         raise DataError(_NO_FRAME)
     (version,) = NUMBER.unpack_from(head, len(TAG))
     if version not in VERSIONS:
         raise DataError(f"frames of version {version} cannot be read, only of 5 and 6")
     if head[-len(STREAM_PREAMBLE) :] != STREAM_PREAMBLE:
-        raise DataError("the head of a frame is wrong")
+        raise DataError("the header of a frame is invalid")
     stop = stream.peek(_HEAD, _HEAD + 1).decode("latin-1")
     if not is_stop(stop):
         raise DataError(f"a frame has the stop {stop!r}")

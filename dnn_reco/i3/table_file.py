@@ -102,9 +102,9 @@ class FieldTable:
                 raise DataError(self._problems[name])
             if not columns and split_name(name, self._known_keys) is None:
                 raise DataError(
-                    f"no frame has an object '{name}'."
-                    f"{did_you_mean(name, sorted(self._known_keys))} 'dnn-reco i3 ls FILE --keys' "
-                    "lists them"
+                    "no frame has an object "
+                    f"'{name}'.{did_you_mean(name, sorted(self._known_keys))} 'dnn-reco i3 ls FILE "
+                    "--keys' lists them"
                 )
 
     @property
@@ -173,7 +173,7 @@ def _arrow_table(rows: Sequence[Row], columns: Sequence[str]) -> pa.Table:
         try:
             arrays[column] = _arrow_array(values, _ID_TYPES.get(column))
         except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, OverflowError) as error:
-            raise DataError(f"'{column}' has values that do not go together: {error}") from error
+            raise DataError(f"'{column}' has values of incompatible types: {error}") from error
     return pa.table(arrays)
 
 
@@ -196,7 +196,7 @@ def _arrow_array(values: list[Any], id_type: str | None) -> pa.Array:
 
 
 def _plain(value: Any) -> Any:
-    """A value without the surrogates that stand for bytes that are no text."""
+    """A value without the surrogates that stand for bytes that are not text."""
     if isinstance(value, str):
         return value.encode(errors="backslashreplace").decode()
     if isinstance(value, tuple):

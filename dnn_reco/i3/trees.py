@@ -74,7 +74,7 @@ def _parents(walk: list[int]) -> list[int]:
     current, is_child = 0, True
     for bit in walk[1:]:
         if current < 0:
-            raise DataError("a tree goes on after its end")
+            raise DataError("a tree continues after its end")
         if bit:
             parents.append(current if is_child else parents[current])
             current, is_child = len(parents) - 1, True
@@ -180,7 +180,9 @@ def read_linearized_tree(archive: InputArchive, version: int) -> MCTree:
     record = replace(record, tracked=archive.is_tracked(record.name))
     losses = archive.records(record, number)
     if sum(count for _, count in groups) != len(losses):
-        raise DataError(f"a tree has {len(losses)} losses, not as many as its particles made")
+        raise DataError(
+            f"a tree has {len(losses)} losses, but its particles declare another number"
+        )
     return _with_losses(tree, groups, losses)
 
 

@@ -209,8 +209,8 @@ class DNNDataContainer:
         if found != expected:
             raise DataError(
                 f"the DNNDataContainer holds the events {found}, the module has {expected}: the "
-                "DNNContainerHandler must come before it with the same 'If', and no module between "
-                "them may drop or keep back P frames"
+                "DNNContainerHandler must come before it with the same 'If', and modules between "
+                "them must not drop or delay P frames"
             )
         return self.events
 
@@ -243,7 +243,7 @@ class DNNDataContainer:
 
 
 def settings_of(values: Mapping[str, Any]) -> DataSettings:
-    """Data settings of a container's `config`; names that are no settings are skipped.
+    """Data settings of a container's `config`; names that are not settings are skipped.
 
     Raises
     ------
@@ -263,14 +263,14 @@ def check_settings(
     Raises
     ------
     DataError
-        Naming each other mismatch, and how to go on in IceTray.
+        Naming each other mismatch, and how to ignore it in IceTray.
     """
     try:
         warnings = check_data_settings(model, data, source, tuple(ignore or ()))
     except DataError as error:
         raise DataError(
-            f"{error}\nIn IceTray, IgnoreMisconfiguredSettingsList of the module and "
-            "ignore_misconfigured_settings_list of the segment and container take these names"
+            f"{error}\nIn IceTray, give these names to IgnoreMisconfiguredSettingsList of the "
+            "module, or to ignore_misconfigured_settings_list of the segment and container"
         ) from error
     for warning in warnings:
         _logger.warning("%s", warning)
@@ -285,10 +285,10 @@ def _check_complete(settings: DataSettings) -> None:
         If a setting is missing, or the data format cannot be computed from pulses.
     """
     if settings.pulse_key is None:
-        raise ConfigError("the model does not name its pulses: give pulse_key")
+        raise ConfigError("the model does not record its pulses: give pulse_key")
     if settings.dom_exclusions and settings.partial_exclusion is None:
         raise ConfigError(
-            "the model does not say whether exclusions are partial: give partial_exclusion"
+            "the model does not record whether exclusions are partial: give partial_exclusion"
         )
     features_of(no_pulses(), settings, np.zeros((0, 4)), np.zeros(0))
 

@@ -157,7 +157,7 @@ def read_exclusions(frame: Frame, keys: Iterable[str]) -> tuple[ExcludedDoms, Ex
     Raises
     ------
     DataError
-        If one of them is of another kind.
+        If one of them is of an unexpected kind.
     """
     doms: list[Any] = []
     windows: list[tuple[Any, float, float]] = []
@@ -172,8 +172,8 @@ def read_exclusions(frame: Frame, keys: Iterable[str]) -> tuple[ExcludedDoms, Ex
                 doms.extend((om_key.string, om_key.om) for om_key in found)
         except (AttributeError, TypeError) as error:
             raise DataError(
-                f"'{key}' in 'dom_exclusions' is a {type(found).__name__}: a list of OMKeys "
-                "(I3VectorOMKey) or a map of time windows (I3TimeWindowSeriesMap) is needed"
+                f"'{key}' in 'dom_exclusions' is a {type(found).__name__}; allowed: a list of "
+                "OMKeys (I3VectorOMKey) or a map of time windows (I3TimeWindowSeriesMap)"
             ) from error
     dom = _dom_indices(doms)
     of_window = _dom_indices([(om_key.string, om_key.om) for om_key, _, _ in windows])
@@ -256,7 +256,7 @@ def put(frame: Frame, key: str, values: Mapping[str, float], particle: Any | Non
     for name, found in objects.items():
         if name in frame:
             raise DataError(
-                f"the frame has an object '{name}' already: choose another OutputBaseName "
+                f"the frame already has an object '{name}': choose another OutputBaseName "
                 "(output_keys), or delete the object first"
             )
         frame[name] = found

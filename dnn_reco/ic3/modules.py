@@ -44,7 +44,8 @@ class DNNContainerHandler(icetray.I3ConditionalModule):
         if not isinstance(self._container, DNNDataContainer):
             raise ConfigError(
                 "DNNContainerHandler of dnn_reco.ic3 needs a DNNDataContainer of "
-                "dnn_reco.ic3.container; that of ic3_data is filled by the handler of ic3_data"
+                "dnn_reco.ic3.container; a container of ic3_data is filled by the handler of "
+                "ic3_data"
             )
         if not self._container.is_ready():
             raise ConfigError("the DNNDataContainer is not set up: call set_up")
@@ -63,11 +64,11 @@ class DeepLearningReco(icetray.I3Module):
 
     Frames of all kinds leave in the order in which they came. Each P frame gets the trained
     labels, their uncertainties and a `status` (:class:`dnn_reco.inference.prediction_table.Status`)
-    as I3MapStringDouble, and a particle if the model knows one. Labels of events that cannot be
+    as I3MapStringDouble, and a particle if the model predicts one. Labels of events that cannot be
     reconstructed are NaN.
 
-    It is no I3ConditionalModule, in which P frames that `If` leaves out would overtake those that
-    wait for a batch: it evaluates `If` itself.
+    It is not an I3ConditionalModule, in which P frames that `If` leaves out would overtake those
+    that wait for a batch: it evaluates `If` itself.
     """
 
     def __init__(self, context: Any) -> None:
@@ -169,7 +170,7 @@ def _check_model(
     if info.misc_names:
         raise ConfigError(
             f"the network of '{info.name}' reads misc data ({', '.join(info.misc_names)}), which "
-            "DeepLearningReco cannot give it"
+            "DeepLearningReco cannot provide"
         )
     if info.data_settings is None:
         raise ModelError(

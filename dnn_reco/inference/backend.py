@@ -145,7 +145,7 @@ def check_features(info: ModelInfo, hits: Hits) -> None:
     if hits.num_features != info.num_features:
         raise DataError(
             f"'{info.name}' was trained with {info.num_features} features a DOM, "
-            f"these hits have {hits.num_features}: read them in the data format of its training"
+            f"but these hits have {hits.num_features}: read them in the data format of its training"
         )
 
 
@@ -160,9 +160,9 @@ def _part_of(
     num_events = rows.stop - rows.start
     if part is None or part.shape != (num_events, len(names)):
         raise DataError(
-            f"the network of '{info.name}' reads misc data: give it those of its "
-            f"{num_events} events as an array [{num_events}, {len(names)}] "
-            f"({', '.join(names)}), of the misc loader of its training"
+            f"the network of '{info.name}' reads misc data: give the values of its {num_events} "
+            f"events as an array [{num_events}, {len(names)}] ({', '.join(names)}), of the misc "
+            "loader of its training"
         )
     return part
 

@@ -44,7 +44,8 @@ def write_calibration(folder: Path, backend: Backend, calibration: Calibration |
     manifest = read_manifest(folder)
     if manifest.model is None:
         raise ModelError(
-            f"'{folder}' is of format 1: export or import the model again before it is calibrated"
+            f"'{folder}' has the old format 1: export or import the model again before "
+            "calibrating it"
         )
     path = folder.resolve()
     with temporary_beside(path) as temporary:

@@ -229,8 +229,8 @@ class CalibratedBackend:
         """Not offered: such arrays do not show which DOMs were hit (see `Backend`)."""
         raise ModelError(
             f"'{self.info.name}' is calibrated, and its calibration needs the number of hit DOMs, "
-            "which transformed arrays do not show: give it hits, or take the predictions as the "
-            "network makes them (raw=True)"
+            "which transformed arrays do not contain: give it hits, or request uncalibrated "
+            "predictions (raw=True)"
         )
 
     def read_misc(self, path: Path, events: FileEvents) -> NDArray[np.floating] | None:
@@ -241,8 +241,8 @@ class CalibratedBackend:
         """Itself where there is one network: an ensemble is calibrated as a whole."""
         if len(self.raw.members()) > 1:
             raise ModelError(
-                f"the ensemble '{self.info.name}' is calibrated as a whole, not its networks: take "
-                "them as they predict (raw=True)"
+                f"the ensemble '{self.info.name}' is calibrated as a whole, its networks are not: "
+                "request uncalibrated predictions (raw=True)"
             )
         return [self]
 
@@ -260,7 +260,7 @@ def read_calibration(folder: Path, manifest: Manifest, info: ModelInfo) -> Calib
     folder
         The model folder.
     manifest
-        Its manifest; a file that it does not list is no part of the model.
+        Its manifest; a file that it does not list is not part of the model.
     info
         What the model predicts.
 
@@ -311,8 +311,8 @@ def check_calibration(calibration: Calibration, info: ModelInfo, origin: str) ->
         ranges = (correction.width_range, correction.hits_range)
         if correction.terms.degree < 0 or any(low > high for low, high in ranges):
             raise ModelError(
-                f"'{origin}' is damaged: the degree of a correction is negative, or a range of it "
-                "has its ends the wrong way round"
+                f"'{origin}' is damaged: the degree of a correction is negative, or a range has "
+                "its limits in the wrong order"
             )
         if len(correction.coefficients) != expected:
             raise ModelError(

@@ -14,7 +14,7 @@ def largest_deviation(output: NetworkOutput, expected: NetworkOutput, info: Mode
 
     Of labels and uncertainties x above 1 it is relative: |Δx| / max(1, |x|). Azimuths on both sides
     of 0 are close, and their deviations are multiplied by the sine of the zenith, since vertical
-    directions have no azimuth. Of classes the probabilities count, too: a calibration changes them
+    directions have no azimuth. The probabilities of classes also count: a calibration changes them
     alone. Labels that were not trained do not count.
 
     Parameters

@@ -81,7 +81,8 @@ def _check_same(
     if found != expected:
         raise ModelError(
             f"the {what} of '{one.checkpoint.path}' differ from those of '{other.checkpoint.path}':"
-            f" an ensemble needs networks of the same {what}. One has {found}, the other {expected}"
+            f" the networks of an ensemble must share their {what}. One has {found}, the other "
+            f"{expected}"
         )
 
 

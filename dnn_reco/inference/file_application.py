@@ -104,7 +104,7 @@ def applied_model(folder: Path) -> AppliedModel:
     Raises
     ------
     ModelError
-        If it is no model folder.
+        If it is not a model folder.
     """
     read_manifest(folder)
     return AppliedModel(folder.resolve().name, file_digest(folder / MANIFEST_FILE))
@@ -169,8 +169,8 @@ def read_inputs(path: Path, kinds: Sequence[HitsSettings]) -> FileInputs:
         if not np.array_equal(events[first].ids, events[kind].ids):
             raise DataError(
                 f"'{path}': the tables '{first.tables.time_offset}' and "
-                f"'{kind.tables.time_offset}' list other events: apply models that read other "
-                "tables in another call"
+                f"'{kind.tables.time_offset}' list different events: apply models that read "
+                "different tables in separate calls"
             )
     records = {kind: read_record(path, kind.tables) for kind in kinds}
     streams = read_stream_names(path, first.tables.time_offset)
@@ -208,7 +208,7 @@ def apply_to_file(options: ApplyOptions, task: FileTask) -> FileResult:
     Raises
     ------
     ModelError
-        If the models were trained on data that were made otherwise.
+        If the models were trained on data with different settings.
     """
     return apply_to_inputs(options, task, read_or_fail(kinds_of(options.loading), task))
 
@@ -236,7 +236,7 @@ def apply_to_inputs(
     Raises
     ------
     ModelError
-        If the models were trained on data that were made otherwise.
+        If the models were trained on data with different settings.
     """
     if isinstance(inputs, str):
         return FileResult(task, error=inputs)
@@ -297,8 +297,8 @@ def _apply_to_frames(options: ApplyOptions, task: FileTask) -> FileResult:
     except DataError as error:
         return FileResult(task, error=str(error))
     absent = [
-        f"'{task.source.name}': no frame has '{key}', whose DOMs or time windows the training left "
-        "out; it may be in the GCD file (--gcd)"
+        f"'{task.source.name}': no frame has '{key}', whose DOMs or time windows were excluded in "
+        "training; it may be in the GCD file (--gcd)"
         for key in made.absent_exclusions
         if len(made.ids)
     ]
@@ -374,15 +374,15 @@ def _check_settings(options: ApplyOptions, inputs: FileInputs, source: Path) -> 
 def _why_not_compared(options: ApplyOptions, inputs: FileInputs) -> list[str]:
     """Why the settings of the file and of the training could not be compared."""
     found = [
-        f"the model '{model.info.name}' does not hold the settings of its training data, which are "
-        "not compared with those of the files: export it again with -s/--data-settings"
+        f"the model '{model.info.name}' does not hold the settings of its training data, so they "
+        "cannot be compared with those of the files: export it again with -s/--data-settings"
         for model in load_models(options.loading)
         if model.data_settings is None
     ]
     if not all(_settings_of_data(options, inputs)) and any(_settings_of_models(options)):
         found.append(
-            f"'{inputs.source.name}' does not record how its features were made, so that it is not "
-            "compared with the training data: give --data-settings"
+            f"'{inputs.source.name}' does not record the settings of its features, so they cannot "
+            "be compared with those of the training data: give --data-settings"
         )
     return found
 

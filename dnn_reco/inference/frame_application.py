@@ -230,7 +230,7 @@ def particles_of(table: PredictionTable, key: str, before: int = 0) -> list[Part
     key
         What the particles are called: particles of different names have different ids.
     before
-        Number of events of the file before these, from which the minor ids go on.
+        Number of events of the file before these, from which the minor ids continue.
     """
     columns = {name: column.tolist() for name, column in table.particle().items()}
     status = [Status.OK] * len(table) if table.status is None else table.status.tolist()

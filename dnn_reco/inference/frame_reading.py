@@ -84,7 +84,8 @@ def frame_reading(
     if info.misc_names:
         raise ModelError(
             f"the network of '{info.name}' reads misc data ({', '.join(info.misc_names)}), which "
-            "frames do not hold: make HDF5 files with create-data, and apply it to them"
+            "frames do not hold: create HDF5 files with dnn-reco create-data, and apply the model "
+            "to them"
         )
     own = info.data_settings or given
     if own is None:

@@ -34,7 +34,7 @@ def make_backend(
     if backend == "onnxruntime" or (backend == "auto" and not has_torch):
         return _onnx_backend(model, device, num_threads, raw)
     if not has_torch:
-        raise ConfigError("torch is not installed: install it, or take backend='onnxruntime'")
+        raise ConfigError("torch is not installed: install it, or use backend='onnxruntime'")
     return _torch_backend(model, device, num_threads, allow_code, raw)
 
 
@@ -65,13 +65,13 @@ def _onnx_backend(
 
     if not isinstance(model, str | Path):
         raise ConfigError(
-            "backend='onnxruntime' computes the graphs of a model folder: give its path, not a "
-            "loaded model"
+            "backend='onnxruntime' needs the graph in a model folder: give its path, not a loaded "
+            "model"
         )
     if device not in ("auto", "cpu"):
         raise ConfigError(
-            f"backend='onnxruntime' computes on the CPU, not on device {device!r}: take "
-            "device='cpu', or backend='torch'"
+            f"backend='onnxruntime' computes on the CPU, not on device {device!r}: use "
+            "device='cpu' or backend='torch'"
         )
     backend = OnnxBackend(Path(model), num_threads)
     return calibrated(backend, backend.calibration, raw)

@@ -122,12 +122,12 @@ def read_manifest(path: Path) -> Manifest:
     Raises
     ------
     ModelError
-        If it is no model folder, or its manifest is damaged or of another version.
+        If it is not a model folder, or its manifest is damaged or of another version.
     """
     file = path / MANIFEST_FILE
     if not file.exists():
         raise ModelError(
-            f"'{path}' is no model folder: there is no '{MANIFEST_FILE}' in it"
+            f"'{path}' is not a model folder: it has no '{MANIFEST_FILE}' in it"
             if path.is_dir()
             else f"there is no model folder '{path}'"
         )
@@ -176,7 +176,7 @@ def _check_names(file: Path, manifest: Manifest) -> None:
 
 
 def check_files(path: Path, manifest: Manifest) -> None:
-    """Check that all files of a model folder are there, as they were written.
+    """Check that all files of a model folder are there, unchanged.
 
     Raises
     ------
@@ -186,7 +186,7 @@ def check_files(path: Path, manifest: Manifest) -> None:
     for name, checksum in manifest.files.items():
         file = path / name
         if not file.exists():
-            raise ModelError(f"the model folder '{path}' is not whole: '{name}' is missing")
+            raise ModelError(f"the model folder '{path}' is incomplete: '{name}' is missing")
         check_foreign_file(file, MAX_WEIGHTS_SIZE, folder=path)
         if file_digest(file) != checksum:
             raise ModelError(

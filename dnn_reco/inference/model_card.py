@@ -1,4 +1,4 @@
-"""The model card: the README of a model folder, made of what the folder knows about the model."""
+"""The model card: the README of a model folder, written from the records in the folder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dnn_reco._version import __version__
+from dnn_reco.amounts import counted
 from dnn_reco.inference.manifest import TrainingSummary
 from dnn_reco.inference.model_info import LabelInfo, ModelInfo
 from dnn_reco.transform import TransformationModel
@@ -45,8 +46,8 @@ def model_card(
     """
     parts = [
         f"# {model.name}",
-        "A network that reconstructs IceCube events, exported by "
-        f"dnn_reco {__version__}. This folder is all that is needed to apply it.",
+        f"A network that reconstructs IceCube events, exported by dnn_reco {__version__}. This "
+        "folder is all that is needed to apply it.",
         _predictions(model, transformation),
         _training(training, training_files, model_class),
         _inputs(model),
@@ -66,8 +67,7 @@ def _predictions(model: ModelInfo, transformation: TransformationModel) -> str:
     rows = [f"| {' | '.join(row)} |" for row in columns]
     untrained = len(model.labels) - len(rows)
     note = (
-        f"\n\nIt has outputs for {untrained} more labels, which it was not trained for: they are "
-        "never written."
+        f"\n\nIt has outputs for {untrained} more labels without training: they are never written."
         if untrained
         else ""
     )
@@ -106,7 +106,8 @@ def _training(training: TrainingSummary, files: Sequence[str], model_class: str)
         f"- network: `{model_class}`, {training.num_weights:,} weights"
         + (f" in {networks} networks, whose densities are averaged" if networks > 1 else ""),
         f"- iterations: {', '.join(f'{n:,}' for n in training.iterations)} with batches of "
-        f"{training.batch_size} events, in {len(training.training_steps)} training step(s)",
+        f"{training.batch_size} events, in "
+        f"{counted(len(training.training_steps), 'training step')}",
         f"- weights: {_weights(training)}",
         f"- seed: {training.seed}",
         *(f"- training files: `{pattern}`" for pattern in files),
@@ -129,14 +130,14 @@ def _weights(training: TrainingSummary) -> str:
 def _inputs(model: ModelInfo) -> str:
     settings = model.data_settings
     if settings is None:
-        text = "The settings of its training data are not known."
+        text = "The settings of its training data are unknown."
     else:
         known = {key: value for key, value in settings.to_dict().items() if value is not None}
         text = "\n".join(f"- {key}: {_plain(value)}" for key, value in known.items())
     misc = f"\n- misc data: {', '.join(model.misc_names)}" if model.misc_names else ""
     head = (
-        f"{model.num_features} features of each hit DOM. The settings of its training data, which "
-        "other data must share:"
+        f"{model.num_features} features of each hit DOM. Settings of its training data, which "
+        "must match those of other data:"
     )
     return f"## What it reads\n\n{head}\n\n{text}{misc}"
 
@@ -147,13 +148,13 @@ def _plain(value: Any) -> str:
 
 def _tests(golden_events: int) -> str:
     text = (
-        "Not evaluated yet: for which energies and event types it is good is not known. "
-        "`dnn-reco evaluate` of this folder and files with labels shows it."
+        "Not evaluated yet. `dnn-reco evaluate` with this folder and files with labels measures "
+        "its performance by energy and event type."
     )
     if golden_events:
         text += (
-            f"\n\n{golden_events} events with their predictions are kept in `golden.safetensors`: "
-            "`dnn-reco verify` of this folder computes them again on any machine."
+            f"\n\n{golden_events} events with their predictions are stored in "
+            "`golden.safetensors`: `dnn-reco verify` recomputes and compares them on any machine."
         )
     return f"## How it was tested\n\n{text}"
 
@@ -161,7 +162,7 @@ def _tests(golden_events: int) -> str:
 def _limits() -> str:
     lines = [
         "- For energies, event types and ice that its training data do not have, predictions and "
-        "uncertainties mean nothing.",
+        "uncertainties are meaningless.",
         _NOT_CALIBRATED,
         "- Events without any hit are not reconstructed: NaN, with a status.",
     ]
@@ -172,7 +173,7 @@ def calibrated_card(card: str, num_events: int) -> str:
     """The model card of a model that was calibrated with so many events."""
     line = (
         f"- Uncertainties are calibrated with {num_events:,} events like those of the validation: "
-        "for others they may be wrong. `--raw` leaves the calibration out."
+        "for others they may be wrong. `--raw` disables the calibration."
     )
     return _CALIBRATION_LINE.sub(line, card)
 

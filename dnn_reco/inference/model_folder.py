@@ -217,12 +217,12 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         return
     if not (path / MANIFEST_FILE).is_file():
         raise ModelError(
-            f"'{path}' is there already, and is no model folder: it is never replaced. Choose "
+            f"'{path}' already exists and is not a model folder, so it is never replaced. Choose "
             "another name"
         )
     if not overwrite:
         raise ModelError(
-            f"the model folder '{path}' is there already: choose another name, or replace it with "
+            f"the model folder '{path}' already exists: choose another name, or replace it with "
             "--overwrite"
         )
 
@@ -244,8 +244,8 @@ def load_model_folder(
     Raises
     ------
     ModelError
-        If it is no model folder, or a file in it is missing, changed, or does not fit the others,
-        or if it names code of other packages.
+        If it is not a model folder, or a file in it is missing, changed, or does not fit the
+        others, or if it names code of other packages.
     """
     manifest = read_manifest(path)
     check_files(path, manifest)
@@ -271,7 +271,7 @@ def _load_member(
         return member.load(folder.name, device)
     except (SafetensorError, ModelError) as error:
         raise ModelError(
-            f"the weights in '{folder / WEIGHTS_FILE}' are not those of the network that "
+            f"the weights in '{folder / WEIGHTS_FILE}' do not belong to the network that "
             f"'{CONFIG_FILE}' beside it describes: {error}"
         ) from error
 
@@ -307,7 +307,7 @@ def _check_code(path: Path, config: Config, trusted: Collection[str]) -> None:
         if package not in trusted and not _is_ours(name, key):
             raise ModelError(
                 f"the model folder '{path}' names code that is not part of dnn_reco: '{name}' "
-                f"({key}). Such code may do anything: if you know and trust it, allow it with "
+                f"({key}). Such code can do anything: allow it only if you trust it, with "
                 f"--allow-code {package}"
             )
 

@@ -42,7 +42,7 @@ class OnnxBackend:
     ConfigError
         If ONNX Runtime is not installed.
     ModelError
-        If it is no model folder, has no graph, or a file in it is missing or changed.
+        If it is not a model folder, has no graph, or a file in it is missing or changed.
     """
 
     def __init__(self, folder: Path, num_threads: int | None = None) -> None:
@@ -77,8 +77,8 @@ class OnnxBackend:
     ) -> NetworkOutput:
         """Not offered: the transformation is part of the graph (see `Backend`)."""
         raise ModelError(
-            "ONNX graphs do not read transformed arrays, since they transform them: give them hits "
-            "or arrays that are not transformed (transformed=False), or take backend='torch'"
+            "ONNX graphs include the transformation and do not read transformed arrays: give hits "
+            "or untransformed arrays (transformed=False), or use backend='torch'"
         )
 
     def read_misc(self, path: Path, events: FileEvents) -> NDArray[np.floating] | None:
@@ -89,8 +89,8 @@ class OnnxBackend:
         """Itself where there is one network: those of an ensemble share a graph (see `Backend`)."""
         if self._num_networks > 1:
             raise ModelError(
-                f"the ONNX graph of '{self._info.name}' holds all networks of the ensemble in one: "
-                "take backend='torch' to have them alone"
+                f"the ONNX graph of '{self._info.name}' holds all networks of the ensemble in "
+                "one: use backend='torch' for single networks"
             )
         return [self]
 
@@ -99,7 +99,7 @@ def _info(folder: Path, manifest: Manifest) -> ModelInfo:
     if manifest.model is None or HITS_GRAPH not in manifest.files:
         raise ModelError(
             f"the model folder '{folder}' has no ONNX graph: export the model again with --onnx, "
-            "or take backend='torch'"
+            "or use backend='torch'"
         )
     return manifest.model
 

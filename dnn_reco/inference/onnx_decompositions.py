@@ -19,7 +19,7 @@ Decomposition: TypeAlias = Callable[..., Any]
 
 
 def with_known_operations(program: ExportedProgram) -> ExportedProgram:
-    """The same program of operations that ONNX Runtime knows."""
+    """The same program of operations that ONNX Runtime supports."""
     for node in program.graph.nodes:
         if node.target is torch.ops.aten.argsort.stable:  # TopK of ONNX is stable
             node.target = torch.ops.aten.argsort.default

@@ -167,9 +167,10 @@ def _check_network(name: str, network: Network) -> None:
     for each in _members(network):
         if not is_of_package(each):
             raise ModelError(
-                f"'{name}' has no ONNX graph: its network is code of yours "
-                f"({type(each).__module__}.{type(each).__qualname__}), which may do what no graph "
-                "can. Export it without --onnx, or write the graph with torch.onnx.export"
+                f"'{name}' has no ONNX graph: its network is your own code "
+                f"({type(each).__module__}.{type(each).__qualname__}), which may use operations "
+                "that graphs do not have. Export it without --onnx, or write the graph with "
+                "torch.onnx.export"
             )
         if needs_misc(each):
             raise ModelError(

@@ -78,12 +78,14 @@ class OnnxGraph:
         outputs = tuple(each.name for each in self._session.get_outputs())
         if tuple(inputs) not in (HITS_INPUTS, DENSE_INPUTS) or outputs != OUTPUTS:
             raise ModelError(
-                f"'{name}' is no graph of a model: it has the inputs {list(inputs)} and the "
+                f"'{name}' is not the graph of a model: it has the inputs {list(inputs)} and the "
                 f"outputs {list(outputs)}"
             )
         self._dtype = _TYPES.get(inputs.get("features", inputs.get("main", "")))
         if self._dtype is None:
-            raise ModelError(f"'{name}' is no graph of a model: its inputs are no real numbers")
+            raise ModelError(
+                f"'{name}' is not the graph of a model: its inputs are not real numbers"
+            )
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.pads_events = metadata.get(PADDED) == "True"
 
@@ -131,8 +133,8 @@ def _session(content: bytes, name: str, num_threads: int) -> onnxruntime.Inferen
     # The key is the only way to name one.
     if b"location" in content:
         raise ModelError(
-            f"'{name}' reads other files, which graphs of models do not: it was not written by "
-            "this package, and is not trusted"
+            f"'{name}' refers to other files, which graphs written by this package never do: it "
+            "is not trusted"
         )
     options = runtime.SessionOptions()
     options.intra_op_num_threads = num_threads
@@ -144,7 +146,7 @@ def _session(content: bytes, name: str, num_threads: int) -> onnxruntime.Inferen
         return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has no common base of its errors
         raise ModelError(
-            f"'{name}' is no graph that can be computed: {_first_line(error)}"
+            f"'{name}' is not a graph that can be computed: {_first_line(error)}"
         ) from error
 
 

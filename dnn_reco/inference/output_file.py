@@ -76,8 +76,8 @@ class Predictions:
         labels = self.table.columns()
         if taken := _RESERVED & labels.keys():
             raise ModelError(
-                f"'{self.model}' has a label '{min(taken)}', as another column of its output is "
-                "called: rename the label"
+                f"'{self.model}' has a label '{min(taken)}', the name of another column of its "
+                "output: rename the label"
             )
         runtimes = zip(_RUNTIMES, self.runtime or (), strict=False)
         return {
@@ -99,8 +99,8 @@ def writer_of(path: Path) -> Callable[..., None]:
         return write_hdf5
     if importlib.util.find_spec("pyarrow") is None:
         raise ConfigError(
-            "writing Parquet needs the package pyarrow: pip install 'dnn_reco[parquet]', or choose "
-            "--format hdf5"
+            "writing Parquet needs the package pyarrow: pip install 'dnn_reco[parquet]'. Or "
+            "choose --format hdf5"
         )
     return write_parquet
 
@@ -189,7 +189,7 @@ def read_output_record(path: Path) -> OutputRecord:
     else:
         text = read_attribute(path, RECORD)
     if text is None:
-        raise DataError(f"'{path}' is no file of predictions: it has no record '{RECORD}'")
+        raise DataError(f"'{path}' is not a file of predictions: it has no record '{RECORD}'")
     try:
         return OutputRecord.from_json(text)
     except ValueError as error:
@@ -206,7 +206,7 @@ def _parquet_text(path: Path) -> bytes | None:
     try:
         schema: pa.Schema = pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"'{path}' is no Parquet file: {error}") from error
+        raise DataError(f"'{path}' is not a Parquet file: {error}") from error
     metadata: Mapping[bytes, bytes] = schema.metadata or {}
     return metadata.get(RECORD.encode())
 

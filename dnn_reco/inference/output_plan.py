@@ -71,7 +71,7 @@ def plan_outputs(sources: Sequence[Path], output: Path, file_format: str | None)
     for task in tasks:
         if is_i3(task.output) and not is_i3(task.source):
             raise ConfigError(
-                f"'{task.source}' has no frames, so that its predictions cannot be written to "
+                f"'{task.source}' has no frames, so its predictions cannot be written to "
                 f"'{task.output}': choose --format hdf5 or parquet"
             )
         if task.output.resolve() in inputs:

@@ -1,6 +1,6 @@
 """What a file of predictions records: the models and options that made it, its input, its counts.
 
-The record decides whether a file that is there already need not be made again.
+The record decides whether an existing file has to be made again.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class OutputRecord:
         """
         values = json.loads(text)
         if not isinstance(values, dict) or values.pop("format", None) != _FORMAT:
-            raise ValueError("it is of another version")
+            raise ValueError("it has another version")
         try:
             return _ADAPTER.validate_python(values)
         except ValidationError as error:

@@ -90,7 +90,7 @@ class PredictionTable:
         columns = self.columns()
         if column not in columns:
             raise DataError(
-                f"the predictions have no column '{column}'. There are: {', '.join(columns)}"
+                f"the predictions have no column '{column}'. Available: {', '.join(columns)}"
             )
         return columns[column]
 

@@ -219,7 +219,9 @@ class Reconstructor:
         """
         if members:
             if isinstance(source, PredictionTable):
-                raise ConfigError("members of an ensemble predict from events: give those instead")
+                raise ConfigError(
+                    "members of an ensemble predict from events: give hits, pulses or files instead"
+                )
             parts = [
                 each.sky(source, event, shape, ignore_mismatch=ignore_mismatch)
                 for each in self._members()
@@ -301,7 +303,7 @@ class Reconstructor:
         Raises
         ------
         ModelError
-            If the model does not know its data settings.
+            If the model does not hold its data settings.
         DataError
             If features of its data format cannot be computed.
         """
@@ -411,7 +413,7 @@ def _one_file(name: str | Path) -> Path:
     """The only file of a name or glob pattern."""
     paths = find_files([str(name)], "the events to reconstruct")
     if len(paths) > 1:
-        raise DataError(f"'{name}' matches {len(paths)} files: name the one with the event")
+        raise DataError(f"'{name}' matches {len(paths)} files: give the one with the event")
     return paths[0]
 
 
@@ -425,7 +427,7 @@ def _events_of(
     num_events = hits.num_events
     offset = np.zeros(num_events) if time_offset is None else np.asarray(time_offset, np.float64)
     if offset.shape != (num_events,):
-        raise DataError(f"time_offset has shape {offset.shape}, there are {num_events} events")
+        raise DataError(f"time_offset has shape {offset.shape}, but there are {num_events} events")
     return _file_events(hits, offset, ids)
 
 

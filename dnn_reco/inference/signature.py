@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
 
 _FORMAT = "dnn_reco signature 1"
+_NEW_KEY = "`openssl genpkey -algorithm ed25519`"
 
 
 def read_private_key(path: Path) -> Ed25519PrivateKey:
@@ -30,7 +31,7 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     Raises
     ------
     ConfigError
-        If the extra is not installed, or the file is no such key.
+        If the extra is not installed, or the file is not such a key.
     """
     _require_library()
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -39,11 +40,11 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except (ValueError, TypeError, OSError) as error:
-        raise ConfigError(f"'{path}' is no private key without password ({error})") from error
-    if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(
-            f"'{path}' is no Ed25519 key: make one with `openssl genpkey -algorithm ed25519`"
-        )
+            f"'{path}' is not a private key without password ({error}): make one with {_NEW_KEY}"
+        ) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(f"'{path}' is not an Ed25519 key: make one with {_NEW_KEY}")
     return key
 
 
@@ -53,7 +54,7 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     Raises
     ------
     ConfigError
-        If the extra is not installed, or the file is no such key.
+        If the extra is not installed, or the file is not such a key.
     """
     _require_library()
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -64,11 +65,11 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
         key = load_pem_public_key(path.read_bytes())
     except (ValueError, OSError, UnsupportedAlgorithm) as error:
         raise ConfigError(
-            f"'{path}' is no public key ({error}): `openssl pkey -in KEY -pubout` writes the one "
-            "that belongs to a private key"
+            f"'{path}' is not a public key ({error}): `openssl pkey -in KEY -pubout` writes the "
+            "one that belongs to a private key"
         ) from error
     if not isinstance(key, Ed25519PublicKey):
-        raise ConfigError(f"'{path}' is no Ed25519 key")
+        raise ConfigError(f"'{path}' is not an Ed25519 key: only these are used")
     return key
 
 
@@ -119,13 +120,15 @@ def check_signature(path: Path, key: Ed25519PublicKey | None = None) -> str:
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"'{file}' is damaged: {error!r}") from error
     if key is not None and key.public_bytes_raw() != named:
-        raise ModelError(f"the model folder '{path}' was signed by another key, {named.hex()}")
+        raise ModelError(
+            f"the model folder '{path}' was signed with a different key, {named.hex()}"
+        )
     try:
         public.verify(signature, (path / MANIFEST_FILE).read_bytes())
     except InvalidSignature as error:
         raise ModelError(
-            f"the signature of '{path}' is stale or forged: '{MANIFEST_FILE}' was changed since "
-            "the folder was signed. Sign it again if you know why it was changed"
+            f"the signature of '{path}' is stale or forged: '{MANIFEST_FILE}' was changed after "
+            "the folder was signed. Sign it again only if you know the reason of the change"
         ) from error
     return named.hex()
 

@@ -182,7 +182,7 @@ def checked(level: ArrayLike) -> Values:
     """
     values = np.asarray(level, dtype=np.float64)
     if not np.all((values > 0) & (values <= 1)):
-        raise DataError(f"credible levels lie between 0 and 1, such as 0.9 for 90 %: not {values}")
+        raise DataError(f"credible levels must be between 0 and 1 (0.9 for 90 %), not {values}")
     return values
 
 

@@ -70,7 +70,7 @@ def read_sky_map(path: Path) -> SkyMap:
     ConfigError
         If a package of the extra `sky` is missing.
     DataError
-        If the file is missing, or is no multi-order map.
+        If the file is missing, or is not a multi-order map.
     """
     require_sky_packages()
     from astropy.io import fits
@@ -81,6 +81,6 @@ def read_sky_map(path: Path) -> SkyMap:
             uniq = np.asarray(table["UNIQ"], dtype=np.int64)
             density = np.asarray(table["PROBDENSITY"], dtype=np.float64)
     except (OSError, IndexError, KeyError, ValueError) as error:
-        raise DataError(f"'{path}' is no multi-order map of the sky: {error}") from error
+        raise DataError(f"'{path}' is not a multi-order sky map: {error}") from error
     mjd = None if header.get("FRAME") == _LOCAL else header.get("MJD-OBS")
     return SkyMap(uniq, density, Frame(mjd))

@@ -37,8 +37,7 @@ def require_sky_packages() -> None:
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"maps of the sky need the package {missing[0].replace('_', '-')}: "
-            "pip install 'dnn_reco[sky]'"
+            f"sky maps need the package {missing[0].replace('_', '-')}: pip install 'dnn_reco[sky]'"
         )
 
 
@@ -67,8 +66,8 @@ class Frame:
     def __post_init__(self) -> None:
         if self.mjd is not None and not _MJD_RANGE[0] <= self.mjd <= _MJD_RANGE[1]:
             raise ConfigError(
-                f"the modified Julian date {self.mjd} is not in the years 2000 to 2099: give the "
-                "days since 17 November 1858, such as 58018.87 for 22 September 2017"
+                f"the modified Julian date {self.mjd} is outside of the years 2000 to 2099: give "
+                "the days since 17 November 1858, such as 58018.87 for 22 September 2017"
             )
 
     @property

@@ -112,7 +112,7 @@ def _labels_of(info: ModelInfo, shape: str) -> tuple[tuple[str, ...], str]:
     }
     if not trained:
         raise ModelError(
-            f"'{info.name}' predicts no direction: take a model that was trained for the labels "
+            f"'{info.name}' predicts no direction: use a model that was trained for the labels "
             "of the direction vector, or for zenith and azimuth (label_dir_x_key … or "
             "label_zenith_key and label_azimuth_key of its config)"
         )

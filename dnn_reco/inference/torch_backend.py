@@ -62,7 +62,7 @@ class TorchBackend:
         if not isinstance(network, GridNetwork):
             raise ModelError(
                 f"the network of '{self._info.name}' does not read transformed dense arrays: give "
-                "it hits, or arrays that are not transformed (transformed=False)"
+                "hits, or untransformed arrays (transformed=False)"
             )
         grids = [
             torch.from_numpy(np.ascontiguousarray(array, self._dtype)).to(self.model.device)

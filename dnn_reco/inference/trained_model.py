@@ -146,8 +146,8 @@ def ensemble_of(name: str, models: Sequence[TrainedModel]) -> TrainedModel:
     digests = {model.spec.transformation.digest for model in models}
     if len(digests) > 1 and any(needs_misc(model.network) for model in models):
         raise ModelError(
-            f"'{name}': networks that read misc data are averaged only with networks of the same "
-            "transformation model: give all of them one trafo_model_path"
+            f"'{name}': networks that read misc data can only be averaged with networks of the "
+            "same transformation model: give all of them the same trafo_model_path"
         )
     network = Ensemble([model.network for model in models], first.spec)
     network.to(first.device)
@@ -225,8 +225,8 @@ def _newest_checkpoints(config: Config, count: int) -> list[Checkpoint]:
         raise ModelError(f"there is no checkpoint in '{folder}': train the network first")
     if len(checkpoints) < count:
         raise ModelError(
-            f"there are {len(checkpoints)} checkpoints in '{folder}', not {count}: take fewer, or "
-            "let more be kept by max_to_keep in model_checkpoint_manager_kwargs"
+            f"there are {len(checkpoints)} checkpoints in '{folder}', not {count}: use fewer, or "
+            "keep more with max_to_keep in model_checkpoint_manager_kwargs"
         )
     return checkpoints
 
@@ -244,15 +244,15 @@ def load_checkpoint_model(
     if checkpoint.progress.transformation != spec.transformation.digest:
         raise ModelError(
             f"the checkpoint '{checkpoint.path}' was trained with another transformation model "
-            f"than '{config.trafo.trafo_model_path}', which was fitted again since: bring the old "
-            "file back"
+            f"than '{config.trafo.trafo_model_path}', which has since been fitted again: restore "
+            "the old file"
         )
     network = make_network(config, spec, device)
     try:
         load_weights(network, checkpoint.weights)
     except ModelError as error:
         raise ModelError(
-            f"the checkpoint '{checkpoint.path}' belongs to another network than the config "
+            f"the checkpoint '{checkpoint.path}' does not belong to the network that the config "
             f"describes: {error}"
         ) from error
     network.eval()

@@ -59,7 +59,7 @@ def write_triton_repository(
     path = folder.resolve() / info.name
     if path.exists() and not (overwrite and (path / CONFIG_FILE).is_file()):
         raise ModelError(
-            f"'{path}' is there already: choose another folder, or replace a model of Triton with "
+            f"'{path}' already exists: choose another folder, or replace a Triton model with "
             "--overwrite"
         )
     with temporary_beside(path) as temporary:
@@ -119,7 +119,7 @@ def _comment(column: int, label: LabelInfo) -> str:
     if label.is_relative_time:
         parts.append("(relative to the time offset)")
     if not label.is_trained:
-        parts.append("(not trained: means nothing)")
+        parts.append("(not trained: meaningless)")
     return f"#   {column:2d}  {' '.join(parts)}"
 
 

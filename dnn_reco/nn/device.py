@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dnn_reco.amounts import counted
 from dnn_reco.errors import ConfigError
 
 
@@ -40,7 +41,7 @@ def device_name(device: torch.device) -> str:
     """Name of a device for messages, such as ``NVIDIA H100 (cuda:0)``."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} ({device})"
-    return f"CPU, {torch.get_num_threads()} thread(s)"
+    return f"CPU, {counted(torch.get_num_threads(), 'thread')}"
 
 
 def as_array(values: Tensor) -> NDArray[np.float64]:

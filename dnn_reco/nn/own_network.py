@@ -82,7 +82,7 @@ def make_own_network(
             f"{name} ({_KEY}) must give a torch.nn.Module, but gave {described(network)}"
         )
     if type(network).forward is nn.Module.forward:
-        raise ConfigError(f"{name} ({_KEY}) has no method forward(hits) -> Prediction")
+        raise ConfigError(f"{name} ({_KEY}) has no method forward(hits) -> Prediction: add it")
     misc = ["misc"] if needs_misc(network) else []
     check_signature(network.forward, f"forward of {name}", _KEY, misc)
     num_labels = len(spec.label_names)
@@ -156,7 +156,7 @@ def parameter_groups(network: Network) -> dict[str, list[nn.Parameter]]:
         if foreign:
             raise ConfigError(
                 f"parameter_groups of {name} ({_KEY}) lists {described(foreign[0])} in '{group}', "
-                "which is none of the network's parameters: give entries of self.parameters()"
+                "which is not a parameter of the network: use entries of self.parameters()"
             )
     return result
 

@@ -92,9 +92,9 @@ class ConvSettings:
             size, orientation, length = self.filter_size
             if not (orientation < size and length):
                 raise ValueError(
-                    f"'filter_size_list' is {list(self.filter_size)}, that is size, orientation "
+                    f"'filter_size_list' is {list(self.filter_size)}, meaning size, orientation "
                     "and z length: size and length must be at least 1, the orientation must be "
-                    "less than the size"
+                    "smaller than the size"
                 )
         elif not all(self.filter_size):
             raise ValueError(

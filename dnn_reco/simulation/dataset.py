@@ -98,7 +98,7 @@ def plan_files(
     if training_events > FILES_PER_FOLDER * events_per_file:
         raise ConfigError(
             f"{num_events} events with {events_per_file} in a file are more than the "
-            f"{FILES_PER_FOLDER} training files of the layout 'tutorial': write at least "
+            f"{FILES_PER_FOLDER} training files of the layout 'tutorial' can hold: write at least "
             f"{-(-training_events // FILES_PER_FOLDER)} events to a file"
         )
     parts = {
@@ -258,8 +258,8 @@ def _triggered(
         empty_blocks = 0 if found else empty_blocks + 1
         if empty_blocks == _PATIENCE:
             raise DataError(
-                f"none of {_PATIENCE * _BLOCK} events in a row triggered the detector: give higher "
-                "energies, or a smaller margin"
+                f"none of {_PATIENCE * _BLOCK} events in a row triggered the detector: choose "
+                "higher energies or a smaller margin"
             )
         if found:
             kept = truth.select(detected.triggered)

@@ -12,7 +12,7 @@ HIGH_EFFICIENCY = 1.35
 12 (2017) P03012)."""
 
 DEAD_FRACTION = 0.015
-"""Share of DOMs that give no data, about as in IceCube (same source)."""
+"""Share of dead DOMs, about as in IceCube (same source)."""
 
 _HIGH_EFFICIENCY_DOMS = {
     36: [44, 46, *range(48, 60)],

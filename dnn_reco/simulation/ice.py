@@ -16,7 +16,7 @@ light does not run on a line."""
 
 @dataclass(frozen=True)
 class Ice:
-    """Horizontal layers of equal thickness, the lowest first; the outermost go on for ever.
+    """Horizontal layers of equal thickness, the lowest first; the outermost are unlimited.
 
     Attributes
     ----------

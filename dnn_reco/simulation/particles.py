@@ -65,20 +65,20 @@ class ParticleSettings:
     def __post_init__(self) -> None:
         if self.flavor not in get_args(Flavor):
             raise ConfigError(
-                f"Unknown flavor '{self.flavor}' to simulate; give one of "
+                f"unknown flavor '{self.flavor}' to simulate; give one of "
                 f"{', '.join(get_args(Flavor))}."
             )
         low, high = self.energy
         if not 1 <= low <= high < np.inf:
             raise ConfigError(
-                f"The energies to simulate are {low:g} to {high:g} GeV; give two rising numbers of "
-                "at least 1 GeV."
+                f"the energies to simulate are {low:g} to {high:g} GeV; give two ascending "
+                "numbers of at least 1 GeV"
             )
         low, high = self.zenith
         if not 0 <= low <= high <= 180:
             raise ConfigError(
-                f"The zenith angles to simulate are {low:g} to {high:g} degrees; give two rising "
-                "numbers between 0 (from above) and 180 (from below)."
+                f"the zenith angles to simulate are {low:g} to {high:g} degrees; give two "
+                "ascending numbers between 0 (from above) and 180 (from below)"
             )
         for name, smallest, largest in (
             ("nc_fraction", 0.0, 1.0),

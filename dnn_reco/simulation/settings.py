@@ -40,7 +40,7 @@ class SimulationSettings(ParticleSettings):
     events_per_file
         Events of a file.
     keep_pulses
-        Write the pulses, too, as a Parquet file beside each event file.
+        Also write the pulses, as a Parquet file beside each event file.
     seed
         Seed of everything random. File k of a data set depends on the seed and k alone.
     """
@@ -96,8 +96,8 @@ def load_settings(path: Path | None, overrides: Mapping[str, Any]) -> Simulation
     for key in written.values:
         if key not in known:
             problems.append(
-                f"{written.locations[key,]}: there is no setting '{key}'; "
-                f"the nearest is '{nearest(key, known)}'"
+                f"{written.locations[key,]}: there is no setting '{key}'; the nearest is "
+                f"'{nearest(key, known)}'"
             )
     if problems:
         raise ConfigError("\n".join(problems))
@@ -119,7 +119,7 @@ def claim_folder(folder: Path, settings: SimulationSettings) -> None:
     Raises
     ------
     DataError
-        If the folder holds events that were made otherwise.
+        If the folder holds events made with different settings.
     """
     path = folder / RECORD
     current = json.loads(json.dumps(asdict(settings)))
@@ -129,16 +129,16 @@ def claim_folder(folder: Path, settings: SimulationSettings) -> None:
     try:
         found = parse_json(path.read_text(encoding="utf-8"))
         differences = [
-            f"{key} is {found.get(key)} there, {current.get(key)} now"
+            f"{key} is {found.get(key)} in the folder, {current.get(key)} now"
             for key in {**found, **current}
             if found.get(key) != current.get(key)
         ]
     except (OSError, ValueError, TypeError) as error:
         raise DataError(
-            f"'{path}' cannot be read ({error}): simulate to another folder, or remove this one"
+            f"'{path}' cannot be read ({error}): choose another folder, or remove this one"
         ) from error
     if differences:
         raise DataError(
-            f"'{folder}' holds events that were simulated otherwise: {'; '.join(differences)}. "
-            "Give the same settings to go on there, or another folder"
+            f"'{folder}' holds events that were simulated with different settings: "
+            f"{'; '.join(differences)}. Give the same settings to continue there, or another folder"
         )

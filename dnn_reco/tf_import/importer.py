@@ -134,8 +134,8 @@ def import_reference(
     beside = folder / _TRAFO_FILE
     if trafo_file is None and not beside.exists():
         raise ModelError(
-            f"there is no transformation model '{beside}': name it with --trafo (the config "
-            f"calls it '{config.values().get('trafo_model_path')}')"
+            f"there is no transformation model '{beside}': give it with --trafo (in the config it "
+            f"is '{config.values().get('trafo_model_path')}')"
         )
     check_foreign_file(
         trafo_file or beside, MAX_TRANSFORMATION_SIZE, folder if trafo_file is None else None
@@ -163,7 +163,7 @@ def _iterations(bundle: TensorBundle) -> int:
         step = bundle.read(key)
         if step.dtype.kind == "i":
             return int(step)
-    raise ModelError(f"the checkpoint '{bundle.prefix}' does not hold its number of iterations")
+    raise ModelError(f"the checkpoint '{bundle.prefix}' does not contain its number of iterations")
 
 
 def _latest_config(folder: Path) -> Path:
@@ -175,7 +175,7 @@ def _latest_config(folder: Path) -> Path:
     ]
     if not numbered:
         raise ModelError(
-            f"there is no config_training_NNNN.yaml in '{folder}' or the folder above: name the "
+            f"there is no config_training_NNNN.yaml in '{folder}' or the folder above: give the "
             "config of the training with --config"
         )
     return max(numbered)[1]
@@ -200,7 +200,7 @@ def _check_text(path: Path, folder: Path) -> None:
     except UnicodeDecodeError:
         is_text = False
     if not is_text:
-        raise ModelError(f"'{path}' is not a text: it is no record of a training")
+        raise ModelError(f"'{path}' is not text, so it is not the record of a training")
 
 
 def log_files(folder: Path) -> list[Path]:

@@ -43,7 +43,7 @@ MODEL_CLASSES = (WITH_PREDICTION_CLASS, f"{_MODELS}.general_model_IC86_opt4")
 
 UNVERIFIED = (
     "models of the older generation were compared with networks that its layer library built and "
-    "saved, not with a published model; compare with predictions that you trust"
+    "saved, not with a published model; compare with trusted predictions"
 )
 
 # general_IC86_models.py:200-236, :487-590: only `_opt4` reads these settings.
@@ -153,7 +153,7 @@ def check_older_settings(kwargs: Mapping[str, Any]) -> None:
     if any(zero_out) if isinstance(zero_out, list | tuple) else zero_out:
         raise ModelError(
             "hex_zero_out_list is on in conv_IC78_settings: the TensorFlow version's older "
-            "generation sets cells of real strings to 0, too, which cannot be reproduced here"
+            "generation also sets cells of real strings to 0, which is not reproduced here"
         )
 
 

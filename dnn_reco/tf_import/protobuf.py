@@ -33,7 +33,7 @@ def read_varint(data: bytes, position: int) -> tuple[int, int]:
             if value >> 64:
                 break
             return value, position + count + 1
-    raise ModelError("a number is cut short or too long")
+    raise ModelError("a number is truncated or too long")
 
 
 def read_fields(message: bytes) -> Iterator[tuple[int, Value]]:
@@ -60,7 +60,7 @@ def read_fields(message: bytes) -> Iterator[tuple[int, Value]]:
         else:
             raise ModelError(f"a message holds a field of the unknown kind {kind}")
         if length > len(message) - position:
-            raise ModelError(f"a field of {length} bytes does not fit into its message")
+            raise ModelError(f"a field of {length} bytes exceeds its message")
         value = message[position : position + length]
         position += length
         if kind != _BYTES:

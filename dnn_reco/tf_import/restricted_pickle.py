@@ -99,7 +99,7 @@ class _Dtype:
             _refuse("a type of numbers without byte order")
         dtype = np.dtype(self.order + self.code)
         if math.prod(shape) * dtype.itemsize != len(data):
-            raise ModelError(f"{len(data)} bytes do not fit an array of shape {list(shape)}")
+            raise ModelError(f"{len(data)} bytes do not match an array of shape {list(shape)}")
         if self.code == "b1":
             dtype = np.dtype(np.uint8)
         array = np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if column_major else "C")
@@ -147,7 +147,7 @@ def _make_array(arguments: tuple[Any, ...]) -> _Array:
 
 def _make_dtype(arguments: tuple[Any, ...]) -> _Dtype:
     is_code = len(arguments) == 3 and type(arguments[0]) is str and arguments[0] in _NUMBER_CODES
-    _require(is_code, "an array of something other than numbers")
+    _require(is_code, "an array without numbers")
     return _Dtype(arguments[0])
 
 
@@ -220,7 +220,7 @@ class _Machine:
         target = self._top_of_type(dict)
         keys = items[::2]
         is_plain = len(items) % 2 == 0 and all(type(key) is str for key in keys)
-        _require(is_plain, "a dictionary with keys other than strings")
+        _require(is_plain, "a dictionary with keys that are not strings")
         target.update(zip(keys, items[1::2], strict=True))
 
     def get(self, number: int) -> None:
@@ -245,7 +245,7 @@ class _Machine:
 
     def build(self, state: Any) -> None:
         target = self._top()
-        _require(type(target) in (_Dtype, _Array), "an object with a state of its own")
+        _require(type(target) in (_Dtype, _Array), "an object with its own state")
         target.build(state)
         self._spend(target)
 
@@ -256,7 +256,7 @@ class _Machine:
         elif type(made) is _Array and made.values is not None:
             self._bytes_left -= made.values.nbytes
         if self._bytes_left < 0:
-            raise ModelError("it expands the same bytes again and again")
+            raise ModelError("it expands the same bytes repeatedly")
 
     def _top(self) -> Any:
         self._check_above_mark(1)

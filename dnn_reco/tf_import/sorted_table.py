@@ -63,14 +63,14 @@ def _read_block(data: bytes, handle: tuple[int, int]) -> bytes:
     offset, size = handle
     end = offset + size
     if end > len(data) - _FOOTER_SIZE - _TRAILER_SIZE:
-        raise ModelError(f"a block of {size} bytes at {offset} reaches beyond the end of the file")
+        raise ModelError(f"a block of {size} bytes at {offset} extends beyond the end of the file")
     kind, checksum = struct.unpack("<BI", data[end : end + _TRAILER_SIZE])
     if masked_crc32c(data[offset : end + 1]) != checksum:
         raise ModelError(f"the checksum of the block at {offset} is wrong")
     if kind == _SNAPPY:
         raise ModelError("it is compressed with Snappy, which TensorFlow's checkpoints never are")
     if kind != _UNCOMPRESSED:
-        raise ModelError(f"the block at {offset} is compressed in the unknown way {kind}")
+        raise ModelError(f"the block at {offset} is compressed with the unknown method {kind}")
     return data[offset:end]
 
 
@@ -86,7 +86,7 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         not_shared, position = read_varint(block, position)
         value_length, position = read_varint(block, position)
         if shared > len(key) or not_shared + value_length > end - position:
-            raise ModelError("an entry does not fit into its block")
+            raise ModelError("an entry exceeds its block")
         if shared + not_shared > _MAX_KEY_LENGTH:
             raise ModelError(f"a key is longer than {_MAX_KEY_LENGTH} bytes")
         key = key[:shared] + block[position : position + not_shared]

@@ -94,7 +94,7 @@ class TensorBundle:
         size = math.prod(entry.shape) * dtype.itemsize
         if size != entry.size or _is_too_large(entry.shape, dtype):
             raise ModelError(
-                f"{self._where(key)}: {entry.size} bytes do not fit an array of shape "
+                f"{self._where(key)}: {entry.size} bytes do not match an array of shape "
                 f"{list(entry.shape)} and type {dtype.name}"
             )
         data = self._read_bytes(key, entry)

@@ -1,7 +1,7 @@
 """Which events a training with biased selection sees (`nn_biased_selection`), batch after batch.
 
 All of it is a function of the seed, the data and the weights that the network had at certain
-iterations; the state below is all that a checkpoint needs to go on with the same events.
+iterations; the state below is all that a checkpoint needs to continue with the same events.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ class BiasedSelection:
                 yield interesting(self.settings.criteria, there.labels, snapshot.residuals(there))
 
     def _choose_from_pool(self, marked: NDArray[np.bool_]) -> None:
-        """Choose events of the pool, and go on to the next one."""
+        """Choose events of the pool, and continue with the next one."""
         settings, key = self.settings, stream_key(self._order.seed, "biased selection", self._pool)
         self.interesting_share = float(marked.mean())
         self._barren_pools = 0 if marked.any() else self._barren_pools + 1
@@ -274,10 +274,9 @@ class BiasedSelection:
         if looked_through >= min(_PATIENCE * settings.pool_size, len(self._events)):
             self._tell_once(
                 logging.WARNING,
-                "nn_biased_selection: none of the last "
-                f"{looked_through:,} events on offer is interesting, so training takes them as "
-                "they are. Check the marks; if such events are there, but rare, raise "
-                "num_add_files.",
+                f"nn_biased_selection: none of the last {looked_through:,} available events is "
+                "interesting, so training uses them without selection. Check the criteria; if "
+                "such events are rare, raise num_add_files.",
             )
             chosen = np.arange(len(marked))
         else:
@@ -287,8 +286,8 @@ class BiasedSelection:
             if len(chosen) == len(marked) and self.interesting_share > settings.fraction:
                 self._tell_once(
                     logging.INFO,
-                    f"nn_biased_selection: {self.interesting_share:.0%} of the events on offer "
-                    f"are interesting, more than the biased_fraction of "
+                    f"nn_biased_selection: {self.interesting_share:.0%} of the available events "
+                    "are interesting, more than the biased_fraction of "
                     f"{settings.fraction:.0%}: all events are used.",
                 )
         again = repeat_shuffled(self._offered()[chosen], settings.num_repetitions, key)
@@ -304,8 +303,8 @@ class BiasedSelection:
     def remark(self, seconds: float) -> str:
         """How selecting goes, for the progress bar; `seconds` is the time since the start."""
         return (
-            f"{self.interesting_share:.1%} of events interesting, "
-            f"{self.seconds / seconds:.1%} of time selecting"
+            f"{self.interesting_share:.1%} of events interesting, {self.seconds / seconds:.1%} of "
+            "the time spent on selection"
         )
 
     def scalars(self, seconds: float) -> dict[str, float]:
@@ -333,11 +332,11 @@ class BiasedSelection:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take over a state from a checkpoint; {} if there was no biased selection then."""
         if not state:
-            _log.info("Biased selection begins here: it is not in the checkpoint.")
+            _log.info("Biased selection begins now: the checkpoint was trained without it.")
             return
         if int(state["num_events"]) != len(self._events):
             _log.warning(
-                "Biased selection starts again: there are %d training events now, there were %d "
+                "Biased selection restarts: there are %d training events now, but there were %d "
                 "when the checkpoint was written.",
                 len(self._events),
                 int(state["num_events"]),

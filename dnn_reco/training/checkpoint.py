@@ -1,4 +1,4 @@
-"""Going on from a checkpoint: what of it fits the network and the optimizers of this training."""
+"""Resuming from a checkpoint: which parts fit the network and optimizers of this training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ANOTHER_MODEL = (
 def restore_network(
     network: Network, checkpoint: Checkpoint, label_names: tuple[str, ...], transformation: str
 ) -> None:
-    """Give a network the weights of a checkpoint, to go on training.
+    """Give a network the weights of a checkpoint, to resume training.
 
     Parameters
     ----------
@@ -40,26 +40,27 @@ def restore_network(
     Raises
     ------
     ModelError
-        If the checkpoint is of another network, other labels or another transformation model.
+        If the checkpoint belongs to another network, other labels or another transformation model.
     """
     if checkpoint.progress.label_names != label_names:
         old, new = set(checkpoint.progress.label_names), set(label_names)
         raise ModelError(
-            f"the checkpoint '{checkpoint.path}' was trained with other labels: it lacks "
+            f"the checkpoint '{checkpoint.path}' was trained with different labels: it lacks "
             f"{sorted(new - old) or 'none'} and has {sorted(old - new) or 'none'} more"
             f"{'' if old != new else ' (the order differs)'}. {_ANOTHER_MODEL}"
         )
     if checkpoint.progress.transformation != transformation:
         raise ModelError(
-            f"the checkpoint '{checkpoint.path}' was trained with another transformation model "
-            "than the one at trafo_model_path, which was fitted again since: bring the old file "
-            "back, or set model_restore_model: False to train from the start"
+            f"the checkpoint '{checkpoint.path}' was trained with a different transformation "
+            "model; the one at trafo_model_path has since been fitted again: restore the old "
+            "file, or set model_restore_model: False to train from the start"
         )
     try:
         load_weights(network, checkpoint.section("network"))
     except ModelError as error:
         raise ModelError(
-            f"the checkpoint '{checkpoint.path}' is of another network: {error}. {_ANOTHER_MODEL}"
+            f"the checkpoint '{checkpoint.path}' belongs to a different network: {error}. "
+            f"{_ANOTHER_MODEL}"
         ) from error
 
 
@@ -72,7 +73,7 @@ def incomplete_state(checkpoint: Checkpoint) -> Iterator[None]:
         lacking = f"lacks {error}" if isinstance(error, KeyError) else f"does not fit: {error}"
         raise ModelError(
             f"the state of the training in the checkpoint '{checkpoint.path}' {lacking}. Remove "
-            "that folder to go on from the one before it"
+            "that folder to resume from the previous checkpoint"
         ) from error
 
 

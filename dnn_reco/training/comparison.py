@@ -150,8 +150,8 @@ def make_runs(
 def _refuse_stages(config: Config) -> None:
     if config.training.training_stages:
         raise ConfigError(
-            f"'{config.name}' has training_stages, each with a length of its own, which cannot be "
-            "brought to an equal budget: describe the training without stages, such as by a "
+            f"'{config.name}' has training_stages, each with its own length, so the budgets "
+            "cannot be equalised: describe the training without stages, for example by a "
             "learning-rate schedule over '{num_training_iterations}'"
         )
 
@@ -207,14 +207,14 @@ def check_unchanged(run: ComparisonRun, previous_config: Config) -> None:
     before = previous_config.values()
     now = run.changed_config(**{_ITERATIONS: before[_ITERATIONS]}).values()
     changed = [
-        f"  {key}: {before.get(key)!r} then, {now.get(key)!r} now"
+        f"  {key}: {before.get(key)!r} before, {now.get(key)!r} now"
         for key in sorted(before.keys() | now.keys())
         if key not in _FREE_KEYS and before.get(key) != now.get(key)
     ]
     if changed:
         listed = "\n".join(changed)
         raise ConfigError(
-            f"'{run.folder}' holds a training of '{run.name}' with other settings:\n{listed}\n"
+            f"'{run.folder}' holds a training of '{run.name}' with different settings:\n{listed}\n"
             "Choose another folder with --out, or remove that one to train again"
         )
 
@@ -251,8 +251,8 @@ def check_budget(out: Path, seconds: float | None, iterations: int | None) -> No
         if before != budget:
             given = ", ".join(f"--{key} {value:g}" for key, value in before.items() if value)
             raise ConfigError(
-                f"the trainings in '{out}' were begun with {given}: go on with that, or choose "
-                "another folder with --out"
+                f"the trainings in '{out}' were started with {given}: continue with the same, or "
+                "choose another folder with --out"
             )
     write_atomically(path, json.dumps(budget).encode())
 
@@ -273,8 +273,8 @@ def warn_of_fixed_schedules(run: ComparisonRun) -> None:
     ]
     if fixed:
         _log.warning(
-            "'%s': the learning rate of %s does not know how long this training is. Write "
-            "'{num_training_iterations}' for the number of steps, and it ends with the budget.",
+            "'%s': the learning rate of %s does not depend on the length of this training. Write "
+            "'{num_training_iterations}' for its number of steps, so that it ends with the budget.",
             run.name,
             ", ".join(fixed),
         )

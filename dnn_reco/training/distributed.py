@@ -190,8 +190,8 @@ def _communication() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise TrainingError(
-            "another process of this training has ended, so this one cannot go on: see the message "
-            f"of the one that ended first ({str(error).splitlines()[0]})"
+            "another process of this training has ended, so this one cannot continue: see the "
+            f"message of the one that ended first ({str(error).splitlines()[0]})"
         ) from error
 
 
@@ -212,7 +212,7 @@ class _AllReduceSum(torch.autograd.Function):
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
-    """Sum of a tensor over the ranks; gradients are summed over the ranks, too."""
+    """Sum of a tensor over the ranks; gradients are also summed over the ranks."""
     total: Tensor = _AllReduceSum.apply(values)  # type: ignore[no-untyped-call]
     return total
 

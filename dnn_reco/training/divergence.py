@@ -254,14 +254,14 @@ def divergence_error(
         The last checkpoint, if there is any.
     """
     kept = (
-        f"The last checkpoint is kept: '{checkpoint}'. The same command would go on from it and, "
-        "with the same settings, come to the same point."
+        f"The last checkpoint is kept: '{checkpoint}'. With the same settings, the same command "
+        "would resume from it and diverge again."
         if checkpoint
         else "There is no checkpoint yet."
     )
     return TrainingError(
-        f"the training diverged: in iteration {found.iteration} {found.what}. Nothing of this was "
-        f"saved. {kept}\n"
+        f"the training diverged: in iteration {found.iteration} {found.what}. No state after the "
+        f"divergence was saved. {kept}\n"
         f"The batch is in '{batch_file}': {_event_numbers(events)}.\n"
         f"What helps:\n{_advice(objectives)}"
     )
@@ -275,21 +275,19 @@ def _event_numbers(events: EventBatch) -> str:
 
 
 def _advice(objectives: Sequence[Objective]) -> str:
-    advice = [
-        "a lower learning_rate, or one that rises slowly: dnn_reco.utils.learning_rate.WarmUp"
-    ]
+    advice = ["a lower learning_rate, or a slow warm-up: dnn_reco.utils.learning_rate.WarmUp"]
     unclipped = [o.name for o in objectives if o.clipping.global_norm is None]
     if unclipped:
         advice.append(f"clip_gradients_value: 1.0 in model_optimizer_dict ({', '.join(unclipped)})")
     uncleaned = [o.name for o in objectives if o.gradient_filter is None]
     if uncleaned:
         advice.append(
-            "remove_nan_gradients: True there, if it is only single events "
+            "remove_nan_gradients: True there, if only a few events cause it "
             f"({', '.join(uncleaned)})"
         )
     advice += [
-        "model_kwargs.min_uncertainty_values and max_uncertainty_values, if it is the uncertainty "
-        "that runs away",
-        "a look at the events of the batch: labels or inputs far from all others",
+        "model_kwargs.min_uncertainty_values and max_uncertainty_values, if the uncertainty "
+        "diverges",
+        "check the events of the batch for labels or inputs far from all others",
     ]
     return "\n".join(f"- {line}" for line in advice)

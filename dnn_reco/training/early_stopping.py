@@ -13,6 +13,6 @@ def is_out_of_patience(best: BestCheckpoint | None, patience: int | None) -> boo
 def early_stopping_reason(best: BestCheckpoint) -> str:
     """Why training ends before the last iteration."""
     return (
-        f"the last {best.evaluations_since} evaluations of the validation set brought no better "
-        f"loss than the one after {best.iterations} iterations (early_stopping_patience)."
+        f"the last {best.evaluations_since} evaluations of the validation set did not improve on "
+        f"the loss after {best.iterations} iterations (early_stopping_patience)."
     )

@@ -90,11 +90,11 @@ class EventWeights:
                     f"{self.name} ({_KEY}) gives {is_bad.sum()} of {len(weights)} events of a "
                     f"batch a weight that is {what}; the first is {weights[first]} for {event}. "
                     "Check the misc values that it uses (misc_load_dict, misc_fill_values), or "
-                    "leave such events out with a filter"
+                    "remove such events with a filter"
                 )
         if not weights.any():
             raise DataError(
-                f"{self.name} ({_KEY}) gives all {len(weights)} events of a batch the weight 0, so "
-                "there is nothing to learn from them. Check the misc values that it uses, leave "
-                "out events of weight 0 with a filter, or raise batch_size"
+                f"{self.name} ({_KEY}) gives all {len(weights)} events of a batch the weight 0, "
+                "so nothing can be learned from them. Check the misc values that it uses, remove "
+                "events of weight 0 with a filter, or raise batch_size"
             )

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import torch
 
+from dnn_reco.amounts import counted
 from dnn_reco.checkpoint_file import KEEP_ALL
 from dnn_reco.config import Config, OptimizerSettings, resolve
 from dnn_reco.data.build import open_events
@@ -65,13 +66,13 @@ def open_training_data(config: Config, options: RunOptions) -> tuple[EventDatase
     for key in ("training_data_file", "validation_data_file"):
         files = find_files(getattr(config.data_files, key), key)
         events = open_events(store, files, jobs, sampling=file_sampling(config, key))
-        _log.info("%s: %d events in %d file(s).", key, len(events), len(files))
+        _log.info("%s: %s in %s.", key, counted(len(events), "event"), counted(len(files), "file"))
         datasets.append(events)
     training, validation = datasets
     if len(training) < config.general.batch_size:
         _log.warning(
-            "There are only %d training events for a batch_size of %d: every batch holds events "
-            "more than once.",
+            "There are only %d training events for a batch_size of %d: every batch contains "
+            "repeated events.",
             len(training),
             config.general.batch_size,
         )
@@ -171,8 +172,8 @@ def make_trainer(
 def _refuse_inference_mode(config: Config) -> None:
     if config.model.model_kwargs.get("is_training") is False:
         raise ConfigError(
-            "model_kwargs.is_training (model_is_training) is False, which describes a network that "
-            "is only applied: remove it to train, or set it to True"
+            "model_kwargs.is_training (model_is_training) is False, which describes a network "
+            "that is only applied: to train, remove it or set it to True"
         )
 
 
@@ -189,7 +190,7 @@ def _local_device(name: str, distributed: DistributedContext) -> torch.device:
     if distributed.local_world_size > torch.cuda.device_count():
         raise ConfigError(
             f"{distributed.local_world_size} processes on this machine need a GPU each, but there "
-            f"are {torch.cuda.device_count()}: start fewer"
+            f"are {torch.cuda.device_count()}: start fewer processes"
         )
     device = torch.device("cuda", distributed.local_rank)
     torch.cuda.set_device(device)
@@ -199,15 +200,15 @@ def _local_device(name: str, distributed: DistributedContext) -> torch.device:
 def _check_batch_size(batch_size: int, distributed: DistributedContext) -> None:
     if batch_size < distributed.world_size:
         raise ConfigError(
-            f"a batch_size of {batch_size} cannot be shared by {distributed.world_size} "
-            "processes: raise it, or start fewer"
+            f"a batch_size of {batch_size} cannot be divided among {distributed.world_size} "
+            "processes: increase it, or start fewer processes"
         )
 
 
 def _check_columns(training: EventDataset, validation: EventDataset) -> None:
     if training.names != validation.names:
         raise DataError(
-            "training_data_file and validation_data_file offer different labels or misc values: "
+            "training_data_file and validation_data_file have different labels or misc values: "
             f"{training.names} and {validation.names}"
         )
 
@@ -246,8 +247,8 @@ def _make_objective(
     }
     if not parameters:
         raise ConfigError(
-            f"{key}.vars names {list(settings.vars)}, where the network has no parameters: name "
-            f"others of its groups {sorted(groups)}"
+            f"{key}.vars names {list(settings.vars)}, which contain no parameters: choose from "
+            f"its groups {sorted(groups)}"
         )
     choice = choose_optimizer(key, settings.optimizer, settings.optimizer_settings)
     values = list(parameters.values())
@@ -302,11 +303,13 @@ def training_predictor(config: Config, network: Network, device: torch.device) -
     precision, wanted = config.training.precision, config.training.compile
     in_bfloat16 = precision == "bf16"
     if in_bfloat16 and config.general.float_precision == "float64":
-        raise ConfigError("precision 'bf16' contradicts float_precision 'float64': remove one")
+        raise ConfigError(
+            "precision 'bf16' contradicts float_precision 'float64': remove one of them"
+        )
     allow_tf32(precision == "tf32")
     reasons = []
     if not isinstance(network, GridNetwork):
-        reasons.append(f"{type(network).__name__} does not place hits on a grid")
+        reasons.append(f"{type(network).__name__} does not use a grid of hits")
     if needs_misc(network):
         reasons.append(f"{type(network).__name__} reads misc data")
     if len(config.optimizers) > 1:  # each differentiates through the network, which frees the graph

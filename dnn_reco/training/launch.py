@@ -1,7 +1,7 @@
 """Several processes of one training on this machine, as `torchrun` would start them.
 
 In contrast to `torchrun` they have the time to save when they are asked to stop, and the exit code
-is theirs: batch systems decide by it whether a job goes on.
+is theirs: batch systems decide by it whether a job continues.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SECONDS_TO_END = 60.0
 
 
 def run_processes(count: int, arguments: Sequence[str]) -> int:
-    """Run `dnn-reco` in several processes that know of each other; returns the exit code.
+    """Run `dnn-reco` in several connected processes; returns the exit code.
 
     SIGINT, SIGTERM and SIGHUP are passed on. If one process fails, the others are stopped.
 

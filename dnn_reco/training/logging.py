@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dnn_reco.checkpoint_file import BestCheckpoint
+from dnn_reco.evaluation.formats import format_aligned
 from dnn_reco.metrics_log import METRICS_FILE, MetricsLog
 from dnn_reco.training.metrics import BatchMetrics, trained_labels
 from dnn_reco.training.objectives import Objective
@@ -24,6 +25,15 @@ _SET = "validation_set"
 _LABELS_SHOWN = 6
 # A figure takes half a second, in which a fast GPU trains on ten thousand events.
 _SECONDS_BETWEEN_FIGURES = 60.0
+# Columns of the printed table, by name of the measure.
+_COLUMNS = {
+    "rmse": "RMSE",
+    "width_68": "68 % width",
+    "bias": "bias",
+    "pull": "pull",
+    "pull_68": "68 % pull",
+}
+_COLUMNS_OF_CLASSES = {"auc": "AUC", "rmse": "RMSE", "bias": "bias"}
 
 
 class TrainingLog:
@@ -179,10 +189,9 @@ def format_validation(
         lines.append(f"\t{title:<12} {losses}")
     for name, i in trained_labels(label_names, trained):
         lines.append(
-            f"\tweight: {weights[i]:2.3f}, "
-            f"train: {train.rmse[i]:2.3f} [{train.pull[i]:1.2f}],"
-            f"val: {validation.rmse[i]:2.3f} [{validation.pull[i]:1.2f}] "
-            f"[{name}, mean: {train.mean[i]:2.3f} {validation.mean[i]:2.3f}]"
+            f"\tweight: {weights[i]:2.3f}, train: {train.rmse[i]:2.3f} [{train.pull[i]:1.2f}],val: "
+            f"{validation.rmse[i]:2.3f} [{validation.pull[i]:1.2f}] [{name}, mean: "
+            f"{train.mean[i]:2.3f} {validation.mean[i]:2.3f}]"
         )
     return "\n".join(lines)
 
@@ -197,9 +206,12 @@ def format_untrained(train: Mapping[str, float], validation: Mapping[str, float]
 
 
 def batch_section(
-    metrics: BatchMetrics, label_names: Sequence[str], trained: np.ndarray
+    metrics: BatchMetrics,
+    label_names: Sequence[str],
+    trained: np.ndarray,
+    classes: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Metrics of a printed batch, for `metrics.jsonl`."""
+    """Metrics of a printed batch, for `metrics.jsonl`; labels that are classes have no pulls."""
     return {
         "losses": {name: loss for name, (loss, _) in metrics.losses.items()},
         "losses_with_penalties": {name: total for name, (_, total) in metrics.losses.items()},
@@ -207,6 +219,7 @@ def batch_section(
             name: {
                 key: getattr(metrics, key)[i]
                 for key in ("rmse", "pull", "bias", "label_loss", "mean")
+                if not (key == "pull" and name in classes)
             }
             for name, i in trained_labels(label_names, trained)
         },
@@ -216,9 +229,9 @@ def batch_section(
 def set_section(metrics: ValidationMetrics) -> dict[str, Any]:
     """Metrics of the validation set, for `metrics.jsonl`."""
     labels: dict[str, dict[str, float]] = {name: {} for name in metrics.label_names}
-    for key, measured in metrics.of_labels().items():
-        for i, name in enumerate(metrics.label_names):
-            labels[name] |= {key: measured.value[i], f"{key}_error": measured.error[i]}
+    for i, name in enumerate(metrics.label_names):
+        for key, measured in metrics.of_label(i).items():
+            labels[name] |= {key: float(measured.value), f"{key}_error": float(measured.error)}
     section: dict[str, Any] = {
         "num_events": metrics.num_events,
         "loss": metrics.loss.value,
@@ -238,9 +251,9 @@ def set_scalars(metrics: ValidationMetrics) -> dict[str, float]:
     """What TensorBoard shows of the validation set, by tag."""
     scalars = {f"configured_loss/{name}": loss.value for name, loss in metrics.losses.items()}
     scalars["configured_loss_total"] = metrics.loss.value
-    for key, measured in metrics.of_labels().items():
-        for name, value in zip(metrics.label_names, measured.value, strict=True):
-            scalars[f"{key}/{name}"] = value
+    for i, name in enumerate(metrics.label_names):
+        for key, measured in metrics.of_label(i).items():
+            scalars[f"{key}/{name}"] = measured.value
     for suffix, (average, median) in metrics.opening_angles.items():
         scalars[f"opening_angle_mean{suffix}"] = average.value
         scalars[f"opening_angle_median{suffix}"] = median.value
@@ -252,24 +265,37 @@ def format_set(iterations: int, metrics: ValidationMetrics, best: BestCheckpoint
     if best.iterations == iterations:
         remark = "best so far"
     elif best.loss is None:
-        remark = "no finite one so far"
+        remark = "no finite loss so far"
     else:
         remark = f"best: {best.loss:.4f} after {best.iterations} iterations"
-    width = max(len("label"), *(len(name) for name in metrics.label_names))
-    titles = "".join(f"{title:<18}" for title in ("RMSE", "68 % width", "bias", "pull"))
     lines = [
         f"Validation set after {iterations} iterations: {metrics.num_events} events, "
-        f"loss {metrics.loss.value:.4f} ± {metrics.loss.error:.4f} ({remark})",
-        f"  {'label':<{width}}  {titles}68 % pull",
+        f"loss {format_aligned(metrics.loss, 4)} ({remark})",
+        *_label_table("label", _COLUMNS, metrics, is_class=False),
+        *_label_table("class", _COLUMNS_OF_CLASSES, metrics, is_class=True),
     ]
-    columns = (metrics.rmse, metrics.width_68, metrics.bias, metrics.pull, metrics.pull_68)
-    for i, name in enumerate(metrics.label_names):
-        cells = (f"{c.value[i]:6.3f} ± {c.error[i]:5.3f}" for c in columns)
-        lines.append(f"  {name:<{width}}  " + "".join(f"{cell:<18}" for cell in cells).rstrip())
     for suffix, (average, median) in metrics.opening_angles.items():
         source = "direction vector" if suffix else "zenith and azimuth"
         lines.append(
-            f"  opening angle by {source}: mean {average.value:.2f}° ± {average.error:.2f}°, "
-            f"median {median.value:.2f}° ± {median.error:.2f}°"
+            f"  opening angle by {source}: "
+            f"mean {format_aligned(average, 2, '°')}, median {format_aligned(median, 2, '°')}"
         )
     return "\n".join(lines)
+
+
+def _label_table(
+    kind: str, columns: Mapping[str, str], metrics: ValidationMetrics, is_class: bool
+) -> list[str]:
+    """Lines of a table of labels, or of classes, with a title; none if there are no such labels."""
+    chosen = [i for i, name in enumerate(metrics.label_names) if (name in metrics.auc) is is_class]
+    if not chosen:
+        return []
+    width = max(len("label"), *(len(name) for name in metrics.label_names))
+    rows = [f"{kind:<{width}}  " + "".join(f"{title:<18}" for title in columns.values())]
+    for i in chosen:
+        found = metrics.of_label(i)
+        cells = (format_aligned(found[key], 3, width=6) for key in columns)
+        rows.append(
+            f"{metrics.label_names[i]:<{width}}  " + "".join(f"{cell:<18}" for cell in cells)
+        )
+    return [f"  {row.rstrip()}" for row in rows]

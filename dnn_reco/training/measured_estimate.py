@@ -125,7 +125,7 @@ def estimate_training(
     options
         Device, threads and event store.
     checkpoint
-        Where the first of them goes on from; None: it starts again.
+        Checkpoint that the first stage resumes from; None: it starts anew.
     folder
         For checkpoints and logs of the trials.
     seconds
@@ -153,8 +153,8 @@ def estimate_training(
             timings = measure_step_time(trainer, trial_folder, seconds, report_progress)
         except TrainingError as error:
             raise TrainingError(
-                "the training diverges in the iterations that were tried, so there is nothing to "
-                "estimate: train without --estimate, which stops there and gives the reason"
+                "the training diverges in the measured iterations, so nothing can be estimated: "
+                "train without --estimate, which stops there and reports the reason"
             ) from error
         stored = open_data.estimates[-1].validation.whole.events
         set_events = min(config.training.validation_events, stored)

@@ -114,8 +114,8 @@ class Objective:
             )
         if all(part is None for part in gradient):
             raise ConfigError(
-                f"model_optimizer_dict.{self.name}: its loss depends on none of the weights that "
-                "it may change: choose another loss_class, or other vars"
+                f"model_optimizer_dict.{self.name}: its loss does not depend on any of its "
+                "weights: choose another loss_class, or other vars"
             )
         return gradient
 
@@ -173,8 +173,8 @@ class Objective:
             restore_optimizer(self.optimizer, self.parameters, optimizer)
         else:
             _log.warning(
-                "The optimizer '%s' is now '%s'; in the checkpoint it is '%s'. Its memory of "
-                "earlier gradients starts again.",
+                "The optimizer '%s' is now '%s'; in the checkpoint it is '%s'. Its state "
+                "(averages of gradients) is reset.",
                 self.name,
                 kind,
                 former,

@@ -2,7 +2,7 @@
 
 Any optimizer of `torch.optim` will do. The reference's are those of Keras
 (https://keras.io/api/optimizers): a setting in Keras's spelling does what it does there, and an
-optimizer that Keras has, too, has the defaults that it has there.
+optimizer that Keras also has takes its defaults from there.
 
 Decay of the weights is decoupled for all of them, as in Keras (Loshchilov & Hutter,
 arXiv:1711.05101): each step multiplies the weights by 1 - rate · `weight_decay`.
@@ -32,8 +32,8 @@ RATE_KEY = "optimizer_settings.learning_rate"
 
 _ALIASES = {"momentum": "sgd", "gradientdescent": "sgd"}
 _UNSUITABLE = {
-    "LBFGS": "it evaluates the loss several times in each step",
-    "SparseAdam": "it is for sparse gradients, which networks here do not have",
+    "LBFGS": "it evaluates the loss several times per step",
+    "SparseAdam": "it is for sparse gradients, which these networks do not have",
 }
 # What Keras has where PyTorch has something else, in PyTorch's spelling. (`epsilon` of Adagrad and
 # RMSprop, and `epsilon_1` of Adafactor, are added below a root there.)
@@ -76,7 +76,7 @@ _REMEDIES = {
     "l2_regularization beside optimizer_settings to half of it",
     "ema_overwrite_frequency": "averages are for validation and prediction only; see ema_decay",
     "gradient_accumulation_steps": "set accumulate_steps beside optimizer_settings",
-    "loss_scale_factor": "losses are not scaled here",
+    "loss_scale_factor": "loss scaling is not used",
 }
 # Arguments of PyTorch that are not for a config: they concern the implementation.
 _HIDDEN = {"self", "params", "capturable", "differentiable"}
@@ -158,8 +158,8 @@ def choose_optimizer(key: str, optimizer: str, settings: Mapping[str, Any]) -> O
     schedule = learning_rate_schedule(key, settings, arguments.pop("lr"))
     if kind is torch.optim.Rprop and not isinstance(schedule, ConstantRate):
         raise ConfigError(
-            f"{key}.{RATE_KEY}: Rprop takes the learning rate for its first step only, so it "
-            "cannot follow a schedule: give a number"
+            f"{key}.{RATE_KEY}: Rprop uses the learning rate only in its first step, so it cannot "
+            "follow a schedule: give a number"
         )
     default_decay = arguments.pop("weight_decay", _defaults_of(kind).get("weight_decay", 0.0))
     own = _own_settings(key_of_settings, settings)
@@ -209,8 +209,7 @@ def make_optimizer(
         return make(parameters, **arguments)
     except (TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ConfigError(
-            f"{key}: {choice.kind.__name__} does not take these optimizer_settings, or not these "
-            f"weights: {error}"
+            f"{key}: {choice.kind.__name__} rejects these optimizer_settings or weights: {error}"
         ) from error
 
 
@@ -267,8 +266,8 @@ def ema_decay(given: float | None, settings: Mapping[str, Mapping[str, Any]]) ->
         listed = ", ".join(f"{name}: {value or 'none'}" for name, value in requested.items())
         raise ConfigError(
             f"ema_decay is {given or 'empty'}, and by use_ema and ema_momentum of the "
-            f"optimizer_settings it would be {listed}; but the network is averaged as a whole: set "
-            "ema_decay, and leave out use_ema"
+            f"optimizer_settings it would be {listed}; but the whole network is averaged with one "
+            "decay: set ema_decay, and leave out use_ema"
         )
     return decay
 
@@ -320,8 +319,8 @@ def _arguments(
         for (other, other_part), other_setting in given_by.items():
             if other == argument and (other_part == part or None in (other_part, part)):
                 raise ConfigError(
-                    f"{key}: '{other_setting}' and '{setting}' are two spellings of one thing: "
-                    "keep only one of them"
+                    f"{key}: '{other_setting}' and '{setting}' are two spellings of the same "
+                    "setting: keep one of them"
                 )
         given_by[argument, part] = setting
         value = _above_root(key, kind, setting, value)

@@ -38,7 +38,7 @@ def selection_criteria(config: Config, spec: NetworkSpec) -> tuple[SelectionCrit
             if name not in spec.label_names:
                 raise ConfigError(
                     f"{_KEY}.{key}: the data have no label '{name}'; the nearest is "
-                    f"'{nearest(name, list(spec.label_names))}'. There are: "
+                    f"'{nearest(name, list(spec.label_names))}'. Available: "
                     f"{', '.join(spec.label_names)}"
                 )
             criterion = SelectionCriterion(key, spec.label_names.index(name), value)
@@ -63,7 +63,7 @@ def _check_criterion(config: Config, criterion: SelectionCriterion, name: str) -
     if criterion.needs_prediction and label_weight(config, name) == 0:
         raise ConfigError(
             f"{_KEY}.{criterion.key} compares with predictions of '{name}', but this label has the "
-            "weight 0: the network learns nothing of it. Give it a weight in label_weight_dict, or "
+            "weight 0, so the network does not learn it. Give it a weight in label_weight_dict, or "
             "mark events by a label that is trained, or by label_greater, label_less …, which need "
             "no prediction"
         )
@@ -130,7 +130,7 @@ def make_selection(
 def _announce(settings: SelectionSettings, batch_size: int) -> None:
     _log.info(
         "Biased selection: at least %.0f%% interesting events, from pools of %d events that are "
-        "used %d time(s).",
+        "used %d times each.",
         100 * settings.fraction,
         settings.pool_size,
         settings.num_repetitions,
@@ -139,15 +139,15 @@ def _announce(settings: SelectionSettings, batch_size: int) -> None:
         return
     if settings.reload_frequency is None:
         _log.warning(
-            "%s.reload_frequency is empty: events are marked with the weights that the network has "
-            "when the selection begins, throughout the training.",
+            "%s.reload_frequency is empty: events are selected throughout the training with the "
+            "weights that the network has when the selection begins.",
             _KEY,
         )
     else:
         used = settings.pool_size * settings.num_repetitions / batch_size
         _log.info(
-            "The network that marks events takes the current weights every %d pools, at most "
-            "%d iterations.",
+            "The network that selects events is updated with the current weights every %d pools, "
+            "at most every %d iterations.",
             settings.reload_frequency,
             round(settings.reload_frequency * used),
         )

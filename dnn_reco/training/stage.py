@@ -1,4 +1,4 @@
-"""One stage of a training: from the checkpoint that it goes on from to the records it leaves."""
+"""One stage of a training: from the checkpoint that it resumes from to the records it writes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def open_stage(
     restore: bool,
     distributed: DistributedContext = DistributedContext(),  # noqa: B008 - frozen
 ) -> Iterator[Trainer]:
-    """The trainer of a stage, with the state that it goes on from.
+    """The trainer of a stage, with the state that it resumes from.
 
     Inside the block no other training may use the model folder.
 
@@ -60,7 +60,7 @@ def open_stage(
     options
         Device, threads and event store.
     restore
-        Whether to go on from the latest checkpoint; if not, an old model is moved away.
+        Whether to resume from the latest checkpoint; if not, an old model is moved away.
     distributed
         The processes that train together.
 
@@ -79,7 +79,7 @@ def open_stage(
 
 
 def _find_checkpoint(config: Config, restore: bool, writes: bool) -> Checkpoint | None:
-    """The checkpoint to go on from; without one, what an old model left is moved away."""
+    """The checkpoint to resume from; without one, remains of an old model are moved away."""
     folder = Path(config.model.model_checkpoint_path)
     checkpoint = load_latest(folder) if restore else None
     if checkpoint is not None or not writes:
@@ -90,8 +90,8 @@ def _find_checkpoint(config: Config, restore: bool, writes: bool) -> Checkpoint 
     if moved is not None:
         if restore:
             _log.warning(
-                "There is no checkpoint in '%s', though a training left others of its files: they "
-                "were moved to '%s', and its logs beside; training starts again.",
+                "There is no checkpoint in '%s', but other files of a training: they were moved "
+                "to '%s', and its logs beside it; training starts from the beginning.",
                 folder,
                 moved,
             )
@@ -144,7 +144,7 @@ def _log_start(trainer: Trainer) -> None:
     )
     if trainer.restored_from is not None:
         _log.info(
-            "Going on from '%s' (training step %d).",
+            "Resuming from '%s' (training step %d).",
             trainer.restored_from,
             len(trainer.progress.training_steps),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from dnn_reco.training.metrics import BatchMetrics, trained_labels
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
+_SCALARS = ("rmse", "pull", "bias", "label_loss")
 _END_OF_BINS = 1e19  # histograms of PyTorch have no bins from 1e20 on, and fail if all are empty
 
 
@@ -58,6 +59,7 @@ class TensorBoard:
         label_names: Sequence[str],
         trained: np.ndarray,
         scores: Mapping[str, BatchMetrics],
+        classes: Collection[str] = (),
     ) -> None:
         """Write the batches of printed metrics: losses, scores and histograms of trained labels.
 
@@ -65,6 +67,8 @@ class TensorBoard:
         ----------
         scores
             By "train" and "val".
+        classes
+            Names of the labels that are probabilities: without pulls and uncertainties.
         """
         with writing_logs(self._log_path):
             for name, batch in scores.items():
@@ -73,7 +77,7 @@ class TensorBoard:
                     writer.add_scalar(f"loss/{optimizer}", loss, iteration)
                     writer.add_scalar(f"loss_with_penalties/{optimizer}", total, iteration)
                 for label, i in trained_labels(label_names, trained):
-                    self._write_label(writer, iteration, label, batch, i)
+                    self._write_label(writer, iteration, label, batch, i, label in classes)
 
     def add_scalar(self, folder: str, tag: str, value: float, iteration: int) -> None:
         """Write one scalar to the logs in a folder, such as "train" or "val"."""
@@ -97,15 +101,23 @@ class TensorBoard:
                 writer.flush()
 
     def _write_label(
-        self, writer: SummaryWriter, iteration: int, name: str, scores: BatchMetrics, i: int
+        self,
+        writer: SummaryWriter,
+        iteration: int,
+        name: str,
+        scores: BatchMetrics,
+        i: int,
+        is_class: bool,
     ) -> None:
-        for tag in ("rmse", "pull", "bias", "label_loss"):
+        for tag in ("rmse", "bias", "label_loss") if is_class else _SCALARS:
             writer.add_scalar(f"{tag}/{name}", float(getattr(scores, tag)[i]), iteration)
         for tag, rows in (
             ("predicted", scores.predicted),
             ("true", scores.true),
             ("uncertainty", scores.uncertainty),
         ):
+            if is_class and tag == "uncertainty":
+                continue
             finite = rows[np.isfinite(rows[:, i]), i]
             if finite.size:
                 within = np.clip(finite, -_END_OF_BINS, _END_OF_BINS)

@@ -363,7 +363,7 @@ class Trainer:
         Raises
         ------
         ModelError
-            If the checkpoint is of another network, other labels or another transformation
+            If the checkpoint belongs to another network, other labels or another transformation
             model, or lacks a part of the state.
         """
         old, new = checkpoint.progress, self.progress
@@ -378,14 +378,14 @@ class Trainer:
         for name in sorted(new.code.keys() & old.code.keys()):
             if new.code[name] != old.code[name]:
                 _log.warning(
-                    "The code of '%s' was changed since the checkpoint: training goes on with the "
-                    "new code.",
+                    "The code of '%s' has changed since the checkpoint: training continues with "
+                    "the new code.",
                     name,
                 )
         if old.seed != new.seed:
             _log.warning(
-                "The seed is now %d; the checkpoint was trained with %d. Training goes on, but "
-                "is no longer what one uninterrupted run would give.",
+                "The seed is now %d; the checkpoint was trained with %d. Training continues, but "
+                "the result differs from that of an uninterrupted run.",
                 new.seed,
                 old.seed,
             )
@@ -393,7 +393,7 @@ class Trainer:
         if best and new.best and best.measure != new.best.measure:
             _log.info(
                 "The validation set, its losses or their code, label weights or ema_decay have "
-                "changed: the search for the best checkpoint starts again."
+                "changed: the search for the best checkpoint restarts."
             )
             best = None
         self.progress = replace(
@@ -405,5 +405,5 @@ class Trainer:
         )
 
     def skip_to(self, iteration: int) -> None:
-        """Go on with this iteration: schedules and events are those of a training that far."""
+        """Continue with this iteration, with its schedules and events."""
         self.progress = replace(self.progress, iterations=iteration)

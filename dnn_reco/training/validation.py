@@ -78,6 +78,7 @@ class Validation:
             with collect_scalars(scalars[name]):
                 metrics[name] = self._metrics(result)
         label_weights, names = self.forward.label_weights, self.forward.spec.label_names
+        classes = self.forward.spec.label_keys.pid
         trained = label_weights.trained.cpu().numpy()
         seconds = log.bar.seconds
         text = format_validation(
@@ -91,8 +92,10 @@ class Validation:
             metrics["val"],
         )
         log.bar.print(text)
-        log.tensorboard.write(iteration, names, trained, metrics)
-        sections = {name: batch_section(each, names, trained) for name, each in metrics.items()}
+        log.tensorboard.write(iteration, names, trained, metrics, classes)
+        sections = {
+            name: batch_section(each, names, trained, classes) for name, each in metrics.items()
+        }
         if self.settings.log_untrained_labels:
             untrained = {name: self.forward.untrained_rmse(each) for name, each in results.items()}
             log.bar.print(format_untrained(untrained["train"], untrained["val"]))

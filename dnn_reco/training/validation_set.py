@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from dnn_reco.data.hit_batch import TensorBatch
 from dnn_reco.data.loader import EventWeightFunction, to_tensors
 from dnn_reco.data.sampling import EventOrder
 from dnn_reco.evaluation import metrics
+from dnn_reco.evaluation.classification import area_under_curve
 from dnn_reco.evaluation.metrics import ValueWithError
 from dnn_reco.nn.device import as_array
 from dnn_reco.nn.interface import LabelKeys
@@ -32,6 +33,8 @@ from dnn_reco.training.objectives import Objective
 _EVENTS_AT_ONCE = 128
 # Groups of events that are left out in turn for the errors of losses.
 _GROUPS = 20
+# Of probabilities, whose residuals follow no bell curve.
+_NOT_OF_CLASSES = ("width_68", "pull", "pull_68")
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,9 @@ class ValidationMetrics:
         azimuth, "_vector" by the direction vector.
     true, predicted
         True and predicted labels in physical units [N, T].
+    auc
+        Area under the ROC curve of each trained classification label, by name: these have it in
+        place of widths and pulls. NaN where all events are of one kind.
     """
 
     num_events: int
@@ -163,9 +169,20 @@ class ValidationMetrics:
     opening_angles: Mapping[str, tuple[ValueWithError, ValueWithError]]
     true: NDArray[np.float64]
     predicted: NDArray[np.float64]
+    auc: Mapping[str, ValueWithError] = field(default_factory=dict)
 
-    def of_labels(self) -> dict[str, ValueWithError]:
-        """All that is measured of each label [T], by name."""
+    def of_label(self, number: int) -> dict[str, ValueWithError]:
+        """All that is measured of one of the labels, by name of the measure."""
+        name = self.label_names[number]
+        found = {
+            key: ValueWithError(measured.value[number], measured.error[number])
+            for key, measured in self._of_labels().items()
+            if not (name in self.auc and key in _NOT_OF_CLASSES)
+        }
+        return found | ({"auc": self.auc[name]} if name in self.auc else {})
+
+    def _of_labels(self) -> dict[str, ValueWithError]:
+        """All that is measured of each label [T], by name of the measure."""
         names = ("rmse", "width_68", "bias", "pull", "pull_68", "label_loss")
         return {name: getattr(self, name) for name in names}
 
@@ -210,6 +227,11 @@ def measure(
         opening_angles=dict(_opening_angles(true, predicted, [name for name, _ in trained], keys)),
         true=true,
         predicted=predicted,
+        auc={
+            name: _area_under_curve(predicted[:, i], true[:, i])
+            for i, (name, _) in enumerate(trained)
+            if name in keys.pid
+        },
         **metrics.residual_metrics(residual),
         **metrics.pull_metrics(pull),
     )
@@ -228,6 +250,14 @@ def _label_losses(loss_inputs: LossInputs, objectives: Sequence[Objective]) -> N
 def _measured(samples: NDArray[np.float64]) -> ValueWithError:
     """What was computed of all events and, in the next rows, without each group of them."""
     return ValueWithError(samples[0], metrics.jackknife_error(samples[1:]))
+
+
+def _area_under_curve(
+    probability: NDArray[np.float64], truth: NDArray[np.float64]
+) -> ValueWithError:
+    """Area under the ROC curve; truth above one half is the class, as labels may be smoothed."""
+    known = np.isfinite(probability)
+    return area_under_curve(probability[known], truth[known] > 0.5)
 
 
 def _opening_angles(

@@ -417,7 +417,7 @@ def _construct(key: str, name: str, schedule_class: Any, arguments: Mapping[str,
         signature.bind(**arguments)
     except TypeError as error:
         raise ConfigError(
-            f"{key}: '{name}' does not take these settings ({error}). Its settings: "
+            f"{key}: '{name}' rejects these settings ({error}). Its settings: "
             f"{', '.join(signature.parameters)}"
         ) from error
     try:

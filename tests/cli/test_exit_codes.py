@@ -32,4 +32,4 @@ def test_finished_files_of_a_simulation_are_saved(
     monkeypatch.setattr(simulate, "_write_all", interrupted)
     result = invoke("simulate", "--events", "10", "--out", tmp_path / "out", "-j", "1")
     assert result.exit_code == 0
-    assert "Finished files are kept; the same command goes on from there" in result.stderr
+    assert "Finished files are kept; run the same command to resume" in result.stderr

@@ -124,13 +124,13 @@ def test_what_fails_does_not_stop_the_rest(
         "once": ("ONCE", 2),
         "bad": "'bad' cannot be read",
         "bug": "ZeroDivisionError: a bug",
-        "killed": "the worker process was killed, most likely for lack of memory",
+        "killed": "the worker process was killed, most likely because memory ran out",
     }
     attempts = {item: place.attempts(item) for item in items}
     assert attempts == {"a": 1, "b": 1, "twice": 3, "once": 2, "bad": 3, "bug": 3, "killed": 3}
     assert_nothing_runs(place, threads)
     (kept,) = kept_folders(place)
-    assert f"What the jobs printed is kept in '{kept}'." in caplog.text
+    assert f"The output of the jobs is kept in '{kept}'." in caplog.text
     assert (kept / "parsl.log").stat().st_size > 0
     assert not [record for record in caplog.records if record.name.startswith("parsl")]
     assert list(kept.rglob("*secret*")) == []
@@ -284,9 +284,9 @@ def test_folder_with_blanks(place: Place, tmp_path: Path) -> None:
 
 def test_only_listed_functions_are_called(tmp_path: Path) -> None:
     message = task_message(partial(work, Place(tmp_path)), "a")
-    assert "is no function that a job may run" in run_task(message)
+    assert "is not a function that jobs may run" in run_task(message)
     system = b'{"function": "os.system", "arguments": ["touch hacked"]}'
-    assert "'os.system' is no function" in run_task(system)
+    assert "'os.system' is not a function" in run_task(system)
     assert list(tmp_path.iterdir()) == [tmp_path / "cwd"]
 
 
@@ -349,7 +349,7 @@ def test_settings_arrive_as_they_were_sent() -> None:
         ({"cluster": "htcondor", "options": {"queue": "5"}}, "is set by dnn_reco"),
         ({"cluster": "slurm", "options": {"my partition": "x"}}, "not a valid name"),
         ({"setup": ("a\nb",)}, "line breaks"),
-        ({"address": "login.cluster"}, "no IP address"),
+        ({"address": "login.cluster"}, "not an IP address"),
         ({"options": {"comment": "x\n#SBATCH --uid=0"}}, "line breaks"),
     ],
 )

@@ -165,7 +165,10 @@ def test_models_that_read_other_tables(trained_run: SmallRun, models: Path, tmp_
     assert one.tobytes() == two.tobytes()
     result = apply(models / "first", other, inputs=swapped, output=tmp_path / "reco")
     assert result.exit_code == 1
-    assert "'b_global_time_offset' list other events: apply models that read other" in result.err
+    assert (
+        "'b_global_time_offset' list different events: apply models that read different"
+        in result.err
+    )
 
 
 def run_times(path: Path) -> list[float]:
@@ -205,8 +208,8 @@ def test_killed_and_resumed_equals_uninterrupted(models: Path, tmp_path: Path) -
     unfinished.mkdir()
     (unfinished / "15.hdf5").write_bytes((whole / "15.hdf5").read_bytes()[:999])
     result = done(invoke(*words))
-    assert f"{num_kept} of 16 files are there already" in result.err
-    assert result.out.startswith(f"960 events in 16 file(s), {num_kept} of them from before (")
+    assert f"{num_kept} of 16 files already exist" in result.err
+    assert result.out.startswith(f"960 events in 16 file(s), {num_kept} of them already existing (")
     assert contents(killed) == contents(whole)
 
 
@@ -221,7 +224,7 @@ def test_what_is_complete_is_kept(
     monkeypatch.setattr(command, "load_models", file_application.load_models)
     again = done(apply(models / "first", inputs=data / "*.hdf5", output=tmp_path))
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
-    assert again.out.splitlines()[0] == "120 events in 3 file(s), 3 of them from before."
+    assert again.out.splitlines()[0] == "120 events in 3 file(s), 3 of them already existing."
     assert again.out.splitlines()[1:] == first.out.splitlines()[1:]
 
 
@@ -268,7 +271,7 @@ def test_what_was_made_otherwise_is_replaced_only_if_asked(
     done(apply(model, "--overwrite", *options, inputs=source, output=output))
     assert output.read_bytes() != before
     kept = done(apply(model, "--overwrite", *options, inputs=source, output=output))
-    assert "1 of 1 files are there already" in kept.err
+    assert "1 of 1 files already exist" in kept.err
 
 
 def test_other_models_and_files_of_others(models: Path, data: Path, tmp_path: Path) -> None:
@@ -280,7 +283,7 @@ def test_other_models_and_files_of_others(models: Path, data: Path, tmp_path: Pa
     before = output.read_bytes()
     for more in ([], ["--overwrite"]):
         message = error(apply(models / "first", *more, inputs=source, output=output))
-        assert f"'{output}' is there already, and is no output of this command" in message
+        assert f"'{output}' already exists and is not an output of this command" in message
     assert output.read_bytes() == before
 
 
@@ -316,7 +319,7 @@ def test_signals(
         result = apply(models / "first", inputs=data / "*.hdf5", output=tmp_path / "reco")
     assert signal.getsignal(number) == handler
     assert result.exit_code == exit_code
-    assert "Stopped. Finished files are kept; the same command goes on from there." in result.err
+    assert "Stopped. Finished files are kept; run the same command to resume." in result.err
     assert list(contents(tmp_path / "reco")) == ["events_0.hdf5"]
     assert not list((tmp_path / "reco").glob(".tmp*"))
     done(apply(models / "first", inputs=data / "*.hdf5", output=tmp_path / "reco"))
@@ -427,7 +430,7 @@ def test_unknown_data_settings(models: Path, data: Path, tmp_path: Path) -> None
     assert result.err.count("WARNING: ") == result.err.count(message) == 1
     line["output"] = tmp_path / "second"
     result = done(apply(models / "with_settings", **line))
-    message = "'events_0.hdf5' does not record how its features were made"
+    message = "'events_0.hdf5' does not record the settings of its features"
     assert result.err.count("WARNING: ") == result.err.count(message) == 1
     assert "give --data-settings (further files with the same are not listed)" in result.err
     wrong = error(
@@ -445,7 +448,7 @@ def test_inputs_and_outputs_in_one_folder(models: Path, data: Path, tmp_path: Pa
     assert f"would replace the input file '{folder / 'b.hdf5'}': choose another folder" in message
     for times in (1, 2):  # the second time the pattern matches the output of the first
         result = done(apply(models / "first", inputs=folder / "*/*.hdf5", output=folder / "reco"))
-        assert ("outputs of this command, no input files" in result.err) == (times == 2)
+        assert ("outputs of this command are not used as input" in result.err) == (times == 2)
         assert result.out.startswith("40 events in 1 file(s)")
     alone = error(apply(models / "first", inputs=folder / "reco/*.hdf5", output=folder / "reco"))
     assert "all files that match --input are predictions of this command" in alone
@@ -468,7 +471,7 @@ def test_wrong_calls(models: Path, data: Path, tmp_path: Path) -> None:
     message = error(apply(first, inputs=data / "none*.hdf5", output=tmp_path))
     assert "no file matches --input" in message
     message = error(apply(data, inputs=source, output=tmp_path))
-    assert f"'{data}' is no model folder" in message
+    assert f"'{data}' is not a model folder" in message
     message = error(apply(first, inputs=data, output=tmp_path))
     assert f"--input '{data}' names a folder: give a pattern of files, such as" in message
     package = Path(dnn_reco.__file__).parent

@@ -175,7 +175,7 @@ def test_other_pulses_than_those_of_the_training(model: Path, tmp_path: Path) ->
     assert "pulse_key is 'InIceDSTPulses' for the model, 'Other' in" in result.err
     ignoring = ["--pulses", "Other", "--ignore-mismatch", "pulse_key"]
     result = done(apply(model, source, tmp_path / "y.i3", *ignoring))
-    assert "this is ignored" in result.err
+    assert "this difference is ignored" in result.err
     assert p_frames(tmp_path / "y.i3")[0][NAME]["status"] == 0.0
 
 
@@ -198,7 +198,7 @@ def test_a_folder_of_files(model: Path, tmp_path: Path) -> None:
     assert shown == [f"x_{number}.i3.zst" for number in range(3)]
     assert sorted(contents(tmp_path / "tables")) == [f"x_{number}.hdf5" for number in range(3)]
     again = done(apply(model, tmp_path / "in" / "*.gz", out, "--hdf5", tmp_path / "tables"))
-    assert "12 events in 3 file(s), 3 of them from before" in again.out
+    assert "12 events in 3 file(s), 3 of them already existing" in again.out
 
 
 def test_a_second_call_makes_only_what_is_missing_or_has_changed(
@@ -224,7 +224,7 @@ def test_a_file_that_is_no_output_is_not_replaced(model: Path, tmp_path: Path) -
     before = other.read_bytes()
     result = apply(model, source, other, "--overwrite")
     assert result.exit_code == 1
-    assert "is no output of this command" in result.err
+    assert "is not an output of this command" in result.err
     assert other.read_bytes() == before
 
 
@@ -253,7 +253,7 @@ def test_a_damaged_file_stops_no_other(model: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--format", "i3"], "must end in .i3"),
-        (["--hdf5", "y.hdf5"], "--hdf5 is beside frames"),
+        (["--hdf5", "y.hdf5"], "--hdf5 needs frames as output"),
     ],
 )
 def test_outputs_that_do_not_go_together(

@@ -171,7 +171,7 @@ def test_without_a_calibration_nothing_is_removed(copy: Path) -> None:
     result = invoke("calibrate", copy, "--remove")
     assert (result.exit_code, result.out) == (
         0,
-        f"'{copy}' has no calibration: it is left as it is.\n",
+        f"'{copy}' has no calibration: nothing to remove.\n",
     )
     assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
 
@@ -207,7 +207,7 @@ def test_files_that_were_made_otherwise(copy: Path, trained: SmallRun, tmp_path:
     result = invoke("calibrate", copy, "--data", other, "--ignore-mismatch", "pulse")
     assert (result.exit_code, "the nearest is 'pulse_key'" in result.err) == (1, True)
     result = invoke("calibrate", copy, "--data", same)
-    assert (result.exit_code, "this is ignored" in result.err) == (0, False)
+    assert (result.exit_code, "this difference is ignored" in result.err) == (0, False)
 
 
 def test_evaluated_files_are_made_as_those_of_the_training(
@@ -256,7 +256,7 @@ def test_signature_is_removed_or_renewed(copy: Path, trained: SmallRun, tmp_path
     assert signed.exit_code == 0, signed.err
     assert "valid, of the key" in invoke("verify", copy).out
     again = calibrate(copy, trained)
-    assert "sign it again" in again.err
+    assert "sign the model again" in again.err
     assert "Signature:   none" in invoke("verify", copy).out
 
 

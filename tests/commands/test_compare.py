@@ -155,7 +155,7 @@ def test_finished_trainings_are_taken_and_configs_can_be_added(contest: Contest)
     contest.write("c", batch_size=6)
     result = contest.run("c.yaml", "--iterations", "4")
     assert result.exit_code == 0, result.err
-    assert result.err.count("Trained already") == 2
+    assert result.err.count("Already trained") == 2
     after = {name: contest.checkpoint(name).path.stat().st_mtime_ns for name in ("a", "b")}
     assert after == before
     second = json.loads((contest.out / "comparison.json").read_text())
@@ -217,7 +217,7 @@ def test_a_budget_of_time_is_the_length_of_the_schedule(contest: Contest) -> Non
     assert report["a"]["iterations"] == iterations
     assert report["a"]["seconds"] > 0
     again = contest.run("--seconds", "1")
-    assert again.err.count("Trained already") == 2
+    assert again.err.count("Already trained") == 2
     assert "An iteration takes" in result.err
     assert "An iteration takes" not in again.err
 
@@ -306,7 +306,7 @@ def test_different_events_of_the_same_files(contest: Contest) -> None:
         filter_greater_than={"MCPrimary_energy": 300.0},
     )
     message = contest.error("--iterations", "2")
-    assert "'a' and 'b' keep other events of the same held-out files" in message
+    assert "'a' and 'b' keep different events of the same held-out files" in message
     assert "filter_*" in message
 
 
@@ -362,7 +362,7 @@ def test_stopping_and_going_on(contest: Contest, number: signal.Signals, code: i
     with signal_while_training(TinyNetwork, 30, number):
         result = contest.run("--iterations", "80")
     assert result.exit_code == code, result.err
-    assert "The same command goes on from there." in result.err
+    assert "Run the same command to resume." in result.err
     assert "held-out events, each" not in result.out
     assert not (contest.out / "b" / "model").exists()
     assert contest.checkpoint("a").progress.iterations < 80

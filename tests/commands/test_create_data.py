@@ -94,7 +94,7 @@ def test_a_second_call_keeps_what_is_there(files: Path, tmp_path: Path) -> None:
     result = done(direct(files, out))
     assert {path: (out / path).stat().st_mtime_ns for path in before} == before
     assert "6 events in 1 file " in result.out
-    assert "2 runs kept from before" in result.out
+    assert "2 runs already existing" in result.out
     done(direct(files, out, "--overwrite"))
     assert (out / "x_0.hdf5").stat().st_mtime_ns > before["x_0.hdf5"]
 
@@ -104,7 +104,7 @@ def test_files_of_other_settings_are_not_kept(files: Path, tmp_path: Path) -> No
     done(direct(files, out))
     result = direct(files, out, "--format", "reduced_summary_statistics_data")
     assert result.exit_code == 1
-    assert "x_0.hdf5' is there already and was made otherwise" in result.err
+    assert "x_0.hdf5' already exists, made with different settings" in result.err
     assert "DataFormat is 'pulse_summmary_clipped' there, 'reduced_summ" in result.err
     done(direct(files, out, "--format", "reduced_summary_statistics_data", "--overwrite"))
     assert read_record(out / "x_0.hdf5").num_bins == 3
@@ -255,7 +255,7 @@ def test_corrupted_inputs_are_left_out_if_the_config_says_so(
     result = done(create(path))
     assert "12 events in 2 files" in result.out
     assert "a_000001.i3.zst' is left out: " in result.err
-    assert "1 input left out, see above" in result.out
+    assert "1 input skipped, see above" in result.out
 
 
 def test_frames_are_written_too(config: Callable[..., Path], tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_frames_of_other_settings_are_not_kept(config: Callable[..., Path]) -> N
     frames = "    write_hdf5: false\n    write_i3: true"
     path = config("    write_hdf5: true", frames)
     done(create(path))
-    assert "4 runs kept from before" in done(create(path)).out
+    assert "4 runs already existing" in done(create(path)).out
     path.write_text(path.read_text().replace("time_range", "wf_quantile"))
     result = create(path)
     assert result.exit_code == 1
@@ -333,7 +333,7 @@ def test_ctrl_c_keeps_finished_files(tmp_path: Path) -> None:
     assert 0 < number < 30
     assert not [path for path in out.iterdir() if path.name.startswith(".tmp")]
     result = done(direct(tmp_path / "i3", out))
-    assert f"{number} runs kept from before" in result.out or number == 1
+    assert f"{number} runs already existing" in result.out or number == 1
     assert len(list(out.glob("x_*.hdf5"))) == 30
 
 

@@ -47,7 +47,7 @@ def test_dry_run_lists_files_and_skipped_runs() -> None:
         "Files:\n"
         "  neutrinos, run 0: out/events_000.hdf5\n"
         "    from in/000.i3.zst\n"
-        "  neutrinos, run 2: out/events_002.hdf5 (there already)\n"
+        "  neutrinos, run 2: out/events_002.hdf5 (already made)\n"
         "    from in/002.i3.zst\n"
         "Skipped:\n"
         "  neutrinos, run 1: no file matches 'in/001.i3.zst'\n"

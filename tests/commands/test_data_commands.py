@@ -39,7 +39,7 @@ def test_config_gives_files_and_labels(workspace: Workspace) -> None:
     num_events = sum(NUM_TRAINING) + 2 * NUM_VALIDATION
     assert f"5 files, {num_events} events" in result.out
     # `EnergyVisible` of these files is computed from the charge, `LengthInDetector` from it
-    assert "give label 'EnergyVisible' away" in result.out
+    assert "determine label 'EnergyVisible'" in result.out
     assert result.exit_code == 0
 
 
@@ -126,7 +126,7 @@ def test_measured_data_have_no_labels(workspace: Workspace, tmp_path: Path) -> N
         result = invoke("compare-data", simulation, data, "--out", tmp_path / "out", *options)
         assert result.exit_code == 0, result.err
         assert "\nLabels" not in result.out and "EnergyVisible" not in result.out
-    assert "has no table 'LabelsDeepLearning': its inputs are compared alone" in result.err
+    assert "has no table 'LabelsDeepLearning': only its inputs are compared" in result.err
 
 
 def test_weights(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_weights(tmp_path: Path) -> None:
     options = ("--out", tmp_path / "out", "--weights", "MCPrimary.energy")
     result = invoke("compare-data", first, data, *options)
     assert result.exit_code == 0, result.err
-    assert "no table 'MCPrimary': its events weigh the same" in result.err
+    assert "no table 'MCPrimary': its events have equal weights" in result.err
     charges = [
         events.features[a:b, 0].sum()
         for events in (random_events(10, 30), random_events(11, 30))

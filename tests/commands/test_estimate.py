@@ -222,7 +222,7 @@ def test_an_event_store_that_is_not_built_is_estimated(
         )
     text = estimated()
     assert re.search(r"about 1,[12]\d0 in 20 file\(s\) for training", text)
-    assert "11 file(s) are still to be built: about " in text
+    assert "11 file(s) have to be built: about " in text
     assert "with building the event store" in text
 
 
@@ -286,7 +286,7 @@ def test_a_training_that_diverges(prepared: Callable[..., SmallRun]) -> None:
     before = contents(run.folder)
     result = run_command()
     assert result.exit_code == 1
-    assert "the training diverges in the iterations that were tried" in result.err
+    assert "the training diverges in the measured iterations" in result.err
     assert contents(run.folder) == before
 
 

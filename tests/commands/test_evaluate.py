@@ -244,7 +244,7 @@ def test_the_stage_that_a_training_has_come_to(trained: SmallRun, home: Path) ->
     shutil.rmtree("evaluation")
     message = refused(wrong)
     assert (
-        "belongs to another network than the config describes: 'fc.0.weight' has the shape"
+        "does not belong to the network that the config describes: 'fc.0.weight' has the shape"
         in message
     )
     assert message.count("\n") == 1

@@ -43,8 +43,8 @@ def test_apply_writes_the_same_files(trained_run: SmallRun, tmp_path: Path) -> N
     )
     jobs = invoke(*line, "--output", tmp_path / "jobs", *LOCAL)
     assert (here.exit_code, jobs.exit_code) == (1, 1)  # of the broken file
-    assert "1 of 3 files are there already." in jobs.err
-    assert "2 item(s) are shared among 1 job(s) on this machine." in jobs.err
+    assert "1 of 3 files already exist." in jobs.err
+    assert "2 items in 1 job on this machine." in jobs.err
     assert "broken.hdf5' is skipped" in jobs.err
     assert contents(tmp_path / "jobs") == contents(tmp_path / "here")
     assert jobs.out.splitlines()[1:] == here.out.splitlines()[1:]
@@ -66,14 +66,14 @@ def test_the_event_store_is_built_in_jobs(workspace: Workspace, tmp_path: Path) 
     workspace.set("trafo_num_batches", "2")
     result = workspace.run("trafo", *LOCAL)
     assert result.exit_code == 0, result.err
-    assert f"{len(NUM_TRAINING) - 2} file(s) were built in jobs, 1 failed" in result.err
+    assert f"{len(NUM_TRAINING) - 2} files built in jobs, 1 failed" in result.err
     assert f"'{files[1]}'" in result.err  # the command gives the reason
     store = event_store(config, None)
     made_in_jobs = store.find(files[2], store.find(files[0]).names)  # type: ignore[union-attr]
     assert made_in_jobs is not None
     assert made_in_jobs.num_events == NUM_TRAINING[2]
     again = workspace.run("trafo", *LOCAL)
-    assert "1 item(s) are shared" in again.err
+    assert "1 item in" in again.err
 
 
 def test_a_store_in_another_process_is_the_same(workspace: Workspace) -> None:

@@ -81,7 +81,7 @@ def test_list_of_frames(file: Path) -> None:
     assert rows[2][:5] == ["3", "P", "7:0:0", "InIceSplit", "8"]
     assert len(rows) == 7
     assert lines[-1].startswith("8 frames: 2 I, 3 Q, 3 P; objects of ")
-    assert "checksums are right" in output("ls", file, "--verify")
+    assert "checksums are correct" in output("ls", file, "--verify")
 
 
 def test_long_lists_are_cut(file: Path) -> None:
@@ -125,7 +125,7 @@ def test_damaged_files(file: Path) -> None:
     result = invoke("i3", "ls", "plain.i3", "--verify", "--recover")
     assert result.exit_code == 0
     assert "7 frames: 2 I, 3 Q, 2 P" in result.out
-    assert result.err.startswith("WARNING: 'plain.i3' is damaged after 3 whole frames")
+    assert result.err.startswith("WARNING: 'plain.i3' is damaged after 3 complete frames")
 
 
 def test_frames_of_real_files(real: tuple[Path, dict[str, Any]]) -> None:
@@ -157,7 +157,7 @@ def test_overview_of_an_event(file: Path) -> None:
     assert text.startswith(
         "frame 3 of 'events.i3.gz', stop P, event 7:0:0 InIceSplit, 2020-01-01 01:"
     )
-    own, inherited = text.split("Those of frames before:")
+    own, inherited = text.split("From earlier frames:")
     assert re.search(r"InIceDSTPulses +I3RecoPulseSeriesMapMask +3 pulses of 2 PMTs, 6\.00 PE", own)
     assert re.search(r"Text +I3String +a \\x1b\[31m\\ntext", own)
     assert re.search(r"I3SuperDST +I3RecoPulseSeriesMap +4 pulses", inherited)
@@ -337,7 +337,7 @@ def test_kinds_that_do_not_go_together(file: Path) -> None:
     other.put("A", "text")
     write_i3("mixed.i3", [one, other])
     message = error("export", "mixed.i3", "--keys", "A", "--out", "out.csv")
-    assert message.startswith("Error: 'A' has values that do not go together")
+    assert message.startswith("Error: 'A' has values of incompatible types")
 
 
 def test_keys_with_names_of_the_event_id(file: Path) -> None:

@@ -40,9 +40,9 @@ def test_output_and_model_folder(model: SmallReferenceModel, tmp_path: Path) -> 
     result = invoke("import", model.folder, "-o", output)
     assert result.exit_code == 0, result.err
     assert result.err == (
-        "WARNING: There is no 'config_data_settings.yaml' beside the model, so nothing will check "
-        "whether data that it is applied to were made as those of its training: name it with "
-        "-s/--data-settings.\n"
+        "WARNING: There is no 'config_data_settings.yaml' beside the model, so the settings of the "
+        "data that it is applied to will not be compared with those of its training data: give "
+        "them with -s/--data-settings.\n"
     )
     num_weights = sum(parameter.numel() for parameter in model.network.parameters())
     assert result.out.splitlines() == [
@@ -94,7 +94,7 @@ def test_a_model_of_the_older_generation(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.err
     assert f"Checkpoint:     {older.folder / 'model-500'}, 500 iterations\n" in result.out
     assert "Unverified on a real checkpoint: " in result.out
-    assert "compare with predictions that you trust" in result.out
+    assert "compare with trusted predictions" in result.out
     origin = json.loads((output / "manifest.json").read_text())["origin"]
     assert origin.endswith("older generation (unverified on a real checkpoint)")
     loaded = load_model_folder(output, torch.device("cpu"))
@@ -113,10 +113,10 @@ def test_existing_output(model: SmallReferenceModel, tmp_path: Path) -> None:
 def test_parts_from_elsewhere(model: SmallReferenceModel, tmp_path: Path) -> None:
     trafo, config = tmp_path / "trafo.npy", tmp_path / "config.yaml"
     (model.folder / "trafo_model.npy").rename(trafo)
-    assert "name it with --trafo" in error_message(model.folder, "-o", tmp_path / "small")
+    assert "give it with --trafo" in error_message(model.folder, "-o", tmp_path / "small")
     (model.folder / "config_training_0000.yaml").rename(config)
     missing = error_message(model.folder, "-o", tmp_path / "small", "--trafo", trafo)
-    assert "name the config of the training with --config" in missing
+    assert "give the config of the training with --config" in missing
     parts = ("--trafo", trafo, "--config", config)
     result = invoke("import", model.folder, "-o", tmp_path / "small", *parts)
     assert result.exit_code == 0, result.err

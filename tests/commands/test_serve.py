@@ -116,8 +116,8 @@ def test_ctrl_c_and_a_taken_port(folder: Path) -> None:
         _, err = process.communicate(timeout=20)
     assert process.returncode == 0
     assert err.splitlines()[1:] == [
-        "WARNING: Whoever can reach '0.0.0.0' can use the server: it asks for no password and "
-        "encrypts nothing"
+        "WARNING: The server on '0.0.0.0' has no authentication and no encryption: everyone who "
+        "can reach it can use it"
     ]
 
 

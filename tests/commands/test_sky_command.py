@@ -83,7 +83,7 @@ def test_equatorial_coordinates(run: SmallRun, model: Path, tmp_path: Path) -> N
     ("arguments", "message"),
     [
         (["--event", "999"], "there is no event 999 in"),
-        (["--mjd", "12"], "is not in the years 2000 to 2099"),
+        (["--mjd", "12"], "is outside of the years 2000 to 2099"),
         (["--density", "elliptical"], "choose fisher or vector"),
     ],
 )

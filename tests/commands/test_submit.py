@@ -1,4 +1,4 @@
-"""`submit train`: what it checks, what it writes, and a job that is stopped and goes on."""
+"""`submit train`: what it checks, what it writes, and a job that is stopped and resumes."""
 
 import os
 import shlex

@@ -49,7 +49,7 @@ def test_made_again_it_is_left_as_it_is(workspace: Workspace) -> None:
     ("key", "value", "reason"),
     [
         ("trafo_norm_constant", "0.1", "with other settings"),
-        ("trafo_num_batches", "2", "made from other events"),
+        ("trafo_num_batches", "2", "fitted to different events"),
     ],
 )
 def test_another_model_is_replaced_only_when_asked(
@@ -59,7 +59,7 @@ def test_another_model_is_replaced_only_when_asked(
     before = workspace.trafo_model.read_bytes()
     workspace.set(key, value)
     message = workspace.error("trafo")
-    assert f"'{MODEL}' is there already" in message
+    assert f"'{MODEL}' already exists" in message
     assert reason in message
     assert "--overwrite" in message
     assert workspace.trafo_model.read_bytes() == before

@@ -49,7 +49,7 @@ def test_checkpoint_of_a_model_with_other_labels(trained: Workspace) -> None:
     trained.set("trafo_model_path", "../data/trafo_models/few_labels.npy")
     assert trained.run("trafo").exit_code == 0
     message = trained.error("train", "--iterations", "2")
-    assert "checkpoint-00000001' was trained with other labels" in message
+    assert "checkpoint-00000001' was trained with different labels" in message
     assert "'VertexX'" in message
     assert "'EnergyVisible'" not in message
     assert "unique_name" in message
@@ -59,7 +59,7 @@ def test_checkpoint_of_a_model_with_other_labels(trained: Workspace) -> None:
 def test_checkpoint_of_another_network(trained: Workspace) -> None:
     trained.edit(r"fc_sizes: \[50, -1\](?=(.*\n)+fc_unc_settings)", "fc_sizes: [40, -1]")
     message = trained.error("train", "--iterations", "2")
-    assert "is of another network" in message
+    assert "belongs to a different network" in message
     assert "unique_name" in message
 
 
@@ -175,8 +175,8 @@ def test_biased_selection_as_production_configs_write_it(trained: Workspace) -> 
     for line in (
         "Biased selection: at least 50% interesting events, from pools of 43 events that are "
         "used 3 time(s).",
-        "takes the current weights every 1 pools, at most 4 iterations.",
-        "Biased selection begins here",
+        "is updated with the current weights every 1 pools, at most 4 iterations.",
+        "Biased selection begins now",
     ):
         assert line in result.err
     assert trained.run("train", "--iterations", "12").exit_code == 0
@@ -299,7 +299,7 @@ def test_misspelt_function(trained: Workspace, key: str) -> None:
         ("vars", "[pred, uncertainty]", ["uncertainty", "'pred', 'unc'"]),
         ("optimizer_settings", "{learnrate: 0.1}", ["'learnrate'", "is 'learning_rate'"]),
         ("optimizer_settings", "{beta_1: 1.5}", ["Invalid beta parameter"]),
-        ("optimizer_settings", "{beta_1: high}", ["does not take these optimizer_settings"]),
+        ("optimizer_settings", "{beta_1: high}", ["rejects these optimizer_settings"]),
     ],
 )
 def test_mistakes_in_an_optimizer(
@@ -354,4 +354,4 @@ def test_shared_validation_and_test_files_are_a_note(workspace: Workspace) -> No
     workspace.edit(r"^(test_data_file:)\n.*$", rf"\1 '{file}'")
     checked = workspace.run("config check")
     assert checked.exit_code == 0
-    assert "1 of the 1 files of test_data_file are in validation_data_file, too" in checked.out
+    assert "1 of the 1 files of test_data_file are also in validation_data_file" in checked.out

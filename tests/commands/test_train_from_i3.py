@@ -261,7 +261,7 @@ def test_what_is_left_out_is_told(run: SmallRun, caplog: pytest.LogCaptureFixtur
     content(run.config(), "validation_data_file")
     (text,) = [text for text in caplog.messages if text.startswith("Skipped in the input tables")]
     assert "3 P frames (sub-event stream 'NullSplit')" in text
-    assert "1 file(s) where no frame has 'BadDomsList' of the exclusions" in text
+    assert "1 files where no frame has 'BadDomsList' of the exclusions" in text
 
 
 def test_no_event_of_the_streams(run: SmallRun) -> None:
@@ -474,10 +474,10 @@ def test_a_config_of_create_data(run: SmallRun, create_data: Callable[..., dict[
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"gcd": "gcd: nowhere.i3"}, "name the one of the training data by i3_data.gcd"),
+        ({"gcd": "gcd: nowhere.i3"}, "give the GCD file of the training data with i3_data.gcd"),
         ({"num": "10"}, "has 10 features, but data_handler_num_bins is 9"),
         ({"prefix": "other"}, "makes the input tables other_…, but data_handler_bin_values_name"),
-        ({"prefix": "context-->ic3_processing.outfile"}, "there are no runs here"),
+        ({"prefix": "context-->ic3_processing.outfile"}, "there are no runs in this file"),
         ({"prefix": "'{run_number}'"}, "no key 'run_number'"),
     ],
 )
@@ -526,7 +526,7 @@ def test_a_farm_makes_the_store(run: SmallRun, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     result = invoke("trafo", run.config_file, "--cluster", "local", "--cluster-jobs", "1")
     assert result.exit_code == 0, result.err
-    assert "1 file(s) were built in jobs." in result.err
+    assert "1 file built in jobs." in result.err
     assert len(list(run.config().event_store.glob("event-files/*/events.hdf5"))) == 2
 
 

@@ -164,7 +164,7 @@ def test_placeholders_that_cannot_be_filled(write: WriteConfig) -> None:
     text = message(path)
     assert f"{path}:2: the placeholder '{{uniqe_name}}' of 'log_path'" in text
     assert "the nearest is 'unique_name'" in text
-    assert "'model_kwargs' holds {'x': 1}, which cannot be part of a text" in text
+    assert "'model_kwargs' holds {'x': 1}, which cannot be inserted into text" in text
     assert "it refers to itself: model_checkpoint_path -> mine -> model_checkpoint_path" in text
 
 
@@ -242,8 +242,8 @@ def test_all_problems_are_reported_at_once(write: WriteConfig) -> None:
     assert f"{path}:1: 'batch_size' is 'many' (text); allowed: a whole number > 0" in text
     assert f"{path}:2: 'save_frequency' is -5 (number); allowed: a whole number > 0" in text
     assert (
-        f"{path}:3: 'label_weight_dict.Energy' is 'heavy' (text); "
-        "allowed: 'label_weight_dict' is a mapping name: number >= 0"
+        f"{path}:3: 'label_weight_dict.Energy' is 'heavy' (text); allowed: 'label_weight_dict' is "
+        "a mapping name: number >= 0"
     ) in text
     assert f"{path}:5: 'float_precision' is 'float16' (text); allowed: float32 or float64" in text
 

@@ -391,7 +391,7 @@ def test_check_of_files_with_other_labels(write: WriteConfig, files: Path, tmp_p
     text = complete_config(files, f"test_data_file: '{other}'")
     report = check_config(load_config([write(text)]))
     assert not report.ok
-    assert f"PROBLEM  '{other}' has other labels or misc data than '{files}/0.hdf5'" in report.text
+    assert f"PROBLEM  '{other}' differs in labels or misc data from '{files}/0.hdf5'" in report.text
     assert report.text.endswith("config: 1 problem")
 
 

@@ -173,7 +173,7 @@ def test_expected_size_follows_from_the_first_file(
         open_events(make_store(tmp_path / "store"), sources, 1)
     expected = f"{2000 * num_bytes / 1e6:,.0f}"
     assert int(expected) > 1
-    assert f"from 2 file(s): up to {expected} MB, " in caplog.text
+    assert f"from 2 files: up to {expected} MB, " in caplog.text
     (free,) = re.findall(r"([\d,.]+) GB are free", caplog.text)
     assert float(free.replace(",", "")) * 1e9 == pytest.approx(
         shutil.disk_usage(tmp_path).free, rel=0.2, abs=2e8

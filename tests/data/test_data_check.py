@@ -134,7 +134,7 @@ def test_rows_of_unknown_events(path: Path) -> None:
 
 def test_tables_of_unequal_length(path: Path) -> None:
     findings = check(edit(path, INDICES, lambda rows: rows[:-9]))
-    assert "must run in parallel" in the_one(findings, "rows, but").text
+    assert "must have equal lengths" in the_one(findings, "rows, but").text
     assert findings[0].severity == "error"
 
 
@@ -146,7 +146,7 @@ def test_rows_of_the_inputs_of_unknown_events(path: Path) -> None:
     assert (finding.severity, finding.table) == ("warning", VALUES)
     assert "Event 1005" in finding.example
     assert "Event 5," in findings["events without any hit"].example
-    stale = [text for text in findings if "does not fit the event ids" in text]
+    stale = [text for text in findings if "does not match the event ids" in text]
     assert len(stale) == 1
 
 
@@ -278,7 +278,7 @@ def test_same_events_in_two_files(path: Path, tmp_path: Path) -> None:
     assert (finding.severity, finding.count) == ("error", 80)
     assert "copy.hdf5" in finding.example
     other = write_events(tmp_path / "copy.hdf5", clean_events(seed=5))
-    assert the_one(check(path, other), "the same id, but other hits").severity == "warning"
+    assert the_one(check(path, other), "the same id, but different hits").severity == "warning"
 
 
 def test_same_hits_with_other_ids(path: Path, tmp_path: Path) -> None:

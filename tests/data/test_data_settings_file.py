@@ -131,7 +131,7 @@ def test_segment_that_writes_the_tables(write: WriteYaml) -> None:
         ([segment(PartialExclusion=1)], TABLES, "'PartialExclusion' is 1 .number.; allowed: true"),
         ([segment(DataFormat=None)], TABLES, "'DataFormat' is None .empty.; allowed: text"),
         ([segment() | {"ModuleKwargs": None}], TABLES, "'ModuleKwargs' is None .empty.; allowed"),
-        ([{"ModuleClass": "ic3_data.segments.Other"}], TABLES, "holds no data settings"),
+        ([{"ModuleClass": "ic3_data.segments.Other"}], TABLES, "contains no data settings"),
     ],
 )
 def test_segments_that_do_not_fit(
@@ -200,7 +200,7 @@ LAUGHS = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
         (OLDER.replace("Monopod", "[7]"), r":8: 'DNN_cascade_key' is \[7\] .list.; allowed: text"),
         (OLDER.replace("NuePulses", "3"), ":10: 'DNN_pulse_key' is 3 .number.; allowed: text"),
         ("num_data_bins: 9\ndatasets: [1]", ":2: 'datasets' is .*; allowed: a mapping"),
-        ("batch_size: 3", "holds no data settings.*Its first keys: batch_size"),
+        ("batch_size: 3", "contains no data settings.*Its first keys: batch_size"),
         ("processing_steps: {a: 1}", ":1: 'processing_steps' is .*; allowed: a list of mappings"),
         ("processing_steps: [{tray_segments: 3}]", ":1: 'tray_segments' is 3 .number.; allowed"),
         ("num_bins: !!python/object/apply:os.system ['exit']", "'relative_time_method' and"),

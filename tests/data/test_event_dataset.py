@@ -160,18 +160,18 @@ def test_a_shortened_file(tmp_path: Path, part: str) -> None:
     shard = events.shards[0]
     path = shard.records_file if part == "records" else shard.hits_folder / f"{part}.bin"
     os.truncate(path, path.stat().st_size - 1)
-    with pytest.raises(DataError, match=rf"{shard.source}.*{path.name}.*Start again"):
+    with pytest.raises(DataError, match=rf"{shard.source}.*{path.name}.*Run the command again"):
         read_all(events)
 
 
 def test_a_store_that_was_deleted_while_in_use(tmp_path: Path) -> None:
     events = open_all(tmp_path, several(1))
     shutil.rmtree(tmp_path / "store")
-    with pytest.raises(DataError, match=r"000\.hdf5.*Start again to rebuild"):
+    with pytest.raises(DataError, match=r"000\.hdf5.*Run the command again to rebuild"):
         read_all(events)
 
 
 def test_a_set_of_no_events_is_refused(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store")
-    with pytest.raises(DataError, match="no events are left to read"):
+    with pytest.raises(DataError, match="no events are left after the filters"):
         EventDataset(store, [])

@@ -724,7 +724,7 @@ def test_tables_that_do_not_run_in_parallel(path: Path, sparse: bool) -> None:
     events.features[0, 0] = 0.0
     write_events(path, events, sparse=sparse)
     edit(path, TABLES.indices, lambda rows: np.roll(rows, 9))
-    with pytest.raises(DataError, match="do not run in parallel: row 0 is Event"):
+    with pytest.raises(DataError, match="are not parallel: row 0 is Event"):
         read_events(path, TABLES, 9)
 
 

@@ -328,7 +328,7 @@ def test_changed_content_is_an_error_and_then_built_again(
     content[-5] ^= 1
     path.write_bytes(content)
     changed = open_events(make_store(tmp_path / "store"), [source], 1)
-    with pytest.raises(DataError, match=rf"'{source}'.*Start again"):
+    with pytest.raises(DataError, match=rf"'{source}'.*Run the command again"):
         read_all(changed)
     after = read_all(open_events(make_store(tmp_path / "store"), [source], 1))
     np.testing.assert_array_equal(after.hits.features, before.hits.features)
@@ -489,9 +489,7 @@ open_events(make_store(folder / "store"), [folder / "a.hdf5", folder / "b.hdf5"]
     last_line = result.stderr.splitlines()[-1]
     store = tmp_path / "store"
     assert f"StoreError: '{large}' cannot be written to the event store '{store}': " in last_line
-    assert re.search(
-        r"File too large \(\S+ GB are free there\): make room, or .*--cache-dir", last_line
-    )
+    assert re.search(r"File too large \(\S+ GB are free\): make room, or .*--cache-dir", last_line)
     shards = [path.parent.name for path in store.glob("hits-*/*/*")]
     assert len(shards) == 4
     assert set(shards) == {shard_name(small)}

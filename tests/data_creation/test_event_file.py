@@ -398,7 +398,7 @@ def test_labels_that_some_events_lack_are_counted(tmp_path: Path) -> None:
 def test_a_truncated_file_leaves_nothing(tmp_path: Path) -> None:
     path = events(tmp_path / "x.i3", 5)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(DataError, match=r"x\.i3' is damaged after 9 whole frames"):
+    with pytest.raises(DataError, match=r"x\.i3' is damaged after 9 complete frames"):
         make(tmp_path, path)
     assert [each.name for each in tmp_path.iterdir()] == ["x.i3"]
 

@@ -356,7 +356,9 @@ def test_cascade_hypothesis() -> None:
     found = hypothesis_of(Frame(Cascade=HYPOTHESIS), "Cascade")
     assert found.tolist() == [10.0, 20.0, 30.0, 9000.0, 5.0, 5.0, 5.0, 5.0]
     lacking = {name: value for name, value in HYPOTHESIS.items() if name != "VertexY_unc"}
-    with pytest.raises(DataError, match=r"'Cascade' is no cascade hypothesis .* lacks VertexY_unc"):
+    with pytest.raises(
+        DataError, match=r"'Cascade' is not a cascade hypothesis .* lacks VertexY_unc"
+    ):
         hypothesis_of(Frame(Cascade=lacking), "Cascade")
     chosen = replace(
         NINE,

@@ -85,7 +85,7 @@ def test_mistakes_of_functions(name: str, message: str) -> None:
         ("own_data_formats.charge_and_tme", True, "the nearest name there is 'charge_and_time'"),
         ("no_such_module.f", True, "no module 'no_such_module' can be imported"),
         ("own_data_formats.too_few_arguments", True, "is called as .*, but its signature is"),
-        ("own_data_formats.calls", True, "is a list, and no function"),
+        ("own_data_formats.calls", True, "is a list, not a function"),
         ("autoencoder", True, "'autoencoder' cannot be made: it needs the network of its encoder"),
         ("pulse_summary_clipped", True, r"Did you mean 'pulse_summmary_clipped'\?"),
     ],

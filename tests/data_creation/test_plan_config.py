@@ -194,7 +194,7 @@ def test_notices_of_keys_without_effect() -> None:
         *("ld_library_path_prepends", "set_env_vars_from_python", "icetray_metaproject"),
     }
     line = line_of(text, "flux:")
-    assert step.text.startswith(f"create.yaml:{line}: 'write_i3' has no effect in a step before")
+    assert step.text.startswith(f"create.yaml:{line}: 'write_i3' has an effect only in")
 
 
 def test_detector_data() -> None:
@@ -324,15 +324,15 @@ CHANGES: list[tuple[str, str, str, str]] = [
     ("[5, 6]", "5", "cycler", "'dataset_number' of 'cycler' is 5; allowed: a list"),
     ("[5, 6]", "[]", "cycler", "'dataset_number' of 'cycler' is []"),
     ("{run_number:06d}", "{run_number.real}", "in_file", "'{run_number.real}' in 'in/"),
-    ("{run_number:06d}", "{dataset_number[0]}", "in_file", "is no pattern"),
+    ("{run_number:06d}", "{dataset_number[0]}", "in_file", "is not a pattern"),
     ("{data_type}/", "{data_tipe}/", "out_dir", "no key 'data_tipe' is set"),
     (
         "'{dataset_number}_{run_number:08d}'",
         "'../../../../x/{run_number}'",
         "out_file",
-        "is no file in",
+        "is not inside the output folder",
     ),
-    ("'{data_type}/{dataset_number}'", "/tmp", "out_file", "is no file in the folder 'out'"),
+    ("'{data_type}/{dataset_number}'", "/tmp", "out_file", "is not inside the output folder 'out'"),
     (
         "data_type: NuGen",
         "data_type: NuGen\n    write_i3: true",
@@ -356,7 +356,7 @@ CHANGES: list[tuple[str, str, str, str]] = [
         "- ModuleClass",
         "There are context-->ic3_pr",
     ),
-    ("[I3MCTree]", "'{Keys.x}'", "- ModuleClass", "'{Keys.x}' in '{Keys.x}' is no pattern"),
+    ("[I3MCTree]", "'{Keys.x}'", "- ModuleClass", "'{Keys.x}' in '{Keys.x}' is not a pattern"),
     ("write_hdf5: true", "write_hdf5: yes it is", "write_hdf5", "allowed: true or false"),
     ("write_hdf5: true", "write_hdf5: false", "write_hdf5", "nothing would be written"),
     ("write_hdf5: true", "i3_ending: zip", "i3_ending", "allowed: i3.zst, i3.gz, i3.bz2, i3"),
@@ -368,7 +368,12 @@ CHANGES: list[tuple[str, str, str, str]] = [
         "write_i3_k",
         "unknown setting 'SkipK",
     ),
-    ("write_hdf5: true", "write_i3_kwargs: {i3_streams: [QP]}", "write_i3_k", "'QP' is no kind of"),
+    (
+        "write_hdf5: true",
+        "write_i3_kwargs: {i3_streams: [QP]}",
+        "write_i3_k",
+        "'QP' is not a frame stop",
+    ),
     ("write_hdf5: true", "n_jobs_per_folder: 7", "n_jobs", "allowed: 1, 10, 100, 1000 or 10000"),
     ("write_hdf5: true", "exclude_corrupted_input_files: 2", "exclude", "allowed: true or false"),
     (
@@ -438,7 +443,7 @@ def test_outputs_that_are_inputs_are_refused() -> None:
         "'{dataset_number}_{run_number:08d}'", "Level2_{run_number:06d}"
     )
     text = re.sub("folder_pattern: .*", "folder_pattern: ''", text) + "write_i3: true\n"
-    with pytest.raises(ConfigError, match=r"'in/5/Level2_000000\.i3\.zst' .*is an input as well"):
+    with pytest.raises(ConfigError, match=r"'in/5/Level2_000000\.i3\.zst' .*is also an input"):
         load_plan(write_config(text), "in")
 
 

@@ -66,7 +66,7 @@ def test_any_text_is_filled_like_a_format_string_or_refused(text: str) -> None:
     ],
 )
 def test_other_patterns_are_refused(pattern: str) -> None:
-    with pytest.raises(ConfigError, match=r"config\.yaml:1: .*is no pattern"):
+    with pytest.raises(ConfigError, match=r"config\.yaml:1: .*is not a pattern"):
         fill(f"/data/{pattern}/x")
 
 
@@ -77,7 +77,7 @@ def test_other_patterns_are_refused(pattern: str) -> None:
         ("{season:03d}", "'{season:03d}' needs a whole number, but 'season' .* is 'IC86.2020'"),
         ("{flag:d}", "needs a whole number, but 'flag'"),
         ("{nothing}", r"'nothing' \(config.yaml:nothing\) is None, which cannot be part"),
-        ("{edges}", r"is \[1, 2\], which cannot be part of a text"),
+        ("{edges}", r"is \[1, 2\], which cannot be inserted into text"),
         ("{loop}", "'loop' refers to itself: loop -> pool -> loop"),
         ("{insert_DNN_HOME}/x", "must be replaced by your folder"),
     ],

@@ -232,7 +232,9 @@ def test_quantiles_by_energy_need_twenty_events() -> None:
     [
         (12.345, 0.567, "12.35 ± 0.57"),
         (123.4, 12.0, "123 ± 12"),
-        (0.12345, 0.00012, "0.123 ± 0.000"),
+        (0.12345, 0.0034, "0.123 ± 0.003"),
+        (0.12345, 0.00012, "0.1235 ± 0.0001"),
+        (0.12345, 1e-9, "0.123450 ± <0.000001"),
         (1.0, 0.096, "1.000 ± 0.096"),
         (3.14159, math.nan, "3.14"),
         (math.nan, 1.0, "–"),
@@ -288,8 +290,8 @@ def test_the_printed_table() -> None:
         assert error == pytest.approx(float(found[key].error), abs=0.051), key
     assert lines[number + 3].split()[1:] == ["–"] * 6
     shares = comparison.groups[0].found["b"]
-    line = next(line for line in lines if "% cones of b: " in line)
-    assert line.startswith("  coverage of the 50, 68, 90 % cones of b: ")
+    line = next(line for line in lines if "of b: " in line)
+    assert line.startswith("  cone coverage (50, 68, 90 %) of b: ")
     for cell, percent in zip(line.partition(": ")[2].split(", "), (50, 68, 90), strict=True):
         value = float(shares[f"coverage_{percent}"].value)
         assert float(cell.partition("±")[0]) == pytest.approx(value, abs=0.0006)

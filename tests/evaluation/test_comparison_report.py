@@ -63,10 +63,10 @@ TEXT = """\
 12,345 held-out events, each reconstructed by all networks
 
                       iterations      events  seconds     weights                mean opening angle
-  one                      1,500      48,000    3,601   1,234,567    9.00±0.90° = 0.1571±0.0157 rad
+  one                      1,500      48,000    3,601   1,234,567      9.00±0.90° = 0.157±0.016 rad
   a_network…_not_end           –           –        –         100                                 –
   mean opening angle of a_network_that_does_not_end minus that of one: -0.50 ± 0.25 degrees
-  coverage of the 50, 68, 90 % cones of one: 0.500±0.030, 0.625±0.030, 0.875±0.020
+  cone coverage (50, 68, 90 %) of one: 0.500±0.030, 0.625±0.030, 0.875±0.020
 
 ALL EVENTS                                 opening angle [°]                  log10(E)
                               20 %         50 %         80 %          rms   68 % width    68 % pull
@@ -89,12 +89,12 @@ MARKDOWN = """\
 
 | network | iterations | events | seconds | weights | mean opening angle |
 | --- | ---: | ---: | ---: | ---: | ---: |
-| one | 1,500 | 48,000 | 3,601 | 1,234,567 | 9.00±0.90° = 0.1571±0.0157 rad |
+| one | 1,500 | 48,000 | 3,601 | 1,234,567 | 9.00±0.90° = 0.157±0.016 rad |
 | a_network_that_does_not_end | – | – | – | 100 | – |
 
 Mean opening angle of a_network_that_does_not_end minus that of one: -0.50 ± 0.25°
 
-Coverage: share of the events inside of the cones that should hold so many:
+Cone coverage: share of events whose true direction lies inside the cone, by nominal coverage:
 
 | network | 50 % | 68 % | 90 % |
 | --- | ---: | ---: | ---: |

@@ -49,7 +49,7 @@ def test_samples_of_the_same_kind() -> None:
     assert np.nanmin(comparison.layers.p_value) > 1e-3
     assert comparison.strings.share.sum(axis=1) == pytest.approx([1.0, 1.0], rel=1e-6)
     assert comparison.layers.share.sum(axis=1) == pytest.approx([1.0, 1.0], rel=1e-6)
-    assert "No difference was found" in text_report(comparison)
+    assert "finds no difference" in text_report(comparison)
 
 
 def test_brighter_events_and_a_dead_string() -> None:

@@ -97,7 +97,7 @@ def test_a_truncated_file_gives_the_frames_before(tmp_path: Path, kind: str) -> 
             assert error, f"cut at {cut} of {len(packed)}"
         if error:
             assert "events.i3" in error
-            assert f"after {len(stops)} whole frames" in error or "frame" in error
+            assert f"after {len(stops)} complete frames" in error or "frame" in error
 
 
 @pytest.mark.parametrize("kind", COMPRESSIONS)
@@ -136,7 +136,7 @@ def test_damaged_compression(tmp_path: Path, kind: str) -> None:
 def test_what_is_no_i3_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="empty"):
         next(read_i3(written(tmp_path, b"")))
-    with pytest.raises(DataError, match=r"is no \.i3 file"):
+    with pytest.raises(DataError, match=r"is not an \.i3 file"):
         next(read_i3(written(tmp_path, b"\x89HDF\r\n\x1a\n" + bytes(100))))
     with pytest.raises(DataError, match="cannot be opened"):
         next(read_i3(tmp_path / "absent.i3"))
@@ -237,8 +237,8 @@ def test_recovery_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     frames = small_frames()
     path = written(tmp_path, frames[0] + b"garbage" * 3 + b"".join(frames[1:]) + frames[0][:30])
     assert [each.stop for each in read_i3(path, recover=True)] == list("IQPPQ")
-    assert "damaged after 1 whole frames" in caplog.text
-    assert "damaged after 5 whole frames: it ends inside of a frame" in caplog.text
+    assert "damaged after 1 complete frames" in caplog.text
+    assert "damaged after 5 whole frames: it ends within a frame" in caplog.text
 
 
 def test_recovery_after_long_garbage(tmp_path: Path) -> None:
@@ -411,7 +411,7 @@ def test_objects_are_written_in_order_of_their_names() -> None:
 def test_what_cannot_be_written() -> None:
     new = Frame("P")
     for key in ("", "a b", "a\tb", "a\n", "a\0"):
-        with pytest.raises(DataError, match="is no name of an object"):
+        with pytest.raises(DataError, match="is not a valid object name"):
             new.put(key, 1.0)
     assert not new.own
     for stop in ("", "PQ", "é", "\n"):

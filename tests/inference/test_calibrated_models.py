@@ -165,7 +165,7 @@ def test_file_that_the_manifest_does_not_list_is_not_applied(tmp_path: Path) -> 
             {"direction": {**PLAIN, "terms": {"degree": -1}}},
             "the degree of a correction is negative",
         ),
-        ({"direction": {**PLAIN, "hits_range": [8.0, 0.0]}}, "the wrong way round"),
+        ({"direction": {**PLAIN, "hits_range": [8.0, 0.0]}}, "in the wrong order"),
         ({"record": {"files": [{"size": 1}]}}, "its record of files"),
         ({"record": {"files": 3}}, "its record of files"),
     ],

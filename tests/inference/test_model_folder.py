@@ -99,7 +99,7 @@ def test_changed_and_missing_files(folder: Path, name: str) -> None:
     with pytest.raises(ModelError, match=re.escape(f"'{folder / name}' was changed")):
         load_model_folder(folder, CPU)
     (folder / name).unlink()
-    with pytest.raises(ModelError, match=f"not whole: '{name}' is missing"):
+    with pytest.raises(ModelError, match=f"incomplete: '{name}' is missing"):
         load_model_folder(folder, CPU)
 
 
@@ -223,10 +223,10 @@ def test_nothing_else_is_ever_replaced(imported: ImportedModel, tmp_path: Path) 
     (tmp_path / "data").mkdir()
     write(imported, tmp_path / "data")  # an empty folder is as good as none
     (tmp_path / "data" / "manifest.json").unlink()
-    with pytest.raises(ModelError, match="no model folder: it is never replaced"):
+    with pytest.raises(ModelError, match="not a model folder, so it is never replaced"):
         write(imported, tmp_path / "data", overwrite=True)
     (tmp_path / "file").touch()
-    with pytest.raises(ModelError, match="no model folder: it is never replaced"):
+    with pytest.raises(ModelError, match="not a model folder, so it is never replaced"):
         write(imported, tmp_path / "file", overwrite=True)
 
 

@@ -81,7 +81,7 @@ def test_cnn(small_model: Make, tmp_path: Path) -> None:
     reco = Reconstructor(tmp_path / "model", backend="onnxruntime")
     dense = np.zeros((2, 10, 10, 60, 3), np.float32), np.ones((2, 8, 60, 3), np.float32)
     assert np.isfinite(reco.predict_dense(*dense).labels).all()
-    with pytest.raises(ModelError, match="ONNX graphs do not read transformed arrays"):
+    with pytest.raises(ModelError, match="ONNX graphs include the transformation"):
         reco.predict_dense(*dense, transformed=True)
 
 
@@ -153,7 +153,7 @@ def test_networks_without_a_graph(small_model: Make, prepared: SmallRun) -> None
     ("activation", "precision", "message"),
     [
         ("digamma", "float32", "'small' has no ONNX graph"),
-        ("asin", "float64", "'small' is no graph that can be computed"),  # only in float32
+        ("asin", "float64", "'small' is not a graph that can be computed"),  # only in float32
     ],
 )
 def test_networks_of_operations_that_are_missing(
@@ -218,7 +218,7 @@ def test_only_graphs_of_models_are_computed() -> None:
     output = OnnxGraph(graph(DENSE_INPUTS), "x", 1).predict_dense(main, deepcore)
     assert np.array_equal(output.labels, deepcore)
     for wrong in (graph(("features",)), graph(outputs=OUTPUTS[:2])):
-        with pytest.raises(ModelError, match="'x' is no graph of a model: it has the inputs"):
+        with pytest.raises(ModelError, match="'x' is not the graph of a model: it has the inputs"):
             OnnxGraph(wrong, "x", 1)
     for wrong in (b"", b"ORTM", graph()[:-20], graph(node="NoSuchNode"), b"\xff" * 99):
         with pytest.raises(ModelError, match="'x' is no graph"):
@@ -231,7 +231,7 @@ def test_only_graphs_of_models_are_computed() -> None:
 def test_no_graph_reads_other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.zeros(9, np.float32).tofile(tmp_path / "secret.bin")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelError, match="'x' reads other files"):
+    with pytest.raises(ModelError, match="'x' refers to other files"):
         OnnxGraph(graph(node="MatMul", weight=external_weight()), "x", 1)
 
 

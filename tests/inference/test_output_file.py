@@ -187,9 +187,9 @@ def test_records(tmp_path: Path) -> None:
             OutputRecord.from_json(text)
     write_events(tmp_path / "events.hdf5", random_events(0, 3))
     (tmp_path / "no.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DataError, match="no file of predictions"):
+    with pytest.raises(DataError, match="not a file of predictions"):
         read_output_record(tmp_path / "events.hdf5")
-    with pytest.raises(DataError, match="no Parquet file"):
+    with pytest.raises(DataError, match="not a Parquet file"):
         read_output_record(tmp_path / "no.parquet")
     long = replace(RECORD, ignored_mismatches=("x" * 70_000,))
     with pytest.raises(DataError, match="HDF5 can hold 60,000: apply fewer models"):
@@ -198,7 +198,7 @@ def test_records(tmp_path: Path) -> None:
 
 def test_labels_called_as_another_column() -> None:
     table = replace(predictions().table, label_names=("status", "PrimaryEnergy"))
-    with pytest.raises(ModelError, match="'a' has a label 'status', as another column"):
+    with pytest.raises(ModelError, match="'a' has a label 'status', the name of another column"):
         Predictions("a", table).columns()
 
 

@@ -105,7 +105,7 @@ def test_no_hits_and_no_events(model: TrainedModel, hits: Hits) -> None:
 def test_hits_of_another_data_format(model: TrainedModel, hits: Hits) -> None:
     wide = replace(hits, features=np.repeat(hits.features, 3, axis=1))
     for predict in (Reconstructor(model).predict, lambda hits: predicted(model, [hits])):
-        with pytest.raises(DataError, match="trained with 3 features a DOM, these hits have 9"):
+        with pytest.raises(DataError, match="trained with 3 features a DOM, but these hits have 9"):
             predict(wide)
 
 

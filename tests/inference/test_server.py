@@ -204,10 +204,10 @@ HUGE = 2**62
         ({"inputs": RIGHT, "input": []}, "input: Extra inputs are not permitted"),
         ({"inputs": RIGHT, "id": 5}, "id: Input should be a valid string"),
         ({"inputs": RIGHT[:2]}, "inputs are missing: features"),
-        ({"inputs": [*RIGHT, RIGHT[0]]}, "'offsets' is there twice"),
+        ({"inputs": [*RIGHT, RIGHT[0]]}, "'offsets' is given twice"),
         ({"inputs": [*RIGHT, RIGHT[0] | {"name": "misc"}]}, "there is no input 'misc': the inputs"),
         ({"inputs": RIGHT, "outputs": [{"name": "Zenith"}]}, "no output 'Zenith': the outputs are"),
-        ({"inputs": RIGHT, "outputs": [{"name": "status"}] * 2}, "asked for twice"),
+        ({"inputs": RIGHT, "outputs": [{"name": "status"}] * 2}, "requested twice"),
         ({"inputs": RIGHT, "parameters": {"binary_data_output": 1}}, "must be true or false"),
         (
             {"inputs": RIGHT, "outputs": [{"name": "status", "parameters": {"classification": 2}}]},

@@ -49,7 +49,7 @@ def port(reconstructor: Reconstructor) -> Iterator[int]:
 
 
 def test_large_requests(port: int) -> None:
-    reason = "a request may have 400000 bytes at most"
+    reason = "a request may have at most 400000 bytes"
     assert_refused(call(port, PATH, b" " * 400_001), 413, reason)
     head = f"POST {PATH} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
@@ -68,7 +68,7 @@ def test_many_events_without_hits(port: int) -> None:
     }
     body, length = binary_body(hits)
     reply = call(port, PATH, body, {"Inference-Header-Content-Length": str(length)})
-    assert_refused(reply, 413, "4096 events at most")
+    assert_refused(reply, 413, "at most 4096 events")
 
 
 def test_slow_bodies_and_many_large_ones(reconstructor: Reconstructor) -> None:
@@ -83,7 +83,7 @@ def test_slow_bodies_and_many_large_ones(reconstructor: Reconstructor) -> None:
         assert_refused(refused, 503, "too many large requests")
         assert refused.headers["retry-after"] == "1"
         for connection in slow:
-            assert_refused(read_reply(connection), 408, "does not arrive")
+            assert_refused(read_reply(connection), 408, "was not received")
             connection.close()
         assert_refused(call(port, PATH, b" " * 900), 400, "Invalid JSON")
 

@@ -238,7 +238,7 @@ def test_uncertainties_that_are_none(value: float) -> None:
 
 
 def test_other_wrong_values() -> None:
-    with pytest.raises(DataError, match="a zenith lies between 0 and π"):
+    with pytest.raises(DataError, match="a zenith must be between 0 and π"):
         AngularGaussian(-0.1, 0.0, 0.1, 0.1)
     with pytest.raises(DataError, match="at least one"):
         Mixture([])

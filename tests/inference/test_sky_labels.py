@@ -95,7 +95,7 @@ def test_events_without_a_direction() -> None:
 
 
 def test_models_without_a_direction() -> None:
-    with pytest.raises(ModelError, match="'made_up' predicts no direction: take a model"):
+    with pytest.raises(ModelError, match="'made_up' predicts no direction: use a model"):
         sky_density(TABLE, 0, without("X", "Azimuth"))
     with pytest.raises(ModelError, match="predicts no direction"):
         sky_density(TABLE, 0, replace(INFO, direction=None, zenith=None))

@@ -111,7 +111,7 @@ def test_files_are_read_by_ligo_skymap(tmp_path: Path) -> None:
 def test_files_that_are_no_maps(tmp_path: Path) -> None:
     (tmp_path / "text.fits").write_text("nothing")
     for name in ("text.fits", "none.fits"):
-        with pytest.raises(DataError, match=f"{name}' is no multi-order map of the sky"):
+        with pytest.raises(DataError, match=f"{name}' is not a multi-order sky map"):
             read_sky_map(tmp_path / name)
 
 
@@ -154,7 +154,7 @@ def test_a_time_beyond_the_tables_of_the_rotation_of_the_earth() -> None:
 
 @pytest.mark.parametrize("mjd", [3.0, math.nan, 2_458_000.5])
 def test_times_that_are_no_modified_julian_dates(mjd: float) -> None:
-    with pytest.raises(ConfigError, match="not in the years 2000 to 2099"):
+    with pytest.raises(ConfigError, match="outside of the years 2000 to 2099"):
         Frame(mjd)
 
 

@@ -47,12 +47,12 @@ def test_several_models_and_replaced_ones(tmp_path: Path) -> None:
     for name in ("one", 'two "quoted"'):
         write_triton_repository(tmp_path, replace(INFO, name=name), b"graph")
     assert len(list(tmp_path.iterdir())) == 2
-    with pytest.raises(ModelError, match="is there already"):
+    with pytest.raises(ModelError, match="already exists"):
         write_triton_repository(tmp_path, replace(INFO, name="one"), b"new")
     path = write_triton_repository(tmp_path, replace(INFO, name="one"), b"new", overwrite=True)
     assert (path / "1" / "model.onnx").read_bytes() == b"new"
     (tmp_path / "other").mkdir()
-    with pytest.raises(ModelError, match="is there already"):
+    with pytest.raises(ModelError, match="already exists"):
         write_triton_repository(tmp_path, replace(INFO, name="other"), b"new", overwrite=True)
 
 

@@ -185,10 +185,10 @@ class TestCommand:
         files[0].unlink()
         again = simulate(*arguments)
         assert again.exit_code == 0
-        assert "2 of 3 files are there already." in again.output
+        assert "2 of 3 files already exist." in again.output
         assert re.search(r"9 events in 3 files in '.*' \(3 in \d+ s, \d+ events/s\)", again.output)
         finished = simulate(*arguments)
-        assert "3 of 3 files are there already." in finished.output
+        assert "3 of 3 files already exist." in finished.output
         assert f"9 events in 3 files in '{tmp_path}'.\n" in finished.output
         for file, (modified, content) in before.items():
             for name, table in tables(file).items():
@@ -238,7 +238,7 @@ class TestCommand:
             ("flavour: nue", r":1: there is no setting 'flavour'; the nearest is 'flavor'"),
             ("flavor: nux", r"'flavor' is 'nux'.*'nutau'"),
             ("\nenergy: 5", r":2: 'energy' is 5"),
-            ("energy: [10, 1]", r"two rising numbers"),
+            ("energy: [10, 1]", r"two ascending numbers"),
             ("time_bins: [a]", r":1: 'time_bins.0' is 'a'"),
             ("[1, 2]", r"must hold lines of 'key: value'"),
             ("events_per_file: 0", r"events_per_file is 0: give at least 1"),

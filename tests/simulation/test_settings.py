@@ -113,13 +113,13 @@ def test_length_of_taus() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"flavor": "tau"}, "Unknown flavor 'tau' to simulate; give one of nue, numu, nutau, mix"),
+        ({"flavor": "tau"}, "unknown flavor 'tau' to simulate; give one of nue, numu, nutau, mix"),
         ({"energy": (0.99, 10.0)}, "energies to simulate are 0.99 to 10 GeV"),
-        ({"energy": (10.0, 9.0)}, "give two rising numbers of at least 1 GeV"),
+        ({"energy": (10.0, 9.0)}, "give two ascending numbers of at least 1 GeV"),
         ({"energy": (10.0, np.inf)}, "energies to simulate are 10 to inf GeV"),
         ({"zenith": (-0.1, 90.0)}, r"zenith angles to simulate are -0.1 to 90 degrees"),
         ({"zenith": (0.0, 180.1)}, r"between 0 \(from above\) and 180 \(from below\)"),
-        ({"zenith": (90.0, 80.0)}, "give two rising numbers"),
+        ({"zenith": (90.0, 80.0)}, "give two ascending numbers"),
         ({"nc_fraction": -0.1}, "'nc_fraction' .* is -0.1; give a number between 0 and 1"),
         ({"nc_fraction": 1.1}, "'nc_fraction'"),
         ({"through_going": -0.1}, "'through_going' .* between 0 and 1"),

@@ -402,5 +402,5 @@ def test_checkpoint_without_iterations(small: SmallReferenceModel) -> None:
     names = {f"model/{n}{reference_files.VALUE}": name for n, (name, _) in enumerate(variables)}
     step = {f"step{reference_files.VALUE}": np.zeros(0, dtype=np.int64)}
     reference_files.write_bundle(small.folder / "ckpt-300", {**arrays, **step}, names)
-    with pytest.raises(ModelError, match="does not hold its number of iterations"):
+    with pytest.raises(ModelError, match="does not contain its number of iterations"):
         import_reference(small.folder)

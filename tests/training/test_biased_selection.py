@@ -161,7 +161,7 @@ def test_more_interesting_events_than_asked_for(
         trained(selection(many, "label_greater", RANK, -1.0, fraction=0.25), 40)
         (message,) = caplog.messages
         assert message == (
-            "nn_biased_selection: 100% of the events on offer are interesting, more than the "
+            "nn_biased_selection: 100% of the available events are interesting, more than the "
             "biased_fraction of 25%: all events are used."
         )
         caplog.clear()
@@ -180,7 +180,7 @@ def test_no_interesting_event_at_all(
     assert len(np.unique(events)) == 2000
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert "none of the last 2,000 events on offer is interesting" in record.message
+    assert "none of the last 2,000 available events is interesting" in record.message
     assert "num_add_files" in record.message
     assert source.interesting_share == 0
 
@@ -339,7 +339,7 @@ def test_another_number_of_events_begins_anew(
     expected = trained(selection(few, "label_greater", "EnergyVisible", 0.0, pool_size=30), 5)
     other.restore(source.state())
     assert np.array_equal(trained(other, 5), expected)
-    assert "there are 30 training events now, there were 2000" in caplog.text
+    assert "there are 30 training events now, but there were 2000" in caplog.text
 
 
 # ---- Whole trainings
@@ -491,7 +491,7 @@ def test_selection_can_be_switched_on_and_changed_later(
         )
         assert "Nothing to do" in caplog.text
         train(run, num_training_iterations=6)
-    assert "Biased selection begins here" in caplog.text
+    assert "Biased selection begins now" in caplog.text
     assert not any(name.startswith("biased_selection") for name in by_label)
     state = final_state(run)
     for name, tensor in network.items():

@@ -110,7 +110,7 @@ def test_a_compiled_training_is_the_same(
         ({"precision": "bf16", "float_precision": "float64"}, "contradicts float_precision"),
         (
             {"compile": True, **tiny(random_seed=1, dtype="float32")},
-            "TinyNetwork does not place hits on a grid",
+            "TinyNetwork does not use a grid of hits",
         ),
         (
             {

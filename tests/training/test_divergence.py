@@ -203,18 +203,18 @@ def test_the_whole_message() -> None:
         divergence_error(found, events, Path("b.safetensors"), objectives, Path("model/last"))  # type: ignore[arg-type]
     )
     assert message.splitlines() == [
-        "the training diverged: in iteration 41 the loss of 'a' is nan. Nothing of this was saved. "
-        "The last checkpoint is kept: 'model/last'. The same command would go on from it and, with "
-        "the same settings, come to the same point.",
+        "the training diverged: in iteration 41 the loss of 'a' is nan. Nothing since the last "
+        "checkpoint was saved. It is kept: 'model/last'. With the same settings, the same command "
+        "would resume from it and diverge again.",
         "The batch is in 'b.safetensors': 10 events (run/event 7/0, 7/1, 7/2, 7/3, 7/4, 7/5, 7/6, "
         "7/7 and 2 more).",
         "What helps:",
-        "- a lower learning_rate, or one that rises slowly: dnn_reco.utils.learning_rate.WarmUp",
+        "- a lower learning_rate, or a slow warm-up: dnn_reco.utils.learning_rate.WarmUp",
         "- clip_gradients_value: 1.0 in model_optimizer_dict (b)",
-        "- remove_nan_gradients: True there, if it is only single events (a)",
-        "- model_kwargs.min_uncertainty_values and max_uncertainty_values, if it is the "
-        "uncertainty that runs away",
-        "- a look at the events of the batch: labels or inputs far from all others",
+        "- remove_nan_gradients: True there, if only a few events cause it (a)",
+        "- model_kwargs.min_uncertainty_values and max_uncertainty_values, if the uncertainty "
+        "diverges",
+        "- check the events of the batch for labels or inputs far from all others",
     ]
     events.ids = events.ids[:8]
     for objective in objectives:
@@ -222,6 +222,6 @@ def test_the_whole_message() -> None:
     lines = str(
         divergence_error(found, events, Path("b.safetensors"), objectives, None)  # type: ignore[arg-type]
     ).splitlines()
-    assert lines[0].endswith("Nothing of this was saved. There is no checkpoint yet.")
+    assert lines[0].endswith("No state after the divergence was saved. There is no checkpoint yet.")
     assert lines[1].endswith("8 events (run/event 7/0, 7/1, 7/2, 7/3, 7/4, 7/5, 7/6, 7/7).")
     assert len(lines) == 6

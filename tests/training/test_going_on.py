@@ -76,7 +76,7 @@ def test_a_training_goes_on_from_before_a_damaged_checkpoint(
     with caplog.at_level("INFO", "dnn_reco"):
         assert train(run, model_checkpoint_manager_kwargs={"max_to_keep": 1}) == 0
     assert "checkpoint-00000006' is damaged (the digest of 'state.safetensors'" in caplog.text
-    assert "Going on from '" in caplog.text
+    assert "Resuming from '" in caplog.text
     assert "checkpoint-00000004' (training step 1)" in caplog.text
     assert names(run.checkpoints) == [BEST, "checkpoint-00000006", "damaged-checkpoint-00000006"]
     repeated, expected = latest(run), latest(whole)
@@ -128,7 +128,7 @@ def test_changed_code_of_a_loss_is_reported_and_begins_the_search_for_the_best_a
             train(run, num_training_iterations=iterations, model_optimizer_dict=loss)
         changed = scale == 100
         assert ("The code of 'loss_of_mine.loss' was changed" in caplog.text) == changed
-        assert ("the search for the best checkpoint starts again" in caplog.text) == changed
+        assert ("the search for the best checkpoint restarts" in caplog.text) == changed
     assert names(run.checkpoints / BEST) == ["checkpoint-00000006"]
     monkeypatch.delitem(sys.modules, "loss_of_mine")
 
@@ -138,7 +138,7 @@ def test_another_moving_average_begins_the_search_for_the_best_anew(
 ) -> None:
     with caplog.at_level("INFO", "dnn_reco"):
         train(run, num_training_iterations=ITERATIONS + 1, ema_decay=0.5)
-    assert "the search for the best checkpoint starts again" in caplog.text
+    assert "the search for the best checkpoint restarts" in caplog.text
     best = latest(run).progress.best
     assert best is not None
     assert best.iterations == ITERATIONS + 1

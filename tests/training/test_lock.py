@@ -82,7 +82,7 @@ def test_a_training_changes_nothing_in_a_folder_that_another_one_uses(
     with hold(run.checkpoints) as process:
         for restore in (True, False):
             config = run.config(num_training_iterations=2, model_restore_model=restore)
-            with pytest.raises(TrainingError, match="is training in this model folder"):
+            with pytest.raises(TrainingError, match="already trains in this model folder"):
                 run_train(config, ON_CPU)
         process.kill()
     run.checkpoints.with_name("model.lock").unlink()

@@ -24,7 +24,13 @@ from dnn_reco.evaluation import plots
 from dnn_reco.evaluation.metrics import ValueWithError
 from dnn_reco.evaluation.plots import LabelPoints
 from dnn_reco.training import logging
-from dnn_reco.training.logging import TrainingLog, batch_section, format_set, set_section
+from dnn_reco.training.logging import (
+    TrainingLog,
+    batch_section,
+    format_set,
+    set_scalars,
+    set_section,
+)
 from dnn_reco.training.metrics import BatchMetrics
 from dnn_reco.training.tensorboard import TensorBoard
 from dnn_reco.training.validation_set import ValidationMetrics
@@ -71,10 +77,12 @@ def test_the_table_of_the_validation_set() -> None:
         "              68 % pull",
         "  EnergyVisible   0.720 ± 0.012     0.701 ± 0.020    -0.012 ± 0.023     0.881 ± 0.020"
         "     0.850 ± 0.033",
-        "  x              12.500 ± 1.250     9.250 ± 1.000     0.500 ± 0.250     1.000 ± 0.000"
-        "       nan ±   nan",
+        "  x              12.500 ± 1.250     9.250 ± 1.000     0.500 ± 0.250     1.000"
+        "               nan",
         "  opening angle by direction vector: mean 12.35° ± 0.50°, median 1.00° ± 1.00°",
     ]
+    small = replace(SCORES, rmse=measured((0.7203, 0.0004), (12.5, 1.25)))
+    assert "0.720 ± <0.001" in format_set(500, small, BestCheckpoint("", 0.44213, 500))
     later = format_set(700, SCORES, BestCheckpoint("", 0.44213, 500, 1))
     assert "(best: 0.4421 after 500 iterations)" in later
     assert len(later.splitlines()) == 4
@@ -300,3 +308,37 @@ def test_sections_of_metrics() -> None:
     assert section["losses_with_penalties"] == {"adam": 2.0}
     keys = ("rmse", "pull", "bias", "label_loss", "mean")
     assert section["labels"] == {"b": dict.fromkeys(keys, 1.0)}
+
+
+def test_classes_have_the_area_under_their_roc_curve_and_no_pulls() -> None:
+    """Probabilities of ten events; three of the 24 pairs of a track and a cascade are swapped."""
+    auc = ValueWithError(np.array(21 / 24), np.array(0.1))
+    scores = replace(SCORES, label_names=("EnergyVisible", "p_is_track"), auc={"p_is_track": auc})
+    label = set_section(scores)["labels"]["p_is_track"]
+    assert (label["auc"], label["auc_error"]) == (0.875, 0.1)
+    assert not {"pull", "pull_68", "width_68"} & set(label)
+    assert label["rmse"] == 12.5
+    assert "auc" not in set_section(scores)["labels"]["EnergyVisible"]
+    scalars = set_scalars(scores)
+    assert scalars["auc/p_is_track"] == 0.875
+    assert "pull/p_is_track" not in scalars
+    assert "pull/EnergyVisible" in scalars
+    text = format_set(500, scores, BestCheckpoint("", 0.44213, 500)).splitlines()
+    assert text[3].split() == ["class", "AUC", "RMSE", "bias"]
+    assert text[4].split()[:4] == ["p_is_track", "0.875", "±", "0.100"]
+
+
+def test_batches_of_classes_have_no_pulls(tmp_path: Path) -> None:
+    two, rows = np.arange(2.0), np.ones((3, 2))
+    metrics = BatchMetrics({"adam": (1.0, 2.0)}, two, two, two, two, rows, rows, rows, two)
+    names, trained = ["a", "p_b"], np.array([True, True])
+    labels = batch_section(metrics, names, trained, ("p_b",))["labels"]
+    assert ("pull" in labels["a"], "pull" in labels["p_b"]) == (True, False)
+    log = TensorBoard(tmp_path, 0)
+    log.write(0, names, trained, {"train": metrics}, ("p_b",))
+    log.close()
+    written = EventAccumulator(str(tmp_path / "train")).Reload().Tags()
+    assert {"pull/a", "rmse/p_b"} <= set(written["scalars"])
+    assert "pull/p_b" not in written["scalars"]
+    assert {"a/uncertainty", "p_b/predicted"} <= set(written["histograms"])
+    assert "p_b/uncertainty" not in written["histograms"]

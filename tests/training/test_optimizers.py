@@ -208,7 +208,7 @@ def test_the_first_rate_of_a_schedule() -> None:
     settings = {"initial_learning_rate": 0.3, "decay_steps": 7}
     rate = {"full_class_string": KERAS_SCHEDULE, "settings": settings}
     assert make("Adam", [0.0], learning_rate=rate)[1].param_groups[0]["lr"] == 0.3
-    with pytest.raises(ConfigError, match="Rprop takes the learning rate for its first step"):
+    with pytest.raises(ConfigError, match="Rprop uses the learning rate only in its first step"):
         make("Rprop", [0.0], learning_rate=rate)
 
 
@@ -264,10 +264,10 @@ def test_settings_without_effect() -> None:
         ("Adam", {"decoupled_weight_decay": False}, "l2_regularization"),
         ("Adam", {"decay": 0.1}, "InverseTimeDecay"),
         ("Adam", {"gradient_accumulation_steps": 4}, "accumulate_steps"),
-        ("Adam", {"loss_scale_factor": 8.0}, "losses are not scaled"),
+        ("Adam", {"loss_scale_factor": 8.0}, "loss scaling is not used"),
         ("Adam", {"ema_overwrite_frequency": 10}, "ema_decay"),
         ("RMSprop", {"epsilon": "small"}, "'epsilon' is 'small'"),
-        ("Adafactor", {"epsilon": 1e-3}, "does not take these optimizer_settings"),
+        ("Adafactor", {"epsilon": 1e-3}, "rejects these optimizer_settings"),
         ("Muon", {}, "not these weights: Muon only supports 2D"),
     ],
 )

@@ -219,7 +219,7 @@ def test_torchrun_starts_again_after_a_process_was_killed(
     wait_for("Step: 00000040", log, process)  # saved after the one before
     os.kill(workers_of(process)[1], signal.SIGKILL)
     assert process.wait(timeout=180) == 0, log.read_text()
-    assert "Going on from" in log.read_text()
+    assert "Resuming from" in log.read_text()
     expected, found = tensors(uninterrupted, ITERATIONS), tensors(run, ITERATIONS)
     assert all(torch.equal(found[key], value) for key, value in expected.items())
 
@@ -241,5 +241,5 @@ def test_mistakes_are_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     run = prepared(tmp_path / "run", batch_size=1)
     assert run_processes(2, command(run)) == 1
     message = capfd.readouterr().err
-    assert "a batch_size of 1 cannot be shared by 2 processes" in message
+    assert "a batch_size of 1 cannot be divided among 2 processes" in message
     assert "Traceback" not in message

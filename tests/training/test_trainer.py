@@ -114,7 +114,7 @@ def test_a_run_stopped_by_a_signal_goes_on_as_if_never_stopped(
     options = replace(ON_CPU, checkpoint_exit_code=checkpoint_exit_code)
     with signal_while_training(GeneralIC86CNN, 40, number), caplog.at_level("INFO", "dnn_reco"):
         assert run_train(run.config(), options) == exit_code
-    assert "The same command goes on from there." in caplog.text
+    assert "Run the same command to resume." in caplog.text
     output = capsys.readouterr().out
     checkpoint = load_latest(run.checkpoints)
     assert checkpoint is not None
@@ -221,6 +221,6 @@ def test_validation_files_with_other_labels(trained_run: SmallRun, tmp_path: Pat
     del events.labels["VertexX"]
     other = write_events(tmp_path / "other.hdf5", events)
     config = run.config(validation_data_file=[str(other)], num_training_iterations=1)
-    message = "training_data_file and validation_data_file offer different labels"
+    message = "training_data_file and validation_data_file have different labels"
     with pytest.raises(DataError, match=message):
         run_train(config, ON_CPU)

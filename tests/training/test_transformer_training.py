@@ -146,4 +146,4 @@ def test_hits_left_out_are_told(
     (line,) = (run.logs / "metrics.jsonl").read_text().splitlines()
     share = json.loads(line)["machine"]["share_of_hits_truncated"]
     assert 0 < share < 1
-    assert f"{100 * share:.2g} % of the hits were truncated" in caplog.text
+    assert f"{100 * share:.2g} % of the hits were ignored" in caplog.text

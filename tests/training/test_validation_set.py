@@ -271,7 +271,7 @@ def test_another_loss_looks_for_the_best_anew(
     with caplog.at_level("INFO", "dnn_reco"):
         train(run, num_training_iterations=12, model_optimizer_dict=larger)
     assert losses(run)[12] > min(earlier.values())
-    assert "the search for the best checkpoint starts again" in caplog.text
+    assert "the search for the best checkpoint restarts" in caplog.text
     assert load(run.checkpoints / "best").progress.iterations == 12
 
 
@@ -284,7 +284,7 @@ def test_a_loss_that_is_no_number_is_never_the_best(
         settings = {"loss_class": "functions_of_a_user.no_number", "remove_nan_gradients": True}
         loss = {"a": settings}
         train(run, num_training_iterations=4, model_optimizer_dict=loss)
-    assert "loss nan ± nan (no finite one so far)" in caplog.text
+    assert "loss nan ± nan (no finite loss so far)" in caplog.text
     assert losses(run) == {4: None}
     assert not (run.checkpoints / "best").exists()
     best = load(run.checkpoints).progress.best
@@ -393,8 +393,8 @@ def test_early_stopping(
     assert load(run.checkpoints).progress.iterations == 16
     assert load(run.checkpoints / "best").progress.iterations == 4
     assert caplog.messages[-2] == (
-        "Stopping early: the last 3 evaluations of the validation set brought no better loss than "
-        "the one after 4 iterations (early_stopping_patience)."
+        "Stopping early: the last 3 evaluations of the validation set did not improve on the loss "
+        "after 4 iterations (early_stopping_patience)."
     )
     assert caplog.messages[-1].startswith("Training is done: 16 iterations, saved in")
 
@@ -436,4 +436,4 @@ def test_a_signal_still_ends_training_at_once(prepared: SmallRun, tmp_path: Path
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 143, output
-    assert "The same command goes on from there." in output
+    assert "Run the same command to resume." in output

@@ -102,20 +102,20 @@ def _repeated_events(events: _AllEvents) -> Iterator[Finding]:
             "error",
             copies,
             "the same events, with the same hits, are in several files",
-            "leave one of the files out: events that are trained on and held out make a network "
+            "remove one of the files: events in both training and held-out data make a network "
             "seem better than it is",
         ),
         (
             "warning",
             same_id,
-            "events of several files have the same id, but other hits",
+            "events of several files have the same id, but different hits",
             "results cannot be joined to them by id: give data sets different run numbers",
         ),
         (
             "warning",
             same_hits,
             "events with different ids have the same hits",
-            "were events copied, or inputs of one event written for others?",
+            "were events copied, or the inputs of one event written for other events?",
         ),
     ):
         if groups:
@@ -137,7 +137,7 @@ def _several_sub_events(events: _AllEvents) -> Iterator[Finding]:
                 str(path),
                 "",
                 "events with several sub-events",
-                "they share their labels, which need not fit each of them: select one with a "
+                "they share their labels, which may not describe each of them: select one with a "
                 "filter if that matters, and never put them in different splits",
                 int(split.sum()),
                 event_name(ids[np.argmax(split)]),
@@ -157,9 +157,10 @@ def _label_columns(checks: Sequence[FileCheck], table: str | None) -> Iterator[F
                 "error",
                 str(check.path),
                 table or "",
-                f"other label columns than '{first.path}' ({'; '.join(named) or 'another order'})",
-                "all files must offer the same: name those that all have in label_keys_to_load, or "
-                "make the files alike",
+                f"label columns differ from those of '{first.path}' "
+                f"({'; '.join(named) or 'another order'})",
+                "all files must have the same labels: list the common ones in label_keys_to_load, "
+                "or create the files with the same settings",
                 max(1, len(named)),
             )
 
@@ -189,8 +190,9 @@ def _settings(
                 "error",
                 str(check.path),
                 "",
-                "its features were made with other settings: " + "; ".join(differences),
-                f"compared with {source}: make the data alike, and do not mix them in a training",
+                "its features were made with different settings: " + "; ".join(differences),
+                f"compared with {source}: create the data with the same settings, and do not mix "
+                "them in a training",
                 max(1, len(differences)),
             )
     without = [check for check in checks if check.settings is None and len(check.ids)]
@@ -199,8 +201,8 @@ def _settings(
             "info",
             str(without[0].path),
             "",
-            "files without a record of how their features were made, beside others with one",
-            "make sure that they were made alike",
+            "some files have no record of the settings of their features, others have one",
+            "make sure that their settings are the same",
             len(without),
         )
 

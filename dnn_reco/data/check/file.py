@@ -90,7 +90,7 @@ class FileCheck:
 
 
 def check_file(settings: CheckSettings, path: Path) -> FileCheck:
-    """Check a file; what cannot be read is a finding, too."""
+    """Check a file; an unreadable part is also a finding."""
     tables = settings.hits.tables
     findings: list[Finding] = []
     try:
@@ -99,11 +99,11 @@ def check_file(settings: CheckSettings, path: Path) -> FileCheck:
         events = read_file(path, settings.hits)
     except DataError as error:
         text = str(error).replace(f"'{path}'", "the file")
-        finding = Finding("error", str(path), "", text, "the rest of it was not checked")
+        finding = Finding("error", str(path), "", text, "the rest of the file was not checked")
         return nothing_checked(path, *findings, finding)
     if not len(events.ids):
         text = "the file holds no event"
-        findings.append(Finding("warning", str(path), "", text, "leave it out, or write it again"))
+        findings.append(Finding("warning", str(path), "", text, "remove it, or write it again"))
     findings += check_inputs(path, tables, events)
     content = contents(events)
     labels, misc, rows = _NOTHING, _NOTHING, np.arange(0)

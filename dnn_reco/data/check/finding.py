@@ -17,7 +17,7 @@ ALL_FILES = "all files"
 
 @dataclass(frozen=True)
 class Finding:
-    """Something in event files that a user should know.
+    """A remark on event files for the user.
 
     Attributes
     ----------

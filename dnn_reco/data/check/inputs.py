@@ -35,14 +35,14 @@ _SKIPPED: dict[str, tuple[Severity, str]] = {
     _UNKNOWN_DOMS: (
         "error",
         f"strings are 1 to {NUM_STRINGS}, DOMs 1 to {NUM_DOMS_PER_STRING}: these rows are skipped. "
-        "Is this another detector, or are the columns mixed up?",
+        "Is this a different detector, or are the columns swapped?",
     ),
-    "rows of surface tanks": ("info", "they are no inputs, and skipped"),
+    "rows of surface tanks": ("info", "they are not inputs and are skipped"),
     "rows without object": ("warning", "exists = 0: they are skipped"),
     "rows of negative bins": ("info", "they mark what was excluded, and are skipped"),
     "rows of events not in the time-offset table": (
         "warning",
-        "they are skipped: was the table made from other frames than the time offsets?",
+        "they are skipped: was the table made from the same frames as the time offsets?",
     ),
 }
 
@@ -57,16 +57,16 @@ def check_inputs(path: Path, tables: InputTables, events: FileEvents) -> list[Fi
             Finding(
                 "warning",
                 *place,
-                f"its index (group {INDEX_GROUP}) does not fit the event ids of the rows",
-                "the ids are used, as after merging or cutting files; if that was not done, the "
-                "file may be mixed up",
+                f"its index (group {INDEX_GROUP}) does not match the event ids of the rows",
+                "the ids are used instead; this is normal for merged or split files, otherwise "
+                "the file may be inconsistent",
             )
         )
     findings += of_events(
         "warning",
         place,
         "events without any hit",
-        "nothing can be reconstructed of them: drop them with a filter, or when the data are made",
+        "they cannot be reconstructed: drop them with a filter, or when creating the data",
         ids,
         events.exists & (np.diff(hits.offsets) == 0),
     )
@@ -118,7 +118,7 @@ def _feature_faults(
     names = feature_names(num_features)
     yield (
         "inputs that are not finite",
-        "these events are dropped: make them again",
+        "these events are dropped: create the data again",
         "warning",
         ~np.isfinite(features).all(axis=1),
     )
@@ -128,22 +128,21 @@ def _feature_faults(
     with np.errstate(invalid="ignore"):
         yield (
             "negative charges",
-            "a charge cannot be negative: are the features of another format, or their order "
-            "mixed up?",
+            "a charge cannot be negative: are the features in a different format or order?",
             "error",
             np.any(features[:, :first_time] < 0, axis=1),
         )
         yield (
             f"times more than {LATEST_TIME:g} ns from the time offset",
-            "no event lasts so long: is the time offset that of another event, or are the features "
-            "of another format?",
+            "no event lasts that long: does the time offset belong to a different event, or are "
+            "the features in a different format?",
             "error",
             np.any(np.abs(features[:, first_time:]) > LATEST_TIME, axis=1),
         )
         if num_features > 1:
             yield (
                 f"negative {names[-1]}",
-                "a width cannot be negative: are the features of another format?",
+                "a width cannot be negative: are the features in a different format?",
                 "error",
                 np.asarray(features[:, -1] < 0),
             )
@@ -151,7 +150,7 @@ def _feature_faults(
             yield (
                 "charges or times of a DOM that contradict each other",
                 "charge >= charge in 500 ns >= charge in 100 ns, and first time <= time of 50 % of "
-                "charge <= last time must hold: are the features of another format?",
+                "charge <= last time must hold: are the features in a different format?",
                 "warning",
                 _contradict(features),
             )

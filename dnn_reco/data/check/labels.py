@@ -71,8 +71,8 @@ def _constant(
                 ALL_FILES,
                 table,
                 f"label '{name}' is the same for all events, but trained",
-                "nothing can be learned from it: give it no weight (label_weight_dict), or take "
-                "events in which it differs",
+                "nothing can be learned from it: give it no weight (label_weight_dict), or use "
+                "events in which it varies",
             )
 
 
@@ -98,7 +98,7 @@ def _identical(table: str, labels: dict[str, Numbers], misc: NamedColumns) -> It
             ALL_FILES,
             table,
             f"label '{first}' and {kind} '{second}' are the same for all events",
-            "was one written in place of the other? Train only one of the labels, and do not let "
+            "was one written instead of the other? Train only one of the labels, and do not let "
             "the network read such a misc column",
             int(both.sum()),
         )
@@ -108,7 +108,7 @@ def _identical(table: str, labels: dict[str, Numbers], misc: NamedColumns) -> It
             ALL_FILES,
             table,
             f"flags that are the same for all events: {', '.join(flags)}",
-            "in another data set they may differ",
+            "they may vary in other data sets",
             len(flags),
         )
 
@@ -124,8 +124,8 @@ def _leaks(table: str, name: str, label: Numbers, inputs: NamedColumns) -> Itera
                 "warning",
                 ALL_FILES,
                 table,
-                f"the inputs give label '{name}' away: it rises or falls with the {summary}",
-                "is the label computed from the inputs? Nothing is learned that is not known",
+                f"the inputs determine label '{name}': it is a monotonic function of the {summary}",
+                "is the label computed from the inputs? Then nothing new is learned",
                 int(both.sum()),
             )
 

@@ -38,7 +38,7 @@ def check_tables(path: Path, inputs: InputTables, label_table: str | None) -> li
         "error",
         place,
         "several events have the same id",
-        "labels cannot be joined to them: give each event its own Run, Event, SubEvent and stream",
+        "labels cannot be joined to them: give each event unique Run, Event, SubEvent and stream",
         ids,
         _repeated(ids),
     )
@@ -46,7 +46,7 @@ def check_tables(path: Path, inputs: InputTables, label_table: str | None) -> li
         "warning",
         place,
         "events without time offset (exists = 0)",
-        "they are dropped: if there are many, look for the module that should have made it",
+        "they are dropped: if there are many, check the module that should have made it",
         ids,
         offsets["exists"] == 0,
     )
@@ -54,7 +54,7 @@ def check_tables(path: Path, inputs: InputTables, label_table: str | None) -> li
         "warning",
         place,
         "the time offset is not finite",
-        "these events are dropped: make them again",
+        "these events are dropped: create the data again",
         ids,
         (offsets["exists"] != 0) & ~np.isfinite(offsets["value"]),
     )
@@ -93,7 +93,7 @@ def _check_rows(
             "warning",
             place,
             "rows of events that are not in the time-offset table",
-            "they are not used: was the table made from other frames than the inputs?",
+            "they are not used: was the table made from the same frames as the inputs?",
             ids_of_rows,
             ~np.isin(ids_of_rows, ids),
         ),
@@ -102,7 +102,7 @@ def _check_rows(
             place,
             "events without a row in this table",
             "their columns are missing, and events without labels are dropped: was the table made "
-            "from other frames than the inputs?",
+            "from the same frames as the inputs?",
             ids,
             ~np.isin(ids, ids_of_rows),
         ),
@@ -110,7 +110,7 @@ def _check_rows(
             "warning" if is_labels else "info",
             place,
             "rows without object (exists = 0)",
-            "events without labels are dropped: if there are many, look for the module that should "
+            "events without labels are dropped: if there are many, check the module that should "
             "have made them"
             if is_labels
             else "their columns count as missing",

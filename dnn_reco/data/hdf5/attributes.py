@@ -22,7 +22,7 @@ def read_attribute(path: str | PathLike[str], name: str) -> str | None:
     Raises
     ------
     DataError
-        If the file cannot be read, or the attribute is no text of bounded size.
+        If the file cannot be read, or the attribute is not text of bounded size.
     """
     with open_file(path) as file:
         if name not in file.attrs:

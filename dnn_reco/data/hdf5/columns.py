@@ -125,7 +125,7 @@ def _runs_of_equal_ids(rows: Rows) -> _IdRuns:
 
 
 def _joined(blocks: list[_IdRuns]) -> _IdRuns:
-    """Runs of all blocks; those that go on in the next block are put together."""
+    """Runs of all blocks; those that continue in the next block are joined."""
     if not blocks:
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=EVENT_ID)
     start, ids = (np.concatenate(parts) for parts in zip(*blocks, strict=True))

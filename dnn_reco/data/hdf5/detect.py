@@ -70,7 +70,7 @@ def detect_num_bins(path: str | PathLike[str], tables: InputTables) -> int:
         is_full = bool((bins.reshape(-1, num_bins) == np.arange(num_bins)).all())
     if not is_full:
         raise DataError(
-            f"{place} does not list all features of each DOM, the highest is {num_bins - 1}: give "
+            f"{place} does not list all features of each DOM; the highest is {num_bins - 1}: give "
             "the number of features of the data format as num_bins (on the command line --num-bins)"
         )
     return num_bins

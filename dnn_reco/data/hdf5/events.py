@@ -156,7 +156,8 @@ def _find_tables(
     if len(values) != len(indices):
         raise DataError(
             f"{describe(values)} has {len(values)} rows, but '{tables.indices}' has "
-            f"{len(indices)}: the two must run in parallel. The file is incomplete or mixed up"
+            f"{len(indices)}: the two must have equal lengths. The file is incomplete or "
+            "inconsistent"
         )
     return time_offset, values, indices
 
@@ -187,7 +188,7 @@ def _runs_by_index(values: h5py.Dataset, rows: DomRows, ids: Rows) -> _Runs | No
     if runs is not None and _has_ids(runs, rows, ids):
         return runs
     _log.warning(
-        "%s: its index (group %s) does not fit the event ids of the rows; the ids are used.",
+        "%s: its index (group %s) does not match the event ids of the rows; the ids are used.",
         describe(values),
         INDEX_GROUP,
     )
@@ -315,9 +316,9 @@ def _not_parallel(values: h5py.Dataset, indices: h5py.Dataset, row: int) -> Data
         return ", ".join(f"{name} {content[name]}" for name in ("Event", "string", "om"))
 
     return DataError(
-        f"{describe(values)} and '{indices.name.lstrip('/')}' do not run in parallel: row {row} "
+        f"{describe(values)} and '{indices.name.lstrip('/')}' are not parallel: row {row} "
         f"is {content_of(values)} in the first, {content_of(indices)} in the second. The file is "
-        "mixed up"
+        "inconsistent"
     )
 
 

@@ -63,8 +63,8 @@ def _size_problem(table: h5py.Dataset) -> str:
     starts = chunk_rows * np.arange(len(chunks), dtype=np.uint64)
     if len(chunks) != num_chunks or not np.array_equal(chunks["start"], starts):
         return (
-            f"{num_rows} rows in chunks of {chunk_rows} are declared, but {len(chunks)} chunks, or "
-            "others than these, are there"
+            f"{num_rows} rows in chunks of {chunk_rows} are declared, but {len(chunks)} different "
+            "chunks are found"
         )
     ends = chunks["position"].astype(float) + chunks["size"]  # floats do not overflow
     if (ends > file_size).any():

@@ -2,7 +2,7 @@
 
 It is the attribute `dnn_reco_data_settings` of the root group, JSON text of ASCII characters; in a
 file with several sets of input tables, one attribute `dnn_reco_data_settings.<prefix>` for each.
-Programs that do not know it read the file as before.
+Other programs read the file as before.
 """
 
 from collections.abc import Sequence

@@ -80,7 +80,7 @@ def _why_not_opened(path: Path, error: OSError) -> str:
     with suppress(OSError):
         if not h5py.is_hdf5(path):
             if ".i3" in path.suffixes:
-                return f"'{path}' holds frames: make an event file of it with dnn-reco create-data"
+                return f"'{path}' holds frames: convert it to event files with dnn-reco create-data"
             return f"'{path}' is not an HDF5 file"
     return f"'{path}' cannot be opened: {error}"
 

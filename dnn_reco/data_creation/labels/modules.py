@@ -36,7 +36,9 @@ def _boundary(distance: float) -> float:
 
 
 _Boundary = Annotated[
-    Number, AfterValidator(_boundary), Allowed("a number of m; far inside nothing is left")
+    Number,
+    AfterValidator(_boundary),
+    Allowed("a a length in m; a large negative value leaves no volume"),
 ]
 
 

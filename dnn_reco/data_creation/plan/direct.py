@@ -111,7 +111,7 @@ def plan_from_options(options: DirectOptions) -> CreationPlan:
         _planned(number, path, output, options, segments)
         for number, (path, output) in enumerate(both)
     ]
-    check_outputs(files, outputs, "give them different names, or make them one after the other")
+    check_outputs(files, outputs, "give them different names, or process them one after the other")
     return CreationPlan(tuple(files), (), segments, outputs)
 
 

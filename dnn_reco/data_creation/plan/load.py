@@ -36,8 +36,8 @@ from dnn_reco.files import find_files, is_in_package
 _FROM_LISTS = "GET_GCD_FROM_GRL"
 _SHOWN = 3
 _DIFFERENT = (
-    "let out_file_pattern, or the patterns of the folders, name what differs, such as "
-    "{run_number:06d}"
+    "use placeholders such as {run_number:06d} in out_file_pattern or in the patterns of the "
+    "folders"
 )
 
 
@@ -263,7 +263,7 @@ def _output(run: Run, filler: PatternFiller, folder: str | Path | None) -> Path:
     if not output.is_relative_to(inside) or output == inside or not Path(parts[-1]).name:
         raise ConfigError(
             f"{where(('out_file_pattern',))}: the output '{output}' of run {run.number} of "
-            f"'{run.dataset}' is no file in the folder '{inside}' of the outputs: see "
+            f"'{run.dataset}' is not inside the output folder '{inside}': see "
             f"{', '.join(keys)}"
         )
     return output
@@ -340,8 +340,8 @@ def check_outputs(files: Sequence[PlannedFile], outputs: Outputs, remedy: str) -
     for folder in {file.output.parent for file in files}:
         if is_in_package(folder):
             raise ConfigError(
-                f"the folder '{folder}' of outputs lies in the folder of the package dnn_reco "
-                "itself: write to another folder"
+                f"the folder '{folder}' of outputs lies inside the package dnn_reco: write to "
+                "another folder"
             )
     inputs = {_absolute(path) for file in files for path in file.inputs}
     inputs |= {_absolute(file.gcd) for file in files if file.gcd is not None}
@@ -349,8 +349,8 @@ def check_outputs(files: Sequence[PlannedFile], outputs: Outputs, remedy: str) -
         for path in outputs.paths(file.output):
             if _absolute(path) in inputs:
                 raise ConfigError(
-                    f"the output '{path}' of run {file.run_number} of '{file.dataset}' is an input "
-                    "as well: write to another folder"
+                    f"the output '{path}' of run {file.run_number} of '{file.dataset}' is also an "
+                    "input: write to another folder"
                 )
 
 
@@ -365,6 +365,6 @@ def _no_files(skipped: Sequence[SkippedRun]) -> str:
     shown = "".join(f"\n  {s.dataset}, run {s.run_number}: {s.reason}" for s in skipped[:_SHOWN])
     more = f"\n  … and {len(skipped) - _SHOWN} more" if len(skipped) > _SHOWN else ""
     return (
-        f"there is nothing to do, as all runs are skipped:{shown}{more}\n"
+        f"nothing to do: all runs are skipped:{shown}{more}\n"
         f"Relative paths start from the working directory '{Path.cwd()}'."
     )

@@ -68,8 +68,8 @@ class PatternFiller:
         written = None if part[1] is None else _FIELD.fullmatch(part[1])
         if written is None:
             raise ConfigError(
-                f"{place}: '{part[0]}' in '{text}' is no pattern. Patterns are {FORMS}; write {{{{ "
-                "and }} for braces"
+                f"{place}: '{part[0]}' in '{text}' is not a pattern. Patterns are {FORMS}; write "
+                "{{ and }} for braces"
             )
         name, width = written[1], written[2]
         value = self._value(name, text, place)
@@ -96,8 +96,8 @@ class PatternFiller:
             return str(value)
         if not isinstance(value, str):
             raise ConfigError(
-                f"{place}: '{name}' ({self.where(name)}) is {value!r}, which cannot be part of a "
-                "text"
+                f"{place}: '{name}' ({self.where(name)}) is {value!r}, which cannot be inserted "
+                "into text"
             )
         if name in self._open_keys:
             way = " -> ".join([*self._open_keys, name])

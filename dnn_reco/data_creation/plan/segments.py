@@ -131,7 +131,7 @@ def read_writing(file: YamlFile, steps: Sequence[Step], is_last: bool) -> Writin
     steps
         The steps that are run.
     is_last
-        Whether the last of them is the last of the config: otherwise it hands on frames.
+        Whether the last of them is the last of the config: otherwise it passes frames on.
     """
     step = steps[-1]
     written = {**file.values, **step.content}
@@ -152,8 +152,8 @@ def read_writing(file: YamlFile, steps: Sequence[Step], is_last: bool) -> Writin
     hdf5 = _arguments(_Hdf5Keys, names, written, "write_hdf5_kwargs", where)
     if wrong := [stream for stream in i3.i3_streams if len(stream) != 1]:
         raise ConfigError(
-            f"{where(('write_i3_kwargs', 'i3_streams'))}: '{wrong[0]}' is no kind of frame: each "
-            "is one letter, such as Q and P"
+            f"{where(('write_i3_kwargs', 'i3_streams'))}: '{wrong[0]}' is not a frame stop: each "
+            "is one letter, such as Q or P"
         )
     outputs = Outputs(keys.write_i3, keys.write_hdf5, keys.i3_ending, i3.i3_streams, hdf5.streams)
     return Writing(outputs, hdf5.keys)
@@ -175,8 +175,8 @@ def notices_of_steps(file: YamlFile, steps: Sequence[Step]) -> list[Notice]:
     return [
         Notice(
             "info",
-            f"{file.where((*step.at, key))}: '{key}' has no effect in a step before the last: "
-            "frames pass on from step to step without files",
+            f"{file.where((*step.at, key))}: '{key}' has an effect only in the last step: frames "
+            "are passed from step to step without files",
             only_in_checks=True,
         )
         for step in steps[:-1]
@@ -217,7 +217,7 @@ def _value(value: Any, segment: Segment, filler: PatternFiller, context: Mapping
             known = ", ".join(f"{_CONTEXT}{a}.{b}" for a in context for b in context[a])
             raise ConfigError(
                 f"{segment.where}: '{value}' of {segment.module_class} does not exist"
-                + (f". There are {known}" if known else ": there are no runs here")
+                + (f". There are {known}" if known else ": there are no runs in this file")
             )
         found = found[key]
     return found

@@ -159,7 +159,7 @@ def _table(found: Mapping[str, Mapping[str, ClassMeasures]]) -> ReportTable:
                     _short(each.brier),
                 ]
             )
-    return ReportTable("How well classes are separated.", columns, rows)
+    return ReportTable("Separation of classes.", columns, rows)
 
 
 def _short(value: float) -> str:

@@ -41,13 +41,13 @@ LEAST_OF_CELL = 300
 _PERCENT = 68
 _SMALLEST_P = 1e-10
 _TEXT = (
-    "Uncertainties may be right on average and yet too small for some events and too large for "
+    "Uncertainties may be correct on average, yet too small for some events and too large for "
     "others. Where a reconstruction is shown with and without calibration, they are compared "
-    f"here. Parts of fewer than {LEAST_EVENTS} events are left out.",
+    f"here. Groups of fewer than {LEAST_EVENTS} events are omitted.",
     "The χ² compares the coverage of all cells of reconstructed energy and true event type with "
-    "the nominal one, and the widths of the pulls with 1. A p-value below 0.01 means that they are "
-    "not right in each cell. Given the true energy they cannot all be right: at the lower end of "
-    "the energies events are reconstructed too high, at the upper end too low.",
+    "the nominal one, and the widths of the pulls with 1. A p-value below 0.01 means that "
+    "coverage or widths deviate in some cells. In bins of true energy, deviations at both ends "
+    "are expected: at the lower end events are reconstructed too high, at the upper end too low.",
 )
 
 Key = tuple[str, str]
@@ -109,12 +109,12 @@ def conditional_coverage_section(
     if shown:
         caption = (
             f"Share of {len(evaluation.events):,} events inside of their {_PERCENT} % regions, and "
-            "half the central 68 % width of the pulls, in parts of the events. Dashed: right "
+            "half the central 68 % width of the pulls, in groups of events. Dashed: correct "
             "uncertainties."
         )
         figures.append(ReportFigure("conditional_coverage", caption, _figure(shown, list(levels))))
     numbers = {"conditional_coverage": _numbers(by_variable, tested, tests)}
-    return Section("Coverage in parts of the events", _TEXT, tables, figures, numbers)
+    return Section("Coverage in groups of events", _TEXT, tables, figures, numbers)
 
 
 def _cells(

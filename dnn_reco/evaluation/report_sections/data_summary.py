@@ -66,10 +66,10 @@ def _file_table(evaluation: Evaluation, files: HeldOutFiles) -> ReportTable:
     num_files = len(files.paths) + files.num_empty
     rows = [
         ("files", f"{num_files:,}"),
-        ("files without any event that is used", f"{files.num_empty:,}"),
+        ("files without used events", f"{files.num_empty:,}"),
         ("events in the files", f"{files.num_events_in_files:,}"),
         *((f"dropped: {reason}", f"{count:,}") for reason, count in files.dropped.items()),
-        ("events that are evaluated", f"{len(evaluation.events):,}"),
+        ("evaluated events", f"{len(evaluation.events):,}"),
     ]
     weights = evaluation.events.weights
     if weights is not None:
@@ -81,8 +81,8 @@ def _file_table(evaluation: Evaluation, files: HeldOutFiles) -> ReportTable:
 
 def _lost_table(evaluation: Evaluation, lost: Mapping[str, Mapping[str, int]]) -> ReportTable:
     return ReportTable(
-        f"Events that are not reconstructed, of {len(evaluation.events):,}: they count in no "
-        "figure of that reconstruction.",
+        f"Events that are not reconstructed, of {len(evaluation.events):,}: excluded from the "
+        "results of that reconstruction.",
         ("reconstruction", "why", "events"),
         [
             (name, reason, f"{count:,}")

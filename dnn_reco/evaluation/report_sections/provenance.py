@@ -12,7 +12,7 @@ _SHOWN = {
     "command": "command",
     "dnn_reco_version": "dnn_reco",
     "git_sha": "git revision",
-    "git_uncommited_changes": "uncommitted changes of the code",
+    "git_uncommited_changes": "uncommitted code changes",
     "python_version": "Python",
     "machine": "machine",
 }
@@ -43,7 +43,7 @@ def provenance_section(
                 ("reconstruction", "from"),
                 list(sources.items()),
             ),
-            ReportTable("What the report was made with.", ("what", "value"), rows),
+            ReportTable("Inputs and software of the report.", ("what", "value"), rows),
         ),
         listings=listings,
         numbers={

@@ -126,9 +126,8 @@ def _residuals(evaluation: Evaluation, label: str) -> list[tuple[str, Values]]:
 
 def _how_to_read() -> str:
     return (
-        "A column for each type of event, a row for each property that it is shown against. Bins "
-        f"of fewer than {LEAST_EVENTS} events are left out. The distance to the edge of the "
-        "detector is that of the true vertex."
+        f"One column per event type, one row per property. Bins of fewer than {LEAST_EVENTS} "
+        "events are omitted. The distance to the edge of the detector is that of the true vertex."
     )
 
 

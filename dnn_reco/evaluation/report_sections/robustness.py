@@ -55,9 +55,9 @@ def robustness_section(matrices: Mapping[str, Matrix], num_events: int) -> Secti
     )
     text = (
         "The same events with hits as systematic effects may change them: noise hits of one "
-        "photon, DOMs that give no data, times and charges of DOMs or of whole events. A model "
-        "whose figures of merit depend on one of them needs this effect in its training "
-        "(model_kwargs.augmentation), or data that are simulated with it.",
+        "photon, dead DOMs, times and charges of DOMs or of whole events. If the figures of merit "
+        "depend on one of them, train the model with this effect (model_kwargs.augmentation), or "
+        "on data simulated with it.",
     )
     return Section("Robustness", text, [table], [figure], {"robustness": matrices})
 

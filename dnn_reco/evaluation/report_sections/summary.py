@@ -47,7 +47,7 @@ def summary_section(evaluation: Evaluation, comparison: Comparison) -> Section:
             "residuals. Pull: residual over the uncertainty that the reconstruction gives; its "
             "mean should be 0 and its width, half of the central 68 %, 1.",
             "Errors are statistical, in the first tables from 200 bootstrap samples of the "
-            f"events. Events that are not reconstructed do not count here.{weighted}",
+            f"events. Events that are not reconstructed are excluded.{weighted}",
         ),
         tables,
         numbers={"direction": angles, "labels": labels},

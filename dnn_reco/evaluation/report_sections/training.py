@@ -22,8 +22,8 @@ def training_section(origins: Mapping[str, Origin]) -> Section | None:
     if with_curves:
         names = ", ".join(with_curves)
         caption = (
-            f"Training of {names}: the loss of the printed training and validation batches, of the "
-            "whole validation set where it was measured, and the learning rate."
+            f"Training of {names}: the loss of the printed training and validation batches, of "
+            "the whole validation set where available, and the learning rate."
         )
         figures.append(ReportFigure("training", caption, _curves(with_curves)))
     rows = [_row(name, each) for name, each in origins.items()]
@@ -48,8 +48,8 @@ def training_section(origins: Mapping[str, Origin]) -> Section | None:
         for name, each in origins.items()
     }
     text = (
-        "Losses of different loss functions cannot be compared. Where a training was continued, "
-        "its time is that of the last call.",
+        "Losses of different loss functions cannot be compared. The time of a resumed training is "
+        "that of its last call.",
     )
     return Section("Training and timing", text, (table,), figures, numbers)
 

@@ -12,16 +12,15 @@ _PANELS = 12  # of a figure at most
 
 
 def true_vs_reco_section(evaluation: Evaluation) -> Section | None:
-    """Two-dimensional histograms of all labels that are no classes."""
+    """Two-dimensional histograms of all labels that are not classes."""
     figures = [
         figure for each in evaluation.reconstructions for figure in _figures(evaluation, each)
     ]
     if not figures:
         return None
     text = (
-        "Two-dimensional histograms: the darker, the more events, on a logarithmic scale. On the "
-        "dashed line the reconstructed value is the true one. The 0.5 % lowest and highest values "
-        "are not shown.",
+        "Two-dimensional histograms with a logarithmic colour scale. Dashed: reconstructed equals "
+        "true value. The 0.5 % lowest and highest values are not shown.",
     )
     return Section("Reconstructed against true values", text, figures=figures)
 
@@ -44,7 +43,7 @@ def _figures(evaluation: Evaluation, reconstruction: Reconstruction) -> list[Rep
     return [
         ReportFigure(
             f"true_vs_reco_{file_name(reconstruction.name)}",
-            f"Values that {reconstruction.name} reconstructs against the true ones: "
+            f"Reconstructed ({reconstruction.name}) against true values: "
             f"{', '.join(each.name for each in group)}. {len(events):,} events.",
             reconstructed_against_true(
                 group, f"{reconstruction.name}, {len(events):,} events", events.weights

@@ -78,7 +78,7 @@ def _pull_section(evaluation: Evaluation, deviations: Deviations) -> Section:
         ReportFigure(
             "pulls",
             f"Pulls of {number}: predicted minus true value over its uncertainty. Dashed: the unit "
-            f"Gaussian, which all follow if the uncertainties are right.{_left_out(deviations)}",
+            f"Gaussian, which all follow if the uncertainties are correct.{_left_out(deviations)}",
             pull_figure(
                 {
                     name: {label: each.pull for label, each in of.items()}
@@ -97,7 +97,7 @@ def _pull_section(evaluation: Evaluation, deviations: Deviations) -> Section:
                 "pulls_energy",
                 "Half the central 68 % width (filled, should be 1) and mean (open, should be 0) of "
                 f"the pulls of {number} against the true {energy}, by type of event; points of "
-                f"fewer than {LEAST_EVENTS} events are left out.{_left_out(deviations)}",
+                f"fewer than {LEAST_EVENTS} events are omitted.{_left_out(deviations)}",
                 against_energy,
             )
         )
@@ -105,8 +105,8 @@ def _pull_section(evaluation: Evaluation, deviations: Deviations) -> Section:
         "Pulls",
         (
             "The pull is the residual over its predicted uncertainty, in the space of the "
-            "uncertainty: that of ln(1 + x) for labels with logarithm. A width above 1 means "
-            "uncertainties that are too small, a mean other than 0 a bias.",
+            "uncertainty: that of ln(1 + x) for labels with logarithm. A width above 1 means that "
+            "uncertainties are too small, a nonzero mean is a bias.",
         ),
         [ReportTable(f"Pulls of {number}.", columns, rows)],
         figures,
@@ -219,8 +219,8 @@ def _coverage_section(evaluation: Evaluation, deviations: Deviations, levels: Le
             ReportFigure(
                 "pit",
                 "Probability that the prediction gives to values below the true one, for "
-                f"{number}: uniform if the uncertainties are right. Hollow in the middle: too "
-                "small uncertainties; a hill: too large ones; a slope: a bias. Grey: one and two "
+                f"{number}: uniform if the uncertainties are correct. U shape: uncertainties too "
+                "small; peak in the middle: too large; slope: bias. Grey: one and two "
                 f"binomial standard deviations.{_left_out(deviations)}",
                 _pit_figure(deviations, weights),
             )
@@ -228,7 +228,7 @@ def _coverage_section(evaluation: Evaluation, deviations: Deviations, levels: Le
     return Section(
         "Coverage",
         (
-            "If the uncertainties are right, 68 % of the events lie inside of their 68 % "
+            "If the uncertainties are correct, 68 % of the events lie inside of their 68 % "
             "intervals, and the same holds for any other share. The regions of the direction are "
             "those of its density, by geodesic credible level: cones of a von Mises-Fisher "
             "distribution, or ellipses of Gaussian zenith and azimuth.",

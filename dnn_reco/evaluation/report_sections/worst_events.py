@@ -63,11 +63,11 @@ def worst_events_section(
         if number in pictures
     ]
     text = [
-        f"The {len(numbers)} events that {first} reconstructs worst, by {what}, of "
+        f"The {len(numbers)} worst events of {first}, by {what}, of "
         f"{len(evaluation.events):,}. Energies are in GeV, angles in degrees."
     ]
     if shown:
-        text.append("A click on an event opens its display.")
+        text.append("Click on an event to open its display.")
     links = [f"event-{number}" if number in pictures else None for number in numbers]
     table = ReportTable("Worst events.", tuple(columns), rows, links)
     plain = {"by": what, "events": [dict(zip(columns, row, strict=True)) for row in rows]}

@@ -196,7 +196,7 @@ class InferenceServer:
                 f"there is no model '{name[:100]}': served are {', '.join(self._served)}", 404
             )
         if version != VERSION:
-            raise RequestError(f"'{name}' has the version {VERSION} only", 404)
+            raise RequestError(f"'{name}' has only the version {VERSION}", 404)
         return self._served[name]
 
     async def _infer(self, request: Request, served: _Served) -> Response:
@@ -234,7 +234,7 @@ class InferenceServer:
     async def _read_body(self, request: Request, body: bytearray) -> None:
         """Read the body of a request into a buffer, within the limits."""
         limit = self.limits.max_request_size
-        too_large = RequestError(f"a request may have {limit} bytes at most", 413)
+        too_large = RequestError(f"a request may have at most {limit} bytes", 413)
         announced = request.headers.get("Content-Length", "0")
         if announced.isdecimal() and int(announced) > limit:
             raise too_large
@@ -246,7 +246,7 @@ class InferenceServer:
             except StopAsyncIteration:
                 return
             except TimeoutError as error:
-                raise RequestError("the body of the request does not arrive", 408) from error
+                raise RequestError("the body of the request was not received", 408) from error
             if len(body) + len(part) > limit:
                 raise too_large
             if self._bytes_in_memory + len(part) > self.limits.max_total_size:
@@ -261,7 +261,7 @@ async def _columns_of(
     """Predictions of the events of a request, unless its client goes away before they begin."""
     largest = batches.settings.max_queue
     if events.num_events > largest:
-        raise RequestError(f"a request may have {largest} events at most", 413)
+        raise RequestError(f"a request may have at most {largest} events", 413)
     try:
         submitted = batches.submit(events, events.num_events)
     except (QueueFullError, ClosedError) as error:

@@ -114,7 +114,9 @@ class MicroBatches(Generic[_Source]):
             if not self.is_ready:
                 raise ClosedError("the server is shutting down")
             if self._num_waiting + num_events > self.settings.max_queue:
-                raise QueueFullError(f"{self._num_waiting} events wait already: try again later")
+                raise QueueFullError(
+                    f"{self._num_waiting} events are already waiting: try again later"
+                )
             job = _Job(source, num_events, time.monotonic(), Future[Columns]())
             self._waiting.append(job)
             self._num_waiting += num_events

@@ -216,7 +216,7 @@ def _tensors(
                 f"there is no input '{tensor.name[:100]}': the inputs are {', '.join(known)}"
             )
         if tensor.name in arrays:
-            raise RequestError(f"the input '{tensor.name}' is there twice")
+            raise RequestError(f"the input '{tensor.name}' is given twice")
         arrays[tensor.name], used = _array(tensor, binary, known[tensor.name])
         binary = binary[used:]
     if len(binary):
@@ -242,7 +242,7 @@ def _array(tensor: _Input, binary: memoryview, spec: TensorSpec) -> tuple[NDArra
     if type(num_bytes) is not int or num_bytes != size * dtype.itemsize:
         raise RequestError(
             f"'{tensor.name}' of shape {tensor.shape} has {size * dtype.itemsize} bytes, its "
-            "'binary_data_size' is another"
+            "'binary_data_size' differs"
         )
     if num_bytes > len(binary):
         raise RequestError(f"the body ends before the binary data of '{tensor.name}'")
@@ -315,7 +315,7 @@ def _chosen_outputs(header: _Header, names: Sequence[str]) -> tuple[OutputChoice
                 f"there is no output '{output.name[:100]}': the outputs are {', '.join(names)}"
             )
         if output.name in chosen:
-            raise RequestError(f"the output '{output.name}' is asked for twice")
+            raise RequestError(f"the output '{output.name}' is requested twice")
         is_binary = _flag(output.parameters, "binary_data", by_default)
         chosen[output.name] = OutputChoice(output.name, is_binary)
     return tuple(chosen.values())
@@ -362,7 +362,7 @@ def encode_response(
 
 
 def _json_values(array: NDArray[Any]) -> list[Any]:
-    """Values as JSON knows them: null where they are not finite."""
+    """Values for JSON: null where they are not finite."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         return [value if math.isfinite(value) else None for value in array.tolist()]
     values: list[Any] = array.tolist()

@@ -67,7 +67,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise ConfigError(
             f"cannot listen on port {port} of '{host}': {error}. Choose others with --host and "
-            "--port; --port 0 takes any free one"
+            "--port; --port 0 uses any free port"
         ) from error
 
 

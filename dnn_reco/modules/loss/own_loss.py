@@ -40,7 +40,7 @@ def checked_loss(loss: Loss, name: str, key: str) -> Loss:
         _check(value, prediction.labels, context.label_names, f"{name} ({key})")
         return value  # type: ignore[no-any-return]
 
-    # what tells losses apart when a training resumes
+    # identifies the loss when a training resumes
     checked.__qualname__ = getattr(loss, "__qualname__", type(loss).__qualname__)
     return checked
 

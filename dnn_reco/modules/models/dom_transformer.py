@@ -207,7 +207,7 @@ class DomTransformer(nn.Module):
             if rotates and self.heads.vector is None:
                 raise ModelError(
                     f"model_kwargs.{name}: the labels have no direction with a density on the "
-                    "sphere, which could be rotated back: remove this setting."
+                    "sphere, which can be rotated back: remove this setting."
                 )
         for parameter in self.parameters():
             parameter.data = parameter.data.to(dtype)

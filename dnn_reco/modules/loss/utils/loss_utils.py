@@ -65,8 +65,8 @@ def correct_azimuth_residual(
     ):
         if chosen and has_log:
             raise ConfigError(
-                f"the azimuth label '{name}' has a logarithm, so that it has no period: switch "
-                "its flag off in trafo_log_label_bins"
+                f"the azimuth label '{name}' has a logarithm, so it is not periodic: switch off "
+                "its flag in trafo_log_label_bins"
             )
     turn = np.full((1, len(names)), 2 * math.pi)
     turn = data_transformer.transform(turn, data_type="label", bias_correction=False)
