@@ -18,10 +18,20 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "api_reference",
+    "docstrings",
     "mathml",
     "site_pages",
 ]
 nitpicky = True
+nitpick_ignore_regex = [
+    # other packages, whose documentation is not at hand when the site is built
+    ("py:.*", r"(collections|h5py|os|matplotlib|numpy|pandas|pathlib|torch|typing)\..*"),
+    ("py:class", r"(ArrayLike|DataFrame|Figure|NDArray|Path|Tensor|np\..*)"),
+    # of the package, but not part of its interface
+    ("py:.*", r"dnn_reco\.(config|data|i3|inference|nn|transform)\..*"),
+    ("py:class", r"(Config|MiscTransform|Names|Source|SpecialLabels|Status|StoredObject)"),
+]
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
@@ -32,6 +42,7 @@ autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 napoleon_google_docstring = False
 
+smartquotes = False
 html_theme = "furo"
 html_title = "dnn_reco"
 html_static_path = ["_static"]
