@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 from sphinx.application import Sphinx
 from sphinx.util.typing import ExtensionMetadata
@@ -31,7 +32,7 @@ def _annotations(cls: type) -> dict[str, str]:
 def _rewritten(lines: list[str], types: dict[str, str]) -> Iterator[str]:
     starts = [*_section_starts(lines), len(lines)]
     yield from lines[: starts[0]]
-    for start, end in zip(starts, starts[1:], strict=False):
+    for start, end in pairwise(starts):
         body = lines[start + 2 : end]
         if lines[start] == "Returns" and _is_named(body):
             yield from _results(body)
@@ -42,7 +43,7 @@ def _rewritten(lines: list[str], types: dict[str, str]) -> Iterator[str]:
 
 
 def _section_starts(lines: list[str]) -> Iterator[int]:
-    for number, (title, rule) in enumerate(zip(lines, lines[1:], strict=False)):
+    for number, (title, rule) in enumerate(pairwise(lines)):
         if title and len(rule) == len(title) and set(rule) == {"-"}:
             yield number
 
