@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from dnn_reco.cli.cluster_options import farm_options
+from dnn_reco.cli.command import Command
 from dnn_reco.cli.options import (
     OutputPath,
     allow_code_option,
@@ -25,7 +26,7 @@ from dnn_reco.cli.session import limit_threads, show_messages
 from dnn_reco.workers import available_cpus
 
 
-@click.command("apply")
+@click.command("apply", cls=Command)
 @click.argument(
     "models",
     nargs=-1,
@@ -44,7 +45,8 @@ from dnn_reco.workers import available_cpus
 )
 @click.option(
     "-o",
-    "--output",
+    "--out",
+    "output",
     type=OutputPath(path_type=Path),
     required=True,
     metavar="FILE|DIR",
@@ -89,14 +91,12 @@ from dnn_reco.workers import available_cpus
 @backend_option
 @click.option(
     "--measure-time",
-    "--measure_time",
     is_flag=True,
     help="Write the columns runtime_prediction and runtime_preprocess: seconds for an event, mean "
     "of its file.",
 )
 @click.option(
     "--data-settings",
-    "--data_settings",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
     help="How the features of event files were made that do not record it themselves: the config "
@@ -127,7 +127,7 @@ def apply_command(log_level: str, num_threads: int, jobs: int | None, **settings
 
     \b
     Examples:
-      dnn-reco apply models/my_model --input 'data/*.hdf5' --output reco
+      dnn-reco apply models/my_model --input 'data/*.hdf5' --out reco
       dnn-reco apply models/energy models/direction -i events.hdf5 -o reco.parquet
       dnn-reco apply models/my_model -i level2.i3.zst -o level2_reco.i3.zst --gcd GCD.i3.gz
       dnn-reco apply models/my_model -i 'data/*.hdf5' -o reco --cluster htcondor --cluster-jobs 200

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dnn_reco.cli.command import Command
 from dnn_reco.cli.export import model_folder_argument
 from dnn_reco.cli.options import (
     allow_code_option,
@@ -22,7 +23,7 @@ from dnn_reco.cli.session import limit_threads, show_messages
 from dnn_reco.run_options import RunOptions
 
 
-@click.command("calibrate")
+@click.command("calibrate", cls=Command)
 @model_folder_argument
 @click.option(
     "--data",
@@ -35,10 +36,8 @@ from dnn_reco.run_options import RunOptions
 )
 @click.option(
     "--coverage-by",
-    "--coverage_by",
     type=click.Choice(["class", "reconstruction"]),
     default="class",
-    show_default=True,
     help="Among which events coverage is right: those of each true class (cascades, tracks), as "
     "simulated events are shown; or those that are alike in all that is reconstructed, as data are "
     "selected. Both at once are possible only where classes are never confused.",

@@ -7,10 +7,11 @@ from typing import NoReturn
 
 import click
 
+from dnn_reco.cli.command import Group
 from dnn_reco.cli.options import allow_overlap_option, config_files_argument
 
 
-@click.group("config")
+@click.group("config", cls=Group)
 def config_group() -> None:
     """Show or check a configuration."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from dnn_reco.cli.cluster_options import farm_options
+from dnn_reco.cli.command import Command
 from dnn_reco.cli.options import OutputPath, log_level_option, num_threads_option
 from dnn_reco.cli.session import limit_threads, show_messages
 from dnn_reco.workers import available_cpus
@@ -32,7 +33,7 @@ def _numbers(
         raise click.BadParameter(f"'{value}' is no list of numbers such as 0,500,1000") from error
 
 
-@click.command("create-data")
+@click.command("create-data", cls=Command)
 @click.argument(
     "config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
@@ -61,33 +62,28 @@ def _numbers(
 )
 @click.option(
     "--relative-time-method",
-    "--relative_time_method",
     metavar="NAME",
     help="What times are relative to [time_range].",
 )
 @click.option(
     "--time-bins",
-    "--time_bins",
     callback=_numbers,
     metavar="NUMBERS",
     help="Edges in ns of charge_bins, such as 0,500,1000.",
 )
 @click.option(
     "--time-quantiles",
-    "--time_quantiles",
     callback=_numbers,
     metavar="NUMBERS",
     help="Fractions of charge of charge_weighted_time_quantiles, such as 0.2,0.5.",
 )
 @click.option(
     "--num-bins",
-    "--num_bins",
     type=click.IntRange(min=1),
     help="Number of features of a DOM [that of the format].",
 )
 @click.option(
     "--cascade-key",
-    "--cascade_key",
     metavar="NAME",
     help="Particle whose vertex methods such as cascade_vertex take [MCCascade].",
 )
@@ -130,14 +126,13 @@ def _numbers(
 @farm_options
 @click.option(
     "--allow-code",
-    "--allow_code",
     multiple=True,
     metavar="PACKAGE",
     help="A further package whose functions may be named as data format; may be repeated. Its "
     "code is run.",
 )
 @click.option("--overwrite", is_flag=True, help="Make outputs again that are there already.")
-@click.option("--dry-run", "--dry_run", is_flag=True, help="Print what would be made, and stop.")
+@click.option("--dry-run", is_flag=True, help="Print what would be made, and stop.")
 @log_level_option
 @num_threads_option
 def create_data_command(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import click
 
 from dnn_reco.cli.cluster_options import farm_options
+from dnn_reco.cli.command import Command
 from dnn_reco.cli.options import (
     OutputPath,
     cache_dir_option,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from dnn_reco.cluster.farm_settings import FarmSettings
 
 
-@click.command("count")
+@click.command("count", cls=Command)
 @config_files_argument
 @jobs_option("open")
 @click.option(
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 @with_run_options
 def count_command(
     config_files: tuple[str, ...],
-    n_jobs: int | None,
+    jobs: int | None,
     apply_filters: bool,
     farm: FarmSettings | None,
     options: RunOptions,
@@ -66,12 +67,12 @@ def count_command(
         from dnn_reco.commands.fill_store import fill_store
 
         fill_store(config, FILE_LISTS, options.cache_dir, farm)
-    jobs = n_jobs or options.threads
+    jobs = jobs or options.threads
     num_jobs = min(jobs, options.num_threads or jobs)
     sys.exit(run_count(config, num_jobs, apply_filters, options.cache_dir))
 
 
-@click.command("trafo")
+@click.command("trafo", cls=Command)
 @config_files_argument
 @click.option("--overwrite", is_flag=True, help="Replace a model that was made otherwise.")
 @cache_dir_option
@@ -106,12 +107,11 @@ def trafo_command(
     run_trafo(config, options, overwrite)
 
 
-@click.command("simulate")
+@click.command("simulate", cls=Command)
 @click.argument("preset", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--events", type=click.IntRange(min=1), default=5000, help="Events in all.")
 @click.option(
-    "--events", type=click.IntRange(min=1), default=5000, show_default=True, help="Events in all."
-)
-@click.option(
+    "-o",
     "--out",
     type=OutputPath(file_okay=False, path_type=Path),
     required=True,
@@ -121,7 +121,6 @@ def trafo_command(
     "--layout",
     type=click.Choice(["flat", "tutorial"]),
     default="flat",
-    show_default=True,
     help="How files are laid out: all in one folder, or as the tutorial's config expects them.",
 )
 @click.option(
@@ -147,12 +146,12 @@ def trafo_command(
     "charge_bins, …; or i3: frames with pulses and particles, in .i3.zst files "
     "[pulse_summmary_clipped].",
 )
-@click.option("--time_bins", "--time-bins", help="Edges in ns of charge_bins, such as 0,500,1000.")
+@click.option("--time-bins", help="Edges in ns of charge_bins, such as 0,500,1000.")
 @click.option(
     "--files", type=click.IntRange(min=1), help="Number of files [500 events in each file]."
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Same seed, same events [1].")
-@click.option("--keep_pulses", "--keep-pulses", is_flag=True, help="Write pulses, too (Parquet).")
+@click.option("--keep-pulses", is_flag=True, help="Write pulses, too (Parquet).")
 @click.option(
     "-j", "--jobs", type=click.IntRange(min=1), help="Files to make at the same time [all CPUs]."
 )

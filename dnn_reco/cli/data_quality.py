@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import click
 
+from dnn_reco.cli.command import Command, Group
 from dnn_reco.cli.options import (
     OutputPath,
     data_settings_option,
@@ -31,10 +32,11 @@ def _table_and_column(
     return table, column
 
 
-@click.command("compare-data")
+@click.command("compare-data", cls=Command)
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
 @click.option(
+    "-o",
     "--out",
     type=OutputPath(file_okay=False, path_type=Path),
     default=output_folder("data_comparison"),
@@ -51,7 +53,6 @@ def _table_and_column(
     "--events",
     type=click.IntRange(min=2),
     default=20_000,
-    show_default=True,
     help="Events to compare of each data set at most.",
 )
 @click.option(
@@ -72,7 +73,6 @@ def _table_and_column(
     "--seed",
     type=click.IntRange(min=0),
     default=1,
-    show_default=True,
     help="Seed of the draws.",
 )
 @log_level_option
@@ -115,7 +115,7 @@ def compare_data_command(
     run_compare_data((first, second), config, settings)
 
 
-@click.group("data")
+@click.group("data", cls=Group)
 def data_group() -> None:
     """Check event files."""
 
@@ -128,7 +128,7 @@ def data_group() -> None:
     metavar="NAME",
     help="Common beginning of the names of the input tables.",
 )
-@click.option("--num_bins", "--num-bins", type=click.IntRange(min=1), help="Features of a DOM.")
+@click.option("--num-bins", type=click.IntRange(min=1), help="Features of a DOM.")
 @click.option("--labels", metavar="TABLE", help="Table of the labels [LabelsDeepLearning].")
 @data_settings_option("the files must agree with each other")
 @jobs_option("check")
@@ -145,7 +145,7 @@ def data_check_command(
     num_bins: int | None,
     labels: str | None,
     data_settings: Path | None,
-    n_jobs: int | None,
+    jobs: int | None,
     json_file: Path | None,
     log_level: str,
 ) -> NoReturn:
@@ -174,7 +174,7 @@ def data_check_command(
     from dnn_reco.workers import available_cpus
 
     what = WhatToRead(inputs, num_bins, labels, data_settings)
-    sys.exit(run_check_data(patterns, config, what, n_jobs or available_cpus(), json_file))
+    sys.exit(run_check_data(patterns, config, what, jobs or available_cpus(), json_file))
 
 
 def _config_parts(name: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
+from dnn_reco.cli.command import Command
 from dnn_reco.cli.options import (
     OutputPath,
     allow_code_option,
@@ -28,13 +29,11 @@ model_folder_argument = click.argument(
 )
 
 
-@click.command("export")
+@click.command("export", cls=Command)
 @config_files_argument
 @click.option(
     "-o",
-    "--output",
-    "--output_folder",
-    "--output-folder",
+    "--out",
     "output",
     type=OutputPath(file_okay=False, path_type=Path),
     required=True,
@@ -61,11 +60,9 @@ model_folder_argument = click.argument(
 @click.option("--logs/--no-logs", default=True, help="Export logs of the training [logs].")
 @click.option(
     "--golden-events",
-    "--golden_events",
     "golden_events",
     type=click.IntRange(min=0),
     default=32,
-    show_default=True,
     help="Keep so many events with their predictions, to verify the model elsewhere. 0 where "
     "events are private.",
 )
@@ -116,7 +113,7 @@ def export_command(
     run_export(trainings, ExportSettings(**settings))
 
 
-@click.command("verify")
+@click.command("verify", cls=Command)
 @model_folder_argument
 @click.option(
     "--key",
@@ -148,7 +145,7 @@ def verify_command(
     sys.exit(run_verify(folder, key, options.device, allow_code))
 
 
-@click.command("inspect")
+@click.command("inspect", cls=Command)
 @model_folder_argument
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 def inspect_command(folder: Path, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import NoReturn, TypeVar
 
 import click
 
+from dnn_reco.cli.command import Group
 from dnn_reco.cli.options import OutputPath, log_level_option
 from dnn_reco.cli.session import limit_threads, show_messages
 
@@ -41,7 +42,6 @@ def _stop_option(what: str) -> Callable[[Callable[..., _Result]], Callable[..., 
     return click.option(
         "--stop",
         default="P",
-        show_default=True,
         metavar="LETTER",
         callback=_one_letter,
         help=f"Kind of the frames {what}: I, G, C, D, S, Q or P.",
@@ -68,7 +68,7 @@ def _table_file(ctx: click.Context, param: click.Parameter, value: Path) -> Path
     return value
 
 
-@click.group("i3")
+@click.group("i3", cls=Group)
 def i3_group() -> None:
     """Look into .i3 files, without IceTray."""
 
@@ -123,7 +123,6 @@ def ls_command(
 @click.option(
     "--event",
     default="first",
-    show_default=True,
     metavar="N|first|RUN:EVENT[:SUB]",
     help="The event: its number among the frames of the stop, from 0, or its id.",
 )
@@ -142,7 +141,6 @@ def ls_command(
     "--rows",
     type=click.IntRange(min=1),
     default=40,
-    show_default=True,
     help="Most rows of tables and trees.",
 )
 @click.option("--all", "whole", is_flag=True, help="Show all rows.")

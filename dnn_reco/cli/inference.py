@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from dnn_reco.cli.command import Command
 from dnn_reco.cli.options import (
     allow_code_option,
     backend_option,
@@ -30,7 +31,7 @@ def _num_bytes(ctx: click.Context, param: click.Parameter, value: str) -> int:
     return int(match[1]) * _BYTES[match[2].upper()]
 
 
-@click.command("serve", context_settings={"show_default": True})
+@click.command("serve", cls=Command)
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...", type=click.Path())
 @click.option(
     "--host",
@@ -43,21 +44,18 @@ def _num_bytes(ctx: click.Context, param: click.Parameter, value: str) -> int:
 @batch_size_option
 @click.option(
     "--max-wait",
-    "--max_wait",
     type=click.FloatRange(0, 10_000),
     default=2,
     help="How long a request waits for others to share its batch, in ms.",
 )
 @click.option(
     "--max-queue",
-    "--max_queue",
     type=click.IntRange(min=1),
     default=4096,
     help="Events that may wait for their prediction; further requests are refused with 503.",
 )
 @click.option(
     "--max-request-size",
-    "--max_request_size",
     callback=_num_bytes,
     default="64MB",
     help="Largest request; larger ones are refused with 413.",

@@ -20,14 +20,14 @@ from dnn_reco.cli.export import export_command, inspect_command, verify_command
 from dnn_reco.cli.i3 import i3_group
 from dnn_reco.cli.inference import serve_command
 from dnn_reco.cli.models import compare_command, evaluate_command, import_command
-from dnn_reco.cli.session import HELP, Commands, run_safely
+from dnn_reco.cli.session import Commands, run_safely
 from dnn_reco.cli.sky import sky_command
 from dnn_reco.cli.submit import submit_group
 from dnn_reco.cli.train import train_command
 from dnn_reco.cli.view import view_command
 
 
-@click.group(cls=Commands, context_settings=HELP)
+@click.group(cls=Commands)
 @click.version_option(__version__, "-V", "--version", prog_name="dnn-reco")
 def cli() -> None:
     """Train deep networks on IceCube events.

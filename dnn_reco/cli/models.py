@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from dnn_reco.cli.command import Command
 from dnn_reco.cli.options import (
     OutputPath,
     allow_code_option,
@@ -41,7 +42,6 @@ ensemble_option = click.option(
 )
 test_data_option = click.option(
     "--test-data",
-    "--test_data",
     "test_data",
     multiple=True,
     metavar="GLOB",
@@ -50,7 +50,7 @@ test_data_option = click.option(
 )
 
 
-@click.command("compare")
+@click.command("compare", cls=Command)
 @config_files_argument
 @click.option(
     "--seconds",
@@ -64,6 +64,7 @@ test_data_option = click.option(
 )
 @test_data_option
 @click.option(
+    "-o",
     "--out",
     type=OutputPath(file_okay=False, path_type=Path),
     default=output_folder("comparison"),
@@ -108,14 +109,13 @@ def compare_command(
     sys.exit(run_compare(configs, CompareSettings(options=options, **settings)))
 
 
-@click.command("evaluate")
+@click.command("evaluate", cls=Command)
 @click.argument("networks", nargs=-1, required=True, metavar="NETWORK...", type=click.Path())
 @test_data_option
 @click.option(
     "--checkpoints",
     type=click.IntRange(min=1),
     default=1,
-    show_default=True,
     help="Take so many of the newest checkpoints of each training together, as the mixture of "
     "their densities.",
 )
@@ -149,6 +149,7 @@ def compare_command(
 @allow_overlap_option
 @allow_code_option
 @click.option(
+    "-o",
     "--out",
     type=OutputPath(file_okay=False, path_type=Path),
     default=output_folder("evaluation"),
@@ -203,11 +204,12 @@ def _named_network(name: str, options: RunOptions) -> Path | tuple[Config, ...]:
     return start_stages(parts_of(name), options)
 
 
-@click.command("import")
+@click.command("import", cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "-o",
-    "--output",
+    "--out",
+    "output",
     type=OutputPath(file_okay=False, path_type=Path),
     required=True,
     help="Model folder to write.",

@@ -42,24 +42,19 @@ config_files_argument = click.argument(
     "config_files", nargs=-1, required=True, metavar="CONFIG...", type=click.Path()
 )
 log_level_option = click.option(
-    "--log_level",
     "--log-level",
     default="INFO",
-    show_default=True,
     type=click.Choice(LOG_LEVELS, case_sensitive=False),
     help="Least level of messages that are printed.",
 )
 num_threads_option = click.option(
-    "--num_threads",
     "--num-threads",
     type=click.IntRange(min=0),
     default=0,
-    show_default=True,
     help="CPU threads and processes to use at most; 0: all that the machine, the container or the "
     "slot of the batch system grants.",
 )
 cache_dir_option = click.option(
-    "--cache_dir",
     "--cache-dir",
     type=OutputPath(file_okay=False),
     help="Folder of the event store [key data_cache_dir, else event_store beside the folder of "
@@ -68,18 +63,15 @@ cache_dir_option = click.option(
 device_option = click.option(
     "--device",
     default="auto",
-    show_default=True,
     help="Where to compute: cpu, cuda, cuda:1, …; auto takes a GPU if there is one.",
 )
 allow_overlap_option = click.option(
     "--allow-overlap",
-    "--allow_overlap",
     is_flag=True,
     help="Validate and test with files that are trained on, too.",
 )
 allow_code_option = click.option(
     "--allow-code",
-    "--allow_code",
     multiple=True,
     metavar="PACKAGE",
     help="A further package whose networks and functions model folders may name; may be "
@@ -87,7 +79,6 @@ allow_code_option = click.option(
 )
 ignore_mismatch_option = click.option(
     "--ignore-mismatch",
-    "--ignore_mismatch",
     multiple=True,
     metavar="KEY",
     help="A data setting that may differ from that of the training; may be repeated.",
@@ -109,17 +100,14 @@ def input_tables_option(
 
 batch_size_option = click.option(
     "--batch-size",
-    "--batch_size",
     type=click.IntRange(min=1),
     default=256,
-    show_default=True,
     help="Events to predict at once.",
 )
 backend_option = click.option(
     "--backend",
     type=click.Choice(["auto", "torch", "onnxruntime"]),
     default="auto",
-    show_default=True,
     help="What computes; auto takes torch where it is installed.",
 )
 raw_option = click.option(
@@ -131,7 +119,6 @@ overwrite_model_option = click.option(
     "--overwrite", is_flag=True, help="Replace a model folder that is there."
 )
 checkpoint_exit_code_option = click.option(
-    "--checkpoint_exit_code",
     "--checkpoint-exit-code",
     type=click.IntRange(0, 255),
     help="Exit code after SIGTERM, once all is saved (HTCondor: 85) [143].",
@@ -142,8 +129,7 @@ def jobs_option(what: str) -> Callable[[Callable[..., _Result]], Callable[..., _
     """The option for the number of files to open, check … at the same time."""
     return click.option(
         "-j",
-        "--n_jobs",
-        "--n-jobs",
+        "--jobs",
         type=click.IntRange(min=1),
         default=None,
         help=f"Files to {what} at the same time [all CPUs].",
@@ -156,7 +142,6 @@ def data_settings_option(
     """The option for the settings of the training data; `default` is what is used without it."""
     return click.option(
         "-s",
-        "--data_settings",
         "--data-settings",
         "data_settings",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),

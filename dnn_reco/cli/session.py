@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from dnn_reco.cli.command import Group
 from dnn_reco.errors import DnnRecoError
 from dnn_reco.run_options import INTERRUPTED, RunOptions
 from dnn_reco.workers import world_size
 
 if TYPE_CHECKING:
     from dnn_reco.config import Config
-
-HELP = {"help_option_names": ["-h", "--help"]}
 
 
 def start(config_files: tuple[str, ...], options: RunOptions) -> Config:
@@ -72,7 +71,7 @@ class _TerminalHandler(logging.Handler):
         tqdm.write(text, file=sys.stderr)
 
 
-class Commands(click.Group):
+class Commands(Group):
     """A group of commands that Ctrl-C ends with the exit code of shells, where click has 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -87,7 +86,7 @@ class Commands(click.Group):
 def run_safely(command: click.Command) -> NoReturn:
     """Run a command; a mistake of the user ends in one message and exit code 1, no traceback."""
     try:
-        command(**HELP)
+        command()
     except DnnRecoError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)

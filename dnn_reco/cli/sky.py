@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dnn_reco.cli.command import Command
 from dnn_reco.cli.options import (
     OutputPath,
     allow_code_option,
@@ -40,7 +41,7 @@ def _name(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
     return name
 
 
-@click.command("sky", context_settings={"show_default": True})
+@click.command("sky", cls=Command)
 @click.argument("model", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "-i",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from dnn_reco.cli.command import Command, Group
 from dnn_reco.cli.options import (
     OutputPath,
     config_files_argument,
@@ -18,12 +19,12 @@ from dnn_reco.cli.train import train_command
 from dnn_reco.run_options import RunOptions
 
 
-@click.group("submit")
+@click.group("submit", cls=Group)
 def submit_group() -> None:
     """Hand work to the batch system of a cluster."""
 
 
-class _CommandWithTrainOptions(click.Command):
+class _CommandWithTrainOptions(Command):
     """A command that hands what stands after `--` on to `train`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -35,14 +36,13 @@ class _CommandWithTrainOptions(click.Command):
         return [*super().collect_usage_pieces(ctx), "[-- OPTIONS OF train]"]
 
 
-@submit_group.command(
-    "train", cls=_CommandWithTrainOptions, context_settings={"show_default": True}
-)
+@submit_group.command("train", cls=_CommandWithTrainOptions)
 @config_files_argument
 @click.option(
     "--cluster", type=click.Choice(["htcondor", "slurm"]), required=True, help="Its batch system."
 )
 @click.option(
+    "-o",
     "--out",
     type=OutputPath(file_okay=False, path_type=Path),
     help="Folder of the files of the job [jobs, beside the folder of model_checkpoint_path].",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from dnn_reco.cli.cluster_options import farm_options
+from dnn_reco.cli.command import Command
 from dnn_reco.cli.options import (
     allow_overlap_option,
     cache_dir_option,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from dnn_reco.config import Config
 
 
-@click.command("train")
+@click.command("train", cls=Command)
 @config_files_argument
 @click.option(
     "--iterations",
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     "--processes",
     type=click.IntRange(min=1),
     default=1,
-    show_default=True,
     help="Processes that share each batch, on GPUs one for each. For several machines, start the "
     "command with torchrun instead.",
 )
@@ -79,10 +79,10 @@ def train_command(
     \b
     Examples:
       CUDA_VISIBLE_DEVICES=0 dnn-reco train getting_started.yaml
-      dnn-reco train getting_started.yaml --iterations 1000 --device cpu --num_threads 2
+      dnn-reco train getting_started.yaml --iterations 1000 --device cpu --num-threads 2
       dnn-reco train getting_started.yaml --processes 4
       dnn-reco train getting_started.yaml --estimate
-      torchrun --nnodes 2 --nproc_per_node 4 … train_model.py getting_started.yaml
+      torchrun --nnodes 2 --nproc-per-node 4 … train_model.py getting_started.yaml
     """
     if estimate and (processes > 1 or world_size() > 1):
         raise click.UsageError(

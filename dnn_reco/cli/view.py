@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dnn_reco.cli.command import Command
 from dnn_reco.cli.options import (
     OutputPath,
     allow_code_option,
@@ -29,14 +30,13 @@ def _with_suffix(*suffixes: str) -> Any:
     return check
 
 
-@click.command("view")
+@click.command("view", cls=Command)
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--event",
     "--id",
     "event",
     default="first",
-    show_default=True,
     metavar="N|first|RUN:EVENT",
     help="The event: its number in the file, from 0, or its id.",
 )
@@ -47,6 +47,7 @@ def _with_suffix(*suffixes: str) -> Any:
     "DeepLearningReco_my_model.",
 )
 @click.option(
+    "-o",
     "--out",
     type=OutputPath(dir_okay=False, path_type=Path),
     callback=_with_suffix(".png", ".pdf", ".svg"),
@@ -77,7 +78,6 @@ def _with_suffix(*suffixes: str) -> Any:
 )
 @click.option(
     "--num-bins",
-    "--num_bins",
     type=click.IntRange(min=1),
     help="Number of input features of a DOM, where DOMs do not list all of them.",
 )
@@ -90,15 +90,12 @@ def _with_suffix(*suffixes: str) -> Any:
 )
 @click.option(
     "--charge-feature",
-    "--charge_feature",
     type=click.IntRange(min=0),
     default=0,
-    show_default=True,
     help="Input feature that holds the charge.",
 )
 @click.option(
     "--time-feature",
-    "--time_feature",
     type=click.IntRange(min=0),
     help="Input feature that holds the time of the first pulse [that of the known formats].",
 )

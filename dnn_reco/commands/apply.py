@@ -200,8 +200,8 @@ def _plan(settings: ApplySettings) -> list[FileTask]:
             continue
         if not all(is_i3(task.output) for task in tasks):
             raise ConfigError(
-                f"--{name} is beside frames (--output FILE.i3.zst or --format i3): without them, "
-                "choose --output and --format"
+                f"--{name} is beside frames (--out FILE.i3.zst or --format i3): without them, "
+                "choose --out and --format"
             )
         further = plan_outputs(sources, output, name)
         tasks = [
@@ -315,7 +315,7 @@ def _missing(
         except DataError as error:
             raise ConfigError(
                 f"'{task.output}' is there already, and is no output of this command ({error}): it "
-                "is not replaced. Move it away, or choose another --output"
+                "is not replaced. Move it away, or choose another --out"
             ) from error
         reasons = _differences(task, record, application)
         if not reasons:
@@ -329,7 +329,7 @@ def _missing(
         listed = "".join(f"\n  {line}" for line in [*differing[:_SHOWN], *more])
         raise ConfigError(
             f"outputs are there already that were made otherwise:{listed}\n"
-            "Replace them with --overwrite, or choose another --output"
+            "Replace them with --overwrite, or choose another --out"
         )
     return missing
 

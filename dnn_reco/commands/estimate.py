@@ -131,7 +131,7 @@ def _report(found: TrainingEstimate, stages: Sequence[Config], options: RunOptio
     lines += [f"  {_command(found, config, options)}", ""]
     lines.append(
         "Another machine is faster or slower: measure on one like that of the job, with its GPU\n"
-        "and its number of CPUs (--num_threads). Less --time will do: the job saves, queues again\n"
+        "and its number of CPUs (--num-threads). Less --time will do: the job saves, queues again\n"
         "and goes on."
     )
     return "\n".join(lines)

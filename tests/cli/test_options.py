@@ -12,7 +12,6 @@ import pytest
 from click.testing import CliRunner
 
 from dnn_reco.cli import cli
-from dnn_reco.cli.session import HELP
 from dnn_reco.run_options import RunOptions
 from dnn_reco.workers import available_cpus
 
@@ -35,7 +34,7 @@ TRAINING = {**RUN, "device": "auto", "allow_overlap": False}
 
 # Command -> the words it cannot do without, and all that it then takes for granted.
 DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
-    "count": (CONFIG, {**RUN, **FARM, "n_jobs": None, "apply_filters": False}),
+    "count": (CONFIG, {**RUN, **FARM, "jobs": None, "apply_filters": False}),
     "trafo": (CONFIG, {**RUN, **FARM, "overwrite": False}),
     "train": (
         CONFIG,
@@ -131,7 +130,7 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "num_bins": None,
             "labels": None,
             "data_settings": None,
-            "n_jobs": None,
+            "jobs": None,
             "json_file": None,
         },
     ),
@@ -319,7 +318,7 @@ def find(command: str) -> click.Command:
 
 
 def parse(command: str, words: list[str]) -> dict[str, Any]:
-    return find(command).make_context(command, list(words), **HELP).params
+    return find(command).make_context(command, list(words)).params
 
 
 def helps(command: str) -> str:
@@ -345,7 +344,7 @@ def test_defaults(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 # Command, words, the parameter they set, and its value.
 SPELLINGS: list[tuple[str, list[str], str, Any]] = [
-    *[("count", [flag, "3"], "n_jobs", 3) for flag in ("-j", "--n_jobs", "--n-jobs")],
+    *[("count", [flag, "3"], "jobs", 3) for flag in ("-j", "--n_jobs", "--n-jobs")],
     ("count", ["--apply-filters"], "apply_filters", True),
     *[
         (command, [flag, value], name, expected)
@@ -524,7 +523,7 @@ SPELLINGS: list[tuple[str, list[str], str, Any]] = [
         ("data check", [flag, __file__], "data_settings", Path(__file__))
         for flag in ("-s", "--data-settings", "--data_settings")
     ],
-    *[("data check", [flag, "3"], "n_jobs", 3) for flag in ("-j", "--n-jobs", "--n_jobs")],
+    *[("data check", [flag, "3"], "jobs", 3) for flag in ("-j", "--n-jobs", "--n_jobs")],
     ("data check", ["--json", "a.json"], "json_file", Path("a.json")),
     ("serve", ["--host", "0.0.0.0"], "host", "0.0.0.0"),
     ("serve", ["--port", "0"], "port", 0),
@@ -663,7 +662,7 @@ def test_several_configs(command: str, several: list[str]) -> None:
 @pytest.mark.parametrize(
     ("command", "words", "option"),
     [
-        ("import", ["folder", "-o", "file.txt"], "--output"),
+        ("import", ["folder", "-o", "file.txt"], "--out"),
         ("import", ["folder", "-o", "a", "--trafo", "folder"], "--trafo"),
         ("import", ["folder", "-o", "a", "--config", "folder"], "--config"),
         ("simulate", ["--out", "file.txt"], "--out"),
