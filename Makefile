@@ -3,6 +3,8 @@
 # make check       formatting, lint, types, and which part imports which
 # make test        the test suite without the tests marked "long"
 # make test-long   the whole test suite
+# make docs        the documentation site, in docs/_build/html
+# make docs-links  check links to other sites (needs network)
 # make parity      compare with independent packages, in an environment of their own
 # make demo        simulate events, train networks on them, and see that they work
 
@@ -13,9 +15,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 WITHOUT_TORCH := .venv-onnx
 PARITY := .venv-parity
+SPHINX := $(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: install install-onnx check test test-long parity demo clean
+.PHONY: install install-onnx check test test-long docs docs-links parity demo clean
 
 install: $(INSTALLED)
 
@@ -34,6 +37,12 @@ test: install install-onnx
 test-long: install install-onnx
 	$(PYTEST) -m ""
 
+docs: install
+	$(SPHINX) -b html docs docs/_build/html
+
+docs-links: install
+	$(SPHINX) -b linkcheck docs docs/_build/links
+
 parity: $(PARITY)/.installed
 	$(PARITY)/bin/python parity/calibration_metrics.py
 	$(PARITY)/bin/python parity/sky.py
@@ -45,7 +54,7 @@ demo: install
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --editable ".[dev,display,farm,i3,onnx,pandas,parquet,serve,sign,sky,weights]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,display,docs,farm,i3,onnx,pandas,parquet,serve,sign,sky,weights]"
 	touch $@
 
 $(WITHOUT_TORCH)/.installed: pyproject.toml requirements-onnx.txt
@@ -62,4 +71,4 @@ $(PARITY)/.installed: pyproject.toml requirements-parity.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(WITHOUT_TORCH) $(PARITY) demo
+	rm -rf $(VENV) $(WITHOUT_TORCH) $(PARITY) demo docs/_build

@@ -1,15 +1,18 @@
-"""Links between the pages of the documentation lead somewhere."""
+"""Pages of the documentation are in the sidebar, and links between them lead somewhere."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+DOCS = REPOSITORY / "docs"
 PAGES = sorted(
     page
     for pattern in ("*.md", "docs/**/*.md", "benchmarks/**/*.md")
     for page in REPOSITORY.glob(pattern)
+    if DOCS / "_build" not in page.parents
 )
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]*))?\)")
 
@@ -28,8 +31,11 @@ def test_links(page: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
 
 
-def test_every_page_is_in_the_index() -> None:
-    docs = REPOSITORY / "docs"
-    index = (docs / "index.md").read_text(encoding="utf-8")
-    pages = {page.relative_to(docs).as_posix() for page in docs.rglob("*.md")}
-    assert {page for page in pages if f"]({page})" not in index} == {"index.md"}
+def test_every_page_is_in_the_sidebar_once() -> None:
+    site_pages = runpy.run_path(str(DOCS / "_extensions" / "site_pages.py"))
+    sections = site_pages["sections"]((DOCS / "index.md").read_text(encoding="utf-8"))
+    listed = ["index", *(page for pages in sections.values() for page in pages)]
+    pages = [
+        page.relative_to(DOCS).with_suffix("").as_posix() for page in PAGES if DOCS in page.parents
+    ]
+    assert sorted(listed) == sorted(pages)
