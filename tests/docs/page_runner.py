@@ -30,6 +30,14 @@ set -e -o pipefail
 """
 
 
+# Programs that the pages call and the tests do not run: all is installed, and there is no cluster.
+_STAND_INS = {
+    "pip": ":",
+    "condor_submit": "echo '1 job(s) submitted to cluster 4711.'",
+    "sbatch": "echo 'Submitted batch job 4711'",
+}
+
+
 class PageRun:
     """State between the blocks of a page: shell variables, working directory, Python's names."""
 
@@ -41,6 +49,9 @@ class PageRun:
         self.output = ""
         self.servers: list[subprocess.Popen[bytes]] = []
         (state / "variables").write_text("")
+        for program, text in _STAND_INS.items():
+            block_file(state / "bin" / program, f"#!/bin/bash\n{text}\n")
+            (state / "bin" / program).chmod(0o755)
         (state / "folder").write_text(f"{home}\n")
 
     @property
@@ -54,6 +65,8 @@ class PageRun:
         needed = block.directive("needs")
         if block.directive("skip") or (needed and not (self.home / needed).exists()):
             return
+        if before := block.directive("before"):
+            self.bash(before)
         if name := block.directive("example"):
             assert (EXAMPLES / name).read_text() == block.text, f"{block} is not examples/{name}"
             block_file(self.folder / name, block.text)
@@ -90,7 +103,7 @@ class PageRun:
         return os.environ | {
             "PAGE_STATE": str(self.state),
             "REPOSITORY": str(REPOSITORY),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{self.state}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(REPOSITORY),
             "PYTHONUNBUFFERED": "1",  # standard output and errors in their order
             "OMP_NUM_THREADS": "1",

@@ -5,7 +5,10 @@
     one.yaml two.yaml          the same with other names and seeds, trained as well
     models/my_model            the model folder of my_network.yaml
     level2/                    simulated events as .i3 files
+    GCD.i3.gz                  a detector status with a list of DOMs
     numu.i3.gz                 a public .i3 file, where the shared test data are
+    training_data/             what create-data makes of the .i3 files
+    create_training_data.yaml  that of the tutorial
 
 It is built once by commands of dnn_reco, and each page gets a copy.
 """
@@ -39,7 +42,7 @@ _CHANGES = {
 _SIMULATE = "dnn-reco simulate --energy 200 5000 --spectrum 1.5 -j 1"
 _BUILD = f"""
 {_SIMULATE} --flavor mixed --events 100 --files 2 --seed 1 --out data
-{_SIMULATE} --flavor mixed --events 30 --files 1 --seed 2 --out validation
+{_SIMULATE} --flavor mixed --events 210 --files 1 --seed 2 --out validation
 {_SIMULATE} --flavor mixed --events 220 --files 2 --seed 3 --out test
 {_SIMULATE} --flavor numu --events 20 --files 2 --seed 4 --format i3 --out level2
 for name in my_network one two; do
@@ -47,6 +50,17 @@ for name in my_network one two; do
     dnn-reco train $name.yaml --device cpu
 done
 dnn-reco export my_network.yaml -o models/my_model
+dnn-reco create-data --input 'level2/*' --pulses InIceDSTPulses --exclude none --out training_data -j 1
+cp $REPOSITORY/configs/tutorial/create_training_data.yaml .
+python -c '
+import numpy as np
+from dnn_reco import Frame, write_i3
+from dnn_reco.i3.objects import OM_KEY
+status = Frame("D")
+for name in "SaturationWindows", "BadDomsList", "CalibrationErrata":
+    status.put(name, np.array([(1, 1, 0), (38, 59, 0)], OM_KEY))
+write_i3("GCD.i3.gz", [status])
+'
 """
 
 

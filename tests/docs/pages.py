@@ -2,7 +2,7 @@
 
 By its language a block is
 
-- `bash`: run; variables and the working directory last until the end of the page;
+- `bash`: run, with stand-ins for pip and batch systems; variables and the working directory last until the end of the page;
 - `console`: each line that starts with `$ ` is run, and the lines below it are its output;
 - `python`: run in the test's process; names last until the end of the page;
 - `text`: the output of the `bash` or `python` block before it;
@@ -12,6 +12,7 @@ A comment before a block changes this, or says what the test does differently fr
 
 - `<!-- test: skip: REASON -->`: the block is neither run nor compared.
 - `<!-- test: replace "A" "B" -->`: from here to the end of the page, B is used in the place of A.
+- `<!-- test: before: COMMANDS -->`: these commands are run first.
 - `<!-- test: instead: COMMANDS -->`: these commands are run in the place of the block.
 - `<!-- test: file NAME -->`: the block is a file of this name in the working directory.
 - `<!-- test: example NAME -->`: the same, and it is `docs/how-to/examples/NAME` word for word.
@@ -39,7 +40,7 @@ _BLOCK = re.compile(
 _DIRECTIVE = re.compile(r"<!--\s*test:\s*(\w+):?\s*((?:(?!-->).)*?)\s*-->", re.DOTALL)
 _REPLACEMENT = re.compile(r'"([^"]*)"\s+"([^"]*)"')
 DIRECTIVES = {
-    *("skip", "replace", "instead", "file", "example", "background", "exit", "needs", "within"),
+    *("skip", "replace", "before", "instead", "file", "example", "background", "exit", "needs", "within"),
 }
 
 
@@ -127,7 +128,8 @@ def commands(console: str) -> list[Command]:
 # Comparing outputs
 # --------------------------------------------------------------------------------------------------
 _NUMBER = re.compile(
-    r"[-+]?\b(?:\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?|nan|inf)(?:[ ]?(?:B|kB|MB|GB|TB|ms|s|min|h|d)\b)?"
+    r"[-+]?(?:\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?|\b(?:nan|inf)\b)"
+    r"(?:[ ]?(?:B|kB|MB|GB|TB|ms|s|min|h|d)\b)?"
 )
 _PLURAL = re.compile(r"(# [a-z]+?)s\b")
 _HIDDEN = "…"
