@@ -3,6 +3,7 @@
 # make check       formatting, lint, types, and which part imports which
 # make test        the test suite without the tests marked "long"
 # make test-long   the whole test suite
+# make package     build the wheel and the sdist, and try the wheel in an empty environment
 # make parity      compare with independent packages, in an environment of their own
 # make demo        simulate events, train networks on them, and see that they work
 
@@ -15,7 +16,7 @@ WITHOUT_TORCH := .venv-onnx
 PARITY := .venv-parity
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: install install-onnx check test test-long parity demo clean
+.PHONY: install install-onnx check test test-long package parity demo clean
 
 install: $(INSTALLED)
 
@@ -33,6 +34,10 @@ test: install install-onnx
 # An empty expression replaces the one in pyproject.toml that leaves long tests out.
 test-long: install install-onnx
 	$(PYTEST) -m ""
+
+package: install
+	$(BIN)/python tools/check_package.py dist
+	PYTHON=$(PYTHON) TORCH=$(TORCH) tools/try_package.sh dist/*.whl
 
 parity: $(PARITY)/.installed
 	$(PARITY)/bin/python parity/calibration_metrics.py
@@ -62,4 +67,4 @@ $(PARITY)/.installed: pyproject.toml requirements-parity.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(WITHOUT_TORCH) $(PARITY) demo
+	rm -rf $(VENV) $(WITHOUT_TORCH) $(PARITY) demo build dist
