@@ -5,6 +5,7 @@
 # make test-long   the whole test suite
 # make docs        the documentation site, in docs/_build/html
 # make docs-links  check links to other sites (needs network)
+# make package     build the wheel and the sdist, and try the wheel in an empty environment
 # make parity      compare with independent packages, in an environment of their own
 # make demo        simulate events, train networks on them, and see that they work
 
@@ -18,7 +19,7 @@ PARITY := .venv-parity
 SPHINX := $(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: install install-onnx check test test-long docs docs-links parity demo clean
+.PHONY: install install-onnx check test test-long docs docs-links package parity demo clean
 
 install: $(INSTALLED)
 
@@ -42,6 +43,10 @@ docs: install
 
 docs-links: install
 	$(SPHINX) -b linkcheck docs docs/_build/links
+
+package: install
+	$(BIN)/python tools/check_package.py dist
+	PYTHON=$(PYTHON) TORCH=$(TORCH) tools/try_package.sh dist/*.whl
 
 parity: $(PARITY)/.installed
 	$(PARITY)/bin/python parity/calibration_metrics.py
@@ -71,4 +76,4 @@ $(PARITY)/.installed: pyproject.toml requirements-parity.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(WITHOUT_TORCH) $(PARITY) demo docs/_build
+	rm -rf $(VENV) $(WITHOUT_TORCH) $(PARITY) demo docs/_build build dist

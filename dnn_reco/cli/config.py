@@ -13,7 +13,7 @@ from dnn_reco.cli.options import allow_overlap_option, config_files_argument, js
 
 @click.group("config", cls=Group)
 def config_group() -> None:
-    """Show or check a configuration."""
+    """Show or check a configuration, or print an example."""
 
 
 @config_group.command("show")
@@ -58,3 +58,21 @@ def config_check_command(
     from dnn_reco.commands.check_config import run_check
 
     sys.exit(run_check(stages, allow_overlap, network, as_json))
+
+
+@config_group.command("example")
+@click.argument("name", required=False)
+def config_example_command(name: str | None) -> None:
+    """Print an example config; without NAME, list those that there are.
+
+    \b
+    Examples:
+      dnn-reco config example
+      dnn-reco config example tutorial/getting_started > getting_started.yaml
+    """
+    from dnn_reco.config.examples import example_names, example_text
+
+    if name is None:
+        click.echo("\n".join(example_names()))
+    else:
+        click.echo(example_text(name), nl=False)

@@ -40,7 +40,18 @@ _BLOCK = re.compile(
 _DIRECTIVE = re.compile(r"<!--\s*test:\s*(\w+):?\s*((?:(?!-->).)*?)\s*-->", re.DOTALL)
 _REPLACEMENT = re.compile(r'"([^"]*)"\s+"([^"]*)"')
 DIRECTIVES = {
-    *("skip", "replace", "before", "instead", "file", "example", "background", "exit", "needs", "within"),
+    *(
+        "skip",
+        "replace",
+        "before",
+        "instead",
+        "file",
+        "example",
+        "background",
+        "exit",
+        "needs",
+        "within",
+    ),
 }
 
 
