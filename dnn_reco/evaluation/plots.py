@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation.metrics import weights_of
-from dnn_reco.figure_style import COLORS, COUNTS, panel_grid, title_above
+from dnn_reco.figure_style import COLORS, COUNTS, panel_grid, say_too_few, title_above
 
 _BINS = 40
 _COLUMNS = 3
-_PANEL = 3.2, 3.2  # inches
+_PANEL = 3.7, 3.0  # inches
 # Events beyond these quantiles of the true or predicted values are not shown.
 _SHOWN = 0.005, 0.995
 
@@ -64,7 +64,7 @@ def reconstructed_against_true(
     figure, axes = panel_grid(len(labels), _COLUMNS, _PANEL)
     title_above(figure, title)
     for panel, label in zip(axes, labels, strict=True):
-        _draw(panel, label, weights)
+        _draw(figure, panel, label, weights)
     return figure
 
 
@@ -75,7 +75,9 @@ def pixels(figure: Figure) -> NDArray[np.uint8]:
     return np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
 
 
-def _draw(panel: Axes, label: LabelPoints, weights: NDArray[np.float64] | None) -> None:
+def _draw(
+    figure: Figure, panel: Axes, label: LabelPoints, weights: NDArray[np.float64] | None
+) -> None:
     unit = f" [{label.unit}]" if label.unit else ""
     panel.set_title(label.name, fontsize="medium")
     panel.set_xlabel(f"true{unit}")
@@ -87,6 +89,7 @@ def _draw(panel: Axes, label: LabelPoints, weights: NDArray[np.float64] | None) 
         panel.set_xscale("log")
         panel.set_yscale("log")
     if not shown.any():
+        say_too_few(panel)
         return
     true, predicted = label.true[shown], label.predicted[shown]
     edges = _edges(np.concatenate([true, predicted]), label.log)
@@ -97,7 +100,9 @@ def _draw(panel: Axes, label: LabelPoints, weights: NDArray[np.float64] | None) 
     if filled.count():
         least = float(filled.min())
         norm = LogNorm(0.3 * least, max(float(filled.max()), least))
-        panel.pcolormesh(edges, edges, filled, norm=norm, cmap=COUNTS, rasterized=True)
+        mesh = panel.pcolormesh(edges, edges, filled, norm=norm, cmap=COUNTS, rasterized=True)
+        of_colors = "events in a bin" if weights is None else "sum of weights in a bin"
+        figure.colorbar(mesh, ax=panel, label=of_colors, shrink=0.8)
     panel.axline((edges[0], edges[0]), (edges[-1], edges[-1]), color=COLORS[1], lw=1.5, ls="--")
 
 
