@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation.metrics import weights_of
@@ -48,7 +49,7 @@ class LabelPoints:
 def reconstructed_against_true(
     labels: Sequence[LabelPoints], title: str, weights: NDArray[np.float64] | None = None
 ) -> Figure:
-    """Two-dimensional histograms of predicted against true values, a panel a label.
+    """Two-dimensional histograms of predicted against true values, one panel per label.
 
     The colour is the logarithm of the number of events: the darker, the more.
 
@@ -101,8 +102,16 @@ def _draw(
         least = float(filled.min())
         norm = LogNorm(0.3 * least, max(float(filled.max()), least))
         mesh = panel.pcolormesh(edges, edges, filled, norm=norm, cmap=COUNTS, rasterized=True)
-        of_colors = "events in a bin" if weights is None else "sum of weights in a bin"
-        figure.colorbar(mesh, ax=panel, label=of_colors, shrink=0.8)
+        scale = figure.colorbar(
+            mesh,
+            ax=panel,
+            label="events in a bin" if weights is None else "sum of weights in a bin",
+            shrink=0.8,
+            ticks=LogLocator(subs=(1, 2, 5)),
+            format="%g",
+        )
+        scale.ax.set_ylim(bottom=0.9 * least)
+        scale.minorticks_off()
     panel.axline((edges[0], edges[0]), (edges[-1], edges[-1]), color=COLORS[1], lw=1.5, ls="--")
 
 

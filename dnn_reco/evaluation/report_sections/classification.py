@@ -1,4 +1,4 @@
-"""Section of the report on classes: how well they are separated, how right probabilities are."""
+"""Section of the report on classes: separation and calibration of probabilities."""
 
 from __future__ import annotations
 

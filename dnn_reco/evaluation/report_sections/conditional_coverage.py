@@ -1,4 +1,4 @@
-"""Section of the report: how right uncertainties are in parts of the events.
+"""Section of the report: coverage in groups of events.
 
 Uncertainties that are right on average may be too small for some events and too large for others.
 """
