@@ -58,7 +58,7 @@ def open_events(
     labels
         Name of the table of labels; None: LabelsDeepLearning if the first file has it.
     misc
-        Columns to read of other tables with one row an event, by table; they are named
+        Columns to read of other tables with one row per event, by table; they are named
         `<table>_<column>`.
 
     Returns

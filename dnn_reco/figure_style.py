@@ -21,6 +21,8 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 MARKERS = "osD^vPX"
 GREY = "0.55"
 """Of reference lines."""
+TOO_FEW = "too few events"
+"""Text in panels that have nothing to show."""
 COUNTS = "viridis_r"
 """Colour map of histograms: the darker, the more events."""
 
@@ -103,8 +105,24 @@ def log_axis(axis: Axis, few_decades: bool = False) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def legend_below(figure: Figure, panels: Axes | Sequence[Axes], columns: int = 4) -> None:
+def say_too_few(panel: Axes) -> None:
+    """Write into a panel that has nothing to show why it is empty."""
+    panel.text(
+        0.5, 0.5, TOO_FEW, transform=panel.transAxes, ha="center", va="center", color="0.3"
+    )  # fmt: skip
+    panel.grid(visible=False)
+
+
+def legend_below(
+    figure: Figure,
+    panels: Axes | Sequence[Axes],
+    columns: int = 4,
+    order: Sequence[str] = (),
+) -> None:
     """The legend of panels for the whole figure, below it, where it hides nothing.
+
+    Names are read in rows: those of `order` first, as they stand there, then the others in the
+    order in which they were drawn.
 
     Parameters
     ----------
@@ -114,6 +132,8 @@ def legend_below(figure: Figure, panels: Axes | Sequence[Axes], columns: int = 4
         The panels whose lines it names, each name once.
     columns
         How many names stand side by side, at most: fewer where they are too wide for the figure.
+    order
+        Names of the curves in the order of their colours, where not every panel has all of them.
     """
     handles: dict[str, Any] = {}
     for panel in [panels] if isinstance(panels, Axes) else panels:
@@ -121,13 +141,18 @@ def legend_below(figure: Figure, panels: Axes | Sequence[Axes], columns: int = 4
             handles.setdefault(name, handle)
     if not handles:
         return
+    names = [name for name in order if name in handles]
+    names += [name for name in handles if name not in order]
     width = _text_width(max(handles, key=len), _FONT_SIZE) + _LEGEND_EMS * _FONT_SIZE / 72
     room = figure.get_figwidth()
+    side_by_side = max(1, min(columns, int(room / width), len(names)))
+    # a legend is filled column by column
+    names = [name for first in range(side_by_side) for name in names[first::side_by_side]]
     figure.legend(
-        list(handles.values()),
-        list(handles),
+        [handles[name] for name in names],
+        names,
         loc="outside lower center",
-        ncols=max(1, min(columns, int(room / width))),
+        ncols=side_by_side,
         fontsize=_FONT_SIZE * min(1.0, room / width),
         frameon=False,
     )

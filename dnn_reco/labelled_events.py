@@ -39,7 +39,7 @@ class FileContent:
     labels
         Name of the table of labels.
     misc
-        Columns of other tables with one row an event, by table; None: all of a table.
+        Columns of other tables with one row per event, by table; None: all of a table.
     hits
         How to read hits, instead of `inputs` and `num_bins`.
     """

@@ -3,7 +3,7 @@
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from dnn_reco.figure_style import fix_layout, legend_below, panels, title_above
+from dnn_reco.figure_style import fix_layout, legend_below, panels, say_too_few, title_above
 
 LONG = "l2_energy_visible_red_summary_stats_fast_01"
 
@@ -32,3 +32,27 @@ def test_no_lines_no_legend() -> None:
     figure, axes = panels(1, 1)
     legend_below(figure, axes[0])
     assert figure.legends == []
+
+
+def test_the_legend_is_read_in_rows_in_the_order_of_the_curves() -> None:
+    figure, axes = panels(1, 2, (3.6, 3.0))
+    axes[0].plot([0, 1], label="b")
+    axes[0].plot([0, 1], label="reference")
+    for name in "abcd":
+        axes[1].plot([0, 1], label=name)
+    legend_below(figure, axes, columns=3, order=list("abcd"))
+    canvas = FigureCanvasAgg(figure)
+    fix_layout(figure)
+    (legend,) = figure.legends
+    places = {}
+    for text in legend.get_texts():
+        box = text.get_window_extent(canvas.get_renderer())
+        places[text.get_text()] = (-round(box.y0), box.x0)
+    assert sorted(places, key=lambda name: places[name]) == ["a", "b", "c", "d", "reference"]
+    assert len({row for row, _ in places.values()}) == 2
+
+
+def test_an_empty_panel_gives_the_reason() -> None:
+    _, (panel,) = panels(1, 1)
+    say_too_few(panel)
+    assert [text.get_text() for text in panel.texts] == ["too few events"]

@@ -1,4 +1,4 @@
-"""`calibrate`: correct the uncertainties of a model folder with events that it never saw."""
+"""`calibrate`: correct the uncertainties of a model folder with held-out events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`data check`: whether event files hold what a training needs, and nothing that spoils it."""
+"""`data check`: whether event files hold what a training needs, and nothing that harms it."""
 
 from __future__ import annotations
 

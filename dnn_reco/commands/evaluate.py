@@ -1,4 +1,4 @@
-"""`evaluate`: trained networks, alone and together, on events that they never saw."""
+"""`evaluate`: trained networks, alone and as an ensemble, on held-out events."""
 
 from __future__ import annotations
 

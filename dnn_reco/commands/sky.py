@@ -1,4 +1,4 @@
-"""`sky`: the direction of one event as a map of the sky."""
+"""`sky`: the direction of one event as a sky map."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`submit train`: hand a training to the batch system of a cluster."""
+"""`submit train`: submit a training to the batch system of a cluster."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run_submit(
     train_options: Sequence[str],
     dry_run: bool,
 ) -> None:
-    """Write the files of a job that trains, and hand it to the cluster.
+    """Write the files of a job that trains, and submit it to the cluster.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ class InputTables:
     values, indices
         Per-DOM maps: row k says that bin `item(indices)` of a DOM has the value `item(values)`.
     time_offset
-        One row an event; defines the events of the file and their order.
+        One row per event; defines the events of the file and their order.
     """
 
     values: str = "dnn_data_bin_values"

@@ -73,7 +73,7 @@ class ShardEvents:
     Attributes
     ----------
     table
-        One row an event, in file order: `id`, `time_offset` [ns], `exists` (the time-offset row
+        One row per event, in file order: `id`, `time_offset` [ns], `exists` (the time-offset row
         holds an object), `finite` (all inputs are), `start` and `stop` of its hits and their
         `checksum`.
     hits

@@ -1,4 +1,4 @@
-"""Tables of an event file with one row an event, filled from objects of frames."""
+"""Tables of an event file with one row per event, filled from objects of frames."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ _CONVERTERS: Sequence[tuple[Any, Callable[[Any], Row | None]]] = (
 
 
 class EventTables:
-    """Tables that grow by one row an event."""
+    """Tables that grow by one row per event."""
 
     def __init__(self) -> None:
         self._rows: dict[str, dict[int, Row]] = {}

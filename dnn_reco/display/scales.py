@@ -53,7 +53,7 @@ class ShownHits:
 
     @property
     def summary(self) -> str:
-        """Number of DOMs and charge, in words."""
+        """Number of DOMs and charge, as text."""
         doms = "DOM" if len(self.dom) == 1 else "DOMs"
         return f"{len(self.dom)} hit {doms}, {self.charge.sum():,.1f} PE"
 

@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from dnn_reco.evaluation.event_types import ALL_EVENTS, Mask, parts
 from dnn_reco.evaluation.metrics import weights_of
 from dnn_reco.evaluation.variables import LEAST_EVENTS, Variable, quantiles_in_bins
-from dnn_reco.figure_style import GREY, color, legend_below, log_axis, marker, panels, title_above
+from dnn_reco.figure_style import (
+    GREY,
+    color,
+    legend_below,
+    log_axis,
+    marker,
+    panels,
+    say_too_few,
+    title_above,
+)
 
 Values = NDArray[np.float64]
 
@@ -113,7 +122,7 @@ def band_figure(
         row[0].set_ylabel(axis)
     for panel, (name, mask) in zip(rows[0], types.items(), strict=True):
         panel.set_title(f"{name}, {mask.sum():,} events", fontsize="medium")
-    legend_below(figure, axes)
+    legend_below(figure, axes, order=[name for name, _ in shown])
     return figure
 
 
@@ -128,11 +137,15 @@ def _draw_bands(
     """A line for the middle quantile and a band between the outer ones, for each model."""
     centers, edges = variable.centers, variable.edges
     weight = weights_of(mask, weights)
+    is_empty = True
     for number, (name, values) in enumerate(shown):
         found = quantiles_in_bins(values[mask], variable.values[mask], edges, percents, weight)
         low, middle, high = found.T
+        is_empty &= not np.isfinite(middle).any()
         style: Any = {"color": color(number)}
         panel.fill_between(centers, low, high, alpha=0.12, lw=0, **style)
         for outer in (low, high):
             panel.plot(centers, outer, lw=0.8, ls=":", **style)
         panel.plot(centers, middle, lw=1.6, marker=marker(number), ms=4, label=name, **style)
+    if is_empty:
+        say_too_few(panel)

@@ -1,4 +1,4 @@
-"""How well classes are separated, and whether their probabilities are right.
+"""How well classes are separated, and whether their probabilities are calibrated.
 
 Scores are probabilities [n] of a class, `is_signal` [n] whether an event is of the class. Weights
 [n] may be absent: all events are equal then. With whole-number weights the values (not the errors)

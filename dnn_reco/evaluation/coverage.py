@@ -164,7 +164,7 @@ def coverage_curve(
 
 @dataclass(frozen=True)
 class CoverageCell:
-    """How right the uncertainties of some events are.
+    """Coverage and pull width of some events.
 
     Attributes
     ----------
@@ -187,7 +187,7 @@ def coverage_cell(
     weights: NDArray[np.float64] | None = None,
     percents: Sequence[int] = COVERAGE_LEVELS,
 ) -> CoverageCell:
-    """How right the uncertainties of some events are.
+    """Coverage and pull width of some events.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ from dnn_reco.evaluation.data_comparison import (
 )
 from dnn_reco.evaluation.formats import format_measured
 from dnn_reco.evaluation.two_sample import TwoSample
-from dnn_reco.figure_style import GREY, color, legend_below, panel_grid, panels
+from dnn_reco.figure_style import GREY, color, legend_below, panel_grid, panels, say_too_few
 from dnn_reco.inference.model_info import label_unit
 
 Numbers = NDArray[np.float64]
@@ -81,6 +81,8 @@ def _draw_histograms(axes: Axes, comparison: DataComparison, quantity: TwoSample
             alpha=0.25,
             linewidth=0,
         )
+    if not all(np.isfinite(each).any() for each in values):
+        say_too_few(axes)
     if is_log:
         axes.set_xscale("log")
     axes.set_ylim(bottom=0)

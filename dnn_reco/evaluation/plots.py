@@ -10,14 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation.metrics import weights_of
-from dnn_reco.figure_style import COLORS, COUNTS, panel_grid, title_above
+from dnn_reco.figure_style import COLORS, COUNTS, panel_grid, say_too_few, title_above
 
 _BINS = 40
 _COLUMNS = 3
-_PANEL = 3.2, 3.2  # inches
+_PANEL = 3.7, 3.0  # inches
 # Events beyond these quantiles of the true or predicted values are not shown.
 _SHOWN = 0.005, 0.995
 
@@ -48,7 +49,7 @@ class LabelPoints:
 def reconstructed_against_true(
     labels: Sequence[LabelPoints], title: str, weights: NDArray[np.float64] | None = None
 ) -> Figure:
-    """Two-dimensional histograms of predicted against true values, a panel a label.
+    """Two-dimensional histograms of predicted against true values, one panel per label.
 
     The colour is the logarithm of the number of events: the darker, the more.
 
@@ -64,7 +65,7 @@ def reconstructed_against_true(
     figure, axes = panel_grid(len(labels), _COLUMNS, _PANEL)
     title_above(figure, title)
     for panel, label in zip(axes, labels, strict=True):
-        _draw(panel, label, weights)
+        _draw(figure, panel, label, weights)
     return figure
 
 
@@ -75,7 +76,9 @@ def pixels(figure: Figure) -> NDArray[np.uint8]:
     return np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
 
 
-def _draw(panel: Axes, label: LabelPoints, weights: NDArray[np.float64] | None) -> None:
+def _draw(
+    figure: Figure, panel: Axes, label: LabelPoints, weights: NDArray[np.float64] | None
+) -> None:
     unit = f" [{label.unit}]" if label.unit else ""
     panel.set_title(label.name, fontsize="medium")
     panel.set_xlabel(f"true{unit}")
@@ -87,6 +90,7 @@ def _draw(panel: Axes, label: LabelPoints, weights: NDArray[np.float64] | None) 
         panel.set_xscale("log")
         panel.set_yscale("log")
     if not shown.any():
+        say_too_few(panel)
         return
     true, predicted = label.true[shown], label.predicted[shown]
     edges = _edges(np.concatenate([true, predicted]), label.log)
@@ -97,7 +101,17 @@ def _draw(panel: Axes, label: LabelPoints, weights: NDArray[np.float64] | None) 
     if filled.count():
         least = float(filled.min())
         norm = LogNorm(0.3 * least, max(float(filled.max()), least))
-        panel.pcolormesh(edges, edges, filled, norm=norm, cmap=COUNTS, rasterized=True)
+        mesh = panel.pcolormesh(edges, edges, filled, norm=norm, cmap=COUNTS, rasterized=True)
+        scale = figure.colorbar(
+            mesh,
+            ax=panel,
+            label="events in a bin" if weights is None else "sum of weights in a bin",
+            shrink=0.8,
+            ticks=LogLocator(subs=(1, 2, 5)),
+            format="%g",
+        )
+        scale.ax.set_ylim(bottom=0.9 * least)
+        scale.minorticks_off()
     panel.axline((edges[0], edges[0]), (edges[-1], edges[-1]), color=COLORS[1], lw=1.5, ls="--")
 
 

@@ -9,7 +9,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dnn_reco.evaluation.metrics import event_number, known_only
-from dnn_reco.figure_style import GREY, color, first_column, legend_below, panel_grid, title_above
+from dnn_reco.figure_style import (
+    GREY,
+    color,
+    first_column,
+    legend_below,
+    panel_grid,
+    say_too_few,
+    title_above,
+)
 
 Values = NDArray[np.float64]
 
@@ -51,12 +59,14 @@ def pull_figure(
             if label in of_labels:
                 density = density_in_bins(of_labels[label], edges, weights)
                 panel.stairs(density, edges, color=color(number), label=name, lw=1.4)
+        if not any(label in of and np.isfinite(of[label]).any() for of in pulls.values()):
+            say_too_few(panel)
         panel.plot(fine, normal, color=GREY, ls="--", lw=1.2, label="normal distribution")
         panel.set_title(label, fontsize=9)
-        panel.set(xlabel="residual / uncertainty", xlim=_RANGE)
+        panel.set(xlabel="pull (residual / uncertainty)", xlim=_RANGE)
     for panel in first_column(axes):
         panel.set_ylabel("density")
-    legend_below(figure, axes)
+    legend_below(figure, axes, order=list(pulls))
     return figure
 
 

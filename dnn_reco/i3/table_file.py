@@ -1,4 +1,4 @@
-"""Fields of the objects of frames as a table with one row a frame: Parquet, or CSV."""
+"""Fields of the objects of frames as a table with one row per frame: Parquet, or CSV."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class FieldTable:
 
 
 def write_table(path: Path, frames: Iterable[Frame], names: Sequence[str]) -> tuple[int, int]:
-    """Write fields of the objects of frames, one row a frame; the file appears when it is complete.
+    """Write fields of frame objects, one row per frame; the file appears when it is complete.
 
     Memory does not grow with the number of frames.
 

@@ -138,7 +138,7 @@ def model_of(name: str, models: Sequence[TrainedModel]) -> TrainedModel:
 
 
 def write_model_folder(path: Path, contents: FolderContents, overwrite: bool = False) -> None:
-    """Write a model folder; it appears at once and whole.
+    """Write a model folder; it appears at once and complete.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""FITS files of maps of the sky, in the multi-order format of ligo.skymap and mocpy."""
+"""FITS files of sky maps, in the multi-order format of ligo.skymap and mocpy."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def load_trained_model(
 def load_checkpoint_models(
     config: Config, device: torch.device, num_checkpoints: int, name: str | None = None
 ) -> list[TrainedModel]:
-    """The newest checkpoints of a training, a model each, the oldest first.
+    """The newest checkpoints of a training, one model each, oldest first.
 
     Their weights are the moving average of those in training where the config has `ema_decay`.
 

@@ -32,7 +32,7 @@ _HEAD = """\
 def write_triton_repository(
     folder: Path, info: ModelInfo, graph: bytes, overwrite: bool = False
 ) -> Path:
-    """Add a model to a Triton model repository; it appears at once and whole.
+    """Add a model to a Triton model repository; it appears at once and complete.
 
     Parameters
     ----------

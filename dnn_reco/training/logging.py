@@ -11,6 +11,7 @@ import numpy as np
 
 from dnn_reco.checkpoint_file import BestCheckpoint
 from dnn_reco.evaluation.formats import format_aligned
+from dnn_reco.inference.model_info import label_unit
 from dnn_reco.metrics_log import METRICS_FILE, MetricsLog
 from dnn_reco.training.metrics import BatchMetrics, trained_labels
 from dnn_reco.training.objectives import Objective
@@ -21,7 +22,7 @@ from dnn_reco.training.tensorboard import TensorBoard
 from dnn_reco.training.validation_set import ValidationMetrics
 
 _SET = "validation_set"
-# Labels in the figure: so many of the largest weight.
+# Labels in the figure: so many of the largest weight; classes only if there are no others.
 _LABELS_SHOWN = 6
 # A figure takes half a second, in which a fast GPU trains on ten thousand events.
 _SECONDS_BETWEEN_FIGURES = 60.0
@@ -112,15 +113,18 @@ class TrainingLog:
     ) -> None:
         from dnn_reco.evaluation import plots  # slow, and only needed here
 
-        heaviest = sorted(range(len(metrics.columns)), key=lambda i: -weights[metrics.columns[i]])
+        of_classes = [name in metrics.auc for name in metrics.label_names]
+        order = [(of_classes[i], -weights[column], i) for i, column in enumerate(metrics.columns)]
+        shown = [i for is_class, _, i in sorted(order) if not is_class or all(of_classes)]
         labels = [
             plots.LabelPoints(
                 metrics.label_names[i],
                 metrics.true[:, i],
                 metrics.predicted[:, i],
                 has_log[metrics.columns[i]],
+                label_unit(metrics.label_names[i], {}),
             )
-            for i in heaviest[:_LABELS_SHOWN]
+            for i in shown[:_LABELS_SHOWN]
         ]
         title = f"{metrics.num_events} validation events after {iteration + 1} iterations"
         figure = plots.reconstructed_against_true(labels, title)

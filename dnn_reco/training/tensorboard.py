@@ -95,7 +95,7 @@ class TensorBoard:
             self._writers[folder].add_image(tag, pixels, iteration, dataformats="HWC")
 
     def flush(self) -> None:
-        """Bring everything to the disk, for who is watching."""
+        """Write everything to the disk, so that TensorBoard can show it."""
         with writing_logs(self._log_path):
             for writer in self._writers.values():
                 writer.flush()

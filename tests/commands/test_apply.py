@@ -1,4 +1,4 @@
-"""`apply`: models on event files, one row an event, resumable per file."""
+"""`apply`: models on event files, one row per event, resumable per file."""
 
 import json
 import os

@@ -37,7 +37,11 @@ def test_all_events_but_the_most_extreme_are_shown(log: bool) -> None:
     ],
 )
 def test_odd_values(true: list[float], predicted: list[float], log: bool, shown: int) -> None:
-    assert counts(LabelPoints("a", np.array(true), np.array(predicted), log)) == shown
+    label = LabelPoints("a", np.array(true), np.array(predicted), log, "GeV")
+    assert counts(label) == shown
+    panel = reconstructed_against_true([label], "title").axes[0]
+    assert (panel.get_xlabel(), panel.get_ylabel()) == ("true [GeV]", "reconstructed [GeV]")
+    assert [text.get_text() for text in panel.texts] == ([] if shown else ["too few events"])
 
 
 @pytest.mark.parametrize(("labels", "panels"), [(1, 1), (2, 2), (4, 6), (6, 6)])
@@ -45,7 +49,9 @@ def test_a_panel_for_each_label(labels: int, panels: int) -> None:
     values = np.linspace(1, 2, 50)
     points = [LabelPoints(f"label {i}", values, values, False) for i in range(labels)]
     figure = reconstructed_against_true(points, "after 5 iterations")
-    assert len(figure.axes) == panels
+    assert len(figure.axes) == panels + labels
+    scales = figure.axes[panels:]
+    assert {scale.get_ylabel() for scale in scales} == {"events in a bin"}
     assert [panel.get_title() for panel in figure.axes[:labels]] == [p.name for p in points]
     picture = pixels(figure)
     assert picture.dtype == np.uint8

@@ -11,7 +11,10 @@ import h5py
 import numpy as np
 import pytest
 from made_up_evaluation import evaluation
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
 from PIL import Image
 
 from dnn_reco.errors import DataError
@@ -27,6 +30,7 @@ from dnn_reco.evaluation.report_sections.section import file_name
 from dnn_reco.evaluation.report_sections.training import training_section
 from dnn_reco.evaluation.report_sections.worst_events import worst_events
 from dnn_reco.evaluation.residuals import opening_angle
+from dnn_reco.figure_style import GREY, TOO_FEW
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -279,3 +283,29 @@ def test_figures_are_arranged_once(
     )
     write_report_page(facts(25, ("one",)), tmp_path)
     assert len(arranged) == len(list((tmp_path / "figures").glob("*.png")))
+
+
+def shows_events(panel: Axes) -> bool:
+    """Whether anything is drawn besides reference lines (grey) and bands (patches)."""
+    curves = [
+        line
+        for line in panel.lines
+        if line.get_color() != GREY and np.isfinite(np.asarray(line.get_ydata(), float)).any()
+    ]
+    histograms = [
+        patch
+        for patch in panel.patches
+        if isinstance(patch, StepPatch) and np.nansum(patch.get_data().values) > 0
+    ]
+    maps = [each for each in panel.collections if isinstance(each, QuadMesh)]
+    return bool(curves or histograms or maps or panel.images or panel.tables)
+
+
+@pytest.mark.parametrize("num_events", [0, 1, 15, 60])
+def test_no_panel_is_blank(num_events: int) -> None:
+    for section in report_sections(facts(num_events)):
+        for each in section.figures:
+            for panel in each.figure.axes:
+                said = [text.get_text() for text in panel.texts]
+                is_blank = panel.axison and not shows_events(panel) and TOO_FEW not in said
+                assert not is_blank, (each.name, panel.get_title(), panel.get_ylabel())

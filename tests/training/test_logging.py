@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from scipy.stats import mannwhitneyu
 from small_run import ON_CPU, SmallRun, make_small_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from dnn_reco import load_model, open_events, predict
 from dnn_reco.checkpoint_file import BestCheckpoint
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
@@ -342,3 +344,26 @@ def test_batches_of_classes_have_no_pulls(tmp_path: Path) -> None:
     assert "pull/p_b" not in written["scalars"]
     assert {"a/uncertainty", "p_b/predicted"} <= set(written["histograms"])
     assert "p_b/uncertainty" not in written["histograms"]
+
+
+def test_the_auc_of_a_class_is_that_of_its_predictions(tmp_path: Path) -> None:
+    """Against the Mann-Whitney statistic of SciPy."""
+    run = make_small_run(
+        tmp_path,
+        num_training_iterations=4,
+        validation_set_frequency=4,
+        label_weight_dict={"EnergyVisible": 1.0, "p_starting": 1.0},
+    )
+    run_trafo(run.config(), ON_CPU, overwrite=False)
+    assert run_train(run.config(), ON_CPU) == 0
+    lines = (run.logs / "metrics.jsonl").read_text().splitlines()
+    found = json.loads(lines[-1])["validation_set"]["labels"]["p_starting"]
+    events = open_events(run.folder / "validation.hdf5", run.config())
+    probability = predict(load_model(run.config_file), events.hits)["p_starting"]
+    is_class = events.labels["p_starting"] > 0.5
+    statistic = mannwhitneyu(probability[is_class], probability[~is_class]).statistic
+    pairs = is_class.sum() * (~is_class).sum()
+    assert found["auc"] == pytest.approx(statistic / pairs, abs=1e-6)
+    assert 0 < found["auc_error"] < 0.5
+    scalars = EventAccumulator(str(run.logs / "validation_set")).Reload().Tags()["scalars"]
+    assert "auc/p_starting" in scalars

@@ -1,1 +1,1 @@
-"""Checks of event files for what spoils a training."""
+"""Checks of event files for defects that harm a training."""

@@ -27,7 +27,7 @@ class _AllEvents:
     paths: Sequence[Path]
 
     def example(self, events: NDArray[np.int64]) -> str:
-        """Two events in words."""
+        """Two events as text."""
         a, b = events[:2]
         first, second = event_name(self.ids[a]), event_name(self.ids[b])
         file, other = self.paths[self.file[a]], self.paths[self.file[b]]

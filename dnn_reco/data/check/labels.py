@@ -1,4 +1,4 @@
-"""Checks whether labels can be learned, and whether the inputs give them away."""
+"""Checks whether labels can be learned, and whether the inputs already determine them."""
 
 from __future__ import annotations
 

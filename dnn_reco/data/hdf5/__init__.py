@@ -1,8 +1,8 @@
 """Event files: the one place that reads and writes HDF5.
 
 IceCube's table writer books one compound table per frame object, with the same five id columns in
-each. Two kinds matter here: *per-event* tables (labels, time offsets, event header; one row an
-event) and *per-DOM maps* (many rows an event, one for each item of a DOM's list). The table of
+each. Two kinds matter here: *per-event* tables (labels, time offsets, event header; one row per
+event) and *per-DOM maps* (many rows per event, one for each item of a DOM's list). The table of
 time offsets defines the events of a file and their order.
 """
 

@@ -1,4 +1,4 @@
-"""Opening event files, and the tables that hold one row an event."""
+"""Opening event files, and the tables that hold one row per event."""
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Section of the report on classes: how well they are separated, how right probabilities are."""
+"""Section of the report on classes: separation and calibration of probabilities."""
 
 from __future__ import annotations
 
@@ -25,7 +25,15 @@ from dnn_reco.evaluation.formats import MISSING, events_text, format_measured
 from dnn_reco.evaluation.metrics import ValueWithError, weights_of
 from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
-from dnn_reco.figure_style import GREY, color, legend_below, log_axis, marker, panel_grid
+from dnn_reco.figure_style import (
+    GREY,
+    color,
+    legend_below,
+    log_axis,
+    marker,
+    panel_grid,
+    say_too_few,
+)
 
 _COLUMNS = 3
 _LEAST_SHOWN = 1e-4, 0.1  # share of the background
@@ -178,12 +186,14 @@ def _roc_figure(
             number, curve = colors[model], each.roc
             kept = curve.signal[np.searchsorted(curve.background, x, side="right") - 1]
             panel.plot(x, kept, color=color(number), lw=1.5, label=model, ds="steps-post")
+        if not any(np.isfinite(each.area.value) for each in of_label.values()):
+            say_too_few(panel)
         panel.plot(x, x, color=GREY, ls="--", lw=1, label="no separation")
         panel.set_title(f"{label} ({first.num_signal:,} of {first.num_events:,})", fontsize=9)
         log_axis(panel.xaxis)
         panel.set(xlim=(least, 1), ylim=(0, 1.02))
-        panel.set(xlabel="background kept", ylabel="signal kept")
-    legend_below(figure, axes)
+        panel.set(xlabel="background efficiency", ylabel="signal efficiency")
+    legend_below(figure, axes, order=list(colors))
     return figure
 
 
@@ -197,7 +207,9 @@ def _reliability_figure(
 ) -> Figure:
     figure, axes = panel_grid(len(found), _COLUMNS, (3.3, 2.9))
     for panel, (label, of_label) in zip(axes, found.items(), strict=True):
-        panel.plot([0, 1], [0, 1], color=GREY, ls="--", lw=1, label="right probabilities")
+        panel.plot([0, 1], [0, 1], color=GREY, ls="--", lw=1, label="correct probabilities")
+        if not any(each.num_events for each in of_label.values()):
+            say_too_few(panel)
         for model, each in of_label.items():
             number, seen = colors[model], each.reliability
             value, low, high = seen.observed
@@ -207,8 +219,8 @@ def _reliability_figure(
             )  # fmt: skip
         panel.set_title(f"{label} ({next(iter(of_label.values())).num_events:,})", fontsize=9)
         panel.set(xlim=(0, 1), ylim=(0, 1), box_aspect=1)
-        panel.set(xlabel="predicted probability", ylabel="observed share")
-    legend_below(figure, axes)
+        panel.set(xlabel="predicted probability", ylabel="observed share of the class")
+    legend_below(figure, axes, order=list(colors))
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Section of the report: how right uncertainties are in parts of the events.
+"""Section of the report: coverage in groups of events.
 
 Uncertainties that are right on average may be too small for some events and too large for others.
 """
@@ -33,7 +33,7 @@ from dnn_reco.evaluation.reconstruction import Evaluation
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
 from dnn_reco.evaluation.residuals import energy_label
 from dnn_reco.evaluation.variables import LEAST_EVENTS
-from dnn_reco.figure_style import GREY, color, legend_below, marker, panels
+from dnn_reco.figure_style import GREY, color, legend_below, marker, panels, say_too_few
 
 LEAST_OF_CELL = 300
 """Cells of energy and type with fewer events are not tested: their statistical errors hide all."""
@@ -221,15 +221,19 @@ def _figure(by_variable: Mapping[str, Mapping[Key, Cells]], models: Sequence[str
         found, expected = by_variable[variable], 1 if is_width else _PERCENT
         panel.axhline(expected, color=GREY, ls="--", lw=1)
         parts = list(dict.fromkeys(name for cells in found.values() for name in cells))
+        is_empty = True
         for j, model in enumerate(models):
             cells = found.get((model, quantity), {})
             points = [_point(cells.get(part), is_width) for part in parts]
+            is_empty &= not np.isfinite(points).any()
             value, low, high = np.array(points).reshape(-1, 3).T
             x = np.arange(len(parts)) + 0.14 * (j - (len(models) - 1) / 2)
             panel.errorbar(
                 x, value, [low, high], color=color(j), marker=marker(j), ms=4, ls="",
                 lw=1.3, label=model,
             )  # fmt: skip
+        if is_empty:
+            say_too_few(panel)
         panel.set_xticks(range(len(parts)))
         is_last = i >= len(axes) - len(by_variable)
         names = parts if is_last else [""] * len(parts)
@@ -241,7 +245,7 @@ def _figure(by_variable: Mapping[str, Mapping[Key, Cells]], models: Sequence[str
         if i % len(by_variable) == 0:
             what = "68 % pull width" if is_width else f"inside of {_PERCENT} % [%]"
             panel.set_ylabel(f"{quantity}\n{what}", fontsize=8.5)
-    legend_below(figure, axes)
+    legend_below(figure, axes, order=models)
     return figure
 
 

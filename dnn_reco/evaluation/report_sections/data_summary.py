@@ -127,7 +127,7 @@ def _distributions(
             panel.stairs(counts, edges, lw=1.5, label=name, color=color(number))
         panel.set_xlabel(variable.axis)
         if variable.log:
-            log_axis(panel.xaxis)
+            log_axis(panel.xaxis, few_decades=variable.edges[-1] < 200 * variable.edges[0])
     for panel in first_column(axes):
         panel.set_ylabel("events in a bin" if weights is None else "sum of weights in a bin")
     legend_below(figure, axes[0])

@@ -103,7 +103,7 @@ def _figure(matrices: Mapping[str, Matrix], merits: list[str]) -> Figure:
         values = np.array([[of.get(c, math.nan) for of in by_merit] for c in changes])
         shade = [0.01 if merit == "coverage 68 %" else 1 for merit in merits]
         norm = TwoSlopeNorm(0, -_MOST_SHOWN, _MOST_SHOWN)
-        panel.imshow(values * shade, cmap="RdBu_r", norm=norm, aspect="auto")
+        image = panel.imshow(values * shade, cmap="RdBu_r", norm=norm, aspect="auto")
         for (row, column), value in np.ndenumerate(values):
             if math.isfinite(value):
                 is_dark = abs(value * shade[column]) > 0.6 * _MOST_SHOWN
@@ -115,6 +115,8 @@ def _figure(matrices: Mapping[str, Matrix], merits: list[str]) -> Figure:
         panel.set_xticks(range(len(merits)), merits, rotation=30, ha="right", fontsize=8)
         panel.set_yticks(range(len(changes)), changes if number == 0 else [], fontsize=8)
         panel.set_title(model, fontsize=9)
+    scale = "relative change (coverage, bias: difference)"
+    figure.colorbar(image, ax=axes, label=scale, shrink=0.8, extend="both")
     return figure
 
 

@@ -29,7 +29,15 @@ from dnn_reco.evaluation.report_sections.conditional_coverage import conditional
 from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTable, Section
 from dnn_reco.evaluation.residuals import energy_label
 from dnn_reco.evaluation.variables import LEAST_EVENTS, decade_edges
-from dnn_reco.figure_style import GREY, color, legend_below, marker, panel_grid, panels
+from dnn_reco.figure_style import (
+    GREY,
+    color,
+    legend_below,
+    marker,
+    panel_grid,
+    panels,
+    say_too_few,
+)
 
 Deviations = Mapping[str, Mapping[str, LabelDeviation]]
 Levels = Mapping[str, Mapping[str, NDArray[np.float64]]]
@@ -143,18 +151,21 @@ def _pull_energy_figure(
         label, event_type = labels[i // len(shown)], shown[i % len(shown)]
         for expected in (0, 1):
             panel.axhline(expected, color=GREY, lw=0.9, ls="--")
-        for model, values in found.get((label, event_type), {}).items():
+        of_models = found.get((label, event_type), {})
+        for model, values in of_models.items():
             _draw_width_and_mean(panel, values, edges, models.index(model), model)
+        if not of_models:
+            say_too_few(panel)
         low, high = panel.get_ylim()
         panel.set(xscale="log", ylim=(np.clip(low, -3, -0.6), np.clip(high, 1.6, 4)))
         panel.set_xlim(edges[0], edges[-1])
         if i < len(shown):
             panel.set_title(f"{event_type} ({types[event_type].sum():,})", fontsize=9)
         if i % len(shown) == 0:
-            panel.set_ylabel(f"{label}\npull", fontsize=8)
+            panel.set_ylabel(f"pull of\n{label}", fontsize=8)
         if i >= len(shown) * (len(labels) - 1):
             panel.set_xlabel(f"true {energy} [GeV]", fontsize=8.5)
-    legend_below(figure, axes)
+    legend_below(figure, axes, order=models)
     return figure
 
 
@@ -246,6 +257,8 @@ def _coverage_figure(levels: Levels, weights: NDArray[np.float64] | None) -> Fig
     for panel, quantity in zip(axes, quantities, strict=True):
         shown = {model: of[quantity] for model, of in levels.items() if quantity in of}
         least = min(_number(level, weights) for level in shown.values())
+        if not least:
+            say_too_few(panel)
         binomial = np.sqrt(nominal * (100 - nominal) / max(least, 1))
         for sigmas in (2, 1):
             band = sigmas * binomial
@@ -256,9 +269,9 @@ def _coverage_figure(levels: Levels, weights: NDArray[np.float64] | None) -> Fig
                 observed = 100 * coverage_curve(shown[model], weights).value
                 panel.plot(nominal, observed - nominal, color=color(i), lw=1.5, label=model)
         panel.set_title(quantity, fontsize=9)
-        panel.set(xlabel="nominal [%]", xlim=(0, 100))
+        panel.set(xlabel="nominal coverage [%]", xlim=(0, 100))
         panel.set_ylabel("observed − nominal [%]", fontsize=8.5)
-    legend_below(figure, axes)
+    legend_below(figure, axes, order=list(levels))
     return figure
 
 
@@ -271,6 +284,8 @@ def _pit_figure(deviations: Deviations, weights: NDArray[np.float64] | None) -> 
     for panel, label in zip(axes, labels, strict=True):
         shown = {model: of[label].pit() for model, of in deviations.items() if label in of}
         least = min(_number(pit, weights) for pit in shown.values())
+        if not least:
+            say_too_few(panel)
         step = np.sqrt((bins - 1) / max(least, 1))
         for sigmas in (2, 1):
             panel.axhspan(1 - sigmas * step, 1 + sigmas * step, color=GREY, alpha=0.3, lw=0)
@@ -279,9 +294,10 @@ def _pit_figure(deviations: Deviations, weights: NDArray[np.float64] | None) -> 
                 heights = density_in_bins(shown[model], edges, weights)
                 panel.stairs(heights, edges, color=color(i), label=model, lw=1.4)
         panel.set_title(label, fontsize=9)
-        panel.set(xlabel="PIT value", ylabel="density", xlim=(0, 1))
+        panel.set(xlabel="probability integral transform", xlim=(0, 1))
+        panel.set_ylabel("density")
         panel.set_ylim(bottom=0)
-    legend_below(figure, axes)
+    legend_below(figure, axes, order=list(deviations))
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The events that are reconstructed worst."""
+"""The worst reconstructed events."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ID_COLUMNS = ("Run", "Event", "SubEvent")
 
 
 def worst_events(evaluation: Evaluation, count: int = NUM_WORST) -> NDArray[np.int64]:
-    """Numbers of the events that the first reconstruction does worst, the worst first.
+    """Numbers of the worst events of the first reconstruction, the worst first.
 
     By opening angle, or, without direction, by the absolute pull of the energy; events that it does
     not reconstruct do not count. Empty if it gives neither.

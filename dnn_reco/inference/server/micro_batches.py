@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from dnn_reco.errors import DnnRecoError
 
 Columns: TypeAlias = "Mapping[str, NDArray[Any]]"
-"""Values [n] of each output, one row an event."""
+"""Values [n] of each output, one row per event."""
 
 _Source = TypeVar("_Source")
 

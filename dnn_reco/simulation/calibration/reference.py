@@ -43,7 +43,7 @@ class ReferencePulses:
 
 
 def read_truth(folder: Path) -> pd.DataFrame:
-    """One row an event; showers (`kind` 0 and 1) and through-going muons (`kind` 3)."""
+    """One row per event; showers (`kind` 0 and 1) and through-going muons (`kind` 3)."""
     return pd.read_parquet(folder / "truth_run11.parquet")
 
 
