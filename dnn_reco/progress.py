@@ -80,11 +80,15 @@ class Progress:
             self._bar.update(count)
         elif self._writes_lines and self._is_due():
             _log.info("%s", self._line())
-            self._time_of_line, self._done_at_line = time.perf_counter(), self.done
+            self.postpone_line()
+
+    def postpone_line(self) -> None:
+        """Let the next line of a log wait, as something else was printed about the work."""
+        self._time_of_line, self._done_at_line = time.perf_counter(), self.done
 
     def _is_due(self) -> bool:
         passed = time.perf_counter() - self._time_of_line
-        if passed < _SECONDS:
+        if passed < _SECONDS or self.done == self._total:
             return False
         step = self.done - self._done_at_line
         return passed >= _MOST_SECONDS or self._total is None or 10 * step >= self._total

@@ -148,8 +148,8 @@ def _make_ready(run: ComparisonRun, settings: CompareSettings) -> None:
 
 
 def _options(run: ComparisonRun, settings: CompareSettings) -> RunOptions:
-    """Run options of one training: all share an event store."""
-    return replace(settings.options, cache_dir=run.cache_dir)
+    """Run options of one training: all share an event store; what is printed goes to a file."""
+    return replace(settings.options, cache_dir=run.cache_dir, print_format="reference")
 
 
 def _iterations_within(seconds: float, trial: Trainer, folder: Path, name: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -22,9 +22,20 @@ def print_note(text: str) -> None:
         click.echo(text)
 
 
-def coloured(text: str, colour: str | None) -> str:
-    """Text in a colour on terminals, unless the environment variable NO_COLOR is set."""
-    if colour is None or os.environ.get("NO_COLOR") or not sys.stdout.isatty():
+def coloured(text: str, colour: str | None, stream: TextIO | None = None) -> str:
+    """Text in a colour on terminals, unless the environment variable NO_COLOR is set.
+
+    Parameters
+    ----------
+    text
+        The text.
+    colour
+        Name of the colour; None: none.
+    stream
+        Where it is printed; None: standard output.
+    """
+    is_terminal = (stream or sys.stdout).isatty()
+    if colour is None or os.environ.get("NO_COLOR") or not is_terminal:
         return text
     return click.style(text, fg=colour)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from tqdm import tqdm
 
 from dnn_reco.progress import Progress
@@ -42,6 +44,8 @@ class ProgressBar:
     def print(self, text: str) -> None:
         """Print text above the bar."""
         tqdm.write(text)
+        sys.stdout.flush()  # rows of a log must not wait for the next ones
+        self._progress.postpone_line()
 
     def close(self) -> None:
         """Remove the bar."""

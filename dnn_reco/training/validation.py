@@ -91,14 +91,14 @@ class Validation:
             metrics["train"],
             metrics["val"],
         )
-        log.bar.print(text)
+        log.print_metrics(text)
         log.tensorboard.write(iteration, names, trained, metrics, classes)
         sections = {
             name: batch_section(each, names, trained, classes) for name, each in metrics.items()
         }
         if self.settings.log_untrained_labels:
             untrained = {name: self.forward.untrained_rmse(each) for name, each in results.items()}
-            log.bar.print(format_untrained(untrained["train"], untrained["val"]))
+            log.print_metrics(format_untrained(untrained["train"], untrained["val"]))
             for name, rmse in untrained.items():
                 sections[name]["untrained_rmse"] = rmse
                 scalars[name] |= {f"rmse/{label}": value for label, value in rmse.items()}
@@ -106,7 +106,7 @@ class Validation:
             log.tensorboard.add_scalars(name, values, iteration)
         if self.hook is not None:
             add_scalar = log.tensorboard.add_scalar
-            self.hook(iteration, results["train"], results["val"], log.bar.print, add_scalar)
+            self.hook(iteration, results["train"], results["val"], log.print, add_scalar)
         return sections
 
     @torch.no_grad()

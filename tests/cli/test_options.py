@@ -45,6 +45,7 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "processes": 1,
             "checkpoint_exit_code": None,
             "deterministic": False,
+            "print_format": "table",
             "estimate": False,
         },
     ),
@@ -282,6 +283,9 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
         },
     ),
     "config show": (CONFIG, {}),
+    "version": ([], {"as_json": False}),
+    "doctor": ([], {"data": Path(), "cache": Path(), "as_json": False}),
+    "completion": (["bash"], {}),
     "config check": (CONFIG, {"as_json": False, "allow_overlap": False, "network": False}),
     "submit train": (
         [*CONFIG, "--cluster", "slurm"],
@@ -316,6 +320,9 @@ ARGUMENTS = {
     "i3 show": {"file": Path(__file__)},
     "i3 export": {"files": (Path(__file__),)},
     "serve": {"models": ("model",)},
+    "version": {},
+    "doctor": {},
+    "completion": {"shell": "bash"},
 }
 
 
@@ -369,7 +376,8 @@ SPELLINGS: list[tuple[str, list[str], str, Any]] = [
     *[
         (command, [flag, value], "log_level", value.upper())
         for command in DEFAULTS
-        if not command.startswith("config") and command != "inspect"
+        if command
+        not in ("config show", "config check", "inspect", "version", "doctor", "completion")
         for flag, value in (
             *[
                 ("--log_level", level)

@@ -16,6 +16,7 @@ options_of_train = st.builds(
     cache_dir=st.none() | st.sampled_from(["store", "/a folder/with spaces"]),
     num_threads=st.integers(0, 256),
     log_level=st.sampled_from(["DEBUG", "INFO", "WARNING"]),
+    print_format=st.sampled_from(["table", "reference", "none"]),
 )
 
 
