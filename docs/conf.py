@@ -22,7 +22,20 @@ extensions = [
     "docstrings",
     "mathml",
     "site_pages",
+    "sphinx_gallery.gen_gallery",
 ]
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "auto_gallery",
+    "image_scrapers": ("gallery_figures",),
+    "within_subsection_order": "ExampleTitleSortKey",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_memory": False,
+    "min_reported_time": 1000,
+    "remove_config_comments": True,
+    "capture_repr": (),
+}
 nitpicky = True
 nitpick_ignore_regex = [
     # other packages, whose documentation is not at hand when the site is built

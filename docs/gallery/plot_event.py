@@ -52,7 +52,7 @@ print(f"{charge_of_event[brightest]:.0f} PE in {np.sum(hits.event == brightest)}
 # hits are red, the last ones blue. ``dnn_reco.event_html`` makes an interactive page in three
 # dimensions of the same event.
 
-plot_event(hits, brightest)
+display = plot_event(hits, brightest)
 
 # %%
 # A figure of your own

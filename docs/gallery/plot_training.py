@@ -18,8 +18,9 @@ import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 
-from dnn_reco import load_config
+from dnn_reco import load_model, open_events, predict
 
 CONFIG = """
 unique_name: small
@@ -34,11 +35,11 @@ training_data_file: training/*.hdf5
 trafo_data_file: training/*.hdf5
 validation_data_file: held_out/*.hdf5
 trafo_model_path: trafo_model.npy
-trafo_num_batches: 40
+trafo_num_batches: 20
 trafo_norm_constant: 0.0001
 trafo_log_label_bins: {EnergyVisible: true}
-batch_size: 32
-num_training_iterations: 400
+batch_size: 64
+num_training_iterations: 300
 validation_frequency: 100
 validation_set_frequency: 50
 validation_events: 300
@@ -46,7 +47,7 @@ ema_decay: 0.98
 log_path: logs
 model_checkpoint_path: checkpoints/model
 model_class: dnn_reco.modules.models.dom_transformer.DomTransformer
-model_kwargs: {size: S, width: 32, num_layers: 2, hidden: 64, max_tokens: 48}
+model_kwargs: {size: S, width: 32, num_layers: 2, hidden: 64, max_tokens: 64}
 model_optimizer_dict:
   likelihood:
     optimizer: AdamW
@@ -75,7 +76,7 @@ def dnn_reco(*arguments: str) -> str:
 # another seed.
 
 TRACKS = ["--flavor", "numu", "--energy", "1000", "10000", "--zenith", "85", "180"]
-dnn_reco("simulate", *TRACKS, "--events", "2000", "--seed", "1", "--out", "training")
+dnn_reco("simulate", *TRACKS, "--events", "2500", "--seed", "1", "--out", "training")
 dnn_reco("simulate", *TRACKS, "--events", "300", "--seed", "2", "--out", "held_out")
 dnn_reco("trafo", "small.yaml")
 messages = dnn_reco("train", "small.yaml")
@@ -99,6 +100,25 @@ plt.show()
 # %%
 # Predict
 # -------
-# The last checkpoint reconstructs the held-out events. Labels come with their uncertainties.
+# The exported model reconstructs the held-out events. Labels come with their uncertainties.
 
-config = load_config(folder / "small.yaml")
+dnn_reco("export", "small.yaml", "-o", "model")
+events = open_events(folder / "held_out/*.hdf5")
+model = load_model(folder / "model", device="cpu")
+predictions = predict(model, events.hits)
+
+AXES = "XYZ"
+true = np.stack([events.labels[f"PrimaryDirection{axis}"] for axis in AXES], axis=1)
+predicted = np.stack([predictions[f"PrimaryDirection{axis}"] for axis in AXES], axis=1)
+cosine = np.sum(true * predicted, axis=1) / np.linalg.norm(predicted, axis=1)
+angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+print(f"median opening angle {np.median(angle):.1f}°, at random it is 90°")
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+left.hist(angle, bins=np.linspace(0, 90, 31))
+left.set(xlabel="opening angle [°]", ylabel="events")
+right.scatter(events.labels["EnergyVisible"], predictions["EnergyVisible"], s=6)
+right.set(xscale="log", yscale="log", xlabel="true visible energy [GeV]")
+right.set_ylabel("predicted visible energy [GeV]")
+right.axline((100, 100), (1000, 1000), color="black", linewidth=1)
+plt.show()
