@@ -13,6 +13,7 @@ from markdown_text import escaped, table
 from dnn_reco.cli import cli
 
 _VERBATIM = "\b\n"  # marks paragraphs that click does not wrap
+_OPTION = re.compile(r"(?<![\w`-])--[a-z][\w-]*\w")
 _OLDER_SPELLING = re.compile(r"--[a-z0-9]+(?:_[a-z0-9]+)+")
 
 
@@ -43,7 +44,7 @@ def _anchor(context: click.Context) -> str:
 
 
 def _summary(context: click.Context) -> str:
-    return escaped(context.command.get_short_help_str(limit=500))
+    return _prose(context.command.get_short_help_str(limit=500))
 
 
 def _section(context: click.Context) -> str:
@@ -58,16 +59,16 @@ def _section(context: click.Context) -> str:
 
 def _paragraph(text: str) -> list[str]:
     if not text.startswith(_VERBATIM):
-        return [escaped(" ".join(text.split()))]
+        return [_prose(" ".join(text.split()))]
     first, *others = text.removeprefix(_VERBATIM).splitlines()
-    head = [escaped(first), ""] if first.endswith(":") else []
+    head = [_prose(first), ""] if first.endswith(":") else []
     block = others if head else [first, *others]
     return [*head, "```text", textwrap.dedent("\n".join(block)), "```"]
 
 
 def _options(context: click.Context) -> list[str]:
     records = [parameter.get_help_record(context) for parameter in context.command.params]
-    rows = [(f"`{_names(names)}`", escaped(text)) for names, text in filter(None, records) if text]
+    rows = [(f"`{_names(names)}`", _prose(text)) for names, text in filter(None, records) if text]
     return table(("option", "meaning"), rows) if rows else []
 
 
@@ -77,3 +78,8 @@ def _names(names: str) -> str:
     for name in older:
         names = re.sub(rf"{name}\b,? ?", "", names)
     return re.sub(r",(?= |$)(?! -)", "", names).replace(" /", "/").replace("/", " /").strip()
+
+
+def _prose(text: str) -> str:
+    """Plain text with options marked as code."""
+    return escaped(_OPTION.sub(r"`\g<0>`", text))

@@ -2,6 +2,7 @@
 
 - The sidebar follows the sections of the front page: each link in a table there is an entry.
 - A comment `<!-- generated: NAME -->` is replaced by text made from the package's source.
+- Links to the scripts of the gallery lead to their pages.
 - A link to a Markdown file outside of the documentation offers that file for download.
 """
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 FRONT_PAGE = "index"
 _SECTION = re.compile(r"^## (?P<title>.+)\n(?P<body>(?:(?!^## ).*\n?)*)", re.MULTILINE)
-_ENTRY = re.compile(r"^\| \[[^]]*\]\((?P<page>[\w/.-]+)\.md\)", re.MULTILINE)
+_ENTRY = re.compile(r"^\| \[[^]]*\]\((?P<page>[\w/.-]+)\.(?:md|rst)\)", re.MULTILINE)
+_SCRIPT = re.compile(r"\]\(gallery/(?P<name>\w+)\.py\)")
 _GENERATED = re.compile(r"^<!-- generated: (?P<name>[\w-]+) -->$", re.MULTILINE)
 _MARKDOWN_LINK = re.compile(r"\]\((?P<path>\.\./[^)#\s]+\.md)(?:#[^)\s]*)?\)")
 
@@ -66,6 +68,7 @@ def _complete(app: Sphinx, page: str, text: list[str]) -> None:
     path, docs = Path(app.env.doc2path(page)), Path(app.srcdir).resolve()
     text[0] = _MARKDOWN_LINK.sub(lambda link: _as_download(link, path, docs), text[0])
     if page == FRONT_PAGE:
+        text[0] = _SCRIPT.sub(r"](auto_gallery/\g<name>.rst)", text[0])
         text[0] += "".join(_toctrees(text[0]))
 
 
