@@ -19,6 +19,7 @@ A comment before a block changes this, or says what the test does differently fr
 - `<!-- test: background URL -->`: the command stays running; go on when the URL answers.
 - `<!-- test: exit CODE -->`: the command ends with this exit code.
 - `<!-- test: needs NAME -->`: the block is run only where the workspace has this file.
+- `<!-- test: into NAME -->`: the keys of the block replace those of this config.
 - `<!-- test: within KEY.KEY -->`: the block is the content of this key of a config.
 """
 
@@ -40,7 +41,7 @@ _BLOCK = re.compile(
 _DIRECTIVE = re.compile(r"<!--\s*test:\s*(\w+):?\s*((?:(?!-->).)*?)\s*-->", re.DOTALL)
 _REPLACEMENT = re.compile(r'"([^"]*)"\s+"([^"]*)"')
 DIRECTIVES = {
-    *("skip", "replace", "before", "instead", "file", "example", "background", "exit", "needs", "within"),
+    *("skip", "replace", "before", "instead", "file", "example", "background", "exit", "needs", "within", "into"),
 }
 
 
@@ -75,7 +76,7 @@ class Block:
             return f"skipped: {reason}"
         if name := self.directive("needs"):
             return f"run where {name} is at hand"
-        for name in ("example", "file"):
+        for name in ("example", "file", "into"):
             if self.directive(name):
                 return f"written to {self.directive(name)}"
         return {"text": "compared", "yaml": "validated"}.get(self.language, "run")
