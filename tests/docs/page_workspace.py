@@ -50,7 +50,7 @@ for name in my_network one two; do
     dnn-reco train $name.yaml --device cpu
 done
 dnn-reco export my_network.yaml -o models/my_model
-dnn-reco create-data --input 'level2/*' --pulses InIceDSTPulses --exclude none --out training_data -j 1
+dnn-reco create-data --input 'level2/*.i3.zst' --pulses InIceDSTPulses --exclude none --out training_data -j 1
 cp $REPOSITORY/configs/tutorial/create_training_data.yaml .
 python -c '
 import numpy as np

@@ -29,7 +29,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+DOCS = REPOSITORY / "docs"
+PAGES = [
+    REPOSITORY / "README.md",
+    *(page for page in sorted(DOCS.rglob("*.md")) if DOCS / "_build" not in page.parents),
+]
 LANGUAGES = {"bash", "console", "python", "text", "yaml"}
 
 # A fence at any indentation, with the comments right above it.
