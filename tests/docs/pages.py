@@ -2,7 +2,8 @@
 
 By its language a block is
 
-- `bash`: run, with stand-ins for pip and batch systems; variables and the working directory last until the end of the page;
+- `bash`: run, with stand-ins for pip and batch systems; variables and the working directory last
+  until the end of the page;
 - `console`: each line that starts with `$ ` is run, and the lines below it are its output;
 - `python`: run in the test's process; names last until the end of the page;
 - `text`: the output of the `bash` or `python` block before it;
@@ -44,9 +45,9 @@ _BLOCK = re.compile(
 )
 _DIRECTIVE = re.compile(r"<!--\s*test:\s*(\w+):?\s*((?:(?!-->).)*?)\s*-->", re.DOTALL)
 _REPLACEMENT = re.compile(r'"([^"]*)"\s+"([^"]*)"')
-DIRECTIVES = {
-    *("skip", "replace", "before", "instead", "file", "example", "background", "exit", "needs", "within", "into"),
-}
+DIRECTIVES = frozenset(
+    ["skip", "replace", "before", "instead", "file", "example", "background", "exit", "needs", "within", "into"]
+)
 
 
 @dataclass(frozen=True)

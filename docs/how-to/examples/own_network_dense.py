@@ -15,7 +15,7 @@ class Convolutions(nn.Module):
         super().__init__()
         torch.manual_seed(random_seed)
         num_labels, kind = len(spec.label_names), getattr(torch, dtype)
-        # transforms the features of the hits and puts them into [B, 10, 10, 60, F] and [B, 8, 60, F]
+        # from hits to transformed arrays [B, 10, 10, 60, F] and [B, 8, 60, F]
         self.densify = Densify(spec, keep_prob_dom=1.0, dtype=kind)
         self.main_array = nn.Sequential(
             nn.Conv3d(spec.num_bins, channels, 3, stride=(1, 1, 2), padding=1),
