@@ -18,7 +18,7 @@ from dnn_reco.cli.options import (
     device_option,
     ignore_mismatch_option,
     input_tables_option,
-    log_level_option,
+    message_options,
     num_threads_option,
     raw_option,
 )
@@ -107,7 +107,7 @@ from dnn_reco.workers import available_cpus
 @raw_option
 @allow_code_option
 @click.option("--overwrite", is_flag=True, help="Replace outputs that were made otherwise.")
-@log_level_option
+@message_options
 @num_threads_option
 @farm_options
 def apply_command(log_level: str, num_threads: int, jobs: int | None, **settings: Any) -> NoReturn:

@@ -15,7 +15,7 @@ from dnn_reco.cli.options import (
     cache_dir_option,
     device_option,
     ignore_mismatch_option,
-    log_level_option,
+    message_options,
     num_threads_option,
     with_run_options,
 )
@@ -54,7 +54,7 @@ from dnn_reco.run_options import RunOptions
 @allow_code_option
 @device_option
 @cache_dir_option
-@log_level_option
+@message_options
 @num_threads_option
 @with_run_options
 def calibrate_command(folder: Path, options: RunOptions, **settings: Any) -> None:

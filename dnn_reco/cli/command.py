@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from dnn_reco.run_options import INTERRUPTED
+
 _OTHER_NAMES = {"n-jobs": "jobs", "output": "out", "output-folder": "out"}
 
 
@@ -29,6 +31,14 @@ class Command(click.Command):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.context_settings = {**_SETTINGS, **self.context_settings}
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; Ctrl-C ends it with the exit code of shells, where click has 1."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(getattr(stop, "exit_code", INTERRUPTED))
 
 
 class Group(Command, click.Group):

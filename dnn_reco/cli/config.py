@@ -8,7 +8,7 @@ from typing import NoReturn
 import click
 
 from dnn_reco.cli.command import Group
-from dnn_reco.cli.options import allow_overlap_option, config_files_argument
+from dnn_reco.cli.options import allow_overlap_option, config_files_argument, json_option
 
 
 @click.group("config", cls=Group)
@@ -36,8 +36,9 @@ def config_show_command(config_files: tuple[str, ...]) -> None:
 @click.option(
     "--network", is_flag=True, help="Build the network, too, without memory for its weights."
 )
+@json_option
 def config_check_command(
-    config_files: tuple[str, ...], allow_overlap: bool, network: bool
+    config_files: tuple[str, ...], allow_overlap: bool, network: bool, as_json: bool
 ) -> NoReturn:
     """Check whether everything in a config is there, and spelt right.
 
@@ -56,4 +57,4 @@ def config_check_command(
     stages = load_stages(config_files)
     from dnn_reco.commands.check_config import run_check
 
-    sys.exit(run_check(stages, allow_overlap, network))
+    sys.exit(run_check(stages, allow_overlap, network, as_json))

@@ -10,7 +10,7 @@ import click
 
 from dnn_reco.cli.cluster_options import farm_options
 from dnn_reco.cli.command import Command
-from dnn_reco.cli.options import OutputPath, log_level_option, num_threads_option
+from dnn_reco.cli.options import OutputPath, message_options, num_threads_option
 from dnn_reco.cli.session import limit_threads, show_messages
 from dnn_reco.workers import available_cpus
 
@@ -133,7 +133,7 @@ def _numbers(
 )
 @click.option("--overwrite", is_flag=True, help="Make outputs again that are there already.")
 @click.option("--dry-run", is_flag=True, help="Print what would be made, and stop.")
-@log_level_option
+@message_options
 @num_threads_option
 def create_data_command(
     config: Path | None,

@@ -15,7 +15,8 @@ from dnn_reco.cli.options import (
     cache_dir_option,
     config_files_argument,
     jobs_option,
-    log_level_option,
+    json_option,
+    message_options,
     num_threads_option,
     with_run_options,
 )
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     help="Also count the events that pass filters and checks (builds the event store).",
 )
 @cache_dir_option
-@log_level_option
+@json_option
+@message_options
 @num_threads_option
 @farm_options
 @with_run_options
@@ -43,6 +45,7 @@ def count_command(
     config_files: tuple[str, ...],
     jobs: int | None,
     apply_filters: bool,
+    as_json: bool,
     farm: FarmSettings | None,
     options: RunOptions,
 ) -> NoReturn:
@@ -69,14 +72,14 @@ def count_command(
         fill_store(config, FILE_LISTS, options.cache_dir, farm)
     jobs = jobs or options.threads
     num_jobs = min(jobs, options.num_threads or jobs)
-    sys.exit(run_count(config, num_jobs, apply_filters, options.cache_dir))
+    sys.exit(run_count(config, num_jobs, apply_filters, options.cache_dir, as_json))
 
 
 @click.command("trafo", cls=Command)
 @config_files_argument
 @click.option("--overwrite", is_flag=True, help="Replace a model that was made otherwise.")
 @cache_dir_option
-@log_level_option
+@message_options
 @num_threads_option
 @farm_options
 @with_run_options
@@ -155,7 +158,7 @@ def trafo_command(
 @click.option(
     "-j", "--jobs", type=click.IntRange(min=1), help="Files to make at the same time [all CPUs]."
 )
-@log_level_option
+@message_options
 def simulate_command(
     preset: Path | None,
     events: int,

@@ -13,7 +13,8 @@ from dnn_reco.cli.options import (
     OutputPath,
     data_settings_option,
     jobs_option,
-    log_level_option,
+    json_option,
+    message_options,
     output_folder,
     parts_of,
 )
@@ -75,7 +76,8 @@ def _table_and_column(
     default=1,
     help="Seed of the draws.",
 )
-@log_level_option
+@json_option
+@message_options
 def compare_data_command(
     first: str,
     second: str,
@@ -85,6 +87,7 @@ def compare_data_command(
     inputs: tuple[str, ...],
     weights: tuple[str, str] | None,
     seed: int,
+    as_json: bool,
     log_level: str,
 ) -> None:
     """Compare the inputs and labels of two data sets, such as simulation and measured data.
@@ -112,7 +115,7 @@ def compare_data_command(
     from dnn_reco.commands.compare_data import CompareDataSettings, run_compare_data
 
     settings = CompareDataSettings(out, events, inputs, weights, seed)
-    run_compare_data((first, second), config, settings)
+    run_compare_data((first, second), config, settings, as_json)
 
 
 @click.group("data", cls=Group)
@@ -132,13 +135,8 @@ def data_group() -> None:
 @click.option("--labels", metavar="TABLE", help="Table of the labels [LabelsDeepLearning].")
 @data_settings_option("the files must agree with each other")
 @jobs_option("check")
-@click.option(
-    "--json",
-    "json_file",
-    type=OutputPath(dir_okay=False, path_type=Path),
-    help="File to write the findings to.",
-)
-@log_level_option
+@json_option
+@message_options
 def data_check_command(
     names: tuple[str, ...],
     inputs: str | None,
@@ -146,7 +144,7 @@ def data_check_command(
     labels: str | None,
     data_settings: Path | None,
     jobs: int | None,
-    json_file: Path | None,
+    as_json: bool,
     log_level: str,
 ) -> NoReturn:
     """Check whether event files hold what a training needs, and nothing that spoils it.
@@ -158,7 +156,7 @@ def data_check_command(
     \b
     Examples:
       dnn-reco data check getting_started.yaml
-      dnn-reco data check 'training_data/*/*.hdf5' -j 8 --json findings.json
+      dnn-reco data check 'training_data/*/*.hdf5' -j 8 --json > findings.json
     """
     limit_threads(1)  # files are checked side by side
     show_messages(log_level)
@@ -174,7 +172,7 @@ def data_check_command(
     from dnn_reco.workers import available_cpus
 
     what = WhatToRead(inputs, num_bins, labels, data_settings)
-    sys.exit(run_check_data(patterns, config, what, jobs or available_cpus(), json_file))
+    sys.exit(run_check_data(patterns, config, what, jobs or available_cpus(), as_json))
 
 
 def _config_parts(name: str) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ from dnn_reco.cli.options import (
     config_files_argument,
     data_settings_option,
     device_option,
-    log_level_option,
+    json_option,
+    message_options,
     num_threads_option,
     overwrite_model_option,
     parts_of,
@@ -87,7 +88,7 @@ model_folder_argument = click.argument(
     help="Sign the folder with an Ed25519 private key (PEM file).",
 )
 @overwrite_model_option
-@log_level_option
+@message_options
 @num_threads_option
 @with_run_options
 def export_command(
@@ -122,11 +123,16 @@ def export_command(
 )
 @allow_code_option
 @device_option
-@log_level_option
+@json_option
+@message_options
 @num_threads_option
 @with_run_options
 def verify_command(
-    folder: Path, key: Path | None, allow_code: tuple[str, ...], options: RunOptions
+    folder: Path,
+    key: Path | None,
+    allow_code: tuple[str, ...],
+    as_json: bool,
+    options: RunOptions,
 ) -> NoReturn:
     """Check that a model folder is whole, and computes the same on this machine.
 
@@ -142,12 +148,12 @@ def verify_command(
     show_messages(options.log_level)
     from dnn_reco.commands.verify import run_verify
 
-    sys.exit(run_verify(folder, key, options.device, allow_code))
+    sys.exit(run_verify(folder, key, options.device, allow_code, as_json))
 
 
 @click.command("inspect", cls=Command)
 @model_folder_argument
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
+@json_option
 def inspect_command(folder: Path, as_json: bool) -> None:
     """Print what is in a model folder, without loading its weights.
 

@@ -10,7 +10,7 @@ from typing import NoReturn, TypeVar
 import click
 
 from dnn_reco.cli.command import Group
-from dnn_reco.cli.options import OutputPath, log_level_option
+from dnn_reco.cli.options import OutputPath, json_option, message_options
 from dnn_reco.cli.session import limit_threads, show_messages
 
 _Result = TypeVar("_Result")
@@ -86,7 +86,8 @@ def i3_group() -> None:
 )
 @click.option("--all", "whole", is_flag=True, help="Print long lists whole.")
 @_with_reading
-@log_level_option
+@json_option
+@message_options
 def ls_command(
     files: tuple[Path, ...],
     by_key: bool,
@@ -94,6 +95,7 @@ def ls_command(
     whole: bool,
     verify: bool,
     recover: bool,
+    as_json: bool,
     log_level: str,
 ) -> NoReturn:
     """List the frames of .i3 files: stop, event, number of objects, bytes.
@@ -113,7 +115,7 @@ def ls_command(
     show_messages(log_level)
     from dnn_reco.commands.i3 import ListSettings, Reading, run_ls
 
-    sys.exit(run_ls(files, ListSettings(frame, by_key, whole, Reading(verify, recover))))
+    sys.exit(run_ls(files, ListSettings(frame, by_key, whole, Reading(verify, recover), as_json)))
 
 
 @i3_group.command("show")
@@ -145,7 +147,7 @@ def ls_command(
 )
 @click.option("--all", "whole", is_flag=True, help="Show all rows.")
 @_with_reading
-@log_level_option
+@message_options
 def show_command(
     file: Path,
     event: str,
@@ -200,7 +202,7 @@ def show_command(
 )
 @_stop_option("that have a row")
 @_with_reading
-@log_level_option
+@message_options
 def export_command(
     files: tuple[Path, ...],
     names: tuple[str, ...],

@@ -14,7 +14,7 @@ from dnn_reco.cli.options import (
     backend_option,
     batch_size_option,
     device_option,
-    log_level_option,
+    message_options,
     num_threads_option,
     raw_option,
 )
@@ -64,7 +64,7 @@ def _num_bytes(ctx: click.Context, param: click.Parameter, value: str) -> int:
 @raw_option
 @allow_code_option
 @device_option
-@log_level_option
+@message_options
 @num_threads_option
 def serve_command(models: tuple[str, ...], log_level: str, **settings: Any) -> None:
     """Answer requests for predictions over HTTP.

@@ -21,7 +21,8 @@ from dnn_reco.cli.options import (
     device_option,
     ignore_mismatch_option,
     input_tables_option,
-    log_level_option,
+    json_option,
+    message_options,
     num_threads_option,
     output_folder,
     overwrite_model_option,
@@ -79,7 +80,8 @@ test_data_option = click.option(
 @device_option
 @checkpoint_exit_code_option
 @cache_dir_option
-@log_level_option
+@json_option
+@message_options
 @num_threads_option
 @with_run_options
 def compare_command(
@@ -158,7 +160,8 @@ def compare_command(
 )
 @device_option
 @cache_dir_option
-@log_level_option
+@json_option
+@message_options
 @num_threads_option
 @with_run_options
 def evaluate_command(networks: tuple[str, ...], options: RunOptions, **settings: Any) -> None:
@@ -229,7 +232,7 @@ def _named_network(name: str, options: RunOptions) -> Path | tuple[Config, ...]:
 )
 @data_settings_option("config_data_settings.yaml in FOLDER")
 @overwrite_model_option
-@log_level_option
+@message_options
 def import_command(
     folder: Path,
     output: Path,

@@ -41,12 +41,6 @@ _Result = TypeVar("_Result")
 config_files_argument = click.argument(
     "config_files", nargs=-1, required=True, metavar="CONFIG...", type=click.Path()
 )
-log_level_option = click.option(
-    "--log-level",
-    default="INFO",
-    type=click.Choice(LOG_LEVELS, case_sensitive=False),
-    help="Least level of messages that are printed.",
-)
 num_threads_option = click.option(
     "--num-threads",
     type=click.IntRange(min=0),
@@ -83,6 +77,35 @@ ignore_mismatch_option = click.option(
     metavar="KEY",
     help="A data setting that may differ from that of the training; may be repeated.",
 )
+
+
+_log_level_option = click.option(
+    "--log-level",
+    default="INFO",
+    type=click.Choice(LOG_LEVELS, case_sensitive=False),
+    help="Least level of messages that are printed.",
+)
+_quiet_option = click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    help="Print warnings, errors and results only.",
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the result as one JSON document."
+)
+
+
+def message_options(function: Callable[..., _Result]) -> Callable[..., _Result]:
+    """Add `--log-level` and `--quiet`; the command gets the level that follows from both."""
+
+    @functools.wraps(function)
+    def callback(*args: Any, quiet: bool, log_level: str, **given: Any) -> _Result:
+        if quiet and log_level.upper() in ("DEBUG", "INFO"):
+            log_level = "WARNING"
+        return function(*args, log_level=log_level, **given)
+
+    return _log_level_option(_quiet_option(callback))
 
 
 def input_tables_option(

@@ -15,7 +15,7 @@ from dnn_reco.cli.options import (
     device_option,
     ignore_mismatch_option,
     input_tables_option,
-    log_level_option,
+    message_options,
     num_threads_option,
     raw_option,
 )
@@ -97,7 +97,7 @@ def _name(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
 @backend_option
 @allow_code_option
 @raw_option
-@log_level_option
+@message_options
 @num_threads_option
 def sky_command(log_level: str, **settings: Any) -> None:
     """Draw the direction of an event as a map of the sky.

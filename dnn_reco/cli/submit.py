@@ -11,7 +11,7 @@ from dnn_reco.cli.command import Command, Group
 from dnn_reco.cli.options import (
     OutputPath,
     config_files_argument,
-    log_level_option,
+    message_options,
     split_run_options,
 )
 from dnn_reco.cli.session import start_stages
@@ -69,7 +69,7 @@ class _CommandWithTrainOptions(Command):
     help="Further setting in the words of the batch system; may be given several times.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the files; write and submit nothing.")
-@log_level_option
+@message_options
 @click.pass_context
 def submit_train_command(
     context: click.Context,

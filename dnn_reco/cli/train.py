@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from dataclasses import replace
+from typing import TYPE_CHECKING, NoReturn, get_args
 
 import click
 
@@ -17,12 +18,13 @@ from dnn_reco.cli.options import (
     checkpoint_exit_code_option,
     config_files_argument,
     device_option,
-    log_level_option,
+    message_options,
     num_threads_option,
     with_run_options,
 )
 from dnn_reco.cli.session import leave, start_stages
-from dnn_reco.run_options import RunOptions
+from dnn_reco.commands.output import is_quiet
+from dnn_reco.run_options import PrintFormat, RunOptions
 from dnn_reco.workers import world_size
 
 if TYPE_CHECKING:
@@ -57,9 +59,16 @@ if TYPE_CHECKING:
     help="Train nothing: try it for some seconds, and print the time, memory and disk space that "
     "the training will need, and the line that asks a cluster for them.",
 )
+@click.option(
+    "--print-format",
+    type=click.Choice(get_args(PrintFormat)),
+    default="table",
+    help="What is printed at validations: a row of a table; metrics of all labels, in the form of "
+    "the reference (default of train_model.py); or none.",
+)
 @allow_overlap_option
 @cache_dir_option
-@log_level_option
+@message_options
 @num_threads_option
 @farm_options
 @with_run_options
@@ -84,6 +93,8 @@ def train_command(
       dnn-reco train getting_started.yaml --estimate
       torchrun --nnodes 2 --nproc-per-node 4 … train_model.py getting_started.yaml
     """
+    if is_quiet():
+        options = replace(options, print_format="none")
     if estimate and (processes > 1 or world_size() > 1):
         raise click.UsageError(
             "--estimate measures a training in one process: leave out --processes and torchrun"

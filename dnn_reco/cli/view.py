@@ -13,7 +13,7 @@ from dnn_reco.cli.options import (
     allow_code_option,
     device_option,
     ignore_mismatch_option,
-    log_level_option,
+    message_options,
     num_threads_option,
 )
 from dnn_reco.cli.session import limit_threads, show_messages
@@ -102,7 +102,7 @@ def _with_suffix(*suffixes: str) -> Any:
 @ignore_mismatch_option
 @allow_code_option
 @device_option
-@log_level_option
+@message_options
 @num_threads_option
 def view_command(num_threads: int, log_level: str, **settings: Any) -> None:
     """Draw an event of a file.

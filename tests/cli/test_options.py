@@ -16,7 +16,7 @@ from dnn_reco.run_options import RunOptions
 from dnn_reco.workers import available_cpus
 
 CONFIG = ["a.yaml"]
-LOG = {"log_level": "INFO"}
+LOG = {"log_level": "INFO", "quiet": False}
 RUN = {**LOG, "num_threads": 0, "cache_dir": None}
 FARM: dict[str, Any] = {
     "cluster": None,
@@ -34,7 +34,7 @@ TRAINING = {**RUN, "device": "auto", "allow_overlap": False}
 
 # Command -> the words it cannot do without, and all that it then takes for granted.
 DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
-    "count": (CONFIG, {**RUN, **FARM, "jobs": None, "apply_filters": False}),
+    "count": (CONFIG, {"as_json": False, **RUN, **FARM, "jobs": None, "apply_filters": False}),
     "trafo": (CONFIG, {**RUN, **FARM, "overwrite": False}),
     "train": (
         CONFIG,
@@ -45,12 +45,14 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "processes": 1,
             "checkpoint_exit_code": None,
             "deterministic": False,
+            "print_format": "table",
             "estimate": False,
         },
     ),
     "compare": (
         CONFIG,
         {
+            "as_json": False,
             **TRAINING,
             "seconds": None,
             "iterations": None,
@@ -64,6 +66,7 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "evaluate": (
         CONFIG,
         {
+            "as_json": False,
             **TRAINING,
             "test_data": (),
             "checkpoints": 1,
@@ -113,6 +116,7 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "compare-data": (
         ["a*", "b*"],
         {
+            "as_json": False,
             **LOG,
             "out": Path("data_comparison"),
             "config_file": None,
@@ -131,7 +135,7 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "labels": None,
             "data_settings": None,
             "jobs": None,
-            "json_file": None,
+            "as_json": False,
         },
     ),
     "import": (
@@ -165,7 +169,14 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
     ),
     "verify": (
         ["."],
-        {**LOG, "num_threads": 0, "key": None, "allow_code": (), "device": "auto"},
+        {
+            "as_json": False,
+            **LOG,
+            "num_threads": 0,
+            "key": None,
+            "allow_code": (),
+            "device": "auto",
+        },
     ),
     "inspect": (["."], {"as_json": False}),
     "apply": (
@@ -210,7 +221,7 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
     ),
     "i3 ls": (
         [__file__],
-        {**LOG, **I3, "by_key": False, "frame": None, "whole": False},
+        {"as_json": False, **LOG, **I3, "by_key": False, "frame": None, "whole": False},
     ),
     "i3 show": (
         [__file__],
@@ -272,7 +283,10 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
         },
     ),
     "config show": (CONFIG, {}),
-    "config check": (CONFIG, {"allow_overlap": False, "network": False}),
+    "version": ([], {"as_json": False}),
+    "doctor": ([], {"data": Path(), "cache": Path(), "as_json": False}),
+    "completion": (["bash"], {}),
+    "config check": (CONFIG, {"as_json": False, "allow_overlap": False, "network": False}),
     "submit train": (
         [*CONFIG, "--cluster", "slurm"],
         {
@@ -306,6 +320,9 @@ ARGUMENTS = {
     "i3 show": {"file": Path(__file__)},
     "i3 export": {"files": (Path(__file__),)},
     "serve": {"models": ("model",)},
+    "version": {},
+    "doctor": {},
+    "completion": {"shell": "bash"},
 }
 
 
@@ -359,7 +376,8 @@ SPELLINGS: list[tuple[str, list[str], str, Any]] = [
     *[
         (command, [flag, value], "log_level", value.upper())
         for command in DEFAULTS
-        if not command.startswith("config") and command != "inspect"
+        if command
+        not in ("config show", "config check", "inspect", "version", "doctor", "completion")
         for flag, value in (
             *[
                 ("--log_level", level)
@@ -524,7 +542,11 @@ SPELLINGS: list[tuple[str, list[str], str, Any]] = [
         for flag in ("-s", "--data-settings", "--data_settings")
     ],
     *[("data check", [flag, "3"], "jobs", 3) for flag in ("-j", "--n-jobs", "--n_jobs")],
-    ("data check", ["--json", "a.json"], "json_file", Path("a.json")),
+    *[
+        (command, ["--json"], "as_json", True)
+        for command in ("count", "compare", "evaluate", "data check", "compare-data", "verify")
+    ],
+    *[(command, ["--json"], "as_json", True) for command in ("i3 ls", "config check")],
     ("serve", ["--host", "0.0.0.0"], "host", "0.0.0.0"),
     ("serve", ["--port", "0"], "port", 0),
     ("serve", ["--max-wait", "0"], "max_wait", 0),
@@ -605,7 +627,6 @@ REFUSED = [
     ("compare-data", "--seed", "-1"),
     ("data check", "--num-bins", "0"),
     ("data check", "-j", "0"),
-    ("data check", "--json", "."),
     ("serve", "--port", "65536"),
     ("serve", "--max-queue", "0"),
     ("serve", "--max-request-size", "much"),
@@ -671,7 +692,6 @@ def test_several_configs(command: str, several: list[str]) -> None:
         ("compare", ["a.yaml", "--out", "file.txt"], "--out"),
         ("evaluate", ["a.yaml", "--out", "file.txt"], "--out"),
         ("compare-data", ["a*", "b*", "--out", "file.txt"], "--out"),
-        ("data check", ["a*", "--json", "folder"], "--json"),
         ("calibrate", ["file.txt"], "MODEL"),
         ("sky", ["file.txt", "-i", "file.txt"], "MODEL"),
         ("sky", ["folder", "-i", "folder"], "--input"),
