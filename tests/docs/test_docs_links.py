@@ -39,3 +39,15 @@ def test_every_page_is_in_the_sidebar_once() -> None:
         page.relative_to(DOCS).with_suffix("").as_posix() for page in PAGES if DOCS in page.parents
     ]
     assert sorted(listed) == sorted(pages)
+
+
+def test_drawings_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the package shows the layers that `lint-imports` checks."""
+    folder = DOCS / "drawings"
+    monkeypatch.syspath_prepend(folder)
+    drawings = runpy.run_path(str(folder / "draw.py"))["drawings"]()
+    committed = {path.name: path.read_text() for path in (DOCS / "explanation").glob("*.svg")}
+    assert drawings == committed, "run: python docs/drawings/draw.py"
+    package = REPOSITORY / "dnn_reco"
+    parts = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert parts <= set(re.findall(r">(\w+)</text>", committed["house.svg"]))
