@@ -138,7 +138,7 @@ _NUMBER = re.compile(
     r"[-+]?(?:\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?|\b(?:nan|inf)\b)"
     r"(?:[ ]?(?:B|kB|MB|GB|TB|ms|s|min|h|d)\b)?"
 )
-_PLURAL = re.compile(r"(# [a-z]+?)s\b")
+_PLURAL = re.compile(r"(# [a-z]+?)(?:s\b|\(s\))")
 _HIDDEN = "…"
 
 
