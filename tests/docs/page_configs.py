@@ -6,7 +6,7 @@ from ruamel.yaml import YAML
 
 
 def complete_config(part: str, within: str | None, base: Path, target: Path) -> None:
-    """Write the config `base` with the keys of a part, at the path `within`, in place of its own."""
+    """Write the config `base` with the keys of a part, which belong to the path `within`."""
     yaml = YAML(typ="safe", pure=True)
     config = yaml.load(base)
     place = config

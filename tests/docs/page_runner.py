@@ -19,7 +19,7 @@ from pages import REPOSITORY, Block, agree, blocks, commands, fixed_parts
 EXAMPLES = REPOSITORY / "docs" / "how-to" / "examples"
 # Stands for the working directory in commands and outputs of the pages.
 SOME_FOLDER = "/some/folder"
-SECONDS = 300.0
+SECONDS = 600
 # A config of the workspace, and the same with the part that a page shows.
 BASE, PART = "my_network.yaml", "part_of_a_page.yaml"
 
@@ -85,13 +85,12 @@ class PageRun:
     def bash(self, text: str, exit_code: int = 0) -> str:
         """Run lines of bash; returns what they print."""
         result = subprocess.run(
-            ["bash", "-c", _SCRIPT + self.replaced(text)],
+            ["timeout", str(SECONDS), "bash", "-c", _SCRIPT + self.replaced(text)],
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             text=True,
-            timeout=SECONDS,
             check=False,
         )
         printed = result.stdout.replace(str(self.home), SOME_FOLDER)
@@ -102,6 +101,7 @@ class PageRun:
     def environment(self) -> dict[str, str]:
         return os.environ | {
             "PAGE_STATE": str(self.state),
+            "HOME_OF_PAGE": str(self.home),
             "REPOSITORY": str(REPOSITORY),
             "PATH": f"{self.state}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(REPOSITORY),
@@ -141,9 +141,12 @@ class PageRun:
         self.output = printed.getvalue().replace(str(self.home), SOME_FOLDER)
 
     def _yaml(self, block: Block) -> None:
-        within = block.directive("within")
-        complete_config(self.replaced(block.text), within, self.folder / BASE, self.folder / PART)
-        self.bash(f"dnn-reco config check --network {PART}")
+        part, within = self.replaced(block.text), block.directive("within")
+        if name := block.directive("into"):
+            complete_config(part, within, self.folder / name, self.folder / name)
+        else:
+            complete_config(part, within, self.folder / BASE, self.folder / PART)
+            self.bash(f"dnn-reco config check --network {PART}")
 
     def _start(self, block: Block, url: str) -> None:
         log = self.state / f"background_{len(self.servers)}.log"

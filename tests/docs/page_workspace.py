@@ -40,7 +40,7 @@ _CHANGES = {
 }
 # tracks and cascades, in few and small events
 _SIMULATE = "dnn-reco simulate --energy 200 5000 --spectrum 1.5 -j 1"
-_BUILD = f"""
+_BUILD = rf"""
 {_SIMULATE} --flavor mixed --events 100 --files 2 --seed 1 --out data
 {_SIMULATE} --flavor mixed --events 210 --files 1 --seed 2 --out validation
 {_SIMULATE} --flavor mixed --events 220 --files 2 --seed 3 --out test
@@ -50,7 +50,8 @@ for name in my_network one two; do
     dnn-reco train $name.yaml --device cpu
 done
 dnn-reco export my_network.yaml -o models/my_model
-dnn-reco create-data --input 'level2/*' --pulses InIceDSTPulses --exclude none --out training_data -j 1
+dnn-reco create-data --input 'level2/*.i3.zst' --pulses InIceDSTPulses --exclude none -j 1 \
+    --out training_data
 cp $REPOSITORY/configs/tutorial/create_training_data.yaml .
 python -c '
 import numpy as np

@@ -2,7 +2,8 @@
 
 By its language a block is
 
-- `bash`: run, with stand-ins for pip and batch systems; variables and the working directory last until the end of the page;
+- `bash`: run, with stand-ins for pip and batch systems; variables and the working directory last
+  until the end of the page;
 - `console`: each line that starts with `$ ` is run, and the lines below it are its output;
 - `python`: run in the test's process; names last until the end of the page;
 - `text`: the output of the `bash` or `python` block before it;
@@ -19,6 +20,7 @@ A comment before a block changes this, or says what the test does differently fr
 - `<!-- test: background URL -->`: the command stays running; go on when the URL answers.
 - `<!-- test: exit CODE -->`: the command ends with this exit code.
 - `<!-- test: needs NAME -->`: the block is run only where the workspace has this file.
+- `<!-- test: into NAME -->`: the keys of the block replace those of this config.
 - `<!-- test: within KEY.KEY -->`: the block is the content of this key of a config.
 """
 
@@ -28,7 +30,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+DOCS = REPOSITORY / "docs"
+PAGES = [
+    REPOSITORY / "README.md",
+    *(page for page in sorted(DOCS.rglob("*.md")) if DOCS / "_build" not in page.parents),
+]
 LANGUAGES = {"bash", "console", "python", "text", "yaml"}
 
 # A fence at any indentation, with the comments right above it.
@@ -40,18 +46,8 @@ _BLOCK = re.compile(
 _DIRECTIVE = re.compile(r"<!--\s*test:\s*(\w+):?\s*((?:(?!-->).)*?)\s*-->", re.DOTALL)
 _REPLACEMENT = re.compile(r'"([^"]*)"\s+"([^"]*)"')
 DIRECTIVES = {
-    *(
-        "skip",
-        "replace",
-        "before",
-        "instead",
-        "file",
-        "example",
-        "background",
-        "exit",
-        "needs",
-        "within",
-    ),
+    *("skip", "replace", "before", "instead", "file", "example"),
+    *("background", "exit", "needs", "within", "into"),
 }
 
 
@@ -86,7 +82,7 @@ class Block:
             return f"skipped: {reason}"
         if name := self.directive("needs"):
             return f"run where {name} is at hand"
-        for name in ("example", "file"):
+        for name in ("example", "file", "into"):
             if self.directive(name):
                 return f"written to {self.directive(name)}"
         return {"text": "compared", "yaml": "validated"}.get(self.language, "run")
@@ -142,7 +138,7 @@ _NUMBER = re.compile(
     r"[-+]?(?:\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?|\b(?:nan|inf)\b)"
     r"(?:[ ]?(?:B|kB|MB|GB|TB|ms|s|min|h|d)\b)?"
 )
-_PLURAL = re.compile(r"(# [a-z]+?)s\b")
+_PLURAL = re.compile(r"(# [a-z]+?)(?:s\b|\(s\))")
 _HIDDEN = "…"
 
 
