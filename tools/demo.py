@@ -7,6 +7,7 @@ a step that failed, the same command resumes at the step that was not finished.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -24,6 +25,11 @@ CONFIGS = Path("configs/demo")
 RECORD = "steps.json"
 STOPPED = 128 + signal.SIGINT
 QUICK = "--iterations", "20"
+ENVIRONMENT = {
+    "PYTHONPATH": str(REPOSITORY),  # the commands are those of this copy of the package
+    # workers that are stopped leave semaphores, which Python removes, but not without a warning
+    "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",
+}
 HELD_OUT = "events/*/simulation_*0.hdf5"
 
 
@@ -113,26 +119,46 @@ def open_folder(folder: Path, planned: Sequence[Step]) -> Record:
     return record
 
 
-def run(step: Step, folder: Path) -> int:
-    """Run a step in the folder of the demo, with the Python of this program; returns its exit code.
+class Stop:
+    """Ctrl-C and SIGTERM: they end the command that runs, once it has saved what it saves then."""
 
-    An interruption of the demo is passed on to the command, which is given the time to save.
-    """
-    here = [
+    def __init__(self) -> None:
+        self.is_asked = False
+        self.command: subprocess.Popen[bytes] | None = None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: object) -> None:
+        self.is_asked = True
+        self._end()
+
+    def _end(self) -> None:
+        # SIGTERM ends it without a traceback during its imports, too
+        if self.command is not None:
+            self.command.terminate()
+
+    def run(self, command: Sequence[str], folder: Path) -> int:
+        """Run a command in a folder; returns its exit code."""
+        environment = os.environ | ENVIRONMENT
+        # in a session of its own, where the terminal's Ctrl-C does not reach it
+        self.command = subprocess.Popen(
+            command, cwd=folder, env=environment, start_new_session=True
+        )
+        if self.is_asked:
+            self._end()
+        code = self.command.wait()
+        if self.is_asked:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.command.pid, signal.SIGTERM)  # its workers
+        self.command = None
+        return code
+
+
+def command_line(step: Step, folder: Path) -> list[str]:
+    """The words of a step as they are in a folder."""
+    return [
         os.path.relpath(REPOSITORY / w, folder) if isinstance(w, Path) else w for w in step.words
     ]
-    print("$", *(f"'{word}'" if "*" in word else word for word in here), flush=True)
-    module = ["-m", "dnn_reco"] if here[0] == "dnn-reco" else []
-    command = [sys.executable, *module, *here[1:]]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}  # this copy of the package
-    # in a session of its own it gets Ctrl-C once: from here
-    child = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True)
-    try:
-        return child.wait()
-    except BaseException:
-        child.send_signal(signal.SIGINT)
-        child.wait()
-        raise
 
 
 def main() -> None:
@@ -142,22 +168,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder to write to")
     options = parser.parse_args()
     folder: Path = options.out
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # stop as with Ctrl-C
+    stop = Stop()
     planned = steps(options.quick)
     record = open_folder(folder, planned)
     for number, step in enumerate(planned, 1):
         if record.has(step):
             continue
         print(f"\n[{number}/{len(planned)}] {step.title}", flush=True)
+        words = command_line(step, folder)
+        print("$", *(f"'{word}'" if "*" in word else word for word in words), flush=True)
+        module = ["-m", "dnn_reco"] if words[0] == "dnn-reco" else []
         started = time.perf_counter()
-        try:
-            code = run(step, folder)
-        except KeyboardInterrupt:
+        code = stop.run([sys.executable, *module, *words[1:]], folder)
+        if stop.is_asked:
             print(f"\nStopped in step {number}, '{step.title}': the same command resumes there.")
             sys.exit(STOPPED)
         if code:
             print(f"\nStep {number}, '{step.title}', failed with exit code {code}.")
-            sys.exit(code)
+            sys.exit(abs(code))
         record.add(step, time.perf_counter() - started)
     print(f"\n{times(planned, record)}\n\n{what_next(folder)}")
 

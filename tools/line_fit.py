@@ -29,7 +29,7 @@ Numbers = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 TABLE = "LineFit"
-CHARGE, FIRST_TIME = 0, 3  # of the nine features of a DOM
+NUM_FEATURES, CHARGE, FIRST_TIME = 9, 0, 3
 # A hit is kept if at least two other DOMs have one near it …
 NEAR, SOON = 150.0, 1000.0  # [m], [ns]
 NEIGHBOURS = 2
@@ -100,7 +100,7 @@ def fit(positions: Numbers, times: Numbers, charges: Numbers) -> Numbers:
 
 def add_table(path: Path) -> int:
     """Add the fitted directions to an event file; returns its number of events."""
-    velocity = line_fit(open_events(path).hits)
+    velocity = line_fit(open_events(path, num_bins=NUM_FEATURES).hits)
     speed = np.linalg.norm(velocity, axis=1)
     x, y, z = velocity.T / np.where(speed > 0, speed, 1)
     particle = {
