@@ -4,7 +4,9 @@
 # make test        the test suite without the tests marked "long"
 # make test-long   the whole test suite
 # make parity      compare with independent packages, in an environment of their own
-# make demo        simulate events, train networks on them, and see that they work
+# make demo        simulate events, train a network on them, and see that it works; after Ctrl-C it
+#                  resumes
+# make demo-picture  copy the picture of a finished demo to docs/demo.png
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -15,7 +17,7 @@ WITHOUT_TORCH := .venv-onnx
 PARITY := .venv-parity
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: install install-onnx check test test-long parity demo clean
+.PHONY: install install-onnx check test test-long parity demo demo-picture clean
 
 install: $(INSTALLED)
 
@@ -40,6 +42,9 @@ parity: $(PARITY)/.installed
 
 demo: install
 	$(BIN)/python tools/demo.py
+
+demo-picture: install
+	cd demo && ../$(BIN)/python ../tools/demo_report.py --picture ../docs/demo.png
 
 # torch goes first: what depends on it must not bring another build of it.
 $(INSTALLED): pyproject.toml

@@ -26,7 +26,15 @@ from dnn_reco.display.scales import shown_hits, time_range
 from dnn_reco.evaluation.coverage import PERCENTS, coverage_curve
 from dnn_reco.evaluation.formats import format_energy
 from dnn_reco.evaluation.variables import quantiles_in_bins
-from dnn_reco.figure_style import GREY, color, figure_bytes, log_axis, marker, panels
+from dnn_reco.figure_style import (
+    GREY,
+    color,
+    figure_bytes,
+    log_axis,
+    marker,
+    panels,
+    with_few_colors,
+)
 from dnn_reco.files import write_atomically
 
 if TYPE_CHECKING:
@@ -58,7 +66,7 @@ def write_picture(results: Mapping[str, Results], path: Path) -> None:
         _draw_angles(panel, name, results[name])
     _draw_energies(energies, results)
     _draw_coverage(coverage, results)
-    write_atomically(path, figure_bytes(figure, path.suffix.removeprefix(".")))
+    write_atomically(path, with_few_colors(figure_bytes(figure, "png")))
 
 
 def typical_event(found: Results) -> int:
@@ -84,14 +92,20 @@ def _draw_event(figure: Figure, panel: Axes, name: str, found: Results) -> None:
     fitted = Particle(np.full(3, np.nan), found.line_fit[number], {}, {})
     network = reconstructed_particle(found.predictions, number, num_events)
     for particle, style in ((fitted, LINE_FIT), (network, NETWORK), (truth, TRUTH)):
-        draw_particle(panel, SIDE, particle, hits.centre, style)
+        draw_particle(panel, SIDE, particle, hits.centre, style, in_legend=False)
+    for style, text in (
+        (TRUTH, "true direction"),
+        (NETWORK, f"network: {found.angle[number]:.2g}° off; 68 and 90 % cones"),
+        (LINE_FIT, f"line fit: {found.line_fit_angle[number]:.2g}° off"),
+    ):
+        panel.plot([], [], style.dashes, color=style.color, label=text)
     figure.colorbar(
         colors, ax=panel, extend="both", shrink=0.8, label="time of the first pulse [ns]"
     )
     energy = format_energy(float(f"{found.true_energy[number]:.2g}"))
     panel.set_title(f"A {name.removesuffix('s')}: {len(hits.dom)} hit DOMs, {energy} visible")
     panel.grid(False)
-    panel.legend(loc="lower left", fontsize=7.5, frameon=True, framealpha=0.85, borderpad=0.3)
+    panel.legend(loc="upper left", fontsize=7.5, frameon=True, framealpha=0.85, borderpad=0.3)
 
 
 def _draw_angles(panel: Axes, name: str, found: Results) -> None:
@@ -117,7 +131,7 @@ def _draw_angles(panel: Axes, name: str, found: Results) -> None:
         log_axis(panel.yaxis, few_decades=True)
     else:
         panel.axhline(90, color=GREY, lw=1)
-        panel.text(edges[0], 92, "chance", color=GREY, va="bottom")
+        panel.text(edges[-1], 92, "chance", color=GREY, va="bottom", ha="right")
         panel.set_ylim(0, 150)
     panel.set(
         title=f"Direction of {len(found.angle):,} held-out {name}",

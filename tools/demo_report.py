@@ -30,6 +30,10 @@ Numbers = NDArray[np.float64]
 
 ENERGY = "EnergyVisible"
 DIRECTION = tuple(f"PrimaryDirection{axis}" for axis in "XYZ")
+NOTE = """\
+Chance is 90°. Cascades have no line; the arrival times and charges around them depend on their
+direction only weakly. The events are simulated with a simple model of the ice. Networks for real
+events are trained with millions of events, for hours or days, on a GPU."""
 NAMES = {THROUGH_GOING_TRACK: "tracks", CASCADE: "cascades"}
 
 
@@ -112,6 +116,25 @@ def table(results: dict[str, Results]) -> str:
     return "\n".join(lines)
 
 
+def verdict(results: dict[str, Results]) -> str:
+    """For which events the network finds directions better than the line fit does."""
+    better = [
+        name
+        for name, found in results.items()
+        if np.median(found.angle) < np.nanmedian(found.line_fit_angle)
+    ]
+    worse = [name for name in results if name not in better]
+    sentences = []
+    if better:
+        sentences.append(f"The network is better than the line fit on {' and '.join(better)}.")
+    if worse:
+        sentences.append(
+            f"The line fit is still better on {' and '.join(worse)}: a longer training of the "
+            "network changes that."
+        )
+    return " ".join(sentences)
+
+
 def main() -> None:
     """Print the table and draw the picture."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -122,7 +145,7 @@ def main() -> None:
     files = find_files(model.config.data_files.test_data_file, "test_data_file")
     results = results_by_type(model, files)
     print(f"How well does it work? On events that the network has never seen:\n\n{table(results)}")
-    print("\nChance is 90°. Cascades have no line: their light shows the direction only faintly.")
+    print(f"\n{verdict(results)}\n{NOTE}")
     write_picture(results, options.picture)
     print(f"\nPicture: {options.picture}")
 
