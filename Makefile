@@ -7,7 +7,9 @@
 # make docs-links  check links to other sites (needs network)
 # make package     build the wheel and the sdist, and try the wheel in an empty environment
 # make parity      compare with independent packages, in an environment of their own
-# make demo        simulate events, train networks on them, and see that they work
+# make demo        simulate events, train a network on them, and see that it works; after Ctrl-C it
+#                  resumes
+# make demo-picture  copy the picture of a finished demo to docs/demo.png
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -19,7 +21,8 @@ PARITY := .venv-parity
 SPHINX := $(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: install install-onnx check test test-long docs docs-links package parity demo clean
+.PHONY: install install-onnx check test test-long docs docs-links package parity demo demo-picture \
+  clean
 
 install: $(INSTALLED)
 
@@ -54,6 +57,9 @@ parity: $(PARITY)/.installed
 
 demo: install
 	$(BIN)/python tools/demo.py
+
+demo-picture: install
+	cd demo && ../$(BIN)/python ../tools/demo_report.py --picture ../docs/demo.png
 
 # torch goes first: what depends on it must not bring another build of it.
 $(INSTALLED): pyproject.toml

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import click
 
 from dnn_reco._version import __version__
-from dnn_reco.amounts import plural, size_in_words
+from dnn_reco.amounts import counted, size_in_words
 from dnn_reco.cgroup import cpu_quota
 from dnn_reco.commands.installed import extras, requirements, version_of
 from dnn_reco.commands.output import coloured, print_json
@@ -83,7 +83,7 @@ def run_doctor(data: Path, cache: Path, as_json: bool) -> int:
     else:
         warnings = sum(finding.status == "warning" for finding in findings)
         click.echo("\n".join(map(_text, findings)))
-        click.echo(f"\n{plural(problems, 'problem')}, {plural(warnings, 'warning')}")
+        click.echo(f"\n{counted(problems, 'problem')}, {counted(warnings, 'warning')}")
     return 1 if problems else 0
 
 
@@ -223,7 +223,7 @@ def check_threads(environment: Mapping[str, str]) -> Finding:
     """How many CPUs the commands use, and what limits them."""
     cpus, usable = os.cpu_count() or 1, available_cpus()
     quota = cpu_quota()
-    facts = [f"{usable} of {plural(cpus, 'CPU')} used"]
+    facts = [f"{usable} of {counted(cpus, 'CPU')} used"]
     for variable in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
         if variable in environment:
             facts.append(f"{variable}={environment[variable]}")

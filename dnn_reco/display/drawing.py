@@ -63,15 +63,33 @@ def plain_text(text: str) -> str:
 
 def draw_detector(top: Axes, side: Axes) -> None:
     """All strings in grey."""
-    strings = dom_positions().reshape(NUM_STRINGS, NUM_DOMS_PER_STRING, 3)
-    top.scatter(strings[:, 0, 0], strings[:, 0, 1], 8, color=STRING_COLOR, zorder=1)
-    top.set(title="Top view: strings", xlabel="x [m]", ylabel="y [m]", aspect="equal")
-    lines = strings[:, [0, -1]][:, :, SIDE]
-    side.add_collection(LineCollection(list(lines), colors=STRING_COLOR, linewidths=0.6))
-    side.set(title="Side view: DOMs", xlabel="x [m]", ylabel="z [m]", aspect="equal")
-    for panel, shown in ((top, TOP), (side, SIDE)):
-        low, high = (corner[shown] for corner in drawn_box())
-        panel.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    draw_strings_from_top(top)
+    draw_strings_from_side(side)
+
+
+def draw_strings_from_top(panel: Axes) -> None:
+    """All strings as dots."""
+    strings = _strings()
+    panel.scatter(strings[:, 0, 0], strings[:, 0, 1], 8, color=STRING_COLOR, zorder=1)
+    panel.set(title="Top view: strings", xlabel="x [m]", ylabel="y [m]", aspect="equal")
+    _limit(panel, TOP)
+
+
+def draw_strings_from_side(panel: Axes) -> None:
+    """All strings as lines from their first to their last DOM."""
+    lines = _strings()[:, [0, -1]][:, :, SIDE]
+    panel.add_collection(LineCollection(list(lines), colors=STRING_COLOR, linewidths=0.6))
+    panel.set(title="Side view: DOMs", xlabel="x [m]", ylabel="z [m]", aspect="equal")
+    _limit(panel, SIDE)
+
+
+def _strings() -> Points:
+    return dom_positions().reshape(NUM_STRINGS, NUM_DOMS_PER_STRING, 3)
+
+
+def _limit(panel: Axes, shown: list[int]) -> None:
+    low, high = (corner[shown] for corner in drawn_box())
+    panel.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
 
 
 def draw_markers(
