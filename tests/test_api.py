@@ -221,7 +221,7 @@ def test_mistakes(here: Path) -> None:
     (here / "notes.txt").write_text("no events")
     with pytest.raises(DataError, match=r"(?s)no file matches .*nothing\.hdf5"):
         open_events("nothing.hdf5")
-    with pytest.raises(DataError, match=r"notes\.txt' is no event file of a known format"):
+    with pytest.raises(DataError, match=r"notes\.txt' is not an event file of a supported format"):
         open_events("notes.txt")
     with pytest.raises(ConfigError, match="name them there"):
         open_events("data/*.hdf5", "config.yaml", num_bins=9)

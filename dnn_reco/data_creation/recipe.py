@@ -119,7 +119,7 @@ def _of_config(values: Mapping[str, Any], gcd: Path | None, where: str) -> Frame
     if steps.names_gcd and gcd is None:
         raise ConfigError(
             f"{where}: {_KEY}: '{values['config']}' names files with geometry and detector status "
-            f"for its own data: name the one of the training data by {_KEY}.gcd"
+            f"for its own data: give that of the training data with {_KEY}.gcd"
         )
     return FrameRecipe(gcd, steps.segments, steps.hdf5_keys, steps.streams)
 

@@ -203,7 +203,7 @@ def test_files_that_were_made_otherwise(copy: Path, trained: SmallRun, tmp_path:
     assert not (copy / "calibration.json").exists()
     result = invoke("calibrate", copy, "--data", other, "--ignore-mismatch", "pulse_key")
     assert result.exit_code == 0, result.err
-    assert "pulse_key is 'Pulses' for the model, 'OtherPulses' in the data; this is i" in result.err
+    assert "pulse_key is 'Pulses' for the model, 'OtherPulses' in the data; this di" in result.err
     result = invoke("calibrate", copy, "--data", other, "--ignore-mismatch", "pulse")
     assert (result.exit_code, "the nearest is 'pulse_key'" in result.err) == (1, True)
     result = invoke("calibrate", copy, "--data", same)

@@ -105,7 +105,7 @@ def test_files_of_other_settings_are_not_kept(files: Path, tmp_path: Path) -> No
     result = direct(files, out, "--format", "reduced_summary_statistics_data")
     assert result.exit_code == 1
     assert "x_0.hdf5' already exists, made with different settings" in result.err
-    assert "DataFormat is 'pulse_summmary_clipped' there, 'reduced_summ" in result.err
+    assert "DataFormat is 'pulse_summmary_clipped' in the file, 'reduced_s" in result.err
     done(direct(files, out, "--format", "reduced_summary_statistics_data", "--overwrite"))
     assert read_record(out / "x_0.hdf5").num_bins == 3
 
@@ -147,7 +147,9 @@ def test_labels_of_other_settings_are_not_kept(files: Path, tmp_path: Path) -> N
         file.attrs["dnn_reco_creation"] = text.replace('"ExtendBoundary": 0', '"ExtendBoundary": 9')
     result = direct(files, out)
     assert result.exit_code == 1
-    assert "x_1.hdf5' is there already and was made otherwise: ExtendBoundary is 9" in result.err
+    assert (
+        "x_1.hdf5' already exists, made with different settings: ExtendBoundary is 9" in result.err
+    )
 
 
 def test_outputs_of_inputs_that_have_changed_are_not_kept(files: Path, tmp_path: Path) -> None:
@@ -156,7 +158,7 @@ def test_outputs_of_inputs_that_have_changed_are_not_kept(files: Path, tmp_path:
     events(files / "x_1.i3.zst", 9, seed=9)
     result = direct(files, out)
     assert result.exit_code == 1
-    assert "x_1.hdf5' is there already and was made otherwise: inputs is" in result.err
+    assert "x_1.hdf5' already exists, made with different settings: inputs is" in result.err
 
 
 @pytest.mark.parametrize(
@@ -254,7 +256,7 @@ def test_corrupted_inputs_are_left_out_if_the_config_says_so(
     path.write_text(f"exclude_corrupted_input_files: true\n{path.read_text()}")
     result = done(create(path))
     assert "12 events in 2 files" in result.out
-    assert "a_000001.i3.zst' is left out: " in result.err
+    assert "a_000001.i3.zst' is skipped: " in result.err
     assert "1 input skipped, see above" in result.out
 
 
@@ -273,7 +275,7 @@ def test_frames_of_other_settings_are_not_kept(config: Callable[..., Path]) -> N
     path.write_text(path.read_text().replace("time_range", "wf_quantile"))
     result = create(path)
     assert result.exit_code == 1
-    assert "RelativeTimeMethod is 'time_range' there, 'wf_quantile' now" in result.err
+    assert "RelativeTimeMethod is 'time_range' in the file, 'wf_quantile' now" in result.err
 
 
 def test_labels_that_no_event_has(tmp_path: Path) -> None:
@@ -328,7 +330,7 @@ def test_ctrl_c_keeps_finished_files(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert "Traceback" not in err
-    assert "the same command goes on from there" in err
+    assert "run the same command to resume" in err
     number = len(list(out.glob("x_*.hdf5")))
     assert 0 < number < 30
     assert not [path for path in out.iterdir() if path.name.startswith(".tmp")]

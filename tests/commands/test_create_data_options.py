@@ -51,9 +51,9 @@ def test_dry_run_lists_files_and_skipped_runs() -> None:
         "    from in/002.i3.zst\n"
         "Skipped:\n"
         "  neutrinos, run 1: no file matches 'in/001.i3.zst'\n"
-        "Runs: 1 to make, 1 there already, 1 skipped\n"
+        "Runs: 1 to make, 1 already made, 1 skipped\n"
     )
-    assert "create.yaml: without effect here" in result.err
+    assert "create.yaml: without effect, as they" in result.err
     assert result.err.rstrip().endswith("job_template")
     again = invoke("create-data", "create.yaml", "--out", "out", "--dry-run", "--overwrite")
     assert "Runs: 2 to make, 1 skipped\n" in again.out

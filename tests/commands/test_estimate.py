@@ -131,7 +131,7 @@ def test_stages_optimizers_selection_and_average_are_estimated_and_nothing_is_wr
     assert counts(text, "printed metrics") == [2, 3, 2]  # 0, 3; 6, 9, 12; 15, 18
     assert counts(text, "evaluations of the validation set") == [1, 3]  # 4; 8, 12, 14
     assert counts(text, "checkpoints") == [1, 3, 2]  # 16, 20
-    assert "120 in 2 file(s) for training, 60 in 1 file(s) for validation" in text
+    assert "120 in 2 files for training, 60 in 1 file for validation" in text
     assert "an epoch uses" not in text  # all of them
 
 
@@ -221,8 +221,8 @@ def test_an_event_store_that_is_not_built_is_estimated(
             (run.folder / f"train_{number % 2}.hdf5").read_bytes()
         )
     text = estimated()
-    assert re.search(r"about 1,[12]\d0 in 20 file\(s\) for training", text)
-    assert "11 file(s) have to be built: about " in text
+    assert re.search(r"about 1,[12]\d0 in 20 files for training", text)
+    assert "to build for 11 files: about " in text
     assert "with building the event store" in text
 
 
@@ -235,7 +235,7 @@ def test_events_of_an_epoch_where_files_are_repeated_or_capped(
         trafo_num_batches=5,
     )
     text = estimated()
-    assert "120 in 2 file(s) for training, 60 in 1 file(s) for validation" in text
+    assert "120 in 2 files for training, 60 in 1 file for validation" in text
     assert "an epoch uses 60 for training, 20 for validation (patterns listed" in text
 
 

@@ -117,7 +117,7 @@ def test_damaged_files(file: Path) -> None:
     assert "8 frames" in output("ls", damaged(file))
     result = invoke("i3", "ls", "plain.i3", file, "--verify")
     assert result.exit_code == 1
-    assert "'plain.i3' is damaged after 3 whole frames: the checksum" in result.err
+    assert "'plain.i3' is damaged after 3 complete frames: the checksum" in result.err
     assert result.out.count("8 frames") == 1  # the other file is listed all the same
     whole = re.findall(r"^ +([\d-]+)  [IQP] ", result.out.split("events.i3.gz")[0], re.MULTILINE)
     assert whole == ["0-1", "2"]

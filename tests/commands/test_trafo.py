@@ -48,7 +48,7 @@ def test_made_again_it_is_left_as_it_is(workspace: Workspace) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        ("trafo_norm_constant", "0.1", "with other settings"),
+        ("trafo_norm_constant", "0.1", "with different settings"),
         ("trafo_num_batches", "2", "fitted to different events"),
     ],
 )

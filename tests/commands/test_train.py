@@ -81,9 +81,9 @@ def test_tells_what_it_trains_on(trained: Workspace) -> None:
     result = trained.run("train", "--iterations", "2", "--device", "cpu")
     assert result.exit_code == 0
     for line in (
-        f"training_data_file: {sum(NUM_TRAINING)} events in {len(NUM_TRAINING)} file(s).",
-        f"validation_data_file: {NUM_VALIDATION} events in 1 file(s).",
-        "trainable weights, on CPU, 1 thread(s).",
+        f"training_data_file: {sum(NUM_TRAINING)} events in {len(NUM_TRAINING)} files.",
+        f"validation_data_file: {NUM_VALIDATION} events in 1 file.",
+        "trainable weights, on CPU, 1 thread.",
         "(training step 1).",
         "Training is done: 2 iterations, saved in '../checkpoints/",
     ):
@@ -99,7 +99,7 @@ def test_without_num_threads_it_keeps_to_the_slot_of_the_batch_system(
     torch.set_num_threads(2)
     result = invoke("train", trained.config, "--iterations", "2", "--device", "cpu")
     torch.set_num_threads(before)
-    assert "trainable weights, on CPU, 1 thread(s)." in result.err
+    assert "trainable weights, on CPU, 1 thread." in result.err
 
 
 def test_nothing_in_a_training_depends_on_an_order_of_chance(
@@ -195,7 +195,7 @@ def test_biased_selection_as_production_configs_write_it(trained: Workspace) -> 
     assert result.out.count("Step: 0000") == 7
     for line in (
         "Biased selection: at least 50% interesting events, from pools of 43 events that are "
-        "used 3 time(s).",
+        "used 3 times each.",
         "is updated with the current weights every 1 pools, at most 4 iterations.",
         "Biased selection begins now",
     ):

@@ -474,7 +474,7 @@ def test_a_config_of_create_data(run: SmallRun, create_data: Callable[..., dict[
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"gcd": "gcd: nowhere.i3"}, "give the GCD file of the training data with i3_data.gcd"),
+        ({"gcd": "gcd: nowhere.i3"}, "give that of the training data with i3_data.gcd"),
         ({"num": "10"}, "has 10 features, but data_handler_num_bins is 9"),
         ({"prefix": "other"}, "makes the input tables other_…, but data_handler_bin_values_name"),
         ({"prefix": "context-->ic3_processing.outfile"}, "there are no runs in this file"),
@@ -535,7 +535,7 @@ def test_estimate(run: SmallRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dnn_reco.commands.estimate.SECONDS", 0.5)
     result = invoke("train", run.config_file, "--estimate", "--device", "cpu")
     assert result.exit_code == 0, result.err
-    assert "70 in 2 file(s) for training, 20 in 1 file(s) for validation" in result.out
+    assert "70 in 2 files for training, 20 in 1 file for validation" in result.out
 
 
 def test_overlap(run: SmallRun) -> None:

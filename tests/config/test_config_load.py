@@ -581,10 +581,10 @@ def test_aliases_and_levels_without_bounds(write: WriteConfig, text: str, words:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("mine: 2001-99-99", ":2: '2001-99-99' is no valid timestamp (month must be in 1..12)"),
-        ("mine: !!int abc", ":2: 'abc' is no valid int"),
-        ("mine: [1, !!bool maybe]", ":2: 'maybe' is no valid bool"),
-        ("mine: " + "9" * 5000, f":2: '{'9' * 50}…' is no valid int"),
+        ("mine: 2001-99-99", ":2: '2001-99-99' is not a valid timestamp (month must be in 1..12)"),
+        ("mine: !!int abc", ":2: 'abc' is not a valid int"),
+        ("mine: [1, !!bool maybe]", ":2: 'maybe' is not a valid bool"),
+        ("mine: " + "9" * 5000, f":2: '{'9' * 50}…' is not a valid int"),
     ],
     ids=["date", "int", "bool", "digits"],
 )

@@ -244,7 +244,7 @@ def test_each_wrong_setting_is_refused_by_its_name(key: str) -> None:
     with pytest.raises(DataError) as error:
         check_data_settings(model, data, "events.hdf5")
     lines = str(error.value).splitlines()
-    assert lines[0].startswith("'events.hdf5' was made with other settings")
+    assert lines[0].startswith("'events.hdf5' was made with different settings")
     (line,) = lines[1:-1]
     assert line.startswith(f"  {key} is ")
     for settings in (model, data):

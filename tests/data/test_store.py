@@ -373,7 +373,7 @@ def test_stale_folders_are_announced_and_removed_a_week_later(
     busy.mkdir()
     write_events(source, random_events(3, 4))  # the shard of the former content is stale
     new = open_events(store, [source], 1).shards[0]
-    assert "3 folder(s)" in caplog.text and old.hits_folder.exists() and killed.exists()
+    assert "3 folders" in caplog.text and old.hits_folder.exists() and killed.exists()
     prune_store(folder, now=lambda: time.time() + 6.9 * 86_400)
     assert old.hits_folder.exists()
     prune_store(folder, now=lambda: time.time() + 7.1 * 86_400)

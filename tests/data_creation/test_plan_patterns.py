@@ -76,7 +76,7 @@ def test_other_patterns_are_refused(pattern: str) -> None:
         ("{seson}", "no key 'seson' is set for '{seson}'; the nearest is 'season'"),
         ("{season:03d}", "'{season:03d}' needs a whole number, but 'season' .* is 'IC86.2020'"),
         ("{flag:d}", "needs a whole number, but 'flag'"),
-        ("{nothing}", r"'nothing' \(config.yaml:nothing\) is None, which cannot be part"),
+        ("{nothing}", r"'nothing' \(config.yaml:nothing\) is None, which cannot be inserted"),
         ("{edges}", r"is \[1, 2\], which cannot be inserted into text"),
         ("{loop}", "'loop' refers to itself: loop -> pool -> loop"),
         ("{insert_DNN_HOME}/x", "must be replaced by your folder"),

@@ -238,7 +238,7 @@ def test_recovery_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     path = written(tmp_path, frames[0] + b"garbage" * 3 + b"".join(frames[1:]) + frames[0][:30])
     assert [each.stop for each in read_i3(path, recover=True)] == list("IQPPQ")
     assert "damaged after 1 complete frames" in caplog.text
-    assert "damaged after 5 whole frames: it ends within a frame" in caplog.text
+    assert "damaged after 5 complete frames: it ends within a frame" in caplog.text
 
 
 def test_recovery_after_long_garbage(tmp_path: Path) -> None:

@@ -221,7 +221,7 @@ def test_only_graphs_of_models_are_computed() -> None:
         with pytest.raises(ModelError, match="'x' is not the graph of a model: it has the inputs"):
             OnnxGraph(wrong, "x", 1)
     for wrong in (b"", b"ORTM", graph()[:-20], graph(node="NoSuchNode"), b"\xff" * 99):
-        with pytest.raises(ModelError, match="'x' is no graph"):
+        with pytest.raises(ModelError, match="'x' is not a graph"):
             OnnxGraph(wrong, "x", 1)
     with pytest.raises(ModelError, match="'x' cannot be computed"):
         weight = helper.make_tensor("w", TensorProto.FLOAT, [7, 7], [0.0] * 49)

@@ -179,8 +179,8 @@ def test_records(tmp_path: Path) -> None:
     assert json.loads(RECORD.to_json())["format"] == "dnn_reco predictions 1"
     for text, message in (
         ("{", "Expecting"),
-        ("[]", "of another version"),
-        ('{"format": "dnn_reco predictions 9"}', "of another version"),
+        ("[]", "has another version"),
+        ('{"format": "dnn_reco predictions 9"}', "has another version"),
         (RECORD.to_json().replace(" 12345,", ' "many",'), "it is damaged"),
     ):
         with pytest.raises(ValueError, match=message):

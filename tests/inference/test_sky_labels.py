@@ -134,7 +134,7 @@ def test_a_reconstructor_gives_the_density_of_what_it_predicts(
     assert reco.sky(made_up_hits(3), 2).cdf_dir(vector).shape == ()
     with pytest.raises(DataError, match=rf"no event 99 in '{file}': there are"):
         reco.sky(file, 99)
-    with pytest.raises(DataError, match=r"matches \d files: name the one with the event"):
+    with pytest.raises(DataError, match=r"matches \d files: give the one with the event"):
         reco.sky(str(prepared.folder / "*.hdf5"), 1)
 
 

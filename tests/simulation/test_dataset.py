@@ -179,7 +179,7 @@ class TestCommand:
         files = sorted(tmp_path.glob("datasets/11883/*/*/*/*/*.hdf5"))
         assert [file.parent.name for file in files] == ["00000-00999"] + ["01000-01999"] * 2
         assert re.search(r"9 events in 3 files", result.output)
-        assert "there already" not in result.output
+        assert "already exist" not in result.output
 
         before = {file: (file.stat().st_mtime_ns, tables(file)) for file in files}
         files[0].unlink()

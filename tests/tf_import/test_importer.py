@@ -163,7 +163,7 @@ def test_data_settings_and_records_are_found(small: SmallReferenceModel) -> None
 @pytest.mark.parametrize("content", [b"a: \xff\n", b"a\0b"])
 def test_records_are_texts(small: SmallReferenceModel, content: bytes) -> None:
     (small.folder / "version_control.yaml").write_bytes(content)
-    with pytest.raises(ModelError, match=r"version_control.yaml' is not a text"):
+    with pytest.raises(ModelError, match=r"version_control.yaml' is not text"):
         import_reference(small.folder)
 
 
@@ -319,7 +319,7 @@ def test_missing_parts(small: SmallReferenceModel, tmp_path: Path) -> None:
         import_reference(tmp_path / "nowhere")
     trafo = small.folder / "trafo_model.npy"
     trafo.rename(tmp_path / "elsewhere.npy")
-    with pytest.raises(ModelError, match=r"--trafo \(the config calls it '../data/trafo_mod"):
+    with pytest.raises(ModelError, match=r"--trafo \(in the config it is '../data/trafo_mod"):
         import_reference(small.folder)
     import_reference(small.folder, trafo_file=tmp_path / "elsewhere.npy")
     (small.folder / "config_training_0000.yaml").unlink()

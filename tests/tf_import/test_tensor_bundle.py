@@ -154,8 +154,8 @@ def index_of(**changes: Any) -> dict[bytes, bytes]:
         ({**index_of(), b"x": files.field(2, 4)}, "a number where bytes belong"),
         ({**index_of(), b"x": b"\x12\xff\xff\xff\x7f"}, "exceeds its message"),
         ({**index_of(), b"x": b"\x0b"}, "unknown kind 3"),
-        ({**index_of(), b"x": b"\x08" + b"\xff" * 10}, "cut short or too long"),
-        ({**index_of(), b"x": b"\x08" + b"\xff" * 9 + b"\x02"}, "cut short or too long"),
+        ({**index_of(), b"x": b"\x08" + b"\xff" * 10}, "truncated or too long"),
+        ({**index_of(), b"x": b"\x08" + b"\xff" * 9 + b"\x02"}, "truncated or too long"),
         ({**index_of(), b"\xff": b""}, "a name is not UTF-8"),
     ],
 )

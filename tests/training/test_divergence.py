@@ -203,9 +203,9 @@ def test_the_whole_message() -> None:
         divergence_error(found, events, Path("b.safetensors"), objectives, Path("model/last"))  # type: ignore[arg-type]
     )
     assert message.splitlines() == [
-        "the training diverged: in iteration 41 the loss of 'a' is nan. Nothing since the last "
-        "checkpoint was saved. It is kept: 'model/last'. With the same settings, the same command "
-        "would resume from it and diverge again.",
+        "the training diverged: in iteration 41 the loss of 'a' is nan. No state after the "
+        "divergence was saved. The last checkpoint is kept: 'model/last'. With the same settings, "
+        "the same command would resume from it and diverge again.",
         "The batch is in 'b.safetensors': 10 events (run/event 7/0, 7/1, 7/2, 7/3, 7/4, 7/5, 7/6, "
         "7/7 and 2 more).",
         "What helps:",

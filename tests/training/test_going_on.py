@@ -127,7 +127,7 @@ def test_changed_code_of_a_loss_is_reported_and_begins_the_search_for_the_best_a
         with caplog.at_level("INFO", "dnn_reco"):
             train(run, num_training_iterations=iterations, model_optimizer_dict=loss)
         changed = scale == 100
-        assert ("The code of 'loss_of_mine.loss' was changed" in caplog.text) == changed
+        assert ("The code of 'loss_of_mine.loss' has changed" in caplog.text) == changed
         assert ("the search for the best checkpoint restarts" in caplog.text) == changed
     assert names(run.checkpoints / BEST) == ["checkpoint-00000006"]
     monkeypatch.delitem(sys.modules, "loss_of_mine")

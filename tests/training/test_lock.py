@@ -61,7 +61,7 @@ def test_a_second_training_is_refused_until_the_first_is_gone(
     folder: Path, holder: subprocess.Popen[bytes]
 ) -> None:
     for _ in range(2):
-        message = rf"^process {holder.pid} on '{socket.gethostname()}' is training in this .*lock'"
+        message = rf"^process {holder.pid} on '{socket.gethostname()}' already trains in .*lock'"
         with pytest.raises(TrainingError, match=message), training_lock(folder):
             pass
     holder.kill()

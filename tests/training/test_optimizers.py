@@ -268,7 +268,7 @@ def test_settings_without_effect() -> None:
         ("Adam", {"ema_overwrite_frequency": 10}, "ema_decay"),
         ("RMSprop", {"epsilon": "small"}, "'epsilon' is 'small'"),
         ("Adafactor", {"epsilon": 1e-3}, "rejects these optimizer_settings"),
-        ("Muon", {}, "not these weights: Muon only supports 2D"),
+        ("Muon", {}, "optimizer_settings or weights: Muon only supports 2D"),
     ],
 )
 def test_mistakes_are_named(optimizer: str, settings: dict[str, Any], message: str) -> None:

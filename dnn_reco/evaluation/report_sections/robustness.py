@@ -122,5 +122,11 @@ def _figure(matrices: Mapping[str, Matrix], merits: list[str]) -> Figure:
 
 def _change_text(merit: str, value: float) -> str:
     if merit == "coverage 68 %":
-        return f"{value:+.1f}"
-    return f"{value:+.2f}" if merit in _DIFFERENCES else f"{100 * value:+.0f} %"
+        return _signed(value, 1)
+    return _signed(value, 2) if merit in _DIFFERENCES else f"{_signed(100 * value, 0)} %"
+
+
+def _signed(value: float, decimals: int) -> str:
+    """A number with its sign; zero has none."""
+    text = f"{value:+.{decimals}f}"
+    return text if float(text) else text[1:]

@@ -154,6 +154,9 @@ def _pull_energy_figure(
         of_models = found.get((label, event_type), {})
         for model, values in of_models.items():
             _draw_width_and_mean(panel, values, edges, models.index(model), model)
+        if i == 0:
+            panel.plot([], [], "o-", color=GREY, ms=4, lw=1.1, label="68 % width")
+            panel.plot([], [], "o:", color=GREY, ms=4, lw=1.1, mfc="white", label="mean")
         if not of_models:
             say_too_few(panel)
         low, high = panel.get_ylim()
