@@ -8,6 +8,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from dnn_reco.amounts import plural
 from dnn_reco.commands.output import print_note
 from dnn_reco.progress import Progress
 from dnn_reco.simulation.dataset import (
@@ -51,8 +52,9 @@ def run_simulate(
         _log.info("Stopped. Finished files are kept; the same command goes on from there.")
         return 0
     seconds = time.perf_counter() - started
-    rate = f" ({made} in {seconds:.0f} s, {made / seconds:.0f} events/s)" if made else ""
-    print_note(f"{num_events} events in {len(files)} files in '{folder}'{rate}.")
+    rate = f" ({made:,} in {seconds:.0f} s, {made / seconds:.0f} events/s)" if made else ""
+    events, number = plural(num_events, "event"), plural(len(files), "file")
+    print_note(f"{events} in {number} in '{folder}'{rate}.")
     return 0
 
 
