@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from dnn_reco.amounts import plural
 from dnn_reco.cluster.farm import on_farm
 from dnn_reco.cluster.farm_settings import FarmSettings
 from dnn_reco.commands.output import print_note
@@ -395,7 +396,8 @@ def _print_summary(summary: _Summary, seconds: float) -> None:
     rate = f" ({events:,} in {seconds:.1f} s, {events / seconds:,.0f} events/s)" if events else ""
     kept = f", {summary.kept_files} of them from before" if summary.kept_files else ""
     print_note(
-        f"{events + summary.kept_events:,} events in {files + summary.kept_files} file(s)"
+        f"{plural(events + summary.kept_events, 'event')} in "
+        f"{plural(files + summary.kept_files, 'file')}"
         f"{kept}{rate}."
     )
     width = max((len(model) for model in summary.status), default=0)
@@ -403,7 +405,7 @@ def _print_summary(summary: _Summary, seconds: float) -> None:
         parts = [f"{counts[s.name]:,} {s.name}" for s in Status if counts[s.name] or s == Status.OK]
         print_note(f"  {model:{width}}  {', '.join(parts)}")
     if summary.failed:
-        print_note(f"{len(summary.failed)} file(s) skipped: {_listed(summary.failed)}")
+        print_note(f"{plural(len(summary.failed), 'file')} skipped: {_listed(summary.failed)}")
 
 
 def _listed(paths: Sequence[Path]) -> str:

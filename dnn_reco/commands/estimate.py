@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from dnn_reco.amounts import short_time_in_words, size_in_words, time_in_words
+from dnn_reco.amounts import plural, short_time_in_words, size_in_words, time_in_words
 from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.cluster import CLUSTERS
 from dnn_reco.config import TRAINING_KEYS, Config
@@ -142,13 +142,15 @@ def _data_lines(data: DataEstimate, config: Config, cache_dir: str | None) -> It
     yield _row("Event store", text)
     if missing.files:
         size, time = size_in_words(missing.size), time_in_words(missing.seconds)
-        yield _row("", f"{missing.files:,} file(s) are still to be built: about {size}, in {time}")
+        yield _row(
+            "", f"{plural(missing.files, 'file')} still to be built: about {size}, in {time}"
+        )
     if missing.size > free:
         yield _row("", "THERE IS NOT ENOUGH SPACE for it: choose another folder with --cache-dir")
 
 
 def _events(preview: StorePreview) -> str:
-    return f"{_number(preview.whole.events, preview)} in {preview.whole.files:,} file(s)"
+    return f"{_number(preview.whole.events, preview)} in {plural(preview.whole.files, 'file')}"
 
 
 def _epoch(data: DataEstimate) -> str:

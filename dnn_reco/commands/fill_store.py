@@ -8,6 +8,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from dnn_reco.amounts import plural
 from dnn_reco.cluster.farm import on_farm
 from dnn_reco.cluster.farm_settings import FarmSettings
 from dnn_reco.commands.stop import stop_signals_interrupt
@@ -60,9 +61,9 @@ def fill_store(
             progress.update()
     if missing.sources:
         _log.info(
-            "Event store '%s': %d file(s) were built in jobs%s.",
+            "Event store '%s': %s built in jobs%s.",
             store.folder,
-            len(missing.sources) - failed,
+            plural(len(missing.sources) - failed, "file"),
             f", {failed} failed and are tried again here" if failed else "",
         )
 

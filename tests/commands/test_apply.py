@@ -115,7 +115,7 @@ def test_each_event_has_its_row(models: Path, data: Path, tmp_path: Path) -> Non
     status = np.concatenate([flawed_events(number).status for number in range(3)])
     kinds = ("OK", "NO_INPUT", "NO_HITS", "INVALID_INPUT")
     counts = ", ".join(f"{(status == i).sum()} {kind}" for i, kind in enumerate(kinds))
-    assert result.out.startswith("120 events in 3 file(s) (120 in ")
+    assert result.out.startswith("120 events in 3 files (120 in ")
     assert f"  first  {counts}\n" in result.out
 
 
@@ -206,7 +206,7 @@ def test_killed_and_resumed_equals_uninterrupted(models: Path, tmp_path: Path) -
     (unfinished / "15.hdf5").write_bytes((whole / "15.hdf5").read_bytes()[:999])
     result = done(invoke(*words))
     assert f"{num_kept} of 16 files are there already" in result.err
-    assert result.out.startswith(f"960 events in 16 file(s), {num_kept} of them from before (")
+    assert result.out.startswith(f"960 events in 16 files, {num_kept} of them from before (")
     assert contents(killed) == contents(whole)
 
 
@@ -221,7 +221,7 @@ def test_what_is_complete_is_kept(
     monkeypatch.setattr(command, "load_models", file_application.load_models)
     again = done(apply(models / "first", inputs=data / "*.hdf5", output=tmp_path))
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
-    assert again.out.splitlines()[0] == "120 events in 3 file(s), 3 of them from before."
+    assert again.out.splitlines()[0] == "120 events in 3 files, 3 of them from before."
     assert again.out.splitlines()[1:] == first.out.splitlines()[1:]
 
 
@@ -287,7 +287,7 @@ def test_other_models_and_files_of_others(models: Path, data: Path, tmp_path: Pa
 def test_file_without_events(models: Path, tmp_path: Path) -> None:
     source = write_events(tmp_path / "none.hdf5", random_events(0, 0, num_bins=3))
     result = done(apply(models / "first", inputs=source, output=tmp_path / "reco.hdf5"))
-    assert result.out == "0 events in 1 file(s).\n  first  0 OK\n"
+    assert result.out == "0 events in 1 file.\n  first  0 OK\n"
     assert len(rows(tmp_path / "reco.hdf5", "DeepLearningReco_first")) == 0
 
 
@@ -359,7 +359,7 @@ def test_damaged_files_are_skipped_and_named(models: Path, data: Path, tmp_path:
     for name, reason in (("cut", "is truncated"), ("empty", "is empty (0 bytes)")):
         path = folder / f"{name}.hdf5"
         assert f"'{path}' is skipped: the file {reason}" in result.err
-    assert result.out.startswith("120 events in 3 file(s) (")
+    assert result.out.startswith("120 events in 3 files (")
     assert f"2 file(s) skipped: '{folder / 'cut.hdf5'}', '{folder / 'empty.hdf5'}'" in result.out
     assert sorted(contents(tmp_path / "reco")) == [f"events_{n}.hdf5" for n in range(3)]
 
@@ -446,7 +446,7 @@ def test_inputs_and_outputs_in_one_folder(models: Path, data: Path, tmp_path: Pa
     for times in (1, 2):  # the second time the pattern matches the output of the first
         result = done(apply(models / "first", inputs=folder / "*/*.hdf5", output=folder / "reco"))
         assert ("outputs of this command, no input files" in result.err) == (times == 2)
-        assert result.out.startswith("40 events in 1 file(s)")
+        assert result.out.startswith("40 events in 1 file")
     alone = error(apply(models / "first", inputs=folder / "reco/*.hdf5", output=folder / "reco"))
     assert "all files that match --input are predictions of this command" in alone
     parquet = done(

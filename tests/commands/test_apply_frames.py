@@ -198,7 +198,7 @@ def test_a_folder_of_files(model: Path, tmp_path: Path) -> None:
     assert shown == [f"x_{number}.i3.zst" for number in range(3)]
     assert sorted(contents(tmp_path / "tables")) == [f"x_{number}.hdf5" for number in range(3)]
     again = done(apply(model, tmp_path / "in" / "*.gz", out, "--hdf5", tmp_path / "tables"))
-    assert "12 events in 3 file(s), 3 of them from before" in again.out
+    assert "12 events in 3 files, 3 of them from before" in again.out
 
 
 def test_a_second_call_makes_only_what_is_missing_or_has_changed(

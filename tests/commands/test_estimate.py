@@ -222,7 +222,7 @@ def test_an_event_store_that_is_not_built_is_estimated(
         )
     text = estimated()
     assert re.search(r"about 1,[12]\d0 in 20 file\(s\) for training", text)
-    assert "11 file(s) are still to be built: about " in text
+    assert "11 files still to be built: about " in text
     assert "with building the event store" in text
 
 

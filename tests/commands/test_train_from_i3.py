@@ -526,7 +526,7 @@ def test_a_farm_makes_the_store(run: SmallRun, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     result = invoke("trafo", run.config_file, "--cluster", "local", "--cluster-jobs", "1")
     assert result.exit_code == 0, result.err
-    assert "1 file(s) were built in jobs." in result.err
+    assert "1 file built in jobs." in result.err
     assert len(list(run.config().event_store.glob("event-files/*/events.hdf5"))) == 2
 
 
