@@ -360,7 +360,7 @@ def test_damaged_files_are_skipped_and_named(models: Path, data: Path, tmp_path:
         path = folder / f"{name}.hdf5"
         assert f"'{path}' is skipped: the file {reason}" in result.err
     assert result.out.startswith("120 events in 3 files (")
-    assert f"2 file(s) skipped: '{folder / 'cut.hdf5'}', '{folder / 'empty.hdf5'}'" in result.out
+    assert f"2 files skipped: '{folder / 'cut.hdf5'}', '{folder / 'empty.hdf5'}'" in result.out
     assert sorted(contents(tmp_path / "reco")) == [f"events_{n}.hdf5" for n in range(3)]
 
 
