@@ -30,9 +30,11 @@ from dnn_reco.run_options import RunOptions
     "data",
     multiple=True,
     metavar="GLOB",
-    help="Event files with labels, in quotation marks; may be repeated. The network must not have "
-    "been trained with them, and they must not be those that it is judged with [key "
-    "validation_data_file of its training].",
+    help=(
+        "Event files with labels, in quotation marks; may be repeated. The network must not"
+        " have been trained with them, and they must not be those that it is judged with."
+    ),
+    show_default="key validation_data_file of its training",
 )
 @click.option(
     "--coverage-by",
@@ -58,13 +60,13 @@ from dnn_reco.run_options import RunOptions
 @num_threads_option
 @with_run_options
 def calibrate_command(folder: Path, options: RunOptions, **settings: Any) -> None:
-    """Correct the uncertainties of a model with events that it never saw.
+    """Correct the uncertainties of a model with held-out events.
 
-    Fits how predicted uncertainties must change for 68 % of the true values to lie inside of their
-    68 % intervals and cones: a factor on the width of each label and on the concentration of the
-    direction, and a temperature for each class. The factor depends on the predicted classes and,
-    without such or with --coverage-by reconstruction, on the predicted width and the number of hit
-    DOMs, as cross-validation finds.
+    Fits how the predicted uncertainties must change so that 68 % of the true values lie inside
+    their 68 % intervals and cones: a factor on the width of each label and on the concentration of
+    the direction, and a temperature for each class. The factor depends on the predicted classes
+    and, without classes or with --coverage-by reconstruction, on the predicted width and the number
+    of hit DOMs, as cross-validation finds.
 
     The calibration is stored in the model folder, whose checksums and golden answers are renewed,
     and is applied wherever the model is, unless with --raw.

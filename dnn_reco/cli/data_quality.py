@@ -53,16 +53,17 @@ def _table_and_column(
 @click.option(
     "--events",
     type=click.IntRange(min=2),
+    metavar="N",
     default=20_000,
-    help="Events to compare of each data set at most.",
+    help="Most events of each data set to compare.",
 )
 @click.option(
     "--tables",
     "inputs",
     multiple=True,
     metavar="NAME",
-    help="Common beginning of the names of the input tables; given twice: of A, and of B "
-    "[the only ones with the same number of features].",
+    help="Common beginning of the names of the input tables; given twice: of A, and of B.",
+    show_default="the only ones with the same number of features",
 )
 @click.option(
     "--weights",
@@ -73,6 +74,7 @@ def _table_and_column(
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
+    metavar="N",
     default=1,
     help="Seed of the draws.",
 )
@@ -90,11 +92,12 @@ def compare_data_command(
     as_json: bool,
     log_level: str,
 ) -> None:
-    """Compare the inputs and labels of two data sets, such as simulation and measured data.
+    """Compare inputs and labels of two data sets.
 
-    A and B are glob patterns of event files; put them in quotes. Prints how much each quantity
-    differs, the largest difference first, and whether a small network can separate the events of A
-    and B. Writes data_comparison.html and data_comparison.json.
+    They may be simulation and measured data. A and B are glob patterns of event files; put them in
+    quotation marks. Prints how much each quantity differs, the largest difference first, and
+    whether a small network can separate the events of A and B. Writes data_comparison.html and
+    data_comparison.json.
 
     \b
     Examples:
@@ -131,8 +134,10 @@ def data_group() -> None:
     metavar="NAME",
     help="Common beginning of the names of the input tables.",
 )
-@click.option("--num-bins", type=click.IntRange(min=1), help="Features of a DOM.")
-@click.option("--labels", metavar="TABLE", help="Table of the labels [LabelsDeepLearning].")
+@click.option("--num-bins", type=click.IntRange(min=1), metavar="N", help="Features of a DOM.")
+@click.option(
+    "--labels", metavar="TABLE", help="Table of the labels.", show_default="LabelsDeepLearning"
+)
 @data_settings_option("the files must agree with each other")
 @jobs_option("check")
 @json_option
@@ -147,11 +152,11 @@ def data_check_command(
     as_json: bool,
     log_level: str,
 ) -> NoReturn:
-    """Check whether event files hold what a training needs, and nothing that spoils it.
+    """Check that event files are complete and valid for a training.
 
-    FILES are event files or glob patterns in quotes. A CONFIG (.yaml) gives tables, labels and
-    filters, and its lists the files if no other are given. All rows are read. The exit code is 1 if
-    there is an error.
+    FILES are event files or glob patterns in quotation marks. A CONFIG (.yaml) defines tables,
+    labels and filters, and the files if no others are given. All rows are read. The exit code is 1
+    if there is an error.
 
     \b
     Examples:

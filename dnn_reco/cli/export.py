@@ -48,7 +48,8 @@ model_folder_argument = click.argument(
     default=("latest",),
     metavar="N|best|latest",
     help="Checkpoint to export: a number of iterations, the best on the validation set, or the "
-    "latest; given several times, the ensemble of them [latest].",
+    "latest; may be repeated, for the ensemble of them.",
+    show_default="latest",
 )
 @click.option(
     "--member",
@@ -56,23 +57,24 @@ model_folder_argument = click.argument(
     multiple=True,
     metavar="CONFIG",
     help="Config of another training, whose network joins the ensemble; may be repeated. Several "
-    "files are written with plus signs.",
+    "files are joined with plus signs: data.yaml+network.yaml.",
 )
-@click.option("--logs/--no-logs", default=True, help="Export logs of the training [logs].")
+@click.option("--logs/--no-logs", default=True, help="Export the logs of the training.")
 @click.option(
     "--golden-events",
     "golden_events",
     type=click.IntRange(min=0),
+    metavar="N",
     default=32,
-    help="Keep so many events with their predictions, to verify the model elsewhere. 0 where "
+    help="Number of events to keep with their predictions, to verify the model elsewhere; 0 where "
     "events are private.",
 )
 @click.option("--onnx", is_flag=True, help="Add the model as ONNX graphs (extra onnx).")
 @click.option(
     "--quantize",
     is_flag=True,
-    help="Add an ONNX graph with weights of 8 bits, too: smaller and less accurate; its deviation "
-    "is printed.",
+    help="Also add an ONNX graph with 8-bit weights: smaller and less accurate; its deviation is "
+    "printed.",
 )
 @click.option(
     "--triton",
@@ -94,10 +96,11 @@ model_folder_argument = click.argument(
 def export_command(
     config_files: tuple[str, ...], members: tuple[str, ...], options: RunOptions, **settings: Any
 ) -> None:
-    """Export a trained network with all that is needed to apply and to reproduce it.
+    """Export a trained network as a model folder.
 
-    The model folder holds weights, transformation model, configs and records of the training, the
-    settings of its data, its logs, a model card and golden answers, each with its checksum.
+    It contains all that is needed to apply and to reproduce the model, each file with a checksum:
+    weights, transformation model, configs and records of the training, data settings, logs, a model
+    card and golden answers.
 
     \b
     Examples:
@@ -134,10 +137,11 @@ def verify_command(
     as_json: bool,
     options: RunOptions,
 ) -> NoReturn:
-    """Check that a model folder is whole, and computes the same on this machine.
+    """Check that a model folder is intact and works here.
 
-    Compares all files with their checksums, checks the signature, and computes the golden answers
-    with PyTorch and, if there are graphs, ONNX Runtime. The exit code is 1 if something differs.
+    Compares all files with their checksums, checks the signature, and recomputes the golden answers
+    with PyTorch and, if there are graphs, with ONNX Runtime. The exit code is 1 if anything
+    differs.
 
     \b
     Examples:
@@ -155,7 +159,9 @@ def verify_command(
 @model_folder_argument
 @json_option
 def inspect_command(folder: Path, as_json: bool) -> None:
-    """Print what is in a model folder, without loading its weights.
+    """Print the contents of a model folder.
+
+    Its weights are not loaded.
 
     \b
     Example:

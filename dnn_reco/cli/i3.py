@@ -30,7 +30,7 @@ def _with_reading(function: Callable[..., _Result]) -> Callable[..., _Result]:
         click.option(
             "--recover",
             is_flag=True,
-            help="Skip what is damaged, with a warning, and go on with the next whole frame.",
+            help="Skip damaged parts, with a warning, and continue with the next complete frame.",
         ),
         click.option("--verify", is_flag=True, help="Compare the checksums of the frames."),
     ):
@@ -70,7 +70,7 @@ def _table_file(ctx: click.Context, param: click.Parameter, value: Path) -> Path
 
 @click.group("i3", cls=Group)
 def i3_group() -> None:
-    """Look into .i3 files, without IceTray."""
+    """List, print and export what is in .i3 files."""
 
 
 @i3_group.command("ls")
@@ -84,7 +84,7 @@ def i3_group() -> None:
     metavar="N",
     help="List the objects of one frame, by its number in the file, from 0.",
 )
-@click.option("--all", "whole", is_flag=True, help="Print long lists whole.")
+@click.option("--all", "whole", is_flag=True, help="Print long lists completely.")
 @_with_reading
 @json_option
 @message_options
@@ -98,7 +98,7 @@ def ls_command(
     as_json: bool,
     log_level: str,
 ) -> NoReturn:
-    """List the frames of .i3 files: stop, event, number of objects, bytes.
+    """List the frames, keys or objects of .i3 files.
 
     Frames in a row without event share a line. The exit code is 1 if a file is damaged.
 
@@ -136,12 +136,14 @@ def ls_command(
     multiple=True,
     callback=_names,
     metavar="KEY",
-    help="Object to show; may be repeated [a line for each object].",
+    help="Object to show; may be repeated.",
+    show_default="a line for each object",
 )
 @_stop_option("to choose from")
 @click.option(
     "--rows",
     type=click.IntRange(min=1),
+    metavar="N",
     default=40,
     help="Most rows of tables and trees.",
 )
@@ -212,7 +214,7 @@ def export_command(
     recover: bool,
     log_level: str,
 ) -> None:
-    """Write fields of decoded objects as a table with a row for each event.
+    """Write fields of objects as a table, a row for each event.
 
     The event id comes first; lists, such as the pulses of an event, are lists in the table, and
     what an event lacks is null. Needs the extra parquet: pip install 'dnn_reco[parquet]'.

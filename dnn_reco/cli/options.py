@@ -44,25 +44,26 @@ config_files_argument = click.argument(
 num_threads_option = click.option(
     "--num-threads",
     type=click.IntRange(min=0),
+    metavar="N",
     default=0,
-    help="CPU threads and processes to use at most; 0: all that the machine, the container or the "
+    help="Most CPU threads and processes to use; 0: all that the machine, the container or the "
     "slot of the batch system grants.",
 )
 cache_dir_option = click.option(
     "--cache-dir",
     type=OutputPath(file_okay=False),
-    help="Folder of the event store [key data_cache_dir, else event_store beside the folder of "
-    "trafo_model_path]. It may be deleted at any time.",
+    help="Folder of the event store. It may be deleted at any time.",
+    show_default="key data_cache_dir, else event_store beside the folder of trafo_model_path",
 )
 device_option = click.option(
     "--device",
     default="auto",
-    help="Where to compute: cpu, cuda, cuda:1, …; auto takes a GPU if there is one.",
+    help="Where to compute: cpu, cuda, cuda:1, …; auto: a GPU if there is one.",
 )
 allow_overlap_option = click.option(
     "--allow-overlap",
     is_flag=True,
-    help="Validate and test with files that are trained on, too.",
+    help="Allow files that are both trained on and held out.",
 )
 allow_code_option = click.option(
     "--allow-code",
@@ -83,13 +84,13 @@ _log_level_option = click.option(
     "--log-level",
     default="INFO",
     type=click.Choice(LOG_LEVELS, case_sensitive=False),
-    help="Least level of messages that are printed.",
+    help="Lowest level of the messages that are printed.",
 )
 _quiet_option = click.option(
     "-q",
     "--quiet",
     is_flag=True,
-    help="Print warnings, errors and results only.",
+    help="Print only warnings, errors and results.",
 )
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the result as one JSON document."
@@ -116,14 +117,18 @@ def input_tables_option(
         "--tables",
         parameter,
         metavar="NAME",
-        help="Common beginning of the names of the input tables, such as dnn_data for "
-        "dnn_data_bin_values [those of the training].",
+        help=(
+            "Common beginning of the names of the input tables, such as dnn_data for "
+            "dnn_data_bin_values."
+        ),
+        show_default="those of the training",
     )
 
 
 batch_size_option = click.option(
     "--batch-size",
     type=click.IntRange(min=1),
+    metavar="N",
     default=256,
     help="Events to predict at once.",
 )
@@ -131,20 +136,22 @@ backend_option = click.option(
     "--backend",
     type=click.Choice(["auto", "torch", "onnxruntime"]),
     default="auto",
-    help="What computes; auto takes torch where it is installed.",
+    help="Library that computes; auto: torch where it is installed.",
 )
 raw_option = click.option(
     "--raw",
     is_flag=True,
-    help="Predict as the network does, without the calibration of the model (dnn-reco calibrate).",
+    help="Leave out the calibration of the model (dnn-reco calibrate).",
 )
 overwrite_model_option = click.option(
-    "--overwrite", is_flag=True, help="Replace a model folder that is there."
+    "--overwrite", is_flag=True, help="Replace an existing model folder."
 )
 checkpoint_exit_code_option = click.option(
     "--checkpoint-exit-code",
     type=click.IntRange(0, 255),
-    help="Exit code after SIGTERM, once all is saved (HTCondor: 85) [143].",
+    metavar="N",
+    help="Exit code after SIGTERM, once all is saved (HTCondor: 85).",
+    show_default="143",
 )
 
 
@@ -154,8 +161,10 @@ def jobs_option(what: str) -> Callable[[Callable[..., _Result]], Callable[..., _
         "-j",
         "--jobs",
         type=click.IntRange(min=1),
+        metavar="N",
         default=None,
-        help=f"Files to {what} at the same time [all CPUs].",
+        help=f"Files to {what} at the same time.",
+        show_default="all CPUs",
     )
 
 
@@ -169,7 +178,8 @@ def data_settings_option(
         "data_settings",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help="Config that the training data were created with, or the settings of the data "
-        f"themselves [{default}].",
+        "themselves.",
+        show_default=default,
     )
 
 

@@ -52,37 +52,43 @@ def cli() -> None:
       tensorboard --logdir ../logs
       dnn-reco export getting_started.yaml -o ../models/my_model
 
-    Without IceCube's files, make events of your own first:
+    Without IceCube's files, simulate events first:
 
     \b
       dnn-reco simulate --events 20000 --out ../training_data --layout tutorial
+
+    Exit codes: 0 success, 1 error or failed check, 2 wrong usage, 130 interrupted, 143 SIGTERM.
     """
 
 
-for _command in (
-    count_command,
-    trafo_command,
-    train_command,
-    import_command,
-    create_data_command,
-    simulate_command,
-    config_group,
-    data_group,
-    compare_data_command,
-    compare_command,
-    evaluate_command,
-    calibrate_command,
-    export_command,
-    verify_command,
-    inspect_command,
-    serve_command,
-    apply_command,
-    sky_command,
-    view_command,
-    i3_group,
-    submit_group,
-    doctor_command,
-    version_command,
-    completion_command,
-):
-    cli.add_command(_command)
+_SECTIONS = {
+    "Data": (
+        simulate_command,
+        create_data_command,
+        data_group,
+        compare_data_command,
+        i3_group,
+        view_command,
+    ),
+    "Training": (
+        config_group,
+        count_command,
+        trafo_command,
+        train_command,
+        submit_group,
+        compare_command,
+    ),
+    "Trained models": (
+        evaluate_command,
+        calibrate_command,
+        export_command,
+        import_command,
+        verify_command,
+        inspect_command,
+    ),
+    "Reconstruction": (apply_command, serve_command, sky_command),
+    "Installation": (doctor_command, version_command, completion_command),
+}
+
+for _title, _commands in _SECTIONS.items():
+    cli.add_section(_title, _commands)

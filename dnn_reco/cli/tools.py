@@ -26,7 +26,7 @@ _INSTALL = {
 @click.command("version", cls=Command)
 @json_option
 def version_command(as_json: bool) -> None:
-    """Print the versions of dnn_reco, Python, PyTorch, CUDA, NumPy, h5py and extras.
+    """Print versions of dnn_reco and its dependencies.
 
     \b
     Examples:
@@ -65,11 +65,11 @@ def print_version(ctx: click.Context, param: click.Parameter, value: bool) -> No
 )
 @json_option
 def doctor_command(data: Path, cache: Path, as_json: bool) -> NoReturn:
-    """Check the installation and this machine, and print what to do.
+    """Check the installation and this machine.
 
-    Checks packages and their versions, PyTorch and GPUs, CPU threads and what limits them, file
-    locking in the folder of the data, free disk space, and optional packages. The exit code is 1 if
-    there is a problem.
+    Prints what to do about each problem. Checks packages and their versions, PyTorch and GPUs, CPU
+    threads and what limits them, file locking in the folder of the data, free disk space, and
+    optional packages. The exit code is 1 if there is a problem.
 
     \b
     Examples:
@@ -85,7 +85,7 @@ def doctor_command(data: Path, cache: Path, as_json: bool) -> NoReturn:
 @click.argument("shell", type=click.Choice(list(_INSTALL)))
 @click.pass_context
 def completion_command(context: click.Context, shell: str) -> None:
-    """Print the script that completes commands and options in a shell.
+    """Print the completion script for a shell.
 
     \b
     Examples:

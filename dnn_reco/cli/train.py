@@ -37,27 +37,30 @@ if TYPE_CHECKING:
 @click.option(
     "--iterations",
     type=click.IntRange(min=1),
-    help="Iterations in all [key num_training_iterations].",
+    metavar="N",
+    help="Total number of iterations.",
+    show_default="key num_training_iterations",
 )
 @device_option
 @click.option(
     "--processes",
     type=click.IntRange(min=1),
+    metavar="N",
     default=1,
-    help="Processes that share each batch, on GPUs one for each. For several machines, start the "
+    help="Processes that share each batch, one for each GPU. For several machines, start the "
     "command with torchrun instead.",
 )
 @checkpoint_exit_code_option
 @click.option(
     "--deterministic",
     is_flag=True,
-    help="Let GPUs add in a fixed order, so that two runs agree in each bit, as on CPUs; slower.",
+    help="Make two runs on GPUs agree in every bit, as on CPUs; slower.",
 )
 @click.option(
     "--estimate",
     is_flag=True,
-    help="Train nothing: try it for some seconds, and print the time, memory and disk space that "
-    "the training will need, and the line that asks a cluster for them.",
+    help="Train nothing: measure for some seconds, and print the time, memory and disk space that "
+    "the training will need, and the command that submits it to a cluster.",
 )
 @click.option(
     "--print-format",
@@ -79,11 +82,11 @@ def train_command(
     farm: FarmSettings | None,
     options: RunOptions,
 ) -> NoReturn:
-    """Train a network, or go on where its training stopped.
+    """Train a network, or resume its training.
 
     Trains until num_training_iterations iterations are done. Ctrl-C saves and stops; the same
-    command goes on from there, exactly as if it had never stopped. With --cluster, jobs first build
-    what the event store lacks of the training and validation files; the training itself runs here.
+    command resumes, with the same result as a training that was never interrupted. With --cluster,
+    jobs first build the missing parts of the event store; the training itself runs here.
 
     \b
     Examples:

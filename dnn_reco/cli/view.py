@@ -43,7 +43,7 @@ def _with_suffix(*suffixes: str) -> Any:
 @click.option(
     "--model",
     metavar="FOLDER|TABLE",
-    help="Draw the reconstruction of a model folder, too, or that of a table of the file, such as "
+    help="Also draw the reconstruction of a model folder, or that of a table of the file, such as "
     "DeepLearningReco_my_model.",
 )
 @click.option(
@@ -52,7 +52,8 @@ def _with_suffix(*suffixes: str) -> Any:
     type=OutputPath(dir_okay=False, path_type=Path),
     callback=_with_suffix(".png", ".pdf", ".svg"),
     metavar="PICTURE",
-    help="Picture to write, .png, .pdf or .svg [event.png; with --html: none].",
+    help="Picture to write, .png, .pdf or .svg.",
+    show_default="event.png; with --html: none",
 )
 @click.option(
     "--html",
@@ -61,43 +62,49 @@ def _with_suffix(*suffixes: str) -> Any:
     type=OutputPath(dir_okay=False, path_type=Path),
     callback=_with_suffix(".html"),
     metavar="[PAGE]",
-    help="Write an interactive page in three dimensions, one file of 5 MB [event.html] (extra "
-    "display).",
+    help="Write an interactive page in three dimensions, one file of 5 MB (extra display).",
+    show_default="event.html",
 )
 @click.option(
     "--network",
     is_flag=True,
-    help="Draw what the network makes of the event, too: hexagonal layers as images, or the "
-    "influence of each DOM.",
+    help="Also draw the activations of hexagonal layers, or the influence of each DOM.",
 )
 @click.option(
     "--tables",
     metavar="NAME",
-    help="Common beginning of the names of the input tables, where the file has several sets "
-    "[those of the model].",
+    help=("Common beginning of the names of the input tables, where the file has several sets."),
+    show_default="those of the model",
 )
 @click.option(
     "--num-bins",
     type=click.IntRange(min=1),
+    metavar="N",
     help="Number of input features of a DOM, where DOMs do not list all of them.",
 )
-@click.option("--labels", metavar="TABLE", help="Table of true labels [LabelsDeepLearning].")
+@click.option(
+    "--labels", metavar="TABLE", help="Table of true labels.", show_default="LabelsDeepLearning"
+)
 @click.option(
     "--pulses",
     metavar="KEY",
-    help="Pulses of an .i3 file [the first of SplitInIceDSTPulses, InIceDSTPulses, "
-    "SplitInIcePulses, InIcePulses, SRTInIcePulses, … that the frame has].",
+    help="Pulses of an .i3 file.",
+    show_default="the first of SplitInIceDSTPulses, InIceDSTPulses, SplitInIcePulses, … in the "
+    "frame",
 )
 @click.option(
     "--charge-feature",
     type=click.IntRange(min=0),
+    metavar="N",
     default=0,
     help="Input feature that holds the charge.",
 )
 @click.option(
     "--time-feature",
     type=click.IntRange(min=0),
-    help="Input feature that holds the time of the first pulse [that of the known formats].",
+    metavar="N",
+    help="Input feature that holds the time of the first pulse.",
+    show_default="that of the known formats",
 )
 @ignore_mismatch_option
 @allow_code_option
@@ -105,7 +112,7 @@ def _with_suffix(*suffixes: str) -> Any:
 @message_options
 @num_threads_option
 def view_command(num_threads: int, log_level: str, **settings: Any) -> None:
-    """Draw an event of a file.
+    """Draw an event: hits, truth and reconstruction.
 
     The picture shows hit strings from the top and hit DOMs from the side, the size of a marker by
     charge and its colour by time; the true vertex, direction and labels where the file has them;

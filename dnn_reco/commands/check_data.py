@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from dnn_reco.amounts import counted
-from dnn_reco.commands.output import print_json
+from dnn_reco.commands.output import coloured, print_json
 from dnn_reco.config import Config
 from dnn_reco.config.schema import GROUPS
 from dnn_reco.data.build import num_workers
@@ -38,6 +38,7 @@ from dnn_reco.progress import with_progress
 from dnn_reco.workers import in_workers
 
 _MOST_NAMED = 3  # files of a finding
+_COLOURS = {"error": "red", "warning": "yellow"}
 
 _log = logging.getLogger(__name__)
 
@@ -240,4 +241,5 @@ def _group_text(group: Sequence[Finding]) -> str:
     if first.example:
         facts.append(f"e.g. {first.example}")
     where = f" [{'; '.join(facts)}]" if facts else ""
-    return f"{first.severity:<7}  {table}{first.text}{where}\n         -> {first.remedy}"
+    severity = coloured(f"{first.severity:<7}", _COLOURS.get(first.severity))
+    return f"{severity}  {table}{first.text}{where}\n         -> {first.remedy}"

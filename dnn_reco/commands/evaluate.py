@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 
-from dnn_reco.amounts import counted
 from dnn_reco.checkpoint_file import latest_iterations
 from dnn_reco.commands.output import print_json, print_note
 from dnn_reco.config import Config, stage_at
@@ -232,11 +231,14 @@ def _load(network: tuple[Config, ...] | Path, settings: EvaluateSettings) -> _Ca
     num_events = None if len(network) > 1 else iterations * config.general.batch_size
     cost = TrainingCost(iterations, num_events, None, model.num_weights)
     source = (
-        f"{' + '.join(map(str, config.paths))}: newest "
-        f"{counted(settings.checkpoints, 'checkpoint')} in {config.model.model_checkpoint_path}, "
-        f"after {iterations:,} iterations"
+        f"{' + '.join(map(str, config.paths))}: {_newest(settings.checkpoints)} "
+        f"in {config.model.model_checkpoint_path}, after {iterations:,} iterations"
     )
     return _Candidate(model, _origin(source, cost, config, Path(config.general.log_path)))
+
+
+def _newest(checkpoints: int) -> str:
+    return "the newest checkpoint" if checkpoints == 1 else f"the {checkpoints} newest checkpoints"
 
 
 def _cost_of_folder(training: TrainingSummary | None, num_weights: int) -> TrainingCost:

@@ -52,10 +52,9 @@ def run_simulate(
         _log.info("Stopped. Finished files are kept; run the same command to resume.")
         return 0
     seconds = time.perf_counter() - started
-    rate = f" ({made} in {seconds:.0f} s, {made / seconds:.0f} events/s)" if made else ""
-    print_note(
-        f"{counted(num_events, 'event')} in {counted(len(files), 'file')} in '{folder}'{rate}."
-    )
+    rate = f" ({made:,} in {seconds:.0f} s, {made / seconds:.0f} events/s)" if made else ""
+    events, number = counted(num_events, "event"), counted(len(files), "file")
+    print_note(f"{events} in {number} in '{folder}'{rate}.")
     return 0
 
 
