@@ -42,8 +42,9 @@ label_weight_initialization: 1.0
 training_data_file: training/*.hdf5
 trafo_data_file: training/*.hdf5
 validation_data_file: held_out/*.hdf5
+test_data_file: held_out/*.hdf5
 trafo_model_path: trafo_model.npy
-trafo_num_batches: 20
+trafo_num_batches: 16
 trafo_norm_constant: 0.0001
 trafo_log_label_bins: {EnergyVisible: true}
 batch_size: 64
@@ -84,7 +85,7 @@ def dnn_reco(*arguments: str) -> str:
 # The network predicts the visible energy of showers of electron neutrinos.
 
 SHOWERS = ["--flavor", "nue", "--energy", "1000", "100000"]
-dnn_reco("simulate", *SHOWERS, "--events", "1500", "--seed", "1", "--out", "training")
+dnn_reco("simulate", *SHOWERS, "--events", "1200", "--seed", "1", "--out", "training")
 dnn_reco("simulate", *SHOWERS, "--events", "400", "--seed", "2", "--out", "held_out")
 dnn_reco("trafo", "small.yaml")
 dnn_reco("train", "small.yaml")

@@ -34,8 +34,9 @@ label_dir_z_key: PrimaryDirectionZ
 training_data_file: training/*.hdf5
 trafo_data_file: training/*.hdf5
 validation_data_file: held_out/*.hdf5
+test_data_file: held_out/*.hdf5
 trafo_model_path: trafo_model.npy
-trafo_num_batches: 20
+trafo_num_batches: 16
 trafo_norm_constant: 0.0001
 trafo_log_label_bins: {EnergyVisible: true}
 batch_size: 64
