@@ -41,7 +41,7 @@ docs: install
 	$(SPHINX) -b html docs docs/_build/html
 
 docs-links: install
-	$(SPHINX) -b linkcheck docs docs/_build/links
+	$(SPHINX) -D plot_gallery=0 -b linkcheck docs docs/_build/links
 
 parity: $(PARITY)/.installed
 	$(PARITY)/bin/python parity/calibration_metrics.py
@@ -71,4 +71,4 @@ $(PARITY)/.installed: pyproject.toml requirements-parity.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(WITHOUT_TORCH) $(PARITY) demo docs/_build
+	rm -rf $(VENV) $(WITHOUT_TORCH) $(PARITY) demo docs/_build docs/auto_gallery
