@@ -77,7 +77,7 @@ _ = dnn_reco("train", "small.yaml")
 # not used to choose a checkpoint. The command prints a table, and writes a report with all figures
 # for the browser.
 
-dnn_reco("simulate", *TRACKS, "--events", "500", "--seed", "3", "--out", "test")
+dnn_reco("simulate", *TRACKS, "--events", "300", "--seed", "3", "--out", "test")
 print(dnn_reco("evaluate", "small.yaml", "--test-data", "test/*.hdf5", "--out", "evaluation"))
 
 # %%

@@ -96,7 +96,7 @@ _ = dnn_reco("export", "small.yaml", "-o", "model")
 # ---------------------
 # If they are, residuals in units of the predicted width follow the Laplace density of width 1. A
 # median above that of the density means that widths are too small, as after a training with few
-# events; ``dnn-reco calibrate`` corrects that. The label has a logarithm, so its uncertainty is that
+# events; ``dnn-reco calibrate`` corrects that. The label has a logarithm: its uncertainty is that
 # of ln(1 + E).
 
 events = open_events(folder / "held_out/*.hdf5")

@@ -39,9 +39,9 @@ trafo_num_batches: 16
 trafo_norm_constant: 0.0001
 trafo_log_label_bins: {EnergyVisible: true}
 batch_size: 64
-num_training_iterations: 200
-validation_frequency: 200
-validation_set_frequency: 200
+num_training_iterations: 150
+validation_frequency: 150
+validation_set_frequency: 150
 validation_events: 300
 ema_decay: 0.98
 log_path: logs
