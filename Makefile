@@ -45,7 +45,7 @@ docs: install
 	$(SPHINX) -b html docs docs/_build/html
 
 docs-links: install
-	$(SPHINX) -b linkcheck docs docs/_build/links
+	$(SPHINX) -D plot_gallery=0 -b linkcheck docs docs/_build/links
 
 package: install
 	$(BIN)/python tools/check_package.py dist
@@ -82,4 +82,4 @@ $(PARITY)/.installed: pyproject.toml requirements-parity.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(WITHOUT_TORCH) $(PARITY) demo docs/_build build dist
+	rm -rf $(VENV) $(WITHOUT_TORCH) $(PARITY) demo docs/_build docs/auto_gallery build dist

@@ -30,13 +30,13 @@ training_data_file: training/*.hdf5
 trafo_data_file: training/*.hdf5
 validation_data_file: held_out/*.hdf5
 trafo_model_path: trafo_model.npy
-trafo_num_batches: 20
+trafo_num_batches: 16
 trafo_norm_constant: 0.0001
 trafo_log_label_bins: {EnergyVisible: true}
 batch_size: 64
-num_training_iterations: 200
-validation_frequency: 200
-validation_set_frequency: 200
+num_training_iterations: 150
+validation_frequency: 150
+validation_set_frequency: 150
 validation_events: 300
 ema_decay: 0.98
 log_path: logs
@@ -65,7 +65,7 @@ def dnn_reco(*arguments: str) -> str:
 
 
 TRACKS = ["--flavor", "numu", "--energy", "1000", "10000", "--zenith", "85", "180"]
-dnn_reco("simulate", *TRACKS, "--events", "2000", "--seed", "1", "--out", "training")
+dnn_reco("simulate", *TRACKS, "--events", "1500", "--seed", "1", "--out", "training")
 dnn_reco("simulate", *TRACKS, "--events", "300", "--seed", "2", "--out", "held_out")
 dnn_reco("trafo", "small.yaml")
 _ = dnn_reco("train", "small.yaml")
@@ -77,7 +77,7 @@ _ = dnn_reco("train", "small.yaml")
 # not used to choose a checkpoint. The command prints a table, and writes a report with all figures
 # for the browser.
 
-dnn_reco("simulate", *TRACKS, "--events", "500", "--seed", "3", "--out", "test")
+dnn_reco("simulate", *TRACKS, "--events", "300", "--seed", "3", "--out", "test")
 print(dnn_reco("evaluate", "small.yaml", "--test-data", "test/*.hdf5", "--out", "evaluation"))
 
 # %%

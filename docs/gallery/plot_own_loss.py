@@ -42,14 +42,15 @@ label_weight_initialization: 1.0
 training_data_file: training/*.hdf5
 trafo_data_file: training/*.hdf5
 validation_data_file: held_out/*.hdf5
+test_data_file: held_out/*.hdf5
 trafo_model_path: trafo_model.npy
-trafo_num_batches: 20
+trafo_num_batches: 16
 trafo_norm_constant: 0.0001
 trafo_log_label_bins: {EnergyVisible: true}
 batch_size: 64
-num_training_iterations: 150
-validation_frequency: 150
-validation_set_frequency: 150
+num_training_iterations: 120
+validation_frequency: 120
+validation_set_frequency: 120
 validation_events: 300
 ema_decay: 0.98
 log_path: logs
@@ -84,7 +85,7 @@ def dnn_reco(*arguments: str) -> str:
 # The network predicts the visible energy of showers of electron neutrinos.
 
 SHOWERS = ["--flavor", "nue", "--energy", "1000", "100000"]
-dnn_reco("simulate", *SHOWERS, "--events", "1500", "--seed", "1", "--out", "training")
+dnn_reco("simulate", *SHOWERS, "--events", "2000", "--seed", "1", "--out", "training")
 dnn_reco("simulate", *SHOWERS, "--events", "400", "--seed", "2", "--out", "held_out")
 dnn_reco("trafo", "small.yaml")
 dnn_reco("train", "small.yaml")
@@ -93,8 +94,10 @@ _ = dnn_reco("export", "small.yaml", "-o", "model")
 # %%
 # Are the widths right?
 # ---------------------
-# Residuals in units of the predicted width follow the Laplace density with width 1, if the network
-# has learned them. The label has a logarithm, so its uncertainty is that of ln(1 + E).
+# If they are, residuals in units of the predicted width follow the Laplace density of width 1. A
+# median above that of the density means that widths are too small, as after a training with few
+# events; ``dnn-reco calibrate`` corrects that. The label has a logarithm: its uncertainty is that
+# of ln(1 + E).
 
 events = open_events(folder / "held_out/*.hdf5")
 predictions = predict(load_model(folder / "model", device="cpu"), events.hits)

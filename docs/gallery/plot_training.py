@@ -34,12 +34,13 @@ label_dir_z_key: PrimaryDirectionZ
 training_data_file: training/*.hdf5
 trafo_data_file: training/*.hdf5
 validation_data_file: held_out/*.hdf5
+test_data_file: held_out/*.hdf5
 trafo_model_path: trafo_model.npy
-trafo_num_batches: 20
+trafo_num_batches: 16
 trafo_norm_constant: 0.0001
 trafo_log_label_bins: {EnergyVisible: true}
 batch_size: 64
-num_training_iterations: 300
+num_training_iterations: 200
 validation_frequency: 100
 validation_set_frequency: 50
 validation_events: 300
@@ -76,7 +77,7 @@ def dnn_reco(*arguments: str) -> str:
 # another seed.
 
 TRACKS = ["--flavor", "numu", "--energy", "1000", "10000", "--zenith", "85", "180"]
-dnn_reco("simulate", *TRACKS, "--events", "2500", "--seed", "1", "--out", "training")
+dnn_reco("simulate", *TRACKS, "--events", "2000", "--seed", "1", "--out", "training")
 dnn_reco("simulate", *TRACKS, "--events", "300", "--seed", "2", "--out", "held_out")
 dnn_reco("trafo", "small.yaml")
 messages = dnn_reco("train", "small.yaml")

@@ -1,10 +1,13 @@
 """Pages of the documentation are in the sidebar, and links between them lead somewhere."""
 
+import inspect
 import re
 import runpy
 from pathlib import Path
 
 import pytest
+
+from dnn_reco import errors
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
@@ -51,3 +54,9 @@ def test_drawings_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
     package = REPOSITORY / "dnn_reco"
     parts = {path.parent.name for path in package.glob("*/__init__.py")}
     assert parts <= set(re.findall(r">(\w+)</text>", committed["house.svg"]))
+
+
+def test_each_error_has_a_remedy() -> None:
+    table = (DOCS / "reference" / "errors.md").read_text(encoding="utf-8")
+    classes = {name for name, value in vars(errors).items() if inspect.isclass(value)}
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == classes - {"DnnRecoError"}
