@@ -4,6 +4,8 @@
 # make test        the test suite without the tests marked "long"
 # make test-long   the whole test suite
 # make package     build the wheel and the sdist, and try the wheel in an empty environment
+# make docs        the documentation site, in docs/_build/html
+# make docs-links  check links to other sites (needs network)
 # make parity      compare with independent packages, in an environment of their own
 # make demo        simulate events, train networks on them, and see that they work
 
@@ -14,9 +16,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 WITHOUT_TORCH := .venv-onnx
 PARITY := .venv-parity
+SPHINX := $(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: install install-onnx check test test-long package parity demo clean
+.PHONY: install install-onnx check test test-long docs docs-links package parity demo clean
 
 install: $(INSTALLED)
 
@@ -35,6 +38,12 @@ test: install install-onnx
 test-long: install install-onnx
 	$(PYTEST) -m ""
 
+docs: install
+	$(SPHINX) -b html docs docs/_build/html
+
+docs-links: install
+	$(SPHINX) -D plot_gallery=0 -b linkcheck docs docs/_build/links
+
 package: install
 	$(BIN)/python tools/check_package.py dist
 	PYTHON=$(PYTHON) TORCH=$(TORCH) tools/try_package.sh dist/*.whl
@@ -50,7 +59,7 @@ demo: install
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --editable ".[dev,display,farm,i3,onnx,pandas,parquet,serve,sign,sky,weights]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,display,docs,farm,i3,onnx,pandas,parquet,serve,sign,sky,weights]"
 	touch $@
 
 $(WITHOUT_TORCH)/.installed: pyproject.toml requirements-onnx.txt
@@ -67,4 +76,4 @@ $(PARITY)/.installed: pyproject.toml requirements-parity.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(WITHOUT_TORCH) $(PARITY) demo build dist
+	rm -rf $(VENV) $(WITHOUT_TORCH) $(PARITY) demo build dist docs/_build docs/auto_gallery
