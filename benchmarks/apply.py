@@ -5,7 +5,7 @@ Run as: python benchmarks/apply.py --source FILE
 FILE is an event file with 9 features a DOM, whose events are repeated to files of 2,000; without
 FILE random events are used. The network is the tutorial's (5 kernels a layer, not trained).
 *Reading* is one process with one thread, *predicting* one with --threads threads and all hits in
-memory, *apply* the command with as many --num_threads, from HDF5 to HDF5: the time of further
+memory, *apply* the command with as many --num-threads, from HDF5 to HDF5: the time of further
 files in a longer call, without the start. Each case is a process of its own, and all are repeated
 in turn. On a busy machine the CPU times say more: milliseconds for an event, predicting with one
 thread.
@@ -138,8 +138,8 @@ def run(words: list[str], threads: int) -> str:
 
 
 def apply_words(model: Path, data: Path, pattern: str, threads: int) -> list[str]:
-    words = ["apply", str(model), "--input", f"{data}/{pattern}.hdf5", "--output"]
-    words += [tempfile.mkdtemp(dir=data.parent), "--device", "cpu", "--num_threads", str(threads)]
+    words = ["apply", str(model), "--input", f"{data}/{pattern}.hdf5", "--out"]
+    words += [tempfile.mkdtemp(dir=data.parent), "--device", "cpu", "--num-threads", str(threads)]
     return [*words, "--batch-size", str(BATCH_SIZE)]
 
 

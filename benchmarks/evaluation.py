@@ -68,7 +68,7 @@ def evaluate(model: Path, folder: Path, threads: int) -> tuple[float, float, flo
     """Seconds of the command, peak memory of its largest process and its own memory [MB]."""
     words = [sys.executable, "-m", "dnn_reco", "evaluate", str(model)]
     words += ["--test-data", f"{folder}/data/*.hdf5", "--out", f"{folder}/report"]
-    words += ["--cache-dir", f"{folder}/store", "--device", "cpu", "--num_threads", str(threads)]
+    words += ["--cache-dir", f"{folder}/store", "--device", "cpu", "--num-threads", str(threads)]
     start = time.perf_counter()
     with Path(f"{folder}/log").open("w+") as log:
         process = subprocess.Popen(words, stdout=log, stderr=log)

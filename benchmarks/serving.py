@@ -213,7 +213,7 @@ def main() -> None:
         plain = [__file__, "--plain", str(folder), "--threads", threads]
         served = ["-m", "dnn_reco", "serve", str(folder), "--port=0", "--device=cpu"]
         measure("plain loop", plain, questions, options)
-        measure("dnn-reco", [*served, "--num_threads", threads], questions, options)
+        measure("dnn-reco", [*served, "--num-threads", threads], questions, options)
 
 
 if __name__ == "__main__":

@@ -62,9 +62,9 @@ def main() -> None:
         run(config_file, "train", device, "--allow-overlap", "--iterations=1")
         _, seconds, _ = run(config_file, "train", device, "--allow-overlap", "--iterations=1")
         print(f"start of `train` to the end of its first step, and out: {seconds:.1f} s")
-        output, _, peak = run(
-            config_file, "train", device, "--allow-overlap", f"--iterations={options.iterations}"
-        )
+        iterations = f"--iterations={options.iterations}"
+        words = ["train", device, "--allow-overlap", "--print-format=reference", iterations]
+        output, _, peak = run(config_file, *words)
         rate = steady_rate(output, options.batch_size)
         print(f"training, batch {options.batch_size}: {rate:,.0f} events/s, peak {peak:.0f} MiB")
 

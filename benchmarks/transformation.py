@@ -46,10 +46,10 @@ def fit_rate(config_file: Path, num_events: int) -> float:
 
 def command_seconds(config_file: Path, folder: Path) -> float:
     """Wall time of `dnn-reco trafo` on 2 batches of 32 events, including reading of the files."""
-    command = [sys.executable, "-m", "dnn_reco", "trafo", str(config_file), "--log_level=ERROR"]
+    command = [sys.executable, "-m", "dnn_reco", "trafo", str(config_file), "--log-level=ERROR"]
     start = time.perf_counter()
     subprocess.run(
-        [*command, "--overwrite", "--cache_dir", str(folder / "fresh_store")],
+        [*command, "--overwrite", "--cache-dir", str(folder / "fresh_store")],
         check=True,
         cwd=folder,
         stdout=subprocess.DEVNULL,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from dnn_reco.workers import available_cpus
+
+PrintFormat: TypeAlias = Literal["table", "reference", "none"]
 
 INTERRUPTED = 128 + 2
 """Exit code after Ctrl-C (SIGINT), as shells count it, where nothing is saved to go on from."""
@@ -33,6 +35,9 @@ class RunOptions:
         Least level of messages that are printed.
     allow_overlap
         Whether files may be both trained on and held out.
+    print_format
+        What a training prints at validations: a row of a `table`, the metrics of all labels in the
+        form of the `reference`, or `none`.
     """
 
     iterations: int | None = None
@@ -43,6 +48,7 @@ class RunOptions:
     num_threads: int = 0
     log_level: str = "INFO"
     allow_overlap: bool = False
+    print_format: PrintFormat = "table"
 
     @property
     def threads(self) -> int:

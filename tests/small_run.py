@@ -18,7 +18,7 @@ from torch import nn
 from dnn_reco.config import Config, load_config
 from dnn_reco.run_options import RunOptions
 
-ON_CPU = RunOptions(device="cpu", num_threads=1)
+ON_CPU = RunOptions(device="cpu", num_threads=1, print_format="reference")
 
 BRANCH = {
     "num_filters_list": [2, 2],
@@ -177,7 +177,7 @@ def start(run: SmallRun, *options: str) -> subprocess.Popen[str]:
     """A training as a process of its own."""
     command = [sys.executable, "-m", "dnn_reco", "train", str(run.config_file), "--num_threads=1"]
     return subprocess.Popen(
-        [*command, "--device=cpu", *options],
+        [*command, "--device=cpu", "--print-format=reference", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

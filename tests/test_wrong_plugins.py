@@ -14,7 +14,7 @@ from small_run import ON_CPU, SmallRun, make_small_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_network import tiny
 
-from dnn_reco.cli.main import cli
+from dnn_reco.cli.root import cli
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.config import allow_plugins_beside, resolve

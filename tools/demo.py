@@ -123,7 +123,7 @@ def main() -> None:
         run("calibrate", folder)
         run("verify", folder)
     held_out = data / "datasets" / "*" / "*" / "output" / "*" / "01000-01999" / "*.hdf5"
-    run("apply", *folders, "--input", held_out, "--output", RECONSTRUCTED)
+    run("apply", *folders, "--input", held_out, "--out", RECONSTRUCTED)
     shown = os.path.relpath(HOME, Path.cwd())
     os.chdir(HOME / "work")  # from where the config's paths count
     results = evaluate({CNN: CONFIG, DOM_TRANSFORMER: TRANSFORMER})
@@ -147,7 +147,7 @@ What to try next:
   - longer: more iterations in the last stage of {shown}/configs/training/getting_started.yaml,
     then: cd {shown}/work && dnn-reco train ../configs/training/getting_started.yaml
   - look at an event: dnn-reco view {shown}/training_data/…/*.hdf5 --event 3 --html
-  - apply them to your files: dnn-reco apply {shown}/models/* --input 'my_data/*.hdf5' --output out
+  - apply them to your files: dnn-reco apply {shown}/models/* --input 'my_data/*.hdf5' --out out
   - other events: dnn-reco simulate --help, configs/simulation/
   - the tutorial, step by step: docs/tutorial.md"""
     )

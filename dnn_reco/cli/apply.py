@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from dnn_reco.cli.cluster_options import farm_options
+from dnn_reco.cli.command import Command
 from dnn_reco.cli.options import (
     OutputPath,
     allow_code_option,
@@ -17,7 +18,7 @@ from dnn_reco.cli.options import (
     device_option,
     ignore_mismatch_option,
     input_tables_option,
-    log_level_option,
+    message_options,
     num_threads_option,
     raw_option,
 )
@@ -25,7 +26,7 @@ from dnn_reco.cli.session import limit_threads, show_messages
 from dnn_reco.workers import available_cpus
 
 
-@click.command("apply")
+@click.command("apply", cls=Command)
 @click.argument(
     "models",
     nargs=-1,
@@ -44,7 +45,8 @@ from dnn_reco.workers import available_cpus
 )
 @click.option(
     "-o",
-    "--output",
+    "--out",
+    "output",
     type=OutputPath(path_type=Path),
     required=True,
     metavar="FILE|DIR",
@@ -55,79 +57,85 @@ from dnn_reco.workers import available_cpus
     "--format",
     "file_format",
     type=click.Choice(["hdf5", "parquet", "i3"]),
-    help="Format of the predictions [that of the suffix of FILE; in a folder i3 for files with "
-    "frames, else hdf5].",
+    help="Format of the predictions.",
+    show_default="that of the suffix of FILE; in a folder i3 for files with frames, else hdf5",
 )
-@click.option("--pulses", metavar="NAME", help="Pulses of .i3 files [those of the training].")
+@click.option(
+    "--pulses", metavar="NAME", help="Pulses of .i3 files.", show_default="those of the training"
+)
 @click.option(
     "--gcd",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="File with geometry, calibration and detector status, for .i3 files [part of each].",
+    help="File with geometry, calibration and detector status, for .i3 files.",
+    show_default="part of each",
 )
 @click.option(
     "--hdf5",
     type=OutputPath(path_type=Path),
     metavar="FILE|DIR",
-    help="Write the predictions of .i3 files to HDF5, too.",
+    help="Also write the predictions of .i3 files to HDF5.",
 )
 @click.option(
     "--parquet",
     type=OutputPath(path_type=Path),
     metavar="FILE|DIR",
-    help="Write the predictions of .i3 files to Parquet, too.",
+    help="Also write the predictions of .i3 files to Parquet.",
 )
 @batch_size_option
 @click.option(
     "-j",
     "--jobs",
     type=click.IntRange(min=1),
-    help="Files to work on at the same time, each with a copy of the models; with a GPU: files to "
-    "read ahead [all CPUs, at most 8].",
+    metavar="N",
+    help=(
+        "Files to work on at the same time, each with a copy of the models; with a GPU: "
+        "files to read ahead."
+    ),
+    show_default="all CPUs, at most 8",
 )
 @device_option
 @backend_option
 @click.option(
     "--measure-time",
-    "--measure_time",
     is_flag=True,
-    help="Write the columns runtime_prediction and runtime_preprocess: seconds for an event, mean "
-    "of its file.",
+    help="Write the columns runtime_prediction and runtime_preprocess: seconds per event, averaged "
+    "over the file.",
 )
 @click.option(
     "--data-settings",
-    "--data_settings",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="How the features of event files were made that do not record it themselves: the config "
-    "of their creation.",
+    help="Config that event files were created with, for files that do not record it.",
 )
 @ignore_mismatch_option
 @input_tables_option("table_names")
 @raw_option
 @allow_code_option
-@click.option("--overwrite", is_flag=True, help="Replace outputs that were made otherwise.")
-@log_level_option
+@click.option(
+    "--overwrite", is_flag=True, help="Replace outputs that were made with other models or options."
+)
+@message_options
 @num_threads_option
 @farm_options
 def apply_command(log_level: str, num_threads: int, jobs: int | None, **settings: Any) -> NoReturn:
-    """Reconstruct the events of files with trained models.
+    """Reconstruct events of files with trained models.
 
     A MODEL is a model folder. Labels and filters are not needed: each event gives one row, in the
-    order of the file. Where an event cannot be reconstructed, predictions are NaN, and the column
-    status says why: 0 reconstructed, 1 no input in the file, 2 no hit DOM, 3 an input that is not
-    finite, 4 a prediction that is not finite.
+    order of the file. If an event cannot be reconstructed, its predictions are NaN, and the column
+    status gives the reason: 0 reconstructed, 1 no input in the file, 2 no hit DOM, 3 an input that
+    is not finite, 4 a prediction that is not finite.
 
-    Outputs that are there already are kept if the same models made them from the same input with
-    the same options, so that a call that was interrupted goes on. Event files that cannot be read
-    are skipped; the exit code is 1 then.
+    Existing outputs are kept if the same models made them from the same input with the same
+    options, so that an interrupted call resumes. Event files that cannot be read are skipped, and
+    the exit code is 1.
 
-    Of files with frames (.i3), all frames are written, and P frames that are events get the
-    predictions as DeepLearningReco_<model> and DeepLearningReco_<model>_I3Particle.
+    Of .i3 files, all frames are written; P frames that are events get the predictions as
+    DeepLearningReco_<model> and DeepLearningReco_<model>_I3Particle.
 
     \b
     Examples:
-      dnn-reco apply models/my_model --input 'data/*.hdf5' --output reco
+      dnn-reco apply models/my_model --input 'data/*.hdf5' --out reco
       dnn-reco apply models/energy models/direction -i events.hdf5 -o reco.parquet
       dnn-reco apply models/my_model -i level2.i3.zst -o level2_reco.i3.zst --gcd GCD.i3.gz
       dnn-reco apply models/my_model -i 'data/*.hdf5' -o reco --cluster htcondor --cluster-jobs 200
@@ -135,7 +143,9 @@ def apply_command(log_level: str, num_threads: int, jobs: int | None, **settings
     limit_threads(num_threads)
     show_messages(log_level)
     if jobs and settings["farm"]:
-        raise click.UsageError("--jobs is of work in this process: with --cluster, --cluster-jobs")
+        raise click.UsageError(
+            "--jobs is for work on this machine: with --cluster, use --cluster-jobs"
+        )
     from dnn_reco.commands.apply import ApplySettings, run_apply
 
     threads = num_threads or available_cpus()

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dnn_reco.cli.command import Command
 from dnn_reco.cli.export import model_folder_argument
 from dnn_reco.cli.options import (
     allow_code_option,
@@ -14,7 +15,7 @@ from dnn_reco.cli.options import (
     cache_dir_option,
     device_option,
     ignore_mismatch_option,
-    log_level_option,
+    message_options,
     num_threads_option,
     with_run_options,
 )
@@ -22,23 +23,23 @@ from dnn_reco.cli.session import limit_threads, show_messages
 from dnn_reco.run_options import RunOptions
 
 
-@click.command("calibrate")
+@click.command("calibrate", cls=Command)
 @model_folder_argument
 @click.option(
     "--data",
     "data",
     multiple=True,
     metavar="GLOB",
-    help="Event files with labels, in quotation marks; may be repeated. The network must not have "
-    "been trained with them, and they must not be those that it is judged with [key "
-    "validation_data_file of its training].",
+    help=(
+        "Event files with labels, in quotation marks; may be repeated. The network must not"
+        " have been trained with them, and they must not be those that it is judged with."
+    ),
+    show_default="key validation_data_file of its training",
 )
 @click.option(
     "--coverage-by",
-    "--coverage_by",
     type=click.Choice(["class", "reconstruction"]),
     default="class",
-    show_default=True,
     help="Among which events coverage is right: those of each true class (cascades, tracks), as "
     "simulated events are shown; or those that are alike in all that is reconstructed, as data are "
     "selected. Both at once are possible only where classes are never confused.",
@@ -55,17 +56,17 @@ from dnn_reco.run_options import RunOptions
 @allow_code_option
 @device_option
 @cache_dir_option
-@log_level_option
+@message_options
 @num_threads_option
 @with_run_options
 def calibrate_command(folder: Path, options: RunOptions, **settings: Any) -> None:
-    """Correct the uncertainties of a model with events that it never saw.
+    """Correct the uncertainties of a model with held-out events.
 
-    Fits how predicted uncertainties must change for 68 % of the true values to lie inside of their
-    68 % intervals and cones: a factor on the width of each label and on the concentration of the
-    direction, and a temperature for each class. The factor depends on the predicted classes and,
-    without such or with --coverage-by reconstruction, on the predicted width and the number of hit
-    DOMs, as cross-validation finds.
+    Fits how the predicted uncertainties must change so that 68 % of the true values lie inside
+    their 68 % intervals and cones: a factor on the width of each label and on the concentration of
+    the direction, and a temperature for each class. The factor depends on the predicted classes
+    and, without classes or with --coverage-by reconstruction, on the predicted width and the number
+    of hit DOMs, as cross-validation finds.
 
     The calibration is stored in the model folder, whose checksums and golden answers are renewed,
     and is applied wherever the model is, unless with --raw.

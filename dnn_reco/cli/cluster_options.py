@@ -23,46 +23,62 @@ _OPTIONS = (
     click.option(
         "--cluster",
         type=click.Choice(["local", "htcondor", "slurm"]),
-        help="Share the files among jobs: of a batch system, or processes of this machine. Needs "
-        "the extra 'farm'.",
+        help="Share the files among jobs of a batch system, or among processes of this machine "
+        "(extra farm).",
     ),
     click.option(
         "--cluster-jobs",
         type=click.IntRange(min=1),
         metavar="N",
-        help=f"Jobs at the same time [{_MANY}; local: one for each CPU].",
+        help="Jobs at the same time.",
+        show_default=f"{_MANY}; local: one for each CPU",
     ),
     click.option(
-        "--cluster-cpus", type=click.IntRange(min=1), metavar="N", help="CPUs of a job [1]."
+        "--cluster-cpus",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="CPUs of a job.",
+        show_default="1",
     ),
-    click.option("--cluster-memory", metavar="AMOUNT", help="Memory of a job, as '4 GB' [4 GB]."),
+    click.option(
+        "--cluster-memory",
+        metavar="AMOUNT",
+        help="Memory of a job, such as '8 GB'.",
+        show_default="4 GB",
+    ),
     click.option(
         "--cluster-time",
         metavar="TIME",
-        help="Time limit of a job, as 90m or 12h; then another takes its place [4h].",
+        help="Time limit of a job, such as 90m or 12h; then another takes its place.",
+        show_default="4h",
     ),
     click.option(
         "--cluster-option",
         multiple=True,
         metavar="KEY=VALUE",
-        help="Further setting in the words of the batch system, such as partition=short, "
-        "account=icecube, requirements='(OpSysMajorVer == 9)'; may be given several times.",
+        help="Further setting, in the syntax of the batch system, such as partition=short, "
+        "account=icecube, requirements='(OpSysMajorVer == 9)'; may be repeated.",
     ),
     click.option(
         "--cluster-setup",
         metavar="FILE|LINE",
-        help="Bash file, or line, after which python3 can import dnn_reco in a job, such as "
-        "'source env/bin/activate' [the Python that runs now].",
+        help=(
+            "Bash file, or line, after which python3 can import dnn_reco in a job, such as "
+            "'source env/bin/activate'."
+        ),
+        show_default="the Python that runs now",
     ),
     click.option(
         "--cluster-folder",
         type=OutputPath(file_okay=False, path_type=Path),
-        help="Folder for the files of the jobs, shared by all machines [beside the results].",
+        help="Folder for the files of the jobs, shared by all machines.",
+        show_default="beside the results",
     ),
     click.option(
         "--cluster-address",
         metavar="IP",
-        help="Address at which jobs reach this machine [that of its host name].",
+        help="Address at which jobs reach this machine.",
+        show_default="that of its host name",
     ),
 )
 

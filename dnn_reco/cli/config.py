@@ -7,10 +7,11 @@ from typing import NoReturn
 
 import click
 
-from dnn_reco.cli.options import allow_overlap_option, config_files_argument
+from dnn_reco.cli.command import Group
+from dnn_reco.cli.options import allow_overlap_option, config_files_argument, json_option
 
 
-@click.group("config")
+@click.group("config", cls=Group)
 def config_group() -> None:
     """Show or check a configuration, or print an example."""
 
@@ -33,16 +34,17 @@ def config_show_command(config_files: tuple[str, ...]) -> None:
 @config_files_argument
 @allow_overlap_option
 @click.option(
-    "--network", is_flag=True, help="Build the network, too, without memory for its weights."
+    "--network", is_flag=True, help="Also build the network, without allocating its weights."
 )
+@json_option
 def config_check_command(
-    config_files: tuple[str, ...], allow_overlap: bool, network: bool
+    config_files: tuple[str, ...], allow_overlap: bool, network: bool, as_json: bool
 ) -> NoReturn:
-    """Check whether everything in a config is there, and spelt right.
+    """Check that a config is complete and consistent with its files.
 
-    Checks keys, values, functions and optimizers, opens one file of each list, and looks there for
-    tables, columns and labels. Special labels of losses and the transformation model, if it is
-    there, must fit. The exit code is 1 if there is a problem.
+    Checks keys, values, functions and optimizers, and opens one file of each list to check tables,
+    columns and labels. Labels that losses need, and the transformation model if it exists, must
+    fit. The exit code is 1 if there is a problem.
 
     \b
     Examples:
@@ -55,7 +57,7 @@ def config_check_command(
     stages = load_stages(config_files)
     from dnn_reco.commands.check_config import run_check
 
-    sys.exit(run_check(stages, allow_overlap, network))
+    sys.exit(run_check(stages, allow_overlap, network, as_json))
 
 
 @config_group.command("example")

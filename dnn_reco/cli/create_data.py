@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from dnn_reco.cli.cluster_options import farm_options
-from dnn_reco.cli.options import OutputPath, log_level_option, num_threads_option
+from dnn_reco.cli.command import Command
+from dnn_reco.cli.options import OutputPath, message_options, num_threads_option
 from dnn_reco.cli.session import limit_threads, show_messages
 from dnn_reco.workers import available_cpus
 
@@ -32,7 +33,7 @@ def _numbers(
         raise click.BadParameter(f"'{value}' is no list of numbers such as 0,500,1000") from error
 
 
-@click.command("create-data")
+@click.command("create-data", cls=Command)
 @click.argument(
     "config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
@@ -49,96 +50,108 @@ def _numbers(
     "--gcd",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="File with geometry, calibration and detector status [part of each input].",
+    help="File with geometry, calibration and detector status.",
+    show_default="part of each input",
 )
 @click.option("--pulses", metavar="NAME", help="Pulses to make features of; needed with --input.")
 @click.option(
     "--format",
     "data_format",
     metavar="NAME",
-    help="DOM features: pulse_summmary_clipped (9), reduced_summary_statistics_data (3), "
-    "charge_bins, … or the dotted name of a function [pulse_summmary_clipped].",
+    help=(
+        "DOM features: pulse_summmary_clipped (9), reduced_summary_statistics_data (3), "
+        "charge_bins, … or the dotted name of a function."
+    ),
+    show_default="pulse_summmary_clipped",
 )
 @click.option(
     "--relative-time-method",
-    "--relative_time_method",
     metavar="NAME",
-    help="What times are relative to [time_range].",
+    help="What times are relative to.",
+    show_default="time_range",
 )
 @click.option(
     "--time-bins",
-    "--time_bins",
     callback=_numbers,
     metavar="NUMBERS",
     help="Edges in ns of charge_bins, such as 0,500,1000.",
 )
 @click.option(
     "--time-quantiles",
-    "--time_quantiles",
     callback=_numbers,
     metavar="NUMBERS",
     help="Fractions of charge of charge_weighted_time_quantiles, such as 0.2,0.5.",
 )
 @click.option(
     "--num-bins",
-    "--num_bins",
     type=click.IntRange(min=1),
-    help="Number of features of a DOM [that of the format].",
+    metavar="N",
+    help="Number of features of a DOM.",
+    show_default="that of the format",
 )
 @click.option(
     "--cascade-key",
-    "--cascade_key",
     metavar="NAME",
-    help="Particle whose vertex methods such as cascade_vertex take [MCCascade].",
+    help="Particle whose vertex methods such as cascade_vertex take.",
+    show_default="MCCascade",
 )
 @click.option(
     "--exclude",
     "exclusions",
     multiple=True,
     metavar="NAME",
-    help="DOMs or time windows to leave out; may be repeated; none: nothing [SaturationWindows, "
-    "BadDomsList, CalibrationErrata].",
+    help="DOMs or time windows to leave out; may be repeated; none: nothing.",
+    show_default="SaturationWindows, BadDomsList, CalibrationErrata",
 )
 @click.option(
     "--partial-exclusion/--whole-exclusion",
     "partial_exclusion",
     default=None,
-    help="Leave out only pulses in the time windows, or all pulses of their DOMs [partial].",
+    help="Leave out only pulses in the time windows, or all pulses of their DOMs.",
+    show_default="partial",
 )
 @click.option(
     "--stream",
     "streams",
     multiple=True,
     metavar="NAME",
-    help="Sub-event stream whose P frames are events; may be repeated [in_ice, InIceSplit, Final, "
-    "topological_split].",
+    help="Sub-event stream whose P frames are events; may be repeated.",
+    show_default="in_ice, InIceSplit, Final, topological_split",
 )
 @click.option(
     "-o",
     "--out",
     type=OutputPath(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Folder of the outputs; needed with --input [key data_folder of CONFIG].",
+    help="Folder of the outputs; needed with --input.",
+    show_default="key data_folder of CONFIG",
 )
 @click.option(
     "--step",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Run only this one of the processing_steps of CONFIG, counted from 0 [all].",
+    help="Run only this one of the processing_steps of CONFIG, counted from 0.",
+    show_default="all",
 )
-@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Files to make at once [all CPUs].")
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Files to make at once.",
+    show_default="all CPUs",
+)
 @farm_options
 @click.option(
     "--allow-code",
-    "--allow_code",
     multiple=True,
     metavar="PACKAGE",
     help="A further package whose functions may be named as data format; may be repeated. Its "
     "code is run.",
 )
-@click.option("--overwrite", is_flag=True, help="Make outputs again that are there already.")
-@click.option("--dry-run", "--dry_run", is_flag=True, help="Print what would be made, and stop.")
-@log_level_option
+@click.option("--overwrite", is_flag=True, help="Make existing outputs again.")
+@click.option("--dry-run", is_flag=True, help="Print what would be made, and exit.")
+@message_options
 @num_threads_option
 def create_data_command(
     config: Path | None,
@@ -153,14 +166,14 @@ def create_data_command(
     num_threads: int,
     **direct: Any,
 ) -> NoReturn:
-    """Make training data from files with frames (.i3).
+    """Make training data from .i3 files.
 
     CONFIG has the layout of IceCube's create_training_data.yaml: data sets, runs, patterns of
     names, and the segments to run. Without it, features of the files of --input are made, and
     labels where the files hold simulated particles.
 
-    Outputs that are complete are kept, so that a call that was interrupted goes on. Files, frames
-    and events that cannot be used are skipped and counted, with the reason.
+    Complete outputs are kept, so that an interrupted call resumes. Files, frames and events that
+    cannot be used are skipped and counted, with the reason.
 
     \b
     Examples:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import click
 
 from dnn_reco.cli.cluster_options import farm_options
+from dnn_reco.cli.command import Command
 from dnn_reco.cli.options import (
     OutputPath,
     cache_dir_option,
     config_files_argument,
     jobs_option,
-    log_level_option,
+    json_option,
+    message_options,
     num_threads_option,
     with_run_options,
 )
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from dnn_reco.cluster.farm_settings import FarmSettings
 
 
-@click.command("count")
+@click.command("count", cls=Command)
 @config_files_argument
 @jobs_option("open")
 @click.option(
@@ -34,14 +36,16 @@ if TYPE_CHECKING:
     help="Also count the events that pass filters and checks (builds the event store).",
 )
 @cache_dir_option
-@log_level_option
+@json_option
+@message_options
 @num_threads_option
 @farm_options
 @with_run_options
 def count_command(
     config_files: tuple[str, ...],
-    n_jobs: int | None,
+    jobs: int | None,
     apply_filters: bool,
+    as_json: bool,
     farm: FarmSettings | None,
     options: RunOptions,
 ) -> NoReturn:
@@ -51,7 +55,7 @@ def count_command(
     trafo_data_file match. The exit code is 1 if a list matches no file or a file cannot be read.
 
     \b
-    Example:
+    Examples:
       dnn-reco count getting_started.yaml -j 8
       dnn-reco count getting_started.yaml --apply-filters --cluster slurm --cluster-jobs 50
     """
@@ -66,16 +70,18 @@ def count_command(
         from dnn_reco.commands.fill_store import fill_store
 
         fill_store(config, FILE_LISTS, options.cache_dir, farm)
-    jobs = n_jobs or options.threads
+    jobs = jobs or options.threads
     num_jobs = min(jobs, options.num_threads or jobs)
-    sys.exit(run_count(config, num_jobs, apply_filters, options.cache_dir))
+    sys.exit(run_count(config, num_jobs, apply_filters, options.cache_dir, as_json))
 
 
-@click.command("trafo")
+@click.command("trafo", cls=Command)
 @config_files_argument
-@click.option("--overwrite", is_flag=True, help="Replace a model that was made otherwise.")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace an existing model with other settings or events."
+)
 @cache_dir_option
-@log_level_option
+@message_options
 @num_threads_option
 @farm_options
 @with_run_options
@@ -106,12 +112,13 @@ def trafo_command(
     run_trafo(config, options, overwrite)
 
 
-@click.command("simulate")
+@click.command("simulate", cls=Command)
 @click.argument("preset", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
-    "--events", type=click.IntRange(min=1), default=5000, show_default=True, help="Events in all."
+    "--events", type=click.IntRange(min=1), metavar="N", default=5000, help="Events in all."
 )
 @click.option(
+    "-o",
     "--out",
     type=OutputPath(file_okay=False, path_type=Path),
     required=True,
@@ -121,42 +128,67 @@ def trafo_command(
     "--layout",
     type=click.Choice(["flat", "tutorial"]),
     default="flat",
-    show_default=True,
-    help="How files are laid out: all in one folder, or as the tutorial's config expects them.",
+    help="Where files are written: all in one folder, or as the tutorial's config expects them.",
 )
 @click.option(
     "--flavor",
     type=click.Choice(["nue", "numu", "nutau", "mixed", "muon"]),
-    help="Neutrino flavor; mixed: all three alike; muon: single muons from above [mixed].",
+    help="Neutrino flavor; mixed: equal parts of all three; muon: single muons from above.",
+    show_default="mixed",
 )
 @click.option(
     "--energy",
     type=float,
     nargs=2,
     metavar="LOW HIGH",
-    help="Lowest and highest energy in GeV [100 1e6].",
+    help="Lowest and highest energy in GeV.",
+    show_default="100 1e6",
 )
-@click.option("--spectrum", type=float, help="Spectral index gamma of E^-gamma [1.5].")
 @click.option(
-    "--zenith", type=float, nargs=2, metavar="LOW HIGH", help="Zenith angles in degrees [0 180]."
+    "--spectrum", type=float, help="Spectral index gamma of E^-gamma.", show_default="1.5"
+)
+@click.option(
+    "--zenith",
+    type=float,
+    nargs=2,
+    metavar="LOW HIGH",
+    help="Zenith angles in degrees.",
+    show_default="0 180",
 )
 @click.option(
     "--format",
     "data_format",
-    help="DOM features: pulse_summmary_clipped (9), reduced_summary_statistics_data (3), "
-    "charge_bins, …; or i3: frames with pulses and particles, in .i3.zst files "
-    "[pulse_summmary_clipped].",
+    help=(
+        "DOM features: pulse_summmary_clipped (9), reduced_summary_statistics_data (3), "
+        "charge_bins, …; or i3: frames with pulses and particles, in .i3.zst files."
+    ),
+    show_default="pulse_summmary_clipped",
 )
-@click.option("--time_bins", "--time-bins", help="Edges in ns of charge_bins, such as 0,500,1000.")
+@click.option("--time-bins", help="Edges in ns of charge_bins, such as 0,500,1000.")
 @click.option(
-    "--files", type=click.IntRange(min=1), help="Number of files [500 events in each file]."
+    "--files",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Number of files.",
+    show_default="500 events in each file",
 )
-@click.option("--seed", type=click.IntRange(min=0), help="Same seed, same events [1].")
-@click.option("--keep_pulses", "--keep-pulses", is_flag=True, help="Write pulses, too (Parquet).")
 @click.option(
-    "-j", "--jobs", type=click.IntRange(min=1), help="Files to make at the same time [all CPUs]."
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Seed of the random numbers.",
+    show_default="1",
 )
-@log_level_option
+@click.option("--keep-pulses", is_flag=True, help="Also write pulses (Parquet).")
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Files to make at the same time.",
+    show_default="all CPUs",
+)
+@message_options
 def simulate_command(
     preset: Path | None,
     events: int,
@@ -170,11 +202,11 @@ def simulate_command(
     log_level: str,
     **overrides: Any,
 ) -> NoReturn:
-    """Simulate events, with the labels and inputs of IceCube's files.
+    """Simulate events, in the format of IceCube's files.
 
-    Options or a YAML file, PRESET (see configs/simulation), describe what to simulate; options
-    win. Events that do not trigger the detector are not written, and not counted. Ctrl-C keeps the
-    finished files, and the same command goes on from there.
+    Options or a YAML file, PRESET (see configs/simulation), describe what to simulate; options take
+    precedence. Events that do not trigger the detector are neither written nor counted. Ctrl-C
+    keeps finished files, and the same command resumes.
 
     \b
     Examples:

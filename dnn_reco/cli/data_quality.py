@@ -8,11 +8,13 @@ from typing import NoReturn
 
 import click
 
+from dnn_reco.cli.command import Command, Group
 from dnn_reco.cli.options import (
     OutputPath,
     data_settings_option,
     jobs_option,
-    log_level_option,
+    json_option,
+    message_options,
     output_folder,
     parts_of,
 )
@@ -31,10 +33,11 @@ def _table_and_column(
     return table, column
 
 
-@click.command("compare-data")
+@click.command("compare-data", cls=Command)
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
 @click.option(
+    "-o",
     "--out",
     type=OutputPath(file_okay=False, path_type=Path),
     default=output_folder("data_comparison"),
@@ -50,17 +53,17 @@ def _table_and_column(
 @click.option(
     "--events",
     type=click.IntRange(min=2),
+    metavar="N",
     default=20_000,
-    show_default=True,
-    help="Events to compare of each data set at most.",
+    help="Most events of each data set to compare.",
 )
 @click.option(
     "--tables",
     "inputs",
     multiple=True,
     metavar="NAME",
-    help="Common beginning of the names of the input tables; given twice: of A, and of B "
-    "[the only ones with the same number of features].",
+    help="Common beginning of the names of the input tables; given twice: of A, and of B.",
+    show_default="the only ones with the same number of features",
 )
 @click.option(
     "--weights",
@@ -71,11 +74,12 @@ def _table_and_column(
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
+    metavar="N",
     default=1,
-    show_default=True,
     help="Seed of the draws.",
 )
-@log_level_option
+@json_option
+@message_options
 def compare_data_command(
     first: str,
     second: str,
@@ -85,13 +89,15 @@ def compare_data_command(
     inputs: tuple[str, ...],
     weights: tuple[str, str] | None,
     seed: int,
+    as_json: bool,
     log_level: str,
 ) -> None:
-    """Compare the inputs and labels of two data sets, such as simulation and measured data.
+    """Compare inputs and labels of two data sets.
 
-    A and B are glob patterns of event files; put them in quotes. Prints how much each quantity
-    differs, the largest difference first, and whether a small network can separate the events of A
-    and B. Writes data_comparison.html and data_comparison.json.
+    They may be simulation and measured data. A and B are glob patterns of event files; put them in
+    quotation marks. Prints how much each quantity differs, the largest difference first, and
+    whether a small network can separate the events of A and B. Writes data_comparison.html and
+    data_comparison.json.
 
     \b
     Examples:
@@ -112,10 +118,10 @@ def compare_data_command(
     from dnn_reco.commands.compare_data import CompareDataSettings, run_compare_data
 
     settings = CompareDataSettings(out, events, inputs, weights, seed)
-    run_compare_data((first, second), config, settings)
+    run_compare_data((first, second), config, settings, as_json)
 
 
-@click.group("data")
+@click.group("data", cls=Group)
 def data_group() -> None:
     """Check event files."""
 
@@ -128,37 +134,34 @@ def data_group() -> None:
     metavar="NAME",
     help="Common beginning of the names of the input tables.",
 )
-@click.option("--num_bins", "--num-bins", type=click.IntRange(min=1), help="Features of a DOM.")
-@click.option("--labels", metavar="TABLE", help="Table of the labels [LabelsDeepLearning].")
+@click.option("--num-bins", type=click.IntRange(min=1), metavar="N", help="Features of a DOM.")
+@click.option(
+    "--labels", metavar="TABLE", help="Table of the labels.", show_default="LabelsDeepLearning"
+)
 @data_settings_option("the files must agree with each other")
 @jobs_option("check")
-@click.option(
-    "--json",
-    "json_file",
-    type=OutputPath(dir_okay=False, path_type=Path),
-    help="File to write the findings to.",
-)
-@log_level_option
+@json_option
+@message_options
 def data_check_command(
     names: tuple[str, ...],
     inputs: str | None,
     num_bins: int | None,
     labels: str | None,
     data_settings: Path | None,
-    n_jobs: int | None,
-    json_file: Path | None,
+    jobs: int | None,
+    as_json: bool,
     log_level: str,
 ) -> NoReturn:
-    """Check whether event files hold what a training needs, and nothing that spoils it.
+    """Check that event files are complete and valid for a training.
 
-    FILES are event files or glob patterns in quotes. A CONFIG (.yaml) gives tables, labels and
-    filters, and its lists the files if no other are given. All rows are read. The exit code is 1 if
-    there is an error.
+    FILES are event files or glob patterns in quotation marks. A CONFIG (.yaml) defines tables,
+    labels and filters, and the files if no others are given. All rows are read. The exit code is 1
+    if there is an error.
 
     \b
     Examples:
       dnn-reco data check getting_started.yaml
-      dnn-reco data check 'training_data/*/*.hdf5' -j 8 --json findings.json
+      dnn-reco data check 'training_data/*/*.hdf5' -j 8 --json > findings.json
     """
     limit_threads(1)  # files are checked side by side
     show_messages(log_level)
@@ -174,7 +177,7 @@ def data_check_command(
     from dnn_reco.workers import available_cpus
 
     what = WhatToRead(inputs, num_bins, labels, data_settings)
-    sys.exit(run_check_data(patterns, config, what, n_jobs or available_cpus(), json_file))
+    sys.exit(run_check_data(patterns, config, what, jobs or available_cpus(), as_json))
 
 
 def _config_parts(name: str) -> tuple[str, ...]:

@@ -8,13 +8,15 @@ from typing import Any, NoReturn
 
 import click
 
+from dnn_reco.cli.command import Command
 from dnn_reco.cli.options import (
     OutputPath,
     allow_code_option,
     config_files_argument,
     data_settings_option,
     device_option,
-    log_level_option,
+    json_option,
+    message_options,
     num_threads_option,
     overwrite_model_option,
     parts_of,
@@ -28,13 +30,11 @@ model_folder_argument = click.argument(
 )
 
 
-@click.command("export")
+@click.command("export", cls=Command)
 @config_files_argument
 @click.option(
     "-o",
-    "--output",
-    "--output_folder",
-    "--output-folder",
+    "--out",
     "output",
     type=OutputPath(file_okay=False, path_type=Path),
     required=True,
@@ -48,7 +48,8 @@ model_folder_argument = click.argument(
     default=("latest",),
     metavar="N|best|latest",
     help="Checkpoint to export: a number of iterations, the best on the validation set, or the "
-    "latest; given several times, the ensemble of them [latest].",
+    "latest; may be repeated, for the ensemble of them.",
+    show_default="latest",
 )
 @click.option(
     "--member",
@@ -56,25 +57,24 @@ model_folder_argument = click.argument(
     multiple=True,
     metavar="CONFIG",
     help="Config of another training, whose network joins the ensemble; may be repeated. Several "
-    "files are written with plus signs.",
+    "files are joined with plus signs: data.yaml+network.yaml.",
 )
-@click.option("--logs/--no-logs", default=True, help="Export logs of the training [logs].")
+@click.option("--logs/--no-logs", default=True, help="Export the logs of the training.")
 @click.option(
     "--golden-events",
-    "--golden_events",
     "golden_events",
     type=click.IntRange(min=0),
+    metavar="N",
     default=32,
-    show_default=True,
-    help="Keep so many events with their predictions, to verify the model elsewhere. 0 where "
+    help="Number of events to keep with their predictions, to verify the model elsewhere; 0 where "
     "events are private.",
 )
 @click.option("--onnx", is_flag=True, help="Add the model as ONNX graphs (extra onnx).")
 @click.option(
     "--quantize",
     is_flag=True,
-    help="Add an ONNX graph with weights of 8 bits, too: smaller and less accurate; its deviation "
-    "is printed.",
+    help="Also add an ONNX graph with 8-bit weights: smaller and less accurate; its deviation is "
+    "printed.",
 )
 @click.option(
     "--triton",
@@ -90,16 +90,17 @@ model_folder_argument = click.argument(
     help="Sign the folder with an Ed25519 private key (PEM file).",
 )
 @overwrite_model_option
-@log_level_option
+@message_options
 @num_threads_option
 @with_run_options
 def export_command(
     config_files: tuple[str, ...], members: tuple[str, ...], options: RunOptions, **settings: Any
 ) -> None:
-    """Export a trained network with all that is needed to apply and to reproduce it.
+    """Export a trained network as a model folder.
 
-    The model folder holds weights, transformation model, configs and records of the training, the
-    settings of its data, its logs, a model card and golden answers, each with its checksum.
+    It contains all that is needed to apply and to reproduce the model, each file with a checksum:
+    weights, transformation model, configs and records of the training, data settings, logs, a model
+    card and golden answers.
 
     \b
     Examples:
@@ -116,7 +117,7 @@ def export_command(
     run_export(trainings, ExportSettings(**settings))
 
 
-@click.command("verify")
+@click.command("verify", cls=Command)
 @model_folder_argument
 @click.option(
     "--key",
@@ -125,16 +126,22 @@ def export_command(
 )
 @allow_code_option
 @device_option
-@log_level_option
+@json_option
+@message_options
 @num_threads_option
 @with_run_options
 def verify_command(
-    folder: Path, key: Path | None, allow_code: tuple[str, ...], options: RunOptions
+    folder: Path,
+    key: Path | None,
+    allow_code: tuple[str, ...],
+    as_json: bool,
+    options: RunOptions,
 ) -> NoReturn:
-    """Check that a model folder is whole, and computes the same on this machine.
+    """Check that a model folder is intact and works here.
 
-    Compares all files with their checksums, checks the signature, and computes the golden answers
-    with PyTorch and, if there are graphs, ONNX Runtime. The exit code is 1 if something differs.
+    Compares all files with their checksums, checks the signature, and recomputes the golden answers
+    with PyTorch and, if there are graphs, with ONNX Runtime. The exit code is 1 if anything
+    differs.
 
     \b
     Examples:
@@ -145,14 +152,16 @@ def verify_command(
     show_messages(options.log_level)
     from dnn_reco.commands.verify import run_verify
 
-    sys.exit(run_verify(folder, key, options.device, allow_code))
+    sys.exit(run_verify(folder, key, options.device, allow_code, as_json))
 
 
-@click.command("inspect")
+@click.command("inspect", cls=Command)
 @model_folder_argument
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
+@json_option
 def inspect_command(folder: Path, as_json: bool) -> None:
-    """Print what is in a model folder, without loading its weights.
+    """Print the contents of a model folder.
+
+    Its weights are not loaded.
 
     \b
     Example:

@@ -9,7 +9,8 @@ from typing import NoReturn, TypeVar
 
 import click
 
-from dnn_reco.cli.options import OutputPath, log_level_option
+from dnn_reco.cli.command import Group
+from dnn_reco.cli.options import OutputPath, json_option, message_options
 from dnn_reco.cli.session import limit_threads, show_messages
 
 _Result = TypeVar("_Result")
@@ -29,7 +30,7 @@ def _with_reading(function: Callable[..., _Result]) -> Callable[..., _Result]:
         click.option(
             "--recover",
             is_flag=True,
-            help="Skip what is damaged, with a warning, and go on with the next whole frame.",
+            help="Skip damaged parts, with a warning, and continue with the next complete frame.",
         ),
         click.option("--verify", is_flag=True, help="Compare the checksums of the frames."),
     ):
@@ -41,7 +42,6 @@ def _stop_option(what: str) -> Callable[[Callable[..., _Result]], Callable[..., 
     return click.option(
         "--stop",
         default="P",
-        show_default=True,
         metavar="LETTER",
         callback=_one_letter,
         help=f"Kind of the frames {what}: I, G, C, D, S, Q or P.",
@@ -68,9 +68,9 @@ def _table_file(ctx: click.Context, param: click.Parameter, value: Path) -> Path
     return value
 
 
-@click.group("i3")
+@click.group("i3", cls=Group)
 def i3_group() -> None:
-    """Look into .i3 files, without IceTray."""
+    """List, print and export what is in .i3 files."""
 
 
 @i3_group.command("ls")
@@ -84,9 +84,10 @@ def i3_group() -> None:
     metavar="N",
     help="List the objects of one frame, by its number in the file, from 0.",
 )
-@click.option("--all", "whole", is_flag=True, help="Print long lists whole.")
+@click.option("--all", "whole", is_flag=True, help="Print long lists completely.")
 @_with_reading
-@log_level_option
+@json_option
+@message_options
 def ls_command(
     files: tuple[Path, ...],
     by_key: bool,
@@ -94,9 +95,10 @@ def ls_command(
     whole: bool,
     verify: bool,
     recover: bool,
+    as_json: bool,
     log_level: str,
 ) -> NoReturn:
-    """List the frames of .i3 files: stop, event, number of objects, bytes.
+    """List the frames, keys or objects of .i3 files.
 
     Frames in a row without event share a line. The exit code is 1 if a file is damaged.
 
@@ -113,7 +115,7 @@ def ls_command(
     show_messages(log_level)
     from dnn_reco.commands.i3 import ListSettings, Reading, run_ls
 
-    sys.exit(run_ls(files, ListSettings(frame, by_key, whole, Reading(verify, recover))))
+    sys.exit(run_ls(files, ListSettings(frame, by_key, whole, Reading(verify, recover), as_json)))
 
 
 @i3_group.command("show")
@@ -123,7 +125,6 @@ def ls_command(
 @click.option(
     "--event",
     default="first",
-    show_default=True,
     metavar="N|first|RUN:EVENT[:SUB]",
     help="The event: its number among the frames of the stop, from 0, or its id.",
 )
@@ -135,19 +136,20 @@ def ls_command(
     multiple=True,
     callback=_names,
     metavar="KEY",
-    help="Object to show; may be repeated [a line for each object].",
+    help="Object to show; may be repeated.",
+    show_default="a line for each object",
 )
 @_stop_option("to choose from")
 @click.option(
     "--rows",
     type=click.IntRange(min=1),
+    metavar="N",
     default=40,
-    show_default=True,
     help="Most rows of tables and trees.",
 )
 @click.option("--all", "whole", is_flag=True, help="Show all rows.")
 @_with_reading
-@log_level_option
+@message_options
 def show_command(
     file: Path,
     event: str,
@@ -202,7 +204,7 @@ def show_command(
 )
 @_stop_option("that have a row")
 @_with_reading
-@log_level_option
+@message_options
 def export_command(
     files: tuple[Path, ...],
     names: tuple[str, ...],
@@ -212,7 +214,7 @@ def export_command(
     recover: bool,
     log_level: str,
 ) -> None:
-    """Write fields of decoded objects as a table with a row for each event.
+    """Write fields of objects as a table, a row for each event.
 
     The event id comes first; lists, such as the pulses of an event, are lists in the table, and
     what an event lacks is null. Needs the extra parquet: pip install 'dnn_reco[parquet]'.

@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
+from dnn_reco.cli.command import Command
 from dnn_reco.cli.options import (
     allow_code_option,
     backend_option,
     batch_size_option,
     device_option,
-    log_level_option,
+    message_options,
     num_threads_option,
     raw_option,
 )
@@ -30,34 +31,37 @@ def _num_bytes(ctx: click.Context, param: click.Parameter, value: str) -> int:
     return int(match[1]) * _BYTES[match[2].upper()]
 
 
-@click.command("serve", context_settings={"show_default": True})
+@click.command("serve", cls=Command)
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...", type=click.Path())
 @click.option(
     "--host",
     default="127.0.0.1",
-    help="Address to listen on; 0.0.0.0: all of this machine, for anybody to use.",
+    help="Address to listen on; 0.0.0.0: all addresses of this machine, open to the network.",
 )
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, help="Port; 0: any that is free."
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    default=8000,
+    help="Port; 0: any that is free.",
 )
 @batch_size_option
 @click.option(
     "--max-wait",
-    "--max_wait",
     type=click.FloatRange(0, 10_000),
+    metavar="N",
     default=2,
-    help="How long a request waits for others to share its batch, in ms.",
+    help="Longest time that a request waits for others to share its batch, in ms.",
 )
 @click.option(
     "--max-queue",
-    "--max_queue",
     type=click.IntRange(min=1),
+    metavar="N",
     default=4096,
     help="Events that may wait for their prediction; further requests are refused with 503.",
 )
 @click.option(
     "--max-request-size",
-    "--max_request_size",
     callback=_num_bytes,
     default="64MB",
     help="Largest request; larger ones are refused with 413.",
@@ -66,16 +70,16 @@ def _num_bytes(ctx: click.Context, param: click.Parameter, value: str) -> int:
 @raw_option
 @allow_code_option
 @device_option
-@log_level_option
+@message_options
 @num_threads_option
 def serve_command(models: tuple[str, ...], log_level: str, **settings: Any) -> None:
-    """Answer requests for predictions over HTTP.
+    """Serve predictions over HTTP.
 
     A MODEL is a model folder, served under its name for hits and, where its features can be
     computed from pulses alone, as NAME_pulses for pulses. The protocol is the Open Inference
-    Protocol V2, as KServe and Triton speak it; /metrics is for Prometheus. Requests that wait at
-    the same time are predicted together. Ctrl-C or SIGTERM stops the server when all that it
-    accepted is answered.
+    Protocol V2 of KServe and Triton; /metrics is for Prometheus. Requests that wait at the same
+    time are predicted in one batch. Ctrl-C or SIGTERM stops the server after all accepted requests
+    are answered.
 
     \b
     Examples:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from dnn_reco.cli.command import Command
 from dnn_reco.cli.options import (
     OutputPath,
     allow_code_option,
@@ -20,7 +21,8 @@ from dnn_reco.cli.options import (
     device_option,
     ignore_mismatch_option,
     input_tables_option,
-    log_level_option,
+    json_option,
+    message_options,
     num_threads_option,
     output_folder,
     overwrite_model_option,
@@ -37,33 +39,36 @@ if TYPE_CHECKING:
 ensemble_option = click.option(
     "--ensemble",
     is_flag=True,
-    help="Compare all networks together, as the mixture of their densities, as one more.",
+    help="Also evaluate the ensemble of all networks: the mixture of their densities.",
 )
 test_data_option = click.option(
     "--test-data",
-    "--test_data",
     "test_data",
     multiple=True,
     metavar="GLOB",
-    help="Files of the held-out events, in quotation marks; may be repeated [key test_data_file of "
-    "the first one named].",
+    help="Files of the held-out events, in quotation marks; may be repeated.",
+    show_default="key test_data_file of the first one named",
 )
 
 
-@click.command("compare")
+@click.command("compare", cls=Command)
 @config_files_argument
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
-    help="Budget of each training as time: that of its iterations, with the wait for data and "
-    "validations, without set-up and evaluation. How many iterations fit into it is measured "
-    "first.",
+    metavar="N",
+    help="Budget of each training in seconds, including data loading and validation, without "
+    "set-up and evaluation. The number of iterations that fit is measured first.",
 )
 @click.option(
-    "--iterations", type=click.IntRange(min=1), help="Budget of each training in iterations."
+    "--iterations",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Budget of each training in iterations.",
 )
 @test_data_option
 @click.option(
+    "-o",
     "--out",
     type=OutputPath(file_okay=False, path_type=Path),
     default=output_folder("comparison"),
@@ -71,28 +76,33 @@ test_data_option = click.option(
     help="Folder for trainings, tables and figures.",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), help="Seed of all trainings [that of the first config]."
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Seed of all trainings.",
+    show_default="that of the first config",
 )
 @ensemble_option
 @allow_overlap_option
 @device_option
 @checkpoint_exit_code_option
 @cache_dir_option
-@log_level_option
+@json_option
+@message_options
 @num_threads_option
 @with_run_options
 def compare_command(
     config_files: tuple[str, ...], options: RunOptions, **settings: Any
 ) -> NoReturn:
-    """Train several configs with equal budgets, and evaluate them on the same events.
+    """Train several configs equally long and compare them.
 
-    Each CONFIG is trained in a folder of its own below --out; checkpoints of other trainings are
-    not touched. Then all of them reconstruct the held-out events, and a table shows how well. It is
-    written as comparison.json and comparison.md, too, with figures beside. A config of several
-    files is written with plus signs: data.yaml+network.yaml.
+    Each CONFIG is trained in its own folder below --out; checkpoints of other trainings are not
+    touched. Then all networks reconstruct the held-out events, and a table compares them. It is
+    also written as comparison.json and comparison.md, with figures. The files of one config are
+    joined with plus signs: data.yaml+network.yaml.
 
-    Ctrl-C saves and stops; the same command goes on from there, and takes finished trainings as
-    they are: more configs can be added.
+    Ctrl-C saves and stops; the same command resumes, and keeps finished trainings, so that more
+    configs can be added.
 
     \b
     Examples:
@@ -108,24 +118,24 @@ def compare_command(
     sys.exit(run_compare(configs, CompareSettings(options=options, **settings)))
 
 
-@click.command("evaluate")
+@click.command("evaluate", cls=Command)
 @click.argument("networks", nargs=-1, required=True, metavar="NETWORK...", type=click.Path())
 @test_data_option
 @click.option(
     "--checkpoints",
     type=click.IntRange(min=1),
+    metavar="N",
     default=1,
-    show_default=True,
-    help="Take so many of the newest checkpoints of each training together, as the mixture of "
-    "their densities.",
+    help="Number of newest checkpoints of each training to combine, as the mixture of their "
+    "densities.",
 )
 @ensemble_option
 @click.option(
     "--stored",
     multiple=True,
     metavar="NAME|all",
-    help="Compare with a reconstruction that the files hold, too: NAME of tables "
-    "DeepLearningReco_NAME, or of a table of particles; all: those of networks. May be repeated.",
+    help="Also compare with a reconstruction in the files: NAME of tables DeepLearningReco_NAME, "
+    "or of a table of particles; all: those of networks. May be repeated.",
 )
 @click.option(
     "--weights",
@@ -141,7 +151,7 @@ def compare_command(
 @click.option(
     "--perturb",
     is_flag=True,
-    help="Reconstruct the events with changed hits, too: noise, dead DOMs, shifted times, scaled "
+    help="Also reconstruct the events with changed hits: noise, dead DOMs, shifted times, scaled "
     "charges.",
 )
 @input_tables_option("tables")
@@ -149,6 +159,7 @@ def compare_command(
 @allow_overlap_option
 @allow_code_option
 @click.option(
+    "-o",
     "--out",
     type=OutputPath(file_okay=False, path_type=Path),
     default=output_folder("evaluation"),
@@ -157,18 +168,19 @@ def compare_command(
 )
 @device_option
 @cache_dir_option
-@log_level_option
+@json_option
+@message_options
 @num_threads_option
 @with_run_options
 def evaluate_command(networks: tuple[str, ...], options: RunOptions, **settings: Any) -> None:
-    """Evaluate trained networks on events that they never saw.
+    """Evaluate trained networks on held-out events.
 
-    A NETWORK is a config that was trained with (its newest checkpoint is taken), or a model folder.
-    All of them reconstruct the held-out events. A table is printed; report.html, a page for the
-    browser, shows by figures how good they are, for which events, and whether their uncertainties
-    are right. Its numbers are in metrics.json, its figures in figures/, the predictions in
-    predictions.hdf5. A calibrated model is shown without its calibration, too, as NAME_raw. A
-    config of several files is written with plus signs: data.yaml+network.yaml.
+    A NETWORK is the config of a training (its newest checkpoint is used) or a model folder. All of
+    them reconstruct the held-out events. A table is printed; report.html shows figures of
+    resolution, bias and coverage by energy, direction and event type. Its numbers are in
+    metrics.json, its figures in figures/, the predictions in predictions.hdf5. A calibrated model
+    is also shown without its calibration, as NAME_raw. The files of one config are joined with plus
+    signs: data.yaml+network.yaml.
 
     \b
     Examples:
@@ -203,11 +215,12 @@ def _named_network(name: str, options: RunOptions) -> Path | tuple[Config, ...]:
     return start_stages(parts_of(name), options)
 
 
-@click.command("import")
+@click.command("import", cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "-o",
-    "--output",
+    "--out",
+    "output",
     type=OutputPath(file_okay=False, path_type=Path),
     required=True,
     help="Model folder to write.",
@@ -215,19 +228,20 @@ def _named_network(name: str, options: RunOptions) -> Path | tuple[Config, ...]:
 @click.option(
     "--trafo",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Transformation model, a file of the TensorFlow version [trafo_model.npy in FOLDER].",
+    help="Transformation model, a file of the TensorFlow version.",
+    show_default="trafo_model.npy in FOLDER",
 )
 @click.option(
     "--config",
     "config_files",
     multiple=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Config of the training; once for each of its files [the last config_training_NNNN.yaml "
-    "in FOLDER or above].",
+    help="Config of the training; once for each of its files.",
+    show_default="the last config_training_NNNN.yaml in FOLDER or above",
 )
 @data_settings_option("config_data_settings.yaml in FOLDER")
 @overwrite_model_option
-@log_level_option
+@message_options
 def import_command(
     folder: Path,
     output: Path,
@@ -237,14 +251,14 @@ def import_command(
     overwrite: bool,
     log_level: str,
 ) -> None:
-    """Import a model that the TensorFlow version of this package trained.
+    """Import a model that was trained with the TensorFlow version.
 
-    FOLDER is a model that it exported, or a folder of its checkpoints. The model folder that comes
-    out gives the same predictions. TensorFlow is not needed, and nothing that the files name is
-    run.
+    FOLDER is an exported model or a folder of checkpoints. The resulting model folder gives the
+    same predictions. TensorFlow is not needed, and no code of the files is run.
 
     Models of the older generation (model_name: general_model_IC86 or general_model_IC86_opt4) are
-    imported, too, but unverified on a real checkpoint: compare with predictions that you trust.
+    imported as well, but this was not verified with a real checkpoint: compare with predictions
+    that you trust.
 
     \b
     Examples:

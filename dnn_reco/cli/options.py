@@ -41,45 +41,32 @@ _Result = TypeVar("_Result")
 config_files_argument = click.argument(
     "config_files", nargs=-1, required=True, metavar="CONFIG...", type=click.Path()
 )
-log_level_option = click.option(
-    "--log_level",
-    "--log-level",
-    default="INFO",
-    show_default=True,
-    type=click.Choice(LOG_LEVELS, case_sensitive=False),
-    help="Least level of messages that are printed.",
-)
 num_threads_option = click.option(
-    "--num_threads",
     "--num-threads",
     type=click.IntRange(min=0),
+    metavar="N",
     default=0,
-    show_default=True,
-    help="CPU threads and processes to use at most; 0: all that the machine, the container or the "
+    help="Most CPU threads and processes to use; 0: all that the machine, the container or the "
     "slot of the batch system grants.",
 )
 cache_dir_option = click.option(
-    "--cache_dir",
     "--cache-dir",
     type=OutputPath(file_okay=False),
-    help="Folder of the event store [key data_cache_dir, else event_store beside the folder of "
-    "trafo_model_path]. It may be deleted at any time.",
+    help="Folder of the event store. It may be deleted at any time.",
+    show_default="key data_cache_dir, else event_store beside the folder of trafo_model_path",
 )
 device_option = click.option(
     "--device",
     default="auto",
-    show_default=True,
-    help="Where to compute: cpu, cuda, cuda:1, …; auto takes a GPU if there is one.",
+    help="Where to compute: cpu, cuda, cuda:1, …; auto: a GPU if there is one.",
 )
 allow_overlap_option = click.option(
     "--allow-overlap",
-    "--allow_overlap",
     is_flag=True,
-    help="Validate and test with files that are trained on, too.",
+    help="Allow files that are both trained on and held out.",
 )
 allow_code_option = click.option(
     "--allow-code",
-    "--allow_code",
     multiple=True,
     metavar="PACKAGE",
     help="A further package whose networks and functions model folders may name; may be "
@@ -87,11 +74,39 @@ allow_code_option = click.option(
 )
 ignore_mismatch_option = click.option(
     "--ignore-mismatch",
-    "--ignore_mismatch",
     multiple=True,
     metavar="KEY",
     help="A data setting that may differ from that of the training; may be repeated.",
 )
+
+
+_log_level_option = click.option(
+    "--log-level",
+    default="INFO",
+    type=click.Choice(LOG_LEVELS, case_sensitive=False),
+    help="Lowest level of the messages that are printed.",
+)
+_quiet_option = click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    help="Print only warnings, errors and results.",
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the result as one JSON document."
+)
+
+
+def message_options(function: Callable[..., _Result]) -> Callable[..., _Result]:
+    """Add `--log-level` and `--quiet`; the command gets the level that follows from both."""
+
+    @functools.wraps(function)
+    def callback(*args: Any, quiet: bool, log_level: str, **given: Any) -> _Result:
+        if quiet and log_level.upper() in ("DEBUG", "INFO"):
+            log_level = "WARNING"
+        return function(*args, log_level=log_level, **given)
+
+    return _log_level_option(_quiet_option(callback))
 
 
 def input_tables_option(
@@ -102,39 +117,41 @@ def input_tables_option(
         "--tables",
         parameter,
         metavar="NAME",
-        help="Common beginning of the names of the input tables, such as dnn_data for "
-        "dnn_data_bin_values [those of the training].",
+        help=(
+            "Common beginning of the names of the input tables, such as dnn_data for "
+            "dnn_data_bin_values."
+        ),
+        show_default="those of the training",
     )
 
 
 batch_size_option = click.option(
     "--batch-size",
-    "--batch_size",
     type=click.IntRange(min=1),
+    metavar="N",
     default=256,
-    show_default=True,
     help="Events to predict at once.",
 )
 backend_option = click.option(
     "--backend",
     type=click.Choice(["auto", "torch", "onnxruntime"]),
     default="auto",
-    show_default=True,
-    help="What computes; auto takes torch where it is installed.",
+    help="Library that computes; auto: torch where it is installed.",
 )
 raw_option = click.option(
     "--raw",
     is_flag=True,
-    help="Predict as the network does, without the calibration of the model (dnn-reco calibrate).",
+    help="Leave out the calibration of the model (dnn-reco calibrate).",
 )
 overwrite_model_option = click.option(
-    "--overwrite", is_flag=True, help="Replace a model folder that is there."
+    "--overwrite", is_flag=True, help="Replace an existing model folder."
 )
 checkpoint_exit_code_option = click.option(
-    "--checkpoint_exit_code",
     "--checkpoint-exit-code",
     type=click.IntRange(0, 255),
-    help="Exit code after SIGTERM, once all is saved (HTCondor: 85) [143].",
+    metavar="N",
+    help="Exit code after SIGTERM, once all is saved (HTCondor: 85).",
+    show_default="143",
 )
 
 
@@ -142,11 +159,12 @@ def jobs_option(what: str) -> Callable[[Callable[..., _Result]], Callable[..., _
     """The option for the number of files to open, check … at the same time."""
     return click.option(
         "-j",
-        "--n_jobs",
-        "--n-jobs",
+        "--jobs",
         type=click.IntRange(min=1),
+        metavar="N",
         default=None,
-        help=f"Files to {what} at the same time [all CPUs].",
+        help=f"Files to {what} at the same time.",
+        show_default="all CPUs",
     )
 
 
@@ -156,12 +174,12 @@ def data_settings_option(
     """The option for the settings of the training data; `default` is what is used without it."""
     return click.option(
         "-s",
-        "--data_settings",
         "--data-settings",
         "data_settings",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help="Config that the training data were created with, or the settings of the data "
-        f"themselves [{default}].",
+        "themselves.",
+        show_default=default,
     )
 
 

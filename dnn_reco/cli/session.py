@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from dnn_reco.commands.output import coloured
 from dnn_reco.errors import DnnRecoError
-from dnn_reco.run_options import INTERRUPTED, RunOptions
+from dnn_reco.run_options import RunOptions
 from dnn_reco.workers import world_size
 
 if TYPE_CHECKING:
     from dnn_reco.config import Config
-
-HELP = {"help_option_names": ["-h", "--help"]}
 
 
 def start(config_files: tuple[str, ...], options: RunOptions) -> Config:
@@ -39,7 +39,8 @@ def _start(config_files: tuple[str, ...], options: RunOptions) -> tuple[Config, 
     config.refuse_output_in_package()
     log = logging.getLogger(__name__)
     for notice in config.notices:
-        log.log(getattr(logging, notice.level.upper()), "%s", notice.text)
+        level = "debug" if notice.only_in_checks else notice.level
+        log.log(getattr(logging, level.upper()), "%s", notice.text)
     return config, stages
 
 
@@ -68,34 +69,50 @@ class _TerminalHandler(logging.Handler):
 
         text = self.format(record)
         if record.levelno >= logging.WARNING:
-            text = f"{record.levelname}: {text}"
+            colour = "yellow" if record.levelno < logging.ERROR else "red"
+            text = f"{coloured(f'{record.levelname}:', colour, sys.stderr)} {text}"
         tqdm.write(text, file=sys.stderr)
 
 
-class Commands(click.Group):
-    """A group of commands that Ctrl-C ends with the exit code of shells, where click has 1."""
+def run_safely(command: click.Command, defaults: Mapping[str, object] | None = None) -> NoReturn:
+    """Run a command; a mistake of the user ends in one message and exit code 1, no traceback.
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that the arguments name."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
-            ctx.exit(INTERRUPTED)
-
-
-def run_safely(command: click.Command) -> NoReturn:
-    """Run a command; a mistake of the user ends in one message and exit code 1, no traceback."""
+    Parameters
+    ----------
+    command
+        The command.
+    defaults
+        Other defaults of its options than those that they declare.
+    """
     try:
-        command(**HELP)
+        command(default_map=dict(defaults or {}))
     except DnnRecoError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
+        _fail(str(error))
+    except ImportError as error:
+        _fail(_import_text(error))
     except OSError as error:  # such as: no such folder, not allowed, disk full
-        logging.getLogger(__name__).debug("It happened here:", exc_info=True)
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
+        _fail(str(error))
     sys.exit(0)
+
+
+def _fail(text: str) -> NoReturn:
+    logging.getLogger(__name__).debug("It happened here:", exc_info=True)
+    click.echo(f"{coloured('Error:', 'red', sys.stderr)} {text}", err=True)
+    sys.exit(1)
+
+
+def _import_text(error: ImportError) -> str:
+    """The message of a package that is missing or broken; errors of this package are raised."""
+    package = (error.name or "").partition(".")[0]
+    if package == "dnn_reco":
+        raise error
+    if isinstance(error, ModuleNotFoundError) and package:
+        name = {"torch": "PyTorch (torch)"}.get(package, package)
+        return (
+            f"this command needs the Python package {name}, which is not installed: "
+            f"pip install {package}. 'dnn-reco doctor' checks the whole installation"
+        )
+    return f"{error}: a Python package is broken, see 'dnn-reco doctor'"
 
 
 def leave(code: int) -> NoReturn:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dnn_reco.cli.command import Command
 from dnn_reco.cli.options import (
     OutputPath,
     allow_code_option,
@@ -14,7 +15,7 @@ from dnn_reco.cli.options import (
     device_option,
     ignore_mismatch_option,
     input_tables_option,
-    log_level_option,
+    message_options,
     num_threads_option,
     raw_option,
 )
@@ -40,7 +41,7 @@ def _name(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
     return name
 
 
-@click.command("sky", context_settings={"show_default": True})
+@click.command("sky", cls=Command)
 @click.argument("model", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "-i",
@@ -51,7 +52,13 @@ def _name(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
     metavar="FILE",
     help="Event file.",
 )
-@click.option("--event", type=click.IntRange(min=0), default=0, help="Number of the event, from 0.")
+@click.option(
+    "--event",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=0,
+    help="Number of the event, from 0.",
+)
 @click.option(
     "-o",
     "--out",
@@ -72,8 +79,11 @@ def _name(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
 @click.option(
     "--mjd",
     type=float,
-    help="Time of the event, a modified Julian date in UTC: the map is in equatorial coordinates, "
-    "ICRS [coordinates of the detector].",
+    help=(
+        "Time of the event, a modified Julian date in UTC: the map is in equatorial "
+        "coordinates, ICRS."
+    ),
+    show_default="coordinates of the detector",
 )
 @click.option(
     "--density",
@@ -87,8 +97,8 @@ def _name(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
 @click.option(
     "--members",
     is_flag=True,
-    help="For an ensemble: the mixture of the densities of its networks [one density with the mean "
-    "of the mixture].",
+    help="For an ensemble: the mixture of the densities of its networks.",
+    show_default="one density with the mean of the mixture",
 )
 @ignore_mismatch_option
 @input_tables_option("inputs")
@@ -96,10 +106,10 @@ def _name(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
 @backend_option
 @allow_code_option
 @raw_option
-@log_level_option
+@message_options
 @num_threads_option
 def sky_command(log_level: str, **settings: Any) -> None:
-    """Draw the direction of an event as a map of the sky.
+    """Compute a sky map of the direction of an event.
 
     MODEL is a model folder. The density of the direction follows from the labels and uncertainties
     that it predicts. NAME.fits is a multi-order HEALPix map (columns UNIQ and PROBDENSITY) for

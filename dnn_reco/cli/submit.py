@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
+from dnn_reco.cli.command import Command, Group
 from dnn_reco.cli.options import (
     OutputPath,
     config_files_argument,
-    log_level_option,
+    message_options,
     split_run_options,
 )
 from dnn_reco.cli.session import start_stages
@@ -18,12 +19,12 @@ from dnn_reco.cli.train import train_command
 from dnn_reco.run_options import RunOptions
 
 
-@click.group("submit")
+@click.group("submit", cls=Group)
 def submit_group() -> None:
-    """Hand work to the batch system of a cluster."""
+    """Submit work to the batch system of a cluster."""
 
 
-class _CommandWithTrainOptions(click.Command):
+class _CommandWithTrainOptions(Command):
     """A command that hands what stands after `--` on to `train`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -35,41 +36,42 @@ class _CommandWithTrainOptions(click.Command):
         return [*super().collect_usage_pieces(ctx), "[-- OPTIONS OF train]"]
 
 
-@submit_group.command(
-    "train", cls=_CommandWithTrainOptions, context_settings={"show_default": True}
-)
+@submit_group.command("train", cls=_CommandWithTrainOptions)
 @config_files_argument
 @click.option(
     "--cluster", type=click.Choice(["htcondor", "slurm"]), required=True, help="Its batch system."
 )
 @click.option(
+    "-o",
     "--out",
     type=OutputPath(file_okay=False, path_type=Path),
-    help="Folder of the files of the job [jobs, beside the folder of model_checkpoint_path].",
+    help="Folder of the files of the job.",
+    show_default="jobs, beside the folder of model_checkpoint_path",
 )
-@click.option("--cpus", type=click.IntRange(min=1), default=4, help="CPUs to ask for.")
-@click.option("--gpus", type=click.IntRange(min=0), default=1, help="GPUs to ask for.")
+@click.option("--cpus", type=click.IntRange(min=1), metavar="N", default=4, help="CPUs to ask for.")
+@click.option("--gpus", type=click.IntRange(min=0), metavar="N", default=1, help="GPUs to ask for.")
 @click.option("--memory", default="8 GB", help="Memory to ask for.")
 @click.option(
     "--time",
     "longest",
-    help="Longest time in one go, such as 24h or 1d12h; then the job saves and queues again "
-    "[what the cluster allows].",
+    help="Time limit of a job, such as 24h or 1d12h; then the job saves and queues again.",
+    show_default="what the cluster allows",
 )
 @click.option(
     "--env-setup",
     metavar="FILE|LINE",
-    help="Bash file, or line, after which dnn-reco can be run [the Python that runs now].",
+    help="Bash file, or line, after which dnn-reco can be run.",
+    show_default="the Python that runs now",
 )
 @click.option(
     "--option",
     "options",
     metavar="KEY=VALUE",
     multiple=True,
-    help="Further setting in the words of the batch system; may be given several times.",
+    help="Further setting, in the syntax of the batch system; may be repeated.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the files; write and submit nothing.")
-@log_level_option
+@message_options
 @click.pass_context
 def submit_train_command(
     context: click.Context,
@@ -85,11 +87,11 @@ def submit_train_command(
     dry_run: bool,
     log_level: str,
 ) -> None:
-    """Train on a cluster, and go on by itself after an eviction.
+    """Submit a training, which resumes by itself after an eviction.
 
     Checks the config, writes a submit file and a job script, and submits them. Relative paths in
-    the config count from the working directory, as always; the machines of the cluster must see the
-    same file system. What stands after -- goes to dnn-reco train.
+    the config are relative to the working directory; the machines of the cluster must see the
+    same file system. Words after -- are options of dnn-reco train.
 
     \b
     Examples:

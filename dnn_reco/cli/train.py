@@ -5,23 +5,26 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from dataclasses import replace
+from typing import TYPE_CHECKING, NoReturn, get_args
 
 import click
 
 from dnn_reco.cli.cluster_options import farm_options
+from dnn_reco.cli.command import Command
 from dnn_reco.cli.options import (
     allow_overlap_option,
     cache_dir_option,
     checkpoint_exit_code_option,
     config_files_argument,
     device_option,
-    log_level_option,
+    message_options,
     num_threads_option,
     with_run_options,
 )
 from dnn_reco.cli.session import leave, start_stages
-from dnn_reco.run_options import RunOptions
+from dnn_reco.commands.output import is_quiet
+from dnn_reco.run_options import PrintFormat, RunOptions
 from dnn_reco.workers import world_size
 
 if TYPE_CHECKING:
@@ -29,37 +32,46 @@ if TYPE_CHECKING:
     from dnn_reco.config import Config
 
 
-@click.command("train")
+@click.command("train", cls=Command)
 @config_files_argument
 @click.option(
     "--iterations",
     type=click.IntRange(min=1),
-    help="Iterations in all [key num_training_iterations].",
+    metavar="N",
+    help="Total number of iterations.",
+    show_default="key num_training_iterations",
 )
 @device_option
 @click.option(
     "--processes",
     type=click.IntRange(min=1),
+    metavar="N",
     default=1,
-    show_default=True,
-    help="Processes that share each batch, on GPUs one for each. For several machines, start the "
+    help="Processes that share each batch, one for each GPU. For several machines, start the "
     "command with torchrun instead.",
 )
 @checkpoint_exit_code_option
 @click.option(
     "--deterministic",
     is_flag=True,
-    help="Let GPUs add in a fixed order, so that two runs agree in each bit, as on CPUs; slower.",
+    help="Make two runs on GPUs agree in every bit, as on CPUs; slower.",
 )
 @click.option(
     "--estimate",
     is_flag=True,
-    help="Train nothing: try it for some seconds, and print the time, memory and disk space that "
-    "the training will need, and the line that asks a cluster for them.",
+    help="Train nothing: measure for some seconds, and print the time, memory and disk space that "
+    "the training will need, and the command that submits it to a cluster.",
+)
+@click.option(
+    "--print-format",
+    type=click.Choice(get_args(PrintFormat)),
+    default="table",
+    help="What is printed at validations: a row of a table; metrics of all labels, in the form of "
+    "the reference (default of train_model.py); or none.",
 )
 @allow_overlap_option
 @cache_dir_option
-@log_level_option
+@message_options
 @num_threads_option
 @farm_options
 @with_run_options
@@ -70,20 +82,22 @@ def train_command(
     farm: FarmSettings | None,
     options: RunOptions,
 ) -> NoReturn:
-    """Train a network, or go on where its training stopped.
+    """Train a network, or resume its training.
 
     Trains until num_training_iterations iterations are done. Ctrl-C saves and stops; the same
-    command goes on from there, exactly as if it had never stopped. With --cluster, jobs first build
-    what the event store lacks of the training and validation files; the training itself runs here.
+    command resumes, with the same result as a training that was never interrupted. With --cluster,
+    jobs first build the missing parts of the event store; the training itself runs here.
 
     \b
     Examples:
       CUDA_VISIBLE_DEVICES=0 dnn-reco train getting_started.yaml
-      dnn-reco train getting_started.yaml --iterations 1000 --device cpu --num_threads 2
+      dnn-reco train getting_started.yaml --iterations 1000 --device cpu --num-threads 2
       dnn-reco train getting_started.yaml --processes 4
       dnn-reco train getting_started.yaml --estimate
-      torchrun --nnodes 2 --nproc_per_node 4 … train_model.py getting_started.yaml
+      torchrun --nnodes 2 --nproc-per-node 4 … train_model.py getting_started.yaml
     """
+    if is_quiet():
+        options = replace(options, print_format="none")
     if estimate and (processes > 1 or world_size() > 1):
         raise click.UsageError(
             "--estimate measures a training in one process: leave out --processes and torchrun"

@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
+from dnn_reco.cli.command import Command
 from dnn_reco.cli.options import (
     OutputPath,
     allow_code_option,
     device_option,
     ignore_mismatch_option,
-    log_level_option,
+    message_options,
     num_threads_option,
 )
 from dnn_reco.cli.session import limit_threads, show_messages
@@ -29,29 +30,30 @@ def _with_suffix(*suffixes: str) -> Any:
     return check
 
 
-@click.command("view")
+@click.command("view", cls=Command)
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--event",
     "--id",
     "event",
     default="first",
-    show_default=True,
     metavar="N|first|RUN:EVENT",
     help="The event: its number in the file, from 0, or its id.",
 )
 @click.option(
     "--model",
     metavar="FOLDER|TABLE",
-    help="Draw the reconstruction of a model folder, too, or that of a table of the file, such as "
+    help="Also draw the reconstruction of a model folder, or that of a table of the file, such as "
     "DeepLearningReco_my_model.",
 )
 @click.option(
+    "-o",
     "--out",
     type=OutputPath(dir_okay=False, path_type=Path),
     callback=_with_suffix(".png", ".pdf", ".svg"),
     metavar="PICTURE",
-    help="Picture to write, .png, .pdf or .svg [event.png; with --html: none].",
+    help="Picture to write, .png, .pdf or .svg.",
+    show_default="event.png; with --html: none",
 )
 @click.option(
     "--html",
@@ -60,55 +62,57 @@ def _with_suffix(*suffixes: str) -> Any:
     type=OutputPath(dir_okay=False, path_type=Path),
     callback=_with_suffix(".html"),
     metavar="[PAGE]",
-    help="Write an interactive page in three dimensions, one file of 5 MB [event.html] (extra "
-    "display).",
+    help="Write an interactive page in three dimensions, one file of 5 MB (extra display).",
+    show_default="event.html",
 )
 @click.option(
     "--network",
     is_flag=True,
-    help="Draw what the network makes of the event, too: hexagonal layers as images, or the "
-    "influence of each DOM.",
+    help="Also draw the activations of hexagonal layers, or the influence of each DOM.",
 )
 @click.option(
     "--tables",
     metavar="NAME",
-    help="Common beginning of the names of the input tables, where the file has several sets "
-    "[those of the model].",
+    help=("Common beginning of the names of the input tables, where the file has several sets."),
+    show_default="those of the model",
 )
 @click.option(
     "--num-bins",
-    "--num_bins",
     type=click.IntRange(min=1),
+    metavar="N",
     help="Number of input features of a DOM, where DOMs do not list all of them.",
 )
-@click.option("--labels", metavar="TABLE", help="Table of true labels [LabelsDeepLearning].")
+@click.option(
+    "--labels", metavar="TABLE", help="Table of true labels.", show_default="LabelsDeepLearning"
+)
 @click.option(
     "--pulses",
     metavar="KEY",
-    help="Pulses of an .i3 file [the first of SplitInIceDSTPulses, InIceDSTPulses, "
-    "SplitInIcePulses, InIcePulses, SRTInIcePulses, … that the frame has].",
+    help="Pulses of an .i3 file.",
+    show_default="the first of SplitInIceDSTPulses, InIceDSTPulses, SplitInIcePulses, … in the "
+    "frame",
 )
 @click.option(
     "--charge-feature",
-    "--charge_feature",
     type=click.IntRange(min=0),
+    metavar="N",
     default=0,
-    show_default=True,
     help="Input feature that holds the charge.",
 )
 @click.option(
     "--time-feature",
-    "--time_feature",
     type=click.IntRange(min=0),
-    help="Input feature that holds the time of the first pulse [that of the known formats].",
+    metavar="N",
+    help="Input feature that holds the time of the first pulse.",
+    show_default="that of the known formats",
 )
 @ignore_mismatch_option
 @allow_code_option
 @device_option
-@log_level_option
+@message_options
 @num_threads_option
 def view_command(num_threads: int, log_level: str, **settings: Any) -> None:
-    """Draw an event of a file.
+    """Draw an event: hits, truth and reconstruction.
 
     The picture shows hit strings from the top and hit DOMs from the side, the size of a marker by
     charge and its colour by time; the true vertex, direction and labels where the file has them;

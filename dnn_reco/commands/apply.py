@@ -12,11 +12,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-import click
-from tqdm import tqdm
-
 from dnn_reco.cluster.farm import on_farm
 from dnn_reco.cluster.farm_settings import FarmSettings
+from dnn_reco.commands.output import print_note
 from dnn_reco.commands.stop import Stopped, stop_signals_interrupt
 from dnn_reco.data.data_settings import DataSettings, check_setting_names
 from dnn_reco.data.data_settings_file import load_data_settings
@@ -44,6 +42,7 @@ from dnn_reco.inference.output_plan import (
 )
 from dnn_reco.inference.output_record import Application, OutputRecord, SourceFile
 from dnn_reco.inference.prediction_table import Status
+from dnn_reco.progress import Progress
 from dnn_reco.workers import in_workers
 
 _log = logging.getLogger(__name__)
@@ -200,8 +199,8 @@ def _plan(settings: ApplySettings) -> list[FileTask]:
             continue
         if not all(is_i3(task.output) for task in tasks):
             raise ConfigError(
-                f"--{name} is beside frames (--output FILE.i3.zst or --format i3): without them, "
-                "choose --output and --format"
+                f"--{name} is beside frames (--out FILE.i3.zst or --format i3): without them, "
+                "choose --out and --format"
             )
         further = plan_outputs(sources, output, name)
         tasks = [
@@ -315,7 +314,7 @@ def _missing(
         except DataError as error:
             raise ConfigError(
                 f"'{task.output}' is there already, and is no output of this command ({error}): it "
-                "is not replaced. Move it away, or choose another --output"
+                "is not replaced. Move it away, or choose another --out"
             ) from error
         reasons = _differences(task, record, application)
         if not reasons:
@@ -329,7 +328,7 @@ def _missing(
         listed = "".join(f"\n  {line}" for line in [*differing[:_SHOWN], *more])
         raise ConfigError(
             f"outputs are there already that were made otherwise:{listed}\n"
-            "Replace them with --overwrite, or choose another --output"
+            "Replace them with --overwrite, or choose another --out"
         )
     return missing
 
@@ -346,16 +345,14 @@ def _apply(computing: _Computing, tasks: Sequence[FileTask], summary: _Summary) 
     """Work on the files, and count them."""
     shown: set[str] = set()
     started = time.perf_counter()
-    bar = tqdm(
-        total=len(tasks), desc="Reconstruction", unit="file", leave=False, disable=None, miniters=1
-    )
-    with bar, closing(_results(computing, tasks)) as results:
+    progress = Progress(len(tasks), "Reconstruction", "files")
+    with progress, closing(_results(computing, tasks)) as results:
         for result in results:
             summary.add(result)
             _report(result, shown)
             rate = summary.new_events / (time.perf_counter() - started)
-            bar.set_postfix_str(f"{rate:,.0f} events/s", refresh=False)
-            bar.update()
+            progress.remark = f"{rate:,.0f} events/s"
+            progress.update()
 
 
 def _results(computing: _Computing, tasks: Sequence[FileTask]) -> Generator[FileResult]:
@@ -397,16 +394,16 @@ def _print_summary(summary: _Summary, seconds: float) -> None:
     files, events = summary.new_files, summary.new_events
     rate = f" ({events:,} in {seconds:.1f} s, {events / seconds:,.0f} events/s)" if events else ""
     kept = f", {summary.kept_files} of them from before" if summary.kept_files else ""
-    click.echo(
+    print_note(
         f"{events + summary.kept_events:,} events in {files + summary.kept_files} file(s)"
         f"{kept}{rate}."
     )
     width = max((len(model) for model in summary.status), default=0)
     for model, counts in summary.status.items():
         parts = [f"{counts[s.name]:,} {s.name}" for s in Status if counts[s.name] or s == Status.OK]
-        click.echo(f"  {model:{width}}  {', '.join(parts)}")
+        print_note(f"  {model:{width}}  {', '.join(parts)}")
     if summary.failed:
-        click.echo(f"{len(summary.failed)} file(s) skipped: {_listed(summary.failed)}")
+        print_note(f"{len(summary.failed)} file(s) skipped: {_listed(summary.failed)}")
 
 
 def _listed(paths: Sequence[Path]) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dnn_reco.commands.output import print_note
 from dnn_reco.config import Config
 from dnn_reco.data.overlap import digest_of_ends, files_if_any, refuse_overlap
 from dnn_reco.errors import ConfigError
@@ -83,7 +84,7 @@ def run_calibrate(folder: Path, settings: CalibrateSettings) -> None:
     was_signed = is_signed(folder)
     model = load_model_folder(folder, choose_device(settings.options.device), settings.allow_code)
     if settings.remove and model.calibration is None:
-        click.echo(f"'{folder}' has no calibration: it is left as it is.")
+        print_note(f"'{folder}' has no calibration: it is left as it is.")
         return
     with _writing_to(folder), temporary_beside(folder.resolve()):
         pass  # a folder that cannot be written to must show now, not after the work
@@ -97,9 +98,9 @@ def run_calibrate(folder: Path, settings: CalibrateSettings) -> None:
             "The signature was of the model as it was, and is removed: sign it again with --sign"
         )
     if calibration is None:
-        click.echo(f"Calibration of '{folder}' removed.")
+        print_note(f"Calibration of '{folder}' removed.")
     else:
-        click.echo(f"Calibration stored in '{folder}'; --raw leaves it out where it is applied.")
+        print_note(f"Calibration stored in '{folder}'; --raw leaves it out where it is applied.")
 
 
 def _writing_to(folder: Path) -> AbstractContextManager[None]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dnn_reco.amounts import plural, size_in_words
+from dnn_reco.commands.output import coloured, print_json
 from dnn_reco.config import (
     TRAINING_KEYS,
     Config,
@@ -57,22 +59,6 @@ _USUAL_SETTINGS = {
 
 
 @dataclass(frozen=True)
-class CheckReport:
-    """Result of checking a config.
-
-    Attributes
-    ----------
-    ok
-        Whether no problem was found.
-    text
-        What to print.
-    """
-
-    ok: bool
-    text: str
-
-
-@dataclass(frozen=True)
 class _Finding:
     """One line of the report; `level` is ok, PROBLEM, info or warning."""
 
@@ -82,16 +68,68 @@ class _Finding:
 
 _Findings = Iterator[_Finding]
 _ok, _problem, _info = (partial(_Finding, level) for level in ("ok", "PROBLEM", "info"))
+_COLOURS = {"ok": "green", "PROBLEM": "red", "warning": "yellow"}
 
 
-def run_check(stages: Sequence[Config], allow_overlap: bool, network: bool) -> int:
+@dataclass(frozen=True)
+class CheckReport:
+    """Result of checking a config.
+
+    Attributes
+    ----------
+    name
+        Name of the config.
+    findings
+        What was found.
+    unknown
+        Text about keys that nothing reads; empty: there are none.
+    """
+
+    name: str
+    findings: tuple[_Finding, ...]
+    unknown: str
+
+    @property
+    def num_problems(self) -> int:
+        """Number of problems."""
+        return sum(finding.level == "PROBLEM" for finding in self.findings)
+
+    @property
+    def ok(self) -> bool:
+        """Whether no problem was found."""
+        return not self.num_problems
+
+    @property
+    def text(self) -> str:
+        """What to print."""
+        lines = [
+            f"{coloured(f'{each.level:<7}', _COLOURS.get(each.level))}  {each.text}"
+            for each in self.findings
+        ]
+        verdict = "ready for training" if self.ok else plural(self.num_problems, "problem")
+        unknown = f"; {self.unknown}" if self.unknown else ""
+        return "\n".join([*lines, f"{self.name}: {verdict}{unknown}"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report for `--json`."""
+        findings = [{"level": each.level.lower(), "text": each.text} for each in self.findings]
+        return {"config": self.name, "ok": self.ok, "findings": findings}
+
+
+def run_check(
+    stages: Sequence[Config], allow_overlap: bool, network: bool, as_json: bool = False
+) -> int:
     """Check the config of each stage of a training and print the reports; returns the exit code."""
     reports = [check_config(config, allow_overlap, network) for config in stages]
+    ok = all(report.ok for report in reports)
+    if as_json:
+        print_json({"ok": ok, "stages": [report.to_dict() for report in reports]})
+        return 0 if ok else 1
     for number, report in enumerate(reports, start=1):
         if len(reports) > 1:
             click.echo(f"{'' if number == 1 else chr(10)}Stage {number} of {len(reports)}")
         click.echo(report.text)
-    return 0 if all(report.ok for report in reports) else 1
+    return 0 if ok else 1
 
 
 def check_config(config: Config, allow_overlap: bool = False, network: bool = False) -> CheckReport:
@@ -117,11 +155,8 @@ def check_config(config: Config, allow_overlap: bool = False, network: bool = Fa
         *(_Finding(notice.level, notice.text) for notice in config.notices),
     ]
     findings = list(dict.fromkeys(findings))  # checks of functions and of files may find the same
-    lines = [f"{finding.level:<7}  {finding.text}" for finding in findings]
-    count = sum(finding.level == "PROBLEM" for finding in findings)
-    verdict = f"{count} problem{'s' * (count != 1)}" if count else "ready for training"
-    unknown = f"; {unknown_keys_text(config)}" if config.unknown_keys else ""
-    return CheckReport(not count, "\n".join([*lines, f"{config.name}: {verdict}{unknown}"]))
+    unknown = unknown_keys_text(config) if config.unknown_keys else ""
+    return CheckReport(config.name, tuple(findings), unknown)
 
 
 def _try(check: Callable[[], object], text: str = "") -> _Findings:
@@ -170,19 +205,22 @@ def _check_optimizers(config: Config) -> _Findings:
     for name, optimizer in optimizers.items():
         key, settings = f"model_optimizer_dict.{name}", optimizer["optimizer_settings"]
         try:
-            kind = _optimizer(key, optimizer["optimizer"], settings)
+            kind, ignored = _optimizer(key, optimizer["optimizer"], settings)
         except DnnRecoError as error:
             yield _problem(str(error))
         else:
             rate = settings.get("learning_rate")
             schedule = f", {rate['full_class_string']}" if isinstance(rate, dict) else ""
             yield _ok(f"{key}: {kind}{schedule}")
+            if ignored:
+                names = ", ".join(ignored)
+                yield _info(f"{key}.optimizer_settings: accepted, without effect: {names}")
     if any("use_ema" in optimizer["optimizer_settings"] for optimizer in optimizers.values()):
         yield from _try(partial(_check_average, values))
 
 
-def _optimizer(key: str, name: str, settings: Mapping[str, Any]) -> str:
-    """PyTorch's name of an optimizer, once it was found to take its settings."""
+def _optimizer(key: str, name: str, settings: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """PyTorch's name of an optimizer that takes its settings, and the settings without effect."""
     usual = _USUAL_OPTIMIZERS.get(name.lower())
     rate = settings.get("learning_rate", 0.001)
     others = {key: value for key, value in settings.items() if key != "learning_rate"}
@@ -193,7 +231,7 @@ def _optimizer(key: str, name: str, settings: Mapping[str, Any]) -> str:
     if isinstance(rate, Mapping):
         rate_key = f"{key}.optimizer_settings.learning_rate"
         rate_at(rate_key, make_schedule(rate_key, rate), 0)
-    return usual
+    return usual, ()
 
 
 def _is_usual(setting: str, value: object) -> bool:
@@ -217,8 +255,7 @@ def _check_data_files(config: Config) -> _Findings:
         patterns, files = values.get(key), files_if_any(config, key)
         if files:
             size = sum(path.stat().st_size for path in files if path.is_file())
-            plural = "s" if len(files) > 1 else ""
-            yield _ok(f"{key}: {len(files)} file{plural}, {size / 1e6:.1f} MB")
+            yield _ok(f"{key}: {plural(len(files), 'file')}, {size_in_words(size)}")
         elif patterns:
             yield _problem(f"{key}: no file matches {', '.join(map(repr, patterns))}")
         elif patterns is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from contextlib import closing
@@ -11,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 import click
-from tqdm import tqdm
 
+from dnn_reco.commands.output import print_json
 from dnn_reco.config import Config
 from dnn_reco.config.schema import GROUPS
 from dnn_reco.data.build import num_workers
@@ -32,8 +31,9 @@ from dnn_reco.data.hdf5 import (
 from dnn_reco.data.overlap import files_if_any
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.event_sources import event_file
-from dnn_reco.files import find_files, write_atomically, writing
+from dnn_reco.files import find_files
 from dnn_reco.labelled_events import LABEL_TABLE
+from dnn_reco.progress import with_progress
 from dnn_reco.workers import in_workers
 
 _MOST_NAMED = 3  # files of a finding
@@ -68,9 +68,9 @@ def run_check_data(
     config: Config | None,
     what: WhatToRead,
     num_jobs: int,
-    json_file: Path | None,
+    as_json: bool = False,
 ) -> int:
-    """Check files, print what was found, and write it as JSON; returns the exit code."""
+    """Check files and print what was found; returns the exit code."""
     if config is not None and (what.inputs, what.num_bins, what.labels) != (None, None, None):
         raise ConfigError(
             "--tables, --num-bins and --labels are for files without a config: name the tables in "
@@ -95,9 +95,16 @@ def run_check_data(
         )
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     num_events = sum(len(check.ids) for check in checks)
-    click.echo(findings_text(findings, len(files), num_events))
-    if json_file is not None:
-        _write_json(json_file, findings, files, num_events)
+    if as_json:
+        print_json(
+            {
+                "files": [str(file) for file in files],
+                "events": num_events,
+                "findings": [asdict(finding) for finding in findings],
+            }
+        )
+    else:
+        click.echo(findings_text(findings, len(files), num_events))
     return 1 if any(finding.severity == "error" for finding in findings) else 0
 
 
@@ -108,10 +115,7 @@ def _check_files(
     advice = "try again with fewer jobs (-j)"
     work = partial(_check_file, settings, config)
     with closing(in_workers(work, files, num_workers(files, num_jobs), advice)) as results:
-        bar = tqdm(
-            results, total=len(files), desc="Checking", unit="file", leave=False, disable=None
-        )
-        return list(bar)
+        return list(with_progress(results, len(files), "Checking", "files"))
 
 
 def _check_file(settings: CheckSettings, config: Config | None, path: Path) -> FileCheck:
@@ -126,18 +130,6 @@ def _check_file(settings: CheckSettings, config: Config | None, path: Path) -> F
         return nothing_checked(path, Finding("error", str(path), "", text, remedy))
     findings = [replace(finding, file=str(path)) for finding in check.findings]
     return replace(check, path=path, findings=findings)
-
-
-def _write_json(
-    path: Path, findings: Sequence[Finding], files: Sequence[Path], num_events: int
-) -> None:
-    content = {
-        "files": [str(file) for file in files],
-        "events": num_events,
-        "findings": [asdict(finding) for finding in findings],
-    }
-    with writing("the findings", path, "choose another --json"):
-        write_atomically(path, json.dumps(content, indent=1).encode())
 
 
 # --------------------------------------------------------------------------------------------------

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import click
 
+from dnn_reco.commands.output import print_json
 from dnn_reco.commands.trafo import make_transformation
 from dnn_reco.commands.train import report_end
 from dnn_reco.config import Config
 from dnn_reco.errors import ConfigError, TrainingError
-from dnn_reco.evaluation.comparison_report import TrainingCost, text_report
+from dnn_reco.evaluation.comparison_report import TrainingCost, as_plain, text_report
 from dnn_reco.evaluation.held_out_comparison import check_ensemble, compare_on_held_out
 from dnn_reco.evaluation.held_out_events import check_same_events, open_held_out_events
 from dnn_reco.evaluation.report import write_report
@@ -64,6 +65,8 @@ class CompareSettings:
         Whether all networks together are compared as one more.
     options
         Device, threads, event store and exit code.
+    as_json
+        Whether the numbers of the table are printed as JSON.
     """
 
     seconds: float | None
@@ -72,6 +75,7 @@ class CompareSettings:
     seed: int | None
     ensemble: bool
     options: RunOptions
+    as_json: bool = False
 
 
 def run_compare(configs: Sequence[Config], settings: CompareSettings) -> int:
@@ -108,7 +112,10 @@ def run_compare(configs: Sequence[Config], settings: CompareSettings) -> int:
         costs = {run.name: _cost(run, model) for run, model in zip(runs, models, strict=True)}
         threads = settings.options.threads
         compared = compare_on_held_out(models, costs, held_out, settings.ensemble, threads)
-        click.echo(text_report(compared.comparison, compared.costs))
+        if settings.as_json:
+            print_json(as_plain(compared.comparison, compared.costs))
+        else:
+            click.echo(text_report(compared.comparison, compared.costs))
         write_report(compared.comparison, compared.costs, settings.out)
         _log.info("Written: comparison.json, comparison.md and figures in '%s'.", settings.out)
     except KeyboardInterrupt:
@@ -141,8 +148,8 @@ def _make_ready(run: ComparisonRun, settings: CompareSettings) -> None:
 
 
 def _options(run: ComparisonRun, settings: CompareSettings) -> RunOptions:
-    """Run options of one training: all share an event store."""
-    return replace(settings.options, cache_dir=run.cache_dir)
+    """Run options of one training: all share an event store; what is printed goes to a file."""
+    return replace(settings.options, cache_dir=run.cache_dir, print_format="reference")
 
 
 def _iterations_within(seconds: float, trial: Trainer, folder: Path, name: str) -> int:

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from dnn_reco.commands.output import print_json, print_note
 from dnn_reco.config import Config
 from dnn_reco.data.event_table import EventTable
 from dnn_reco.data.hdf5 import (
@@ -30,9 +30,15 @@ from dnn_reco.evaluation.data_comparison import (
     join_samples,
     sample_events,
 )
-from dnn_reco.evaluation.data_comparison_report import text_report, write_data_comparison
+from dnn_reco.evaluation.data_comparison_report import (
+    comparison_numbers,
+    text_report,
+    write_data_comparison,
+)
+from dnn_reco.evaluation.formats import plain
 from dnn_reco.files import find_files
 from dnn_reco.labelled_events import FileContent, read_as_configured, read_as_written
+from dnn_reco.progress import Progress
 from dnn_reco.suggestions import did_you_mean
 
 # Files are drawn until they hold so many times the events that are wanted.
@@ -77,7 +83,10 @@ class _DataSet:
 
 
 def run_compare_data(
-    patterns: tuple[str, str], config: Config | None, settings: CompareDataSettings
+    patterns: tuple[str, str],
+    config: Config | None,
+    settings: CompareDataSettings,
+    as_json: bool = False,
 ) -> None:
     """Compare two data sets, print a table and write the report."""
     files = [find_files([pattern], name) for pattern, name in zip(patterns, "AB", strict=True)]
@@ -105,8 +114,12 @@ def run_compare_data(
             "Name input tables of the same format with --tables, once for A and once for B"
         )
     comparison = compare_samples(patterns, samples[0], samples[1], settings.seed)
+    page = write_data_comparison(comparison, settings.out)
+    if as_json:
+        print_json({"report": str(page), **plain(comparison_numbers(comparison))})
+        return
     click.echo(text_report(comparison))
-    click.echo(f"Report: {write_data_comparison(comparison, settings.out)}")
+    print_note(f"Report: {page}")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -172,14 +185,13 @@ def _read_sample(
         _log.info(f"'{data.name}' has no table '{settings.weights[0]}': its events weigh the same.")
     parts: list[EventSample] = []
     num_events = 0
-    bar = tqdm(total=len(paths), desc="Reading", unit="file", leave=False, disable=None)
-    with bar:
+    with Progress(len(paths), "Reading", "files") as progress:
         for table in _tables(data, paths, config, weights, has_table):
             keep = _drawn(len(table), share, settings.num_events - num_events, rng)
             part = table[keep]
             parts.append(sample_events(part, _weights(part, weights), rng))
             num_events += len(part)
-            bar.update()
+            progress.update()
     if num_events == 0:
         raise DataError(f"no event of '{data.name}' can be compared: check the filters and files")
     sample = join_samples(parts)

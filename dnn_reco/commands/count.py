@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
-from tqdm import tqdm
 
+from dnn_reco.amounts import plural
+from dnn_reco.commands.output import print_json
 from dnn_reco.config import Config
 from dnn_reco.errors import DataError, DnnRecoError
 from dnn_reco.event_sources import event_counter
 from dnn_reco.files import find_files
+from dnn_reco.progress import with_progress
 from dnn_reco.workers import available_cpus
 
 _log = logging.getLogger(__name__)
@@ -30,7 +33,13 @@ class Count:
     error: str = ""
 
 
-def run_count(config: Config, num_jobs: int, apply_filters: bool, cache_dir: str | None) -> int:
+def run_count(
+    config: Config,
+    num_jobs: int,
+    apply_filters: bool,
+    cache_dir: str | None,
+    as_json: bool = False,
+) -> int:
     """Count the events of all file lists and print the result; returns the exit code.
 
     Each file is counted once, filters are not applied unless asked for; the exit code is 1 if a
@@ -55,14 +64,32 @@ def run_count(config: Config, num_jobs: int, apply_filters: bool, cache_dir: str
     ok = ok and not any(count.error for count in counts.values())
     passing = _count_passing(config, files, num_jobs, cache_dir) if apply_filters else {}
     ok = ok and all(passing.values())
+    totals = {key: sum(counts[path].num_events for path in files[key]) for key in FILE_LISTS}
+    if as_json:
+        print_json(_document(files, counts, totals, passing))
+        return 0 if ok else 1
     click.echo("\n===============================")
     click.echo("= Completed Counting Events:  =")
     click.echo("===============================")
-    for key in FILE_LISTS:
-        total = sum(counts[path].num_events for path in files[key])
+    for key, total in totals.items():
         pass_text = f", {passing[key]} pass the filters" if key in passing else ""
         click.echo(f"Found {total} events for '{key}'{pass_text}")
     return 0 if ok else 1
+
+
+def _document(
+    files: Mapping[str, Sequence[Path]],
+    counts: Mapping[Path, Count],
+    totals: Mapping[str, int],
+    passing: Mapping[str, int],
+) -> dict[str, Any]:
+    """The counts for `--json`."""
+    lists = {
+        key: {"files": len(files[key]), "events": total, "pass_filters": passing.get(key)}
+        for key, total in totals.items()
+    }
+    failed = {str(path): count.error for path, count in counts.items() if count.error}
+    return {"lists": lists, "not_counted": failed}
 
 
 def _count_files(
@@ -77,14 +104,7 @@ def _count_files(
             return Count(0, str(error))
 
     with ThreadPoolExecutor(max(1, num_jobs)) as pool:
-        results = tqdm(
-            pool.map(count, paths),
-            total=len(paths),
-            desc="Counting",
-            unit="file",
-            leave=False,
-            disable=None,
-        )
+        results = with_progress(pool.map(count, paths), len(paths), "Counting", "files")
         return dict(zip(paths, results, strict=True))
 
 
@@ -97,7 +117,7 @@ def _tell_of_failures(counts: Mapping[Path, Count]) -> None:
             failures.setdefault(reason, []).append(path)
     for reason, paths in failures.items():
         listed = "".join(f"\n  {path}" for path in paths)
-        _log.warning("%d file(s) not counted: %s%s", len(paths), reason, listed)
+        _log.warning("%s not counted: %s%s", plural(len(paths), "file"), reason, listed)
 
 
 def _count_passing(

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 from dnn_reco.cluster.farm import on_farm
 from dnn_reco.cluster.farm_settings import FarmSettings
+from dnn_reco.commands.output import print_note
 from dnn_reco.commands.stop import Stopped, stop_signals_interrupt
 from dnn_reco.data.hdf5 import read_attribute
 from dnn_reco.data_creation.event_file import CREATION_RECORD
@@ -39,6 +39,7 @@ from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.foreign_files import parse_json
 from dnn_reco.i3.reader import is_i3
 from dnn_reco.i3.record import read_frame_record
+from dnn_reco.progress import Progress
 from dnn_reco.suggestions import did_you_mean
 from dnn_reco.workers import in_workers
 
@@ -89,7 +90,8 @@ def run_create_data(settings: CreateDataSettings) -> int:
     """Make all files of a plan that are not there yet; returns the exit code."""
     plan = _plan(settings)
     for notice in plan.notices:
-        _log.log(getattr(logging, notice.level.upper()), "%s", notice.text)
+        level = "debug" if notice.only_in_checks and not settings.dry_run else notice.level
+        _log.log(getattr(logging, level.upper()), "%s", notice.text)
     config = None if isinstance(settings.source, DirectOptions) else settings.source.absolute()
     options = CreationOptions(plan.outputs, plan.exclude_corrupted, settings.allow_code, config)
     for file in plan.files:
@@ -123,15 +125,15 @@ def _make(
     summary: _Summary,
 ) -> None:
     """Make files, and count them."""
-    bar = tqdm(total=len(files), desc="Creating data", unit="run", leave=False, disable=None)
-    with bar, closing(_results(settings, options, files)) as results:
+    progress = Progress(len(files), "Creating data", "files")
+    with progress, closing(_results(settings, options, files)) as results:
         for result in results:
             summary.add(result)
             if result.error:
                 _log.warning("run %d of %s failed: %s", *_run(result.file), result.error)
             for path, reason in result.excluded:
                 _log.warning("'%s' is left out: %s", path, reason.replace(f"'{path}'", "it"))
-            bar.update()
+            progress.update()
 
 
 def _results(
@@ -274,7 +276,7 @@ class _Summary:
         if self.unwritable:
             names = ", ".join(sorted(self.unwritable))
             lines.append(f"  no rows of a table, so not written: {names}")
-        click.echo("\n".join(lines))
+        print_note("\n".join(lines))
         for key, number in self.absent_exclusions.items():
             if number == self.num_made and self.num_events:
                 _log.warning(

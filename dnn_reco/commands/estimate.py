@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from tqdm import tqdm
 
+from dnn_reco.amounts import short_time_in_words, size_in_words, time_in_words
 from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.cluster import CLUSTERS
 from dnn_reco.config import TRAINING_KEYS, Config
@@ -21,6 +21,7 @@ from dnn_reco.data.store_preview import StorePreview
 from dnn_reco.event_sources import event_store
 from dnn_reco.files import existing_part
 from dnn_reco.nn.device import device_name
+from dnn_reco.progress import Progress
 from dnn_reco.run_options import INTERRUPTED, RunOptions
 from dnn_reco.training import resource_estimate
 from dnn_reco.training.measured_estimate import (
@@ -28,11 +29,6 @@ from dnn_reco.training.measured_estimate import (
     StageEstimate,
     TrainingEstimate,
     estimate_training,
-)
-from dnn_reco.training.resource_estimate import (
-    short_time_in_words,
-    size_in_words,
-    time_in_words,
 )
 from dnn_reco.training.stage import all_is_done
 
@@ -99,16 +95,10 @@ def _only_warnings() -> Iterator[None]:
 @contextmanager
 def _progress_bar() -> Iterator[Callable[[float], None]]:
     """A bar, and the function that moves it to a share of its length."""
-    with tqdm(
-        total=1.0,
-        desc="Measuring",
-        bar_format="{desc}: {percentage:3.0f}%|{bar}|",
-        leave=False,
-        disable=None,
-    ) as bar:
+    with Progress(100, "Measuring", "%") as progress:
 
         def move_to(share: float) -> None:
-            bar.update(share - bar.n)
+            progress.update(round(100 * share) - progress.done)
 
         yield move_to
 
@@ -131,7 +121,7 @@ def _report(found: TrainingEstimate, stages: Sequence[Config], options: RunOptio
     lines += [f"  {_command(found, config, options)}", ""]
     lines.append(
         "Another machine is faster or slower: measure on one like that of the job, with its GPU\n"
-        "and its number of CPUs (--num_threads). Less --time will do: the job saves, queues again\n"
+        "and its number of CPUs (--num-threads). Less --time will do: the job saves, queues again\n"
         "and goes on."
     )
     return "\n".join(lines)

@@ -10,13 +10,14 @@ from pathlib import Path
 import click
 
 from dnn_reco.checkpoint_file import latest_iterations
+from dnn_reco.commands.output import print_json, print_note
 from dnn_reco.config import Config, stage_at
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.features import FIRST_TIME_FEATURE
 from dnn_reco.data.from_config import with_input_tables
 from dnn_reco.data.overlap import files_if_any, refuse_overlap, refuse_recorded
 from dnn_reco.errors import ConfigError
-from dnn_reco.evaluation.comparison_report import TrainingCost, text_report
+from dnn_reco.evaluation.comparison_report import TrainingCost, as_plain, text_report
 from dnn_reco.evaluation.held_out_comparison import (
     ENSEMBLE,
     RAW,
@@ -84,6 +85,8 @@ class EvaluateSettings:
         Whether the networks reconstruct events with changed hits, too.
     ignore_mismatch
         Data settings that may differ between files and model.
+    as_json
+        Whether the numbers of the table are printed as JSON.
     """
 
     test_data: tuple[str, ...]
@@ -98,6 +101,7 @@ class EvaluateSettings:
     flux: str | None = None
     perturb: bool = False
     ignore_mismatch: tuple[str, ...] = ()
+    as_json: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,8 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
     costs = {each.model.name: each.origin.cost for each in candidates}
     extras = extras_of(models, held_out[0], settings.weights, settings.flux, settings.stored)
     compared = compare_on_held_out(models, costs, held_out, settings.ensemble, threads, extras)
-    click.echo(text_report(compared.comparison, compared.costs))
+    if not settings.as_json:
+        click.echo(text_report(compared.comparison, compared.costs))
     facts = _facts(candidates, compared, held_out[0])
     facts = replace(facts, pictures=_pictures(compared.evaluation, held_out[0]))
     if settings.perturb:
@@ -145,7 +150,10 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
     of_models = [each for each in compared.evaluation.reconstructions if each.name in facts.origins]
     write_predictions(replace(compared.evaluation, reconstructions=tuple(of_models)), settings.out)
     page = write_report_page(facts, settings.out)
-    click.echo(f"\nReport: {page}")
+    if settings.as_json:
+        print_json({"report": str(page), **as_plain(compared.comparison, compared.costs)})
+    else:
+        print_note(f"\nReport: {page}")
 
 
 def _check_names(models: Sequence[TrainedModel]) -> None:

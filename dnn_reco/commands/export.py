@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-import click
 import numpy as np
 from ruamel.yaml import YAML
 
 from dnn_reco.checkpoint_file import load_named
+from dnn_reco.commands.output import print_note
 from dnn_reco.config import Config, stage_at
 from dnn_reco.data.data_settings import DataSettings, check_data_settings
 from dnn_reco.data.data_settings_file import load_data_settings
@@ -130,11 +130,11 @@ def run_export(trainings: Sequence[Sequence[Config]], settings: ExportSettings) 
     if settings.triton is not None:
         graph = graphs[HITS_GRAPH]
         place = write_triton_repository(settings.triton, backend.info, graph, settings.overwrite)
-        click.echo(f"Model of the Triton repository: {place}")
-    click.echo("\n====================================")
-    click.echo("= Successfully exported model to:  =")
-    click.echo("====================================")
-    click.echo(f"{settings.output}\n")
+        print_note(f"Model of the Triton repository: {place}")
+    print_note("\n====================================")
+    print_note("= Successfully exported model to:  =")
+    print_note("====================================")
+    print_note(f"{settings.output}\n")
 
 
 def _config_of(stages: Sequence[Config], name: str) -> Config:
@@ -200,7 +200,7 @@ def _deviations(
                 f"the graph '{name}' deviates by {value:.1e} of the transformed labels from "
                 f"PyTorch (at most {TOLERANCE:g} is allowed): export the model without --onnx"
             )
-        click.echo(f"{name}: deviates by {value:.1e} of the transformed labels from PyTorch")
+        print_note(f"{name}: deviates by {value:.1e} of the transformed labels from PyTorch")
     return deviations
 
 

@@ -8,8 +8,6 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from dnn_reco.cluster.farm import on_farm
 from dnn_reco.cluster.farm_settings import FarmSettings
 from dnn_reco.commands.stop import stop_signals_interrupt
@@ -18,6 +16,7 @@ from dnn_reco.data.store_in_jobs import build_shard, missing_shards
 from dnn_reco.errors import DataError
 from dnn_reco.event_sources import event_store
 from dnn_reco.files import find_files
+from dnn_reco.progress import Progress
 
 _log = logging.getLogger(__name__)
 
@@ -51,16 +50,14 @@ def fill_store(
     failed = 0
     with (
         stop_signals_interrupt(),
-        tqdm(
-            total=len(missing.sources), desc="Event store", unit="file", leave=False, disable=None
-        ) as bar,
+        Progress(len(missing.sources), "Building the event store", "files") as progress,
         closing(on_farm(work, missing.sources, farm, store.folder)) as results,
     ):
         for done in results:
             failed += bool(done.error)
             if done.error:
                 _log.debug("'%s' was not built: %s", done.item, done.error)
-            bar.update()
+            progress.update()
     if missing.sources:
         _log.info(
             "Event store '%s': %d file(s) were built in jobs%s.",

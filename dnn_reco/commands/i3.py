@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import click
-from tqdm import tqdm
 
+from dnn_reco.amounts import plural
+from dnn_reco.commands.output import print_json, print_note
 from dnn_reco.data.event_choice import parse_event
 from dnn_reco.errors import DataError
 from dnn_reco.files import writing
@@ -26,6 +28,7 @@ from dnn_reco.i3.frame import Frame, StoredObject
 from dnn_reco.i3.objects import EventHeader
 from dnn_reco.i3.reader import read_i3
 from dnn_reco.i3.table_file import write_table
+from dnn_reco.progress import with_progress
 from dnn_reco.suggestions import did_you_mean
 
 _MOST_LINES = 40
@@ -56,7 +59,7 @@ def _own_frames(file: Path, reading: Reading) -> Iterator[Frame]:
 
 
 def _bar(frames: Iterable[Frame]) -> Iterator[Frame]:
-    yield from tqdm(frames, desc="Reading", unit=" frames", leave=False, disable=None)
+    yield from with_progress(frames, None, "Reading", "frames")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -76,16 +79,23 @@ class ListSettings:
         Whether long lists are printed whole.
     reading
         How files are read.
+    as_json
+        Whether all is printed as one JSON document.
     """
 
     frame: int | None
     by_key: bool
     whole: bool
     reading: Reading
+    as_json: bool = False
 
 
 def run_ls(files: Sequence[Path], settings: ListSettings) -> int:
     """List the frames or keys of files; the exit code is 1 if one of them cannot be read."""
+    if settings.as_json:
+        found = [_file_document(file, settings) for file in files]
+        print_json({"files": found})
+        return 1 if any("error" in each for each in found) else 0
     exit_code = 0
     for number, file in enumerate(files):
         if len(files) > 1:
@@ -103,6 +113,32 @@ def run_ls(files: Sequence[Path], settings: ListSettings) -> int:
     return exit_code
 
 
+def _file_document(file: Path, settings: ListSettings) -> dict[str, Any]:
+    """What is in a file, for `--json`; of a damaged one, what comes before the damage."""
+    document: dict[str, Any] = {"file": str(file)}
+    try:
+        if settings.frame is not None:
+            frame = _numbered_frame(file, settings.frame, settings.reading)
+            document |= {"frame": settings.frame, "stop": frame.stop, "objects": []}
+            for key, stored in frame.own.items():
+                size = len(stored.content)
+                document["objects"].append({"key": key, "class": _class_of(stored), "bytes": size})
+        elif settings.by_key:
+            uses, num_frames = _key_uses(file, settings.reading)
+            document |= {"frames": dict(num_frames), "keys": []}
+            for (key, kind), use in sorted(uses.items()):
+                entry = {"key": key, "class": kind, "frames": dict(use.frames), "bytes": use.size}
+                document["keys"].append(entry)
+        else:
+            document["frames"] = []
+            for line in _lines(_own_frames(file, settings.reading)):
+                document["frames"].append(line.to_dict())
+    except DataError as error:
+        click.echo(f"Error: {error}", err=True)
+        document["error"] = str(error)
+    return document
+
+
 @dataclass
 class _Line:
     """One or several frames in a row that are alike, as a line of the list."""
@@ -118,6 +154,18 @@ class _Line:
     def takes(self, other: _Line) -> bool:
         """Whether a frame that follows belongs to the same line: it has no event either."""
         return not self.event and not other.event and self.stop == other.stop
+
+    def to_dict(self) -> dict[str, Any]:
+        """The line for `--json`."""
+        return {
+            "first": self.first,
+            "last": self.last,
+            "stop": self.stop,
+            "event": self.event or None,
+            "stream": self.stream or None,
+            "objects": self.num_objects,
+            "bytes": self.size,
+        }
 
     def text(self) -> str:
         """The line."""
@@ -195,20 +243,31 @@ def _list_frames(file: Path, settings: ListSettings) -> None:
             click.echo(f"{text}; objects of {size:,} bytes{checked}")
 
 
-def _list_objects(file: Path, number: int, reading: Reading) -> None:
-    """List the objects of one frame."""
+def _numbered_frame(file: Path, number: int, reading: Reading) -> Frame:
+    """A frame by its number.
+
+    Raises
+    ------
+    DataError
+        If there are fewer.
+    """
     num_frames = 0
     for frame in _own_frames(file, reading):
         if num_frames == number:
-            rows = [
-                (printable(key), _class_of(stored), f"{len(stored.content):,}")
-                for key, stored in frame.own.items()
-            ]
-            click.echo(f"Frame {number}, stop {printable(frame.stop)}: {len(rows)} objects")
-            _echo_table(["key", "class", "bytes"], rows)
-            return
+            return frame
         num_frames += 1
     raise DataError(f"'{file}' has no frame {number}, but {num_frames} frames, counted from 0")
+
+
+def _list_objects(file: Path, number: int, reading: Reading) -> None:
+    """List the objects of one frame."""
+    frame = _numbered_frame(file, number, reading)
+    rows = [
+        (printable(key), _class_of(stored), f"{len(stored.content):,}")
+        for key, stored in frame.own.items()
+    ]
+    click.echo(f"Frame {number}, stop {printable(frame.stop)}: {plural(len(rows), 'object')}")
+    _echo_table(["key", "class", "bytes"], rows)
 
 
 def _class_of(stored: StoredObject) -> str:
@@ -230,16 +289,21 @@ class _KeyUse:
     size: int = 0
 
 
-def _list_keys(file: Path, settings: ListSettings) -> None:
+def _key_uses(file: Path, reading: Reading) -> tuple[dict[tuple[str, str], _KeyUse], Counter[str]]:
+    """Use of each key and class, and the number of frames of each stop."""
     uses: dict[tuple[str, str], _KeyUse] = {}
     num_frames: Counter[str] = Counter()
-    reading = settings.reading
     for frame in _bar(_own_frames(file, reading)):
         num_frames[frame.stop] += 1
         for key, stored in frame.own.items():
             use = uses.setdefault((printable(key), _class_of(stored)), _KeyUse())
             use.frames[frame.stop] += 1
             use.size += len(stored.content)
+    return uses, num_frames
+
+
+def _list_keys(file: Path, settings: ListSettings) -> None:
+    uses, num_frames = _key_uses(file, settings.reading)
     shown = {
         names: use for names, use in uses.items() if settings.whole or use.frames.keys() != {"I"}
     }
@@ -374,7 +438,7 @@ def run_export(files: Sequence[Path], settings: ExportSettings) -> None:
         num_rows, num_columns = write_table(
             settings.out, _of_stop(frames, settings.stop, num_frames), settings.names
         )
-    click.echo(f"Wrote '{settings.out}': {num_rows:,} rows, {num_columns} columns.")
+    print_note(f"Wrote '{settings.out}': {num_rows:,} rows, {num_columns} columns.")
 
 
 def _of_stop(frames: Iterable[Frame], stop: str, num_frames: Counter[str]) -> Iterator[Frame]:

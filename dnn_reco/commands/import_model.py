@@ -6,8 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import click
-
+from dnn_reco.commands.output import print_note
 from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.data_settings_file import load_data_settings
 from dnn_reco.data.from_config import hits_settings, transform_settings
@@ -53,18 +52,18 @@ def run_import(
     write_model_folder(output, contents, overwrite)
     settings = model.transformation.settings
     num_weights = sum(tensor.numel() for tensor in model.weights.values())
-    click.echo(f"Checkpoint:     {model.checkpoint}, {model.iterations} iterations")
-    click.echo(f"Config:         {', '.join(map(str, model.config_files))}")
-    click.echo(f"Transformation: {model.trafo_file}")
-    click.echo(
+    print_note(f"Checkpoint:     {model.checkpoint}, {model.iterations} iterations")
+    print_note(f"Config:         {', '.join(map(str, model.config_files))}")
+    print_note(f"Transformation: {model.trafo_file}")
+    print_note(
         f"Network:        {num_weights:,} weights, {settings.num_bins} inputs of a DOM, "
         f"{len(settings.label_names)} labels"
     )
     for line in model.changes:
-        click.echo(f"Changed:        {line}")
+        print_note(f"Changed:        {line}")
     if model.is_older:
-        click.echo(f"Unverified on a real checkpoint: {UNVERIFIED}")
-    click.echo(f"Written to '{output}'")
+        print_note(f"Unverified on a real checkpoint: {UNVERIFIED}")
+    print_note(f"Written to '{output}'")
 
 
 def _data_settings(model: ImportedModel, file: Path | None) -> DataSettings | None:

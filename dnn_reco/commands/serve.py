@@ -8,8 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
-
+from dnn_reco.commands.output import print_note
 from dnn_reco.errors import ConfigError
 from dnn_reco.inference.reconstructor import Reconstructor
 
@@ -78,10 +77,10 @@ def run_serve(folders: Sequence[Path], settings: ServeSettings) -> None:
 
     def announce(url: str) -> None:
         for name in endpoints:
-            click.echo(f"Serving '{name}' at {url}/v2/models/{name}")
+            print_note(f"Serving '{name}' at {url}/v2/models/{name}")
 
     run_server(server, settings.host, settings.port, announce)
-    click.echo("Stopped; all accepted requests are answered.")
+    print_note("Stopped; all accepted requests are answered.")
 
 
 def _load(folder: Path, settings: ServeSettings) -> Reconstructor:

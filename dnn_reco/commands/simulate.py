@@ -8,8 +8,8 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
+from dnn_reco.commands.output import print_note
+from dnn_reco.progress import Progress
 from dnn_reco.simulation.dataset import (
     HDF5_SUFFIX,
     Layout,
@@ -52,7 +52,7 @@ def run_simulate(
         return 0
     seconds = time.perf_counter() - started
     rate = f" ({made} in {seconds:.0f} s, {made / seconds:.0f} events/s)" if made else ""
-    print(f"{num_events} events in {len(files)} files in '{folder}'{rate}.")
+    print_note(f"{num_events} events in {len(files)} files in '{folder}'{rate}.")
     return 0
 
 
@@ -64,15 +64,13 @@ def _write_all(
     num_jobs: int,
 ) -> int:
     """Write the files, in worker processes if there is more than one job; returns the events."""
-    with tqdm(
-        total=num_events, initial=there, desc="Simulating", unit="event", leave=False, disable=None
-    ) as bar:
+    with Progress(num_events, "Simulating", "events", initial=there) as progress:
         if num_jobs <= 1:
             for file in files:
-                write_file(settings, file, bar.update)
+                write_file(settings, file, progress.update)
         else:
             work = partial(write_file, settings)
             with closing(in_workers(work, files, num_jobs, _ADVICE)) as results:
                 for file, _ in zip(files, results, strict=True):
-                    bar.update(file.num_events)
+                    progress.update(file.num_events)
     return sum(file.num_events for file in files)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from dnn_reco.commands.output import print_note
 from dnn_reco.data.hdf5 import list_tables, read_columns
 from dnn_reco.detector.directions import Vectors
 from dnn_reco.display.sky_view import plot_sky
@@ -97,7 +98,7 @@ def run_sky(settings: SkySettings) -> None:
         level = float(density.cdf_dir(truth))
         click.echo(f"True:      {frame.shown(truth)}; on the contour of {level:.1%}")
     pixels = f"{len(sky_map.uniq):,} pixels up to order {sky_map.order.max()}"
-    click.echo(f"Written:   '{settings.out}.fits' ({pixels}), '{settings.out}.png'")
+    print_note(f"Written:   '{settings.out}.fits' ({pixels}), '{settings.out}.png'")
 
 
 def _truth(settings: SkySettings, reconstructor: Reconstructor) -> Vectors | None:

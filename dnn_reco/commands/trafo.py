@@ -6,10 +6,9 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-import click
 import numpy as np
-from tqdm import tqdm
 
+from dnn_reco.commands.output import print_note
 from dnn_reco.config import TRAFO_KEYS, Config
 from dnn_reco.data.build import open_events
 from dnn_reco.data.event_dataset import EventDataset
@@ -17,6 +16,7 @@ from dnn_reco.data.from_config import file_sampling, transform_settings
 from dnn_reco.errors import DataError, ModelError
 from dnn_reco.event_sources import event_store
 from dnn_reco.files import write_atomically
+from dnn_reco.progress import Progress
 from dnn_reco.provenance import record_text
 from dnn_reco.run_options import RunOptions
 from dnn_reco.transform import (
@@ -42,10 +42,10 @@ _KEEP_IT = (
 def run_trafo(config: Config, options: RunOptions, overwrite: bool) -> None:
     """Fit the transformation model and write it to `trafo_model_path`, and print the path."""
     path = make_transformation(config, options, overwrite)
-    click.echo("\n=======================================")
-    click.echo("= Successfully saved trafo model to:  =")
-    click.echo("=======================================")
-    click.echo(f"'{path}'\n")
+    print_note("\n=======================================")
+    print_note("= Successfully saved trafo model to:  =")
+    print_note("=======================================")
+    print_note(f"'{path}'\n")
 
 
 def make_transformation(config: Config, options: RunOptions, overwrite: bool) -> Path:
@@ -117,13 +117,11 @@ def fit_transformation(
     fit = TransformFit(settings, dom_init_values)
     order = events.order(seed, "trafo")
     numbers = order.batch(0, min(num_events, order.num_events))
-    with tqdm(
-        total=len(numbers), desc="Transformation", unit="event", leave=False, disable=None
-    ) as bar:
+    with Progress(len(numbers), "Transformation model", "events") as progress:
         for start in range(0, len(numbers), _BLOCK):
             block = events.read(numbers[start : start + _BLOCK])
             fit.add(block.hits.dom, block.hits.features, block.labels, block.misc)
-            bar.update(len(block.labels))
+            progress.update(len(block.labels))
     return fit.result()
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Collection
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
+from dnn_reco.amounts import plural
+from dnn_reco.commands.output import print_json
 from dnn_reco.inference.golden import TOLERANCE, read_golden
 from dnn_reco.inference.load import make_backend
 from dnn_reco.inference.manifest import Manifest, check_files, read_manifest, unlisted_files
@@ -20,6 +25,7 @@ def run_verify(
     key: Path | None = None,
     device: str = "auto",
     allow_code: Collection[str] = (),
+    as_json: bool = False,
 ) -> int:
     """Verify checksums and signature of a model folder, and compute its golden answers again.
 
@@ -33,16 +39,38 @@ def run_verify(
         Where PyTorch computes.
     allow_code
         Packages besides this one whose code the model may name.
+    as_json
+        Whether to print the result as JSON.
 
     Returns the exit code: 1 if predictions deviate.
     """
     manifest = read_manifest(path)
     check_files(path, manifest)
-    click.echo(f"Files:       {len(manifest.files)}, as they were written")
-    if unlisted := unlisted_files(path, manifest):
-        click.echo(f"             not part of the model: {', '.join(unlisted)}")
-    click.echo(f"Signature:   {_signature(path, key)}")
-    return 0 if _answers_agree(path, manifest, device, allow_code) else 1
+    unlisted = unlisted_files(path, manifest)
+    signature = _signature(path, key)
+    if not as_json:
+        click.echo(f"Files:       {len(manifest.files)}, as they were written")
+        if unlisted:
+            click.echo(f"             not part of the model: {', '.join(unlisted)}")
+        click.echo(f"Signature:   {signature}")
+    answers = _answers(path, manifest, device, allow_code)
+    ok = all(answer.agrees for answer in answers)
+    if as_json:
+        print_json(
+            {
+                "ok": ok,
+                "files": len(manifest.files),
+                "unlisted": list(unlisted),
+                "signature": signature,
+                "predictions": [answer.to_dict() for answer in answers],
+                "tolerance": TOLERANCE,
+            }
+        )
+    else:
+        nothing = "not compared, as the folder holds no golden answers"
+        for text in [answer.text() for answer in answers] or [nothing]:
+            click.echo(f"Predictions: {text}")
+    return 0 if ok else 1
 
 
 def _signature(path: Path, key: Path | None) -> str:
@@ -53,26 +81,43 @@ def _signature(path: Path, key: Path | None) -> str:
     return f"valid, of the key {check_signature(path)}: name the one that you trust with --key"
 
 
-def _answers_agree(
+@dataclass(frozen=True)
+class _Answers:
+    """Golden answers that a backend computed: the largest deviation in transformed labels."""
+
+    backend: str
+    events: int
+    largest_deviation: float
+
+    @property
+    def agrees(self) -> bool:
+        return self.largest_deviation <= TOLERANCE
+
+    def to_dict(self) -> dict[str, Any]:
+        deviation = self.largest_deviation if math.isfinite(self.largest_deviation) else None
+        return {**asdict(self), "largest_deviation": deviation, "agrees": self.agrees}
+
+    def text(self) -> str:
+        verdict = "" if self.agrees else f": NOT THE SAME (above {TOLERANCE:g})"
+        return (
+            f"{self.backend}, {plural(self.events, 'event')}, largest deviation "
+            f"{self.largest_deviation:.1e} of the transformed labels{verdict}"
+        )
+
+
+def _answers(
     path: Path, manifest: Manifest, device: str, allow_code: Collection[str]
-) -> bool:
-    """Compute golden answers with each backend that is installed; print deviations."""
-    agree = True
+) -> list[_Answers]:
+    """Golden answers of each backend that is installed; none if the folder holds none."""
+    answers = []
     for name in _backends(manifest):
         backend = make_backend(path, device, backend=name, allow_code=allow_code)
         golden = read_golden(path, backend)
         if golden is None:
-            click.echo("Predictions: not compared, as the folder holds no golden answers")
-            return True
-        deviation = golden.largest_deviation(backend)
-        is_same = deviation <= TOLERANCE
-        agree &= is_same
-        verdict = "" if is_same else f": NOT THE SAME (above {TOLERANCE:g})"
-        click.echo(
-            f"Predictions: {name}, {golden.hits.num_events} events, largest deviation "
-            f"{deviation:.1e} of the transformed labels{verdict}"
-        )
-    return agree
+            return []
+        deviation = float(golden.largest_deviation(backend))
+        answers.append(_Answers(name, golden.hits.num_events, deviation))
+    return answers
 
 
 def _backends(manifest: Manifest) -> list[str]:

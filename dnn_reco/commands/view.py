@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.commands.output import print_note
 from dnn_reco.data.event_choice import parse_event
 from dnn_reco.data.event_table import EventTable
 from dnn_reco.data.hdf5 import list_tables
@@ -284,4 +285,4 @@ def _draw(settings: ViewSettings, view: _View, title: str) -> None:
 def _write(path: Path, content: bytes) -> None:
     with writing("the pictures", path, "choose another --out or --html"):
         write_atomically(path, content)
-    print(f"Wrote '{path}'.")
+    print_note(f"Wrote '{path}'.")

@@ -284,4 +284,5 @@ def _ineffective_keys(
     ]
     if not set_keys:
         return []
-    return [Notice("info", f"accepted, without effect: {', '.join(set_keys)}")]
+    text = f"accepted, without effect: {', '.join(set_keys)}"
+    return [Notice("info", text, only_in_checks=True)]

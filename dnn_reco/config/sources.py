@@ -78,11 +78,14 @@ class Notice:
         The message.
     unknown_key
         The key that nothing in this package reads, if the message is about one.
+    only_in_checks
+        Whether only a check of the config is to report it, as of keys without effect.
     """
 
     level: Literal["warning", "info"]
     text: str
     unknown_key: str = ""
+    only_in_checks: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.data.sampling import FileSampling
@@ -19,6 +17,7 @@ from dnn_reco.data.store import EventStore, Shard, StoreError, free_space, shard
 from dnn_reco.data.store_pruning import prune_store
 from dnn_reco.errors import DataError
 from dnn_reco.files import file_size
+from dnn_reco.progress import with_progress
 from dnn_reco.workers import available_cpus, in_workers
 
 # Bytes of source files below which starting worker processes costs more than it saves.
@@ -163,9 +162,7 @@ def _build_parallel(
     build = partial(_build_one, _pruned(store), names)
     advice = "try again with fewer num_jobs; the part of the event store that is built is kept"
     with closing(in_workers(build, sources, workers, advice)) as results:
-        yield from tqdm(
-            results, total=len(sources), desc="Event store", unit="file", leave=False, disable=None
-        )
+        yield from with_progress(results, len(sources), "Building the event store", "files")
 
 
 def num_workers(sources: Sequence[Path], num_jobs: int) -> int:

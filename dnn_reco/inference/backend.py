@@ -9,12 +9,12 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from dnn_reco.data.file_events import FileEvents
 from dnn_reco.data.hits import Hits, check_hits, join_hits
 from dnn_reco.errors import DataError
 from dnn_reco.inference.model_info import ModelInfo
+from dnn_reco.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -112,18 +112,13 @@ def predict_chunks(
     """
     outputs: list[NetworkOutput] = []
     done = 0
-    with tqdm(
-        total=num_events,
-        desc="Reconstruction",
-        unit="event",
-        leave=False,
-        disable=num_events is None or None,
-    ) as bar:
+    shown = num_events is not None
+    with Progress(num_events, "Reconstruction", "events", shown=shown) as progress:
         for hits in batches_of(chunks, batch_size):
             check_features(backend.info, hits)
             rows = slice(done, done + hits.num_events)
             outputs.append(backend.predict(hits, _part_of(misc, rows, backend.info)))
-            bar.update(hits.num_events)
+            progress.update(hits.num_events)
             done = rows.stop
     return joined_outputs(outputs, len(backend.info.labels))
 

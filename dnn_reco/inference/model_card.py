@@ -188,7 +188,7 @@ def _usage(model: ModelInfo) -> str:
 
 ```bash
 dnn-reco verify {model.name}
-dnn-reco apply {model.name} --input 'data/*.hdf5' --output reconstructed
+dnn-reco apply {model.name} --input 'data/*.hdf5' --out reconstructed
 ```
 
 ```python

@@ -77,7 +77,7 @@ def plan_outputs(sources: Sequence[Path], output: Path, file_format: str | None)
         if task.output.resolve() in inputs:
             raise ConfigError(
                 f"the predictions of '{task.source}' would replace the input file '{task.output}': "
-                "choose another folder as --output"
+                "choose another folder as --out"
             )
     return tasks
 
@@ -91,14 +91,14 @@ def _is_file(output: Path) -> bool:
 def _check_file(output: Path, num_sources: int, file_format: str | None) -> None:
     if num_sources > 1:
         raise ConfigError(
-            f"--output '{output}' is a file, but there are {num_sources} input files: name a folder"
+            f"--out '{output}' is a file, but there are {num_sources} input files: name a folder"
         )
     allowed = {"hdf5": HDF5_SUFFIXES, "parquet": (PARQUET_SUFFIX,), "i3": I3_SUFFIXES}
     endings = (
         allowed[file_format] if file_format else [e for each in allowed.values() for e in each]
     )
     if not output.name.endswith(tuple(endings)):
-        raise ConfigError(f"--output '{output}' must end in {' or '.join(endings)}")
+        raise ConfigError(f"--out '{output}' must end in {' or '.join(endings)}")
 
 
 def output_names(sources: Sequence[Path], suffix: str) -> list[Path]:

@@ -247,7 +247,7 @@ def init_distributed(device: str) -> Iterator[DistributedContext]:
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
             f"the {num_processes} processes of this training cannot connect ({error}): start them "
-            "with torchrun --nproc_per_node N train_model.py CONFIG"
+            "with torchrun --nproc-per-node N train_model.py CONFIG"
         ) from error
     try:
         local_rank, local_world_size = (

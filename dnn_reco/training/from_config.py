@@ -33,7 +33,7 @@ from dnn_reco.nn.interface import Network, NetworkSpec
 from dnn_reco.nn.memory import keep_freed_memory
 from dnn_reco.nn.own_network import needs_misc, parameter_groups
 from dnn_reco.nn.predictor import GridNetwork, Predictor, allow_tf32, predictor
-from dnn_reco.run_options import RunOptions
+from dnn_reco.run_options import PrintFormat, RunOptions
 from dnn_reco.training.data import TrainingData
 from dnn_reco.training.distributed import DistributedContext
 from dnn_reco.training.evaluation_hook import EvaluationHook
@@ -78,7 +78,7 @@ def open_training_data(config: Config, options: RunOptions) -> tuple[EventDatase
     return training, validation
 
 
-def trainer_settings(config: Config) -> TrainerSettings:
+def trainer_settings(config: Config, print_format: PrintFormat) -> TrainerSettings:
     """How long to train, and how often to validate and save."""
     manager = config.model.model_checkpoint_manager_kwargs
     settings = {name: each.optimizer_settings for name, each in config.optimizers.items()}
@@ -98,6 +98,7 @@ def trainer_settings(config: Config) -> TrainerSettings:
         patience=config.training.early_stopping_patience,
         ema_decay=ema_decay(config.training.ema_decay, settings),
         log_untrained_labels=config.training.log_untrained_labels,
+        print_format=print_format,
     )
 
 
@@ -142,7 +143,7 @@ def make_trainer(
     _check_losses(config, objectives, spec)
     criteria = selection_criteria(config, spec)
     event_weights, hook = _event_weights(config, spec), _evaluation_hook(config, spec)
-    settings = trainer_settings(config)
+    settings = trainer_settings(config, options.print_format)
     _check_batch_size(settings.batch_size, distributed)
     training, validation = open_data(config, options)
     _check_columns(training, validation)

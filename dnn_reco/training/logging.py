@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,13 +12,17 @@ import numpy as np
 
 from dnn_reco.checkpoint_file import BestCheckpoint
 from dnn_reco.metrics_log import METRICS_FILE, MetricsLog
+from dnn_reco.run_options import PrintFormat
 from dnn_reco.training.metrics import BatchMetrics, trained_labels
 from dnn_reco.training.objectives import Objective
+from dnn_reco.training.print_out import TrainingTable
 from dnn_reco.training.progress_bar import ProgressBar
 from dnn_reco.training.run_state import RunState
 from dnn_reco.training.settings import TrainerSettings
 from dnn_reco.training.tensorboard import TensorBoard
 from dnn_reco.training.validation_set import ValidationMetrics
+
+_log = logging.getLogger(__name__)
 
 _SET = "validation_set"
 # Labels in the figure: so many of the largest weight.
@@ -46,6 +51,10 @@ class TrainingLog:
         Events of an iteration.
     write_metrics
         Whether to write `metrics.jsonl`.
+    print_format
+        What is printed at validations, see :class:`dnn_reco.run_options.RunOptions`.
+    validation_frequency
+        Iterations between two validations with batches.
     """
 
     @classmethod
@@ -57,25 +66,56 @@ class TrainingLog:
             settings.num_iterations,
             settings.batch_size,
             write_metrics=settings.checkpoints is not None,
+            print_format=settings.print_format,
+            validation_frequency=settings.validation_frequency,
         )
 
     def __init__(
-        self, log_path: Path, first: int, last: int, batch_size: int, write_metrics: bool
+        self,
+        log_path: Path,
+        first: int,
+        last: int,
+        batch_size: int,
+        write_metrics: bool,
+        print_format: PrintFormat = "table",
+        validation_frequency: int = 1,
     ) -> None:
         self.tensorboard = TensorBoard(log_path, first)
         self.bar = ProgressBar(first, last, batch_size)
         self._metrics = MetricsLog(log_path / METRICS_FILE, first) if write_metrics else None
         self._last = last
         self._time_of_figure = -np.inf
+        self._prints_like_reference = print_format == "reference"
+        self._prints = print_format != "none"
+        self._is_best = False
+        self._table = (
+            TrainingTable(first, last, validation_frequency, self.bar.print)
+            if print_format == "table"
+            else None
+        )
+
+    def print(self, text: str) -> None:
+        """Print a remark above the bar, unless nothing is to be printed."""
+        if self._prints:
+            self.bar.print(text)
+
+    def print_metrics(self, text: str) -> None:
+        """Print metrics of batches in the form of the reference, if that is wanted."""
+        if self._prints_like_reference:
+            self.bar.print(text)
 
     def write_set(
         self,
         iteration: int,
         metrics: ValidationMetrics,
+        best: BestCheckpoint,
+        is_last: bool,
         weights: Sequence[float],
         has_log: Sequence[bool],
     ) -> None:
-        """Write an evaluation of the validation set to TensorBoard.
+        """Write an evaluation of the validation set to TensorBoard, and print it.
+
+        Beside the table of the training, its metrics of each label are printed in the end only.
 
         Parameters
         ----------
@@ -83,11 +123,18 @@ class TrainingLog:
             Number of the iteration, from 0.
         metrics
             Metrics of the validation set.
+        best
+            The best evaluation so far.
+        is_last
+            Whether it is the last one of the training.
         weights, has_log
             Weight in the config of each of the L labels, and whether it has a logarithm.
         """
         for tag, value in set_scalars(metrics).items():
             self.tensorboard.add_scalar(_SET, tag, value, iteration)
+        self._is_best = best.iterations == iteration + 1
+        if self._prints_like_reference or is_last:
+            _log.info("%s", format_set(iteration + 1, metrics, best))
         is_due = time.monotonic() - self._time_of_figure > _SECONDS_BETWEEN_FIGURES
         if is_due or iteration + 1 == self._last:
             self._time_of_figure = time.monotonic()
@@ -127,13 +174,15 @@ class TrainingLog:
             tag = f"removed_gradient_entries/{objective.name}"
             self.tensorboard.add_scalar("train", tag, entries, iteration)
             if entries:
-                self.bar.print(
+                self.print(
                     f"\tgradient of {objective.name}: {entries} entries removed in {batches} "
                     "batches"
                 )
 
     def write_sections(self, iteration: int, sections: Mapping[str, Any], state: RunState) -> None:
         """Write the line of an iteration with a validation to `metrics.jsonl`, and its scalars.
+
+        In the table of the training it is a row.
 
         Parameters
         ----------
@@ -147,11 +196,15 @@ class TrainingLog:
         for tag, value in state.scalars().items():
             self.tensorboard.add_scalar("train", tag, value, iteration)
         self.tensorboard.flush()
+        if self._table is not None:
+            self._table.add(iteration, sections, self._is_best, state)
         if self._metrics is not None:
             self._metrics.write(iteration, {**sections, **state.sections()})
 
     def close(self) -> None:
         """Close the bar and the files."""
+        if self._table is not None:
+            self._table.close()
         self.bar.close()
         self.tensorboard.close()
 

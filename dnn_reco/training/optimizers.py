@@ -123,6 +123,8 @@ class OptimizerChoice:
         Strength of the decoupled decay of the weights.
     clipping
         Limits of the gradient.
+    ignored
+        Settings without effect.
     """
 
     kind: type[torch.optim.Optimizer]
@@ -130,6 +132,7 @@ class OptimizerChoice:
     schedule: Schedule
     weight_decay: float
     clipping: Clipping
+    ignored: tuple[str, ...]
 
 
 def choose_optimizer(key: str, optimizer: str, settings: Mapping[str, Any]) -> OptimizerChoice:
@@ -158,9 +161,6 @@ def choose_optimizer(key: str, optimizer: str, settings: Mapping[str, Any]) -> O
             f"{key}.{RATE_KEY}: Rprop takes the learning rate for its first step only, so it "
             "cannot follow a schedule: give a number"
         )
-    ignored = [name for name in settings if _has_no_effect(kind, name, settings)]
-    if ignored:
-        _log.info("%s: accepted, without effect: %s", key_of_settings, ", ".join(ignored))
     default_decay = arguments.pop("weight_decay", _defaults_of(kind).get("weight_decay", 0.0))
     own = _own_settings(key_of_settings, settings)
     return OptimizerChoice(
@@ -169,11 +169,14 @@ def choose_optimizer(key: str, optimizer: str, settings: Mapping[str, Any]) -> O
         schedule,
         default_decay if own.weight_decay is None else own.weight_decay,
         Clipping(global_norm=own.global_clipnorm, norm=own.clipnorm, value=own.clipvalue),
+        tuple(name for name in settings if _has_no_effect(kind, name, settings)),
     )
 
 
-def check_optimizer(key: str, optimizer: str, settings: Mapping[str, Any]) -> str:
-    """PyTorch's name of an optimizer, once it was found to take its settings.
+def check_optimizer(
+    key: str, optimizer: str, settings: Mapping[str, Any]
+) -> tuple[str, tuple[str, ...]]:
+    """PyTorch's name of an optimizer that takes its settings, and the settings without effect.
 
     Raises
     ------
@@ -182,7 +185,7 @@ def check_optimizer(key: str, optimizer: str, settings: Mapping[str, Any]) -> st
     """
     choice = choose_optimizer(key, optimizer, settings)
     make_optimizer(key, choice, [nn.Parameter(torch.zeros(1, 1))])
-    return choice.kind.__name__
+    return choice.kind.__name__, choice.ignored
 
 
 def make_optimizer(

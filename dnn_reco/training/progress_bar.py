@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import time
+import sys
 
 from tqdm import tqdm
+
+from dnn_reco.progress import Progress
 
 
 class ProgressBar:
@@ -21,39 +23,30 @@ class ProgressBar:
     def __init__(self, first: int, last: int, batch_size: int) -> None:
         self._first = first
         self._batch_size = batch_size
-        self._start = time.perf_counter()
-        self._bar = tqdm(
-            total=last,
-            initial=first,
-            desc="Training",
-            unit="step",
-            dynamic_ncols=True,
-            leave=False,
-            disable=None,
-        )
+        self._progress = Progress(last, "Training", "iterations", initial=first)
 
     @property
     def seconds(self) -> float:
         """Seconds since the start."""
-        return time.perf_counter() - self._start
+        return self._progress.seconds
 
     def update(self, iterations: int, seconds_waited: float, remark: str = "") -> None:
         """Show that so many iterations are done and so long was waited for data, and a remark."""
-        self._bar.update(iterations - self._bar.n)
-        if self._bar.disable:
-            return
-        done = iterations - self._first
-        self._bar.set_postfix_str(
-            f"{done * self._batch_size / self.seconds:,.0f} events/s, "
-            f"{seconds_waited / self.seconds:.1%} waiting for data"
-            f"{remark and f', {remark}'}",
-            refresh=False,
-        )
+        if self._progress.is_shown:
+            done = iterations - self._first
+            self._progress.remark = (
+                f"{done * self._batch_size / self.seconds:,.0f} events/s, "
+                f"{seconds_waited / self.seconds:.1%} waiting for data"
+                f"{remark and f', {remark}'}"
+            )
+        self._progress.update(iterations - self._progress.done)
 
     def print(self, text: str) -> None:
         """Print text above the bar."""
         tqdm.write(text)
+        sys.stdout.flush()  # rows of a log must not wait for the next ones
+        self._progress.postpone_line()
 
     def close(self) -> None:
         """Remove the bar."""
-        self._bar.close()
+        self._progress.close()

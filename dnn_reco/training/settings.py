@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.sampling import EventOrder
+from dnn_reco.run_options import PrintFormat
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,9 @@ class TrainerSettings:
     ema_decay
         See :class:`dnn_reco.training.ema.ExponentialMovingAverage`; None: weights are not averaged.
     log_untrained_labels
-        Whether the RMSE of labels of weight 0 is printed as well.
+        Whether the RMSE of labels of weight 0 is logged, and printed in the reference's form.
+    print_format
+        See :class:`dnn_reco.run_options.RunOptions`.
     """
 
     num_iterations: int
@@ -55,6 +58,7 @@ class TrainerSettings:
     patience: int | None
     ema_decay: float | None = None
     log_untrained_labels: bool = False
+    print_format: PrintFormat = "table"
 
     def order(self, events: EventDataset, stream: str) -> EventOrder:
         """The order in which a stream draws from a set of events."""

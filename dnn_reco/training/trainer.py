@@ -49,7 +49,7 @@ from dnn_reco.training.early_stopping import is_out_of_patience
 from dnn_reco.training.ema import ExponentialMovingAverage
 from dnn_reco.training.evaluation_hook import EvaluationHook
 from dnn_reco.training.forward import ForwardPass
-from dnn_reco.training.logging import TrainingLog, format_set, set_section
+from dnn_reco.training.logging import TrainingLog, set_section
 from dnn_reco.training.objectives import Objective
 from dnn_reco.training.run_state import Step, run_state
 from dnn_reco.training.settings import TrainerSettings
@@ -313,9 +313,10 @@ class Trainer:
         folder = self.settings.checkpoints
         if folder is not None and best.iterations == iteration + 1:
             save_checkpoint(folder / BEST, self.progress, self._tensors(), KEEP_ALL)
-        _log.info("%s", format_set(iteration + 1, metrics, best))
+        is_last = iteration + 1 == self.settings.num_iterations or self.is_out_of_patience
         weights = self.forward.label_weights.initial.tolist()
-        log.write_set(iteration, metrics, weights, self.forward.label_transform.has_log)
+        has_log = self.forward.label_transform.has_log
+        log.write_set(iteration, metrics, best, is_last, weights, has_log)
         return {"validation_set": set_section(metrics)}
 
     def save(self, on_checkpoint: Callable[[Progress], None]) -> None:

@@ -90,12 +90,12 @@ class Validation:
             metrics["train"],
             metrics["val"],
         )
-        log.bar.print(text)
+        log.print_metrics(text)
         log.tensorboard.write(iteration, names, trained, metrics)
         sections = {name: batch_section(each, names, trained) for name, each in metrics.items()}
         if self.settings.log_untrained_labels:
             untrained = {name: self.forward.untrained_rmse(each) for name, each in results.items()}
-            log.bar.print(format_untrained(untrained["train"], untrained["val"]))
+            log.print_metrics(format_untrained(untrained["train"], untrained["val"]))
             for name, rmse in untrained.items():
                 sections[name]["untrained_rmse"] = rmse
                 scalars[name] |= {f"rmse/{label}": value for label, value in rmse.items()}
@@ -103,7 +103,7 @@ class Validation:
             log.tensorboard.add_scalars(name, values, iteration)
         if self.hook is not None:
             add_scalar = log.tensorboard.add_scalar
-            self.hook(iteration, results["train"], results["val"], log.bar.print, add_scalar)
+            self.hook(iteration, results["train"], results["val"], log.print, add_scalar)
         return sections
 
     @torch.no_grad()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from dnn_reco.cli.main import cli
+from dnn_reco.cli.root import cli
 from dnn_reco.commands import count, simulate
 
 

@@ -12,12 +12,11 @@ import pytest
 from click.testing import CliRunner
 
 from dnn_reco.cli import cli
-from dnn_reco.cli.session import HELP
 from dnn_reco.run_options import RunOptions
 from dnn_reco.workers import available_cpus
 
 CONFIG = ["a.yaml"]
-LOG = {"log_level": "INFO"}
+LOG = {"log_level": "INFO", "quiet": False}
 RUN = {**LOG, "num_threads": 0, "cache_dir": None}
 FARM: dict[str, Any] = {
     "cluster": None,
@@ -35,7 +34,7 @@ TRAINING = {**RUN, "device": "auto", "allow_overlap": False}
 
 # Command -> the words it cannot do without, and all that it then takes for granted.
 DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
-    "count": (CONFIG, {**RUN, **FARM, "n_jobs": None, "apply_filters": False}),
+    "count": (CONFIG, {"as_json": False, **RUN, **FARM, "jobs": None, "apply_filters": False}),
     "trafo": (CONFIG, {**RUN, **FARM, "overwrite": False}),
     "train": (
         CONFIG,
@@ -46,12 +45,14 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "processes": 1,
             "checkpoint_exit_code": None,
             "deterministic": False,
+            "print_format": "table",
             "estimate": False,
         },
     ),
     "compare": (
         CONFIG,
         {
+            "as_json": False,
             **TRAINING,
             "seconds": None,
             "iterations": None,
@@ -65,6 +66,7 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "evaluate": (
         CONFIG,
         {
+            "as_json": False,
             **TRAINING,
             "test_data": (),
             "checkpoints": 1,
@@ -114,6 +116,7 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "compare-data": (
         ["a*", "b*"],
         {
+            "as_json": False,
             **LOG,
             "out": Path("data_comparison"),
             "config_file": None,
@@ -131,8 +134,8 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "num_bins": None,
             "labels": None,
             "data_settings": None,
-            "n_jobs": None,
-            "json_file": None,
+            "jobs": None,
+            "as_json": False,
         },
     ),
     "import": (
@@ -166,7 +169,14 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
     ),
     "verify": (
         ["."],
-        {**LOG, "num_threads": 0, "key": None, "allow_code": (), "device": "auto"},
+        {
+            "as_json": False,
+            **LOG,
+            "num_threads": 0,
+            "key": None,
+            "allow_code": (),
+            "device": "auto",
+        },
     ),
     "inspect": (["."], {"as_json": False}),
     "apply": (
@@ -211,7 +221,7 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
     ),
     "i3 ls": (
         [__file__],
-        {**LOG, **I3, "by_key": False, "frame": None, "whole": False},
+        {"as_json": False, **LOG, **I3, "by_key": False, "frame": None, "whole": False},
     ),
     "i3 show": (
         [__file__],
@@ -273,7 +283,11 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
         },
     ),
     "config show": (CONFIG, {}),
-    "config check": (CONFIG, {"allow_overlap": False, "network": False}),
+    "config example": ([], {"name": None}),
+    "version": ([], {"as_json": False}),
+    "doctor": ([], {"data": Path(), "cache": Path(), "as_json": False}),
+    "completion": (["bash"], {}),
+    "config check": (CONFIG, {"as_json": False, "allow_overlap": False, "network": False}),
     "submit train": (
         [*CONFIG, "--cluster", "slurm"],
         {
@@ -307,6 +321,9 @@ ARGUMENTS = {
     "i3 show": {"file": Path(__file__)},
     "i3 export": {"files": (Path(__file__),)},
     "serve": {"models": ("model",)},
+    "version": {},
+    "doctor": {},
+    "completion": {"shell": "bash"},
 }
 
 
@@ -319,7 +336,7 @@ def find(command: str) -> click.Command:
 
 
 def parse(command: str, words: list[str]) -> dict[str, Any]:
-    return find(command).make_context(command, list(words), **HELP).params
+    return find(command).make_context(command, list(words)).params
 
 
 def helps(command: str) -> str:
@@ -345,7 +362,7 @@ def test_defaults(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 # Command, words, the parameter they set, and its value.
 SPELLINGS: list[tuple[str, list[str], str, Any]] = [
-    *[("count", [flag, "3"], "n_jobs", 3) for flag in ("-j", "--n_jobs", "--n-jobs")],
+    *[("count", [flag, "3"], "jobs", 3) for flag in ("-j", "--n_jobs", "--n-jobs")],
     ("count", ["--apply-filters"], "apply_filters", True),
     *[
         (command, [flag, value], name, expected)
@@ -360,7 +377,16 @@ SPELLINGS: list[tuple[str, list[str], str, Any]] = [
     *[
         (command, [flag, value], "log_level", value.upper())
         for command in DEFAULTS
-        if not command.startswith("config") and command != "inspect"
+        if command
+        not in (
+            "config show",
+            "config check",
+            "config example",
+            "inspect",
+            "version",
+            "doctor",
+            "completion",
+        )
         for flag, value in (
             *[
                 ("--log_level", level)
@@ -524,8 +550,12 @@ SPELLINGS: list[tuple[str, list[str], str, Any]] = [
         ("data check", [flag, __file__], "data_settings", Path(__file__))
         for flag in ("-s", "--data-settings", "--data_settings")
     ],
-    *[("data check", [flag, "3"], "n_jobs", 3) for flag in ("-j", "--n-jobs", "--n_jobs")],
-    ("data check", ["--json", "a.json"], "json_file", Path("a.json")),
+    *[("data check", [flag, "3"], "jobs", 3) for flag in ("-j", "--n-jobs", "--n_jobs")],
+    *[
+        (command, ["--json"], "as_json", True)
+        for command in ("count", "compare", "evaluate", "data check", "compare-data", "verify")
+    ],
+    *[(command, ["--json"], "as_json", True) for command in ("i3 ls", "config check")],
     ("serve", ["--host", "0.0.0.0"], "host", "0.0.0.0"),
     ("serve", ["--port", "0"], "port", 0),
     ("serve", ["--max-wait", "0"], "max_wait", 0),
@@ -606,7 +636,6 @@ REFUSED = [
     ("compare-data", "--seed", "-1"),
     ("data check", "--num-bins", "0"),
     ("data check", "-j", "0"),
-    ("data check", "--json", "."),
     ("serve", "--port", "65536"),
     ("serve", "--max-queue", "0"),
     ("serve", "--max-request-size", "much"),
@@ -663,7 +692,7 @@ def test_several_configs(command: str, several: list[str]) -> None:
 @pytest.mark.parametrize(
     ("command", "words", "option"),
     [
-        ("import", ["folder", "-o", "file.txt"], "--output"),
+        ("import", ["folder", "-o", "file.txt"], "--out"),
         ("import", ["folder", "-o", "a", "--trafo", "folder"], "--trafo"),
         ("import", ["folder", "-o", "a", "--config", "folder"], "--config"),
         ("simulate", ["--out", "file.txt"], "--out"),
@@ -672,7 +701,6 @@ def test_several_configs(command: str, several: list[str]) -> None:
         ("compare", ["a.yaml", "--out", "file.txt"], "--out"),
         ("evaluate", ["a.yaml", "--out", "file.txt"], "--out"),
         ("compare-data", ["a*", "b*", "--out", "file.txt"], "--out"),
-        ("data check", ["a*", "--json", "folder"], "--json"),
         ("calibrate", ["file.txt"], "MODEL"),
         ("sky", ["file.txt", "-i", "file.txt"], "MODEL"),
         ("sky", ["folder", "-i", "folder"], "--input"),
@@ -703,9 +731,9 @@ def test_a_file_is_no_folder_and_a_folder_is_no_file(
                 "slot of the batch system grants. [default: 0; x>=0]",
             )
         ],
-        ("train", "auto takes a GPU if there is one. [default: auto]"),
+        ("train", "auto: a GPU if there is one. [default: auto]"),
         ("train", "start the command with torchrun instead. [default: 1; x>=1]"),
-        ("train", "(HTCondor: 85) [143]. [0<=x<=255]"),
+        ("train", "(HTCondor: 85). [default: (143); 0<=x<=255]"),
         ("compare", "[default: (comparison)]"),
         ("evaluate", "[default: (evaluation)]"),
         ("evaluate", "[default: 1; x>=1]"),
@@ -716,11 +744,11 @@ def test_a_file_is_no_folder_and_a_folder_is_no_file(
         ("compare-data", "[default: (data_comparison)]"),
         ("compare-data", "[default: 20000; x>=2]"),
         ("compare-data", "Seed of the draws. [default: 1; x>=0]"),
-        ("data check", "Files to check at the same time [all CPUs]. [x>=1]"),
+        ("data check", "Files to check at the same time. [default: (all CPUs); x>=1]"),
         ("import", "[required]"),
         ("simulate", "Events in all. [default: 5000; x>=1]"),
         ("simulate", "[default: flat]"),
-        ("simulate", "--events INTEGER RANGE"),
+        ("simulate", "--events N"),
         ("submit train", "CPUs to ask for. [default: 4; x>=1]"),
         ("submit train", "GPUs to ask for. [default: 1; x>=0]"),
         ("submit train", "Memory to ask for. [default: 8 GB]"),

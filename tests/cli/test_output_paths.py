@@ -31,7 +31,6 @@ def in_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
         ["view", "events.hdf5", "--out", "event.png"],
         ["view", "events.hdf5", "--html"],
         ["compare-data", "a", "b", "--out", "comparison"],
-        ["data", "check", "a", "--json", "findings.json"],
         ["calibrate", ".", "--cache-dir", "store"],
         ["train", "a.yaml", "--cache-dir", "store"],
         ["submit", "train", "a.yaml", "--cluster", "slurm", "--out", "jobs"],

@@ -4,7 +4,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnn_reco.cli.options import split_run_options
-from dnn_reco.cli.session import HELP
 from dnn_reco.cli.train import train_command
 from dnn_reco.run_options import RunOptions
 
@@ -17,16 +16,22 @@ options_of_train = st.builds(
     cache_dir=st.none() | st.sampled_from(["store", "/a folder/with spaces"]),
     num_threads=st.integers(0, 256),
     log_level=st.sampled_from(["DEBUG", "INFO", "WARNING"]),
+    print_format=st.sampled_from(["table", "reference", "none"]),
 )
 
 
 @given(options_of_train)
 def test_a_command_line_gives_the_same_options(options: RunOptions) -> None:
     words = ["config.yaml", *options.to_argv()]
-    parsed, others = split_run_options(train_command.make_context("train", words, **HELP).params)
+    parsed, others = split_run_options(train_command.make_context("train", words).params)
     assert parsed == options
     others = {name: value for name, value in others.items() if not name.startswith("cluster")}
-    assert others == {"config_files": ("config.yaml",), "processes": 1, "estimate": False}
+    assert others == {
+        "config_files": ("config.yaml",),
+        "processes": 1,
+        "estimate": False,
+        "quiet": False,
+    }
 
 
 def test_defaults_need_no_words() -> None:

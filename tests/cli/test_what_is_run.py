@@ -96,14 +96,14 @@ def names(configs: Any) -> list[str]:
 )
 def test_count(asked: list[tuple[Any, ...]], words: list[str], jobs: int | None) -> None:
     run("count", "a.yaml", *words)
-    ((config, num_jobs, apply_filters, cache_dir),) = asked
-    assert (config.name, apply_filters, cache_dir) == ("a", False, None)
+    ((config, num_jobs, apply_filters, cache_dir, as_json),) = asked
+    assert (config.name, apply_filters, cache_dir, as_json) == ("a", False, None, False)
     assert num_jobs == (jobs or available_cpus())
 
 
 def test_count_with_filters(asked: list[tuple[Any, ...]]) -> None:
-    run("count", "a.yaml", "--apply-filters", "--cache-dir", "store")
-    assert asked[0][2:] == (True, "store")
+    run("count", "a.yaml", "--apply-filters", "--cache-dir", "store", "--json")
+    assert asked[0][2:] == (True, "store", True)
 
 
 def test_trafo(asked: list[tuple[Any, ...]]) -> None:
@@ -380,8 +380,9 @@ def test_view(asked: list[tuple[Any, ...]]) -> None:
 def test_compare_data(asked: list[tuple[Any, ...]]) -> None:
     run("compare-data", "x", "y", code=0)
     words = ["--out", "there", "--events", "5", "--tables", "i", "--weights", "W.w"]
-    run("compare-data", "x", "y", *words, "--seed", "3", "--config", "a.yaml", code=0)
-    (patterns, config, settings), (_, other_config, others) = asked
+    run("compare-data", "x", "y", *words, "--seed", "3", "--config", "a.yaml", "--json", code=0)
+    (patterns, config, settings, as_json), (_, other_config, others, others_as_json) = asked
+    assert (as_json, others_as_json) == (False, True)
     assert (patterns, config) == (("x", "y"), None)
     assert settings == compare_data.CompareDataSettings(
         Path("data_comparison"), 20_000, (), None, 1
@@ -396,11 +397,11 @@ def test_data_check(asked: list[tuple[Any, ...]], tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text("batch_size: 3\n")
     run("data", "check", "x*", "y*")
     words = ["--tables", "in", "--num-bins", "3", "--labels", "L", "-s", "b.yaml", "-j", "2"]
-    run("data", "check", "a.yaml+b.yaml", "x*", *words, "--json", "f.json")
-    assert asked[0] == (["x*", "y*"], None, check_data.WhatToRead(), available_cpus(), None)
+    run("data", "check", "a.yaml+b.yaml", "x*", *words, "--json")
+    assert asked[0] == (["x*", "y*"], None, check_data.WhatToRead(), available_cpus(), False)
     patterns, config, *rest = asked[1]
     assert (patterns, config.name) == (["x*"], "a__b")
-    assert rest == [check_data.WhatToRead("in", 3, "L", Path("b.yaml")), 2, Path("f.json")]
+    assert rest == [check_data.WhatToRead("in", 3, "L", Path("b.yaml")), 2, True]
 
 
 @pytest.mark.parametrize(("words", "raw"), [([], False), (["--raw"], True)])
@@ -450,11 +451,11 @@ def test_simulate(asked: list[tuple[Any, ...]], tmp_path: Path) -> None:
 def test_config_check(asked: list[tuple[Any, ...]]) -> None:
     run("config", "check", "a.yaml")
     run("config", "check", "a.yaml", "--allow-overlap")
-    run("config", "check", "a.yaml", "--network")
+    run("config", "check", "a.yaml", "--network", "--json")
     assert [arguments[1:] for arguments in asked] == [
-        (False, False),
-        (True, False),
-        (False, True),
+        (False, False, False),
+        (True, False, False),
+        (False, True, True),
     ]
     assert names(asked[0][0]) == ["a"]
 

@@ -481,7 +481,7 @@ def test_wrong_calls(models: Path, data: Path, tmp_path: Path) -> None:
 def test_help() -> None:
     result = invoke("apply", "--help")
     assert result.exit_code == 0
-    assert "dnn-reco apply models/my_model --input 'data/*.hdf5' --output reco" in result.out
+    assert "dnn-reco apply models/my_model --input 'data/*.hdf5' --out reco" in result.out
 
 
 def test_a_model_of_the_reference_on_real_files(shared_data: Path, tmp_path: Path) -> None:

@@ -24,11 +24,10 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --------------------------------------------------------------------------------------------------
 # data check
 # --------------------------------------------------------------------------------------------------
-def test_simulated_files_have_no_fault(simulated: Path, tmp_path: Path) -> None:
-    out = tmp_path / "findings.json"
-    result = invoke("data", "check", f"{simulated}/*.hdf5", "-j", "1", "--json", out)
+def test_simulated_files_have_no_fault(simulated: Path) -> None:
+    result = invoke("data", "check", f"{simulated}/*.hdf5", "-j", "1", "--json")
     assert result.exit_code == 0
-    findings = json.loads(out.read_text())
+    findings = json.loads(result.out)
     assert findings["events"] == 60
     # only what is true of a small simulation: labels that do not vary
     assert {each["severity"] for each in findings["findings"]} == {"info"}

@@ -481,4 +481,4 @@ def test_mistakes(trained: SmallRun, tmp_path: Path) -> None:
         Reconstructor(tmp_path / "x")
     result = invoke("export", trained.config_file)
     assert result.exit_code == 2
-    assert "--output" in result.err
+    assert "--out" in result.err

@@ -32,6 +32,8 @@ EXAMPLES = {
     "import": r"exported_models/my_model",
     "create-data": r"create_training_data\.yaml",
     "simulate": r"\S+",
+    **dict.fromkeys(("doctor", "version"), ""),
+    "completion": "bash",
 }
 
 # Runs `dnn-reco` with each line of its arguments, then tells whether something heavy was loaded.
@@ -55,7 +57,7 @@ def test_each_command_explains_itself_with_an_example(command: str) -> None:
     result = invoke(*command.split(), "--help")
     assert result.exit_code == 0
     assert result.out == invoke(*command.split(), "-h").out
-    assert re.search(rf"Examples?:\n.*dnn-reco {command} {EXAMPLES[command]}", result.out)
+    assert re.search(rf"Examples?:\n.*dnn-reco {command} ?{EXAMPLES[command]}", result.out)
 
 
 @pytest.mark.parametrize("command", EXAMPLES)
@@ -66,7 +68,7 @@ def test_the_options_of_examples_are_there(command: str) -> None:
         found = found.commands[name]
     known = {word for each in found.params for word in (*each.opts, *each.secondary_opts)}
     text = re.split("Examples?:", invoke(*command.split(), "--help").out)[1]
-    lines = re.findall(rf"^ +dnn-reco {command} (.*)$", text, re.MULTILINE)
+    lines = re.findall(rf"^ +dnn-reco {command} ?(.*)$", text, re.MULTILINE)
     assert lines
     for line in lines:
         of_command = line.partition(" -- ")[0].split()
@@ -79,7 +81,7 @@ def test_help_of_the_whole_lists_the_commands() -> None:
     for name in {command.split()[0] for command in EXAMPLES}:
         assert re.search(rf"^  {name} +\S", result.out, re.MULTILINE)
     for option in ("--version", "-V"):
-        assert invoke(option).out == f"dnn-reco, version {dnn_reco.__version__}\n"
+        assert invoke(option).out.startswith(f"dnn_reco  {dnn_reco.__version__}\n")
 
 
 def test_help_count_and_config_load_nothing_heavy(workspace: Workspace) -> None:
@@ -120,7 +122,7 @@ def test_wrong_usage(arguments: list[str], message: str) -> None:
 def test_python_m_dnn_reco_is_the_same_program() -> None:
     line = [sys.executable, "-m", "dnn_reco", "--version"]
     result = subprocess.run(line, capture_output=True, text=True, check=True)
-    assert result.stdout == f"dnn-reco, version {dnn_reco.__version__}\n"
+    assert result.stdout == invoke("version").out
 
 
 def test_output_cut_short_by_the_reader_is_no_error(workspace: Workspace) -> None:

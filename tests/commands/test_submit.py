@@ -56,6 +56,7 @@ def test_a_job_that_is_stopped_goes_on_when_slurm_starts_it_again(
 ) -> None:
     """Slurm sends SIGTERM to all processes of a job; the script passes it on to the training."""
     options = ["--cpus", "1", "--gpus", "0", "--", "--device=cpu", "--num_threads", "1"]
+    options += ["--print-format", "reference"]
     result = submit("--time", "24h", *options)
     assert result.exit_code == 0, result.err
     assert "Submitted batch job 4711" in result.out
@@ -82,6 +83,7 @@ def test_a_job_that_is_stopped_goes_on_when_slurm_starts_it_again(
 
 def test_a_job_of_htcondor_saves_when_it_is_evicted(run: SmallRun, stubs: Stubs) -> None:
     options = ["--cpus", "1", "--gpus", "0", "--", "--device=cpu", "--num_threads", "1"]
+    options += ["--print-format", "reference"]
     assert submit("--out", "my jobs", *options, cluster="htcondor").exit_code == 0
     folder = run.folder / "my jobs"
     assert stubs.calls("condor_submit") == [[str(folder), "train.sub"]]

@@ -117,9 +117,30 @@ def test_nothing_in_a_training_depends_on_an_order_of_chance(
 
 def test_log_level_error_leaves_the_validations_alone(trained: Workspace) -> None:
     trained.set("validation_frequency", "1")
-    result = trained.run("train", "--iterations", "2", "--log_level", "ERROR")
+    result = trained.run(
+        "train", "--iterations", "2", "--log_level", "ERROR", "--print-format", "reference"
+    )
     assert result.err == ""
     assert result.out.startswith("Step: 00000001, ")
+
+
+def test_a_table_is_printed_by_default(trained: Workspace) -> None:
+    trained.set("validation_frequency", "2")
+    trained.set("save_frequency", "4")
+    result = trained.run("train", "--iterations", "9")
+    assert result.exit_code == 0, result.err
+    _, titles, *rows = result.out.splitlines()
+    assert titles.split()[:3] == ["iteration", "training", "validation"]
+    assert [row.split()[0] for row in rows] == ["2", "4", "6", "8", "9"]
+    assert ["±" in row for row in rows] == [False, True, False, True, True]
+    assert "Validation set after 9 iterations" in result.err
+    assert "Validation set after 4" not in result.err
+
+
+def test_quiet_training(trained: Workspace) -> None:
+    trained.set("validation_frequency", "1")
+    result = trained.run("train", "--iterations", "3", "--quiet")
+    assert (result.exit_code, result.out, result.err) == (0, "", "")
 
 
 def test_weight_for_a_label_that_is_not_there(trained: Workspace) -> None:
@@ -169,14 +190,13 @@ def test_biased_selection_as_production_configs_write_it(trained: Workspace) -> 
 }"""
     )
     trained.set("validation_frequency", "1")
-    result = trained.run("train", "--iterations", "8")
+    result = trained.run("train", "--iterations", "8", "--print-format", "reference")
     assert result.exit_code == 0, result.err
     assert result.out.count("Step: 0000") == 7
     for line in (
         "Biased selection: at least 50% interesting events, from pools of 43 events that are "
         "used 3 time(s).",
         "takes the current weights every 1 pools, at most 4 iterations.",
-        "without effect: file_capacity, batch_capacity\n",
         "Biased selection begins here",
     ):
         assert line in result.err
@@ -277,7 +297,7 @@ def test_functions_and_schedules_of_the_reference_in_its_older_spelling(
         f"{{learning_rate: {{full_class_string: {schedule}, settings: {settings}}}}}",
     )
     assert workspace.run("trafo").exit_code == 0
-    result = workspace.run("train", "--iterations", "2")
+    result = workspace.run("train", "--iterations", "2", "--print-format", "reference")
     assert result.exit_code == 0, result.err
     assert result.out.count("p_bright, mean: ") == 2
     assert result.out.count("\t[Validation] Opening Angle: mean ") == 4  # angles and vectors

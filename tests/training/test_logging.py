@@ -261,7 +261,7 @@ def test_the_figure_shows_the_labels_of_the_largest_weights(
     log = TrainingLog(tmp_path, 0, 100, 32, write_metrics=False)
     for iteration, seconds in ((9, 0.0), (19, 59.0), (29, 2.0), (39, 30.0), (99, 1.0)):
         now[0] += seconds
-        log.write_set(iteration, metrics, weights, has_log)
+        log.write_set(iteration, metrics, BestCheckpoint(""), False, weights, has_log)
     log.bar.close()
     log.tensorboard.close()
     order = [("l2", True), ("l4", False), ("l6", True), ("l1", False), ("l8", False), ("l5", False)]

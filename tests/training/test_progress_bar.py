@@ -1,10 +1,12 @@
-"""The progress bar of a training: what it tells on a terminal."""
+"""The progress bar of a training: what it shows on a terminal."""
 
 import io
+import logging
+from collections.abc import Iterator
 
 import pytest
 
-from dnn_reco.training import progress_bar
+from dnn_reco import progress
 from dnn_reco.training.progress_bar import ProgressBar
 
 
@@ -13,11 +15,21 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.fixture(autouse=True)
+def messages() -> Iterator[None]:
+    """Messages of the level INFO are shown, as by the commands."""
+    package = logging.getLogger("dnn_reco")
+    level = package.level
+    package.setLevel(logging.INFO)
+    yield
+    package.setLevel(level)
+
+
 @pytest.fixture
 def seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, to be set."""
     now = [100.0]
-    monkeypatch.setattr(progress_bar.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
     return now
 
 
@@ -31,13 +43,13 @@ def test_events_of_this_call_and_the_share_of_waiting(
     seconds[0] = 104.0
     assert bar.seconds == 4.0
     bar.update(1500, 1.0)
-    bar._bar.refresh()
+    bar._progress._bar.refresh()
     text = terminal.getvalue().rpartition("\r")[2]
     assert text.startswith("Training:  50%")
     assert "| 1500/3000 [" in text
     assert text.rstrip().endswith(", 4,000 events/s, 25.0% waiting for data]")
     bar.update(1500, 1.0, "new weights")
-    bar._bar.refresh()
+    bar._progress._bar.refresh()
     assert "25.0% waiting for data, new weights]" in terminal.getvalue()
     bar.close()
     assert terminal.getvalue().rpartition("\r")[2].strip() == ""  # nothing is left on the line

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from dnn_reco.amounts import short_time_in_words, size_in_words, time_in_words
 from dnn_reco.cluster import parse_memory, parse_time
 from dnn_reco.training.measured_estimate import memory_of_training
 from dnn_reco.training.resource_estimate import (
@@ -16,9 +17,6 @@ from dnn_reco.training.resource_estimate import (
     memory_to_ask_for,
     memory_while_building,
     remaining_spans,
-    short_time_in_words,
-    size_in_words,
-    time_in_words,
     time_to_ask_for,
     training_items,
 )

@@ -105,7 +105,8 @@ def prepared(folder: Path, **changes: object) -> SmallRun:
 
 
 def command(run: SmallRun, *options: str) -> list[str]:
-    return ["train", str(run.config_file), "--device=cpu", "--num_threads=1", *options]
+    words = ["--device=cpu", "--num_threads=1", "--print-format=reference"]
+    return ["train", str(run.config_file), *words, *options]
 
 
 def tensors(run: SmallRun, iterations: int) -> dict[str, torch.Tensor]:

@@ -194,7 +194,7 @@ def _without_effect(file: YamlFile, written: Collection[KeyPath]) -> list[Notice
     for reason, keys in groups.items():
         if found := [key for key in keys if key in names]:
             text = f"{file.path}: without effect here, as they {reason}: {', '.join(found)}"
-            notices.append(Notice("info", text))
+            notices.append(Notice("info", text, only_in_checks=True))
     if CYCLER in file.values:
         where = file.where((CYCLER,))
         text = f"{where}: '{CYCLER}' has no effect outside of a data set"

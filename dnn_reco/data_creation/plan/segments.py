@@ -177,6 +177,7 @@ def notices_of_steps(file: YamlFile, steps: Sequence[Step]) -> list[Notice]:
             "info",
             f"{file.where((*step.at, key))}: '{key}' has no effect in a step before the last: "
             "frames pass on from step to step without files",
+            only_in_checks=True,
         )
         for step in steps[:-1]
         for key in WRITE_KEYS

@@ -5,13 +5,11 @@ Nothing heavy is imported before a command runs, so that `--help` answers at onc
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 import click
 
-from dnn_reco._version import __version__
 from dnn_reco.cli.apply import apply_command
 from dnn_reco.cli.calibrate import calibrate_command
+from dnn_reco.cli.command import Group
 from dnn_reco.cli.config import config_group
 from dnn_reco.cli.create_data import create_data_command
 from dnn_reco.cli.data import count_command, simulate_command, trafo_command
@@ -20,15 +18,28 @@ from dnn_reco.cli.export import export_command, inspect_command, verify_command
 from dnn_reco.cli.i3 import i3_group
 from dnn_reco.cli.inference import serve_command
 from dnn_reco.cli.models import compare_command, evaluate_command, import_command
-from dnn_reco.cli.session import HELP, Commands, run_safely
 from dnn_reco.cli.sky import sky_command
 from dnn_reco.cli.submit import submit_group
+from dnn_reco.cli.tools import (
+    completion_command,
+    doctor_command,
+    print_version,
+    version_command,
+)
 from dnn_reco.cli.train import train_command
 from dnn_reco.cli.view import view_command
 
 
-@click.group(cls=Commands, context_settings=HELP)
-@click.version_option(__version__, "-V", "--version", prog_name="dnn-reco")
+@click.group(cls=Group)
+@click.option(
+    "-V",
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_version,
+    help="Show the versions of dnn_reco and of what it uses, and exit.",
+)
 def cli() -> None:
     """Train deep networks on IceCube events.
 
@@ -41,39 +52,43 @@ def cli() -> None:
       tensorboard --logdir ../logs
       dnn-reco export getting_started.yaml -o ../models/my_model
 
-    Without IceCube's files, make events of your own first:
+    Without IceCube's files, simulate events first:
 
     \b
       dnn-reco simulate --events 20000 --out ../training_data --layout tutorial
+
+    Exit codes: 0 success, 1 error or failed check, 2 wrong usage, 130 interrupted, 143 SIGTERM.
     """
 
 
-for _command in (
-    count_command,
-    trafo_command,
-    train_command,
-    import_command,
-    create_data_command,
-    simulate_command,
-    config_group,
-    data_group,
-    compare_data_command,
-    compare_command,
-    evaluate_command,
-    calibrate_command,
-    export_command,
-    verify_command,
-    inspect_command,
-    serve_command,
-    apply_command,
-    sky_command,
-    view_command,
-    i3_group,
-    submit_group,
-):
-    cli.add_command(_command)
+_SECTIONS = {
+    "Data": (
+        simulate_command,
+        create_data_command,
+        data_group,
+        compare_data_command,
+        i3_group,
+        view_command,
+    ),
+    "Training": (
+        config_group,
+        count_command,
+        trafo_command,
+        train_command,
+        submit_group,
+        compare_command,
+    ),
+    "Trained models": (
+        evaluate_command,
+        calibrate_command,
+        export_command,
+        import_command,
+        verify_command,
+        inspect_command,
+    ),
+    "Reconstruction": (apply_command, serve_command, sky_command),
+    "Installation": (doctor_command, version_command, completion_command),
+}
 
-
-def main() -> NoReturn:
-    """Entry point of `dnn-reco` and of `python -m dnn_reco`."""
-    run_safely(cli)
+for _title, _commands in _SECTIONS.items():
+    cli.add_section(_title, _commands)
