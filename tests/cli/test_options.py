@@ -283,7 +283,7 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
         },
     ),
     "config show": (CONFIG, {}),
-    "config example": ([], {"name": None}),
+    "config example": (["tutorial/getting_started"], {}),
     "version": ([], {"as_json": False}),
     "doctor": ([], {"data": Path(), "cache": Path(), "as_json": False}),
     "completion": (["bash"], {}),
@@ -324,6 +324,7 @@ ARGUMENTS = {
     "version": {},
     "doctor": {},
     "completion": {"shell": "bash"},
+    "config example": {"name": "tutorial/getting_started"},
 }
 
 
