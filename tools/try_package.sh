@@ -22,6 +22,7 @@ cd work
 
 echo "== Version and help"
 dnn-reco --version
+dnn-reco doctor || test $? -eq 1  # 1: a problem of this machine
 dnn-reco --help > help.txt
 
 echo "== From simulated events to predictions"

@@ -274,7 +274,10 @@ class Particle:
         """The particle as an array [1] of type `PARTICLE`."""
         row = np.zeros(1, PARTICLE)
         for name in PARTICLE.names or ():
-            row[name] = getattr(self, name)
+            value = getattr(self, name)
+            row[name] = value
+            if isinstance(value, int) and row[name][0] != value:  # NumPy below 2 wraps around
+                raise OverflowError(f"{name} is out of range")
         return row
 
 

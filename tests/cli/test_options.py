@@ -283,6 +283,7 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
         },
     ),
     "config show": (CONFIG, {}),
+    "config example": (["tutorial/getting_started"], {}),
     "version": ([], {"as_json": False}),
     "doctor": ([], {"data": Path(), "cache": Path(), "as_json": False}),
     "completion": (["bash"], {}),
@@ -323,6 +324,7 @@ ARGUMENTS = {
     "version": {},
     "doctor": {},
     "completion": {"shell": "bash"},
+    "config example": {"name": "tutorial/getting_started"},
 }
 
 
@@ -377,7 +379,15 @@ SPELLINGS: list[tuple[str, list[str], str, Any]] = [
         (command, [flag, value], "log_level", value.upper())
         for command in DEFAULTS
         if command
-        not in ("config show", "config check", "inspect", "version", "doctor", "completion")
+        not in (
+            "config show",
+            "config check",
+            "config example",
+            "inspect",
+            "version",
+            "doctor",
+            "completion",
+        )
         for flag, value in (
             *[
                 ("--log_level", level)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from dnn_reco.cli.main import cli
 
+from dnn_reco.cli import cli
 from dnn_reco.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
