@@ -49,8 +49,8 @@ TYPE_COLORS = {"tracks": color(3), "cascades": color(2)}
 SHARES = (20.0, 50.0, 80.0)  # of the events [%]
 NUM_BINS, EVENTS_PER_BIN = 7, 20
 """Bins of the energy hold equal numbers of events, and at least so many."""
-LEAST_HITS = 120
-"""Of the events in the display."""
+LEAST_HITS, NEAR_CENTRE = 120, 300.0
+"""Of the events in the display: hit DOMs, and coordinates of the centre of their charge [m]."""
 
 
 def write_picture(results: Mapping[str, Results], path: Path) -> None:
@@ -70,14 +70,21 @@ def write_picture(results: Mapping[str, Results], path: Path) -> None:
 
 
 def typical_event(found: Results) -> int:
-    """Number of the bright event whose direction the network finds as well as that of the median.
+    """Number of the event whose directions are about as good as the medians of all.
 
-    Of all events, where none is bright.
+    It is bright and in the middle of the picture, if there is such an event.
     """
     num_hits = np.diff(found.events.hits.offsets)
-    is_bright = num_hits >= min(LEAST_HITS, num_hits.max())
-    distance = np.abs(np.log(found.angle / np.median(found.angle)))
-    return int(np.argmin(np.where(is_bright, distance, np.inf)))
+    shown = [
+        number
+        for number in np.flatnonzero(num_hits >= LEAST_HITS)
+        if np.abs(shown_hits(found.events.hits, number).centre).max() < NEAR_CENTRE
+    ]
+    distance = sum(
+        np.abs(np.log(angle / np.nanmedian(angle))) for angle in (found.angle, found.line_fit_angle)
+    )
+    candidates = np.array(shown or np.arange(len(num_hits)))
+    return int(candidates[np.nanargmin(distance[candidates])])
 
 
 def _draw_event(figure: Figure, panel: Axes, name: str, found: Results) -> None:
@@ -95,8 +102,8 @@ def _draw_event(figure: Figure, panel: Axes, name: str, found: Results) -> None:
         draw_particle(panel, SIDE, particle, hits.centre, style, in_legend=False)
     for style, text in (
         (TRUTH, "true direction"),
-        (NETWORK, f"network: {found.angle[number]:.2g}° off; 68 and 90 % cones"),
-        (LINE_FIT, f"line fit: {found.line_fit_angle[number]:.2g}° off"),
+        (NETWORK, f"network: {found.angle[number]:.1f}° off; 68 and 90 % cones"),
+        (LINE_FIT, f"line fit: {found.line_fit_angle[number]:.1f}° off"),
     ):
         panel.plot([], [], style.dashes, color=style.color, label=text)
     figure.colorbar(
@@ -120,7 +127,7 @@ def _draw_angles(panel: Axes, name: str, found: Results) -> None:
         if np.isnan(median).all():
             panel.text(0.5, 0.5, "too few events", ha="center", transform=panel.transAxes)
             break
-        label = f"{style.name}: median {np.median(angle):.3g}°"
+        label = f"{style.name}: median {np.nanmedian(angle):.1f}°"
         centre = np.sqrt(edges[:-1] * edges[1:])
         panel.fill_between(centre, low, high, color=style.color, alpha=0.18, linewidth=0)
         panel.plot(

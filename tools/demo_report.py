@@ -101,19 +101,24 @@ def _results(
 def table(results: dict[str, Results]) -> str:
     """The figures of merit as text."""
     lines = [
-        f"{'held-out':>22}{'opening angle (median)':>28}{'energy':>16}{'68 % cones':>14}",
-        f"{'events':>22}{'network':>16}{'line fit':>12}{'RMS of log10':>16}{'contain':>14}",
+        f"{'held-out':>20}{'opening angle, median':>33}{'energy':>15}{'68 % cones':>13}",
+        f"{'events':>20}{'network':>18}{'line fit':>15}{'RMS of log10':>15}{'contain':>13}",
     ]
     for name, found in results.items():
-        angles = (found.angle, found.line_fit_angle)
-        network, line_fit = (angle_metrics(angle)["50"].value for angle in angles)
+        network, line_fit = (_median(angle) for angle in (found.angle, found.line_fit_angle))
         rms = root_mean_square(energy_residual(found.energy, found.true_energy)).value
         share = coverage(found.level, [68])[68].value
         lines.append(
-            f"  {name:<10}{len(angles[0]):>10,}{network:>15.1f}°{line_fit:>11.1f}°"
-            f"{rms:>16.2f}{share:>12.0%}"
+            f"  {name:<10}{len(found.angle):>8,}{network:>18}{line_fit:>15}{rms:>15.2f}"
+            f"{share:>13.0%}"
         )
     return "\n".join(lines)
+
+
+def _median(angle: Numbers) -> str:
+    """The median of opening angles with its error."""
+    value, error = angle_metrics(angle[np.isfinite(angle)])["50"]
+    return f"{value:.1f} ± {error:.1f}°"
 
 
 def verdict(results: dict[str, Results]) -> str:
