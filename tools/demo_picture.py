@@ -77,12 +77,13 @@ def typical_event(found: Results) -> int:
     num_hits = np.diff(found.events.hits.offsets)
     shown = [
         number
-        for number in np.flatnonzero(num_hits >= LEAST_HITS)
+        for number in np.flatnonzero(num_hits >= LEAST_HITS).tolist()
         if np.abs(shown_hits(found.events.hits, number).centre).max() < NEAR_CENTRE
     ]
-    distance = sum(
+    network, line_fit = (
         np.abs(np.log(angle / np.nanmedian(angle))) for angle in (found.angle, found.line_fit_angle)
     )
+    distance = network + line_fit
     candidates = np.array(shown or np.arange(len(num_hits)))
     return int(candidates[np.nanargmin(distance[candidates])])
 

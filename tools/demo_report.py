@@ -26,7 +26,7 @@ from dnn_reco.inference.cone import vector_concentration
 from dnn_reco.inference.prediction_table import PredictionTable
 from dnn_reco.inference.trained_model import TrainedModel
 
-Numbers = NDArray[np.float64]
+Numbers = NDArray[np.floating]
 
 ENERGY = "EnergyVisible"
 DIRECTION = tuple(f"PrimaryDirection{axis}" for axis in "XYZ")

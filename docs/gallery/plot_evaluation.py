@@ -34,9 +34,9 @@ trafo_num_batches: 16
 trafo_norm_constant: 0.0001
 trafo_log_label_bins: {EnergyVisible: true}
 batch_size: 64
-num_training_iterations: 150
-validation_frequency: 150
-validation_set_frequency: 150
+num_training_iterations: 300
+validation_frequency: 300
+validation_set_frequency: 300
 validation_events: 300
 ema_decay: 0.98
 log_path: logs
@@ -64,7 +64,7 @@ def dnn_reco(*arguments: str) -> str:
     return result.stdout
 
 
-TRACKS = ["--flavor", "numu", "--energy", "1000", "10000", "--zenith", "85", "180"]
+TRACKS = ["--flavor", "numu", "--energy", "1000", "100000", "--zenith", "85", "180"]
 dnn_reco("simulate", *TRACKS, "--events", "1500", "--seed", "1", "--out", "training")
 dnn_reco("simulate", *TRACKS, "--events", "300", "--seed", "2", "--out", "held_out")
 dnn_reco("trafo", "small.yaml")
@@ -84,13 +84,13 @@ print(dnn_reco("evaluate", "small.yaml", "--test-data", "test/*.hdf5", "--out", 
 # Figures of the report
 # ---------------------
 # The opening angle between true and reconstructed direction, by energy, zenith and number of hit
-# DOMs; and the coverage, which is the share of events whose true value is inside of the predicted
-# interval or cone. On the diagonal uncertainties are right.
+# DOMs; and the coverage: the share of events whose true value is inside of the predicted interval
+# or cone, minus its nominal probability, with one and two standard deviations in grey.
 
 for name in ("opening_angle", "coverage"):
     picture = plt.imread(folder / f"evaluation/figures/{name}.png")
     height, width = picture.shape[:2]
-    figure = plt.figure(figsize=(9, 9 * height / width))
+    figure = plt.figure(figsize=(width / 100, height / 100))
     figure.add_axes((0, 0, 1, 1)).imshow(picture)
     plt.axis("off")
     plt.show()

@@ -57,8 +57,8 @@ display = plot_event(hits, brightest)
 # %%
 # A figure of your own
 # --------------------
-# Time of the first pulse against depth: the light of a track moves through the detector at the
-# speed of light in vacuum.
+# Time of the first pulse against depth. The light starts at the interaction, and reaches distant
+# DOMs later; hits far from it in time are noise.
 
 selected = hits.event == brightest
 depth = dom_positions()[hits.dom[selected]][:, 2]

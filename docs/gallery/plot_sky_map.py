@@ -39,9 +39,9 @@ trafo_num_batches: 16
 trafo_norm_constant: 0.0001
 trafo_log_label_bins: {EnergyVisible: true}
 batch_size: 64
-num_training_iterations: 150
-validation_frequency: 150
-validation_set_frequency: 150
+num_training_iterations: 300
+validation_frequency: 300
+validation_set_frequency: 300
 validation_events: 300
 ema_decay: 0.98
 log_path: logs
@@ -69,7 +69,7 @@ def dnn_reco(*arguments: str) -> str:
     return result.stdout
 
 
-TRACKS = ["--flavor", "numu", "--energy", "1000", "10000", "--zenith", "85", "180"]
+TRACKS = ["--flavor", "numu", "--energy", "1000", "100000", "--zenith", "85", "180"]
 dnn_reco("simulate", *TRACKS, "--events", "1500", "--seed", "1", "--out", "training")
 dnn_reco("simulate", *TRACKS, "--events", "300", "--seed", "2", "--out", "held_out")
 dnn_reco("trafo", "small.yaml")
@@ -86,7 +86,7 @@ events = open_events(folder / "held_out/*.hdf5")
 reconstructor = Reconstructor(load_model(folder / "model", device="cpu"))
 table = reconstructor.predict(events.hits)
 areas = [float(reconstructor.sky(table, event).contour_area(0.9)) for event in range(len(events))]
-event = int(np.argsort(areas)[len(areas) // 10])  # one that is reconstructed well
+event = int(np.argsort(areas)[len(areas) // 10])  # 90 % of the events have larger regions
 
 sky = reconstructor.sky(table, event)
 area_50, area_90 = sky.contour_area([0.5, 0.9])
@@ -97,10 +97,10 @@ print(f"area of the 90 % region of the median event: {np.median(areas):.0f} squa
 # %%
 # A map
 # -----
-# Contours hold 50 % and 90 % of the probability. The true direction is the direction that the
-# particle comes from, opposite to its momentum.
+# Contours hold 50 % and 90 % of the probability. Zenith and azimuth are those of the source, where
+# the particle comes from.
 
-sky_map = plot_sky(sky, [0.5, 0.9], Frame(), "Predicted direction", -truth)
+sky_map = plot_sky(sky, [0.5, 0.9], Frame(), "Predicted direction", truth)
 
 # %%
 # ``dnn-reco sky`` writes the same as a multi-order HEALPix map, which ligo.skymap and Aladin read.

@@ -40,7 +40,7 @@ trafo_num_batches: 16
 trafo_norm_constant: 0.0001
 trafo_log_label_bins: {EnergyVisible: true}
 batch_size: 64
-num_training_iterations: 200
+num_training_iterations: 300
 validation_frequency: 100
 validation_set_frequency: 50
 validation_events: 300
@@ -73,10 +73,10 @@ def dnn_reco(*arguments: str) -> str:
 # %%
 # Simulate and train
 # ------------------
-# The events are up-going tracks of muon neutrinos between 1 and 10 TeV. The held-out events have
+# The events are up-going tracks of muon neutrinos between 1 and 100 TeV. The held-out events have
 # another seed.
 
-TRACKS = ["--flavor", "numu", "--energy", "1000", "10000", "--zenith", "85", "180"]
+TRACKS = ["--flavor", "numu", "--energy", "1000", "100000", "--zenith", "85", "180"]
 dnn_reco("simulate", *TRACKS, "--events", "2000", "--seed", "1", "--out", "training")
 dnn_reco("simulate", *TRACKS, "--events", "300", "--seed", "2", "--out", "held_out")
 dnn_reco("trafo", "small.yaml")
