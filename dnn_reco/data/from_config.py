@@ -145,7 +145,7 @@ def label_weights(config: Config, names: Sequence[str]) -> list[float]:
     if not any(weights):
         raise ConfigError(
             "no label has a weight above 0, so there is nothing to train: name labels in "
-            "label_weight_dict. Available: {', '.join(names)}"
+            f"label_weight_dict. Available: {', '.join(names)}"
         )
     return weights
 

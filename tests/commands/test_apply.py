@@ -385,7 +385,7 @@ def test_misc_data_are_read_from_the_files_or_the_network_is_refused(tmp_path: P
     assert f"'{without}' is skipped: the network of 'model' reads the misc data energy, sign: " in (
         result.err
     )
-    assert "allow it with --allow-code misc_plugins" in error(
+    assert "with --allow-code misc_plugins" in error(
         apply(model, inputs=source, output=tmp_path / "reco")
     )
 
@@ -532,4 +532,4 @@ def test_tables_of_another_name(models: Path, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "reco" / "other.hdf5") as file:
         table = file["DeepLearningReco_first"][:]
     np.testing.assert_array_equal(table["EnergyVisible"], expected["EnergyVisible"])
-    assert "made otherwise" in error(apply(models / "first", **line))
+    assert "made with different settings" in error(apply(models / "first", **line))

@@ -144,4 +144,4 @@ def test_mistakes_end_in_one_message() -> None:
     Path("create.yaml").write_text(f"{CONFIG}data_folder: '{package}'\n")
     result = invoke("create-data", "create.yaml", "--dry-run")
     assert result.exit_code == 1
-    assert "lies in the folder of the package dnn_reco itself" in result.err
+    assert "lies inside the package dnn_reco" in result.err

@@ -195,7 +195,7 @@ def test_frames_of_other_kinds(file: Path) -> None:
         ),
         (("--event", "3"), "'events.i3.gz': there is no event 3: there are 3 P frames"),
         (("--event", "8:1"), "'events.i3.gz': none of the 3 P frames has the event id 8:1"),
-        (("--event", "last"), "--event 'last' is no event"),
+        (("--event", "last"), "--event 'last' is not an event"),
         (("--stop", "G"), "'events.i3.gz': there is no G frame, but 2 I, 3 Q, 3 P"),
     ],
 )
@@ -217,7 +217,7 @@ def test_objects_that_cannot_be_read_are_named(file: Path) -> None:
     frame.put("Pulses", replace(made.MASK, source="Missing"))
     write_i3("broken.i3", [frame])
     shown = output("show", "broken.i3")
-    assert re.search(r"Pulses .* cannot be read: .*'Missing', which is not", shown)
+    assert re.search(r"Pulses .* cannot be read: .*'Missing', which the frame", shown)
     assert "refer to 'Missing'" in error("show", "broken.i3", "--key", "Pulses")
 
 

@@ -67,7 +67,7 @@ def test_transformation_model_made_anew_after_training(trained: Workspace) -> No
     trained.set("trafo_num_batches", "2")
     assert trained.run("trafo", "--overwrite").exit_code == 0
     message = trained.error("train", "--iterations", "2")
-    assert "another transformation model" in message
+    assert "a different transformation model" in message
 
 
 def test_nothing_to_do(trained: Workspace) -> None:
@@ -196,7 +196,7 @@ def test_biased_selection_as_production_configs_write_it(trained: Workspace) -> 
     for line in (
         "Biased selection: at least 50% interesting events, from pools of 43 events that are "
         "used 3 times each.",
-        "is updated with the current weights every 1 pools, at most 4 iterations.",
+        "is updated with the current weights every 1 pools, at most every 4 iterations.",
         "Biased selection begins now",
     ):
         assert line in result.err

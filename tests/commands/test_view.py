@@ -84,9 +84,9 @@ def test_which_event(here: Path, event: str, number: int) -> None:
     [
         ("8", "no event 8: the file has 8 events, counted from 0"),
         ("7:99", "no event of the 8 events of the file has the id 7:99"),
-        ("last", "--event 'last' is no event"),
-        ("-1", "--event '-1' is no event"),
-        ("1:2:3:4", "'1:2:3:4' is no event"),
+        ("last", "--event 'last' is not an event"),
+        ("-1", "--event '-1' is not an event"),
+        ("1:2:3:4", "'1:2:3:4' is not an event"),
     ],
 )
 def test_wrong_events(here: Path, event: str, message: str) -> None:

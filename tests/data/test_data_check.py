@@ -326,7 +326,7 @@ def test_records_of_data_settings(path: Path, tmp_path: Path) -> None:
     assert (finding.severity, finding.file) == ("error", str(second))
     wanted = DataSettings(9, "wf_quantile", "pulse_summmary_clipped")
     assert the_one(all_findings(checks, wanted), "relative_time").file == str(first)
-    assert the_one(check(first, path), "without a record").severity == "info"
+    assert the_one(check(first, path), "have no record").severity == "info"
     other = recorded(tmp_path / "3.hdf5", 5, "time_range", num_bins=12)
     assert "12 features of a DOM, 9 are read" in check(other)[0].text
 

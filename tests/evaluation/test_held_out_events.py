@@ -120,5 +120,5 @@ def test_events_with_other_labels_are_refused(
     config = trained_run.config(label_keys_to_load=["EnergyVisible", "PrimaryZenith"])
     files = [trained_run.folder / "validation.hdf5"]
     others = open_held_out_events(config, files, str(config.event_store), 1)
-    with pytest.raises(DataError, match="other labels than those that 'mine' predicts"):
+    with pytest.raises(DataError, match="labels that differ from those that 'mine' predicts"):
         predict_held_out(replace(model, name="mine"), others)

@@ -153,7 +153,7 @@ def test_unknown_reconstruction(file: EventsOfFile) -> None:
 
 def test_reconstruction_of_other_labels(file: EventsOfFile) -> None:
     truth = TrueLabels(("Inelasticity",), LabelKeys())
-    with pytest.raises(DataError, match="'net' has no values of the labels"):
+    with pytest.raises(DataError, match="'net' has no values of the evaluated labels"):
         read_stored(["net"], [file], truth)
 
 
@@ -167,7 +167,7 @@ def test_all_networks_that_give_a_label(
     (net,) = read_stored_networks(files, TRUTH)
     assert net.name == "net"
     assert np.isfinite(net.table["EnergyVisible"]).tolist() == [True] * 4 + [False] * 4
-    assert "'classes' is left out" in caplog.text
+    assert "'classes' is skipped" in caplog.text
     classes = TrueLabels(("p_starting_300m",), LabelKeys(pid=("p_starting_300m",)))
     assert [each.name for each in read_stored_networks(files, classes)] == ["classes"]
     with pytest.raises(DataError, match=r"no file holds a table .* \(Inelasticity\)"):

@@ -82,7 +82,7 @@ def test_a_bad_request_fails_alone(network: Network) -> None:
 def test_full_queue(network: Network) -> None:
     batches = occupied(network, max_queue=3)
     result = batches.submit((1, 2), 2)
-    with pytest.raises(QueueFullError, match="2 events wait already"):
+    with pytest.raises(QueueFullError, match="2 events are already waiting"):
         batches.submit((3, 4), 2)
     other = batches.submit((5,), 1)
     network.gate.set()

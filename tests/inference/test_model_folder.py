@@ -172,7 +172,7 @@ def test_weights_of_another_network(imported: ImportedModel, tmp_path: Path) -> 
     save_file(weights, path)
     manifest["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     (tmp_path / "model" / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ModelError, match=r"are not those of the network(.|\n)*fc.0.bias"):
+    with pytest.raises(ModelError, match=r"do not belong to the network(.|\n)*fc.0.bias"):
         load_model_folder(tmp_path / "model", CPU)
 
 

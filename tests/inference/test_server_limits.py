@@ -109,7 +109,7 @@ def test_full_queue_clients_who_leave_and_shutdown(reconstructor: Reconstructor)
                 leaving.sendall(http_request("small", body, length))
                 wait_until(lambda: gauge(port, "queue_events") == 4)
                 refused = ask(5)
-                assert_refused(refused, 503, "4 events wait already")
+                assert_refused(refused, 503, "4 events are already waiting")
                 assert refused.headers["retry-after"] == "1"
             wait_until(lambda: gauge(port, "requests_in_flight") == 4)
             threading.Timer(0.5, slow.gate.set).start()

@@ -164,9 +164,9 @@ def test_an_optimizer_of_another_kind_begins_anew(
     for number, kind in enumerate(kinds, 1):
         caplog.clear()
         run_train(prepared.config(**changes(2 * number, **kind)), ON_CPU)
-        assert ("starts again" in caplog.text) == (number > 1)
+        assert ("is reset" in caplog.text) == (number > 1)
     run_train(prepared.config(**changes(10, **kinds[-1])), ON_CPU)
-    assert caplog.text.count("starts again") == 1
+    assert caplog.text.count("is reset") == 1
 
 
 def test_an_optimizer_of_more_weights_than_before(prepared: SmallRun, tmp_path: Path) -> None:

@@ -381,7 +381,7 @@ def test_errors_in_schedules_of_users() -> None:
         with pytest.raises(DnnRecoError, match=message) as error:
             rate_at(key, sinking, step)  # type: ignore[arg-type]
         assert key in str(error.value)
-    with pytest.raises(ConfigError, match=r"Halving' does not take .*'every'.*: start, every$"):
+    with pytest.raises(ConfigError, match=r"Halving' rejects .*'every'.*: start, every$"):
         make_schedule(key, schedule("Halving", "schedules_of_a_user", start=0.1))
     deaf = make_schedule(key, schedule("Deaf", "schedules_of_a_user"))
     with pytest.raises(ConfigError, match="step 0 is nan"):
