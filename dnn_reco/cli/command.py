@@ -77,7 +77,7 @@ def _section(name: str) -> str:
     return next((title for title, names in _SECTIONS.items() if name in names), "Options")
 
 
-class Group(Command, click.Group):
+class CommandGroup(Command, click.Group):
     """A group of such commands, which its help may show in sections."""
 
     command_class = Command

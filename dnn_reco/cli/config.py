@@ -7,11 +7,11 @@ from typing import NoReturn
 
 import click
 
-from dnn_reco.cli.command import Group
+from dnn_reco.cli.command import CommandGroup
 from dnn_reco.cli.options import allow_overlap_option, config_files_argument, json_option
 
 
-@click.group("config", cls=Group)
+@click.group("config", cls=CommandGroup)
 def config_group() -> None:
     """Show or check a configuration, or print an example."""
 

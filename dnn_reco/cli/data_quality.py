@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import click
 
-from dnn_reco.cli.command import Command, Group
+from dnn_reco.cli.command import Command, CommandGroup
 from dnn_reco.cli.options import (
     OutputPath,
     data_settings_option,
@@ -121,7 +121,7 @@ def compare_data_command(
     run_compare_data((first, second), config, settings, as_json)
 
 
-@click.group("data", cls=Group)
+@click.group("data", cls=CommandGroup)
 def data_group() -> None:
     """Check event files."""
 

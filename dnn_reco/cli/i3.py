@@ -9,7 +9,7 @@ from typing import NoReturn, TypeVar
 
 import click
 
-from dnn_reco.cli.command import Group
+from dnn_reco.cli.command import CommandGroup
 from dnn_reco.cli.options import OutputPath, json_option, message_options
 from dnn_reco.cli.session import limit_threads, show_messages
 
@@ -68,7 +68,7 @@ def _table_file(ctx: click.Context, param: click.Parameter, value: Path) -> Path
     return value
 
 
-@click.group("i3", cls=Group)
+@click.group("i3", cls=CommandGroup)
 def i3_group() -> None:
     """List, print and export what is in .i3 files."""
 

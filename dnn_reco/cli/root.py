@@ -9,7 +9,7 @@ import click
 
 from dnn_reco.cli.apply import apply_command
 from dnn_reco.cli.calibrate import calibrate_command
-from dnn_reco.cli.command import Group
+from dnn_reco.cli.command import CommandGroup
 from dnn_reco.cli.config import config_group
 from dnn_reco.cli.create_data import create_data_command
 from dnn_reco.cli.data import count_command, simulate_command, trafo_command
@@ -30,7 +30,7 @@ from dnn_reco.cli.train import train_command
 from dnn_reco.cli.view import view_command
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 @click.option(
     "-V",
     "--version",

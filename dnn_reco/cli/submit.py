@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from dnn_reco.cli.command import Command, Group
+from dnn_reco.cli.command import Command, CommandGroup
 from dnn_reco.cli.options import (
     OutputPath,
     config_files_argument,
@@ -19,7 +19,7 @@ from dnn_reco.cli.train import train_command
 from dnn_reco.run_options import RunOptions
 
 
-@click.group("submit", cls=Group)
+@click.group("submit", cls=CommandGroup)
 def submit_group() -> None:
     """Submit work to the batch system of a cluster."""
 
