@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
 
 from markdown_text import table
 
+from dnn_reco import errors
 from dnn_reco.errors import DnnRecoError
 from dnn_reco.i3.codecs import CODECS
 
@@ -22,10 +23,8 @@ def errors_page() -> str:
     return "\n".join([*lines, "```"])
 
 
-def _family(base: type[DnnRecoError] = DnnRecoError) -> Iterator[type[DnnRecoError]]:
-    yield base
-    for error in base.__subclasses__():
-        yield from _family(error)
+def _family() -> list[type[DnnRecoError]]:
+    return [value for value in vars(errors).values() if inspect.isclass(value)]
 
 
 def frame_classes_page() -> str:

@@ -64,9 +64,18 @@ def dnn_reco(*arguments: str) -> str:
     return result.stdout
 
 
-TRACKS = ["--flavor", "numu", "--energy", "1000", "100000", "--zenith", "85", "180"]
-dnn_reco("simulate", *TRACKS, "--events", "1500", "--seed", "1", "--out", "training")
-dnn_reco("simulate", *TRACKS, "--events", "300", "--seed", "2", "--out", "held_out")
+TRACKS = """
+flavor: numu
+energy: [1.0e+3, 1.0e+5]  # GeV
+spectral_index: 2
+zenith: [85, 180]  # degrees: from below the horizon
+nc_fraction: 0
+through_going: 1  # share of events whose muon enters the detector
+"""
+(folder / "tracks.yaml").write_text(TRACKS)
+
+dnn_reco("simulate", "tracks.yaml", "--events", "2000", "--seed", "1", "--out", "training")
+dnn_reco("simulate", "tracks.yaml", "--events", "300", "--seed", "2", "--out", "held_out")
 dnn_reco("trafo", "small.yaml")
 _ = dnn_reco("train", "small.yaml")
 
@@ -77,7 +86,7 @@ _ = dnn_reco("train", "small.yaml")
 # not used to choose a checkpoint. The command prints a table, and writes a report with all figures
 # for the browser.
 
-dnn_reco("simulate", *TRACKS, "--events", "300", "--seed", "3", "--out", "test")
+dnn_reco("simulate", "tracks.yaml", "--events", "300", "--seed", "3", "--out", "test")
 print(dnn_reco("evaluate", "small.yaml", "--test-data", "test/*.hdf5", "--out", "evaluation"))
 
 # %%

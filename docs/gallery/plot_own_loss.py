@@ -10,8 +10,8 @@ Write a likelihood, train with it, and check that the uncertainties have its mea
 # --------
 # A loss gets predictions, true values and a context, and returns one value for each label. This one
 # is the negative logarithm of a Laplace density, whose tails are longer than those of a normal
-# distribution: |d| / b + ln b, with the residual d and the width b. The file is beside the config,
-# which names it as ``my_losses.laplace_likelihood``.
+# distribution: ``|d| / b + ln b``, with the residual d and the width b. The file is beside the
+# config, which names it as ``my_losses.laplace_likelihood``.
 
 import subprocess
 import sys

@@ -76,9 +76,18 @@ def dnn_reco(*arguments: str) -> str:
 # The events are up-going tracks of muon neutrinos between 1 and 100 TeV. The held-out events have
 # another seed.
 
-TRACKS = ["--flavor", "numu", "--energy", "1000", "100000", "--zenith", "85", "180"]
-dnn_reco("simulate", *TRACKS, "--events", "2000", "--seed", "1", "--out", "training")
-dnn_reco("simulate", *TRACKS, "--events", "300", "--seed", "2", "--out", "held_out")
+TRACKS = """
+flavor: numu
+energy: [1.0e+3, 1.0e+5]  # GeV
+spectral_index: 2
+zenith: [85, 180]  # degrees: from below the horizon
+nc_fraction: 0
+through_going: 1  # share of events whose muon enters the detector
+"""
+(folder / "tracks.yaml").write_text(TRACKS)
+
+dnn_reco("simulate", "tracks.yaml", "--events", "2500", "--seed", "1", "--out", "training")
+dnn_reco("simulate", "tracks.yaml", "--events", "300", "--seed", "2", "--out", "held_out")
 dnn_reco("trafo", "small.yaml")
 messages = dnn_reco("train", "small.yaml")
 print("".join(messages.splitlines(keepends=True)[-8:]))
