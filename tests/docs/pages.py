@@ -17,7 +17,7 @@ A comment before a block changes this, or describes what the test does different
 - `<!-- test: instead: COMMANDS -->`: these commands are run in the place of the block.
 - `<!-- test: file NAME -->`: the block is a file of this name in the working directory.
 - `<!-- test: example NAME -->`: the same, and it is `docs/how-to/examples/NAME` word for word.
-- `<!-- test: background URL -->`: the command stays running; the next block waits for a response of the URL.
+- `<!-- test: background URL -->`: the command stays running; the next block waits for the URL.
 - `<!-- test: exit CODE -->`: the command ends with this exit code.
 - `<!-- test: needs NAME -->`: the block is run only where the workspace has this file.
 - `<!-- test: into NAME -->`: the keys of the block replace those of this config.
