@@ -203,7 +203,6 @@ def run_page(page: Path, home: Path, state: Path) -> None:
         for block in blocks(page):
             try:
                 run.run(block)
-            except BaseException as error:
-                error.add_note(f"in {block}") if hasattr(error, "add_note") else None
+            except BaseException:
                 print(f"FAILED: {block}")
                 raise

@@ -9,7 +9,7 @@ By its language a block is
 - `text`: the output of the `bash` or `python` block before it;
 - `yaml`: a part of a config, which is validated.
 
-A comment before a block changes this, or says what the test does differently from a user:
+A comment before a block changes this, or describes what the test does differently from a user:
 
 - `<!-- test: skip: REASON -->`: the block is neither run nor compared.
 - `<!-- test: replace "A" "B" -->`: from here to the end of the page, B is used in the place of A.
@@ -17,7 +17,7 @@ A comment before a block changes this, or says what the test does differently fr
 - `<!-- test: instead: COMMANDS -->`: these commands are run in the place of the block.
 - `<!-- test: file NAME -->`: the block is a file of this name in the working directory.
 - `<!-- test: example NAME -->`: the same, and it is `docs/how-to/examples/NAME` word for word.
-- `<!-- test: background URL -->`: the command stays running; go on when the URL answers.
+- `<!-- test: background URL -->`: the command stays running; the next block waits for the URL.
 - `<!-- test: exit CODE -->`: the command ends with this exit code.
 - `<!-- test: needs NAME -->`: the block is run only where the workspace has this file.
 - `<!-- test: into NAME -->`: the keys of the block replace those of this config.
