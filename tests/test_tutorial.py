@@ -1,7 +1,7 @@
-"""The tutorial, line by line in bash, in a folder tree laid out as it says.
+"""What the steps of the tutorial leave behind, and the numbers that they print.
 
-The lines are those that users of the reference know; only the amounts are smaller, and one thread
-is used.
+The page itself is run by tests/docs/test_pages.py. Here its scripts are run in bash, in a folder
+tree laid out as it says, on events of which the numbers are known, with one thread.
 """
 
 import os

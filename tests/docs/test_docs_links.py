@@ -9,7 +9,7 @@ import pytest
 
 from dnn_reco import errors
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
 PAGES = sorted(
     page

@@ -10,7 +10,7 @@ import pytest
 
 from dnn_reco.utils import learning_rate
 
-TEXT = (Path(__file__).parents[1] / "docs" / "reference" / "modules.md").read_text()
+TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "modules.md").read_text()
 PACKAGES = [
     f"dnn_reco.modules.{name}"
     for name in ("data.labels", "data.misc", "data.filter", "data.event_weights", "evaluation")
