@@ -23,7 +23,6 @@ from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.grid import STRING_CELL
 from dnn_reco.event_sources import event_store
 
-PYTHON_PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "python.md"
 SIGNATURES = {
     "open_events": "(files, config, *, max_events, inputs, num_bins, labels, misc)",
     "simulate_events": "(num_events, preset, **settings)",
@@ -110,13 +109,6 @@ def test_examples(name: str, here: Path) -> None:
     [example] = doctest.DocTestFinder(recurse=False).find(getattr(dnn_reco, name), name, globs={})
     assert example.examples
     assert doctest.DocTestRunner().run(example).failed == 0
-
-
-def test_page_of_the_first_ten_minutes(here: Path) -> None:
-    namespace: dict[str, object] = {}
-    for code in re.findall(r"```python\n(.*?)```", PYTHON_PAGE.read_text(), re.DOTALL):
-        exec(code, namespace)
-    assert (here / "event.png").stat().st_size > 10_000
 
 
 def assert_holds(events: EventTable, sources: list[Events]) -> None:
@@ -225,7 +217,7 @@ def test_mistakes(here: Path) -> None:
         open_events("notes.txt")
     with pytest.raises(ConfigError, match="name them there"):
         open_events("data/*.hdf5", "config.yaml", num_bins=9)
-    with pytest.raises(DataError, match=r"no column 'Energy'\. There are: EnergyVisible"):
+    with pytest.raises(DataError, match=r"no column 'Energy'\. Available: EnergyVisible"):
         open_events("data/*.hdf5").labels["Energy"]
     with pytest.raises(ConfigError, match="max_events is 0"):
         open_events("data/*.hdf5", max_events=0)

@@ -113,7 +113,10 @@ def test_functions_that_take_other_arguments_are_refused_before_events_are_read(
 def test_an_optimizer_without_parameters(prepared: SmallRun) -> None:
     changed = optimizer("squares")
     changed["model_optimizer_dict"]["adam"]["vars"] = "unc"
-    with pytest.raises(ConfigError, match=r"adam\.vars names \['unc'\], where .* no parameters"):
+    with pytest.raises(
+        ConfigError,
+        match=r"adam\.vars names \['unc'\], which contain no parameters: choose from \['pred'\]",
+    ):
         run_train(prepared.config(**network("Plain"), **changed), ON_CPU)
 
 

@@ -249,7 +249,7 @@ def _make_objective(
     if not parameters:
         raise ConfigError(
             f"{key}.vars names {list(settings.vars)}, which contain no parameters: choose from "
-            f"its groups {sorted(groups)}"
+            f"{sorted(group for group, values in groups.items() if values)}"
         )
     choice = choose_optimizer(key, settings.optimizer, settings.optimizer_settings)
     values = list(parameters.values())

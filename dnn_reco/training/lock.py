@@ -128,8 +128,9 @@ def _remove_if_stale(path: Path) -> None:
     if not is_stale:
         name = "another process" if owner is None else f"process {owner.process} on '{owner.host}'"
         raise TrainingError(
-            f"{name} already trains in this model folder: wait until it has ended, or give this "
-            f"config a unique_name (model_checkpoint_path) of its own. (The lock file is '{path}'.)"
+            f"{name} is already training in this model folder: wait until it has ended, or give "
+            "this config a unique_name (model_checkpoint_path) of its own. (The lock file is "
+            f"'{path}'.)"
         )
     _log.info("The stale lock '%s' of a training that has ended was removed.", path)
     path.unlink(missing_ok=True)

@@ -234,7 +234,8 @@ def test_a_schedule_of_another_length_is_told(contest: Contest) -> None:
     contest.write("b", model_optimizer_dict=optimizer)
     result = contest.run("--iterations", "2")
     assert result.exit_code == 0
-    assert "WARNING: 'b': the learning rate of adam does not know how long" in result.err
+    warning = "the learning rate of adam does not depend on the length of this training"
+    assert f"WARNING: 'b': {warning}" in result.err
     assert "'a': the learning rate" not in result.err
 
 
@@ -312,10 +313,10 @@ def test_different_events_of_the_same_files(contest: Contest) -> None:
 
 def test_other_settings_or_budget_than_before(contest: Contest) -> None:
     assert invoke("compare", "a.yaml", "--iterations", "2", *OPTIONS).exit_code == 0
-    assert "were begun with --iterations 2" in contest.error("--iterations", "3")
+    assert "were started with --iterations 2" in contest.error("--iterations", "3")
     contest.write("a", batch_size=4)
     message = contest.error("--iterations", "2")
-    assert "batch_size: 8 then, 4 now" in message
+    assert "batch_size: 8 before, 4 now" in message
     assert "--out" in message
     contest.write("a", num_jobs=2)
     assert contest.run("--iterations", "2").exit_code == 0

@@ -256,7 +256,7 @@ def test_mistakes(trained: SmallRun, home: Path) -> None:
     assert "train the network first" in refused(other.config_file)
     assert "would be called 'small'" in refused(trained.config_file, trained.config_file)
     assert "at least two networks" in refused(trained.config_file, "--ensemble")
-    assert "is no model folder" in refused(home / "other")
+    assert "is not a model folder" in refused(home / "other")
     assert "neither a config nor a model folder 'nothing.yaml'" in refused("nothing.yaml")
     assert "no file matches --test-data:" in refused(trained.config_file, "--test-data", "no*")
     pattern = str(trained.folder / "train_1.hdf5")

@@ -228,7 +228,7 @@ def test_checkpoints_and_ensembles(trained: SmallRun, tmp_path: Path) -> None:
 
     result = invoke("export", trained.config_file, "-o", tmp_path / "x", "--checkpoint", "5")
     assert result.exit_code == 1
-    assert "no checkpoint '5'" in result.err and "There are: 4, 8, best" in result.err
+    assert "no checkpoint '5'" in result.err and "Available: 4, 8, best" in result.err
 
 
 def test_an_ensemble_of_two_trainings(trained: SmallRun, tmp_path: Path) -> None:
@@ -421,7 +421,7 @@ def test_inspect_reads_no_weights(folder: Path) -> None:
     assert json.loads(invoke("inspect", folder, "--json").out) == manifest(folder)
     result = invoke("inspect", folder / "logs")
     assert result.exit_code == 1
-    assert "is no model folder" in result.err
+    assert "is not a model folder" in result.err
 
 
 def extract(name: str, folder: Path) -> Path:

@@ -104,7 +104,7 @@ def test_check_of_a_complete_config(write: WriteConfig, files: Path) -> None:
     ok, text = checked(write, files)
     assert ok, text
     assert "ok       training_data_file: '0.hdf5' has all tables, 12 labels" in text
-    assert "info     trafo_model_path: 't' is not there yet" in text
+    assert "info     trafo_model_path: 't' does not exist yet" in text
     assert text.endswith("config: ready for training")
 
 

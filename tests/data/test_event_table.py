@@ -25,7 +25,7 @@ def test_named_columns() -> None:
     assert "zenith" in columns
     assert "Zenith" not in columns
     assert columns["zenith"].tolist() == [1, 3, 5]
-    with pytest.raises(DataError, match=r"no column 'Zenith'. There are: energy, zenith$"):
+    with pytest.raises(DataError, match=r"no column 'Zenith'. Available: energy, zenith$"):
         columns["Zenith"]
     with pytest.raises(DataError, match=r"There are: none$"):
         NamedColumns((), np.zeros((3, 0)))["a"]

@@ -714,7 +714,7 @@ def test_table_without_the_right_columns(path: Path) -> None:
 def test_tables_of_different_length(path: Path) -> None:
     write_events(path, random_events(1, 5))
     edit(path, TABLES.indices, lambda rows: rows[:-9])
-    with pytest.raises(DataError, match=r"rows, but 'dnn_data_bin_indices' has .* parallel"):
+    with pytest.raises(DataError, match=r"rows, but 'dnn_data_bin_indices' has .* equal lengths"):
         read_events(path, TABLES, 9)
 
 

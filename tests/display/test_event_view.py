@@ -62,7 +62,7 @@ def test_mistakes() -> None:
     with pytest.raises(DataError, match="charge_feature is 3, but there are 3 features"):
         plot_event(HITS, 1, charge_feature=3)
     hits = random_events(1, 1, num_bins=5).hits
-    with pytest.raises(DataError, match=r"of 5 features is the time .* as time_feature"):
+    with pytest.raises(DataError, match=r"of the 5 features is the time .* as time_feature"):
         plot_event(hits)
     low, high = plot_event(hits, time_feature=4).axes[2].get_ylim()
     assert low < np.median(hits.features[:, 4]) < high

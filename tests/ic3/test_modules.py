@@ -331,7 +331,7 @@ def test_what_the_modules_refuse(models: Path, network: Network, tmp_path: Path)
         run_tray([], handler(Ic3DataContainer(1, {})))
     with pytest.raises(ConfigError, match="call set_up"):
         run_tray([], handler(DNNDataContainer()))
-    with pytest.raises(DataError, match="has an object 'DeepLearningReco' already"):
+    with pytest.raises(DataError, match="already has an object 'DeepLearningReco'"):
         run_tray([p_frame(0)], handler(container), *[reco(models / "first", container)] * 2)
 
 

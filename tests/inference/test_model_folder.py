@@ -124,7 +124,7 @@ def test_damaged_manifest(folder: Path, change: dict[str, object], message: str)
     with pytest.raises(ModelError, match="is damaged"):
         load_model_folder(folder, CPU)
     path.unlink()
-    with pytest.raises(ModelError, match="is no model folder"):
+    with pytest.raises(ModelError, match="is not a model folder"):
         load_model_folder(folder, CPU)
 
 

@@ -142,7 +142,7 @@ def test_golden_networks(prepared: SmallRun, golden_network: Path, name: str) ->
 def test_networks_without_a_graph(small_model: Make, prepared: SmallRun) -> None:
     model = small_model(CNN).model
     own = small_model(tiny()).model
-    with pytest.raises(ModelError, match=r"code of yours \(tiny_network.TinyNetwork\)"):
+    with pytest.raises(ModelError, match=r"your own code \(tiny_network.TinyNetwork\)"):
         export_graphs(own)
     model.network.needs_misc = True  # type: ignore[attr-defined]
     with pytest.raises(ModelError, match="its network reads misc data"):

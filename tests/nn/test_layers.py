@@ -253,7 +253,10 @@ BASE = {"num_filters_list": [3, 3], "filter_size_list": [[2, 0, 3], [2, 0, 3]]}
         ({"repair_std_deviation_list": [True, "no"]}, ["layer 2 of 2", "'no'"]),
         ({"hex_num_rotations_list": [1, 0]}, ["layer 2 of 2", "0"]),
         ({"hex_azimuth_list": 0.5}, ["layer 1 of 2", "0.5"]),
-        ({"filter_size_list": [[2, 0, 3], [3, 3, 3]]}, ["layer 2 of 2", "[3, 3, 3]", "less than"]),
+        (
+            {"filter_size_list": [[2, 0, 3], [3, 3, 3]]},
+            ["layer 2 of 2", "[3, 3, 3]", "smaller than"],
+        ),
         ({"method_list": "local_trafo"}, ["layer 1 of 2", "'local_trafo'", "locally_connected"]),
         (
             {
@@ -275,7 +278,10 @@ BASE = {"num_filters_list": [3, 3], "filter_size_list": [[2, 0, 3], [2, 0, 3]]}
         ({"use_residual_list": "yes"}, ["'yes'"]),
         ({"num_filters_list": 3}, ["num_filters_list is 3", "a list, one size per layer"]),
         ({"num_filters_list": []}, ["num_filters_list is []", "a list, one size per layer"]),
-        ({"filter_size_list": [[2, 2, 3]] * 2}, ["layer 1 of 2", "[2, 2, 3]", "less than"]),
+        (
+            {"filter_size_list": [[2, 2, 3]] * 2},
+            ["layer 1 of 2", "[2, 2, 3]", "smaller than"],
+        ),
         ({"filter_size_list": [[2, 1, 0]] * 2}, ["layer 1 of 2", "[2, 1, 0]", "at least 1"]),
         ({"method_list": "convolution", "filter_size_list": [[1, 0, 3]] * 2}, ["[1, 0, 3]"]),
         ({"pooling_typ_list": "avg"}, ["'pooling_typ_list'", "Did you mean 'pooling_type_list'"]),

@@ -222,7 +222,7 @@ class TestCommand:
         assert simulate(*self.ARGUMENTS, "--out", tmp_path).exit_code == 0
         error = simulate(*self.ARGUMENTS, "--out", tmp_path, "--seed", "2").exception
         assert isinstance(error, DataError)
-        assert re.search(r"otherwise: seed is 1 there, 2 now", str(error))
+        assert re.search(r"different settings: seed is 1 in the folder, 2 now", str(error))
 
     def test_a_record_that_cannot_be_read(self, tmp_path: Path) -> None:
         for content in ("{", "[1]"):

@@ -1,10 +1,10 @@
 """Numbers of the simulation that are published, its defaults, and the limits of its settings."""
 
-import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 
@@ -20,13 +20,10 @@ from dnn_reco.simulation.trigger import TriggerSettings
 
 
 def test_defaults_are_those_that_the_help_tells() -> None:
-    helps = {
-        parameter.name: getattr(parameter, "help", "") for parameter in simulate_command.params
-    }
     told = {
-        name: re.findall(r"[\w.]+", found[1])
-        for name, text in helps.items()
-        if (found := re.search(r"\[([\w. ]+)\]\.$", text or ""))
+        option.name: option.show_default.split()
+        for option in simulate_command.params
+        if isinstance(option, click.Option) and isinstance(option.show_default, str)
     }
     settings = SimulationSettings()
     assert told["flavor"] == [settings.flavor]

@@ -61,7 +61,9 @@ def test_a_second_training_is_refused_until_the_first_is_gone(
     folder: Path, holder: subprocess.Popen[bytes]
 ) -> None:
     for _ in range(2):
-        message = rf"^process {holder.pid} on '{socket.gethostname()}' already trains in .*lock'"
+        message = (
+            rf"^process {holder.pid} on '{socket.gethostname()}' is already training in .*lock'"
+        )
         with pytest.raises(TrainingError, match=message), training_lock(folder):
             pass
     holder.kill()
@@ -82,7 +84,7 @@ def test_a_training_changes_nothing_in_a_folder_that_another_one_uses(
     with hold(run.checkpoints) as process:
         for restore in (True, False):
             config = run.config(num_training_iterations=2, model_restore_model=restore)
-            with pytest.raises(TrainingError, match="already trains in this model folder"):
+            with pytest.raises(TrainingError, match="is already training in this model folder"):
                 run_train(config, ON_CPU)
         process.kill()
     run.checkpoints.with_name("model.lock").unlink()
@@ -106,7 +108,7 @@ def test_a_lock_of_another_host_counts_as_long_as_it_is_renewed(
     alive = threading.Timer(0.1, os.utime, [lock_file(folder)])
     alive.start()
     owner = "process 7 on 'elsewhere'" if content else "another process"
-    with pytest.raises(TrainingError, match=f"^{owner} is training"), training_lock(folder):
+    with pytest.raises(TrainingError, match=f"^{owner} is already training"), training_lock(folder):
         pass
     alive.join()
     with training_lock(folder):
@@ -131,7 +133,7 @@ def test_a_lock_of_another_user_counts(folder: Path, monkeypatch: pytest.MonkeyP
     started = Path(f"/proc/{os.getpid()}/stat").read_text().rpartition(")")[2].split()[19]
     write_lock(folder, host=socket.gethostname(), process=os.getpid(), started=started)
     monkeypatch.setattr(lock.os, "kill", kill)
-    message = f"^process {os.getpid()} on '{socket.gethostname()}' is training"
+    message = f"^process {os.getpid()} on '{socket.gethostname()}' is already training"
     with pytest.raises(TrainingError, match=message), training_lock(folder):
         pass
 

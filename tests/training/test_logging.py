@@ -137,8 +137,8 @@ def test_figures_are_drawn_at_the_start_and_at_the_end_of_a_call(run: SmallRun) 
     images = read(run, "validation_set").Images("reconstructed_against_true")
     assert [image.step for image in images] == [3, 7, 11]
     assert all(image.encoded_image_string.startswith(b"\x89PNG") for image in images)
-    # three panels of 3.2 by 3.2 inches in a row, at 100 dots per inch
-    assert {(image.width, image.height) for image in images} == {(960, 320)}
+    # three panels of 3.7 by 3.0 inches in a row, at 100 dots per inch
+    assert {(image.width, image.height) for image in images} == {(1110, 300)}
 
 
 def waiting(line: dict[str, Any]) -> float:

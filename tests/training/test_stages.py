@@ -155,5 +155,5 @@ def test_mistakes_are_told_with_their_line(
 
 def test_stages_need_checkpoints(tmp_path: Path) -> None:
     run = make_small_run(tmp_path, **STAGES)
-    with pytest.raises(ConfigError, match="'model_save_model: False' forbids"):
+    with pytest.raises(ConfigError, match="'model_save_model: False' writes none"):
         train_stages(run, model_save_model=False)
