@@ -141,7 +141,7 @@ def legend_below(
             handles.setdefault(name, handle)
     if not handles:
         return
-    names = [name for name in order if name in handles]
+    names = [name for name in dict.fromkeys(order) if name in handles]
     names += [name for name in handles if name not in order]
     width = _text_width(max(handles, key=len), _FONT_SIZE) + _LEGEND_EMS * _FONT_SIZE / 72
     room = figure.get_figwidth()

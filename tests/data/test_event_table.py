@@ -27,7 +27,7 @@ def test_named_columns() -> None:
     assert columns["zenith"].tolist() == [1, 3, 5]
     with pytest.raises(DataError, match=r"no column 'Zenith'. Available: energy, zenith$"):
         columns["Zenith"]
-    with pytest.raises(DataError, match=r"There are: none$"):
+    with pytest.raises(DataError, match=r"Available: none$"):
         NamedColumns((), np.zeros((3, 0)))["a"]
     frame = columns.to_pandas()
     assert list(frame.columns) == ["energy", "zenith"]

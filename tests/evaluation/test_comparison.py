@@ -460,5 +460,5 @@ def test_pulls_are_densities_beside_the_normal_one() -> None:
     assert values[filled].tolist() == pytest.approx([0.5 / 0.2])
     assert not second.patches
     assert (first.get_title(), second.get_title()) == ("E", "x")
-    assert first.get_xlabel() == second.get_xlabel() == "residual / uncertainty"
+    assert first.get_xlabel() == second.get_xlabel() == "pull (residual / uncertainty)"
     assert (first.get_ylabel(), second.get_ylabel()) == ("density", "")
