@@ -30,7 +30,9 @@ def _numbers(
     try:
         return tuple(float(number) for number in value.split(","))
     except ValueError as error:
-        raise click.BadParameter(f"'{value}' is no list of numbers such as 0,500,1000") from error
+        raise click.BadParameter(
+            f"'{value}' is not a list of numbers such as 0,500,1000"
+        ) from error
 
 
 @click.command("create-data", cls=Command)
@@ -206,7 +208,7 @@ def _config(config: Path, given: dict[str, Any]) -> Path:
     """The config, with which no option of --input goes."""
     if given:
         option = _option(next(iter(given)))
-        raise click.UsageError(f"{option} stands without CONFIG, in which such things are set")
+        raise click.UsageError(f"{option} cannot be combined with CONFIG: set it there")
     return config
 
 
@@ -217,10 +219,10 @@ def _direct_options(given: dict[str, Any], out: Path | None, step: int | None) -
     if "pulses" not in given or out is None:
         raise click.UsageError(f"--input needs {'--out' if 'pulses' in given else '--pulses'}")
     if step is not None:
-        raise click.UsageError("--step belongs to CONFIG")
+        raise click.UsageError("--step needs CONFIG")
     if _NOTHING in given.get("exclusions", ()):
         if len(given["exclusions"]) > 1:
-            raise click.UsageError(f"--exclude {_NOTHING} stands alone")
+            raise click.UsageError(f"--exclude {_NOTHING} cannot be combined with other exclusions")
         given = {**given, "exclusions": ()}
     from dnn_reco.data_creation.plan import DirectOptions
 

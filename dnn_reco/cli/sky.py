@@ -29,7 +29,7 @@ def _levels(ctx: click.Context, param: click.Parameter, value: str) -> tuple[flo
     except ValueError:
         percents = []
     if not percents or not all(0 < percent < 100 for percent in percents):
-        raise click.BadParameter(f"'{value}' is no list of percentages, such as 50,90")
+        raise click.BadParameter(f"'{value}' is not a list of percentages such as 50,90")
     return tuple(percent / 100 for percent in percents)
 
 
@@ -37,7 +37,7 @@ def _name(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
     """A name without the suffixes that the outputs have."""
     name = value.with_suffix("") if value.suffix in (".fits", ".png") else value
     if not name.name or name.name.startswith("."):
-        raise click.BadParameter(f"'{value}' is no name of files: write maps/event_3")
+        raise click.BadParameter(f"'{value}' is not a base name of files: write maps/event_3")
     return name
 
 

@@ -249,7 +249,9 @@ def check_locking(folder: Path) -> Finding:
     """Whether HDF5 files can be locked in the folder of the data."""
     name = "data folder"
     if not folder.is_dir():
-        return Finding(name, "problem", f"'{folder}' is no folder", "name the folder with --data")
+        return Finding(
+            name, "problem", f"'{folder}' is not a folder", "name the folder with --data"
+        )
     try:
         import h5py
     except (ImportError, OSError) as error:

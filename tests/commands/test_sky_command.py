@@ -102,7 +102,7 @@ def test_mistakes_give_one_line(
 def test_levels_that_are_none(text: str, run: SmallRun, model: Path) -> None:
     result = invoke("sky", model, "-i", run.folder / "validation.hdf5", "--credible", text)
     assert result.exit_code == 2
-    assert "is no list of percentages, such as 50,90" in result.err
+    assert "is not a list of percentages such as 50,90" in result.err
 
 
 def test_outputs_that_cannot_be_written(run: SmallRun, model: Path, tmp_path: Path) -> None:
