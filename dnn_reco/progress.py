@@ -36,7 +36,7 @@ class Progress:
     title
         What is done, such as "Counting".
     unit
-        What is counted, in the counted, such as "files".
+        What is counted, in the plural, such as "files".
     initial
         Units that were done before.
     shown
