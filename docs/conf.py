@@ -33,6 +33,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
     "min_reported_time": 1000,
+    "write_computation_times": False,
     "remove_config_comments": True,
     "capture_repr": (),
 }
