@@ -76,6 +76,18 @@ def _complete(app: Sphinx, page: str, text: list[str]) -> None:
         text[0] += "".join(_toctrees(text[0]))
 
 
+class FrontPageOrder:
+    """Sorts the scripts of the gallery as the front page lists them."""
+
+    def __init__(self, folder: str) -> None:
+        self._front_page = Path(folder).parent / f"{FRONT_PAGE}.md"
+
+    def __call__(self, file: str) -> int:
+        """Place of a script."""
+        names = _SCRIPT.findall(self._front_page.read_text(encoding="utf-8"))
+        return names.index(Path(file).stem)
+
+
 def _mark_short_words(app: Sphinx, tree: nodes.document) -> None:
     """Mark code whose words fit on a line of a phone: browsers would break `--option`."""
     for code in tree.findall(nodes.literal):
