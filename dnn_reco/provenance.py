@@ -32,9 +32,14 @@ def software_record() -> dict[str, Any]:
         **_git_record(Path(__file__).resolve().parent),
         "python_version": platform.python_version(),
         "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": " ".join([_program(Path(sys.argv[0])), *sys.argv[1:]]),
         "pip_installed_packages": [list(pair) for pair in _installed_packages()],
     }
+
+
+def _program(path: Path) -> str:
+    """Name of the program: that of the command for `python -m dnn_reco`."""
+    return "dnn-reco" if path.parts[-2:] == ("dnn_reco", "__main__.py") else path.name
 
 
 @cache

@@ -28,11 +28,12 @@ sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "auto_gallery",
     "image_scrapers": ("gallery_figures",),
-    "within_subsection_order": "ExampleTitleSortKey",
+    "within_subsection_order": "site_pages.FrontPageOrder",
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
     "min_reported_time": 1000,
+    "write_computation_times": False,
     "remove_config_comments": True,
     "capture_repr": (),
 }

@@ -47,13 +47,17 @@ def page() -> str:
 
 
 def _table(fields: dict[str, FieldInfo]) -> Iterator[str]:
-    yield "| key | allowed | default | meaning | older spelling |"
-    yield "| --- | --- | --- | --- | --- |"
-    for key, field in fields.items():
-        older = ", ".join(f"`{name}`" for name in older_spelling(key).split(", ") if name)
-        cells = (f"`{key}`", allowed(field), _default(field), field.description or "", older)
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    header = ["key", "allowed", "default", "meaning", "older spelling"]
+    rows = [_row(key, field) for key, field in fields.items()]
+    columns = len(header) if any(row[-1] for row in rows) else len(header) - 1
+    for cells in (header, ["---"] * columns, *rows):
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells[:columns]) + " |"
     yield ""
+
+
+def _row(key: str, field: FieldInfo) -> list[str]:
+    older = ", ".join(f"`{name}`" for name in older_spelling(key).split(", ") if name)
+    return [f"`{key}`", allowed(field), _default(field), field.description or "", older]
 
 
 def _default(field: FieldInfo) -> str:

@@ -73,6 +73,11 @@ def test_without_git(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert record["git_changed_files"] == []
 
 
+def test_a_module_is_recorded_as_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/some/folder/dnn_reco/__main__.py", "train", "a.yaml"])
+    assert software_record()["command"] == "dnn-reco train a.yaml"
+
+
 def test_versions_machine_and_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/some/folder/dnn-reco", "train", "a.yaml"])
     record = software_record()

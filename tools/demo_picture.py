@@ -46,6 +46,8 @@ TRUTH = Style("true", "#000000", "-", "*", 12)
 NETWORK = Style("network", color(0), "-", "D", 8)
 LINE_FIT = Style("line fit", color(1), "--", "D", 8)
 TYPE_COLORS = {"tracks": color(3), "cascades": color(2)}
+SIDE_TOP = 900.0
+"""Upper end of the side view [m]: above the detector there is space for the legend."""
 SHARES = (20.0, 50.0, 80.0)  # of the events [%]
 NUM_BINS, EVENTS_PER_BIN = 7, 20
 """Bins of the energy hold equal numbers of events, and at least so many."""
@@ -113,6 +115,7 @@ def _draw_event(figure: Figure, panel: Axes, name: str, found: Results) -> None:
     energy = format_energy(float(f"{found.true_energy[number]:.2g}"))
     panel.set_title(f"A {name.removesuffix('s')}: {len(hits.dom)} hit DOMs, {energy} visible")
     panel.grid(False)
+    panel.set_ylim(top=SIDE_TOP)  # the legend hides no hits
     panel.legend(loc="upper left", fontsize=7.5, frameon=True, framealpha=0.85, borderpad=0.3)
 
 
@@ -139,7 +142,10 @@ def _draw_angles(panel: Axes, name: str, found: Results) -> None:
         log_axis(panel.yaxis, few_decades=True)
     else:
         panel.axhline(90, color=GREY, lw=1)
-        panel.text(edges[-1], 92, "chance", color=GREY, va="bottom", ha="right")
+        panel.text(
+            0.99, 92, "chance", color=GREY, va="bottom", ha="right",
+            transform=panel.get_yaxis_transform(),
+        )  # fmt: skip
         panel.set_ylim(0, 150)
     panel.set(
         title=f"Direction of {len(found.angle):,} held-out {name}",

@@ -91,7 +91,7 @@ def train_command(
     \b
     Examples:
       CUDA_VISIBLE_DEVICES=0 dnn-reco train getting_started.yaml
-      dnn-reco train getting_started.yaml --iterations 1000 --device cpu --num-threads 2
+      dnn-reco train getting_started.yaml --iterations 1000 --num-threads 2
       dnn-reco train getting_started.yaml --processes 4
       dnn-reco train getting_started.yaml --estimate
       torchrun --nnodes 2 --nproc-per-node 4 … train_model.py getting_started.yaml

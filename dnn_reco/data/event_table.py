@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Selection = int | slice | NDArray[np.bool_] | NDArray[np.integer]
 
+_NAMES_SHOWN = 4
+"""Names of columns when a table is printed: files of simulation have a hundred."""
+
 
 @dataclass(frozen=True, repr=False)
 class NamedColumns(Mapping[str, NDArray[np.floating]]):
@@ -95,13 +98,20 @@ class EventTable:
         )
 
     def __repr__(self) -> str:
-        labels, misc = (", ".join(columns) or "none" for columns in (self.labels, self.misc))
+        labels, misc = (_some_names(list(columns)) for columns in (self.labels, self.misc))
         return f"<{len(self)} events, {len(self.hits.dom)} hits; labels: {labels}; misc: {misc}>"
 
     def to_pandas(self) -> pd.DataFrame:
         """Ids, time offset, labels and misc data as a pandas DataFrame, one row per event."""
         ids = {name: self.ids[name] for name in self.ids.dtype.names or ()}
         return data_frame({**ids, "time_offset": self.time_offset, **self.labels, **self.misc})
+
+
+def _some_names(names: list[str]) -> str:
+    """The names, of many the first ones and the number of all."""
+    if len(names) <= _NAMES_SHOWN:
+        return ", ".join(names) or "none"
+    return f"{', '.join(names[:_NAMES_SHOWN])}, … ({len(names)} in all)"
 
 
 def join_tables(tables: Sequence[EventTable]) -> EventTable:

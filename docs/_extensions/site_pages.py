@@ -4,6 +4,7 @@
 - A comment `<!-- generated: NAME -->` is replaced by text made from the package's source.
 - Links to the scripts of the gallery lead to their pages.
 - A link to a Markdown file outside of the documentation offers that file for download.
+- Short words of code are marked for the style sheet.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from docutils import nodes
+
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.util.typing import ExtensionMetadata
 
 FRONT_PAGE = "index"
+_SHORT = 24
 _SECTION = re.compile(r"^## (?P<title>.+)\n(?P<body>(?:(?!^## ).*\n?)*)", re.MULTILINE)
 _ENTRY = re.compile(r"^\| \[[^]]*\]\((?P<page>[\w/.-]+)\.(?:md|rst)\)", re.MULTILINE)
 _SCRIPT = re.compile(r"\]\(gallery/(?P<name>\w+)\.py\)")
@@ -72,7 +76,27 @@ def _complete(app: Sphinx, page: str, text: list[str]) -> None:
         text[0] += "".join(_toctrees(text[0]))
 
 
+class FrontPageOrder:
+    """Sorts the scripts of the gallery as the front page lists them."""
+
+    def __init__(self, folder: str) -> None:
+        self._front_page = Path(folder).parent / f"{FRONT_PAGE}.md"
+
+    def __call__(self, file: str) -> int:
+        """Place of a script."""
+        names = _SCRIPT.findall(self._front_page.read_text(encoding="utf-8"))
+        return names.index(Path(file).stem)
+
+
+def _mark_short_words(app: Sphinx, tree: nodes.document) -> None:
+    """Mark code whose words fit on a line of a phone: browsers would break `--option`."""
+    for code in tree.findall(nodes.literal):
+        if max(map(len, code.astext().split()), default=0) <= _SHORT:
+            code["classes"].append("short-words")
+
+
 def setup(app: Sphinx) -> ExtensionMetadata:
-    """Register the completion of pages."""
+    """Register the completion of pages and of their code."""
     app.connect("source-read", _complete)
+    app.connect("doctree-read", _mark_short_words)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,6 +1,7 @@
 """Tables of events and of named columns."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,6 +48,15 @@ def test_some_of_the_events() -> None:
         assert part.time_offset.tolist() == events.time_offset[numbers].tolist()
         assert np.diff(part.hits.offsets).tolist() == counts[numbers].tolist()
     assert events[np.array([False, True, False, False, True])].labels["energy"].tolist() == [2, 8]
+
+
+def test_many_names_are_printed_in_short() -> None:
+    events = table(1, 2)
+    assert repr(events).endswith("; labels: energy, zenith; misc: weight>")
+    names = tuple(f"label_{i}" for i in range(100))
+    many = replace(events, labels=NamedColumns(names, np.zeros((2, 100))))
+    shown = "label_0, label_1, label_2, label_3, … (100 in all)"
+    assert repr(many).endswith(f"; labels: {shown}; misc: weight>")
 
 
 def test_tables_are_joined_in_their_order() -> None:

@@ -184,6 +184,9 @@ def test_the_worst_events(written: tuple[Path, ReportFacts]) -> None:
     assert row["Run / Event / SubEvent"] == f"7 / {worst[0]} / 0"
     assert row["file"] == made.files.path_of(int(worst[0])).name
     assert float(row["one: opening angle [°]"]) == pytest.approx(angle[worst[0]], abs=0.06)
+    energy = made.evaluation.events.labels["EnergyVisible"][worst[0]]
+    assert row["true EnergyVisible [GeV]"].replace(".", "").isdigit()  # no exponent
+    assert float(row["true EnergyVisible [GeV]"]) == pytest.approx(energy, rel=1e-3)
     page = Page((folder / "report.html").read_text())
     details = [tag for tag, attributes in page.tags if tag == "details"]
     assert len(details) == 3 + 2  # pictures, and configs

@@ -191,6 +191,14 @@ def test_reconstruction_without_uncertainties() -> None:
         Evaluation(EVENTS.events, (Reconstruction("line fit", without, KEYS),))
     )
     assert sections == []
+    both = (Reconstruction("line fit", without, KEYS), EVENTS.reconstructions[1])
+    figures = {
+        figure.name: figure.figure
+        for section in uncertainty_sections(Evaluation(EVENTS.events, both))
+        for figure in section.figures
+    }
+    named = [text.get_text() for text in figures["conditional_coverage"].legends[0].get_texts()]
+    assert named == ["model"]
 
 
 def test_groups_divide_the_events() -> None:

@@ -208,9 +208,11 @@ def _format_p(test: CellTest) -> str:
 def _figure(by_variable: Mapping[str, Mapping[Key, Cells]], models: Sequence[str]) -> Figure:
     """A column for each variable; rows: coverage of each quantity, and pull widths.
 
-    The models are in the order of their colours, whether or not they give all quantities.
+    The models are in the order of their colours, whether or not they give all quantities; those
+    without uncertainties are not drawn.
     """
     keys = list(next(iter(by_variable.values())))
+    with_uncertainties = {model for model, _ in keys}
     quantities = list(dict.fromkeys(quantity for _, quantity in keys))
     rows = [(quantity, False) for quantity in quantities]
     rows += [(quantity, True) for quantity in quantities if quantity != DIRECTION]
@@ -223,6 +225,8 @@ def _figure(by_variable: Mapping[str, Mapping[Key, Cells]], models: Sequence[str
         parts = list(dict.fromkeys(name for cells in found.values() for name in cells))
         is_empty = True
         for j, model in enumerate(models):
+            if model not in with_uncertainties:
+                continue
             cells = found.get((model, quantity), {})
             points = [_point(cells.get(part), is_width) for part in parts]
             is_empty &= not np.isfinite(points).any()

@@ -104,18 +104,24 @@ def _columns(
     if zenith is not None:
         columns["true zenith [°]"] = _formatted(np.degrees(zenith), numbers, ".1f")
     if label is not None:
-        columns[f"true {label} [GeV]"] = _formatted(events.labels[label], numbers, ".4g")
+        columns[f"true {label} [GeV]"] = _energies(events.labels[label], numbers)
     for each in evaluation.reconstructions:
         angle = opening_angle(each, events)
         if angle is not None:
             columns[f"{each.name}: opening angle [°]"] = _formatted(angle, numbers, ".1f")
         if label is not None and label in each.table.label_names:
             energy = each.table[label]
-            columns[f"{each.name}: {label} [GeV]"] = _formatted(energy, numbers, ".4g")
+            columns[f"{each.name}: {label} [GeV]"] = _energies(energy, numbers)
             pull = label_pull(each, events, label)
             if pull is not None:
                 columns[f"{each.name}: pull"] = _formatted(pull, numbers, ".2f")
     return columns
+
+
+def _energies(values: NDArray[np.float64], numbers: Sequence[int]) -> list[str]:
+    """Energies to four digits, without an exponent: 23310."""
+    rounded = np.array([float(f"{value:.4g}") for value in values])
+    return _formatted(rounded, numbers, ".10g")
 
 
 def _formatted(values: NDArray[np.float64], numbers: Sequence[int], form: str) -> list[str]:
