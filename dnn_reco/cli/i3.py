@@ -122,6 +122,7 @@ def ls_command(
 @click.argument(
     "file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
+@click.argument("more_keys", metavar="[KEY]...", nargs=-1, callback=_names)
 @click.option(
     "--event",
     default="first",
@@ -136,7 +137,7 @@ def ls_command(
     multiple=True,
     callback=_names,
     metavar="KEY",
-    help="Object to show; may be repeated.",
+    help="Object to show, also as an argument after the file; may be repeated.",
     show_default="a line for each object",
 )
 @_stop_option("to choose from")
@@ -152,6 +153,7 @@ def ls_command(
 @message_options
 def show_command(
     file: Path,
+    more_keys: tuple[str, ...],
     event: str,
     keys: tuple[str, ...],
     stop: str,
@@ -169,7 +171,7 @@ def show_command(
     \b
     Examples:
       dnn-reco i3 show file.i3.zst
-      dnn-reco i3 show file.i3.zst --event 3 --key I3MCTree
+      dnn-reco i3 show file.i3.zst I3MCTree --event 3
       dnn-reco i3 show file.i3.zst --event 21220:8 --key InIceDSTPulses --all
       dnn-reco i3 show gcd.i3.zst --stop G --key I3Geometry
     """
@@ -178,7 +180,8 @@ def show_command(
     from dnn_reco.commands.i3 import Reading, ShowSettings, run_show
 
     most_rows = sys.maxsize if whole else rows
-    run_show(file, ShowSettings(event, keys, stop, most_rows, Reading(verify, recover)))
+    names = tuple(dict.fromkeys(more_keys + keys))
+    run_show(file, ShowSettings(event, names, stop, most_rows, Reading(verify, recover)))
 
 
 @i3_group.command("export")

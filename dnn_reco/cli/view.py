@@ -19,12 +19,12 @@ from dnn_reco.cli.options import (
 from dnn_reco.cli.session import limit_threads, show_messages
 
 
-def _with_suffix(*suffixes: str) -> Any:
+def _with_suffix(*suffixes: str, hint: str = "") -> Any:
     """A callback that refuses other files: an event file named by mistake is not replaced."""
 
     def check(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
         if value is not None and value.suffix not in suffixes:
-            raise click.BadParameter(f"'{value}' must end in {' or '.join(suffixes)}")
+            raise click.BadParameter(f"'{value}' must end in {' or '.join(suffixes)}{hint}")
         return value
 
     return check
@@ -50,7 +50,7 @@ def _with_suffix(*suffixes: str) -> Any:
     "-o",
     "--out",
     type=OutputPath(dir_okay=False, path_type=Path),
-    callback=_with_suffix(".png", ".pdf", ".svg"),
+    callback=_with_suffix(".png", ".pdf", ".svg", hint="; an interactive page: --html PAGE"),
     metavar="PICTURE",
     help="Picture to write, .png, .pdf or .svg.",
     show_default="event.png; with --html: none",

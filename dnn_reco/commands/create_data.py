@@ -48,6 +48,7 @@ _log = logging.getLogger(__name__)
 
 _ADVICE = "try again with fewer --jobs; finished files are kept"
 _SHOWN = 20  # of many runs that are skipped
+_SHOWN_NAMES = 3  # of many files without events
 
 
 @dataclass(frozen=True)
@@ -221,6 +222,8 @@ class _Summary:
     num_excluded: int = 0
     pulse_names: tuple[str, ...] = ()
     failed: list[PlannedFile] = field(default_factory=list)
+    without_events: list[str] = field(default_factory=list)
+    without_features: list[str] = field(default_factory=list)
     frames: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
     pulses: Counter[str] = field(default_factory=Counter)
@@ -240,6 +243,9 @@ class _Summary:
         self.num_frames += found.num_frames
         self.num_events += found.num_events
         self.num_usable += found.num_usable
+        if not found.num_usable:
+            names = self.without_features if found.num_events else self.without_events
+            names.append(f"'{made.file.output.name}'")
         self.pulse_names = self.pulse_names or found.pulses
         self.frames.update(found.skipped)
         self.events.update(found.without)
@@ -271,6 +277,15 @@ class _Summary:
             lines += [
                 f"  {counted(n, noun)} {text}: {why}" for why, n in counts.most_common(_SHOWN)
             ]
+        for files, text in (
+            (self.without_events, "events"),
+            (self.without_features, "features"),
+        ):
+            more = ", …" if len(files) > _SHOWN_NAMES else ""
+            shown = ", ".join(files[:_SHOWN_NAMES]) + more
+            lines += [f"  {counted(len(files), 'file')} without {text}: {shown}"] if files else []
+        if self.without_features and self.pulse_names:
+            lines.append(f"  pulses there: {', '.join(self.pulse_names)}")
         absent = [key for key, number in self.absent.items() if number == self.num_made]
         lines += [f"  in no frame, so not written: {', '.join(absent)}"] if absent else []
         if self.unwritable:

@@ -226,7 +226,8 @@ def _data_settings(configs: Sequence[Config], path: Path | None) -> DataSettings
     else:
         raise DataError(
             "the training files hold no record of the settings that they were made with, or are "
-            "not here: name the config that they were created with by -s/--data-settings FILE"
+            "not here: name the config that they were created with by -s/--data-settings FILE, or "
+            "a file with the keys num_bins, data_format, relative_time_method and pulse_key"
         )
     for file, found in dict(recorded).items():
         check_data_settings(settings, found, str(file), can_ignore=False)

@@ -204,7 +204,10 @@ def _no_events_left(shards: Sequence[Shard]) -> str:
     for shard in shards:
         dropped.update(shard.dropped)
     reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
+    files = f"'{shards[0].source}'"
+    if len(shards) > 1:
+        files = f"{counted(len(shards), 'file')} (the first: {files})"
     return (
-        f"no event is left of {counted(len(shards), 'file')}: {reasons or 'the files hold none'}. "
+        f"no event is left of {files}: {reasons or 'the files hold none'}. "
         "Check the filter_* keys, data_handler_label_key and data_handler_nan_fill_value."
     )

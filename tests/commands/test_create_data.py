@@ -121,6 +121,19 @@ def test_a_damaged_file_stops_no_other(files: Path, tmp_path: Path) -> None:
     assert "1 run failed, see above" in result.out
 
 
+def test_files_without_events_or_features_are_named(tmp_path: Path) -> None:
+    """A file without P frames, one with other pulses only, and one that can be trained on."""
+    pulses = pulse_map({(1, 1): [(9000.0, 1.0)]})
+    write(tmp_path / "i3" / "noise.i3.zst", [frame("Q")])
+    for name, key in (("other", "OtherPulses"), ("good", PULSES)):
+        frames = [frame("Q", **{key: pulses}), frame("P", I3EventHeader=header(1))]
+        write(tmp_path / "i3" / f"{name}.i3.zst", frames)
+    result = done(direct(tmp_path / "i3", tmp_path / "out"))
+    assert "2 events in 3 files" in result.out
+    assert "1 file without events: 'noise'" in result.out
+    assert "1 file without features: 'other'\n  pulses there: OtherPulses" in result.out
+
+
 def test_what_is_skipped_is_counted(tmp_path: Path) -> None:
     pulses = pulse_map({(1, 1): [(9000.0, 1.0)], (1, 2, 1): [(9001.0, 2.0)]})
     frames = [

@@ -178,6 +178,7 @@ def test_several_objects(file: Path) -> None:
     assert pulses.splitlines()[1] == "mask of 'I3SuperDST': 3 of 4 pulses of 3 of its PMTs"
     assert pulses.splitlines()[-1] == tree.splitlines()[-1].replace("2", "1") == "… 1 more"
     assert number == "Number: I3Int, 29 bytes\n0\n"
+    assert output("show", file, "InIceDSTPulses", "I3MCTree", "-k", "Number", "--rows", "2") == text
     assert "more" not in output("show", file, "-k", "I3MCTree", "--all")
 
 

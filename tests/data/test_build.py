@@ -139,7 +139,7 @@ def test_dropped_events_and_skipped_rows_are_told_once(
 def test_no_event_is_left(tmp_path: Path) -> None:
     sources = write_many(tmp_path, 2)
     config = {**CONFIG, "filter_greater_than": {"MCPrimary_energy": 1e9}}
-    with pytest.raises(DataError, match=r"no event is left of 2 file.*7 rejected.*filter_"):
+    with pytest.raises(DataError, match=r"left of 2 files \(the first: .*7 rejected.*filter_"):
         open_events(make_store(tmp_path / "store", config), sources, 1)
 
 
