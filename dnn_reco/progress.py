@@ -23,6 +23,9 @@ _log = logging.getLogger(__name__)
 # and about the second one where that takes longer.
 _SECONDS, _MOST_SECONDS = 30.0, 600.0
 
+# With a remark, the rate is left out, so that the bar fits on a terminal of 80 columns.
+_BAR_WITH_REMARK = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+
 Item = TypeVar("Item")
 
 
@@ -76,7 +79,9 @@ class Progress:
         """So many further units are done."""
         self.done += count
         if not self._bar.disable:
-            self._bar.set_postfix_str(self.remark, refresh=False)
+            if self.remark:
+                self._bar.bar_format = _BAR_WITH_REMARK
+                self._bar.set_postfix_str(self.remark, refresh=False)
             self._bar.update(count)
         elif self._writes_lines and self._is_due():
             _log.info("%s", self._line())

@@ -31,6 +31,8 @@ from dnn_reco.utils.learning_rate import make_schedule, rate_at
 if TYPE_CHECKING:
     from dnn_reco.data.records import ColumnNames
 
+_PATTERNS_SHOWN = 3
+_NETWORK_NOT_BUILT = "the network is not built: the number of its labels is read from an event file"
 _CLASS_KEYS = (
     "data_handler_label_class",
     "data_handler_misc_class",
@@ -257,7 +259,9 @@ def _check_data_files(config: Config) -> _Findings:
             size = sum(path.stat().st_size for path in files if path.is_file())
             yield _ok(f"{key}: {counted(len(files), 'file')}, {size_in_words(size)}")
         elif patterns:
-            yield _problem(f"{key}: no file matches {', '.join(map(repr, patterns))}")
+            shown, rest = patterns[:_PATTERNS_SHOWN], len(patterns) - _PATTERNS_SHOWN
+            further = f" or {counted(rest, 'further pattern')}" if rest > 0 else ""
+            yield _problem(f"{key}: no file matches {', '.join(map(repr, shown))}{further}")
         elif patterns is not None:
             level = "PROBLEM" if key in TRAINING_KEYS else "info"
             yield _Finding(level, f"{key}: the list is empty")
@@ -311,6 +315,8 @@ def _check_contents(config: Config, network: bool) -> _Findings:
     paths = {key: files_if_any(config, key) for key in GROUPS["data_files"].model_fields}
     first = {key: files[0] for key, files in paths.items() if files}
     if not first or not handler:
+        if network:
+            yield _info(_NETWORK_NOT_BUILT)
         return
     from dnn_reco.data.input_check import column_names  # slow: it imports h5py
     from dnn_reco.event_sources import event_file
@@ -327,6 +333,8 @@ def _check_contents(config: Config, network: bool) -> _Findings:
             labels = len(names[path].labels)
             yield _ok(f"{keys}: '{path.name}' has all tables, {labels} labels")
     if not names:
+        if network:
+            yield _info(_NETWORK_NOT_BUILT)
         return
     (_, found), *others = names.items()
     for path, other in others:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dnn_reco.amounts import counted
+from dnn_reco.amounts import counted, size_in_words
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.data.sampling import FileSampling
@@ -157,7 +157,7 @@ def _build_parallel(
     expected = size * shard_size(first) / max(1, file_size(first.source))
     _log.info(
         f"Building the event store '{store.folder}' from {counted(len(sources), 'file')}: up to "
-        f"{expected / 1e6:,.0f} MB, {free_space(store.folder) / 1e9:,.1f} GB are free."
+        f"{size_in_words(expected)}, {free_space(store.folder) / 1e9:,.1f} GB are free."
     )
     workers = num_workers(sources, num_jobs)
     build = partial(_build_one, _pruned(store), names)

@@ -104,7 +104,8 @@ def text_report(comparison: Comparison, costs: Mapping[str, TrainingCost]) -> st
             lines.append(f"{format_range(group)}: {group.num_events:,} events")
             for name, found in group.found.items():
                 cells = "".join(
-                    f"{format_measured(found.get(key), '±'):>{_CELL_WIDTH}}" for _, key in columns
+                    f" {format_measured(found.get(key), '±'):>{_CELL_WIDTH - 1}}"
+                    for _, key in columns
                 )
                 lines.append(f"  {shortened(name):<{_NAME_WIDTH - 2}}{cells}")
     return "\n".join(lines)

@@ -32,7 +32,9 @@ def format_measured(measured: ValueWithError | None, sign: str = " ± ") -> str:
     return f"{value:.{decimals}f}{sign}{error:.{decimals}f}"
 
 
-def format_aligned(measured: ValueWithError, decimals: int, unit: str = "", width: int = 0) -> str:
+def format_aligned(
+    measured: ValueWithError, decimals: int, unit: str = "", sign: str = " ± "
+) -> str:
     """A number with its error, both with fixed decimals; an error that would read 0 as a limit.
 
     Parameters
@@ -43,15 +45,15 @@ def format_aligned(measured: ValueWithError, decimals: int, unit: str = "", widt
         Number of decimals.
     unit
         Unit of both, without a space, such as "°".
-    width
-        Least number of characters of the value.
+    sign
+        What is between value and error.
     """
-    text = f"{measured.value:{width}.{decimals}f}{unit}"
+    text = f"{measured.value:.{decimals}f}{unit}"
     if not measured.error > 0:
         return text
     least = 10.0**-decimals
-    sign = "" if measured.error >= least / 2 else "<"
-    return f"{text} ± {sign}{max(measured.error, least):.{decimals}f}{unit}"
+    limit = "" if measured.error >= least / 2 else "<"
+    return f"{text}{sign}{limit}{max(measured.error, least):.{decimals}f}{unit}"
 
 
 def format_energy(energy: float) -> str:

@@ -84,8 +84,8 @@ class DNNDataContainer:
         model = read_manifest(Path(model_path)).model
         if model is None or model.data_settings is None:
             raise ModelError(
-                f"'{model_path}' does not hold the settings of its training data: export it again "
-                "with -s/--data-settings, or set them with container.configure()"
+                f"'{model_path}' does not hold the settings of its training data: export or "
+                "import it again with -s/--data-settings, or set them with container.configure()"
             )
         self._configure(model.data_settings)
 

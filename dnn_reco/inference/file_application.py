@@ -375,7 +375,8 @@ def _why_not_compared(options: ApplyOptions, inputs: FileInputs) -> list[str]:
     """Why the settings of the file and of the training could not be compared."""
     found = [
         f"the model '{model.info.name}' does not hold the settings of its training data, so they "
-        "cannot be compared with those of the files: export it again with -s/--data-settings"
+        "cannot be compared with those of the files: export or import it again with "
+        "-s/--data-settings"
         for model in load_models(options.loading)
         if model.data_settings is None
     ]

@@ -90,8 +90,8 @@ def frame_reading(
     own = info.data_settings or given
     if own is None:
         raise ModelError(
-            f"the model '{info.name}' does not hold the settings of its training data: export it "
-            "again with -s/--data-settings, or give --data-settings"
+            f"the model '{info.name}' does not hold the settings of its training data: export "
+            "or import it again with -s/--data-settings, or give --data-settings"
         )
     settings = own if pulses is None else replace(own, pulse_key=pulses)
     if settings.pulse_key is None:

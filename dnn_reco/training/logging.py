@@ -99,6 +99,7 @@ class TrainingLog:
         self._prints_like_reference = print_format == "reference"
         self._prints = print_format != "none"
         self._is_best = False
+        self._last_scores = ""  # printed below the table
         self._table = (
             TrainingTable(first, last, validation_frequency, self.bar.print)
             if print_format == "table"
@@ -144,8 +145,11 @@ class TrainingLog:
         for tag, value in set_scalars(metrics).items():
             self.tensorboard.add_scalar(_SET, tag, value, iteration)
         self._is_best = best.iterations == iteration + 1
-        if self._prints_like_reference or is_last:
-            _log.info("%s", format_set(iteration + 1, metrics, best))
+        scores = format_set(iteration + 1, metrics, best)
+        if self._prints_like_reference:
+            _log.info("%s", scores)
+        elif is_last:
+            self._last_scores = scores
         is_due = time.monotonic() - self._time_of_figure > _SECONDS_BETWEEN_FIGURES
         if is_due or iteration + 1 == self._last:
             self._time_of_figure = time.monotonic()
@@ -220,6 +224,8 @@ class TrainingLog:
         if self._table is not None:
             self._table.close()
         self.bar.close()
+        if self._last_scores:
+            _log.info("%s", self._last_scores)
         self.tensorboard.close()
 
 
@@ -347,12 +353,11 @@ def _label_table(
     chosen = [i for i, name in enumerate(metrics.label_names) if (name in metrics.auc) is is_class]
     if not chosen:
         return []
+    measured = [metrics.of_label(i) for i in chosen]
     width = max(len("label"), *(len(name) for name in metrics.label_names))
-    rows = [f"{kind:<{width}}  " + "".join(f"{title:<18}" for title in columns.values())]
-    for i in chosen:
-        found = metrics.of_label(i)
-        cells = (format_aligned(found[key], 3, width=6) for key in columns)
-        rows.append(
-            f"{metrics.label_names[i]:<{width}}  " + "".join(f"{cell:<18}" for cell in cells)
-        )
-    return [f"  {row.rstrip()}" for row in rows]
+    table = [[f"{name:<{width}}" for name in (kind, *(metrics.label_names[i] for i in chosen))]]
+    for key, title in columns.items():
+        cells = [title, *(format_aligned(found[key], 3, sign="±") for found in measured)]
+        width = max(len(cell) for cell in cells)
+        table.append([f"{cell:>{width}}" for cell in cells])
+    return [f"  {' '.join(row)}" for row in zip(*table, strict=True)]

@@ -10,10 +10,9 @@ from dnn_reco.amounts import time_in_words
 from dnn_reco.training.run_state import RunState
 
 _ROWS_BETWEEN_HEADERS = 25
-_LEGEND = (
-    "Losses of one batch of training and of validation events, and of the whole validation set."
-)
-_ROW = "{:>11}  {:>10}  {:>10}  {:<22}  {:>9}  {:>10}  {:>12}"
+_LEGEND = "Losses of a training batch, a validation batch, and the validation set."
+# At most 79 characters, unless numbers are unusually long.
+_ROW = "{:>9} {:>9} {:>10}  {:<17} {:>8} {:>8} {:>11}"
 _TITLES = ("iteration", "training", "validation", "validation set", "rate", "events/s", "left")
 
 
@@ -104,4 +103,4 @@ def _number(value: float) -> str:
 
 def _set_cell(section: Mapping[str, Any], is_best: bool) -> str:
     star = " *" if is_best else ""
-    return f"{_number(section['loss'])} ± {_number(section['loss_error'])}{star}"
+    return f"{_number(section['loss'])}±{_number(section['loss_error'])}{star}"

@@ -36,7 +36,7 @@ class ProgressBar:
             done = iterations - self._first
             self._progress.remark = (
                 f"{done * self._batch_size / self.seconds:,.0f} events/s, "
-                f"{seconds_waited / self.seconds:.1%} waiting for data"
+                f"{seconds_waited / self.seconds:.1%} waiting"
                 f"{remark and f', {remark}'}"
             )
         self._progress.update(iterations - self._progress.done)

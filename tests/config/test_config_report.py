@@ -150,6 +150,18 @@ def test_check_with_the_network(write: WriteConfig, files: Path) -> None:
     assert "'size' is 'XS'" in wrong.text
 
 
+def test_check_where_the_data_are_elsewhere(write: WriteConfig, tmp_path: Path) -> None:
+    """Long lists of patterns are shortened; the network needs the labels of a file."""
+    text = complete_config(tmp_path).replace(
+        f"'{tmp_path}/0.hdf5'", "[/far/0.h5, /far/1.h5, /far/2.h5, /far/3.h5, /far/4.h5]", 1
+    )
+    report = check_config(load_config([write(text)]), network=True)
+    assert not report.ok
+    found = "no file matches '/far/0.h5', '/far/1.h5', '/far/2.h5' or 2 further patterns"
+    assert f"PROBLEM  training_data_file: {found}\n" in report.text
+    assert "info     the network is not built" in report.text
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -171,9 +171,8 @@ def test_expected_size_follows_from_the_first_file(
             file.truncate(1000 * sources[0].stat().st_size)  # what is added takes no space
     with caplog.at_level(logging.INFO):
         open_events(make_store(tmp_path / "store"), sources, 1)
-    expected = f"{2000 * num_bytes / 1e6:,.0f}"
-    assert int(expected) > 1
-    assert f"from 2 files: up to {expected} MB, " in caplog.text
+    assert 2000 * num_bytes > 1e6
+    assert f"from 2 files: up to {2000 * num_bytes / 1e6:.1f} MB, " in caplog.text
     (free,) = re.findall(r"([\d,.]+) GB are free", caplog.text)
     assert float(free.replace(",", "")) * 1e9 == pytest.approx(
         shutil.disk_usage(tmp_path).free, rel=0.2, abs=2e8
