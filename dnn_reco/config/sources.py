@@ -5,6 +5,7 @@ are therefore composed to YAML nodes, which have a position, and only plain valu
 from them: nothing in a file is executed.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -289,6 +290,7 @@ def _syntax_error(path: Path, error: YAMLError) -> str:
     if not isinstance(error, MarkedYAMLError) or mark is None:
         return f"the config file '{path}' is not YAML: {error}"
     text = ", ".join(part for part in (error.context, error.problem) if part)
+    text = re.sub(r"\('([^']*)',\)", r"'\1'", text)  # ruamel.yaml shows some names as tuples
     return f"{path}:{mark.line + 1}: not valid YAML at column {mark.column + 1}: {text}"
 
 
