@@ -347,12 +347,14 @@ def _label_table(
     chosen = [i for i, name in enumerate(metrics.label_names) if (name in metrics.auc) is is_class]
     if not chosen:
         return []
-    width = max(len("label"), *(len(name) for name in metrics.label_names))
-    rows = [f"{kind:<{width}}  " + "".join(f"{title:<18}" for title in columns.values())]
+    rows = [[kind, *columns.values()]]
     for i in chosen:
         found = metrics.of_label(i)
         cells = (format_aligned(found[key], 3, width=6) for key in columns)
-        rows.append(
-            f"{metrics.label_names[i]:<{width}}  " + "".join(f"{cell:<18}" for cell in cells)
-        )
-    return [f"  {row.rstrip()}" for row in rows]
+        rows.append([metrics.label_names[i], *cells])
+    width = max(len("label"), *(len(name) for name in metrics.label_names))
+    widths = [width, *(max(16, *map(len, cells)) for cells in list(zip(*rows, strict=True))[1:])]
+    return [
+        "  " + "  ".join(f"{cell:<{n}}" for cell, n in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

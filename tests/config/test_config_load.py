@@ -354,7 +354,7 @@ def test_unknown_keys_are_kept_with_a_warning(write: WriteConfig) -> None:
     assert config.extra == {"my_own": {"a": [1, 2]}}
     warnings = [notice.text for notice in config.notices if notice.level == "warning"]
     assert len(warnings) == 3
-    assert f"{path}:1: unknown key 'my_own'" in warnings[0]
+    assert warnings[0] == f"{path}:1: unknown key 'my_own'. It is kept for your own functions"
     assert f"{path}:2: unknown key 'biased_part'" in warnings[1]
     assert "nearest known key is 'biased_fraction'" in warnings[1]
     assert f"{path}:4: unknown key 'penalty'" in warnings[2]
