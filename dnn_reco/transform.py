@@ -297,7 +297,7 @@ def load_transformation(path: Path) -> TransformationModel:
     if not path.is_file():
         raise ModelError(
             f"there is no transformation model '{path}' (trafo_model_path): create it first with "
-            "create_trafo_model.py or `dnn-reco trafo`, with the same config and working directory"
+            "`dnn-reco trafo` (or create_trafo_model.py), with the same config in the same folder"
         )
     try:
         with safe_open(path, framework="np") as file:

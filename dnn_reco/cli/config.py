@@ -60,8 +60,15 @@ def config_check_command(
     sys.exit(run_check(stages, allow_overlap, network, as_json))
 
 
+def _complete_example(_: click.Context, __: click.Parameter, begin: str) -> list[str]:
+    """Names of examples that begin like this, for the completion of shells."""
+    from dnn_reco.config.examples import example_names
+
+    return [name for name in example_names() if name.startswith(begin)]
+
+
 @config_group.command("example")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_complete_example)
 def config_example_command(name: str | None) -> None:
     """Print an example config; without NAME, list those that there are.
 

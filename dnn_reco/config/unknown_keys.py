@@ -46,10 +46,8 @@ def unknown_keys(
         if meant and not may_add_keys:
             problems.append(f"{where((key,))}: unknown key '{key}': did you mean '{meant}'?")
         else:
-            text = (
-                f"{where((key,))}: unknown key '{key}'; the nearest known key is "
-                f"'{meant or nearest(key, known)}'. It is kept for your own modules"
-            )
+            near = f"; the nearest known key is '{meant}'" if meant else ""
+            text = f"{where((key,))}: unknown key '{key}'{near}. It is kept for your own functions"
             notices.append(Notice("warning", text, unknown_key=key))
     return notices
 

@@ -371,7 +371,13 @@ def _apply_filter(
         misc if names.misc else None,
         np.ascontiguousarray(events.table["time_offset"]),
     )
-    mask = np.asarray(mask, dtype=bool)
+    found = np.asarray(mask)
+    mask = found.astype(bool)
+    if mask.shape == (len(labels),) and np.any(mask != found):
+        raise DataError(
+            f"{settings.filter_class} ({key}) returned other values than True and False for "
+            f"'{path}': it must return whether each event is kept, not the numbers of the kept ones"
+        )
     if mask.shape != (len(labels),):
         raise DataError(
             f"{settings.filter_class} ({key}) returned a mask of shape {mask.shape} for the "

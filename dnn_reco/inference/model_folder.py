@@ -302,14 +302,19 @@ def _check_code(path: Path, config: Config, trusted: Collection[str]) -> None:
         key: getattr(handler, key)
         for key in (f"data_handler_{kind}_class" for kind in ("label", "misc", "filter"))
     }
-    for key, name in named.items():
-        package = name.partition(".")[0]
-        if package not in trusted and not _is_ours(name, key):
-            raise ModelError(
-                f"the model folder '{path}' names code that is not part of dnn_reco: '{name}' "
-                f"({key}). Such code can do anything: allow it only if you trust it, with "
-                f"--allow-code {package}"
-            )
+    foreign = {
+        key: name
+        for key, name in named.items()
+        if name.partition(".")[0] not in trusted and not _is_ours(name, key)
+    }
+    if foreign:
+        listed = ", ".join(f"'{name}' ({key})" for key, name in foreign.items())
+        packages = dict.fromkeys(name.partition(".")[0] for name in foreign.values())
+        options = " ".join(f"--allow-code {package}" for package in packages)
+        raise ModelError(
+            f"the model folder '{path}' names code that is not part of dnn_reco: {listed}. Such "
+            f"code can do anything: allow it only if you trust it, with {options}"
+        )
 
 
 def _is_ours(name: str, key: str) -> bool:

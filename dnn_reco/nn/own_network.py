@@ -86,12 +86,17 @@ def make_own_network(
     misc = ["misc"] if needs_misc(network) else []
     check_signature(network.forward, f"forward of {name}", _KEY, misc)
     num_labels = len(spec.label_names)
+    is_first = True
 
     def check(
         _: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], prediction: object
     ) -> None:
         hits: HitBatch = (*inputs, *named.values())[0]
-        check_prediction(prediction, name, hits.num_events, num_labels)
+        checked = check_prediction(prediction, name, hits.num_events, num_labels)
+        nonlocal is_first
+        if is_first:  # once: on a GPU, reading a value waits for all of its work
+            _check_uncertainties(checked, name)
+            is_first = False
 
     network.register_forward_hook(check, with_kwargs=True)
     return network
@@ -101,7 +106,7 @@ def _name(network: object) -> str:
     return f"{type(network).__module__}.{type(network).__qualname__}"
 
 
-def check_prediction(prediction: object, name: str, num_events: int, num_labels: int) -> None:
+def check_prediction(prediction: object, name: str, num_events: int, num_labels: int) -> Prediction:
     """Check that what a network returns is a prediction of B events and L labels.
 
     Raises
@@ -123,6 +128,18 @@ def check_prediction(prediction: object, name: str, num_events: int, num_labels:
                 f"{name} ({_KEY}) must return a Prediction of floating-point tensors "
                 f"[events, labels] = [{num_events}, {num_labels}], but its '{part}' is "
                 f"{described(value)}"
+            )
+    return prediction
+
+
+def _check_uncertainties(prediction: Prediction, name: str) -> None:
+    for part in ("uncertainty_trafo", "uncertainty"):
+        lowest = getattr(prediction, part).detach().amin().item() if len(prediction.labels) else 0.0
+        if lowest < 0:
+            raise ConfigError(
+                f"{name} ({_KEY}) must return uncertainties that are not negative, but the lowest "
+                f"value of '{part}' is {lowest:.3g}: apply softplus or exp to what the last layer "
+                "returns"
             )
 
 

@@ -57,7 +57,8 @@ def check_weights(network: Network, weights: Mapping[str, Any]) -> None:
         ),
     ]
     if wrong:
-        more = f" (and {len(wrong) - 1} more differences)" if len(wrong) > 1 else ""
+        rest = len(wrong) - 1
+        more = f" (and {rest} more difference{'s' * (rest > 1)})" if rest else ""
         raise ModelError(wrong[0] + more)
 
 

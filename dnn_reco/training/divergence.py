@@ -20,6 +20,7 @@ from dnn_reco.data.loader import EventWeightFunction, to_tensors
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.errors import TrainingError
 from dnn_reco.files import temporary_beside
+from dnn_reco.modules.loss.interface import Loss
 from dnn_reco.training.objectives import Objective
 from dnn_reco.training.settings import TrainerSettings
 
@@ -274,6 +275,10 @@ def _event_numbers(events: EventBatch) -> str:
     return f"{len(events.ids)} events (run/event {', '.join(numbers)}{more})"
 
 
+def _of_package(loss: Loss) -> bool:
+    return loss.__module__.startswith("dnn_reco.")
+
+
 def _advice(objectives: Sequence[Objective]) -> str:
     advice = ["a lower learning_rate, or a slow warm-up: dnn_reco.utils.learning_rate.WarmUp"]
     unclipped = [o.name for o in objectives if o.clipping.global_norm is None]
@@ -282,8 +287,14 @@ def _advice(objectives: Sequence[Objective]) -> str:
     uncleaned = [o.name for o in objectives if o.gradient_filter is None]
     if uncleaned:
         advice.append(
-            "remove_nan_gradients: True there, if only a few events cause it "
-            f"({', '.join(uncleaned)})"
+            f"remove_nan_gradients: True in model_optimizer_dict ({', '.join(uncleaned)}), if only "
+            "a few events cause it"
+        )
+    own = [loss.__qualname__ for o in objectives for loss in o.losses if not _of_package(loss)]
+    if own:
+        advice.append(
+            "keep the arguments of logarithms and roots, and divisors, above 0, for example with "
+            f"clamp(min=1e-6) ({', '.join(own)})"
         )
     advice += [
         "model_kwargs.min_uncertainty_values and max_uncertainty_values, if the uncertainty "

@@ -150,7 +150,14 @@ def test_completion_script_and_how_to_install_it(shell: str) -> None:
     assert f"_DNN_RECO_COMPLETE={shell}_complete" in text
 
 
-def test_what_is_completed() -> None:
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("train --num", ["plain,--num-threads"]),
+        ("config example tutorial/getting_started_", ["plain,tutorial/getting_started_v2"]),
+    ],
+)
+def test_what_is_completed(words: str, completed: list[str]) -> None:
     script = "import sys; sys.argv[0] = 'dnn-reco'; from dnn_reco.cli import main; main()"
     result = subprocess.run(
         [sys.executable, "-c", script],
@@ -160,11 +167,11 @@ def test_what_is_completed() -> None:
         env={
             **os.environ,
             "_DNN_RECO_COMPLETE": "bash_complete",
-            "COMP_WORDS": "dnn-reco train --num",
-            "COMP_CWORD": "2",
+            "COMP_WORDS": f"dnn-reco {words}",
+            "COMP_CWORD": str(len(words.split())),
         },
     )
-    assert result.stdout.split() == ["plain,--num-threads"]
+    assert result.stdout.split() == completed
 
 
 # --------------------------------------------------------------------------------------------------

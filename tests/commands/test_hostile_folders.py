@@ -79,6 +79,11 @@ def refused(folder: Path, message: str) -> None:
         (lambda c: c.update(float_precision="float16"), "float_precision"),
         (lambda c: c.update(model_class="os.system"), "names code that is not part of dnn_reco"),
         (lambda c: c.update(data_handler_misc_class="subprocess.run"), "names code"),
+        (
+            lambda c: c.update(model_class="os.system", data_handler_label_class="shutil.move"),
+            r"'os\.system' \(model_class\), 'shutil\.move' \(data_handler_label_class\)\. Such .* "
+            "with --allow-code os --allow-code shutil$",
+        ),
         (lambda c: c.update(label_dir_x_key="nonsense"), "nonsense"),
     ],
 )

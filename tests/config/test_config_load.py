@@ -228,6 +228,8 @@ def test_files_that_are_no_config(write: WriteConfig, tmp_path: Path) -> None:
     assert "no config file is given" in message()
     broken = write("batch_size: 8\nmisc_load_dict: {A: [x\nunique_name: b\n")
     assert f"{broken}:3: not valid YAML at column" in message(broken)
+    two = message(write("[1, 2] x\n"))
+    assert two.endswith("expected '<document start>', but found '<scalar>'")
     tagged = write("unique_name: !!python/object/apply:os.getcwd []\n")
     assert f"{tagged}:1: not valid YAML at column" in message(tagged)
 
@@ -354,7 +356,7 @@ def test_unknown_keys_are_kept_with_a_warning(write: WriteConfig) -> None:
     assert config.extra == {"my_own": {"a": [1, 2]}}
     warnings = [notice.text for notice in config.notices if notice.level == "warning"]
     assert len(warnings) == 3
-    assert f"{path}:1: unknown key 'my_own'" in warnings[0]
+    assert warnings[0] == f"{path}:1: unknown key 'my_own'. It is kept for your own functions"
     assert f"{path}:2: unknown key 'biased_part'" in warnings[1]
     assert "nearest known key is 'biased_fraction'" in warnings[1]
     assert f"{path}:4: unknown key 'penalty'" in warnings[2]

@@ -333,6 +333,10 @@ def test_a_filter_on_the_inputs(tmp_path: Path) -> None:
             r"scalar_filter \(data_handler_filter_class\).*shape \(\) for the 4 events",
         ),
         (
+            {"filter_class": "user_functions.numbers_filter"},
+            r"numbers_filter \(data_handler_filter_class\).*other values than True and False",
+        ),
+        (
             {"label_class": "user_functions.fails"},
             r"fails \(data_handler_label_class\).*e\.hdf5.*KeyError.*line \d+ of '.*user_fun",
         ),

@@ -118,6 +118,10 @@ def scalar_filter(*args):
     return True
 
 
+def numbers_filter(*args):
+    return [0, 1, 2, 3]
+
+
 # What befalls worker processes --------------------------------------------------------------------
 def killed_in_worker(input_data, config, label_names=None, *args, **kwargs):
     if multiprocessing.parent_process() is not None:

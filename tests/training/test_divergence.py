@@ -12,11 +12,14 @@ from safetensors.torch import load_file
 from small_run import ON_CPU, SmallRun, make_small_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_network import SPOILT_ENERGY, tiny
+from torch import Tensor
 
 from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.errors import TrainingError
+from dnn_reco.modules.loss.default_loss import mse
+from dnn_reco.plugins import LossContext, Prediction, Truth
 from dnn_reco.training import trainer
 from dnn_reco.training.divergence import NonFiniteDetector, NonFiniteValue, divergence_error
 from dnn_reco.training.gradients import Clipping
@@ -191,12 +194,17 @@ def test_at_most_three_weights_are_named(count: int, named: str) -> None:
     assert found.what == f"the weights {named} are not finite"
 
 
+def own_loss(prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
+    return (prediction.labels / truth.labels).mean(dim=0)
+
+
 def test_the_whole_message() -> None:
     """Ten events, and two optimizers of which each does one thing already."""
     events = SimpleNamespace(ids=event_ids(10, run=7))
+    clipped, unclipped = Clipping(global_norm=1.0), Clipping()
     objectives = [
-        SimpleNamespace(name="a", clipping=Clipping(global_norm=1.0), gradient_filter=None),
-        SimpleNamespace(name="b", clipping=Clipping(), gradient_filter=object()),
+        SimpleNamespace(name="a", clipping=clipped, gradient_filter=None, losses=(mse,)),
+        SimpleNamespace(name="b", clipping=unclipped, gradient_filter=object(), losses=(own_loss,)),
     ]
     found = NonFiniteValue(41, "the loss of 'a' is nan")
     message = str(
@@ -211,7 +219,9 @@ def test_the_whole_message() -> None:
         "What helps:",
         "- a lower learning_rate, or a slow warm-up: dnn_reco.utils.learning_rate.WarmUp",
         "- clip_gradients_value: 1.0 in model_optimizer_dict (b)",
-        "- remove_nan_gradients: True there, if only a few events cause it (a)",
+        "- remove_nan_gradients: True in model_optimizer_dict (a), if only a few events cause it",
+        "- keep the arguments of logarithms and roots, and divisors, above 0, for example with "
+        "clamp(min=1e-6) (own_loss)",
         "- model_kwargs.min_uncertainty_values and max_uncertainty_values, if the uncertainty "
         "diverges",
         "- check the events of the batch for labels or inputs far from all others",
@@ -224,4 +234,4 @@ def test_the_whole_message() -> None:
     ).splitlines()
     assert lines[0].endswith("No state after the divergence was saved. There is no checkpoint yet.")
     assert lines[1].endswith("8 events (run/event 7/0, 7/1, 7/2, 7/3, 7/4, 7/5, 7/6, 7/7).")
-    assert len(lines) == 6
+    assert len(lines) == 7

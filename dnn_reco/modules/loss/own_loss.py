@@ -48,7 +48,9 @@ def checked_loss(loss: Loss, name: str, key: str) -> Loss:
 def _check(value: object, labels: Tensor, names: tuple[str, ...], who: str) -> None:
     what = described(value)
     remedy = "average over the events, with dnn_reco.plugins.weighted_mean"
-    if isinstance(value, Tensor) and value.dim() > 0:
+    if value is None:
+        remedy = "end it with 'return' and the tensor"
+    elif isinstance(value, Tensor) and value.dim() > 0:
         if value.device != labels.device:
             what += f" on {value.device}"
             remedy = f"keep it on the device of the prediction, {labels.device}"
@@ -59,6 +61,8 @@ def _check(value: object, labels: Tensor, names: tuple[str, ...], who: str) -> N
             "do not sum over the labels; for a single one set its entry and leave the others 0, "
             "with dnn_reco.plugins.at_labels"
         )
+    else:
+        remedy = "compute it with functions of PyTorch, whose tensors have gradients"
     raise ConfigError(
         f"{who} must return a floating-point tensor of shape [{len(names)}], one loss for each "
         f"label, as the label weights multiply them, but returned {what}: {remedy}"
