@@ -318,7 +318,7 @@ ARGUMENTS = {
     "view": {"file": Path("test.hdf5")},
     "create-data": {"config": Path(__file__)},
     "i3 ls": {"files": (Path(__file__),)},
-    "i3 show": {"file": Path(__file__)},
+    "i3 show": {"file": Path(__file__), "more_keys": ()},
     "i3 export": {"files": (Path(__file__),)},
     "serve": {"models": ("model",)},
     "version": {},
