@@ -40,6 +40,15 @@ def test_each_block_has_its_use(page: Path) -> None:
         assert block.directive("skip") != "", f"{block} needs a reason"
 
 
+@pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
+def test_each_replacement_replaces_something(page: Path) -> None:
+    """One that matches nothing would run the page with its full number of events."""
+    found = blocks(page)
+    for position, block in enumerate(found):
+        for old, _ in block.replacements:
+            assert any(old in later.text for later in found[position:]), f"{block}: {old}"
+
+
 def test_outputs_agree_in_their_fixed_parts() -> None:
     assert fixed_parts("1,234 events in 2 files  (1.5 s)\n\n-3.2e+05 GeV") == [
         "# event in # file (#)",
