@@ -29,7 +29,7 @@ Status = Literal["ok", "warning", "problem"]
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 _LOW_SPACE, _LEAST_SPACE = 10e9, 1e9  # bytes
 _TORCH_SECONDS = 120.0
-# Imports torch in a process of its own: a broken one may end it.
+# Imports torch in a separate process: a broken one may end it.
 _PROBE = """
 import json, torch
 gpus = []
@@ -124,9 +124,9 @@ def check_packages() -> Finding:
     if not wrong:
         return Finding("packages", "ok", f"all {len(needed)} are installed, in fitting versions")
     found = ", ".join(
-        f"{each.name} {each.installed or 'is missing'} (needed: {each.least})" for each in wrong
+        f"{each.name} {each.installed or 'is missing'} (needed: {each.versions})" for each in wrong
     )
-    names = " ".join(f"'{each.name}>={each.least}'" for each in wrong)
+    names = " ".join(f"'{each.name}{each.versions}'" for each in wrong)
     return Finding("packages", "problem", found, f"pip install {names}")
 
 
@@ -208,7 +208,7 @@ def check_extras() -> Iterator[Finding]:
         versions = ", ".join(f"{each.name} {each.installed}" for each in needed if each.installed)
         command = f"pip install 'dnn_reco[{extra}]'"
         if old:
-            least = ", ".join(f"{each.name} {each.least}" for each in old)
+            least = ", ".join(f"{each.name} {each.versions}" for each in old)
             yield Finding(name, "warning", f"{versions}: too old, needed: {least}", command)
         elif missing:
             yield Finding(name, "ok", f"not installed ({command})")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-_REQUIREMENT = re.compile(
-    r"([\w.-]+)(?:\[[^]]*\])?(?:>=([\d.]+))?[^;]*(?:;.*extra == ['\"](\w+)['\"])?"
-)
+from packaging import requirements as standard
+from packaging.specifiers import SpecifierSet
+
 _NOT_FOR_USERS = ("dev", "docs")
 
 
@@ -24,14 +22,14 @@ class Requirement:
     ----------
     name
         Its name.
-    least
-        Its lowest version; empty: any.
+    versions
+        The versions that fit, such as ">=1.26"; empty: any.
     extra
         The extra that needs it; empty: the package itself.
     """
 
     name: str
-    least: str = ""
+    versions: str = ""
     extra: str = ""
 
     @property
@@ -41,24 +39,33 @@ class Requirement:
 
     @property
     def is_met(self) -> bool:
-        """Whether it is installed, in this version or a later one."""
-        return bool(self.installed) and _numbers(self.installed) >= _numbers(self.least)
+        """Whether it is installed, in a version that fits."""
+        fitting = SpecifierSet(self.versions)
+        return bool(self.installed) and fitting.contains(self.installed, prereleases=True)
 
 
 def requirements() -> list[Requirement]:
     """All that the installed package declares; none if it is used without being installed."""
     try:
-        lines = metadata.requires("dnn_reco") or []
+        declared = metadata.metadata("dnn_reco").get_all("Provides-Extra") or []
+        lines = [standard.Requirement(line) for line in metadata.requires("dnn_reco") or []]
     except metadata.PackageNotFoundError:
         return []
-    return list(_parsed(lines))
+    of_users = ["", *(extra for extra in declared if extra not in _NOT_FOR_USERS)]
+    return [
+        Requirement(line.name, str(line.specifier), extra)
+        for extra in of_users
+        for line in lines
+        if _is_for(line, extra)
+    ]
 
 
-def _parsed(lines: list[str]) -> Iterator[Requirement]:
-    for line in lines:
-        match = _REQUIREMENT.match(line)
-        if match is not None and match[3] not in _NOT_FOR_USERS:
-            yield Requirement(match[1], match[2] or "", match[3] or "")
+def _is_for(line: standard.Requirement, extra: str) -> bool:
+    """Whether a package is needed by an extra, and not already without it."""
+    if line.marker is None:
+        return not extra
+    without = line.marker.evaluate({"extra": ""})
+    return without if not extra else not without and line.marker.evaluate({"extra": extra})
 
 
 def extras() -> dict[str, list[Requirement]]:
@@ -93,9 +100,3 @@ def cuda_of_torch() -> str | None:
             if statement.target.id == "cuda" and isinstance(value, ast.Constant):
                 return None if value.value is None else str(value.value)
     return None
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version."""
-    match = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(map(int, match[0].split("."))) if match else ()
