@@ -1,5 +1,6 @@
 """Where the shared test data are: `DNN_RECO_TEST_DATA`, or `../shared/data` beside the checkout."""
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -35,6 +36,24 @@ def shared_data() -> Path:
     if not (folder / "golden").is_dir():
         pytest.skip(f"shared test data not found in '{folder}': set DNN_RECO_TEST_DATA")
     return folder
+
+
+@pytest.fixture
+def shown_messages() -> Iterator[None]:
+    """Messages of the level INFO are shown, as by the commands."""
+    package = logging.getLogger("dnn_reco")
+    level = package.level
+    package.setLevel(logging.INFO)
+    yield
+    package.setLevel(level)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time [s] of progress bars, to be set."""
+    now = [1000.0]
+    monkeypatch.setattr("dnn_reco.progress.time.perf_counter", lambda: now[0])
+    return now
 
 
 @pytest.fixture(scope="module")

@@ -1,46 +1,23 @@
 """The progress bar of a training: what it shows on a terminal."""
 
 import io
-import logging
-from collections.abc import Iterator
 
 import pytest
+from terminal import Terminal
 
-from dnn_reco import progress
 from dnn_reco.training.progress_bar import ProgressBar
 
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.fixture(autouse=True)
-def messages() -> Iterator[None]:
-    """Messages of the level INFO are shown, as by the commands."""
-    package = logging.getLogger("dnn_reco")
-    level = package.level
-    package.setLevel(logging.INFO)
-    yield
-    package.setLevel(level)
-
-
-@pytest.fixture
-def seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time, to be set."""
-    now = [100.0]
-    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
-    return now
+pytestmark = pytest.mark.usefixtures("shown_messages")
 
 
 def test_events_of_this_call_and_the_share_of_waiting(
-    seconds: list[float], monkeypatch: pytest.MonkeyPatch
+    clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of iterations 1000 to 3000: 500 done, in batches of 32, in 4 s."""
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     bar = ProgressBar(1000, 3000, 32)
-    seconds[0] = 104.0
+    clock[0] = 1004.0
     assert bar.seconds == 4.0
     bar.update(1500, 1.0)
     bar._progress._bar.refresh()
