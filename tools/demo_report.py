@@ -6,6 +6,7 @@ reads the held-out events and the trained network in the folder of the demo.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from dnn_reco import EventTable, load_model, open_events, predict
 from dnn_reco.data.hdf5 import read_table
 from dnn_reco.detector.directions import opening_angle, vector_of
+from dnn_reco.errors import DnnRecoError
 from dnn_reco.evaluation.coverage import coverage, credible_level
 from dnn_reco.evaluation.event_types import CASCADE, THROUGH_GOING_TRACK, event_types
 from dnn_reco.evaluation.metrics import angle_metrics, energy_residual, root_mean_square
@@ -156,4 +158,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except DnnRecoError as error:
+        sys.exit(f"Error: {error}")

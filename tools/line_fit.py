@@ -23,6 +23,7 @@ from dnn_reco import open_events
 from dnn_reco.data.hdf5 import InputTables
 from dnn_reco.data.hits import Hits
 from dnn_reco.detector.geometry import dom_positions
+from dnn_reco.errors import DnnRecoError
 from dnn_reco.files import find_files
 
 Numbers = NDArray[np.float64]
@@ -130,4 +131,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except DnnRecoError as error:
+        sys.exit(f"Error: {error}")
