@@ -20,7 +20,7 @@ CONFIGS = {"configs": "dnn_reco/example_configs"}
 
 
 def build(source: Path, folder: Path, *kinds: str) -> None:
-    """Build in an environment of its own, and leave nothing else behind."""
+    """Build in a separate environment, and leave nothing else behind."""
     leftovers = [source / "build", source / "dnn_reco.egg-info"]
     for leftover in leftovers:  # a new build would take old files from there
         shutil.rmtree(leftover, ignore_errors=True)

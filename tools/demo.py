@@ -111,7 +111,7 @@ def open_folder(folder: Path, planned: Sequence[Step]) -> Record:
             print(f"Resuming after {num_finished} finished steps in '{folder}'.")
     elif record.seconds:
         why = "all steps are finished" if all(finished) else "the steps or configs have changed"
-        print(f"Starting anew in '{folder}': {why}.")
+        print(f"Starting from the first step in '{folder}': {why}.")
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     record = Record(folder)
@@ -140,7 +140,7 @@ class Stop:
     def run(self, command: Sequence[str], folder: Path) -> int:
         """Run a command in a folder; returns its exit code."""
         environment = os.environ | ENVIRONMENT
-        # in a session of its own, where the terminal's Ctrl-C does not reach it
+        # in a separate session, where the terminal's Ctrl-C does not reach it
         self.command = subprocess.Popen(
             command, cwd=folder, env=environment, start_new_session=True
         )

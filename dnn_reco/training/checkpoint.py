@@ -16,7 +16,7 @@ from dnn_reco.nn.interface import Network
 from dnn_reco.nn.weights import load_weights
 
 _ANOTHER_MODEL = (
-    "Give this config a unique_name (model_checkpoint_path) of its own, or set "
+    "Give this config its own unique_name (model_checkpoint_path), or set "
     "model_restore_model: False to train from the start"
 )
 

@@ -129,8 +129,7 @@ def _remove_if_stale(path: Path) -> None:
         name = "another process" if owner is None else f"process {owner.process} on '{owner.host}'"
         raise TrainingError(
             f"{name} is already training in this model folder: wait until it has ended, or give "
-            "this config a unique_name (model_checkpoint_path) of its own. (The lock file is "
-            f"'{path}'.)"
+            f"this config its own unique_name (model_checkpoint_path). (The lock file is '{path}'.)"
         )
     _log.info("The stale lock '%s' of a training that has ended was removed.", path)
     path.unlink(missing_ok=True)

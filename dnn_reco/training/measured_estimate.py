@@ -125,7 +125,7 @@ def estimate_training(
     options
         Device, threads and event store.
     checkpoint
-        Checkpoint that the first stage resumes from; None: it starts anew.
+        Checkpoint that the first stage resumes from; None: it starts from the beginning.
     folder
         For checkpoints and logs of the trials.
     seconds

@@ -28,7 +28,7 @@ def invoke(*words: str | Path) -> Result:
 def command(
     *words: str, path: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """`dnn-reco` in a process of its own, with further modules before all others."""
+    """`dnn-reco` in a separate process, with further modules before all others."""
     folders = [str(each) for each in (path, ROOT) if each is not None]
     return subprocess.run(
         [sys.executable, "-m", "dnn_reco", *words],

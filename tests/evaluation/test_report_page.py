@@ -309,6 +309,6 @@ def test_no_panel_is_blank(num_events: int) -> None:
     for section in report_sections(facts(num_events)):
         for each in section.figures:
             for panel in each.figure.axes:
-                said = [text.get_text() for text in panel.texts]
-                is_blank = panel.axison and not shows_events(panel) and TOO_FEW not in said
+                texts = [text.get_text() for text in panel.texts]
+                is_blank = panel.axison and not shows_events(panel) and TOO_FEW not in texts
                 assert not is_blank, (each.name, panel.get_title(), panel.get_ylabel())

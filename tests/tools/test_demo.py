@@ -137,4 +137,4 @@ def test_it_resumes_and_ends_with_a_table_a_picture_and_a_report(tmp_path: Path)
         assert (folder / name).stat().st_size > 0
     assert "LineFit" in (folder / "evaluation" / "report.html").read_text()
     again, lines = interrupted_demo(folder, "$ dnn-reco simulate")
-    assert again == 130 and lines[0].startswith("Starting anew")
+    assert again == 130 and lines[0].startswith("Starting from the first step")
