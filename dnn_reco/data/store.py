@@ -52,8 +52,10 @@ from dnn_reco.errors import DataError
 from dnn_reco.files import existing_part, file_size, temporary_beside, write_atomically
 from dnn_reco.foreign_files import parse_json
 
-# To be incremented whenever the content or the layout of a store changes.
+# To be incremented whenever the content or the layout of a store changes: of all, or of the labels,
+# misc data and results of filters alone.
 STORE_VERSION = 3
+_RECORDS_VERSION = 2
 
 _log = logging.getLogger(__name__)
 
@@ -280,7 +282,9 @@ class EventStore:
 
     @cached_property
     def _records_key(self) -> str:
-        return _digest([self._hits_key, asdict(self.records), self._plugin_sources])
+        return _digest(
+            [self._hits_key, _RECORDS_VERSION, asdict(self.records), self._plugin_sources]
+        )
 
     def _place(self, source: Path, names: ColumnNames | None) -> _Place:
         conversion = self.conversion
