@@ -62,7 +62,7 @@ def run_import(
     for line in model.changes:
         print_note(f"Changed:        {line}")
     if model.is_older:
-        print_note(f"Unverified on a real checkpoint: {UNVERIFIED}")
+        _log.warning("Unverified on a real checkpoint: %s", UNVERIFIED)
     print_note(f"Written to '{output}'")
 
 

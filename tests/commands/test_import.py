@@ -93,8 +93,8 @@ def test_a_model_of_the_older_generation(tmp_path: Path) -> None:
     result = invoke("import", older.folder, "-o", output)
     assert result.exit_code == 0, result.err
     assert f"Checkpoint:     {older.folder / 'model-500'}, 500 iterations\n" in result.out
-    assert "Unverified on a real checkpoint: " in result.out
-    assert "compare with trusted predictions" in result.out
+    assert "Unverified on a real checkpoint: " in result.err
+    assert "compare with trusted predictions" in result.err
     origin = json.loads((output / "manifest.json").read_text())["origin"]
     assert origin.endswith("older generation (unverified on a real checkpoint)")
     loaded = load_model_folder(output, torch.device("cpu"))
