@@ -285,7 +285,7 @@ class _Summary:
             shown = ", ".join(files[:_SHOWN_NAMES]) + more
             lines += [f"  {counted(len(files), 'file')} without {text}: {shown}"] if files else []
         if self.without_features and self.pulse_names:
-            lines.append(f"  pulses there: {', '.join(self.pulse_names)}")
+            lines.append(f"  available pulses: {', '.join(self.pulse_names)}")
         absent = [key for key, number in self.absent.items() if number == self.num_made]
         lines += [f"  in no frame, so not written: {', '.join(absent)}"] if absent else []
         if self.unwritable:

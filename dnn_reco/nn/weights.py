@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dnn_reco.amounts import counted
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.interface import Network
 
@@ -58,7 +59,7 @@ def check_weights(network: Network, weights: Mapping[str, Any]) -> None:
     ]
     if wrong:
         rest = len(wrong) - 1
-        more = f" (and {rest} more difference{'s' * (rest > 1)})" if rest else ""
+        more = f" (and {counted(rest, 'more difference')})" if rest else ""
         raise ModelError(wrong[0] + more)
 
 

@@ -131,7 +131,7 @@ def test_files_without_events_or_features_are_named(tmp_path: Path) -> None:
     result = done(direct(tmp_path / "i3", tmp_path / "out"))
     assert "2 events in 3 files" in result.out
     assert "1 file without events: 'noise'" in result.out
-    assert "1 file without features: 'other'\n  pulses there: OtherPulses" in result.out
+    assert "1 file without features: 'other'\n  available pulses: OtherPulses" in result.out
 
 
 def test_what_is_skipped_is_counted(tmp_path: Path) -> None:
