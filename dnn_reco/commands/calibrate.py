@@ -12,7 +12,6 @@ from typing import Any
 
 import click
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dnn_reco.commands.output import print_note
@@ -43,6 +42,7 @@ from dnn_reco.inference.signature import is_signed, read_private_key, sign_folde
 from dnn_reco.inference.torch_backend import TorchBackend
 from dnn_reco.inference.trained_model import TrainedModel
 from dnn_reco.nn.device import choose_device
+from dnn_reco.nn.threads import computes_in_pieces, use_threads
 from dnn_reco.run_options import RunOptions
 
 _log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ def _fit(folder: Path, model: TrainedModel, settings: CalibrateSettings) -> Cali
             f"'{folder}' has the old format 1: export or import the model again before "
             "calibrating it"
         )
-    torch.set_num_threads(settings.options.threads)
+    use_threads(settings.options.threads, computes_in_pieces(model.network))
     files = _files(model.config, settings)
     check_how_files_were_made(model, files, settings.ignore_mismatch)
     store = store_folder(model.config, settings.options.cache_dir, folder.parent / "event_store")

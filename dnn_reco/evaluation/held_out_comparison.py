@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dnn_reco.data.event_dataset import EventDataset
@@ -33,6 +32,7 @@ from dnn_reco.inference.prediction_table import PredictionTable, Status
 from dnn_reco.inference.trained_model import TrainedModel
 from dnn_reco.nn.memory import keep_freed_memory
 from dnn_reco.nn.predictor import allow_tf32
+from dnn_reco.nn.threads import computes_in_pieces, use_threads
 
 _log = logging.getLogger(__name__)
 
@@ -169,7 +169,6 @@ def compare_on_held_out(
     extras
         Weights of the events, and further reconstructions; None: there are none.
     """
-    torch.set_num_threads(num_threads)
     keep_freed_memory(same_shapes=False)  # otherwise memory grows with the number of events
     allow_tf32(False)  # the same digits for all, whatever a training before used
     extras = extras or Extras()
@@ -179,6 +178,7 @@ def compare_on_held_out(
     costs = dict(costs)
     for model, data in zip(models, held_out, strict=True):
         _log.info("%s: reconstruction of the %s held-out events.", model.name, f"{len(data):,}")
+        use_threads(num_threads, computes_in_pieces(model.network))
         start = time.perf_counter()
         raw = predict_held_out(model, data, raw=True)
         speeds[model.name] = len(data) / (time.perf_counter() - start)

@@ -45,16 +45,15 @@ def _torch_backend(
     allow_code: Collection[str],
     raw: bool,
 ) -> Backend:
-    import torch
-
     from dnn_reco.inference.model_folder import load_model_folder
     from dnn_reco.inference.torch_backend import TorchBackend
     from dnn_reco.nn.device import choose_device
+    from dnn_reco.nn.threads import computes_in_pieces, use_threads
 
-    if num_threads:
-        torch.set_num_threads(num_threads)
     if isinstance(model, str | Path):
         model = load_model_folder(Path(model), choose_device(device), allow_code)
+    if num_threads:
+        use_threads(num_threads, computes_in_pieces(model.network))
     return calibrated(TorchBackend(model), model.calibration, raw)
 
 

@@ -4,8 +4,9 @@ Order within a layer: convolution with bias (:mod:`dnn_reco.nn.kernels`), batch 
 activation, residual addition, pooling, dropout. Inputs and outputs are [B, x, y(, z), channels].
 """
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,13 @@ from torch import Tensor, nn
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.activations import make_activation
 from dnn_reco.nn.batch_norm import BatchNorm
+from dnn_reco.nn.fused_layers import (
+    MAX_FUSED_CHANNELS,
+    FusedLayer,
+    LayerWeights,
+    accepts,
+    apply_fused,
+)
 from dnn_reco.nn.kernels import LayerInput, check_not_empty, make_convolution
 from dnn_reco.nn.pooling import Pooling
 from dnn_reco.nn.settings import ConvSettings
@@ -65,6 +73,23 @@ class ConvLayer(nn.Module):
             self.pooling = Pooling(settings.pooling, self.output_shape, layer_input.dtype)
             self.output_shape = self.pooling.output_shape
             check_not_empty(self.output_shape, layer_input)
+        self._whole = self.bn is None and settings.activation in ("", "elu")
+        self._fused = self._fused_layer(layer_input.shape)
+
+    def _fused_layer(self, shape: tuple[int, ...]) -> FusedLayer | None:
+        """The convolution, where possible with all that follows except dropout."""
+        settings, cells = self.settings, self.convolution.cells
+        if cells is None or settings.num_channels > MAX_FUSED_CHANNELS:
+            return None
+        tiles = self._whole and self.pooling is not None and self.pooling.averages_tiles
+        return FusedLayer(
+            shape,
+            cells,
+            taps=settings.filter_size[-1],
+            elu=self._whole and settings.activation == "elu",
+            residual=self._whole and settings.use_residual,
+            window=settings.pooling.window if tiles and settings.pooling else [1] * len(shape),
+        )
 
     def _check_residual(self, layer_input: LayerInput) -> None:
         steps = zip(layer_input.shape, self.settings.strides, strict=True)
@@ -75,15 +100,37 @@ class ConvLayer(nn.Module):
                 f"{list(layer_input.shape)}, and use_residual_list cannot be true there."
             )
 
+    @property
+    def can_be_fused(self) -> bool:
+        """Whether all of the layer is one fused operation, except for dropout."""
+        pooled = self._fused is not None and self._fused.pools == (self.pooling is not None)
+        return pooled and self._whole
+
+    def fused(self) -> tuple[FusedLayer, LayerWeights]:
+        """The fused operation, and its weights.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        if self._fused is None:
+            raise ValueError("this layer cannot be fused")
+        weights, bias = self.convolution.cell_weights(), self.convolution.scaled_bias()
+        scale = self.residual_scale if self._fused.residual else None
+        return self._fused, LayerWeights(weights, bias, scale)
+
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer to [B, *shape, channels in]."""
-        y = self.convolution(x)
+        fused = self._fused if accepts(x) else None
+        whole = fused is not None and self._whole
+        y = self.convolution(x) if fused is None else apply_fused(x, [self.fused()])
         if self.bn is not None:
             y = self.bn(y)
-        y = self.act(y).movedim(1, -1)
-        if self.residual_scale is not None:
+        y = (y if whole else self.act(y)).movedim(1, -1)
+        if self.residual_scale is not None and not whole:
             y = self._add_residual(x, y, self.residual_scale)
-        if self.pooling is not None:
+        if self.pooling is not None and not (fused is not None and fused.pools):
             y = self.pooling(y)
         return dropout(y, self.drop_prob) if self.training else y
 
@@ -130,3 +177,26 @@ class ConvLayers(nn.Sequential):
             in_channels, shape = layer_settings.num_channels, layer.output_shape
         super().__init__(*layers)
         self.num_outputs = in_channels * math.prod(shape)
+
+    @property
+    def can_be_fused(self) -> bool:
+        """Whether all layers are fused operations, except for dropout."""
+        return all(layer.can_be_fused for layer in self._layers())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply all layers; those that are fused run together."""
+        for fused, group in itertools.groupby(self._layers(), key=_is_fused):
+            if fused and accepts(x):
+                x = apply_fused(x, [layer.fused() for layer in group]).movedim(1, -1)
+            else:
+                for layer in group:
+                    x = layer(x)
+        return x
+
+    def _layers(self) -> Iterator[ConvLayer]:
+        return (layer for layer in self if isinstance(layer, ConvLayer))
+
+
+def _is_fused(layer: ConvLayer) -> bool:
+    """Whether all of a layer is one fused operation, as it is now."""
+    return layer.can_be_fused and not (layer.training and layer.drop_prob > 0)

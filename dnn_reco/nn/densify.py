@@ -75,17 +75,21 @@ class Densify(nn.Module):
         cells = values.new_empty(B * NUM_CELLS, num_bins)
         main = cells[: B * NUM_MAIN_CELLS].view(B, *MAIN_SHAPE, num_bins)
         deepcore = cells[B * NUM_MAIN_CELLS :].view(B, *DEEPCORE_SHAPE, num_bins)
-        main.copy_(self._main_background)
-        deepcore.copy_(self._deepcore_background)
         cell = self._cell[hits.dom]
+        if self.training and self.keep_prob_dom < 1:
+            keep = keep_mask(values.new_empty(B, NUM_CELLS), self.keep_prob_dom)
+            self._place_background(main, keep[:, :NUM_MAIN_CELLS], self._main_background)
+            self._place_background(deepcore, keep[:, NUM_MAIN_CELLS:], self._deepcore_background)
+            values = values * keep[hits.event, cell, None]
+        else:
+            main.copy_(self._main_background)
+            deepcore.copy_(self._deepcore_background)
         row = torch.where(
             cell < NUM_MAIN_CELLS,
             cell + hits.event * NUM_MAIN_CELLS,
             cell + hits.event * NUM_DEEPCORE_CELLS + (B - 1) * NUM_MAIN_CELLS,
         )
         cells.index_copy_(0, row, values)
-        if self.training and self.keep_prob_dom < 1:
-            self._drop_doms(main, deepcore)
         return main, deepcore
 
     def transform(self, main: Tensor, deepcore: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,10 +124,9 @@ class Densify(nn.Module):
         B, _, num_bins = cells.shape
         return main.view(B, *MAIN_SHAPE, num_bins), deepcore.view(B, *DEEPCORE_SHAPE, num_bins)
 
-    def _drop_doms(self, main: Tensor, deepcore: Tensor) -> None:
-        keep = keep_mask(main.new_empty(len(main), NUM_CELLS), self.keep_prob_dom)
-        main.mul_(keep[:, :NUM_MAIN_CELLS].view(*main.shape[:-1], 1))
-        deepcore.mul_(keep[:, NUM_MAIN_CELLS:].view(*deepcore.shape[:-1], 1))
+    @staticmethod
+    def _place_background(cells: Tensor, keep: Tensor, background: Tensor) -> None:
+        torch.mul(background, keep.view(len(keep), *background.shape[:-1], 1), out=cells)
 
 
 def _mean_and_scale(spec: NetworkSpec) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

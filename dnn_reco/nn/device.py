@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from textwrap import shorten
 
 import numpy as np
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from dnn_reco.amounts import counted
 from dnn_reco.errors import ConfigError
+from dnn_reco.nn.threads import num_threads
 
 
 def choose_device(name: str) -> torch.device:
@@ -41,7 +40,7 @@ def device_name(device: torch.device) -> str:
     """Name of a device for messages, such as ``NVIDIA H100 (cuda:0)``."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} ({device})"
-    return f"CPU, {counted(torch.get_num_threads(), 'thread')}"
+    return f"CPU, {counted(num_threads(), 'thread')}"
 
 
 def as_array(values: Tensor) -> NDArray[np.float64]:
@@ -54,15 +53,3 @@ def compute_deterministically() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True)
-
-
-@contextmanager
-def at_most_threads(number: int | None) -> Iterator[None]:
-    """Compute with at most this number of CPU threads; None or 0: with as many as before."""
-    before = torch.get_num_threads()
-    if number and number < before:
-        torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

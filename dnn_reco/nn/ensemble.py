@@ -27,6 +27,7 @@ from dnn_reco.nn.interface import Network, NetworkSpec, Prediction
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.nn.misc_data import MiscData
 from dnn_reco.nn.own_network import call_network, needs_misc
+from dnn_reco.nn.threads import computes_in_pieces
 
 _MIN_PROBABILITY = 1e-6
 
@@ -58,6 +59,11 @@ class Ensemble(nn.Module):
     def needs_misc(self) -> bool:
         """Whether any of the networks reads misc data."""
         return any(needs_misc(network) for network in self.networks)
+
+    @property
+    def computes_in_pieces(self) -> bool:
+        """Whether all networks divide a batch among threads (see `threads`)."""
+        return all(computes_in_pieces(each) for each in self.networks)
 
     def forward(self, hits: HitBatch, misc: MiscData | None = None) -> Prediction:
         """Labels and uncertainties of a batch of events."""

@@ -6,6 +6,7 @@ initialised from a normal distribution of width 1 truncated at two standard devi
 √n and √2 at run time, not in the weights, keeps the outputs at the scale of the inputs.
 """
 
+import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -90,10 +91,33 @@ class Convolution(nn.Module):
         self._padding = [before if symmetric else 0 for before, _ in widths]
         self._extra_padding = None if symmetric else pad_argument(widths)
 
+    bias: nn.Parameter
+
     def _weight_scale(self, num_inputs: int) -> float:
         """Factor of the weights of this number of inputs."""
         repair = self.settings.repair_std_deviation
         return self._bias_scale / math.sqrt(num_inputs) if repair else 1.0
+
+    @property
+    def cells(self) -> list[tuple[int, ...]] | None:
+        """Cells of the kernel along all axes but the last, relative to the centre; None: no kernel.
+
+        The kernel is odd along each axis and visits each position of the input once.
+        """
+        return None
+
+    def cell_weights(self) -> Tensor:
+        """Weights of each of `cells` with their scale [cells, taps, channels in, channels out]."""
+        raise NotImplementedError
+
+    def scaled_bias(self) -> Tensor:
+        """The bias with its scale [channels out]."""
+        return self.bias * self._bias_scale
+
+    def _visits_each_position(self, kernel: Sequence[int]) -> bool:
+        settings = self.settings
+        steps = max(*settings.strides, *settings.dilation)
+        return settings.padding == "SAME" and steps == 1 and all(n % 2 for n in kernel)
 
     def _convolve(self, x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         """Convolution with a kernel [x, y(, z), channels in, channels out] for all positions."""
@@ -123,9 +147,21 @@ class PlainConvolution(Convolution):
         self.weight = layer_input.weights((*kernel, layer_input.channels, settings.num_channels))
         self.bias = layer_input.weights((settings.num_channels,))
 
+    @property
+    def cells(self) -> list[tuple[int, ...]] | None:
+        """All cells of a rectangle."""
+        kernel = self.settings.filter_size
+        if not self._visits_each_position(kernel):
+            return None
+        return list(itertools.product(*(range(-(n // 2), n // 2 + 1) for n in kernel[:-1])))
+
+    def cell_weights(self) -> Tensor:
+        """As of :class:`Convolution`."""
+        return self.weight.flatten(0, -4) * self._scale
+
     def forward(self, x: Tensor) -> Tensor:
         """Apply to [B, x, y(, z), channels in]."""
-        return self._convolve(x, self.weight * self._scale, self.bias * self._bias_scale)
+        return self._convolve(x, self.weight * self._scale, self.scaled_bias())
 
 
 class HexagonalConvolution(Convolution):
@@ -158,11 +194,18 @@ class HexagonalConvolution(Convolution):
     def _kernel(self) -> Tensor:
         """The unscaled kernel [a, b, z, channels in, channels out]."""
 
-    bias: nn.Parameter
+    @property
+    def cells(self) -> list[tuple[int, ...]] | None:
+        """Those of the hexagon, with its tips."""
+        size, orientation, length = self.settings.filter_size
+        if self.settings.zero_out or not self._visits_each_position((length,)):
+            return None
+        centre = self._width // 2
+        return [(a - centre, b - centre) for a, b in kernel_cells(size, orientation)]
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to [B, a, b, z, channels in]."""
-        bias = self.bias * self._bias_scale
+        bias = self.scaled_bias()
         y = self._convolve(x, self._kernel() * self._scale, bias)
         if self._no_string is None:
             return y
@@ -184,6 +227,10 @@ class FixedHexagon(HexagonalConvolution):
         )
         self.bias = layer_input.weights((settings.num_channels,))
 
+    def cell_weights(self) -> Tensor:
+        """As of :class:`Convolution`."""
+        return self.weight * self._scale
+
     def _kernel(self) -> Tensor:
         return square_kernel(self.weight, self._cells, self._width)
 
@@ -196,6 +243,7 @@ class RotatedHexagon(HexagonalConvolution):
     """
 
     _shares: Tensor
+    _cells: Tensor
 
     def __init__(self, settings: ConvSettings, layer_input: LayerInput) -> None:
         super().__init__(settings, layer_input)
@@ -203,9 +251,14 @@ class RotatedHexagon(HexagonalConvolution):
         count = settings.num_rotations
         shares = rotations(size, orientation, count, settings.legacy_rotation)
         self.register_buffer("_shares", shares.to(layer_input.dtype), persistent=False)
+        self.register_buffer("_cells", flat_cells(size, orientation), persistent=False)
         self.spatial = layer_input.weights((shares.shape[-1], length))
         self.in_out = layer_input.weights((count, layer_input.channels, settings.num_filters))
         self.bias = layer_input.weights((settings.num_channels,))
+
+    def cell_weights(self) -> Tensor:
+        """As of :class:`Convolution`."""
+        return self._kernel().flatten(0, 1).index_select(0, self._cells) * self._scale
 
     def _kernel(self) -> Tensor:
         return rotated_kernel(self._shares, self.spatial, self.in_out)

@@ -35,6 +35,13 @@ class Pooling(nn.Module):
         widths = [pad_widths(n, k, s, 1, settings.padding) for n, k, s in axes]
         self.output_shape = tuple(output_length(n, k, s, 1, settings.padding) for n, k, s in axes)
         self._pad = pad_argument(widths)
+        self.averages_tiles = (
+            settings.kind == "avg"
+            and settings.window == settings.strides
+            and settings.padding == "SAME"
+            and not any(before for before, _ in widths)
+        )
+        """Whether it averages windows that tile the input from its first cell."""
         self._padded = any(self._pad)
         # One over the number of cells inside the input, for each output. It is computed on the CPU
         # in any case: sums of tensors without memory, on the device "meta", take a second to begin.

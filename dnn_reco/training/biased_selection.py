@@ -28,11 +28,11 @@ from dnn_reco.data.selection import (
     interesting,
     repeat_shuffled,
 )
-from dnn_reco.nn.device import at_most_threads
 from dnn_reco.nn.interface import Network
 from dnn_reco.nn.label_transform import LabelTransform, residual_trafo
 from dnn_reco.nn.misc_data import MiscTransform
 from dnn_reco.nn.own_network import call_network
+from dnn_reco.nn.threads import at_most_threads
 
 _log = logging.getLogger(__name__)
 

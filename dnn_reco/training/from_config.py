@@ -34,6 +34,7 @@ from dnn_reco.nn.interface import Network, NetworkSpec
 from dnn_reco.nn.memory import keep_freed_memory
 from dnn_reco.nn.own_network import needs_misc, parameter_groups
 from dnn_reco.nn.predictor import GridNetwork, Predictor, allow_tf32, predictor
+from dnn_reco.nn.threads import computes_in_pieces, use_threads
 from dnn_reco.run_options import PrintFormat, RunOptions
 from dnn_reco.training.data import TrainingData
 from dnn_reco.training.distributed import DistributedContext
@@ -134,11 +135,11 @@ def make_trainer(
     """
     _refuse_inference_mode(config)
     device = _local_device(options.device, distributed)
-    torch.set_num_threads(options.threads)
     trafo_path = Path(config.trafo.trafo_model_path)
     transformation = load_transformation(trafo_path)
     spec = network_spec(config, transformation)
     network = make_network(config, spec, device)
+    use_threads(options.threads, _in_pieces(config, network))
     keep_freed_memory(isinstance(network, GridNetwork))
     objectives = make_objectives(config, network)
     _check_losses(config, objectives, spec)
@@ -291,6 +292,13 @@ def make_label_weights(config: Config, spec: NetworkSpec, device: torch.device) 
         config.labels.label_update_weights,
         config.labels.label_scale_tukey,
     )
+
+
+def _in_pieces(config: Config, network: Network) -> bool:
+    """Whether a batch is divided among threads, not each operation."""
+    training = config.training
+    changed = training.precision == "bf16" or training.compile is True
+    return computes_in_pieces(network) and not changed
 
 
 def training_predictor(config: Config, network: Network, device: torch.device) -> Predictor:

@@ -18,6 +18,7 @@ from dnn_reco.event_sources import event_store
 from dnn_reco.files import find_files
 from dnn_reco.nn.memory import memory_in_use, peak_memory
 from dnn_reco.nn.predictor import GridNetwork
+from dnn_reco.nn.threads import num_threads
 from dnn_reco.run_options import RunOptions
 from dnn_reco.training.forward import ForwardPass
 from dnn_reco.training.from_config import make_trainer
@@ -168,7 +169,7 @@ def estimate_training(
         stages=tuple(measured),
         num_weights=trainer.forward.num_weights,
         device=device,
-        threads=torch.get_num_threads(),
+        threads=num_threads(),
         memory=max(data.memory, memory_of_training(1e6 * memory["process"], trainer.forward)),
         gpu_memory=1e6 * memory.get("gpu", 0.0),
     )

@@ -32,6 +32,7 @@ from dnn_reco.nn.conv_layers import ConvLayers
 from dnn_reco.nn.densify import Densify
 from dnn_reco.nn.direction import DirectionSettings
 from dnn_reco.nn.fc_layers import FCLayers
+from dnn_reco.nn.fused_layers import numba_available
 from dnn_reco.nn.interface import NetworkSpec, Prediction
 from dnn_reco.nn.label_head import LabelHead
 from dnn_reco.nn.model_kwargs import DTYPES
@@ -225,6 +226,12 @@ class GeneralIC86CNN(nn.Module):
                 f"for each of the {len(spec.label_names)} labels."
             )
         self.register_buffer(f"_{name}", limit, persistent=False)
+
+    @property
+    def computes_in_pieces(self) -> bool:
+        """Whether its convolutions divide a batch among threads (see `dnn_reco.nn.threads`)."""
+        branches = (self.ic78, self.upper, self.lower)
+        return numba_available() and all(branch.can_be_fused for branch in branches)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Trainable parameters of the prediction (`pred`) and the uncertainty (`unc`)."""

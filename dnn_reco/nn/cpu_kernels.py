@@ -1,0 +1,489 @@
+"""Convolutional layers on CPUs, compiled by Numba: convolution, activation, residual, pooling.
+
+Libraries compute convolutions of few channels with vectors along the channels, most of which stay
+empty, and pass over the memory again for the bias, the activation, the residual and the pooling.
+Here vectors run along the last spatial axis, and an event stays in the cache from the convolution
+to the pooling.
+
+Arrays are flat, in float32, and of events [C, x, y, z]: views of parts of arrays would be counted,
+by atomic operations. An event is copied to a padded buffer, in which a
+step along an axis is the same distance everywhere: rows along z are separated by as many zeros as
+the kernel reaches, planes by as many rows of zeros. There the input of a cell of the kernel is the
+whole buffer, shifted; results at the padding are not used. Kernels come in blocks of 5 output
+channels (in the gradient of the input: input channels) and groups of 3 taps along z, filled up with
+zeros.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from dnn_reco.nn.vector_kernels import (
+    BLOCK,
+    TAPS,
+    TILE,
+    WIDTH,
+    add_products,
+    float_of_bits,
+    multiply_add,
+)
+
+types: Any = numba.types
+Array: TypeAlias = NDArray[np.float32]
+Shape: TypeAlias = tuple[int, ...]
+
+_compiled = numba.njit(fastmath=True, nogil=True, error_model="numpy")
+# Reordering sums would spoil the argument reduction.
+_compiled_in_order = numba.njit(nogil=True, error_model="numpy")
+# Indices of innermost loops are unsigned: a negative one would count from the end, which is a
+# branch, and then loops do not become vectors.
+_unsigned = np.uint64
+_N1, _N2 = _unsigned(1), _unsigned(2)
+
+
+class Layer(NamedTuple):
+    """What a layer does, and the geometry of its padded buffer.
+
+    Attributes
+    ----------
+    num_inputs, num_outputs
+        Number of channels.
+    shape, pooled_shape
+        Lengths along x, y, z of input and output.
+    strides
+        Distances in the input between events, channels, and along x, y, z.
+    window
+        Lengths of the windows of the average pooling.
+    elu, residual
+        Whether there is an activation (ELU), and whether the input is added to the output.
+    origin, row, plane, channel
+        Index of the first position in the buffer, and distances between rows (along y), planes
+        (along x) and channels.
+    length
+        Values of a plane in the buffer, with their padding: a multiple of TILE.
+    """
+
+    num_inputs: int
+    num_outputs: int
+    shape: Shape
+    pooled_shape: Shape
+    strides: tuple[int, ...]
+    window: Shape
+    elu: bool
+    residual: bool
+    origin: int
+    row: int
+    plane: int
+    channel: int
+    length: int
+
+
+class Weights(NamedTuple):
+    """Weights of a layer.
+
+    Attributes
+    ----------
+    kernel
+        [blocks, steps, 5, 3]. Steps are cells, input channels, and groups of 3 taps.
+    steps
+        Distance in the buffer from a position to the first input of each step.
+    bias, scale
+        Bias, and factor of the activated values next to the residual [C out].
+    """
+
+    kernel: Array
+    steps: NDArray[np.int64]
+    bias: Array
+    scale: Array
+
+
+class Gradients(NamedTuple):
+    """Where the gradients of a layer go.
+
+    Attributes
+    ----------
+    x
+        Of the input [B, C in, x, y, z], to be written; empty if nobody needs it.
+    kernel
+        Sums that make up the gradient of the kernel, to be added to [blocks, steps, 5, 3, WIDTH].
+    bias, scale
+        Of bias and scale, to be added to.
+    """
+
+    x: Array
+    kernel: Array
+    bias: Array
+    scale: Array
+
+
+@_compiled_in_order
+def _expm1(x: Any) -> Any:
+    """exp(x) - 1 for x ≤ 0: 2ⁿ eʳ - 1 with |r| ≤ ln(2) / 2 and the Taylor series of eʳ."""
+    x = max(x, np.float32(-87))
+    n = np.int32(x * np.float32(1.44269504) - np.float32(0.5))
+    r = x - np.float32(n) * np.float32(0.693359375) + np.float32(n) * np.float32(2.12194440e-4)
+    p = np.float32(1 / 5040)
+    p = p * r + np.float32(1 / 720)
+    p = p * r + np.float32(1 / 120)
+    p = p * r + np.float32(1 / 24)
+    p = p * r + np.float32(1 / 6)
+    p = p * r + np.float32(1 / 2)
+    p = p * r * r + r
+    power = float_of_bits(np.int32((n + np.int32(127)) << np.int32(23)))
+    return p * power + (power - np.float32(1))
+
+
+@_compiled
+def _new_buffer(num_channels: int, layer: Layer) -> Array:
+    """A buffer of zeros; what lies after the last channel may be read, and is not used."""
+    return np.zeros(num_channels * layer.channel + layer.origin + 2 * TILE, np.float32)
+
+
+@_compiled
+def _fill(x: Array, e: int, buffer: Array, layer: Layer) -> None:
+    """Copy event e of the input to its positions in the buffer."""
+    nx, ny, nz = layer.shape
+    to_event, to_channel, to_x, to_y, to_z = layer.strides
+    step = _unsigned(to_z)
+    for c in range(layer.num_inputs):
+        for i in range(nx):
+            for j in range(ny):
+                source = _unsigned(e * to_event + c * to_channel + i * to_x + j * to_y)
+                p = _unsigned(layer.origin + c * layer.channel + i * layer.plane + j * layer.row)
+                if to_z == 1:
+                    for k in range(_unsigned(nz)):
+                        buffer[p + k] = x[source + k]
+                else:
+                    for k in range(_unsigned(nz)):
+                        buffer[p + k] = x[source + k * step]
+
+
+@_compiled
+def _activate(sums: Array, o: int, bias: np.float32, elu: bool, out: Array, start: int) -> None:
+    """Add the bias to channel o of a tile, and apply the activation."""
+    p, q = _unsigned(TILE * o), _unsigned(start)
+    if elu:
+        for z in range(_unsigned(TILE)):
+            u = sums[p + z] + bias
+            out[q + z] = u if u > 0 else _expm1(min(u, np.float32(0)))
+    else:
+        for z in range(_unsigned(TILE)):
+            out[q + z] = sums[p + z] + bias
+
+
+@_compiled
+def _convolve_plane(
+    x: Array, start: int, weights: Weights, elu: bool, length: int, sums: Array,
+    out: Array, out_start: int, out_channel: int,
+) -> None:  # fmt: skip
+    """Convolution of the plane at index `start` of the buffer, to that at `out_start` of `out`."""
+    num_outputs, size = len(weights.bias), len(weights.steps) * BLOCK * TAPS
+    for block in range(len(weights.kernel) // size):
+        for z in range(0, length, TILE):
+            multiply_add(x, start + z, weights.kernel, block * size, weights.steps, sums)
+            for o in range(min(BLOCK, num_outputs - BLOCK * block)):
+                c = BLOCK * block + o
+                _activate(sums, o, weights.bias[c], elu, out, out_start + c * out_channel + z)
+
+
+@_compiled
+def _sum_windows(values: Array, length: int, window: int, sums: Array) -> None:
+    """Sums over windows along z of all rows of a plane."""
+    if window == 1:
+        for k in range(_unsigned(length)):
+            sums[k] = values[k]
+    elif window == 2:
+        for k in range(_unsigned(length >> 1)):
+            sums[k] = values[_N2 * k] + values[_N2 * k + _N1]
+    else:
+        for k in range(length // window):
+            sums[k] = np.float32(0)
+            for z in range(k * window, (k + 1) * window):
+                sums[k] += values[z]
+
+
+@_compiled
+def _expand_windows(sums: Array, length: int, window: int, out: Array, start: int) -> None:
+    """The opposite: repeat each value for all positions of its window."""
+    p = _unsigned(start)
+    if window == 1:
+        for z in range(_unsigned(length)):
+            out[p + z] = sums[z]
+    elif window == 2:
+        for k in range(_unsigned(length >> 1)):
+            out[p + _N2 * k] = sums[k]
+            out[p + _N2 * k + _N1] = sums[k]
+    else:
+        for k in range(length // window):
+            for z in range(k * window, (k + 1) * window):
+                out[start + z] = sums[k]
+
+
+@_compiled
+def _pool_plane(values: Array, i: int, layer: Layer, sums: Array, means: Array, first: int) -> None:
+    """Add plane i of a channel to its means, which begin at `first`."""
+    nx, ny, nz = layer.shape
+    wx, wy, wz = layer.window
+    _, num_rows, num_means = layer.pooled_shape
+    complete, rest = nz // wz, nz % wz
+    num_x, target = min(wx, nx - i // wx * wx), first + i // wx * num_rows * num_means
+    j = 0
+    for _ in range(num_rows):
+        num_y = min(wy, ny - j)
+        for _ in range(num_y if rest else 0):
+            for z in range(j * layer.row + complete * wz, j * layer.row + nz):
+                means[target + complete] += values[z] / np.float32(num_x * num_y * rest)
+            j += 1
+        target += num_means
+    _sum_windows(values, layer.length, wz, sums)
+    target, j = first + i // wx * num_rows * num_means, 0
+    for row in range(num_rows):
+        num_y = min(wy, ny - row * wy)
+        factor, q = np.float32(1) / np.float32(num_x * num_y * wz), _unsigned(target)
+        for _ in range(num_y):
+            p = _unsigned(j * (layer.row // wz))
+            for k in range(_unsigned(complete)):
+                means[q + k] += factor * sums[p + k]
+            j += 1
+        target += num_means
+
+
+@_compiled
+def _unpool_plane(
+    means: Array, first: int, i: int, layer: Layer, sums: Array, out: Array, start: int
+) -> None:
+    """Gradient of plane i of a channel from that of its means, which begin at `first`.
+
+    `sums` holds zeros between rows.
+    """
+    nx, ny, nz = layer.shape
+    wx, wy, wz = layer.window
+    _, num_rows, num_means = layer.pooled_shape
+    complete, rest = nz // wz, nz % wz
+    num_x, source = min(wx, nx - i // wx * wx), first + i // wx * num_rows * num_means
+    j = 0
+    for row in range(num_rows):
+        num_y = min(wy, ny - row * wy)
+        factor, q = np.float32(1) / np.float32(num_x * num_y * wz), _unsigned(source)
+        for _ in range(num_y):
+            p = _unsigned(j * (layer.row // wz))
+            for k in range(_unsigned(complete)):
+                sums[p + k] = factor * means[q + k]
+            j += 1
+        source += num_means
+    _expand_windows(sums, layer.length, wz, out, start)
+    if rest:
+        source, j = first + i // wx * num_rows * num_means + complete, 0
+        for row in range(num_rows):
+            num_y = min(wy, ny - row * wy)
+            for _ in range(num_y):
+                begin = start + j * layer.row
+                for z in range(begin + complete * wz, begin + nz):
+                    out[z] = means[source] / np.float32(num_x * num_y * rest)
+                j += 1
+            source += num_means
+
+
+@_compiled
+def _combine(
+    kept: Array, start: int, scale: np.float32, x: Array, x_start: int, add: bool, out: Array
+) -> None:
+    """A plane times a scale, with that of the input added."""
+    p, q = _unsigned(start), _unsigned(x_start)
+    if add:
+        for z in range(_unsigned(len(out))):
+            out[z] = scale * kept[p + z] + x[q + z]
+    else:
+        for z in range(_unsigned(len(out))):
+            out[z] = scale * kept[p + z]
+
+
+@_compiled
+def _forward(
+    x: Array, weights: Weights, layer: Layer, activated: Array, y: Array, num_events: int
+) -> None:
+    num_planes, length = layer.shape[0], layer.length
+    size = layer.pooled_shape[0] * layer.pooled_shape[1] * layer.pooled_shape[2]
+    buffer = _new_buffer(layer.num_inputs, layer)
+    sums, combined = np.empty(BLOCK * TILE, np.float32), np.empty(length, np.float32)
+    of_windows = np.empty(length, np.float32)
+    keep = len(activated) > 0
+    kept = activated if keep else np.empty(layer.num_outputs * num_planes * length, np.float32)
+    for e in range(num_events):
+        _fill(x, e, buffer, layer)
+        begin = e * layer.num_outputs * size
+        for k in range(begin, begin + layer.num_outputs * size):
+            y[k] = 0
+        of_event = e * layer.num_outputs * num_planes * length if keep else 0
+        for i in range(num_planes):
+            start, plane = layer.origin + i * layer.plane, of_event + i * length
+            _convolve_plane(
+                buffer, start, weights, layer.elu, length, sums, kept, plane, num_planes * length
+            )
+            for o in range(layer.num_outputs):
+                scale = weights.scale[o] if layer.residual else np.float32(1)
+                add, position = layer.residual and o < layer.num_inputs, start + o * layer.channel
+                of_channel = plane + o * num_planes * length
+                _combine(kept, of_channel, scale, buffer, position if add else 0, add, combined)
+                _pool_plane(combined, i, layer, of_windows, y, (e * layer.num_outputs + o) * size)
+
+
+@_compiled
+def _add_kernel_gradient(
+    x: Array, g: Array, start: int, steps: NDArray[np.int64], layer: Layer, sums: Array
+) -> None:
+    """Add the gradient of the kernel from one plane, at index `start` of both buffers."""
+    first = 0
+    for block in range(len(sums) // (len(steps) * BLOCK * TAPS * WIDTH)):
+        g_start = start + BLOCK * block * layer.channel
+        for s in range(len(steps)):
+            position = start + steps[s]
+            add_products(x, position, g, g_start, layer.channel, layer.length, sums, first)
+            first += BLOCK * TAPS * WIDTH
+
+
+@_compiled
+def _through_activation(
+    outer: Array, activated: Array, o: int, weights: Weights, layer: Layer,
+    gradients: Gradients, inner: Array, positions: Shape,
+) -> None:  # fmt: skip
+    """Gradient `inner` of a plane of the convolution, from that of the output, `outer`.
+
+    `positions` are those of the plane in `outer`, `activated` and `inner`.
+    """
+    p, q, r = _unsigned(positions[0]), _unsigned(positions[1]), _unsigned(positions[2])
+    of_bias, of_scale = np.float32(0), np.float32(0)
+    scale = weights.scale[o] if layer.residual else np.float32(1)
+    least = np.float32(-1 if layer.elu else 0)
+    for z in range(_unsigned(layer.length)):
+        value, gradient = activated[q + z], outer[p + z]
+        of_scale += gradient * value
+        gradient *= scale * (max(min(value, np.float32(0)), least) + np.float32(1))
+        of_bias += gradient
+        inner[r + z] = gradient
+    gradients.bias[o] += of_bias
+    gradients.scale[o] += of_scale
+
+
+@_compiled
+def _write_plane(
+    rows: Array, start: int, more: Array, more_start: int, add: bool, layer: Layer,
+    out: Array, first: int,
+) -> None:  # fmt: skip
+    """Copy the rows of a plane, with those of `more` added, to [y, z] at `first`."""
+    _, ny, nz = layer.shape
+    for j in range(ny):
+        p, q = _unsigned(start + j * layer.row), _unsigned(more_start + j * layer.row)
+        r = _unsigned(first + j * nz)
+        if add:
+            for z in range(_unsigned(nz)):
+                out[r + z] = rows[p + z] + more[q + z]
+        else:
+            for z in range(_unsigned(nz)):
+                out[r + z] = rows[p + z]
+
+
+@_compiled
+def _backward(
+    gradient: Array, x: Array, activated: Array, weights: Weights, opposite: Weights,
+    layer: Layer, gradients: Gradients, num_events: int,
+) -> None:  # fmt: skip
+    (num_planes, ny, nz), length = layer.shape, layer.length
+    num_inputs, num_outputs = layer.num_inputs, layer.num_outputs
+    size = layer.pooled_shape[0] * layer.pooled_shape[1] * layer.pooled_shape[2]
+    x_buffer = _new_buffer(num_inputs, layer)
+    g_buffer = _new_buffer(num_outputs + BLOCK, layer)
+    outer = np.zeros(num_outputs * num_planes * length, np.float32)
+    rows, sums = np.empty(num_inputs * length, np.float32), np.empty(BLOCK * TILE, np.float32)
+    of_windows = np.zeros(length, np.float32)
+    for e in range(num_events):
+        _fill(x, e, x_buffer, layer)
+        for o in range(num_outputs):
+            for i in range(num_planes):
+                plane = (o * num_planes + i) * length
+                begin = (e * num_outputs + o) * size
+                _unpool_plane(gradient, begin, i, layer, of_windows, outer, plane)
+                inner = layer.origin + o * layer.channel + i * layer.plane
+                kept = plane + e * num_outputs * num_planes * length
+                positions = (plane, kept, inner)
+                _through_activation(
+                    outer, activated, o, weights, layer, gradients, g_buffer, positions
+                )
+        for i in range(num_planes):
+            start = layer.origin + i * layer.plane
+            _add_kernel_gradient(x_buffer, g_buffer, start, weights.steps, layer, gradients.kernel)
+            if len(gradients.x) == 0:
+                continue
+            _convolve_plane(g_buffer, start, opposite, False, length, sums, rows, 0, length)
+            for c in range(num_inputs):
+                add, plane = layer.residual and c < num_outputs, (c * num_planes + i) * length
+                position = ((e * num_inputs + c) * num_planes + i) * ny * nz
+                _write_plane(rows, c * length, outer, plane, add, layer, gradients.x, position)
+
+
+def _flat(dtype: Any = types.float32) -> Any:
+    return types.Array(dtype, 1, "C")
+
+
+_SHAPE = types.UniTuple(types.int64, 3)
+_LAYER = types.NamedTuple(
+    [
+        *(types.int64, types.int64, _SHAPE, _SHAPE, types.UniTuple(types.int64, 5), _SHAPE),
+        *(types.boolean, types.boolean),
+        *[types.int64] * 5,
+    ],
+    Layer,
+)
+_WEIGHTS = types.NamedTuple([_flat(), _flat(types.int64), _flat(), _flat()], Weights)
+_GRADIENTS = types.NamedUniTuple(_flat(), 4, Gradients)
+
+
+def _cached(function: Any, *arguments: Any) -> Callable[..., None]:
+    """A function for arguments of these types, compiled for this CPU, or read from disk."""
+    compile_function = functools.partial(
+        numba.jit, types.void(*arguments), nopython=True, fastmath=True, nogil=True
+    )
+    compile_function = functools.partial(compile_function, error_model="numpy")
+    try:
+        compiled = compile_function(cache=True)(function.py_func)
+    except RuntimeError:  # there is no folder that could be written to
+        compiled = compile_function()(function.py_func)
+    run: Callable[..., None] = compiled
+    return run
+
+
+@functools.cache
+def forward() -> Callable[..., None]:
+    """The function that computes a layer.
+
+    Its arguments are:
+
+    - x: input, of which the strides of the layer are those
+    - weights, layer: a `Weights` and a `Layer`
+    - activated: where to write the activated values [B, C out, x, plane], with the padding of each
+      plane, which the gradient needs; or an empty array, if nobody needs them
+    - y: where to write the output [B, C out, x', y', z']
+    - num_events
+    """
+    return _cached(_forward, _flat(), _WEIGHTS, _LAYER, _flat(), _flat(), types.int64)
+
+
+@functools.cache
+def backward() -> Callable[..., None]:
+    """The function that computes the gradients of a layer.
+
+    Its arguments are:
+
+    - gradient: of the output [B, C out, x', y', z']
+    - x, activated, weights: as in `forward`
+    - opposite: weights of the opposite convolution: cells and taps reversed, channels exchanged
+    - layer: a `Layer`
+    - gradients: a `Gradients`
+    - num_events
+    """
+    inputs = (_flat(), _flat(), _flat(), _WEIGHTS, _WEIGHTS)
+    return _cached(_backward, *inputs, _LAYER, _GRADIENTS, types.int64)
