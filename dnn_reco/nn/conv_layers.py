@@ -4,9 +4,12 @@ Order within a layer: convolution with bias (:mod:`dnn_reco.nn.kernels`), batch 
 activation, residual addition, pooling, dropout. Inputs and outputs are [B, x, y(, z), channels].
 """
 
+from __future__ import annotations
+
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +23,17 @@ from dnn_reco.nn.fused_layers import (
     LayerWeights,
     accepts,
     apply_fused,
+    pack,
+    predict_fused,
 )
 from dnn_reco.nn.kernels import LayerInput, check_not_empty, make_convolution
 from dnn_reco.nn.pooling import Pooling
 from dnn_reco.nn.settings import ConvSettings
 from dnn_reco.nn.sharded_batch import dropout
 from dnn_reco.nn.weights import residual_scales, with_channels
+
+if TYPE_CHECKING:
+    from dnn_reco.nn.cpu_kernels import Weights
 
 
 class ConvLayer(nn.Module):
@@ -75,6 +83,7 @@ class ConvLayer(nn.Module):
             check_not_empty(self.output_shape, layer_input)
         self._whole = self.bn is None and settings.activation in ("", "elu")
         self._fused = self._fused_layer(layer_input.shape)
+        self._packed: tuple[list[tuple[int, int]], FusedLayer, Weights] | None = None
 
     def _fused_layer(self, shape: tuple[int, ...]) -> FusedLayer | None:
         """The convolution, where possible with all that follows except dropout."""
@@ -120,11 +129,20 @@ class ConvLayer(nn.Module):
         scale = self.residual_scale if self._fused.residual else None
         return self._fused, LayerWeights(weights, bias, scale)
 
+    def packed(self) -> tuple[FusedLayer, Weights]:
+        """The fused operation, and its weights as it reads them; kept until they change."""
+        parameters = [*self.convolution._parameters.values(), self.residual_scale]
+        versions = [(each.data_ptr(), each._version) for each in parameters if each is not None]
+        if self._packed is None or self._packed[0] != versions:
+            layer, weights = self.fused()
+            self._packed = versions, layer, pack(layer, weights)
+        return self._packed[1:]
+
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer to [B, *shape, channels in]."""
         fused = self._fused if accepts(x) else None
         whole = fused is not None and self._whole
-        y = self.convolution(x) if fused is None else apply_fused(x, [self.fused()])
+        y = self.convolution(x) if fused is None else _run_fused([x], [[self]])[0]
         if self.bn is not None:
             y = self.bn(y)
         y = (y if whole else self.act(y)).movedim(1, -1)
@@ -181,20 +199,36 @@ class ConvLayers(nn.Sequential):
     @property
     def can_be_fused(self) -> bool:
         """Whether all layers are fused operations, except for dropout."""
-        return all(layer.can_be_fused for layer in self._layers())
+        return all(layer.can_be_fused for layer in self.layers())
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply all layers; those that are fused run together."""
-        for fused, group in itertools.groupby(self._layers(), key=_is_fused):
+        for fused, group in itertools.groupby(self.layers(), key=_is_fused):
             if fused and accepts(x):
-                x = apply_fused(x, [layer.fused() for layer in group]).movedim(1, -1)
+                x = _run_fused([x], [list(group)])[0].movedim(1, -1)
             else:
                 for layer in group:
                     x = layer(x)
         return x
 
-    def _layers(self) -> Iterator[ConvLayer]:
+    def layers(self) -> Iterator[ConvLayer]:
+        """The layers."""
         return (layer for layer in self if isinstance(layer, ConvLayer))
+
+
+def apply_branches(branches: Sequence[ConvLayers], inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Apply stacks, each to its input, at the same time where they are fused."""
+    layers = [list(branch.layers()) for branch in branches]
+    if all(map(accepts, inputs)) and all(map(_is_fused, itertools.chain(*layers))):
+        return [y.movedim(1, -1) for y in _run_fused(inputs, layers)]
+    return [branch(x) for branch, x in zip(branches, inputs, strict=True)]
+
+
+def _run_fused(inputs: Sequence[Tensor], stacks: Sequence[Sequence[ConvLayer]]) -> list[Tensor]:
+    """Outputs [B, C, x, y(, z)] of fused layers one after another."""
+    if torch.is_grad_enabled():
+        return apply_fused(inputs, [[layer.fused() for layer in stack] for stack in stacks])
+    return predict_fused(inputs, [[layer.packed() for layer in stack] for stack in stacks])
 
 
 def _is_fused(layer: ConvLayer) -> bool:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -153,64 +153,157 @@ class FusedLayer:
         return np.add.outer(np.add.outer(cells, channels), taps).ravel()
 
 
-def apply_fused(x: Tensor, layers: Sequence[tuple[FusedLayer, LayerWeights]]) -> Tensor:
-    """Compute a stack of layers, each with its weights.
+Stack: TypeAlias = Sequence[tuple[FusedLayer, LayerWeights]]
+"""Layers one after another, with the weights of each."""
+
+
+def apply_fused(inputs: Sequence[Tensor], stacks: Sequence[Stack]) -> list[Tensor]:
+    """Compute stacks of layers, which do not depend on each other, for the same events.
+
+    Parameters
+    ----------
+    inputs
+        Input of each stack [B, x, y(, z), channels in].
+    stacks
+        The stacks.
+
+    Returns
+    -------
+    list of Tensor
+        Output of each stack [B, channels out, x, y(, z)].
+    """
+    tensors = [
+        tensor
+        for stack in stacks
+        for _, weights in stack
+        for tensor in (weights.kernel, weights.bias, weights.scale)
+    ]
+    layers = [[layer for layer, _ in stack] for stack in stacks]
+    channels_first = [_with_three_axes(x) for x in inputs]
+    outputs: Any = _Stacks.apply(layers, *channels_first, *tensors)  # type: ignore[no-untyped-call]
+    return [_with_axes_of(x, y) for x, y in zip(inputs, outputs, strict=True)]
+
+
+def predict_fused(
+    inputs: Sequence[Tensor], stacks: Sequence[Sequence[tuple[FusedLayer, Weights]]]
+) -> list[Tensor]:
+    """The same without gradients, from packed weights."""
+    channels_first = [_with_three_axes(x) for x in inputs]
+    stacked = [
+        _Stacked(x, [layer for layer, _ in stack], [weights for _, weights in stack])
+        for x, stack in zip(channels_first, stacks, strict=True)
+    ]
+    outputs, _ = _compute(stacked, channels_first, keep=False)
+    return [_with_axes_of(x, y) for x, y in zip(inputs, outputs, strict=True)]
+
+
+def pack(layer: FusedLayer, weights: LayerWeights) -> Weights:
+    """Weights of a layer as its compiled function reads them."""
+    kernel = weights.kernel.detach().numpy()
+    return _packed(layer.steps(kernel.shape[2]), kernel, weights.bias, weights.scale)
+
+
+def _with_three_axes(x: Tensor) -> Tensor:
+    """[B, x, y(, z), C] as [B, C, x, y, z]."""
+    x = x.movedim(-1, 1)
+    return x.unsqueeze(2) if x.dim() == 4 else x
+
+
+def _with_axes_of(x: Tensor, y: Tensor) -> Tensor:
+    return y.squeeze(2) if x.dim() == 4 else y
+
+
+class _Stacks(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, layers: Sequence[Sequence[FusedLayer]], *tensors: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        values: Any = tensors
+        inputs, values = values[: len(layers)], iter(values[len(layers) :])
+        weights = [
+            [LayerWeights(next(values), next(values), next(values)) for _ in stack]
+            for stack in layers
+        ]
+        stacked = [
+            _Stacked(x, stack, [pack(*each) for each in zip(stack, of_stack, strict=True)])
+            for x, stack, of_stack in zip(inputs, layers, weights, strict=True)
+        ]
+        outputs, kept = _compute(stacked, inputs, keep=True)
+        ctx.save_for_backward(*tensors)
+        ctx.layers, ctx.stacked, ctx.kept = layers, stacked, kept
+        return tuple(outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *output_gradients: Tensor) -> tuple[Tensor | None, ...]:
+        num_stacks = len(ctx.layers)
+        inputs, weights = ctx.saved_tensors[:num_stacks], ctx.saved_tensors[num_stacks:]
+        of_inputs = [
+            torch.empty(x.shape) if needed else None
+            for x, needed in zip(inputs, ctx.needs_input_grad[1:], strict=False)
+        ]
+        gradients, shapes, first = [], [], 0
+        for k, (layers, stacked) in enumerate(zip(ctx.layers, ctx.stacked, strict=True)):
+            kernels = [weights[first + 3 * i].detach().numpy() for i in range(len(layers))]
+            opposite = [
+                _packed(layer.steps(kernel.shape[3], sign=-1), kernel[:, ::-1].swapaxes(2, 3))
+                for layer, kernel in zip(layers, kernels, strict=True)
+            ]
+            gradients.append(
+                _StackGradients(
+                    *(stacked, ctx.kept[k], inputs[k], output_gradients[k].contiguous()),
+                    *(of_inputs[k], opposite),
+                )
+            )
+            shapes.append([kernel.shape for kernel in kernels])
+            first += 3 * len(layers)
+        _run([(each.compute, len(each.stacked.pieces)) for each in gradients])
+        of_weights = [
+            array
+            for each, of_stack in zip(gradients, shapes, strict=True)
+            for array in each.of_weights(of_stack)
+        ]
+        return (
+            None,
+            *of_inputs,
+            *(
+                None if tensor is None else torch.from_numpy(gradient)
+                for tensor, gradient in zip(weights, of_weights, strict=True)
+            ),
+        )
+
+
+class _Stacked:
+    """Layers one after another, for inputs of one shape.
 
     Parameters
     ----------
     x
-        Input [B, x, y(, z), channels in].
-    layers
-        The layers.
-
-    Returns
-    -------
-    Tensor
-        [B, channels out, x, y(, z)].
+        Input [B, C, x, y, z].
+    layers, weights
+        The layers and their weights.
     """
-    two_axes = x.dim() == 4
-    x = x.movedim(-1, 1)
-    if two_axes:
-        x = x.unsqueeze(2)
-    tensors = [tensor for _, each in layers for tensor in (each.kernel, each.bias, each.scale)]
-    keep = torch.is_grad_enabled() and any(
-        tensor is not None and tensor.requires_grad for tensor in (x, *tensors)
-    )
-    stack = [layer for layer, _ in layers]
-    y: Tensor = _Stack.apply(x, stack, keep, *tensors)  # type: ignore[no-untyped-call]
-    return y.squeeze(2) if two_axes else y
 
+    def __init__(self, x: Tensor, layers: Sequence[FusedLayer], weights: Sequence[Weights]) -> None:
+        self.weights = weights
+        self.layers: list[Layer] = []
+        num_inputs, products = x.shape[1], 0
+        strides: tuple[int, ...] | None = x.stride()
+        for layer, each in zip(layers, weights, strict=True):
+            geometry = layer.geometry(num_inputs, len(each.bias), strides)
+            self.layers.append(geometry)
+            num_inputs, strides = geometry.num_outputs, None
+            products += math.prod(geometry.shape) * each.kernel.size
+        self.num_events = size = len(x)
+        if products * size > _MIN_PRODUCTS:
+            size = math.ceil(size / _NUM_PIECES)
+        self.pieces = [slice(i, min(i + size, len(x))) for i in range(0, len(x), size)]
 
-class _Stack(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, layers: Sequence[FusedLayer], keep: bool, *tensors: Tensor | None
-    ) -> Tensor:
-        values: Any = tensors
-        weights = [LayerWeights(*values[i : i + 3]) for i in range(0, len(values), 3)]
-        stack = _Stacked(x, layers, weights)
-        y = torch.empty(stack.output_shape)
-        kept = stack.compute(_flat(x), _flat(y), keep)
-        if keep:
-            ctx.save_for_backward(x, *tensors)
-            ctx.stack, ctx.layers, ctx.kept = stack, layers, kept
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, *tensors = ctx.saved_tensors
-        x_gradient = torch.empty(x.shape if ctx.needs_input_grad[0] else (0,))
-        gradients = ctx.stack.gradients(
-            _flat(gradient.contiguous()), _flat(x), ctx.kept, _flat(x_gradient)
-        )
-        needed = zip(gradients, tensors, strict=True)
-        return (
-            x_gradient if ctx.needs_input_grad[0] else None,
-            None,
-            None,
-            *(None if tensor is None else torch.from_numpy(each) for each, tensor in needed),
-        )
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of the output."""
+        last = self.layers[-1]
+        return self.num_events, last.num_outputs, *last.pooled_shape
 
 
 @dataclass(frozen=True)
@@ -221,133 +314,133 @@ class _Kept:
     activated: list[Array]
 
 
-class _Stacked:
-    """A stack of layers for inputs of one shape, with weights as the compiled functions read them.
+def _run(computations: Sequence[tuple[Callable[[int], None], int]]) -> None:
+    """Call each function for all of its pieces, in several threads."""
+    pieces = [(compute, number) for compute, count in computations for number in range(count)]
+
+    def run(number: int) -> None:
+        compute, piece = pieces[number]
+        compute(piece)
+
+    if any(count > 1 for _, count in computations):
+        run_pieces(run, len(pieces))
+    else:  # too little for several threads
+        for number in range(len(pieces)):
+            run(number)
+
+
+def _compute(
+    stacks: Sequence[_Stacked], inputs: Sequence[Tensor], keep: bool
+) -> tuple[list[Tensor], list[_Kept]]:
+    """Outputs of stacks, and what their gradients need."""
+    outputs = [torch.empty(stack.output_shape) for stack in stacks]
+    kept, computations = [], []
+    for stack, x, y in zip(stacks, inputs, outputs, strict=True):
+        num_kept = stack.num_events if keep else 0
+        kept.append(
+            _Kept(
+                [np.empty(num_kept * _output_size(each), np.float32) for each in stack.layers[:-1]],
+                [np.empty(num_kept * _activated_size(each), np.float32) for each in stack.layers],
+            )
+        )
+        compute = functools.partial(_compute_piece, stack, _flat(x), _flat(y), kept[-1], keep)
+        computations.append((compute, len(stack.pieces)))
+    _run(computations)
+    return outputs, kept
+
+
+def _compute_piece(
+    stack: _Stacked, x: Array, y: Array, kept: _Kept, keep: bool, piece: int
+) -> None:
+    """Compute the outputs of the events of a piece."""
+    from dnn_reco.nn.cpu_kernels import forward
+
+    run, nothing = forward(), np.empty(0, np.float32)
+    events = stack.pieces[piece]
+    num_events = events.stop - events.start
+    values = x[events.start * stack.layers[0].strides[0] :]
+    for k, layer in enumerate(stack.layers):
+        size = _output_size(layer)
+        if k == len(stack.layers) - 1:
+            out = _part(y, events, size)
+        elif keep:
+            out = _part(kept.outputs[k], events, size)
+        else:
+            out = np.empty(num_events * size, np.float32)
+        activated = _part(kept.activated[k], events, _activated_size(layer)) if keep else nothing
+        run(values, stack.weights[k], layer, activated, out, num_events)
+        values = out
+
+
+class _StackGradients:
+    """Gradients of a stack from that of its output.
 
     Parameters
     ----------
-    x
-        Input [B, C, x, y, z].
-    layers, weights
-        The layers and their weights.
+    stacked, kept
+        The stack, and what was kept of its outputs.
+    x, of_output
+        Input, and gradient of the output.
+    of_input
+        Where to write the gradient of the input; None: nobody needs it.
+    opposite
+        Weights of the opposite convolution of each layer.
     """
 
     def __init__(
-        self, x: Tensor, layers: Sequence[FusedLayer], weights: Sequence[LayerWeights]
+        self,
+        stacked: _Stacked,
+        kept: _Kept,
+        x: Tensor,
+        of_output: Tensor,
+        of_input: Tensor | None,
+        opposite: Sequence[Weights],
     ) -> None:
-        strides: list[Any] = [x.stride(), *[None] * (len(layers) - 1)]
-        self._layers = [
-            layer.geometry(*each.kernel.shape[2:], stride)
-            for layer, each, stride in zip(layers, weights, strides, strict=True)
-        ]
-        self._kernels = [each.kernel.detach().numpy() for each in weights]
-        self._weights = [
-            _packed(layer.steps(kernel.shape[2]), kernel, each.bias, each.scale)
-            for layer, kernel, each in zip(layers, self._kernels, weights, strict=True)
-        ]
-        self._opposite_steps = [
-            layer.steps(kernel.shape[3], sign=-1)
-            for layer, kernel in zip(layers, self._kernels, strict=True)
-        ]
-        self._num_events = len(x)
-        products = sum(
-            math.prod(layer.shape) * kernel.size
-            for layer, kernel in zip(self._layers, self._kernels, strict=True)
-        )
-        size = len(x)
-        if products * size > _MIN_PRODUCTS:
-            size = math.ceil(size / _NUM_PIECES)
-        self._pieces = [slice(i, min(i + size, len(x))) for i in range(0, len(x), size)]
-
-    @property
-    def output_shape(self) -> tuple[int, ...]:
-        """Shape of the output."""
-        last = self._layers[-1]
-        return self._num_events, last.num_outputs, *last.pooled_shape
-
-    def compute(self, x: Array, y: Array, keep: bool) -> _Kept:
-        """Compute the output, flat."""
-        from dnn_reco.nn.cpu_kernels import forward
-
-        run, nothing = forward(), np.empty(0, np.float32)
-        num_kept = self._num_events if keep else 0
-        kept = _Kept(
-            [np.empty(num_kept * _output_size(layer), np.float32) for layer in self._layers[:-1]],
-            [np.empty(num_kept * _activated_size(layer), np.float32) for layer in self._layers],
-        )
-
-        def compute(number: int) -> None:
-            events = self._pieces[number]
-            num_events = events.stop - events.start
-            values = x[events.start * self._layers[0].strides[0] :]
-            for k, layer in enumerate(self._layers):
-                size = _output_size(layer)
-                if k == len(self._layers) - 1:
-                    out = _part(y, events, size)
-                elif keep:
-                    out = _part(kept.outputs[k], events, size)
-                else:
-                    out = np.empty(num_events * size, np.float32)
-                activated = nothing
-                if keep:
-                    activated = _part(kept.activated[k], events, _activated_size(layer))
-                run(values, self._weights[k], layer, activated, out, num_events)
-                values = out
-
-        run_pieces(compute, len(self._pieces))
-        return kept
-
-    def gradients(self, gradient: Array, x: Array, kept: _Kept, x_gradient: Array) -> list[Array]:
-        """Gradients of kernel, bias and scale of each layer, from that of the output.
-
-        That of the input is written to `x_gradient`, if it is not empty.
-        """
-        from dnn_reco.nn.cpu_kernels import Gradients, backward
         from dnn_reco.nn.vector_kernels import WIDTH
 
-        run, num_pieces = backward(), len(self._pieces)
-        of_kernels = [
-            np.zeros((num_pieces, each.kernel.size * WIDTH), np.float32) for each in self._weights
+        self.stacked = stacked
+        self._kept, self._opposite = kept, opposite
+        self._x, self._of_output = _flat(x), _flat(of_output)
+        self._of_input = np.empty(0, np.float32) if of_input is None else _flat(of_input)
+        num_pieces = len(stacked.pieces)
+        self._of_kernels = [
+            np.zeros((num_pieces, each.kernel.size * WIDTH), np.float32) for each in stacked.weights
         ]
-        others = [
-            np.zeros((2, num_pieces, layer.num_outputs), np.float32) for layer in self._layers
-        ]
-        opposite = [
-            _packed(steps, kernel[:, ::-1].swapaxes(2, 3))
-            for steps, kernel in zip(self._opposite_steps, self._kernels, strict=True)
+        self._of_others = [
+            np.zeros((2, num_pieces, layer.num_outputs), np.float32) for layer in stacked.layers
         ]
 
-        def compute(number: int) -> None:
-            events, layer = self._pieces[number], self._layers[-1]
-            num_events = events.stop - events.start
-            of_output = _part(gradient, events, _output_size(layer))
-            for k in reversed(range(len(self._layers))):
-                layer = self._layers[k]
-                size = layer.num_inputs * math.prod(layer.shape)
-                if k > 0:
-                    values = _part(kept.outputs[k - 1], events, size)
-                    of_input = np.empty(num_events * size, np.float32)
-                else:
-                    values = x[events.start * layer.strides[0] :]
-                    of_input = _part(x_gradient, events, size)
-                of_weights = (of_kernels[k][number], *others[k][:, number])
-                run(
-                    of_output,
-                    values,
-                    _part(kept.activated[k], events, _activated_size(layer)),
-                    self._weights[k],
-                    opposite[k],
-                    layer,
-                    Gradients(of_input, *of_weights),
-                    num_events,
-                )
-                of_output = of_input
+    def compute(self, piece: int) -> None:
+        """Compute the gradients from the events of a piece."""
+        from dnn_reco.nn.cpu_kernels import Gradients, backward
 
-        run_pieces(compute, num_pieces)
+        run, layers, events = backward(), self.stacked.layers, self.stacked.pieces[piece]
+        num_events = events.stop - events.start
+        of_output = _part(self._of_output, events, _output_size(layers[-1]))
+        for k in reversed(range(len(layers))):
+            layer = layers[k]
+            size = layer.num_inputs * math.prod(layer.shape)
+            if k > 0:
+                x = _part(self._kept.outputs[k - 1], events, size)
+                of_input = np.empty(num_events * size, np.float32)
+            else:
+                x = self._x[events.start * layer.strides[0] :]
+                of_input = _part(self._of_input, events, size)
+            run(
+                *(of_output, x, _part(self._kept.activated[k], events, _activated_size(layer))),
+                *(self.stacked.weights[k], self._opposite[k], layer),
+                Gradients(of_input, self._of_kernels[k][piece], *self._of_others[k][:, piece]),
+                num_events,
+            )
+            of_output = of_input
+
+    def of_weights(self, shapes: Sequence[Sequence[int]]) -> list[Array]:
+        """Gradients of kernel, bias and scale of each layer, with kernels of these shapes."""
+        layers = zip(self._of_kernels, self._of_others, shapes, strict=True)
         return [
-            each
-            for sums, of_others, kernel in zip(of_kernels, others, self._kernels, strict=True)
-            for each in (_unpacked(sums, kernel.shape), *of_others.sum(axis=1))
+            gradient
+            for of_kernel, of_others, shape in layers
+            for gradient in (_unpacked(of_kernel, shape), *of_others.sum(axis=1))
         ]
 
 

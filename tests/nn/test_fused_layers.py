@@ -102,7 +102,7 @@ def plain(case: Case, x: Tensor, kernel: Tensor, bias: Tensor, scale: Tensor) ->
 
 def fused(case: Case, x: Tensor, kernel: Tensor, bias: Tensor, scale: Tensor) -> Tensor:
     weights = LayerWeights(kernel, bias, scale if case.residual else None)
-    return apply_fused(x, [(case.layer, weights)])
+    return apply_fused([x], [[(case.layer, weights)]])[0]
 
 
 def assert_close(result: Tensor, expected: Tensor) -> None:
@@ -149,7 +149,7 @@ def test_stack_is_the_layers_one_after_another() -> None:
         (FIRST.layer, LayerWeights(*single[1:4])),
         (second.layer, LayerWeights(*single[4:])),
     ]
-    z = apply_fused(single[0], layers)
+    (z,) = apply_fused([single[0]], [layers])
     assert_close(z, y)
     for result, of_plain in zip(
         torch.autograd.grad(z.square().sum(), single), expected, strict=True
@@ -186,7 +186,7 @@ def test_activation_is_as_exact_as_float32_allows() -> None:
     values = torch.tensor(x, dtype=torch.float32).reshape(1, 1, -1, 1)
     layer = FusedLayer(values.shape[1:3], [(0,)], 1, elu=True, residual=False, window=(1, 1))
     weights = LayerWeights(torch.ones(1, 1, 1, 1), torch.zeros(1), None)
-    result = apply_fused(values, [(layer, weights)]).double().numpy().ravel()
+    result = apply_fused([values], [[(layer, weights)]])[0].double().numpy().ravel()
     expected = np.expm1(values.double().numpy().ravel())
     assert np.abs(result / expected - 1).max() < 3e-7
 

@@ -28,7 +28,7 @@ from dnn_reco.config.value_types import (
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.grid import DEEPCORE_SHAPE, MAIN_SHAPE, NUM_UPPER_DEEPCORE_DOMS
 from dnn_reco.errors import ModelError
-from dnn_reco.nn.conv_layers import ConvLayers
+from dnn_reco.nn.conv_layers import ConvLayers, apply_branches
 from dnn_reco.nn.densify import Densify
 from dnn_reco.nn.direction import DirectionSettings
 from dnn_reco.nn.fc_layers import FCLayers
@@ -276,12 +276,9 @@ class GeneralIC86CNN(nn.Module):
         # [B, string, om, bin] -> [B, 1, om, channel], channel = (bin, string)
         deepcore = deepcore.permute(0, 2, 3, 1).flatten(2).unsqueeze(1)
         num_upper = NUM_UPPER_DEEPCORE_DOMS
-        branches = (
-            self.ic78(main),
-            self.upper(deepcore[:, :, :num_upper]),
-            self.lower(deepcore[:, :, num_upper:]),
-        )
-        flat = torch.cat([branch.flatten(1) for branch in branches], dim=1)
+        inputs = (main, deepcore[:, :, :num_upper], deepcore[:, :, num_upper:])
+        outputs = apply_branches((self.ic78, self.upper, self.lower), inputs)
+        flat = torch.cat([output.flatten(1) for output in outputs], dim=1)
         return dropout(flat, 1 - self.settings.keep_prob_flat) if self.training else flat
 
     def _uncertainty(self, flat: Tensor, labels_trafo: Tensor) -> Tensor:
