@@ -26,6 +26,7 @@ from dnn_reco.nn.fused_layers import (
     pack,
     predict_fused,
 )
+from dnn_reco.nn.fused_stack import HitInput
 from dnn_reco.nn.kernels import LayerInput, check_not_empty, make_convolution
 from dnn_reco.nn.pooling import Pooling
 from dnn_reco.nn.settings import ConvSettings
@@ -201,6 +202,11 @@ class ConvLayers(nn.Sequential):
         """Whether all layers are fused operations, except for dropout."""
         return all(layer.can_be_fused for layer in self.layers())
 
+    @property
+    def is_fused(self) -> bool:
+        """Whether all layers are fused operations, as they are now."""
+        return all(map(_is_fused, self.layers()))
+
     def forward(self, x: Tensor) -> Tensor:
         """Apply all layers; those that are fused run together."""
         for fused, group in itertools.groupby(self.layers(), key=_is_fused):
@@ -216,15 +222,15 @@ class ConvLayers(nn.Sequential):
         return (layer for layer in self if isinstance(layer, ConvLayer))
 
 
-def apply_branches(branches: Sequence[ConvLayers], inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Apply stacks, each to its input, at the same time where they are fused."""
-    layers = [list(branch.layers()) for branch in branches]
-    if all(map(accepts, inputs)) and all(map(_is_fused, itertools.chain(*layers))):
-        return [y.movedim(1, -1) for y in _run_fused(inputs, layers)]
-    return [branch(x) for branch, x in zip(branches, inputs, strict=True)]
+def apply_to_hits(branches: Sequence[ConvLayers], inputs: Sequence[HitInput]) -> list[Tensor]:
+    """Outputs [B, *shape, C] of stacks, all of which are fused, each for its part of the hits."""
+    outputs = _run_fused(inputs, [list(branch.layers()) for branch in branches])
+    return [y.movedim(1, -1) for y in outputs]
 
 
-def _run_fused(inputs: Sequence[Tensor], stacks: Sequence[Sequence[ConvLayer]]) -> list[Tensor]:
+def _run_fused(
+    inputs: Sequence[Tensor | HitInput], stacks: Sequence[Sequence[ConvLayer]]
+) -> list[Tensor]:
     """Outputs [B, C, x, y(, z)] of fused layers one after another."""
     if torch.is_grad_enabled():
         return apply_fused(inputs, [[layer.fused() for layer in stack] for stack in stacks])

@@ -120,6 +120,48 @@ class Gradients(NamedTuple):
     scale: Array
 
 
+class Part(NamedTuple):
+    """A part of the detector as the input [C, x, y, z] of a stack of layers.
+
+    Attributes
+    ----------
+    background
+        Values of an event without hits [C, x, y, z].
+    first_cell
+        Cell of the first position of each channel [C]; the others follow.
+    target
+        Index in the input of the first feature of each cell; -1 for cells of other parts.
+    step
+        Distance in the input from one feature to the next.
+    """
+
+    background: Array
+    first_cell: NDArray[np.int64]
+    target: NDArray[np.int64]
+    step: int
+
+
+class PlacedHits(NamedTuple):
+    """Hits of a batch in cells of the detector.
+
+    Attributes
+    ----------
+    first_hit
+        Number of the first hit of each event, and of all hits [B + 1].
+    cell
+        Cell of each hit [k].
+    values
+        Transformed features [k, F].
+    keep
+        Factor of the background of each cell [B, cells]; empty: 1.
+    """
+
+    first_hit: NDArray[np.int64]
+    cell: NDArray[np.int64]
+    values: Array
+    keep: Array
+
+
 @_compiled_in_order
 def _expm1(x: Any) -> Any:
     """exp(x) - 1 for x ≤ 0: 2ⁿ eʳ - 1 with |r| ≤ ln(2) / 2 and the Taylor series of eʳ."""
@@ -137,10 +179,47 @@ def _expm1(x: Any) -> Any:
     return p * power + (power - np.float32(1))
 
 
+def scratch_sizes(layer: Layer) -> tuple[int, int, int, int]:
+    """Values of the parts of the scratch memory of a layer.
+
+    They are the padded buffers of the input and of gradients, gradients of the output with the
+    padding of planes, and a plane. What lies after the last channel may be read, and is not used.
+    """
+    end = layer.origin + 2 * TILE
+    return (
+        layer.num_inputs * layer.channel + end,
+        (layer.num_outputs + BLOCK) * layer.channel + end,
+        layer.num_outputs * layer.shape[0] * layer.length,
+        layer.length,
+    )
+
+
+_scratch_sizes = _compiled(scratch_sizes)
+
+
 @_compiled
-def _new_buffer(num_channels: int, layer: Layer) -> Array:
-    """A buffer of zeros; what lies after the last channel may be read, and is not used."""
-    return np.zeros(num_channels * layer.channel + layer.origin + 2 * TILE, np.float32)
+def _place(hits: PlacedHits, part: Part, first: int, last: int, x: Array) -> None:
+    size, num_channels = len(part.background), len(part.first_cell)
+    num_positions, num_cells = size // num_channels, len(part.target)
+    num_features = len(hits.values) // max(1, len(hits.cell))
+    for e in range(first, last):
+        start = (e - first) * size
+        if len(hits.keep) == 0:
+            for k in range(_unsigned(size)):
+                x[_unsigned(start) + k] = part.background[k]
+        else:
+            for c in range(num_channels):
+                p, q = _unsigned(start + c * num_positions), _unsigned(c * num_positions)
+                of_cell = _unsigned(e * num_cells + part.first_cell[c])
+                for k in range(_unsigned(num_positions)):
+                    x[p + k] = part.background[q + k] * hits.keep[of_cell + k]
+        for hit in range(hits.first_hit[e], hits.first_hit[e + 1]):
+            target = part.target[hits.cell[hit]]
+            if target >= 0:
+                for feature in range(num_features):
+                    x[start + target + feature * part.step] = hits.values[
+                        hit * num_features + feature
+                    ]
 
 
 @_compiled
@@ -304,11 +383,12 @@ def _combine(
 
 @_compiled
 def _forward(
-    x: Array, weights: Weights, layer: Layer, activated: Array, y: Array, num_events: int
-) -> None:
+    x: Array, weights: Weights, layer: Layer, activated: Array, y: Array, num_events: int,
+    scratch: Array,
+) -> None:  # fmt: skip
     num_planes, length = layer.shape[0], layer.length
     size = layer.pooled_shape[0] * layer.pooled_shape[1] * layer.pooled_shape[2]
-    buffer = _new_buffer(layer.num_inputs, layer)
+    buffer = scratch[: _scratch_sizes(layer)[0]]
     sums, combined = np.empty(BLOCK * TILE, np.float32), np.empty(length, np.float32)
     of_windows = np.empty(length, np.float32)
     keep = len(activated) > 0
@@ -390,16 +470,16 @@ def _write_plane(
 @_compiled
 def _backward(
     gradient: Array, x: Array, activated: Array, weights: Weights, opposite: Weights,
-    layer: Layer, gradients: Gradients, num_events: int,
+    layer: Layer, gradients: Gradients, num_events: int, scratch: Array,
 ) -> None:  # fmt: skip
     (num_planes, ny, nz), length = layer.shape, layer.length
     num_inputs, num_outputs = layer.num_inputs, layer.num_outputs
     size = layer.pooled_shape[0] * layer.pooled_shape[1] * layer.pooled_shape[2]
-    x_buffer = _new_buffer(num_inputs, layer)
-    g_buffer = _new_buffer(num_outputs + BLOCK, layer)
-    outer = np.zeros(num_outputs * num_planes * length, np.float32)
+    of_x, of_g, of_outer, _ = _scratch_sizes(layer)
+    x_buffer, g_buffer = scratch[:of_x], scratch[of_x : of_x + of_g]
+    outer = scratch[of_x + of_g : of_x + of_g + of_outer]
+    of_windows = scratch[of_x + of_g + of_outer :]
     rows, sums = np.empty(num_inputs * length, np.float32), np.empty(BLOCK * TILE, np.float32)
-    of_windows = np.zeros(length, np.float32)
     for e in range(num_events):
         _fill(x, e, x_buffer, layer)
         for o in range(num_outputs):
@@ -457,6 +537,22 @@ def _cached(function: Any, *arguments: Any) -> Callable[..., None]:
 
 
 @functools.cache
+def place() -> Callable[..., None]:
+    """The function that writes the input of a stack of layers for the events `first` … `last` - 1.
+
+    Its arguments are:
+
+    - hits, part: a `PlacedHits` and a `Part`
+    - first, last
+    - x: where to write the input of these events [last - first, C, x, y, z]
+    """
+    index = _flat(types.int64)
+    hits = types.NamedTuple([index, index, _flat(), _flat()], PlacedHits)
+    part = types.NamedTuple([_flat(), index, index, types.int64], Part)
+    return _cached(_place, hits, part, types.int64, types.int64, _flat())
+
+
+@functools.cache
 def forward() -> Callable[..., None]:
     """The function that computes a layer.
 
@@ -468,8 +564,9 @@ def forward() -> Callable[..., None]:
       plane, which the gradient needs; or an empty array, if nobody needs them
     - y: where to write the output [B, C out, x', y', z']
     - num_events
+    - scratch: memory of `scratch_sizes`, zeros at first, used for this layer alone
     """
-    return _cached(_forward, _flat(), _WEIGHTS, _LAYER, _flat(), _flat(), types.int64)
+    return _cached(_forward, _flat(), _WEIGHTS, _LAYER, _flat(), _flat(), types.int64, _flat())
 
 
 @functools.cache
@@ -484,6 +581,7 @@ def backward() -> Callable[..., None]:
     - layer: a `Layer`
     - gradients: a `Gradients`
     - num_events
+    - scratch: memory of `scratch_sizes`, zeros at first, used for this layer alone
     """
     inputs = (_flat(), _flat(), _flat(), _WEIGHTS, _WEIGHTS)
-    return _cached(_backward, *inputs, _LAYER, _GRADIENTS, types.int64)
+    return _cached(_backward, *inputs, _LAYER, _GRADIENTS, types.int64, _flat())

@@ -4,6 +4,11 @@ Only hit DOMs are transformed; every other cell holds the transform of a DOM wit
 a constant.
 """
 
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,8 +23,14 @@ from dnn_reco.detector.grid import (
     NUM_DEEPCORE_CELLS,
     NUM_MAIN_CELLS,
 )
+from dnn_reco.nn.detector_parts import deepcore_parts, main_part
+from dnn_reco.nn.fused_layers import accepts
+from dnn_reco.nn.fused_stack import HitInput
 from dnn_reco.nn.interface import NetworkSpec
 from dnn_reco.nn.sharded_batch import keep_mask
+
+if TYPE_CHECKING:
+    from dnn_reco.nn.cpu_kernels import Part
 
 
 class Densify(nn.Module):
@@ -64,10 +75,39 @@ class Densify(nn.Module):
         constant("_main_background", main.reshape(*MAIN_SHAPE, -1), dtype)
         constant("_deepcore_background", deepcore.reshape(*DEEPCORE_SHAPE, -1), dtype)
 
-    def forward(self, hits: HitBatch) -> tuple[Tensor, Tensor]:
-        """Transformed main array [B, 10, 10, 60, F] and DeepCore [B, 8, 60, F]."""
+    def can_fill_parts(self, hits: HitBatch) -> bool:
+        """Whether the inputs of fused layers can be made from these hits."""
+        features = hits.features
+        return accepts(features) and not features.requires_grad and accepts(self._main_background)
+
+    def of_parts(self, hits: HitBatch) -> list[HitInput]:
+        """Main array, upper and lower DeepCore as inputs of fused layers."""
+        from dnn_reco.nn.cpu_kernels import PlacedHits
+
+        values, cell, keep = self._in_cells(hits)
+        first_hit = np.searchsorted(hits.event.numpy(), np.arange(hits.num_events + 1))
+        of_background = np.empty(0, np.float32) if keep is None else keep.numpy().ravel()
+        placed = PlacedHits(first_hit, cell.numpy(), values.numpy().ravel(), of_background)
+        return [HitInput(placed, part) for part in self._parts]
+
+    @functools.cached_property
+    def _parts(self) -> list[Part]:
+        main, deepcore = self._main_background.numpy(), self._deepcore_background.numpy()
+        return [main_part(main), *deepcore_parts(deepcore)]
+
+    def _in_cells(self, hits: HitBatch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Transformed values of hits, their cells, and the dropout mask of all cells, if any."""
         features = hits.features.to(self._main_background.dtype)
         values = self._transformed(features, self._mean[hits.dom], self._scale[hits.dom])
+        cell = self._cell[hits.dom]
+        if not (self.training and self.keep_prob_dom < 1):
+            return values, cell, None
+        keep = keep_mask(values.new_empty(hits.num_events, NUM_CELLS), self.keep_prob_dom)
+        return values * keep[hits.event, cell, None], cell, keep
+
+    def forward(self, hits: HitBatch) -> tuple[Tensor, Tensor]:
+        """Transformed main array [B, 10, 10, 60, F] and DeepCore [B, 8, 60, F]."""
+        values, cell, keep = self._in_cells(hits)
         if torch.compiler.is_exporting():
             return self._placed(hits, values)
         # one buffer: first the main arrays of all events, then DeepCore of all events
@@ -75,15 +115,12 @@ class Densify(nn.Module):
         cells = values.new_empty(B * NUM_CELLS, num_bins)
         main = cells[: B * NUM_MAIN_CELLS].view(B, *MAIN_SHAPE, num_bins)
         deepcore = cells[B * NUM_MAIN_CELLS :].view(B, *DEEPCORE_SHAPE, num_bins)
-        cell = self._cell[hits.dom]
-        if self.training and self.keep_prob_dom < 1:
-            keep = keep_mask(values.new_empty(B, NUM_CELLS), self.keep_prob_dom)
-            self._place_background(main, keep[:, :NUM_MAIN_CELLS], self._main_background)
-            self._place_background(deepcore, keep[:, NUM_MAIN_CELLS:], self._deepcore_background)
-            values = values * keep[hits.event, cell, None]
-        else:
+        if keep is None:
             main.copy_(self._main_background)
             deepcore.copy_(self._deepcore_background)
+        else:
+            self._place_background(main, keep[:, :NUM_MAIN_CELLS], self._main_background)
+            self._place_background(deepcore, keep[:, NUM_MAIN_CELLS:], self._deepcore_background)
         row = torch.where(
             cell < NUM_MAIN_CELLS,
             cell + hits.event * NUM_MAIN_CELLS,

@@ -28,7 +28,7 @@ from dnn_reco.config.value_types import (
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.grid import DEEPCORE_SHAPE, MAIN_SHAPE, NUM_UPPER_DEEPCORE_DOMS
 from dnn_reco.errors import ModelError
-from dnn_reco.nn.conv_layers import ConvLayers, apply_branches
+from dnn_reco.nn.conv_layers import ConvLayers, apply_to_hits
 from dnn_reco.nn.densify import Densify
 from dnn_reco.nn.direction import DirectionSettings
 from dnn_reco.nn.fc_layers import FCLayers
@@ -245,6 +245,10 @@ class GeneralIC86CNN(nn.Module):
 
     def forward(self, hits: HitBatch) -> Prediction:
         """Predict labels and uncertainties of a batch of events."""
+        branches = (self.ic78, self.upper, self.lower)
+        if self.densify.can_fill_parts(hits) and all(branch.is_fused for branch in branches):
+            outputs = apply_to_hits(branches, self.densify.of_parts(hits))
+            return self._read_flat(self._flattened(outputs))
         return self.read_grid(*self.place_on_grid(hits))
 
     def place_on_grid(self, hits: HitBatch) -> tuple[Tensor, Tensor]:
@@ -254,9 +258,12 @@ class GeneralIC86CNN(nn.Module):
 
     def read_grid(self, main: Tensor, deepcore: Tensor) -> Prediction:
         """Predict from the result of :meth:`place_on_grid`."""
-        flat = self._flat_features(main, deepcore)
+        return self._read_flat(self._flat_features(main, deepcore))
+
+    def _read_flat(self, flat: Tensor) -> Prediction:
+        """Predict from the outputs of the three branches [B, features]."""
         with autocast_disabled(flat.device):
-            flat = flat.to(main.dtype)
+            flat = flat.to(DTYPES[self.settings.dtype])
             labels_trafo, labels, logits = self.label_head(self.fc(flat))
             uncertainty_trafo = self._uncertainty(flat, labels_trafo)
         return Prediction(
@@ -276,9 +283,16 @@ class GeneralIC86CNN(nn.Module):
         # [B, string, om, bin] -> [B, 1, om, channel], channel = (bin, string)
         deepcore = deepcore.permute(0, 2, 3, 1).flatten(2).unsqueeze(1)
         num_upper = NUM_UPPER_DEEPCORE_DOMS
-        inputs = (main, deepcore[:, :, :num_upper], deepcore[:, :, num_upper:])
-        outputs = apply_branches((self.ic78, self.upper, self.lower), inputs)
-        flat = torch.cat([output.flatten(1) for output in outputs], dim=1)
+        branches = (
+            self.ic78(main),
+            self.upper(deepcore[:, :, :num_upper]),
+            self.lower(deepcore[:, :, num_upper:]),
+        )
+        return self._flattened(branches)
+
+    def _flattened(self, branches: Sequence[Tensor]) -> Tensor:
+        """Outputs of the branches in one row per event."""
+        flat = torch.cat([branch.flatten(1) for branch in branches], dim=1)
         return dropout(flat, 1 - self.settings.keep_prob_flat) if self.training else flat
 
     def _uncertainty(self, flat: Tensor, labels_trafo: Tensor) -> Tensor:
