@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NoReturn
@@ -92,6 +93,11 @@ def run_safely(command: click.Command, defaults: Mapping[str, object] | None = N
         _fail(_import_text(error))
     except OSError as error:  # such as: no such folder, not allowed, disk full
         _fail(str(error))
+    except RuntimeError as error:
+        text = _gpu_text(error)
+        if text is None:
+            raise
+        _fail(text)
     sys.exit(0)
 
 
@@ -113,6 +119,23 @@ def _import_text(error: ImportError) -> str:
             f"pip install {package}. 'dnn-reco doctor' checks the whole installation"
         )
     return f"{error}: a Python package is broken, see 'dnn-reco doctor'"
+
+
+def _gpu_text(error: RuntimeError) -> str | None:
+    """Why a GPU cannot do something: no memory is left, or it has no fixed order; None: neither."""
+    first_line = str(error).partition("\n")[0]
+    if "CUDA" in first_line and "out of memory" in first_line:
+        return (
+            "the memory of the GPU is full: use smaller batches (batch_size), or a GPU that no "
+            "other program uses (see nvidia-smi); in training also data_on_device: False, or "
+            f"precision: bf16. PyTorch says: {first_line}"
+        )
+    if found := re.match(r"(\S+) does not have a deterministic implementation", first_line):
+        return (
+            f"--deterministic is not possible with this network or loss: on GPUs PyTorch computes "
+            f"{found[1]} in no fixed order. Leave --deterministic out, or change the layers"
+        )
+    return None
 
 
 def leave(code: int) -> NoReturn:

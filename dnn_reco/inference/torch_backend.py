@@ -23,7 +23,7 @@ from dnn_reco.nn.ensemble import Ensemble
 from dnn_reco.nn.interface import Network, Prediction
 from dnn_reco.nn.misc_data import MiscData, MiscTransform
 from dnn_reco.nn.own_network import call_network
-from dnn_reco.nn.predictor import GridNetwork
+from dnn_reco.nn.predictor import GridNetwork, without_tf32
 
 
 class TorchBackend:
@@ -47,6 +47,7 @@ class TorchBackend:
         return self._info
 
     @torch.inference_mode()
+    @without_tf32()
     def predict(self, hits: Hits, misc: NDArray[np.floating] | None = None) -> NetworkOutput:
         """Predict all events of some hits as one batch (see `Backend`)."""
         hits = replace(hits, features=hits.features.astype(self._dtype, copy=False))
@@ -54,6 +55,7 @@ class TorchBackend:
         return _arrays(call_network(self.model.network, on_device, self._misc(misc)))
 
     @torch.inference_mode()
+    @without_tf32()
     def predict_transformed(
         self, main: NDArray[np.floating], deepcore: NDArray[np.floating]
     ) -> NetworkOutput:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields
 from functools import partial
 from typing import Protocol, runtime_checkable
@@ -66,6 +67,22 @@ def allow_tf32(allowed: bool) -> None:
     """Set whether GPUs may use TF32 (11 bits of mantissa) for float32 products, which is faster."""
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """A context in which GPUs multiply float32 in full, whatever PyTorch's default or a training.
+
+    By default PyTorch uses TF32 in convolutions, with which predictions differ from those of CPUs
+    in the fourth digit.
+    """
+    of_products, of_convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = of_products.allow_tf32, of_convolutions.allow_tf32
+    allow_tf32(False)
+    try:
+        yield
+    finally:
+        of_products.allow_tf32, of_convolutions.allow_tf32 = before
 
 
 def _in_bfloat16(predict: Predictor) -> Predictor:

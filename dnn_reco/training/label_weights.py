@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -50,7 +51,9 @@ class LabelWeights:
             self._sum += torch.where(finite, torch.where(self.trained, mean_square, 1.0), 0.0)
             self._count += finite
         if self._scale_tukey:
-            median = residual.abs().median(dim=0).values
+            # of `median` there is no deterministic form on GPUs; NaN are the last of a sort
+            ordered = residual.abs().sort(dim=0).values
+            median = torch.where(ordered[-1].isnan(), math.nan, ordered[(len(ordered) - 1) // 2])
             median = torch.where(self.trained, median, NORMAL_MAD)
             median = torch.where(median.isfinite(), median, self.tukey_scale)
             self.tukey_scale += _TUKEY_DECAY * (median - self.tukey_scale)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
 
 from dnn_reco.cli import session
 from dnn_reco.cli.session import leave, limit_threads, run_safely, show_messages
@@ -72,6 +73,41 @@ def test_mistakes_are_one_message_and_exit_code_1(capsys: pytest.CaptureFixture[
         assert (printed.out, printed.err) == ("", f"Error: {text}\n")
 
 
+# as PyTorch 2.9 to 2.13 word them
+FULL = "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 79.1 GiB"
+IN_NO_ORDER = (
+    "max_pool3d_with_indices_backward_cuda does not have a deterministic implementation, but you "
+    "set 'torch.use_deterministic_algorithms(True)'. You can turn off determinism just for this "
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "parts"),
+    [
+        (torch.OutOfMemoryError(FULL), ["memory of the GPU is full", "batch_size", "20.00 MiB"]),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors"), ["memory of the GPU"]),
+        (RuntimeError(IN_NO_ORDER), ["--deterministic is not", "max_pool3d_with_indices_backward"]),
+    ],
+)
+def test_what_a_gpu_cannot_do_is_one_line(
+    error: Exception,
+    parts: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @click.command()
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("sys.argv", ["dnn-reco"])
+    with pytest.raises(SystemExit) as leaving:
+        run_safely(fail)
+    assert leaving.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Error: ")
+    assert all(part in line for part in parts)
+
+
 def test_success_is_exit_code_0(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["dnn-reco"])
     with pytest.raises(SystemExit) as leaving:
@@ -80,12 +116,14 @@ def test_success_is_exit_code_0(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_other_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
-        raise ZeroDivisionError
+    for error in (ZeroDivisionError, RuntimeError):
 
-    monkeypatch.setattr("sys.argv", ["dnn-reco"])
-    with pytest.raises(ZeroDivisionError):
-        run_safely(click.Command("broken", callback=fail))
+        def fail(error: type[Exception] = error) -> None:
+            raise error
+
+        monkeypatch.setattr("sys.argv", ["dnn-reco"])
+        with pytest.raises(error):
+            run_safely(click.Command("broken", callback=fail))
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])

@@ -61,6 +61,19 @@ def test_tukey_scale_follows_the_median_residual_slowly() -> None:
     np.testing.assert_allclose(weights.tukey_scale, [expected, NORMAL_MAD], rtol=1e-6)
 
 
+def test_tukey_scale_is_that_of_the_lower_median_and_skips_batches_with_nan() -> None:
+    weights = LabelWeights(torch.ones(2), update=False, scale_tukey=True)
+    residual = torch.tensor(np.random.default_rng(1).normal(size=(64, 2)), dtype=torch.float32)
+    lower_median = np.sort(np.abs(residual.numpy()), axis=0)[31]
+    weights.collect(residual)
+    expected = NORMAL_MAD + 0.001 * (lower_median - NORMAL_MAD)
+    np.testing.assert_allclose(weights.tukey_scale, expected, rtol=1e-6)
+    residual[5, 0] = torch.nan
+    weights.collect(residual)
+    expected[1] += 0.001 * (lower_median[1] - expected[1])
+    np.testing.assert_allclose(weights.tukey_scale, expected, rtol=1e-6)
+
+
 def test_state_goes_on_where_it_was() -> None:
     first = LabelWeights(torch.tensor([1.0, 0.5]), update=True, scale_tukey=True)
     second = LabelWeights(torch.tensor([1.0, 0.5]), update=True, scale_tukey=True)
