@@ -67,8 +67,7 @@ class DeviceEvents:
         # distance from the hits of each event in the batch to those in the memory
         shifts = starts - (np.cumsum(counts) - counts)
         index = torch.from_numpy(np.concatenate([numbers, counts, shifts]).astype(np.int64))
-        if device.type == "cuda":
-            index = index.pin_memory().to(device, non_blocking=True)
+        index = _without_waiting(index, device)
         rows, counts_there, shifts_there = torch.split(
             index, [len(numbers), num_events, num_events]
         )
@@ -76,11 +75,19 @@ class DeviceEvents:
             torch.arange(num_events, device=device), counts_there, output_size=num_hits
         )
         hit = torch.arange(num_hits, device=device) + shifts_there[event]
-        hits = HitBatch(num_events, event, self._dom[hit].long(), self._features[hit])
+        hits = HitBatch(num_events, event, self._dom[hit].long(), self._features[hit], counts)
         weights = None
         if weight_function is not None:
-            weights = weight_function(self.events.read(numbers, hits_of=slice(0))).to(device)
+            weights = weight_function(self.events.read(numbers, hits_of=slice(0)))
+            weights = _without_waiting(weights, device)
         return TensorBatch(hits, self._labels[rows], self._misc[rows], weights)
+
+
+def _without_waiting(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Values on a device; the program does not wait until a GPU has read them."""
+    if device.type == "cuda":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)
 
 
 class DeviceLoader:

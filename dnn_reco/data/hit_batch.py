@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dnn_reco.data.hits import Hits
@@ -28,12 +29,16 @@ class HitBatch:
     features
         Input features of each hit DOM [k, F], as in the data file (times in ns, relative to the
         event's time offset).
+    counts
+        Number of hits of each event [B], in the memory of the CPU: who needs it there does not wait
+        for a GPU. None: not known there.
     """
 
     num_events: int
     event: Tensor
     dom: Tensor
     features: Tensor
+    counts: NDArray[np.int64] | None = None
 
     @classmethod
     def from_hits(cls, hits: Hits) -> HitBatch:
@@ -43,11 +48,33 @@ class HitBatch:
             torch.from_numpy(hits.event),
             torch.from_numpy(hits.dom.astype(np.int64)),
             torch.from_numpy(hits.features),
+            np.diff(hits.offsets),
         )
 
     def to(self, device: torch.device, non_blocking: bool = False) -> HitBatch:
         """The same hits on another device."""
         return _map_tensors(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def with_counts(self) -> HitBatch:
+        """The same hits, with their `counts`; waits for a GPU if these are not known."""
+        if self.counts is not None:
+            return self
+        counts = count_hits(self.event, self.num_events).cpu().numpy()
+        return replace(self, counts=counts)
+
+    def select(self, hits: Tensor, counts: NDArray[np.int64] | None) -> HitBatch:
+        """Some of the hits, by their numbers in ascending order.
+
+        Parameters
+        ----------
+        hits
+            Which hits.
+        counts
+            Number of hits of each event that these are [B], if it is known.
+        """
+        return HitBatch(
+            self.num_events, self.event[hits], self.dom[hits], self.features[hits], counts
+        )
 
 
 def count_hits(event: Tensor, num_events: int) -> Tensor:

@@ -7,6 +7,7 @@ do not depend on the number of processes.
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -16,12 +17,12 @@ from torch import Tensor
 
 from dnn_reco.config.typed_settings import STRICT, typed_settings, with_newer_names
 from dnn_reco.config.value_types import Allowed, NotNegativeNumber
-from dnn_reco.data.hit_batch import HitBatch
+from dnn_reco.data.hit_batch import HitBatch, count_hits
 from dnn_reco.detector.geometry import NUM_DOMS
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.counter_rng import new_key, normal, uniform
 from dnn_reco.nn.sharded_batch import shard_start
-from dnn_reco.nn.tokens import FeatureRoles
+from dnn_reco.nn.tokens import FeatureRoles, runs
 
 # Number of slots per expected noise hit; each is filled or not, so that the number of noise hits is
 # nearly Poisson distributed.
@@ -94,19 +95,21 @@ class Augmentation:
             hits = self._add_noise(hits, roles)
         of_dom = self._counter(hits.event, hits.dom)
         if self.drop_doms:
-            kept = uniform(new_key(), of_dom, torch.float64) >= self.drop_doms
-            hits = HitBatch(hits.num_events, hits.event[kept], hits.dom[kept], hits.features[kept])
-            of_dom = of_dom[kept]
+            drawn = uniform(new_key(), of_dom, torch.float64)
+            kept = (drawn >= self.drop_doms).nonzero().squeeze(1)
+            hits, of_dom = hits.select(kept, None), of_dom[kept]
         features = hits.features.clone()
         of_event = hits.event + shard_start()
         for strength, counter in ((self.scale_charges, of_event), (self.vary_charges, of_dom)):
             if strength:
                 factor = (strength * normal(new_key(), counter, features.dtype)).exp()
-                features[:, list(roles.scaling)] *= factor[:, None]
+                for columns in runs(roles.scaling):
+                    features[:, columns] *= factor[:, None]
         if self.jitter_times:
             shift = self.jitter_times * normal(new_key(), of_dom, features.dtype)
-            features[:, list(roles.times)] += shift[:, None]
-        return HitBatch(hits.num_events, hits.event, hits.dom, features)
+            for columns in runs(roles.times):
+                features[:, columns] += shift[:, None]
+        return replace(hits, features=features)
 
     def rotation_angles(
         self, num_events: int, device: torch.device, dtype: torch.dtype
@@ -129,19 +132,22 @@ class Augmentation:
             )
             for how in ("amin", "amax")
         )
-        event = torch.unique_consecutive(hits.event).repeat_interleave(num_slots)
-        slot = torch.arange(len(event), device=event.device) % num_slots
-        counter = (event + shard_start()) * num_slots + slot
+        slots = torch.arange(hits.num_events * num_slots, device=hits.event.device)
+        event, counter = slots // num_slots, slots + shard_start() * num_slots
         filled = uniform(new_key(), counter, torch.float64) < self.noise_hits / num_slots
         dom = (uniform(new_key(), counter, torch.float64) * NUM_DOMS).long()
+        filled &= (count_hits(hits.event, hits.num_events) > 0)[event]
         # DOMs that are hit already are not changed
-        filled &= ~torch.isin(event * NUM_DOMS + dom, hits.event * NUM_DOMS + hits.dom)
-        event, dom, counter = event[filled], dom[filled], counter[filled]
+        filled &= ~_contains(hits.event * NUM_DOMS + hits.dom, event * NUM_DOMS + dom)
+        chosen = filled.nonzero().squeeze(1)
+        event, dom, counter = event[chosen], dom[chosen], counter[chosen]
         fraction = uniform(new_key(), counter, features.dtype)
         charge = _NOISE_CHARGE + _NOISE_SPREAD * normal(new_key(), counter, features.dtype)
         added = features.new_zeros(len(event), features.shape[1])
-        added[:, list(roles.scaling)] = charge.clamp(min=0.1)[:, None]
-        added[:, list(roles.times)] = (first[event] + fraction * (last - first)[event])[:, None]
+        for columns in runs(roles.scaling):
+            added[:, columns] = charge.clamp(min=0.1)[:, None]
+        for columns in runs(roles.times):
+            added[:, columns] = (first[event] + fraction * (last - first)[event])[:, None]
         order = torch.cat([hits.event, event]).argsort(stable=True)
         return HitBatch(
             hits.num_events,
@@ -153,3 +159,15 @@ class Augmentation:
     def _counter(self, event: Tensor, dom: Tensor) -> Tensor:
         """A number for each hit [k], unique in the batch of all processes."""
         return (event + shard_start()) * NUM_DOMS + dom
+
+
+def _contains(numbers: Tensor, wanted: Tensor) -> Tensor:
+    """Whether each of the wanted [n] is among some numbers [k].
+
+    As `torch.isin`, without waiting for a GPU.
+    """
+    if len(numbers) == 0:
+        return torch.zeros_like(wanted, dtype=torch.bool)
+    ordered = numbers.sort().values
+    place = torch.searchsorted(ordered, wanted).clamp(max=len(ordered) - 1)
+    return ordered[place] == wanted

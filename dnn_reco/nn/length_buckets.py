@@ -9,10 +9,11 @@ first token of each event is its summary token; the tokens of its hits follow.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from dnn_reco.data.hit_batch import count_hits
+from dnn_reco.data.hit_batch import HitBatch, count_hits
 
 # An event joins the bucket of a longer one if it has at least this fraction of its length. On a
 # GPU, where launching the kernels of a bucket costs as much as computing them, buckets are fewer.
@@ -76,29 +77,28 @@ class TokenLayout:
 
 
 def bucket_by_length(
-    event: Tensor, num_events: int, dtype: torch.dtype, share_of_longest: float | None = None
+    hits: HitBatch, dtype: torch.dtype, share_of_longest: float | None = None
 ) -> TokenLayout:
     """Assign the tokens of a batch to buckets and rows.
 
     Parameters
     ----------
-    event
-        Event of each hit [k], ascending.
-    num_events
-        Number of events B.
+    hits
+        The hits. Without `counts` a GPU is waited for.
     dtype
         Type of the tokens.
     share_of_longest
         Minimum length of the events of a bucket, as a fraction of its longest event. None: the
         default of the device.
     """
+    event = hits.event
     if share_of_longest is None:
         share_of_longest = _SHARE_OF_LONGEST.get(event.device.type, _SHARE_ON_ACCELERATOR)
-    counts = count_hits(event, num_events)
+    counts = count_hits(event, hits.num_events)
     if torch.compiler.is_exporting():
         return _one_bucket(event, counts, dtype)
     lengths, order = (counts + 1).sort(descending=True, stable=True)
-    on_host = lengths.tolist()
+    on_host = _lengths_on_host(hits)
     ends = _bucket_ends(on_host, share_of_longest)
     buckets, first_rows, row = [], [], 0
     for start, end in zip([0, *ends], ends, strict=False):
@@ -125,6 +125,14 @@ def _one_bucket(event: Tensor, counts: Tensor, dtype: torch.dtype) -> TokenLayou
     return TokenLayout(
         (bucket,), order, summary, summary[event] + 1 + _rank_in_event(event, counts)
     )
+
+
+def _lengths_on_host(hits: HitBatch) -> list[int]:
+    """Number of tokens of each event, descending."""
+    counts = hits.with_counts().counts
+    assert counts is not None
+    lengths: list[int] = (np.sort(counts)[::-1] + 1).tolist()
+    return lengths
 
 
 def _rank_in_event(event: Tensor, counts: Tensor) -> Tensor:

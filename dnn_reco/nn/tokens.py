@@ -94,7 +94,22 @@ class FeatureRoles:
         """Charge of each hit [k] in PE, at least 0; 1 if no feature holds it."""
         if not self.charges:
             return torch.ones_like(features[:, 0])
-        return features[:, list(self.charges)].sum(dim=1).clamp(min=0)
+        parts = [features[:, columns] for columns in runs(self.charges)]
+        return torch.cat(parts, dim=1).sum(dim=1).clamp(min=0)
+
+
+def runs(columns: Sequence[int]) -> list[slice]:
+    """Columns as slices of consecutive ones, in their order.
+
+    An index by a list of numbers would be copied to a GPU each time, which waits for it.
+    """
+    slices: list[slice] = []
+    for column in columns:
+        if slices and slices[-1].stop == column:
+            slices[-1] = slice(slices[-1].start, column + 1)
+        else:
+            slices.append(slice(column, column + 1))
+    return slices
 
 
 # Known formats by their number of features (see `dnn_reco.data.features`).
@@ -168,6 +183,7 @@ class HitInputs(nn.Module):
     _positions: Tensor
     _axis: Tensor
     _is_efficient: Tensor
+    _is_time: Tensor
     _waves: Tensor
 
     def __init__(
@@ -186,6 +202,8 @@ class HitInputs(nn.Module):
         constant("_axis", top_of_axis * [1, 1, 0])
         constant("_is_efficient", (string > NUM_MAIN_STRINGS)[:, None])
         constant("_waves", 2 * math.pi / _LONGEST_WAVE * 2.0 ** np.arange(num_waves))
+        is_time = torch.tensor([feature in roles.times for feature in range(num_bins)])
+        self.register_buffer("_is_time", is_time, persistent=False)
         self.num_hit_inputs = num_bins + 8 + 10 * num_waves
         self.num_event_inputs = 2 + 4 + 10
 
@@ -226,9 +244,7 @@ class HitInputs(nn.Module):
 
     def _logarithms(self, features: Tensor, time: Tensor) -> Tensor:
         """Features [k, F] as ± ln(1 + |x|) / 4, times relative to the first (which becomes 0)."""
-        shift = torch.zeros_like(features)
-        shift[:, list(self.roles.times)] = time[:, None]
-        values = features - shift
+        values = features - torch.where(self._is_time, time[:, None], 0)
         return values.sign() * values.abs().log1p() / 4
 
     def _event_inputs(
@@ -268,15 +284,21 @@ def keep_highest_charge(hits: HitBatch, charge: Tensor, max_hits: int) -> HitBat
     max_hits
         Maximum number of hits of an event.
     """
+    on_host = None  # in graphs, which have no branches
+    if not torch.compiler.is_exporting():
+        hits = hits.with_counts()
+        on_host = hits.counts
+        if on_host is None or len(hits.event) == 0 or on_host.max() <= max_hits:
+            return hits
     counts = count_hits(hits.event, hits.num_events)
-    may_skip = not torch.compiler.is_exporting()  # a graph has no branches
-    if may_skip and (len(hits.event) == 0 or int(counts.max()) <= max_hits):
-        return hits
     order = hits.dom.argsort(stable=True)
     order = order[charge[order].argsort(descending=True, stable=True)]
     order = order[hits.event[order].argsort(stable=True)]  # by event, highest charge first
     rank = (
         torch.arange(order.shape[0], device=order.device) - (counts.cumsum(0) - counts)[hits.event]
     )
-    kept = order[rank < max_hits].sort().values
-    return HitBatch(hits.num_events, hits.event[kept], hits.dom[kept], hits.features[kept])
+    if on_host is None:
+        return hits.select(order[rank < max_hits].sort().values, None)
+    kept_counts = np.minimum(on_host, max_hits)
+    dropped_last = torch.where(rank < max_hits, order, order.shape[0]).sort().values
+    return hits.select(dropped_last[: kept_counts.sum()], kept_counts)

@@ -96,7 +96,7 @@ def test_bucketing_does_not_change_predictions(
     hits = hits_of(COUNTS)
     expected = network(hits)
     for share, num_buckets in ((0.0, 1), (1.0, 10), (0.5, 4)):
-        layout = bucket_by_length(hits.event, hits.num_events, torch.float32, share)
+        layout = bucket_by_length(hits, torch.float32, share)
         assert len(layout.buckets) == num_buckets
         monkeypatch.setattr(
             "dnn_reco.modules.models.dom_transformer.bucket_by_length",
@@ -108,7 +108,8 @@ def test_bucketing_does_not_change_predictions(
 def test_layout_has_a_row_for_each_token_and_little_padding() -> None:
     counts = torch.randint(0, 200, (256,), generator=torch.Generator().manual_seed(3))
     event = torch.arange(256).repeat_interleave(counts)
-    layout = bucket_by_length(event, 256, torch.float32)
+    nothing = torch.zeros(len(event), 1)
+    layout = bucket_by_length(HitBatch(256, event, event, nothing), torch.float32)
     rows = torch.cat([layout.summary, layout.hits])
     assert len(rows.unique()) == len(rows) == 256 + len(event)
     assert len(rows) <= layout.num_rows < 1.12 * len(rows)

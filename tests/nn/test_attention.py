@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.nn.attention import RelativeBias, TransformerLayer
 from dnn_reco.nn.length_buckets import TokenLayout, bucket_by_length
 
@@ -36,7 +37,8 @@ def layer_by_hand(layer: TransformerLayer, tokens: Tensor, bias: Tensor | None) 
 def some_tokens() -> tuple[TokenLayout, Tensor, list[Tensor]]:
     """Layout, tokens, and the rows of each event."""
     event = torch.arange(len(COUNTS)).repeat_interleave(COUNTS)
-    layout = bucket_by_length(event, len(COUNTS), torch.float64)
+    hits = HitBatch(len(COUNTS), event, event, torch.zeros(len(event), 1))
+    layout = bucket_by_length(hits, torch.float64)
     assert 1 < len(layout.buckets) < len(COUNTS)
     generator = torch.Generator().manual_seed(1)
     tokens = torch.randn(layout.num_rows, WIDTH, generator=generator, dtype=torch.float64)

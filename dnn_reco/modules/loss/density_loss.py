@@ -1,6 +1,5 @@
 """One likelihood for all labels, for networks with density heads."""
 
-import torch
 from torch import Tensor
 
 from dnn_reco.modules.loss.classification_loss import cross_entropies
@@ -12,6 +11,7 @@ from dnn_reco.modules.loss.special_labels import (
     ANGLES,
     DIRECTION_VECTOR,
     named_labels,
+    replaced_at,
     uses_labels,
     where_class,
 )
@@ -34,6 +34,5 @@ def negative_log_likelihood(prediction: Prediction, truth: Truth, context: LossC
     if len(vector) < len(DIRECTION_VECTOR):
         return losses
     fisher = von_mises_fisher(prediction, truth, context)
-    columns = [*vector, *named_labels(ANGLES, context)]
-    is_direction = [column in columns for column in range(len(context.label_names))]
-    return torch.where(torch.tensor(is_direction, device=losses.device), fisher, losses)
+    of_direction = [*vector, *named_labels(ANGLES, context)]
+    return replaced_at(of_direction, fisher, losses)

@@ -110,9 +110,17 @@ def columns(values: Tensor, indices: Sequence[int]) -> Tensor:
 
 def where_class(context: LossContext, values: Tensor, others: Tensor) -> Tensor:
     """`values` for classification labels, `others` for all other labels; all [L]."""
-    is_class = [name in context.label_keys.pid for name in context.label_names]
-    rows = zip(is_class, values.unbind(), others.unbind(), strict=True)
-    return torch.stack([value if chosen else other for chosen, value, other in rows])
+    classes = [i for i, name in enumerate(context.label_names) if name in context.label_keys.pid]
+    return replaced_at(classes, values, others)
+
+
+def replaced_at(indices: Collection[int], values: Tensor, others: Tensor) -> Tensor:
+    """`values` at some labels, `others` at all others; all [L].
+
+    Chosen on the CPU: a mask would be copied to a GPU each time, which waits for it.
+    """
+    pairs = enumerate(zip(values.unbind(), others.unbind(), strict=True))
+    return torch.stack([value if i in indices else other for i, (value, other) in pairs])
 
 
 def check_special_labels(

@@ -241,7 +241,7 @@ class DomTransformer(nn.Module):
     def _predict(self, hits: HitBatch, rotation: Tensor | None) -> Prediction:
         """Predict events rotated by angles [B] about string 36; the direction is rotated back."""
         inputs = self.inputs(hits, rotation)
-        layout = bucket_by_length(hits.event, hits.num_events, inputs.hits.dtype)
+        layout = bucket_by_length(hits, inputs.hits.dtype)
         of_hits, of_events = self.hit_tokens(inputs.hits), self.event_tokens(inputs.events)
         tokens = inputs.hits.new_zeros(layout.num_rows, of_hits.shape[1])
         tokens = tokens.index_copy(0, layout.hits, of_hits.to(tokens.dtype))
