@@ -51,7 +51,7 @@ class TorchBackend:
     def predict(self, hits: Hits, misc: NDArray[np.floating] | None = None) -> NetworkOutput:
         """Predict all events of some hits as one batch (see `Backend`)."""
         hits = replace(hits, features=hits.features.astype(self._dtype, copy=False))
-        on_device = HitBatch.from_hits(hits).to(self.model.device)
+        on_device = HitBatch.from_hits(hits).to(self.model.device, non_blocking=True)
         return _arrays(call_network(self.model.network, on_device, self._misc(misc)))
 
     @torch.inference_mode()
@@ -99,9 +99,12 @@ class TorchBackend:
 
 
 def _arrays(prediction: Prediction) -> NetworkOutput:
-    return NetworkOutput(
-        prediction.labels_trafo.cpu().numpy(),
-        prediction.uncertainty_trafo.cpu().numpy(),
-        prediction.labels.cpu().numpy(),
-        prediction.uncertainty.cpu().numpy(),
-    )
+    outputs = [
+        prediction.labels_trafo,
+        prediction.uncertainty_trafo,
+        prediction.labels,
+        prediction.uncertainty,
+    ]
+    if outputs[0].device.type != "cpu":  # one copy, as each waits
+        outputs = list(torch.stack(outputs).cpu())
+    return NetworkOutput(*(output.numpy() for output in outputs))

@@ -95,6 +95,7 @@ class Mixture(nn.Module):
     _log: Tensor
     _classes: Tensor
     _period: Tensor
+    _vector: Tensor
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
@@ -102,7 +103,7 @@ class Mixture(nn.Module):
         names, keys = spec.label_names, spec.label_keys
         parts = (keys.dir_x, keys.dir_y, keys.dir_z)
         columns = [names.index(part) for part in parts if part in names]
-        self._vector = columns if len(columns) == len(parts) else []
+        self._has_vector = len(columns) == len(parts)
         self._zenith = names.index(keys.zenith) if keys.zenith in names else None
         self._azimuth = names.index(keys.azimuth) if keys.azimuth in names else None
         period = [2 * math.pi if name == keys.azimuth else math.inf for name in names]
@@ -111,6 +112,7 @@ class Mixture(nn.Module):
             "_classes", torch.tensor([name in keys.pid for name in names]), persistent=False
         )
         self.register_buffer("_period", torch.tensor(period), persistent=False)
+        self.register_buffer("_vector", torch.tensor(columns, dtype=torch.int64), persistent=False)
 
     def forward(self, predictions: Sequence[Prediction]) -> Prediction:
         """The mixture of predictions of B events."""
@@ -139,7 +141,7 @@ class Mixture(nn.Module):
         if self._azimuth is not None:
             mean[:, self._azimuth].remainder_(2 * math.pi)
         kappa = None
-        if self._vector:
+        if self._has_vector:
             vector, kappa = mean_direction(values[..., self._vector], sigmas[..., self._vector])
             mean[:, self._vector] = vector
             zenith, azimuth = zenith_and_azimuth(vector)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields
@@ -69,20 +70,37 @@ def allow_tf32(allowed: bool) -> None:
     torch.backends.cudnn.allow_tf32 = allowed
 
 
-@contextmanager
-def without_tf32() -> Iterator[None]:
-    """A context in which GPUs multiply float32 in full, whatever PyTorch's default or a training.
+class _FullPrecision:
+    """Forbids TF32 while any thread is inside; PyTorch's setting is one for all threads."""
 
-    By default PyTorch uses TF32 in convolutions, with which predictions differ from those of CPUs
-    in the fourth digit.
-    """
-    of_products, of_convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = of_products.allow_tf32, of_convolutions.allow_tf32
-    allow_tf32(False)
-    try:
-        yield
-    finally:
-        of_products.allow_tf32, of_convolutions.allow_tf32 = before
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._num_inside = 0
+        self._before = False, False
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        of_products, of_convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+        with self._lock:
+            if self._num_inside == 0:
+                self._before = of_products.allow_tf32, of_convolutions.allow_tf32
+                allow_tf32(False)
+            self._num_inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._num_inside -= 1
+                if self._num_inside == 0:
+                    of_products.allow_tf32, of_convolutions.allow_tf32 = self._before
+
+
+without_tf32 = _FullPrecision()
+"""A context in which GPUs multiply float32 in full, whatever PyTorch's default or a training.
+
+By default PyTorch uses TF32 in convolutions, with which predictions differ from those of CPUs in
+the fourth digit.
+"""
 
 
 def _in_bfloat16(predict: Predictor) -> Predictor:

@@ -10,7 +10,7 @@ from small_run import MODEL_KWARGS
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.modules.models.general_IC86_cnn import GeneralIC86CNN
 from dnn_reco.nn.interface import NetworkSpec
-from dnn_reco.nn.predictor import Predictor, predictor
+from dnn_reco.nn.predictor import Predictor, allow_tf32, predictor, without_tf32
 
 NORMALISED = {"use_batch_normalisation_list": True}
 KWARGS = {
@@ -55,6 +55,23 @@ def test_bfloat16_is_used_and_is_accurate_enough(small_spec: NetworkSpec, traini
         # eight bits of mantissa, and rounding errors that accumulate over some layers
         assert (one - other).norm() <= 0.05 * one.norm() + 1e-6
     assert network.ic78[0].bn.pop_mean.dtype == torch.float32
+
+
+def test_full_precision_lasts_until_the_last_thread_has_left() -> None:
+    def allowed() -> tuple[bool, bool]:
+        return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+    before = allowed()
+    allow_tf32(True)
+    first, second = without_tf32(), without_tf32()
+    first.__enter__()
+    second.__enter__()
+    assert allowed() == (False, False)
+    first.__exit__(None, None, None)
+    assert allowed() == (False, False)
+    second.__exit__(None, None, None)
+    assert allowed() == (True, True)
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 @pytest.mark.parametrize("training", [False, True])
