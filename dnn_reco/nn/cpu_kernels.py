@@ -15,6 +15,8 @@ zeros.
 """
 
 import functools
+import logging
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -35,6 +37,9 @@ from dnn_reco.nn.vector_kernels import (
 types: Any = numba.types
 Array: TypeAlias = NDArray[np.float32]
 Shape: TypeAlias = tuple[int, ...]
+
+_log = logging.getLogger(__name__)
+_SLOW_COMPILATION = 2.0  # seconds, after which it is reported
 
 _compiled = numba.njit(fastmath=True, nogil=True, error_model="numpy")
 # Reordering sums would spoil the argument reduction.
@@ -524,14 +529,20 @@ _GRADIENTS = types.NamedUniTuple(_flat(), 4, Gradients)
 
 def _cached(function: Any, *arguments: Any) -> Callable[..., None]:
     """A function for arguments of these types, compiled for this CPU, or read from disk."""
+    start = time.perf_counter()
     compile_function = functools.partial(
-        numba.jit, types.void(*arguments), nopython=True, fastmath=True, nogil=True
+        numba.njit, types.void(*arguments), fastmath=True, nogil=True, error_model="numpy"
     )
-    compile_function = functools.partial(compile_function, error_model="numpy")
     try:
         compiled = compile_function(cache=True)(function.py_func)
     except RuntimeError:  # there is no folder that could be written to
         compiled = compile_function()(function.py_func)
+    seconds = time.perf_counter() - start
+    if seconds > _SLOW_COMPILATION:
+        _log.info(
+            "A part of the network was compiled for this CPU in %.0f s; the next start is faster.",
+            seconds,
+        )
     run: Callable[..., None] = compiled
     return run
 
