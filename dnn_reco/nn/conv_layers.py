@@ -126,9 +126,10 @@ class ConvLayer(nn.Module):
         """
         if self._fused is None:
             raise ValueError("this layer cannot be fused")
-        weights, bias = self.convolution.cell_weights(), self.convolution.scaled_bias()
+        convolution = self.convolution
         scale = self.residual_scale if self._fused.residual else None
-        return self._fused, LayerWeights(weights, bias, scale)
+        weights, bias = convolution.cell_weights(), convolution.bias
+        return self._fused, LayerWeights(weights, bias, scale, convolution.scales)
 
     def packed(self) -> tuple[FusedLayer, Weights]:
         """The fused operation, and its weights as it reads them; kept until they change."""
