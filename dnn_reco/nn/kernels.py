@@ -75,6 +75,9 @@ class Convolution(nn.Module):
         If the output would be empty.
     """
 
+    bias: nn.Parameter
+    _weight_factor: float
+
     def __init__(
         self, settings: ConvSettings, layer_input: LayerInput, kernel: Sequence[int]
     ) -> None:
@@ -90,8 +93,6 @@ class Convolution(nn.Module):
         symmetric = all(before == after for before, after in widths)
         self._padding = [before if symmetric else 0 for before, _ in widths]
         self._extra_padding = None if symmetric else pad_argument(widths)
-
-    bias: nn.Parameter
 
     def _weight_scale(self, num_inputs: int) -> float:
         """Factor of the weights of this number of inputs."""
