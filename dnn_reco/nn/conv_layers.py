@@ -197,16 +197,18 @@ class ConvLayers(nn.Sequential):
             in_channels, shape = layer_settings.num_channels, layer.output_shape
         super().__init__(*layers)
         self.num_outputs = in_channels * math.prod(shape)
+        self._can_be_fused = all(layer.can_be_fused for layer in layers)
+        self._drops = any(layer.drop_prob > 0 for layer in layers)
 
     @property
     def can_be_fused(self) -> bool:
         """Whether all layers are fused operations, except for dropout."""
-        return all(layer.can_be_fused for layer in self.layers())
+        return self._can_be_fused
 
     @property
     def is_fused(self) -> bool:
         """Whether all layers are fused operations, as they are now."""
-        return all(map(_is_fused, self.layers()))
+        return self._can_be_fused and not (self.training and self._drops)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply all layers; those that are fused run together."""
