@@ -132,13 +132,25 @@ class ConvLayer(nn.Module):
         return self._fused, LayerWeights(weights, bias, scale, convolution.scales)
 
     def packed(self) -> tuple[FusedLayer, Weights]:
-        """The fused operation, and its weights as it reads them; kept until they change."""
+        """The fused operation, and its weights as it reads them.
+
+        In inference mode they are kept until weights are loaded or training goes on.
+        """
+        if not torch.is_inference_mode_enabled():
+            layer, weights = self.fused()
+            return layer, pack(layer, weights)
         parameters = [*self.convolution._parameters.values(), self.residual_scale]
         versions = [(each.data_ptr(), each._version) for each in parameters if each is not None]
         if self._packed is None or self._packed[0] != versions:
             layer, weights = self.fused()
             self._packed = versions, layer, pack(layer, weights)
         return self._packed[1:]
+
+    def train(self, mode: bool = True) -> ConvLayer:
+        """As of `torch.nn.Module`."""
+        if mode:  # versions of tensors do not count the steps of fused optimizers
+            self._packed = None
+        return super().train(mode)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer to [B, *shape, channels in]."""

@@ -257,3 +257,31 @@ def test_dropout_acts_on_fused_layers_in_training_alone() -> None:
     assert 0.45 < float((layers(x) == 0).float().mean()) < 0.55
     layers.eval()
     assert not (layers(x) == 0).any()
+
+
+@pytest.mark.parametrize("fused_step", [False, True])
+def test_predictions_are_those_of_the_present_weights(fused_step: bool) -> None:
+    """Also after steps of fused optimizers, which do not count as changes of a tensor."""
+    block = {"filter_size_list": [[3, 3, 3]], "num_filters_list": [4]}
+    settings = parse_conv_settings("conv_ic78_settings", block, 3)
+    layers = ConvLayers(
+        *("conv_ic78_settings", settings, 3, (6, 6, 6), 1.0),
+        *(torch.Generator().manual_seed(1), torch.float32),
+    )
+    optimizer = torch.optim.Adam(layers.parameters(), lr=0.1, fused=fused_step)
+    x = torch.randn(2, 6, 6, 6, 3)
+    for _ in range(2):
+        layers.train()
+        layers(x).square().mean().backward()
+        optimizer.step()
+        layers.eval()
+        expected = layers(x).detach()
+        with torch.no_grad():
+            assert torch.equal(layers(x), expected)
+        for _ in range(2):
+            with torch.inference_mode():
+                assert torch.equal(layers(x), expected)
+    state = {name: torch.zeros_like(value) for name, value in layers.state_dict().items()}
+    layers.load_state_dict(state)
+    with torch.inference_mode():
+        assert not layers(x).any()
