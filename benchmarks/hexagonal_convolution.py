@@ -3,8 +3,8 @@
     python benchmarks/hexagonal_convolution.py [--device cuda] [--batch 256]
 
 Networks: the tutorial's (5 kernels per layer) and a large one of 20 hexagonal layers with up to 100
-kernels. `package` is the algorithm of dnn_reco, fused layers for few kernels on CPUs; it should be the
-fastest line of each block.
+kernels. `package` is the algorithm of dnn_reco, fused layers for few kernels on CPUs; it should be
+the fastest line of each block.
 """
 
 import argparse
