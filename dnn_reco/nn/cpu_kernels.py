@@ -41,7 +41,9 @@ Shape: TypeAlias = tuple[int, ...]
 _log = logging.getLogger(__name__)
 _SLOW_COMPILATION = 2.0  # seconds, after which it is reported
 
-_compiled = numba.njit(fastmath=True, nogil=True, error_model="numpy")
+# Sums may be reordered, but values that are not finite stay so: a training must notice them.
+_FAST = {"reassoc", "contract", "arcp", "nsz"}
+_compiled = numba.njit(fastmath=_FAST, nogil=True, error_model="numpy")
 # Reordering sums would spoil the argument reduction.
 _compiled_in_order = numba.njit(nogil=True, error_model="numpy")
 # Indices of innermost loops are unsigned: a negative one would count from the end, which is a
@@ -253,7 +255,7 @@ def _activate(sums: Array, o: int, bias: np.float32, elu: bool, out: Array, star
     if elu:
         for z in range(_unsigned(TILE)):
             u = sums[p + z] + bias
-            out[q + z] = u if u > 0 else _expm1(min(u, np.float32(0)))
+            out[q + z] = _expm1(min(u, np.float32(0))) if u <= 0 else u
     else:
         for z in range(_unsigned(TILE)):
             out[q + z] = sums[p + z] + bias
@@ -531,7 +533,7 @@ def _cached(function: Any, *arguments: Any) -> Callable[..., None]:
     """A function for arguments of these types, compiled for this CPU, or read from disk."""
     start = time.perf_counter()
     compile_function = functools.partial(
-        numba.njit, types.void(*arguments), fastmath=True, nogil=True, error_model="numpy"
+        numba.njit, types.void(*arguments), fastmath=_FAST, nogil=True, error_model="numpy"
     )
     try:
         compiled = compile_function(cache=True)(function.py_func)

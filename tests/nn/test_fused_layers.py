@@ -285,3 +285,27 @@ def test_predictions_are_those_of_the_present_weights(fused_step: bool) -> None:
     layers.load_state_dict(state)
     with torch.inference_mode():
         assert not layers(x).any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_reach_the_output_of_their_event_alone(value: float) -> None:
+    inputs = tensors(FIRST, num_events=3, dtype=torch.float32)
+    x = inputs[0].detach().clone()
+    expected = fused(FIRST, *inputs).detach()
+    x[1, 4, 4, 30, 2] = value
+    y = fused(FIRST, x, *inputs[1:])
+    assert torch.equal(y[[0, 2]], expected[[0, 2]])
+    of_plain = plain(FIRST, x, *inputs[1:])  # ELU(-inf) is -1
+    assert torch.equal(torch.isfinite(y), torch.isfinite(of_plain))
+    assert not torch.isfinite(y[1, :, 4, 4, 15]).all()
+    y.square().sum().backward()
+    assert not torch.isfinite(inputs[1].grad).all()
+
+
+def test_a_network_with_weights_that_are_not_finite_predicts_no_numbers() -> None:
+    x, kernel, *others = tensors(FIRST, dtype=torch.float32)
+    kernel = kernel.detach().clone()
+    kernel[3, 1, 0, 2] = torch.nan
+    y = fused(FIRST, x, kernel, *others)
+    assert torch.isnan(y[:, 2]).all()
+    assert torch.isfinite(y[:, [0, 1, 3, 4]]).all()
