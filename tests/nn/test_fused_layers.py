@@ -295,8 +295,8 @@ def test_values_that_are_not_finite_reach_the_output_of_their_event_alone(value:
     x[1, 4, 4, 30, 2] = value
     y = fused(FIRST, x, *inputs[1:])
     assert torch.equal(y[[0, 2]], expected[[0, 2]])
-    of_plain = plain(FIRST, x, *inputs[1:])  # ELU(-inf) is -1
-    assert torch.equal(torch.isfinite(y), torch.isfinite(of_plain))
+    reached = ~torch.isfinite(plain(FIRST, x, *inputs[1:]))  # with the corners of the square
+    assert not (~torch.isfinite(y) & ~reached).any()
     assert not torch.isfinite(y[1, :, 4, 4, 15]).all()
     y.square().sum().backward()
     assert not torch.isfinite(inputs[1].grad).all()
