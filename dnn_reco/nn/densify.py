@@ -48,7 +48,7 @@ class Densify(nn.Module):
     """
 
     _cell: Tensor
-    _log: Tensor
+    _log_columns: Tensor
     _mean: Tensor
     _scale: Tensor
     _main_background: Tensor
@@ -67,7 +67,7 @@ class Densify(nn.Module):
             self.register_buffer(name, torch.tensor(values, dtype=dtype), persistent=False)
 
         constant("_cell", DOM_CELL, torch.int64)
-        constant("_log", log, torch.bool)
+        constant("_log_columns", np.flatnonzero(log), torch.int64)
         # indexed by DOM, so that one look-up suffices
         constant("_mean", mean[DOM_CELL], dtype)
         constant("_scale", scale[DOM_CELL], dtype)
@@ -140,10 +140,9 @@ class Densify(nn.Module):
         return self._split(self._background(main.shape[0]).index_copy(1, self._cell, values))
 
     def _transformed(self, features: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-        # log1p of a column without log flag may be NaN: use 0 there
-        logs = torch.log1p(torch.where(self._log, features, 0))
-        values = torch.where(self._log, logs, features)
-        return (values - mean) / scale
+        columns = self._log_columns
+        logs = torch.log1p(features.index_select(-1, columns))
+        return (features.index_copy(-1, columns, logs) - mean) / scale
 
     def _placed(self, hits: HitBatch, values: Tensor) -> tuple[Tensor, Tensor]:
         """Hits with transformed values in their cells, without a change in place, for export."""
