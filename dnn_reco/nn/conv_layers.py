@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -27,14 +26,12 @@ from dnn_reco.nn.fused_layers import (
     predict_fused,
 )
 from dnn_reco.nn.fused_stack import HitInput
+from dnn_reco.nn.kernel_arguments import Weights
 from dnn_reco.nn.kernels import LayerInput, check_not_empty, make_convolution
 from dnn_reco.nn.pooling import Pooling
 from dnn_reco.nn.settings import ConvSettings
 from dnn_reco.nn.sharded_batch import dropout
 from dnn_reco.nn.weights import residual_scales, with_channels
-
-if TYPE_CHECKING:
-    from dnn_reco.nn.cpu_kernels import Weights
 
 
 class ConvLayer(nn.Module):

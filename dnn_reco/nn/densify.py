@@ -7,7 +7,6 @@ a constant.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,10 +26,8 @@ from dnn_reco.nn.detector_parts import deepcore_parts, main_part
 from dnn_reco.nn.fused_layers import accepts
 from dnn_reco.nn.fused_stack import HitInput
 from dnn_reco.nn.interface import NetworkSpec
+from dnn_reco.nn.kernel_arguments import Part, PlacedHits
 from dnn_reco.nn.sharded_batch import keep_mask
-
-if TYPE_CHECKING:
-    from dnn_reco.nn.cpu_kernels import Part
 
 
 class Densify(nn.Module):
@@ -82,8 +79,6 @@ class Densify(nn.Module):
 
     def of_parts(self, hits: HitBatch) -> list[HitInput]:
         """Main array, upper and lower DeepCore as inputs of fused layers."""
-        from dnn_reco.nn.cpu_kernels import PlacedHits
-
         values, cell, keep = self._in_cells(hits)
         first_hit = np.searchsorted(hits.event.numpy(), np.arange(hits.num_events + 1))
         of_background = np.empty(0, np.float32) if keep is None else keep.numpy().ravel()

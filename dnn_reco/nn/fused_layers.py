@@ -12,7 +12,7 @@ import importlib.util
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -31,9 +31,7 @@ from dnn_reco.nn.fused_stack import (
     stack_input,
     unpack_gradient,
 )
-
-if TYPE_CHECKING:
-    from dnn_reco.nn.cpu_kernels import Layer, Weights
+from dnn_reco.nn.kernel_arguments import Layer, Weights
 
 MAX_FUSED_CHANNELS = 12
 """With more output channels, convolutions of oneDNN are faster."""
@@ -125,7 +123,6 @@ class FusedLayer:
         self, num_inputs: int, num_outputs: int, strides: tuple[int, ...] | None = None
     ) -> Layer:
         """What it computes from an input [B, C, x, y, z] of these strides; None: without gaps."""
-        from dnn_reco.nn.cpu_kernels import Layer
         from dnn_reco.nn.vector_kernels import TILE
 
         nx, ny, nz = self._shape

@@ -12,19 +12,15 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dnn_reco.nn.kernel_arguments import Array, Gradients, Layer, Part, PlacedHits, Weights
 from dnn_reco.nn.threads import run_pieces
-
-if TYPE_CHECKING:
-    from dnn_reco.nn.cpu_kernels import Layer, Part, PlacedHits, Weights
-
-Array: TypeAlias = NDArray[np.float32]
 
 _NUM_PIECES = 8
 _MIN_PRODUCTS = 20_000_000  # fewer are not worth a second thread
@@ -257,7 +253,7 @@ class StackGradients:
             self._add_events(piece, events)
 
     def _add_events(self, piece: int, events: slice) -> None:
-        from dnn_reco.nn.cpu_kernels import Gradients, backward
+        from dnn_reco.nn.cpu_kernels import backward
 
         run, layers = backward(), self._stack.layers
         num_events = events.stop - events.start
@@ -331,7 +327,6 @@ def pack_weights(
     steps: NDArray[np.int64], kernel: Array, bias: Array | None = None, scale: Array | None = None
 ) -> Weights:
     """Weights of a layer as the compiled functions read them, zeros for those not given."""
-    from dnn_reco.nn.cpu_kernels import Weights
     from dnn_reco.nn.vector_kernels import BLOCK, TAPS
 
     cells, taps, num_inputs, num_outputs = kernel.shape
