@@ -27,6 +27,8 @@ from dnn_reco.errors import DataError
 from dnn_reco.modules.loss.interface import Truth
 from dnn_reco.modules.models.general_IC86_cnn import GeneralIC86CNN
 from dnn_reco.nn import fused_stack, threads
+from dnn_reco.training.distributed import DistributedContext
+from dnn_reco.training.from_config import make_trainer
 from dnn_reco.training.logging import format_validation
 from dnn_reco.training.metrics import BatchMetrics
 
@@ -167,6 +169,29 @@ def test_a_run_stopped_by_a_signal_goes_on_as_if_never_stopped(
     steps = (run.records / "training_steps.yaml").read_text()
     assert steps == f"0: {stopped_at}\n1: {60 - stopped_at}\n"
     assert (run.records / "config_training_0001.yaml").is_file()
+
+
+@pytest.mark.parametrize(("num_processes", "ends"), [(1, KeyboardInterrupt), (2, BrokenPipeError)])
+def test_a_second_ctrl_c_is_the_launchers_where_there_are_several_processes(
+    prepared: SmallRun,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    num_processes: int,
+    ends: type[BaseException],
+) -> None:
+    """`torchrun` passes it on to processes that have had it from the terminal."""
+    trainer = make_trainer(run_of(prepared, tmp_path).config(), ON_CPU)
+    trainer.distributed = DistributedContext(world_size=num_processes)
+
+    def ctrl_c_twice(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise BrokenPipeError  # the training need not go on
+
+    monkeypatch.setattr(trainer, "_open_log", ctrl_c_twice)
+    with pytest.raises((KeyboardInterrupt, BrokenPipeError)) as ended:
+        trainer.run(lambda progress: None)
+    assert ended.type is ends
 
 
 def test_a_call_that_trains_nothing_writes_nothing(
