@@ -217,7 +217,9 @@ class ConvLayers(nn.Sequential):
     @property
     def is_fused(self) -> bool:
         """Whether all layers are fused operations, as they are now."""
-        return self._can_be_fused and not (self.training and self._drops)
+        if not self._can_be_fused or (self.training and self._drops) or has_hooks(self):
+            return False
+        return not any(map(has_hooks, self.layers()))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply all layers; those that are fused run together."""
@@ -240,6 +242,16 @@ def apply_to_hits(branches: Sequence[ConvLayers], inputs: Sequence[HitInput]) ->
     return [y.movedim(1, -1) for y in outputs]
 
 
+def has_hooks(module: nn.Module) -> bool:
+    """Whether functions wait for the output of a module, which must then be called by itself."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
+
+
 def _run_fused(
     inputs: Sequence[Tensor | HitInput], stacks: Sequence[Sequence[ConvLayer]]
 ) -> list[Tensor]:
@@ -251,4 +263,5 @@ def _run_fused(
 
 def _is_fused(layer: ConvLayer) -> bool:
     """Whether all of a layer is one fused operation, as it is now."""
-    return layer.can_be_fused and not (layer.training and layer.drop_prob > 0)
+    drops = layer.training and layer.drop_prob > 0
+    return layer.can_be_fused and not drops and not has_hooks(layer)

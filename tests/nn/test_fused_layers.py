@@ -309,3 +309,25 @@ def test_a_network_with_weights_that_are_not_finite_predicts_no_numbers() -> Non
     y = fused(FIRST, x, kernel, *others)
     assert torch.isnan(y[:, 2]).all()
     assert torch.isfinite(y[:, [0, 1, 3, 4]]).all()
+
+
+def test_hooks_of_layers_are_called() -> None:
+    """They see the output of their layer, and do not change that of the network."""
+    block = {"filter_size_list": [[3, 3, 3]] * 3, "num_filters_list": [4, 5, 4]}
+    settings = parse_conv_settings("conv_ic78_settings", block, 3)
+    layers = ConvLayers(
+        *("conv_ic78_settings", settings, 3, (6, 6, 6), 1.0),
+        *(torch.Generator().manual_seed(1), torch.float32),
+    )
+    x = torch.randn(2, 6, 6, 6, 3)
+    expected = layers(x)
+    seen: list[Tensor] = []
+    handle = layers[1].register_forward_hook(lambda layer, inputs, output: seen.append(output))
+    assert not layers.is_fused
+    assert_close(layers(x), expected.double())
+    (output,) = seen
+    assert_close(layers[2](output), expected.double())
+    handle.remove()
+    assert layers.is_fused
+    assert torch.equal(layers(x), expected)
+    assert len(seen) == 1
