@@ -41,9 +41,11 @@ _SLOW_COMPILATION = 2.0  # seconds, after which it is reported
 
 # Sums may be reordered, but values that are not finite stay so: a training must notice them.
 _FAST = {"reassoc", "contract", "arcp", "nsz"}
-_compiled = numba.njit(fastmath=_FAST, nogil=True, error_model="numpy")
+# All are inlined into the functions that are read from disk. Otherwise a process that compiles them
+# may call versions whose sums are in another order than those on disk.
+_compiled = numba.njit(fastmath=_FAST, nogil=True, error_model="numpy", forceinline=True)
 # Reordering sums would spoil the argument reduction.
-_compiled_in_order = numba.njit(nogil=True, error_model="numpy")
+_compiled_in_order = numba.njit(nogil=True, error_model="numpy", forceinline=True)
 # Indices of innermost loops are unsigned: a negative one would count from the end, which is a
 # branch, and then loops do not become vectors.
 _unsigned = np.uint64

@@ -1,7 +1,11 @@
 """Fused layers against PyTorch's own operations in float64, and for any number of threads."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -331,3 +335,27 @@ def test_hooks_of_layers_are_called() -> None:
     assert layers.is_fused
     assert torch.equal(layers(x), expected)
     assert len(seen) == 1
+
+
+@pytest.mark.long
+def test_functions_read_from_disk_give_the_same_bits_as_just_compiled(tmp_path: Path) -> None:
+    program = (
+        "import hashlib, torch\n"
+        "from test_fused_layers import FIRST, fused, tensors\n"
+        "inputs = tensors(FIRST, num_events=29, dtype=torch.float32)\n"
+        "y = fused(FIRST, *inputs)\n"
+        "for each in (y, *torch.autograd.grad((1e-3 * y.square()).sum(), inputs)):\n"
+        "    print(hashlib.sha256(each.detach().numpy().tobytes()).hexdigest())\n"
+    )
+    environment = os.environ | {
+        "NUMBA_CACHE_DIR": str(tmp_path),
+        "PYTHONPATH": str(Path(__file__).parent),
+    }
+    words = [sys.executable, "-c", program]
+    first, second = (
+        subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    )
+    assert len(first.split()) == 5
+    assert first == second
+    assert list(tmp_path.rglob("*.nbc"))
