@@ -7,6 +7,8 @@
 # make docs-links  check links to other sites (needs network)
 # make package     build the wheel and the sdist, and try the wheel in an empty environment
 # make parity      compare with independent packages, in an environment of their own
+# make bench       measure speed and memory on this machine: benchmarks/results.json, and the table
+#                  at the top of benchmarks/RESULTS.md; BENCH="--parts read train" measures some
 # make bench-gpu   speed of training and prediction on the GPU of this machine, in ten minutes at
 #                  most, with made-up events; figures also in gpu.json
 # make demo        simulate events, train a network on them, and see that it works; after Ctrl-C it
@@ -23,7 +25,7 @@ PARITY := .venv-parity
 SPHINX := $(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: install install-onnx check test test-long docs docs-links package parity bench-gpu demo \
+.PHONY: install install-onnx check test test-long docs docs-links package parity bench bench-gpu demo \
   demo-picture clean
 
 install: $(INSTALLED)
@@ -56,6 +58,9 @@ package: install
 parity: $(PARITY)/.installed
 	$(PARITY)/bin/python parity/calibration_metrics.py
 	$(PARITY)/bin/python parity/sky.py
+
+bench: install
+	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 bench-gpu: install
 	$(BIN)/python benchmarks/gpu.py --out gpu.json

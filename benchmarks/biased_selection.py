@@ -13,7 +13,7 @@ from pathlib import Path
 
 from made_up_run import make_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from training import run, steady_rate
+from training import run_command, steady_rate
 
 SELECTIONS: dict[str, dict[str, object] | None] = {
     "no biased selection": None,
@@ -51,12 +51,11 @@ def measure(folder: Path, selection: dict[str, object] | None, options: argparse
         num_repetitions=3,
         nn_biased_selection=selection,
     )
-    run(config_file, "trafo", "--overwrite")
-    iterations = f"--iterations={options.iterations}"
-    output, _, _ = run(
-        config_file, "train", f"--device={options.device}", "--allow-overlap", iterations
-    )
-    return f"{steady_rate(output, options.batch_size):>8,.0f} events/s {logged(folder)}"
+    run_command(config_file, "trafo", "--overwrite")
+    device, iterations = f"--device={options.device}", f"--iterations={options.iterations}"
+    words = ["train", device, "--allow-overlap", "--print-format=reference", iterations]
+    train = run_command(config_file, *words)
+    return f"{steady_rate(train, options.batch_size):>8,.0f} events/s {logged(folder)}"
 
 
 def main() -> None:

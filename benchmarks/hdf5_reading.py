@@ -43,8 +43,8 @@ def make_file(path: Path, source: Path | None, prefix: str, num_events: int) -> 
     write_input_tables(path, ids, np.full(num_events, 9000.0), hits)
 
 
-def measure(path: Path, threads: int, repeat: int) -> None:
-    """Read the file and print a row of the table."""
+def reading_seconds(path: Path, threads: int, repeat: int) -> tuple[list[float], int, int]:
+    """Durations of readings of the file, its number of events and of rows."""
     from dnn_reco.data.hdf5 import InputTables, read_events
 
     seconds = []
@@ -52,8 +52,20 @@ def measure(path: Path, threads: int, repeat: int) -> None:
         start = time.perf_counter()
         events = read_events(path, InputTables(), NUM_BINS, threads=threads)
         seconds.append(time.perf_counter() - start)
-    best, rows = min(seconds), events.hits.features.size
-    speed = f"{len(events.ids) / best:10.0f} {rows / best / 1e6:10.2f}"
+    return seconds, len(events.ids), events.hits.features.size
+
+
+def use_library(name: str) -> None:
+    """Decompress with `zlib`, or with `deflate` where it is installed."""
+    if name == "zlib":
+        sys.modules["deflate"] = None  # type: ignore[assignment]
+
+
+def measure(path: Path, threads: int, repeat: int) -> None:
+    """Read the file and print a row of the table."""
+    seconds, events, rows = reading_seconds(path, threads, repeat)
+    best = min(seconds)
+    speed = f"{events / best:10.0f} {rows / best / 1e6:10.2f}"
     print(f"{speed} {best:10.3f} {peak_memory():10.0f}")
 
 
@@ -61,7 +73,7 @@ def peak_memory() -> float:
     """Largest resident memory of this process so far, MB."""
     status = Path("/proc/self/status").read_text()
     (line,) = [line for line in status.splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) / 1e3
+    return int(line.split()[1]) * 1024 / 1e6
 
 
 def main() -> None:
@@ -76,8 +88,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.case:
         path, library, threads = options.case
-        if library == "zlib":
-            sys.modules["deflate"] = None  # type: ignore[assignment]
+        use_library(library)
         measure(Path(path), int(threads), options.repeat)
         return
 

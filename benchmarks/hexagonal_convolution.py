@@ -3,7 +3,8 @@
     python benchmarks/hexagonal_convolution.py [--device cuda] [--batch 256]
 
 Networks: the tutorial's (5 kernels per layer) and a large one of 20 hexagonal layers with up to 100
-kernels. `package` is the algorithm of dnn_reco; it should be the fastest line of each block.
+kernels. `package` is the algorithm of dnn_reco, fused layers for few kernels on CPUs; it should be
+the fastest line of each block.
 """
 
 import argparse
@@ -16,10 +17,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from dnn_reco.detector.grid import MAIN_SHAPE
-from dnn_reco.nn import kernels
+from dnn_reco.nn import conv_layers, fused_layers, kernels
 from dnn_reco.nn.conv_layers import ConvLayers
 from dnn_reco.nn.memory import keep_freed_memory
 from dnn_reco.nn.settings import parse_conv_settings
+from dnn_reco.nn.threads import use_threads
 
 Way = Callable[..., Tensor]
 """Arguments x, kernel, bias, strides, padding, dilation, as `dnn_reco.nn.convolution.convolve`."""
@@ -73,6 +75,7 @@ def gather_and_multiply(x: Tensor, kernel: Tensor, bias: Tensor, *steps: Sequenc
 
 WAYS: dict[str, Way] = {
     "package": kernels.convolve,
+    "package, without Numba": kernels.convolve,
     "conv3d, channels last": square_kernel_channels_last,
     "conv3d, channels first": square_kernel_channels_first,
     "conv2d, folded planes": folded_planes,
@@ -122,6 +125,7 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(options.device)
     keep_freed_memory(same_shapes=True)
+    use_threads(torch.get_num_threads(), in_pieces=False)
     print(f"torch {torch.__version__}, {device}, batch {options.batch}; events/s")
     blocks = {
         "tutorial, 5 kernels": (tutorial_kwargs(5)["conv_ic78_settings"], 9),
@@ -146,12 +150,13 @@ def main() -> None:
 
         for name, way in WAYS.items():
             kernels.convolve = way
+            conv_layers.accepts = fused_layers.accepts if name == "package" else lambda x: False
             rates = [
                 options.batch / seconds(run, device, options.seconds)
                 for run in (forward, with_backward)
             ]
             print(f"  {name:26s} {rates[0]:10,.0f} {rates[1]:15,.0f}", flush=True)
-        kernels.convolve = WAYS["package"]
+        kernels.convolve, conv_layers.accepts = WAYS["package"], fused_layers.accepts
 
 
 if __name__ == "__main__":

@@ -12,15 +12,14 @@ import argparse
 import bz2
 import contextlib
 import gzip
-import statistics
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import zstandard
+from machine import matrix_rate, median_seconds
 
 from dnn_reco.i3.codecs import CODECS, decode, encode
 from dnn_reco.i3.frame import Frame, StoredObject, frame_bytes
@@ -56,21 +55,6 @@ def made_up_frames() -> list[Frame]:
         readout.put("I3MCWeightDict", {f"weight {k}": float(k) for k in range(50)})
         frames += [readout, event]
     return frames
-
-
-def median_seconds(run: Callable[[], object], seconds: float) -> float:
-    times: list[float] = []
-    while len(times) < 5 or sum(times) < seconds:
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
-def matrix_rate() -> float:
-    """GFLOP/s of the product of two matrices of 2048² in float32, on all threads."""
-    a = np.ones((2048, 2048), np.float32)
-    return 2 * 2048**3 / median_seconds(lambda: a @ a, 1) / 1e9
 
 
 def scan(path: Path, verify: bool) -> int:

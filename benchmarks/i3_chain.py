@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from i3 import matrix_rate, median_seconds
+from machine import matrix_rate, median_seconds
 
 from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data_creation.event_file import FileJob, make_event_file
@@ -37,6 +37,12 @@ def repeated(source: Path, target: Path, num_events: int) -> int:
     # one zstd member a copy: together they would shrink to the size of one
     target.write_bytes(target.read_bytes() * times)
     return times * of_file
+
+
+def feature_reading(pulses: str) -> FrameReading:
+    """How to compute the nine features of pulses of this name."""
+    settings = DataSettings(9, "time_range", "pulse_summmary_clipped", pulse_key=pulses)
+    return FrameReading(settings, None, "float32")
 
 
 def main() -> None:
@@ -61,8 +67,7 @@ def main() -> None:
             f"{num_events} events, {np.mean(num_pulses):.0f} pulses each, "
             f"{path.stat().st_size / num_events / 1000:.0f} kB"
         )
-        settings = DataSettings(9, "time_range", "pulse_summmary_clipped", pulse_key=options.pulses)
-        reading = FrameReading(settings, None, "float32")
+        reading = feature_reading(options.pulses)
         runs: dict[str, Callable[[], object]] = {
             "features": lambda: read_frame_events(path, reading)
         }

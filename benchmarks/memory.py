@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -94,23 +95,34 @@ def run_case(case: str, home: Path, config: Path, iterations: int) -> str:
     return done.stdout.splitlines()[-1]
 
 
-def print_growth(model: str, batch_size: int, iterations: int) -> None:
-    """Train on hits that differ from batch to batch, and print the memory ten times."""
+def varying_step(model: str, batch_size: int) -> Callable[[], object]:
+    """A training step with one thread, on hits that differ from batch to batch."""
     import network_cpu
     import numpy as np
-    import torch
 
-    from dnn_reco.nn.memory import bound_kernel_cache, keep_freed_memory, memory_in_use
-
-    torch.set_num_threads(1)
-    bound_kernel_cache(same_shapes=False)
-    keep_freed_memory(same_shapes=False)
     rng = np.random.default_rng(1)
-    network, loss = network_cpu.make_network(model, 5, rng)
+    network, loss = network_cpu.start_network(model, 5, 1, rng)
     network.train()
-    step = network_cpu.training_step(
+    return network_cpu.training_step(
         network, network, loss, lambda: network_cpu.random_hits(batch_size, rng, varying=True)
     )
+
+
+def peak_of_training(model: str, batch_size: int, iterations: int) -> float:
+    """Peak memory [MB] of this process after some training steps."""
+    step = varying_step(model, batch_size)
+    for _ in range(iterations):
+        step()
+    return peak_memory()
+
+
+def print_growth(model: str, batch_size: int, iterations: int) -> None:
+    """Train, and print the memory ten times."""
+    import torch
+
+    from dnn_reco.nn.memory import memory_in_use
+
+    step = varying_step(model, batch_size)
     print("iterations   in use [MB]   peak [MB]   events per CPU second")
     every = max(iterations // 10, 1)
     for done in range(every, iterations + 1, every):

@@ -15,6 +15,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dnn_reco import Reconstructor
+    from dnn_reco.data.hits import Hits
 
 BACKENDS = {"torch": "torch", "onnxruntime": "onnxruntime"}
 NETWORKS = {
@@ -55,23 +60,34 @@ def make_model(folder: Path, source: str | None, changes: dict[str, object]) -> 
     return folder / "model", find_files(config.data_files.test_data_file, "test_data_file")[0]
 
 
-def run_case(backend: str, model: Path, data: Path, threads: int) -> None:
-    """Print import and load time [s], and events/s for each batch size."""
+def load(backend: str, model: Path, threads: int) -> tuple["Reconstructor", float, float]:
+    """A model, and the time [s] to import what computes it and then to load it."""
     started = time.perf_counter()
     __import__(BACKENDS[backend])
     imported = time.perf_counter()
     from dnn_reco import Reconstructor
 
     reco = Reconstructor(model, "cpu", threads, backend=backend)
-    loaded = time.perf_counter()
+    return reco, imported - started, time.perf_counter() - imported
+
+
+def load_seconds(backend: str, model: Path, threads: int) -> tuple[float, float]:
+    """Import and load time [s], to be measured in a new process."""
+    _, *seconds = load(backend, model, threads)
+    return seconds[0], seconds[1]
+
+
+def run_case(backend: str, model: Path, data: Path, threads: int) -> None:
+    """Print import and load time [s], and events/s for each batch size."""
+    reco, *seconds = load(backend, model, threads)
     from dnn_reco.event_sources import read_events
 
     hits = read_events(data, reco.hits_settings).hits
     rates = [events_per_second(reco, hits, size) for size in BATCH_SIZES]
-    print(imported - started, loaded - imported, *rates)
+    print(*seconds, *rates)
 
 
-def events_per_second(reco: object, hits: object, batch_size: int) -> float:
+def events_per_second(reco: "Reconstructor", hits: "Hits", batch_size: int) -> float:
     """Predictions per second, batch after batch, for some seconds."""
     starts = range(0, hits.num_events - batch_size + 1, batch_size)
     batches = [hits.part(start, start + batch_size) for start in starts]

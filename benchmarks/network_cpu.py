@@ -30,6 +30,7 @@ from dnn_reco.modules.models.general_IC86_cnn import GeneralIC86CNN
 from dnn_reco.nn.interface import LabelKeys, Network, NetworkSpec
 from dnn_reco.nn.memory import bound_kernel_cache, keep_freed_memory
 from dnn_reco.nn.predictor import Predictor, predictor
+from dnn_reco.nn.threads import computes_in_pieces, use_threads
 from dnn_reco.transform import TransformationModel, TransformSettings
 
 KEYS = LabelKeys("zenith", "azimuth", "dir_x", "dir_y", "dir_z")
@@ -110,16 +111,21 @@ def random_hits(num_events: int, rng: np.random.Generator, varying: bool = False
     )
 
 
-def events_per_second(step: Callable[[], object], num_events: int, seconds: float = 5) -> float:
-    """Events/s from the median time of single steps."""
+def step_times(step: Callable[[], object], seconds: float) -> list[float]:
+    """Durations of single steps, after three others."""
     for _ in range(3):
         step()
-    times = []
+    times: list[float] = []
     while sum(times) < seconds:
         start = time.perf_counter()
         step()
         times.append(time.perf_counter() - start)
-    return num_events / float(np.median(times))
+    return times
+
+
+def events_per_second(step: Callable[[], object], num_events: int, seconds: float = 5) -> float:
+    """Events/s from the median time of single steps."""
+    return num_events / float(np.median(step_times(step, seconds)))
 
 
 def training_step(
@@ -149,6 +155,26 @@ def make_network(model: str, num_filters: int, rng: np.random.Generator) -> tupl
     return DomTransformer(spec, size=model), negative_log_likelihood
 
 
+def start_network(
+    model: str, num_filters: int, threads: int, rng: np.random.Generator
+) -> tuple[Network, Loss]:
+    """The network and its loss, with the memory and the threads of trainings on a CPU."""
+    same_shapes = model == "cnn"
+    bound_kernel_cache(same_shapes)
+    keep_freed_memory(same_shapes)
+    network, loss = make_network(model, num_filters, rng)
+    use_threads(threads, computes_in_pieces(network))
+    return network, loss
+
+
+def prediction_step(predict: Predictor, next_batch: Callable[[], HitBatch]) -> Callable[[], object]:
+    @torch.inference_mode()
+    def step() -> object:
+        return predict(next_batch())
+
+    return step
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
@@ -158,12 +184,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[32], help="sizes, in training")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    same_shapes = options.model == "cnn"
-    bound_kernel_cache(same_shapes)
-    keep_freed_memory(same_shapes)
     rng = np.random.default_rng(1)
-    network, loss = make_network(options.model, options.filters, rng)
+    network, loss = start_network(options.model, options.filters, options.threads, rng)
     num_weights = sum(p.numel() for p in network.parameters())
     print(f"{num_weights} weights, {options.threads} threads, torch {torch.__version__}")
 
@@ -179,12 +201,8 @@ def main() -> None:
     network.eval()
     for batch in (1, 32, 256):
         hits = random_hits(batch, rng, options.hits == "varying")
-
-        @torch.inference_mode()
-        def predict(hits: HitBatch = hits) -> object:
-            return compute(hits)
-
-        print(f"prediction, batch {batch:3d}: {events_per_second(predict, batch):8.0f} events/s")
+        step = prediction_step(compute, lambda hits=hits: hits)
+        print(f"prediction, batch {batch:3d}: {events_per_second(step, batch):8.0f} events/s")
 
 
 if __name__ == "__main__":

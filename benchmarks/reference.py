@@ -32,7 +32,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -139,25 +139,32 @@ def make_model(config_file: Path, threads: int, is_training: bool) -> tuple[Any,
     return model, events
 
 
+@contextlib.contextmanager
+def busy_programs(count: int) -> Iterator[None]:
+    """Run other single-threaded programs meanwhile, which never wait."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in others:
+            process.kill()
+            process.wait()
+
+
 def step_rates(
     name: str, step: Callable[[], object], num_events: int, options: argparse.Namespace
 ) -> Rows:
     """Rates of single steps, alone and beside other single-threaded programs."""
     rows = {}
     for count in sorted({0, options.beside}):
-        others = [
-            subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)
-        ]
-        for _ in range(3):
-            step()
-        rates = []
-        end = time.perf_counter() + options.seconds
-        while (start := time.perf_counter()) < end:
-            step()
-            rates.append(num_events / (time.perf_counter() - start))
-        for process in others:
-            process.kill()
-            process.wait()
+        with busy_programs(count):
+            for _ in range(3):
+                step()
+            rates = []
+            end = time.perf_counter() + options.seconds
+            while (start := time.perf_counter()) < end:
+                step()
+                rates.append(num_events / (time.perf_counter() - start))
         rows[f"{name}, beside {count}" if count else name] = row(rates, "events/s")
     return rows
 
@@ -220,13 +227,18 @@ class Run(NamedTuple):
         raise SystemExit(f"no line with '{pattern}' in the output of the command")
 
 
-def run(words: list[str], folder: Path, code: Path) -> Run:
-    environment = os.environ | {
+def variables(code: Path) -> dict[str, str]:
+    """Environment variables for programs of the TensorFlow version."""
+    return {
         "PYTHONPATH": f"{code / 'dnn_reco'}{os.pathsep}{code / 'TFScripts'}",
-        "PYTHONUNBUFFERED": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "TF_USE_LEGACY_KERAS": "1",
     }
+
+
+def run(words: list[str], folder: Path, variables: dict[str, str]) -> Run:
+    """Run Python with these words in a folder, and wait for its end."""
+    environment = os.environ | variables | {"PYTHONUNBUFFERED": "1"}
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     place: dict[str, Any] = {"cwd": folder, "env": environment, "start_new_session": True}
     lines, available, done = [], [available_memory()], threading.Event()
@@ -264,7 +276,7 @@ def measure_command(part: str, config_file: Path, options: argparse.Namespace) -
     words = [f"{options.code}/dnn_reco/dnn_reco/{SCRIPTS[part]}.py", str(config_file)]
     words += ["--num_threads", str(options.threads)] if train else []
     count = 1 if train else options.repeat
-    runs = [run(words, config_file.parent, options.code) for _ in range(count)]
+    runs = [run(words, config_file.parent, variables(options.code)) for _ in range(count)]
     rows = {
         part: row([run.seconds for run in runs], "s"),
         f"{part}, peak memory": row([run.largest for run in runs], "MiB"),
@@ -293,7 +305,7 @@ def measure(part: str, config_file: Path, options: argparse.Namespace) -> Rows:
         return measure_command(part, config_file, options)
     result = config_file.parent / "rows.json"
     words = [str(Path(__file__).resolve()), *sys.argv[1:], "--worker", part, str(config_file)]
-    run([*words, str(result)], config_file.parent, options.code)
+    run([*words, str(result)], config_file.parent, variables(options.code))
     return dict(json.loads(result.read_text()))
 
 

@@ -7,34 +7,23 @@ measurement, as in every call except the first.
 """
 
 import argparse
-import os
 import re
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
-from made_up_run import make_run
+from made_up_run import REPOSITORY, make_run
+from reference import Run, run
 
 
-def run(config_file: Path, *arguments: str) -> tuple[str, float, float]:
-    """Output, wall seconds and peak memory [MiB] of a command."""
-    command = [sys.executable, "-m", "dnn_reco", *arguments, str(config_file)]
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert process.stdout is not None
-    output = process.stdout.read()
-    process.stdout.close()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(output)
-    return output, time.perf_counter() - start, usage.ru_maxrss / 1024
+def run_command(config_file: Path, *arguments: str) -> Run:
+    """Run a command of this checkout in the folder of its config."""
+    words = ["-m", "dnn_reco", *arguments, str(config_file)]
+    return run(words, config_file.parent, {"PYTHONPATH": str(REPOSITORY)})
 
 
-def steady_rate(output: str, batch_size: int) -> float:
+def steady_rate(command: Run, batch_size: int) -> float:
     """Events per second between the first and the last validation."""
+    output = "".join(line for _, line in command.lines)
     steps = re.findall(r"Step: (\d+), Runtime: ([\d.]+)s", output)
     (first, start), (last, end) = steps[0], steps[-1]
     return (int(last) - int(first)) * batch_size / (float(end) - float(start))
@@ -57,15 +46,16 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as name:
         config_file = make_run(Path(name), options.source, options.filters, **changes)
-        run(config_file, "trafo")
+        run_command(config_file, "trafo")
         device = f"--device={options.device}"
-        run(config_file, "train", device, "--allow-overlap", "--iterations=1")
-        _, seconds, _ = run(config_file, "train", device, "--allow-overlap", "--iterations=1")
+        first_step = ("train", device, "--allow-overlap", "--iterations=1")
+        run_command(config_file, *first_step)
+        seconds = run_command(config_file, *first_step).seconds
         print(f"start of `train` to the end of its first step, and out: {seconds:.1f} s")
         iterations = f"--iterations={options.iterations}"
         words = ["train", device, "--allow-overlap", "--print-format=reference", iterations]
-        output, _, peak = run(config_file, *words)
-        rate = steady_rate(output, options.batch_size)
+        train = run_command(config_file, *words)
+        rate, peak = steady_rate(train, options.batch_size), train.largest
         print(f"training, batch {options.batch_size}: {rate:,.0f} events/s, peak {peak:.0f} MiB")
 
 

@@ -7,6 +7,7 @@ Without `--source` random events with about 300 hits each are created.
 
 import argparse
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -39,13 +40,14 @@ def fit_rate(config_file: Path, num_events: int) -> float:
     start = time.perf_counter()
     while fit.num_events < num_events:
         for block in blocks:
-            fit.add(block.dom, block.features, block.labels, block.misc)
+            fit.add(block.hits.dom, block.hits.features, block.labels, block.misc)
     fit.result()
     return fit.num_events / (time.perf_counter() - start)
 
 
 def command_seconds(config_file: Path, folder: Path) -> float:
-    """Wall time of `dnn-reco trafo` on 2 batches of 32 events, including reading of the files."""
+    """Wall time of `dnn-reco trafo`, including reading of the files to a new event store."""
+    shutil.rmtree(folder / "fresh_store", ignore_errors=True)
     command = [sys.executable, "-m", "dnn_reco", "trafo", str(config_file), "--log-level=ERROR"]
     start = time.perf_counter()
     subprocess.run(

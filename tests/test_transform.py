@@ -125,13 +125,19 @@ def test_bins_that_are_not_listed_count_with_their_initial_value() -> None:
     np.testing.assert_allclose(model.dom_mean[DOM_CELL[4]], [1.0, 5.0])
 
 
-def test_non_finite_misc_values_are_ignored_in_the_moments() -> None:
+@pytest.mark.parametrize(
+    ("misc", "mean", "std"),
+    [([1, np.nan, 3, 5], 3, (8 / 3) ** 0.5), ([np.nan, 5], 5, 1), ([np.inf], 0, 1)],
+)
+def test_non_finite_misc_values_are_ignored_in_the_moments(
+    misc: list[float], mean: float, std: float
+) -> None:
     result = TransformFit(SETTINGS, np.zeros(2))
-    empty = np.zeros((0, 2))
-    result.add(np.array([], int), empty, np.ones((3, 3)), np.array([[1.0], [np.nan], [3.0]]))
+    empty, labels = np.zeros((0, 2)), np.ones((len(misc), 3))
+    result.add(np.array([], int), empty, labels, np.array(misc)[:, None])
     model = result.result()
-    assert model.misc_mean == pytest.approx([2.0])
-    assert model.misc_std == pytest.approx([1.0])
+    assert model.misc_mean == pytest.approx([mean])
+    assert model.misc_std == pytest.approx([std])
 
 
 def test_logarithm_of_values_below_minus_one_names_the_column() -> None:

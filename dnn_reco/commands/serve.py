@@ -11,6 +11,7 @@ from pathlib import Path
 from dnn_reco.commands.output import print_note
 from dnn_reco.errors import ConfigError
 from dnn_reco.inference.reconstructor import Reconstructor
+from dnn_reco.workers import available_cpus
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def _load(folder: Path, settings: ServeSettings) -> Reconstructor:
     return Reconstructor(
         folder,
         settings.device,
-        settings.num_threads or None,
+        settings.num_threads or available_cpus(),
         backend=settings.backend,
         batch_size=settings.batch_size,
         allow_code=settings.allow_code,

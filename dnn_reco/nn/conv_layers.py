@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -27,14 +26,12 @@ from dnn_reco.nn.fused_layers import (
     predict_fused,
 )
 from dnn_reco.nn.fused_stack import HitInput
+from dnn_reco.nn.kernel_arguments import Weights
 from dnn_reco.nn.kernels import LayerInput, check_not_empty, make_convolution
 from dnn_reco.nn.pooling import Pooling
 from dnn_reco.nn.settings import ConvSettings
 from dnn_reco.nn.sharded_batch import dropout
 from dnn_reco.nn.weights import residual_scales, with_channels
-
-if TYPE_CHECKING:
-    from dnn_reco.nn.cpu_kernels import Weights
 
 
 class ConvLayer(nn.Module):
@@ -126,18 +123,31 @@ class ConvLayer(nn.Module):
         """
         if self._fused is None:
             raise ValueError("this layer cannot be fused")
-        weights, bias = self.convolution.cell_weights(), self.convolution.scaled_bias()
+        convolution = self.convolution
         scale = self.residual_scale if self._fused.residual else None
-        return self._fused, LayerWeights(weights, bias, scale)
+        weights, bias = convolution.cell_weights(), convolution.bias
+        return self._fused, LayerWeights(weights, bias, scale, convolution.scales)
 
     def packed(self) -> tuple[FusedLayer, Weights]:
-        """The fused operation, and its weights as it reads them; kept until they change."""
+        """The fused operation, and its weights as it reads them.
+
+        In inference mode they are kept until weights are loaded or training goes on.
+        """
+        if not torch.is_inference_mode_enabled():
+            layer, weights = self.fused()
+            return layer, pack(layer, weights)
         parameters = [*self.convolution._parameters.values(), self.residual_scale]
         versions = [(each.data_ptr(), each._version) for each in parameters if each is not None]
         if self._packed is None or self._packed[0] != versions:
             layer, weights = self.fused()
             self._packed = versions, layer, pack(layer, weights)
         return self._packed[1:]
+
+    def train(self, mode: bool = True) -> ConvLayer:
+        """As of `torch.nn.Module`."""
+        if mode:  # versions of tensors do not count the steps of fused optimizers
+            self._packed = None
+        return super().train(mode)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer to [B, *shape, channels in]."""
@@ -196,16 +206,20 @@ class ConvLayers(nn.Sequential):
             in_channels, shape = layer_settings.num_channels, layer.output_shape
         super().__init__(*layers)
         self.num_outputs = in_channels * math.prod(shape)
+        self._can_be_fused = all(layer.can_be_fused for layer in layers)
+        self._drops = any(layer.drop_prob > 0 for layer in layers)
 
     @property
     def can_be_fused(self) -> bool:
         """Whether all layers are fused operations, except for dropout."""
-        return all(layer.can_be_fused for layer in self.layers())
+        return self._can_be_fused
 
     @property
     def is_fused(self) -> bool:
         """Whether all layers are fused operations, as they are now."""
-        return all(map(_is_fused, self.layers()))
+        if not self._can_be_fused or (self.training and self._drops) or has_hooks(self):
+            return False
+        return not any(map(has_hooks, self.layers()))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply all layers; those that are fused run together."""
@@ -228,6 +242,16 @@ def apply_to_hits(branches: Sequence[ConvLayers], inputs: Sequence[HitInput]) ->
     return [y.movedim(1, -1) for y in outputs]
 
 
+def has_hooks(module: nn.Module) -> bool:
+    """Whether functions wait for the output of a module, which must then be called by itself."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
+
+
 def _run_fused(
     inputs: Sequence[Tensor | HitInput], stacks: Sequence[Sequence[ConvLayer]]
 ) -> list[Tensor]:
@@ -239,4 +263,5 @@ def _run_fused(
 
 def _is_fused(layer: ConvLayer) -> bool:
     """Whether all of a layer is one fused operation, as it is now."""
-    return layer.can_be_fused and not (layer.training and layer.drop_prob > 0)
+    drops = layer.training and layer.drop_prob > 0
+    return layer.can_be_fused and not drops and not has_hooks(layer)

@@ -5,23 +5,25 @@ empty, and pass over the memory again for the bias, the activation, the residual
 Here vectors run along the last spatial axis, and an event stays in the cache from the convolution
 to the pooling.
 
-Arrays are flat, in float32, and of events [C, x, y, z]: views of parts of arrays would be counted,
-by atomic operations. An event is copied to a padded buffer, in which a
-step along an axis is the same distance everywhere: rows along z are separated by as many zeros as
-the kernel reaches, planes by as many rows of zeros. There the input of a cell of the kernel is the
-whole buffer, shifted; results at the padding are not used. Kernels come in blocks of 5 output
-channels (in the gradient of the input: input channels) and groups of 3 taps along z, filled up with
-zeros.
+Arrays are flat: views of their parts would be counted, by atomic operations. An event [C, x, y, z]
+is copied to a padded buffer, in which a step along an axis is the same distance everywhere: rows
+along z are separated by as many zeros as the kernel reaches, planes by as many rows of zeros. There
+the input of a cell of the kernel is the whole buffer, shifted; results at the padding are not used.
+Kernels come in blocks of 5 output channels (in the gradient of the input: input channels) and
+groups of 3 taps along z, filled up with zeros.
 """
 
 import functools
+import logging
+import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.nn.kernel_arguments import Array, Gradients, Layer, Part, PlacedHits, Shape, Weights
 from dnn_reco.nn.vector_kernels import (
     BLOCK,
     TAPS,
@@ -33,133 +35,21 @@ from dnn_reco.nn.vector_kernels import (
 )
 
 types: Any = numba.types
-Array: TypeAlias = NDArray[np.float32]
-Shape: TypeAlias = tuple[int, ...]
 
-_compiled = numba.njit(fastmath=True, nogil=True, error_model="numpy")
+_log = logging.getLogger(__name__)
+_SLOW_COMPILATION = 2.0  # seconds, after which it is reported
+
+# Sums may be reordered, but values that are not finite stay so: a training must notice them.
+_FAST = {"reassoc", "contract", "arcp", "nsz"}
+# All are inlined into the functions that are read from disk. Otherwise a process that compiles them
+# may call versions whose sums are in another order than those on disk.
+_compiled = numba.njit(fastmath=_FAST, nogil=True, error_model="numpy", forceinline=True)
 # Reordering sums would spoil the argument reduction.
-_compiled_in_order = numba.njit(nogil=True, error_model="numpy")
+_compiled_in_order = numba.njit(nogil=True, error_model="numpy", forceinline=True)
 # Indices of innermost loops are unsigned: a negative one would count from the end, which is a
 # branch, and then loops do not become vectors.
 _unsigned = np.uint64
 _N1, _N2 = _unsigned(1), _unsigned(2)
-
-
-class Layer(NamedTuple):
-    """What a layer does, and the geometry of its padded buffer.
-
-    Attributes
-    ----------
-    num_inputs, num_outputs
-        Number of channels.
-    shape, pooled_shape
-        Lengths along x, y, z of input and output.
-    strides
-        Distances in the input between events, channels, and along x, y, z.
-    window
-        Lengths of the windows of the average pooling.
-    elu, residual
-        Whether there is an activation (ELU), and whether the input is added to the output.
-    origin, row, plane, channel
-        Index of the first position in the buffer, and distances between rows (along y), planes
-        (along x) and channels.
-    length
-        Values of a plane in the buffer, with their padding: a multiple of TILE.
-    """
-
-    num_inputs: int
-    num_outputs: int
-    shape: Shape
-    pooled_shape: Shape
-    strides: tuple[int, ...]
-    window: Shape
-    elu: bool
-    residual: bool
-    origin: int
-    row: int
-    plane: int
-    channel: int
-    length: int
-
-
-class Weights(NamedTuple):
-    """Weights of a layer.
-
-    Attributes
-    ----------
-    kernel
-        [blocks, steps, 5, 3]. Steps are cells, input channels, and groups of 3 taps.
-    steps
-        Distance in the buffer from a position to the first input of each step.
-    bias, scale
-        Bias, and factor of the activated values next to the residual [C out].
-    """
-
-    kernel: Array
-    steps: NDArray[np.int64]
-    bias: Array
-    scale: Array
-
-
-class Gradients(NamedTuple):
-    """Where the gradients of a layer go.
-
-    Attributes
-    ----------
-    x
-        Of the input [B, C in, x, y, z], to be written; empty if nobody needs it.
-    kernel
-        Sums that make up the gradient of the kernel, to be added to [blocks, steps, 5, 3, WIDTH].
-    bias, scale
-        Of bias and scale, to be added to.
-    """
-
-    x: Array
-    kernel: Array
-    bias: Array
-    scale: Array
-
-
-class Part(NamedTuple):
-    """A part of the detector as the input [C, x, y, z] of a stack of layers.
-
-    Attributes
-    ----------
-    background
-        Values of an event without hits [C, x, y, z].
-    first_cell
-        Cell of the first position of each channel [C]; the others follow.
-    target
-        Index in the input of the first feature of each cell; -1 for cells of other parts.
-    step
-        Distance in the input from one feature to the next.
-    """
-
-    background: Array
-    first_cell: NDArray[np.int64]
-    target: NDArray[np.int64]
-    step: int
-
-
-class PlacedHits(NamedTuple):
-    """Hits of a batch in cells of the detector.
-
-    Attributes
-    ----------
-    first_hit
-        Number of the first hit of each event, and of all hits [B + 1].
-    cell
-        Cell of each hit [k].
-    values
-        Transformed features [k, F].
-    keep
-        Factor of the background of each cell [B, cells]; empty: 1.
-    """
-
-    first_hit: NDArray[np.int64]
-    cell: NDArray[np.int64]
-    values: Array
-    keep: Array
 
 
 @_compiled_in_order
@@ -248,7 +138,7 @@ def _activate(sums: Array, o: int, bias: np.float32, elu: bool, out: Array, star
     if elu:
         for z in range(_unsigned(TILE)):
             u = sums[p + z] + bias
-            out[q + z] = u if u > 0 else _expm1(min(u, np.float32(0)))
+            out[q + z] = _expm1(min(u, np.float32(0))) if u <= 0 else u
     else:
         for z in range(_unsigned(TILE)):
             out[q + z] = sums[p + z] + bias
@@ -524,14 +414,20 @@ _GRADIENTS = types.NamedUniTuple(_flat(), 4, Gradients)
 
 def _cached(function: Any, *arguments: Any) -> Callable[..., None]:
     """A function for arguments of these types, compiled for this CPU, or read from disk."""
+    start = time.perf_counter()
     compile_function = functools.partial(
-        numba.jit, types.void(*arguments), nopython=True, fastmath=True, nogil=True
+        numba.njit, types.void(*arguments), fastmath=_FAST, nogil=True, error_model="numpy"
     )
-    compile_function = functools.partial(compile_function, error_model="numpy")
     try:
         compiled = compile_function(cache=True)(function.py_func)
     except RuntimeError:  # there is no folder that could be written to
         compiled = compile_function()(function.py_func)
+    seconds = time.perf_counter() - start
+    if seconds > _SLOW_COMPILATION:
+        _log.info(
+            "A part of the network was compiled for this CPU in %.0f s; the next start is faster.",
+            seconds,
+        )
     run: Callable[..., None] = compiled
     return run
 

@@ -7,7 +7,6 @@ a constant.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,10 +26,8 @@ from dnn_reco.nn.detector_parts import deepcore_parts, main_part
 from dnn_reco.nn.fused_layers import accepts
 from dnn_reco.nn.fused_stack import HitInput
 from dnn_reco.nn.interface import NetworkSpec
+from dnn_reco.nn.kernel_arguments import Part, PlacedHits
 from dnn_reco.nn.sharded_batch import keep_mask
-
-if TYPE_CHECKING:
-    from dnn_reco.nn.cpu_kernels import Part
 
 
 class Densify(nn.Module):
@@ -48,7 +45,7 @@ class Densify(nn.Module):
     """
 
     _cell: Tensor
-    _log: Tensor
+    _log_columns: Tensor
     _mean: Tensor
     _scale: Tensor
     _main_background: Tensor
@@ -67,7 +64,7 @@ class Densify(nn.Module):
             self.register_buffer(name, torch.tensor(values, dtype=dtype), persistent=False)
 
         constant("_cell", DOM_CELL, torch.int64)
-        constant("_log", log, torch.bool)
+        constant("_log_columns", np.flatnonzero(log), torch.int64)
         # indexed by DOM, so that one look-up suffices
         constant("_mean", mean[DOM_CELL], dtype)
         constant("_scale", scale[DOM_CELL], dtype)
@@ -82,8 +79,6 @@ class Densify(nn.Module):
 
     def of_parts(self, hits: HitBatch) -> list[HitInput]:
         """Main array, upper and lower DeepCore as inputs of fused layers."""
-        from dnn_reco.nn.cpu_kernels import PlacedHits
-
         values, cell, keep = self._in_cells(hits)
         first_hit = np.searchsorted(hits.event.numpy(), np.arange(hits.num_events + 1))
         of_background = np.empty(0, np.float32) if keep is None else keep.numpy().ravel()
@@ -140,10 +135,9 @@ class Densify(nn.Module):
         return self._split(self._background(main.shape[0]).index_copy(1, self._cell, values))
 
     def _transformed(self, features: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-        # log1p of a column without log flag may be NaN: use 0 there
-        logs = torch.log1p(torch.where(self._log, features, 0))
-        values = torch.where(self._log, logs, features)
-        return (values - mean) / scale
+        columns = self._log_columns
+        logs = torch.log1p(features.index_select(-1, columns))
+        return (features.index_copy(-1, columns, logs) - mean) / scale
 
     def _placed(self, hits: HitBatch, values: Tensor) -> tuple[Tensor, Tensor]:
         """Hits with transformed values in their cells, without a change in place, for export."""

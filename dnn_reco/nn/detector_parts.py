@@ -1,9 +1,5 @@
 """Parts of the detector as inputs [channels, x, y, z] of fused layers, filled from hits."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,9 +9,7 @@ from dnn_reco.detector.grid import (
     NUM_MAIN_CELLS,
     NUM_UPPER_DEEPCORE_DOMS,
 )
-
-if TYPE_CHECKING:
-    from dnn_reco.nn.cpu_kernels import Part
+from dnn_reco.nn.kernel_arguments import Part
 
 
 def main_part(background: NDArray[np.float32]) -> Part:
@@ -26,8 +20,6 @@ def main_part(background: NDArray[np.float32]) -> Part:
     background
         Values of an event without hits [10, 10, 60, F].
     """
-    from dnn_reco.nn.cpu_kernels import Part
-
     num_features = background.shape[-1]
     target = np.full(NUM_CELLS, -1)
     target[:NUM_MAIN_CELLS] = np.arange(NUM_MAIN_CELLS)
@@ -43,8 +35,6 @@ def deepcore_parts(background: NDArray[np.float32]) -> list[Part]:
     background
         Values of an event without hits [8, 60, F].
     """
-    from dnn_reco.nn.cpu_kernels import Part
-
     num_strings, num_doms = DEEPCORE_SHAPE
     num_features = background.shape[-1]
     parts = []

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -23,17 +22,16 @@ from torch.autograd.function import once_differentiable
 
 from dnn_reco.nn.fused_stack import (
     HitInput,
+    KernelSums,
     StackedLayers,
     StackGradients,
     compute_outputs,
     pack_weights,
-    reverse,
     run_all,
     stack_input,
+    unpack_gradient,
 )
-
-if TYPE_CHECKING:
-    from dnn_reco.nn.cpu_kernels import Layer, Weights
+from dnn_reco.nn.kernel_arguments import Layer, Weights
 
 MAX_FUSED_CHANNELS = 12
 """With more output channels, convolutions of oneDNN are faster."""
@@ -68,11 +66,14 @@ class LayerWeights:
         [channels out].
     scale
         Factor of the convolution next to the residual [channels out]; None: no residual.
+    factors
+        Constants that kernel and bias are multiplied by.
     """
 
     kernel: Tensor
     bias: Tensor
     scale: Tensor | None
+    factors: tuple[float, float] = (1.0, 1.0)
 
 
 class FusedLayer:
@@ -122,7 +123,6 @@ class FusedLayer:
         self, num_inputs: int, num_outputs: int, strides: tuple[int, ...] | None = None
     ) -> Layer:
         """What it computes from an input [B, C, x, y, z] of these strides; None: without gaps."""
-        from dnn_reco.nn.cpu_kernels import Layer
         from dnn_reco.nn.vector_kernels import TILE
 
         nx, ny, nz = self._shape
@@ -190,7 +190,9 @@ def apply_fused(inputs: Sequence[Tensor | HitInput], stacks: Sequence[Stack]) ->
     ]
     layers = [[layer for layer, _ in stack] for stack in stacks]
     channels_first = [_with_three_axes(x) for x in inputs]
-    outputs: Any = _Stacks.apply(layers, *channels_first, *tensors)  # type: ignore[no-untyped-call]
+    factors = [[weights.factors for _, weights in stack] for stack in stacks]
+    arguments = (layers, factors, *channels_first, *tensors)
+    outputs: Any = _Stacks.apply(*arguments)  # type: ignore[no-untyped-call]
     return [stack[0].with_its_axes(y) for stack, y in zip(layers, outputs, strict=True)]
 
 
@@ -212,8 +214,11 @@ def predict_fused(
 
 def pack(layer: FusedLayer, weights: LayerWeights) -> Weights:
     """Weights of a layer as its compiled function reads them."""
-    kernel = weights.kernel.detach().numpy()
-    return pack_weights(layer.steps(kernel.shape[2]), kernel, weights.bias, weights.scale)
+    of_kernel, of_bias = map(np.float32, weights.factors)
+    kernel = weights.kernel.detach().numpy() * of_kernel
+    bias = weights.bias.detach().numpy() * of_bias
+    scale = None if weights.scale is None else weights.scale.detach().numpy()
+    return pack_weights(layer.steps(kernel.shape[2]), kernel, bias, scale)
 
 
 def _with_three_axes(x: Tensor | HitInput) -> Tensor | HitInput:
@@ -226,53 +231,70 @@ def _with_three_axes(x: Tensor | HitInput) -> Tensor | HitInput:
 
 class _Stacks(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, layers: Sequence[Sequence[FusedLayer]], *arguments: Any) -> Any:
+    def forward(
+        ctx: Any,
+        layers: Sequence[Sequence[FusedLayer]],
+        factors: Sequence[Sequence[tuple[float, float]]],
+        *arguments: Any,
+    ) -> Any:
         inputs, tensors = arguments[: len(layers)], iter(arguments[len(layers) :])
-        stacked = [
+        ctx.weights = [
+            [LayerWeights(next(tensors), next(tensors), next(tensors), each) for each in of_stack]
+            for of_stack in factors
+        ]
+        ctx.stacked = [
             StackedLayers(
                 stack_input(x),
                 [layer.geometry for layer in stack],
-                [pack(layer, LayerWeights(*itertools.islice(tensors, 3))) for layer in stack],
+                [pack(layer, each) for layer, each in zip(stack, weights, strict=True)],
             )
-            for x, stack in zip(inputs, layers, strict=True)
+            for x, stack, weights in zip(inputs, layers, ctx.weights, strict=True)
         ]
-        outputs, kept = compute_outputs(stacked, keep=True)
+        outputs, ctx.kept = compute_outputs(ctx.stacked, keep=True)
         # checked for changes in place until the gradient is computed
         ctx.save_for_backward(*(x if isinstance(x, Tensor) else None for x in arguments))
-        ctx.layers, ctx.stacked, ctx.kept = layers, stacked, kept
+        ctx.layers = layers
         return tuple(outputs)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *output_gradients: Tensor) -> tuple[Tensor | None, ...]:
-        layers: Sequence[Sequence[FusedLayer]] = ctx.layers
-        inputs, tensors = ctx.saved_tensors[: len(layers)], ctx.saved_tensors[len(layers) :]
+        saved = ctx.saved_tensors[: len(ctx.layers)]
         of_inputs = [
             torch.empty(x.shape) if needed else None
-            for x, needed in zip(inputs, ctx.needs_input_grad[1:], strict=False)
+            for x, needed in zip(saved, ctx.needs_input_grad[2:], strict=False)
         ]
-        kernels = iter(tensors[::3])
         gradients = []
-        for k, stack in enumerate(layers):
-            of_stack = [kernel.detach().numpy() for kernel in itertools.islice(kernels, len(stack))]
-            opposite = [
-                pack_weights(layer.steps(kernel.shape[3], sign=-1), reverse(kernel))
-                for layer, kernel in zip(stack, of_stack, strict=True)
-            ]
+        for k, (layers, weights) in enumerate(zip(ctx.layers, ctx.weights, strict=True)):
+            opposite = [_opposite(*each) for each in zip(layers, weights, strict=True)]
             outputs = output_gradients[k].contiguous(), of_inputs[k]
-            gradients.append(
-                StackGradients(ctx.stacked[k], ctx.kept[k], *outputs, of_stack, opposite)
-            )
+            gradients.append(StackGradients(ctx.stacked[k], ctx.kept[k], *outputs, opposite))
         run_all([(each.compute, each.num_pieces) for each in gradients])
-        of_weights = [array for each in gradients for array in each.of_weights()]
-        return (
-            None,
-            *of_inputs,
-            *(
-                None if tensor is None else torch.from_numpy(gradient)
-                for tensor, gradient in zip(tensors, of_weights, strict=True)
-            ),
-        )
+        of_weights = [
+            gradient
+            for each, weights in zip(gradients, ctx.weights, strict=True)
+            for sums, layer_weights in zip(each.sums(), weights, strict=True)
+            for gradient in _gradients(sums, layer_weights)
+        ]
+        return None, None, *of_inputs, *of_weights
+
+
+def _opposite(layer: FusedLayer, weights: LayerWeights) -> Weights:
+    """Weights of the convolution that gives the gradient of the input."""
+    kernel = weights.kernel.detach().numpy() * np.float32(weights.factors[0])
+    steps = layer.steps(kernel.shape[3], sign=-1)
+    return pack_weights(steps, kernel[:, ::-1].swapaxes(2, 3))
+
+
+def _gradients(sums: KernelSums, weights: LayerWeights) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Gradients of kernel, bias and scale."""
+    of_kernel, of_bias = weights.factors
+    kernel = unpack_gradient(sums.kernel, weights.kernel.shape)
+    return (
+        torch.from_numpy(kernel * np.float32(of_kernel)),
+        torch.from_numpy(sums.bias * np.float32(of_bias)),
+        None if weights.scale is None else torch.from_numpy(sums.scale),
+    )
 
 
 def _multiple(number: int, of: int) -> int:

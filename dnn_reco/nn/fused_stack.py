@@ -12,19 +12,15 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dnn_reco.nn.kernel_arguments import Array, Gradients, Layer, Part, PlacedHits, Weights
 from dnn_reco.nn.threads import run_pieces
-
-if TYPE_CHECKING:
-    from dnn_reco.nn.cpu_kernels import Layer, Part, PlacedHits, Weights
-
-Array: TypeAlias = NDArray[np.float32]
 
 _NUM_PIECES = 8
 _MIN_PRODUCTS = 20_000_000  # fewer are not worth a second thread
@@ -146,6 +142,15 @@ class Kept:
     activated: list[Array]
 
 
+@dataclass(frozen=True)
+class KernelSums:
+    """Sums over a batch, from which the gradients of the weights of a layer follow."""
+
+    kernel: Array
+    bias: Array
+    scale: Array
+
+
 def run_all(computations: Sequence[tuple[Callable[[int], None], int]]) -> None:
     """Call each function for all of its pieces, in several threads."""
     pieces = [(compute, number) for compute, count in computations for number in range(count)]
@@ -215,8 +220,8 @@ class StackGradients:
         Gradient of the output.
     of_input
         Where to write the gradient of the input; None: nobody needs it.
-    kernels, opposite
-        Kernel of each layer, and weights of its opposite convolution.
+    opposite
+        Weights of the opposite convolution of each layer.
     """
 
     def __init__(
@@ -225,13 +230,12 @@ class StackGradients:
         kept: Kept,
         of_output: Tensor,
         of_input: Tensor | None,
-        kernels: Sequence[Array],
         opposite: Sequence[Weights],
     ) -> None:
         from dnn_reco.nn.vector_kernels import WIDTH
 
         self._stack, self._kept = stack, kept
-        self._kernels, self._opposite = kernels, opposite
+        self._opposite = opposite
         self._of_output = _flat(of_output)
         self._of_input = np.empty(0, np.float32) if of_input is None else _flat(of_input)
         self.num_pieces = len(stack.pieces)
@@ -249,7 +253,7 @@ class StackGradients:
             self._add_events(piece, events)
 
     def _add_events(self, piece: int, events: slice) -> None:
-        from dnn_reco.nn.cpu_kernels import Gradients, backward
+        from dnn_reco.nn.cpu_kernels import backward
 
         run, layers = backward(), self._stack.layers
         num_events = events.stop - events.start
@@ -271,13 +275,11 @@ class StackGradients:
             )
             of_output = of_input
 
-    def of_weights(self) -> list[Array]:
-        """Gradients of kernel, bias and scale of each layer."""
-        layers = zip(self._of_kernels, self._of_others, self._kernels, strict=True)
+    def sums(self) -> list[KernelSums]:
+        """What makes up the gradients of the weights of each layer."""
         return [
-            gradient
-            for of_kernel, of_others, kernel in layers
-            for gradient in (_unpacked(of_kernel, kernel.shape), *of_others.sum(axis=1))
+            KernelSums(of_kernel.sum(axis=0), *of_others.sum(axis=1))
+            for of_kernel, of_others in zip(self._of_kernels, self._of_others, strict=True)
         ]
 
 
@@ -322,10 +324,9 @@ def _flat(x: Tensor) -> Array:
 
 
 def pack_weights(
-    steps: NDArray[np.int64], kernel: Array, bias: Tensor | None = None, scale: Tensor | None = None
+    steps: NDArray[np.int64], kernel: Array, bias: Array | None = None, scale: Array | None = None
 ) -> Weights:
     """Weights of a layer as the compiled functions read them, zeros for those not given."""
-    from dnn_reco.nn.cpu_kernels import Weights
     from dnn_reco.nn.vector_kernels import BLOCK, TAPS
 
     cells, taps, num_inputs, num_outputs = kernel.shape
@@ -334,22 +335,18 @@ def pack_weights(
     filled[:, :taps, :, :num_outputs] = kernel
     filled = filled.reshape(cells, groups, TAPS, num_inputs, blocks, BLOCK)
     zeros = np.zeros(num_outputs, np.float32)
-    others = (zeros if each is None else each.detach().numpy() for each in (bias, scale))
+    others = (zeros if each is None else each for each in (bias, scale))
     return Weights(filled.transpose(4, 0, 3, 1, 5, 2).ravel(), steps, *others)
 
 
-def reverse(kernel: Array) -> Array:
-    """Kernel [cells, taps, C out, C in] of the convolution that gives the gradient of the input."""
-    return kernel[:, ::-1].swapaxes(2, 3)
-
-
-def _unpacked(sums: Array, shape: Sequence[int]) -> Array:
-    """Gradient of a kernel from the sums of each piece, block, step, channel, tap and lane."""
+def unpack_gradient(sums: Array, shape: Sequence[int]) -> Array:
+    """Gradient of a kernel of a shape from the sums of each block, step, channel, tap and lane."""
     from dnn_reco.nn.vector_kernels import BLOCK, TAPS, WIDTH
 
     cells, taps, num_inputs, num_outputs = shape
     blocks, groups = math.ceil(num_outputs / BLOCK), math.ceil(taps / TAPS)
-    filled = sums.sum(axis=0).reshape(-1, WIDTH).sum(axis=1)
+    filled = sums.reshape(-1, WIDTH).sum(axis=1)
     filled = filled.reshape(blocks, cells, num_inputs, groups, BLOCK, TAPS)
     filled = filled.transpose(1, 3, 5, 2, 0, 4).reshape(cells, -1, num_inputs, blocks * BLOCK)
-    return np.ascontiguousarray(filled[:, :taps, :, :num_outputs])
+    gradient: Array = filled[:, :taps, :, :num_outputs]
+    return gradient

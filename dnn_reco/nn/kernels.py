@@ -75,6 +75,9 @@ class Convolution(nn.Module):
         If the output would be empty.
     """
 
+    bias: nn.Parameter
+    _weight_factor: float
+
     def __init__(
         self, settings: ConvSettings, layer_input: LayerInput, kernel: Sequence[int]
     ) -> None:
@@ -91,8 +94,6 @@ class Convolution(nn.Module):
         self._padding = [before if symmetric else 0 for before, _ in widths]
         self._extra_padding = None if symmetric else pad_argument(widths)
 
-    bias: nn.Parameter
-
     def _weight_scale(self, num_inputs: int) -> float:
         """Factor of the weights of this number of inputs."""
         repair = self.settings.repair_std_deviation
@@ -107,12 +108,13 @@ class Convolution(nn.Module):
         return None
 
     def cell_weights(self) -> Tensor:
-        """Weights of each of `cells` with their scale [cells, taps, channels in, channels out]."""
+        """Weights of each of `cells`, unscaled [cells, taps, channels in, channels out]."""
         raise NotImplementedError
 
-    def scaled_bias(self) -> Tensor:
-        """The bias with its scale [channels out]."""
-        return self.bias * self._bias_scale
+    @property
+    def scales(self) -> tuple[float, float]:
+        """Factors of weights and bias."""
+        return self._weight_factor, self._bias_scale
 
     def _visits_each_position(self, kernel: Sequence[int]) -> bool:
         settings = self.settings
@@ -143,7 +145,7 @@ class PlainConvolution(Convolution):
     def __init__(self, settings: ConvSettings, layer_input: LayerInput) -> None:
         kernel = settings.filter_size
         super().__init__(settings, layer_input, kernel)
-        self._scale = self._weight_scale(math.prod(kernel) * layer_input.channels)
+        self._weight_factor = self._weight_scale(math.prod(kernel) * layer_input.channels)
         self.weight = layer_input.weights((*kernel, layer_input.channels, settings.num_channels))
         self.bias = layer_input.weights((settings.num_channels,))
 
@@ -157,11 +159,11 @@ class PlainConvolution(Convolution):
 
     def cell_weights(self) -> Tensor:
         """As of :class:`Convolution`."""
-        return self.weight.flatten(0, -4) * self._scale
+        return self.weight.flatten(0, -4)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to [B, x, y(, z), channels in]."""
-        return self._convolve(x, self.weight * self._scale, self.scaled_bias())
+        return self._convolve(x, self.weight * self._weight_factor, self.bias * self._bias_scale)
 
 
 class HexagonalConvolution(Convolution):
@@ -184,7 +186,7 @@ class HexagonalConvolution(Convolution):
         # The reference counts the cells plus (not times) the length along z, and ignores tips;
         # kept, since imported weights have this scale.
         cells = len(flat_cells(size, 0)) + length
-        self._scale = self._weight_scale(cells * layer_input.channels)
+        self._weight_factor = self._weight_scale(cells * layer_input.channels)
         mask = (
             _cells_without_string(self.output_shape[:2], layer_input) if settings.zero_out else None
         )
@@ -205,8 +207,8 @@ class HexagonalConvolution(Convolution):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to [B, a, b, z, channels in]."""
-        bias = self.scaled_bias()
-        y = self._convolve(x, self._kernel() * self._scale, bias)
+        bias = self.bias * self._bias_scale
+        y = self._convolve(x, self._kernel() * self._weight_factor, bias)
         if self._no_string is None:
             return y
         return torch.where(self._no_string, bias[:, None, None, None], y)
@@ -229,7 +231,7 @@ class FixedHexagon(HexagonalConvolution):
 
     def cell_weights(self) -> Tensor:
         """As of :class:`Convolution`."""
-        return self.weight * self._scale
+        return self.weight
 
     def _kernel(self) -> Tensor:
         return square_kernel(self.weight, self._cells, self._width)
@@ -258,7 +260,7 @@ class RotatedHexagon(HexagonalConvolution):
 
     def cell_weights(self) -> Tensor:
         """As of :class:`Convolution`."""
-        return self._kernel().flatten(0, 1).index_select(0, self._cells) * self._scale
+        return self._kernel().flatten(0, 1).index_select(0, self._cells)
 
     def _kernel(self) -> Tensor:
         return rotated_kernel(self._shares, self.spatial, self.in_out)
@@ -272,7 +274,7 @@ class LocalConvolution(Convolution):
         super().__init__(settings, layer_input, kernel)
         num_inputs = math.prod(kernel) * layer_input.channels
         channels = settings.num_channels
-        self._scale = self._weight_scale(num_inputs)
+        self._weight_factor = self._weight_scale(num_inputs)
         self.weight = layer_input.weights((math.prod(self.output_shape), num_inputs, channels))
         self.bias = layer_input.weights((*self.output_shape, channels))
 
@@ -290,7 +292,7 @@ class LocalConvolution(Convolution):
         # [B, positions …, C, kernel …] -> [B, positions, kernel · C]
         num_axes = len(self.output_shape)
         patches = x.movedim(num_axes + 1, -1).flatten(num_axes + 1).flatten(1, num_axes)
-        y = torch.einsum("bpi,pio->bpo", patches, self.weight * self._scale)
+        y = torch.einsum("bpi,pio->bpo", patches, self.weight * self._weight_factor)
         return (y.view(-1, *self.bias.shape) + self.bias * self._bias_scale).movedim(-1, 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -23,7 +24,13 @@ def needs_misc(network: object) -> bool:
     declared: bool | None = getattr(network, "needs_misc", None)
     if declared is not None:
         return declared
-    return "misc" in inspect.signature(getattr(network, "forward", network)).parameters  # type: ignore[arg-type]
+    function: Any = getattr(type(network), "forward", network)
+    return _has_misc_argument(function)
+
+
+@functools.lru_cache(maxsize=64)  # it is asked for each batch, which may be a single event
+def _has_misc_argument(function: Callable[..., Any]) -> bool:
+    return "misc" in inspect.signature(function).parameters
 
 
 def call_network(

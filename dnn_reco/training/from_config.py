@@ -30,6 +30,7 @@ from dnn_reco.modules.loss.own_loss import checked_loss
 from dnn_reco.modules.loss.special_labels import check_special_labels
 from dnn_reco.nn.device import choose_device, device_name
 from dnn_reco.nn.from_config import float_type, make_network, network_spec
+from dnn_reco.nn.fused_layers import numba_available
 from dnn_reco.nn.interface import Network, NetworkSpec
 from dnn_reco.nn.memory import keep_freed_memory
 from dnn_reco.nn.own_network import needs_misc, parameter_groups
@@ -140,6 +141,11 @@ def make_trainer(
     spec = network_spec(config, transformation)
     network = make_network(config, spec, device)
     use_threads(options.threads, _in_pieces(config, network))
+    if device.type == "cpu" and isinstance(network, GridNetwork) and not numba_available():
+        _log.warning(
+            "Numba is not installed: convolutions are computed by PyTorch alone, which takes about "
+            "twice as long on CPUs. Remedy: pip install numba"
+        )
     keep_freed_memory(isinstance(network, GridNetwork))
     objectives = make_objectives(config, network)
     _check_losses(config, objectives, spec)

@@ -151,6 +151,20 @@ def test_what_is_left_of_a_training_and_nothing_is_written(
     assert contents(run.folder) == before
 
 
+def test_a_training_that_early_stopping_has_ended(prepared: Callable[..., SmallRun]) -> None:
+    still = {**optimizer("mse", ["pred"]), "optimizer_settings": {"learning_rate": 1e-30}}
+    run = prepared(
+        model_optimizer_dict={"adam": still},
+        early_stopping_patience=2,
+        validation_frequency=4,
+        save_frequency=4,
+    )
+    train(run, 60)
+    before = contents(run.folder)
+    assert estimated().startswith("Nothing to do: the last 2 evaluations of the validation set did")
+    assert contents(run.folder) == before
+
+
 def test_a_training_that_shall_begin_anew_does_so_and_the_old_one_stays(
     prepared: Callable[..., SmallRun],
 ) -> None:

@@ -72,11 +72,12 @@ def test_a_cube_from_its_corners() -> None:
     assert len(cube.offsets) == 6
     np.testing.assert_allclose(sorted_rows(cube.corners()), sorted_rows(corners))
     enter, leave = cube.crossing(
-        np.array([[-3.0, 0, 0], [-3, 2, 0], [0, 0, 5]]),
-        np.array([[1.0, 0, 0], [1, 0, 0], [0, 0, 1]]),
+        # the last two: in a face, and through one point of an edge; the surface is inside
+        np.array([[-3.0, 0, 0], [-3, 2, 0], [0, 0, 5], [-3, 1, 0], [2, 0, 0]]),
+        np.array([[1.0, 0, 0], [1, 0, 0], [0, 0, 1], [1, 0, 0], [-(0.5**0.5), 0.5**0.5, 0]]),
     )
-    np.testing.assert_allclose(enter, [2, np.nan, -6])
-    np.testing.assert_allclose(leave, [4, np.nan, -4])
+    np.testing.assert_allclose(enter, [2, np.nan, -6, 2, 2**0.5])
+    np.testing.assert_allclose(leave, [4, np.nan, -4, 4, 2**0.5])
 
 
 coordinate = st.floats(-900, 900)

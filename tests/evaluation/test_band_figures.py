@@ -48,4 +48,7 @@ def test_weights_count_in_the_bands() -> None:
     )
     low, high, middle = (line.get_ydata()[0] for line in figure.axes[0].lines[:3])
     assert (low, middle, high) == (4.0, 12.0, 19.0)
+    (band,) = figure.axes[0].collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == (4.0, 19.0)
     assert figure.axes[0].get_xlabel() == "x [m]"

@@ -104,12 +104,23 @@ def test_sections_of_uncertainties(sections: list[Section]) -> None:
 
 
 def test_calibration_is_tested_in_cells_of_energy_and_type(sections: list[Section]) -> None:
-    tests = sections[-1].numbers["conditional_coverage"]["tests"]
+    numbers = sections[-1].numbers["conditional_coverage"]
+    tests = numbers["tests"]
     for quantity in ("direction", "energy"):
         assert tests[f"model/{quantity}"]["coverage 68 %"]["cells"] == 6
         assert tests[f"model/{quantity}"]["coverage 68 %"]["p_value"] > 1e-3
         assert tests[f"raw/{quantity}"]["coverage 68 %"]["p_value"] < 1e-10
     assert tests["model/energy"]["68 % pull width"]["p_value"] > 1e-3
+    cells = numbers["energy and type"]
+    energy = EVENTS.reconstructions[0].table.labels[:, 0]
+    for name in ("raw", "model"):
+        num_events = sum(cell["events"] for cell in cells[f"{name}/energy"].values())
+        assert num_events == np.sum((energy > 100) & (energy < 1e5))
+        for place, cell in cells[f"{name}/energy"].items():
+            width = 2 if name == "raw" and "cascade" in place else 1
+            assert cell["pull_68"].value == pytest.approx(width, rel=0.1)
+        # of directions there are no pulls
+        assert all("pull_68" not in cell for cell in cells[f"{name}/direction"].values())
 
 
 def test_weights_choose_events() -> None:

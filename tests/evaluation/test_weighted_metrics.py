@@ -87,6 +87,8 @@ def test_quantiles_of_several_sets_of_weights() -> None:
     found = weighted_quantiles(values, weights, [0.25, 0.5, 1.0])
     np.testing.assert_array_equal(found[:2], [[1, 2, 4], [1, 1, 3]])
     assert np.isnan(found[2]).all()
+    small = weighted_quantiles(values, weights / 1024, [0.25, 0.5, 1.0])
+    np.testing.assert_array_equal(small, found)
     assert np.isnan(weighted_quantiles(np.array([1.0, np.nan]), np.ones(2), [0.1])).all()
     assert np.isnan(weighted_quantiles(np.zeros(0), np.zeros(0), [0.5])).all()
 

@@ -20,6 +20,7 @@ from made_up_frames import crc_of_version_5, crc_of_version_6, double, frame, he
 
 from dnn_reco.errors import DataError
 from dnn_reco.i3.frame import Frame, checksum, frame_bytes
+from dnn_reco.i3.objects import OM_KEY, PULSE, OMKeyMap, PulseUnion
 from dnn_reco.i3.reader import read_i3
 from dnn_reco.i3.writer import open_i3, write_i3
 
@@ -387,6 +388,18 @@ def test_written_files_can_be_read(tmp_path: Path, suffix: str, magic: bytes) ->
     write_i3(path, [new, Frame("Q")])
     assert path.read_bytes() == content  # the same bytes each time
     assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_references_follow_the_pulses_that_are_put_and_deleted() -> None:
+    new, keys = Frame("P"), np.zeros(1, OM_KEY)
+    new.put("both", PulseUnion(("a",)))
+    for charge in (1.5, 2.5):  # read in between
+        items = np.array([(10.0, charge, 2.0, 7)], PULSE)
+        new.put("a", OMKeyMap(keys, np.ones(1, dtype=np.int64), items))
+        assert new["both"].items["charge"].tolist() == [charge]
+    new.delete("a")
+    with pytest.raises(DataError, match="refer to 'a', which the frame does not have"):
+        new["both"]
 
 
 def test_the_bytes_of_a_new_frame() -> None:

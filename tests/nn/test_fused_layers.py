@@ -1,7 +1,11 @@
 """Fused layers against PyTorch's own operations in float64, and for any number of threads."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -257,3 +261,101 @@ def test_dropout_acts_on_fused_layers_in_training_alone() -> None:
     assert 0.45 < float((layers(x) == 0).float().mean()) < 0.55
     layers.eval()
     assert not (layers(x) == 0).any()
+
+
+@pytest.mark.parametrize("fused_step", [False, True])
+def test_predictions_are_those_of_the_present_weights(fused_step: bool) -> None:
+    """Also after steps of fused optimizers, which do not count as changes of a tensor."""
+    block = {"filter_size_list": [[3, 3, 3]], "num_filters_list": [4]}
+    settings = parse_conv_settings("conv_ic78_settings", block, 3)
+    layers = ConvLayers(
+        *("conv_ic78_settings", settings, 3, (6, 6, 6), 1.0),
+        *(torch.Generator().manual_seed(1), torch.float32),
+    )
+    optimizer = torch.optim.Adam(layers.parameters(), lr=0.1, fused=fused_step)
+    x = torch.randn(2, 6, 6, 6, 3)
+    for _ in range(2):
+        layers.train()
+        layers(x).square().mean().backward()
+        optimizer.step()
+        layers.eval()
+        expected = layers(x).detach()
+        with torch.no_grad():
+            assert torch.equal(layers(x), expected)
+        for _ in range(2):
+            with torch.inference_mode():
+                assert torch.equal(layers(x), expected)
+    state = {name: torch.zeros_like(value) for name, value in layers.state_dict().items()}
+    layers.load_state_dict(state)
+    with torch.inference_mode():
+        assert not layers(x).any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_reach_the_output_of_their_event_alone(value: float) -> None:
+    inputs = tensors(FIRST, num_events=3, dtype=torch.float32)
+    x = inputs[0].detach().clone()
+    expected = fused(FIRST, *inputs).detach()
+    x[1, 4, 4, 30, 2] = value
+    y = fused(FIRST, x, *inputs[1:])
+    assert torch.equal(y[[0, 2]], expected[[0, 2]])
+    reached = ~torch.isfinite(plain(FIRST, x, *inputs[1:]))  # with the corners of the square
+    assert not (~torch.isfinite(y) & ~reached).any()
+    assert not torch.isfinite(y[1, :, 4, 4, 15]).all()
+    y.square().sum().backward()
+    assert not torch.isfinite(inputs[1].grad).all()
+
+
+def test_a_network_with_weights_that_are_not_finite_predicts_no_numbers() -> None:
+    x, kernel, *others = tensors(FIRST, dtype=torch.float32)
+    kernel = kernel.detach().clone()
+    kernel[3, 1, 0, 2] = torch.nan
+    y = fused(FIRST, x, kernel, *others)
+    assert torch.isnan(y[:, 2]).all()
+    assert torch.isfinite(y[:, [0, 1, 3, 4]]).all()
+
+
+def test_hooks_of_layers_are_called() -> None:
+    """They see the output of their layer, and do not change that of the network."""
+    block = {"filter_size_list": [[3, 3, 3]] * 3, "num_filters_list": [4, 5, 4]}
+    settings = parse_conv_settings("conv_ic78_settings", block, 3)
+    layers = ConvLayers(
+        *("conv_ic78_settings", settings, 3, (6, 6, 6), 1.0),
+        *(torch.Generator().manual_seed(1), torch.float32),
+    )
+    x = torch.randn(2, 6, 6, 6, 3)
+    expected = layers(x)
+    seen: list[Tensor] = []
+    handle = layers[1].register_forward_hook(lambda layer, inputs, output: seen.append(output))
+    assert not layers.is_fused
+    assert_close(layers(x), expected.double())
+    (output,) = seen
+    assert_close(layers[2](output), expected.double())
+    handle.remove()
+    assert layers.is_fused
+    assert torch.equal(layers(x), expected)
+    assert len(seen) == 1
+
+
+@pytest.mark.long
+def test_functions_read_from_disk_give_the_same_bits_as_just_compiled(tmp_path: Path) -> None:
+    program = (
+        "import hashlib, torch\n"
+        "from test_fused_layers import FIRST, fused, tensors\n"
+        "inputs = tensors(FIRST, num_events=29, dtype=torch.float32)\n"
+        "y = fused(FIRST, *inputs)\n"
+        "for each in (y, *torch.autograd.grad((1e-3 * y.square()).sum(), inputs)):\n"
+        "    print(hashlib.sha256(each.detach().numpy().tobytes()).hexdigest())\n"
+    )
+    environment = os.environ | {
+        "NUMBA_CACHE_DIR": str(tmp_path),
+        "PYTHONPATH": str(Path(__file__).parent),
+    }
+    words = [sys.executable, "-c", program]
+    first, second = (
+        subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    )
+    assert len(first.split()) == 5
+    assert first == second
+    assert list(tmp_path.rglob("*.nbc"))

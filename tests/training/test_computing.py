@@ -130,3 +130,14 @@ def test_what_cannot_be_is_told(tmp_path: Path, changes: dict[str, object], mess
     with pytest.raises(ConfigError, match=message):
         run_train(run.config(), ON_CPU)
     assert not run.checkpoints.exists()
+
+
+def test_without_numba_a_warning_names_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = make_small_run(tmp_path, num_training_iterations=1)
+    run_trafo(run.config(), ON_CPU, overwrite=False)
+    monkeypatch.setattr("dnn_reco.training.from_config.numba_available", lambda: False)
+    assert run_train(run.config(), ON_CPU) == 0
+    assert "Numba is not installed" in caplog.text
+    assert "pip install numba" in caplog.text

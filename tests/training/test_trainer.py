@@ -10,7 +10,15 @@ import pytest
 import torch
 from event_files import random_events, write_events
 from safetensors.torch import load_file
-from small_run import ON_CPU, SmallRun, make_small_run, run_of, signal_while_training, start
+from small_run import (
+    MODEL_KWARGS,
+    ON_CPU,
+    SmallRun,
+    make_small_run,
+    run_of,
+    signal_while_training,
+    start,
+)
 
 from dnn_reco.checkpoint_file import load_latest
 from dnn_reco.commands.trafo import run_trafo
@@ -18,6 +26,9 @@ from dnn_reco.commands.train import run_train
 from dnn_reco.errors import DataError
 from dnn_reco.modules.loss.interface import Truth
 from dnn_reco.modules.models.general_IC86_cnn import GeneralIC86CNN
+from dnn_reco.nn import fused_stack, threads
+from dnn_reco.training.distributed import DistributedContext
+from dnn_reco.training.from_config import make_trainer
 from dnn_reco.training.logging import format_validation
 from dnn_reco.training.metrics import BatchMetrics
 
@@ -73,6 +84,38 @@ def test_two_runs_with_one_seed_are_identical(
     assert_same_state(run, uninterrupted[0])
 
 
+def test_the_number_of_threads_does_not_change_the_run(
+    prepared: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a convolutional network whose layers are all fused; pieces of batches are made small."""
+    pytest.importorskip("numba")
+    monkeypatch.setattr(fused_stack, "_MIN_PRODUCTS", 0)
+    monkeypatch.setattr(threads, "_number", None)
+    before = torch.get_num_threads()
+    model_kwargs = dict(MODEL_KWARGS)
+    for name, window in (("upper_deepcore", [1, 1, 2, 1]), ("lower_deepcore", [1, 1, 2, 1])):
+        model_kwargs[f"conv_{name}_settings"] = with_windows(name, window)
+    model_kwargs["conv_ic78_settings"] = with_windows("ic78", [1, 2, 2, 2, 1])
+    runs = []
+    for number in (1, 2, 3, 4):
+        (tmp_path / str(number)).mkdir()
+        run = run_of(prepared, tmp_path / str(number))
+        config = run.config(model_kwargs=model_kwargs, num_training_iterations=12)
+        run_train(config, replace(ON_CPU, num_threads=number))
+        assert (torch.get_num_threads(), threads.num_threads()) == (1, number)
+        runs.append(run)
+    torch.set_num_threads(before)
+    for run in runs[1:]:
+        assert_same_state(run, runs[0])
+
+
+def with_windows(name: str, window: list[int]) -> dict[str, object]:
+    """The settings of a branch with pooling windows that divide its axes."""
+    block = MODEL_KWARGS[f"conv_{name}_settings"]
+    assert isinstance(block, dict)
+    return {**block, "pooling_ksize_list": window, "pooling_strides_list": window}
+
+
 def test_another_seed_gives_another_run(
     prepared: SmallRun, uninterrupted: tuple[SmallRun, list[str]], tmp_path: Path
 ) -> None:
@@ -126,6 +169,29 @@ def test_a_run_stopped_by_a_signal_goes_on_as_if_never_stopped(
     steps = (run.records / "training_steps.yaml").read_text()
     assert steps == f"0: {stopped_at}\n1: {60 - stopped_at}\n"
     assert (run.records / "config_training_0001.yaml").is_file()
+
+
+@pytest.mark.parametrize(("num_processes", "ends"), [(1, KeyboardInterrupt), (2, BrokenPipeError)])
+def test_a_second_ctrl_c_is_the_launchers_where_there_are_several_processes(
+    prepared: SmallRun,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    num_processes: int,
+    ends: type[BaseException],
+) -> None:
+    """`torchrun` passes it on to processes that have had it from the terminal."""
+    trainer = make_trainer(run_of(prepared, tmp_path).config(), ON_CPU)
+    trainer.distributed = DistributedContext(world_size=num_processes)
+
+    def ctrl_c_twice(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise BrokenPipeError  # the training need not go on
+
+    monkeypatch.setattr(trainer, "_open_log", ctrl_c_twice)
+    with pytest.raises((KeyboardInterrupt, BrokenPipeError)) as ended:
+        trainer.run(lambda progress: None)
+    assert ended.type is ends
 
 
 def test_a_call_that_trains_nothing_writes_nothing(

@@ -28,7 +28,7 @@ from dnn_reco.config.value_types import (
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.grid import DEEPCORE_SHAPE, MAIN_SHAPE, NUM_UPPER_DEEPCORE_DOMS
 from dnn_reco.errors import ModelError
-from dnn_reco.nn.conv_layers import ConvLayers, apply_to_hits
+from dnn_reco.nn.conv_layers import ConvLayers, apply_to_hits, has_hooks
 from dnn_reco.nn.densify import Densify
 from dnn_reco.nn.direction import DirectionSettings
 from dnn_reco.nn.fc_layers import FCLayers
@@ -246,7 +246,8 @@ class GeneralIC86CNN(nn.Module):
     def forward(self, hits: HitBatch) -> Prediction:
         """Predict labels and uncertainties of a batch of events."""
         branches = (self.ic78, self.upper, self.lower)
-        if self.densify.can_fill_parts(hits) and all(branch.is_fused for branch in branches):
+        fused = all(branch.is_fused for branch in branches) and not has_hooks(self.densify)
+        if fused and self.densify.can_fill_parts(hits):
             outputs = apply_to_hits(branches, self.densify.of_parts(hits))
             return self._read_flat(self._flattened(outputs))
         return self.read_grid(*self.place_on_grid(hits))

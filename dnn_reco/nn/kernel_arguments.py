@@ -1,0 +1,131 @@
+"""Arguments of the compiled functions that compute layers on CPUs (:mod:`dnn_reco.nn.cpu_kernels`).
+
+All arrays are flat; shapes in brackets are those of their values.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[np.float32]
+Shape: TypeAlias = tuple[int, ...]
+
+
+class Layer(NamedTuple):
+    """What a layer does, and the geometry of its padded buffer.
+
+    Attributes
+    ----------
+    num_inputs, num_outputs
+        Number of channels.
+    shape, pooled_shape
+        Lengths along x, y, z of input and output.
+    strides
+        Distances in the input between events, channels, and along x, y, z.
+    window
+        Lengths of the windows of the average pooling.
+    elu, residual
+        Whether there is an activation (ELU), and whether the input is added to the output.
+    origin, row, plane, channel
+        Index of the first position in the buffer, and distances between rows (along y), planes
+        (along x) and channels.
+    length
+        Values of a plane in the buffer, with their padding: a multiple of TILE.
+    """
+
+    num_inputs: int
+    num_outputs: int
+    shape: Shape
+    pooled_shape: Shape
+    strides: tuple[int, ...]
+    window: Shape
+    elu: bool
+    residual: bool
+    origin: int
+    row: int
+    plane: int
+    channel: int
+    length: int
+
+
+class Weights(NamedTuple):
+    """Weights of a layer.
+
+    Attributes
+    ----------
+    kernel
+        [blocks, steps, 5, 3]. Steps are cells, input channels, and groups of 3 taps.
+    steps
+        Distance in the buffer from a position to the first input of each step.
+    bias, scale
+        Bias, and factor of the activated values next to the residual [C out].
+    """
+
+    kernel: Array
+    steps: NDArray[np.int64]
+    bias: Array
+    scale: Array
+
+
+class Gradients(NamedTuple):
+    """Where the gradients of a layer go.
+
+    Attributes
+    ----------
+    x
+        Of the input [B, C in, x, y, z], to be written; empty if nobody needs it.
+    kernel
+        Sums that make up the gradient of the kernel, to be added to [blocks, steps, 5, 3, WIDTH].
+    bias, scale
+        Of bias and scale, to be added to.
+    """
+
+    x: Array
+    kernel: Array
+    bias: Array
+    scale: Array
+
+
+class Part(NamedTuple):
+    """A part of the detector as the input [C, x, y, z] of a stack of layers.
+
+    Attributes
+    ----------
+    background
+        Values of an event without hits [C, x, y, z].
+    first_cell
+        Cell of the first position of each channel [C]; the others follow.
+    target
+        Index in the input of the first feature of each cell; -1 for cells of other parts.
+    step
+        Distance in the input from one feature to the next.
+    """
+
+    background: Array
+    first_cell: NDArray[np.int64]
+    target: NDArray[np.int64]
+    step: int
+
+
+class PlacedHits(NamedTuple):
+    """Hits of a batch in cells of the detector.
+
+    Attributes
+    ----------
+    first_hit
+        Number of the first hit of each event, and of all hits [B + 1].
+    cell
+        Cell of each hit [k].
+    values
+        Transformed features [k, F].
+    keep
+        Factor of the background of each cell [B, cells]; empty: 1.
+    """
+
+    first_hit: NDArray[np.int64]
+    cell: NDArray[np.int64]
+    values: Array
+    keep: Array
