@@ -133,11 +133,13 @@ class ConvLayer(nn.Module):
 
         In inference mode they are kept until weights are loaded or training goes on.
         """
-        if not torch.is_inference_mode_enabled():
+        tensors = [*self.convolution._parameters.values(), self.residual_scale]
+        parameters = [each for each in tensors if each is not None]
+        # weights that were made in inference mode have no versions
+        if not torch.is_inference_mode_enabled() or any(p.is_inference() for p in parameters):
             layer, weights = self.fused()
             return layer, pack(layer, weights)
-        parameters = [*self.convolution._parameters.values(), self.residual_scale]
-        versions = [(each.data_ptr(), each._version) for each in parameters if each is not None]
+        versions = [(each.data_ptr(), each._version) for each in parameters]
         if self._packed is None or self._packed[0] != versions:
             layer, weights = self.fused()
             self._packed = versions, layer, pack(layer, weights)

@@ -315,6 +315,18 @@ def test_a_network_with_weights_that_are_not_finite_predicts_no_numbers() -> Non
     assert torch.isfinite(y[:, [0, 1, 3, 4]]).all()
 
 
+def test_layers_made_in_inference_mode_predict() -> None:
+    block = {"filter_size_list": [[3, 3, 3]], "num_filters_list": [4]}
+    settings = parse_conv_settings("conv_ic78_settings", block, 3)
+    x = torch.randn(2, 6, 6, 6, 3)
+    with torch.inference_mode():
+        layers = ConvLayers(
+            *("conv_ic78_settings", settings, 3, (6, 6, 6), 1.0),
+            *(torch.Generator().manual_seed(1), torch.float32),
+        )
+        assert torch.equal(layers(x), layers(x))
+
+
 def test_hooks_of_layers_are_called() -> None:
     """They see the output of their layer, and do not change that of the network."""
     block = {"filter_size_list": [[3, 3, 3]] * 3, "num_filters_list": [4, 5, 4]}
