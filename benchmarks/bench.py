@@ -35,9 +35,10 @@ from bench_report import (
     rows_of_case,
     summary,
     terminal_table,
+    with_reference,
     with_summary,
 )
-from bench_table import PARTS
+from bench_table import PARTS, QUANTITIES
 from machine import REPOSITORY, machine, versions
 
 FOLDER = Path(__file__).resolve().parent
@@ -147,6 +148,11 @@ class Results:
             self.of_reference = {name: each for name, each in figures.items() if each is not None}
         if options.reference:
             self.of_reference = reference_figures(json.loads(options.reference.read_text()))
+            rows = {
+                name: with_reference(QUANTITIES[name], row, self.of_reference.get(name))
+                for name, row in rows.items()
+                if name in QUANTITIES
+            }
         self.measured: Rows = {}
         self.all: dict[str, Any] = {
             "machine": machine(),
