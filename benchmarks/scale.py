@@ -102,7 +102,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     time_panel.set(xlabel="events", ylabel="time for an event [ms]")
     memory_panel.semilogx(events, [case["peak_memory_mib"] for case in by_events], "o-")
     memory_panel.set(xlabel="events", ylabel="peak memory [MiB]")
-    memory_panel.set_ylim(bottom=0)
+    memory_panel.set_ylim(0, 1.3 * max(case["peak_memory_mib"] for case in by_events))
     files = [case["files"] for case in by_files]
     for name, label in (
         ("build_s", "building the store"),
@@ -113,8 +113,10 @@ def draw(results: dict[str, Any], path: Path) -> None:
         files_panel.loglog(files, values, "o-", label=label)
     files_panel.set(xlabel=f"files with {EVENTS_OF_FILES:,} events in all")
     files_panel.set_ylabel("time for a file [ms]")
-    for panel in (time_panel, files_panel):
-        panel.legend()
+    for panel in (time_panel, files_panel):  # the legend above the curves
+        low, high = panel.get_ylim()
+        panel.set_ylim(low, high * (high / low) ** 0.6)
+        panel.legend(loc="upper right")
     figure.savefig(path)
 
 
