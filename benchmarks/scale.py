@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py --out scale.json                       # 10³ to 10⁵ events
     python benchmarks/scale.py --events 1000 1000000 --files 10 10000 --out scale.json
-    python benchmarks/scale.py --draw scale.json --figure docs/explanation/scale.svg
+    python benchmarks/scale.py --draw scale.json --figure docs/explanation/scale.png
 
 Events are random, or those of --source; their files are repeated by links. Each case is a process
 of its own with one thread: counting, building the event store, reading random batches of 32 events.
@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to work; default: a temporary folder")
     parser.add_argument("--out", type=Path, help="JSON file of the results")
     parser.add_argument("--draw", type=Path, help="draw the results of an earlier call")
-    parser.add_argument("--figure", type=Path, default=Path("scale.svg"))
+    parser.add_argument("--figure", type=Path, default=Path("scale.png"))
     parser.add_argument("--case", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.case is not None:
