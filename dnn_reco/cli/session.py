@@ -128,7 +128,7 @@ def _gpu_text(error: RuntimeError) -> str | None:
         return (
             "the memory of the GPU is full: use smaller batches (batch_size), or a GPU that no "
             "other program uses (see nvidia-smi); in training also data_on_device: False, or "
-            f"precision: bf16. PyTorch says: {first_line}"
+            f"precision: bf16. PyTorch reports: {first_line}"
         )
     if found := re.match(r"(\S+) does not have a deterministic implementation", first_line):
         return (

@@ -89,6 +89,7 @@ _scratch_sizes = _compiled(scratch_sizes)
 
 @_compiled
 def _place(hits: PlacedHits, part: Part, first: int, last: int, x: Array) -> None:
+    """Write the input of events: the background, then the hits."""
     size, num_channels = len(part.background), len(part.first_cell)
     num_positions, num_cells = size // num_channels, len(part.target)
     num_features = len(hits.values) // max(1, len(hits.cell))
@@ -444,7 +445,7 @@ def place() -> Callable[..., None]:
     """
     index = _flat(types.int64)
     hits = types.NamedTuple([index, index, _flat(), _flat()], PlacedHits)
-    part = types.NamedTuple([_flat(), index, index, types.int64], Part)
+    part = types.NamedTuple([_flat(), index, index, types.int64, _SHAPE], Part)
     return _cached(_place, hits, part, types.int64, types.int64, _flat())
 
 
@@ -457,7 +458,7 @@ def forward() -> Callable[..., None]:
     - x: input, of which the strides of the layer are those
     - weights, layer: a `Weights` and a `Layer`
     - activated: where to write the activated values [B, C out, x, plane], with the padding of each
-      plane, which the gradient needs; or an empty array, if nobody needs them
+      plane, which the gradient needs; or an empty array, if they are not needed
     - y: where to write the output [B, C out, x', y', z']
     - num_events
     - scratch: memory of `scratch_sizes`, zeros at first, used for this layer alone

@@ -73,9 +73,13 @@ class Densify(nn.Module):
         constant("_deepcore_background", deepcore.reshape(*DEEPCORE_SHAPE, -1), dtype)
 
     def can_fill_parts(self, hits: HitBatch) -> bool:
-        """Whether the inputs of fused layers can be made from these hits."""
+        """Whether inputs of fused layers can be made from these hits: in the order of events."""
         features = hits.features
-        return accepts(features) and not features.requires_grad and accepts(self._main_background)
+        if features.requires_grad or not (accepts(features) and accepts(self._main_background)):
+            return False
+        event = hits.event.numpy()
+        in_order = bool((event[1:] >= event[:-1]).all())
+        return in_order and (len(event) == 0 or 0 <= event[0] <= event[-1] < hits.num_events)
 
     def of_parts(self, hits: HitBatch) -> list[HitInput]:
         """Main array, upper and lower DeepCore as inputs of fused layers."""

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from dnn_reco.detector.grid import (
     DEEPCORE_SHAPE,
+    MAIN_SHAPE,
     NUM_CELLS,
     NUM_MAIN_CELLS,
     NUM_UPPER_DEEPCORE_DOMS,
@@ -24,7 +25,8 @@ def main_part(background: NDArray[np.float32]) -> Part:
     target = np.full(NUM_CELLS, -1)
     target[:NUM_MAIN_CELLS] = np.arange(NUM_MAIN_CELLS)
     first_cell = np.zeros(num_features, np.int64)
-    return Part(np.moveaxis(background, -1, 0).ravel(), first_cell, target, NUM_MAIN_CELLS)
+    values = np.moveaxis(background, -1, 0).ravel()
+    return Part(values, first_cell, target, NUM_MAIN_CELLS, MAIN_SHAPE)
 
 
 def deepcore_parts(background: NDArray[np.float32]) -> list[Part]:
@@ -53,6 +55,7 @@ def deepcore_parts(background: NDArray[np.float32]) -> list[Part]:
                 np.tile(first_cell, num_features),
                 target,
                 num_strings * len(doms),
+                (1, 1, len(doms)),
             )
         )
     return parts

@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dnn_reco.errors import ModelError
 from dnn_reco.nn.fused_stack import (
     HitInput,
     KernelSums,
     StackedLayers,
     StackGradients,
+    StackInput,
     compute_outputs,
     pack_weights,
     run_all,
@@ -109,6 +111,24 @@ class FusedLayer:
         self._window = (1,) * missing + tuple(window)
         self._taps, self._elu, self.residual = taps, elu, residual
 
+    def check_input(self, x: StackInput, num_steps: int) -> None:
+        """Check an input [B, C, x, y, z] for weights of so many steps: compiled functions do not.
+
+        Raises
+        ------
+        ModelError
+            If it has other lengths or another number of channels.
+        """
+        from dnn_reco.nn.vector_kernels import TAPS
+
+        num_channels = num_steps // (len(self._cells) * math.ceil(self._taps / TAPS))
+        expected = (num_channels, *self._shape)
+        if x.shape != expected:
+            raise ModelError(
+                f"a convolution needs an input [channels, x, y, z] of {list(expected)}, this one "
+                f"has {list(x.shape)}"
+            )
+
     def with_its_axes(self, y: Tensor) -> Tensor:
         """An output [B, C, x, y, z] with as many axes as the input."""
         return y.squeeze(2) if self._squeezed else y
@@ -153,7 +173,7 @@ class FusedLayer:
 
     @functools.cache  # noqa: B019
     def steps(self, num_channels: int, sign: int = 1) -> NDArray[np.int64]:
-        """Distances of `cpu_kernels.Weights`; sign -1: those of the opposite convolution."""
+        """Distances of `kernel_arguments.Weights`; sign -1: those of the opposite convolution."""
         from dnn_reco.nn.vector_kernels import TAPS
 
         layer = self.geometry(0, 0)
@@ -201,12 +221,8 @@ def predict_fused(
 ) -> list[Tensor]:
     """The same without gradients, from packed weights."""
     stacked = [
-        StackedLayers(
-            stack_input(_with_three_axes(x)),
-            [layer.geometry for layer, _ in stack],
-            [weights for _, weights in stack],
-        )
-        for x, stack in zip(inputs, stacks, strict=True)
+        _stacked(x, [layer for layer, _ in stack], [weights for _, weights in stack])
+        for x, stack in zip(map(_with_three_axes, inputs), stacks, strict=True)
     ]
     outputs, _ = compute_outputs(stacked, keep=False)
     return [stack[0][0].with_its_axes(y) for stack, y in zip(stacks, outputs, strict=True)]
@@ -219,6 +235,15 @@ def pack(layer: FusedLayer, weights: LayerWeights) -> Weights:
     bias = weights.bias.detach().numpy() * of_bias
     scale = None if weights.scale is None else weights.scale.detach().numpy()
     return pack_weights(layer.steps(kernel.shape[2]), kernel, bias, scale)
+
+
+def _stacked(
+    x: Tensor | HitInput, layers: Sequence[FusedLayer], weights: Sequence[Weights]
+) -> StackedLayers:
+    """Layers one after another for an input [B, C, x, y, z], which is checked."""
+    values = stack_input(x)
+    layers[0].check_input(values, len(weights[0].steps))
+    return StackedLayers(values, [layer.geometry for layer in layers], weights)
 
 
 def _with_three_axes(x: Tensor | HitInput) -> Tensor | HitInput:
@@ -243,11 +268,7 @@ class _Stacks(torch.autograd.Function):
             for of_stack in factors
         ]
         ctx.stacked = [
-            StackedLayers(
-                stack_input(x),
-                [layer.geometry for layer in stack],
-                [pack(layer, each) for layer, each in zip(stack, weights, strict=True)],
-            )
+            _stacked(x, stack, [pack(*each) for each in zip(stack, weights, strict=True)])
             for x, stack, weights in zip(inputs, layers, ctx.weights, strict=True)
         ]
         outputs, ctx.kept = compute_outputs(ctx.stacked, keep=True)

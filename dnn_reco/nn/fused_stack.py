@@ -31,7 +31,7 @@ class TensorInput:
     """Input of a stack of layers from a tensor [B, C, x, y, z]."""
 
     def __init__(self, x: Tensor) -> None:
-        self.num_events, self.num_channels = x.shape[:2]
+        self.num_events, self.shape = len(x), tuple(x.shape[1:])
         self.strides = x.stride()
         self._values = _flat(x)
 
@@ -53,7 +53,7 @@ class HitInput:
 
     def __init__(self, hits: PlacedHits, part: Part) -> None:
         self.num_events = len(hits.first_hit) - 1
-        self.num_channels = len(part.first_cell)
+        self.shape: tuple[int, ...] = (len(part.first_cell), *part.shape)
         self._hits, self._part = hits, part
 
     def of_events(self, events: slice) -> Array:
@@ -103,7 +103,7 @@ class StackedLayers:
     ) -> None:
         self.input, self.weights = x, weights
         self.layers: list[Layer] = []
-        num_inputs, products = x.num_channels, 0
+        num_inputs, products = x.shape[0], 0
         strides: tuple[int, ...] | None = x.strides
         for geometry, each in zip(geometries, weights, strict=True):
             layer = geometry(num_inputs, len(each.bias), strides)
@@ -121,7 +121,7 @@ class StackedLayers:
 
     @property
     def _num_in_cache(self) -> int:
-        return max(1, _SIZE_IN_CACHE // (self.input.num_channels * math.prod(self.layers[0].shape)))
+        return max(1, _SIZE_IN_CACHE // math.prod(self.input.shape))
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -219,7 +219,7 @@ class StackGradients:
     of_output
         Gradient of the output.
     of_input
-        Where to write the gradient of the input; None: nobody needs it.
+        Where to write the gradient of the input; None: it is not needed.
     opposite
         Weights of the opposite convolution of each layer.
     """

@@ -76,7 +76,7 @@ class Gradients(NamedTuple):
     Attributes
     ----------
     x
-        Of the input [B, C in, x, y, z], to be written; empty if nobody needs it.
+        Of the input [B, C in, x, y, z], to be written; empty if it is not needed.
     kernel
         Sums that make up the gradient of the kernel, to be added to [blocks, steps, 5, 3, WIDTH].
     bias, scale
@@ -102,12 +102,15 @@ class Part(NamedTuple):
         Index in the input of the first feature of each cell; -1 for cells of other parts.
     step
         Distance in the input from one feature to the next.
+    shape
+        Lengths along x, y, z.
     """
 
     background: Array
     first_cell: NDArray[np.int64]
     target: NDArray[np.int64]
     step: int
+    shape: Shape
 
 
 class PlacedHits(NamedTuple):

@@ -25,7 +25,7 @@ def num_threads() -> int:
 
 
 def computes_in_pieces(network: object) -> bool:
-    """Whether a network computes in pieces, which it says by an attribute of this name."""
+    """Whether a network computes in pieces: its attribute of this name, False without one."""
     return bool(getattr(network, "computes_in_pieces", False))
 
 

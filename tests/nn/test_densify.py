@@ -89,3 +89,35 @@ def test_inputs_that_are_not_normalised_keep_their_values(small_spec):
     log = spec.transformation.settings.log_dom_bins
     expected = [np.log1p(x) if flag else x for x, flag in zip([1.5, -5.0], log, strict=True)]
     np.testing.assert_allclose(cells[DOM_CELL[17]], expected, rtol=1e-6)
+
+
+def random_hits(num_events: int) -> HitBatch:
+    generator = torch.Generator().manual_seed(1)
+    counts = torch.tensor([40, 0, 300][:num_events])
+    dom = torch.cat([torch.randperm(5160, generator=generator)[:n].sort().values for n in counts])
+    features = torch.rand(len(dom), 2, generator=generator)
+    return HitBatch(num_events, torch.arange(num_events).repeat_interleave(counts), dom, features)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_inputs_of_fused_layers_are_the_dense_arrays(small_spec, training):
+    densify = Densify(small_spec, keep_prob_dom=0.7, dtype=torch.float32).train(training)
+    hits = random_hits(3)
+    torch.manual_seed(5)
+    main, deepcore = densify(hits)
+    channels = deepcore.permute(0, 3, 1, 2).flatten(1, 2)  # feature by feature, string by string
+    expected = main.movedim(-1, 1), channels[..., :10], channels[..., 10:]
+    torch.manual_seed(5)
+    for part, dense in zip(densify.of_parts(hits), expected, strict=True):
+        for events in (slice(0, 3), slice(1, 2), slice(2, 3)):
+            values = part.of_events(events).reshape(dense[events].shape)
+            np.testing.assert_array_equal(values, dense[events].numpy())
+
+
+def test_hits_that_are_not_in_the_order_of_events_take_the_dense_way(small_spec):
+    densify = Densify(small_spec, keep_prob_dom=1.0, dtype=torch.float32)
+    hits = random_hits(3)
+    assert densify.can_fill_parts(hits)
+    for event in (hits.event.flip(0), hits.event - 1, hits.event + 1):
+        assert not densify.can_fill_parts(replace(hits, event=event))
+    assert not densify.can_fill_parts(replace(hits, features=hits.features.requires_grad_()))

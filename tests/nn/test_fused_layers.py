@@ -1,6 +1,7 @@
 """Fused layers against PyTorch's own operations in float64, and for any number of threads."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dnn_reco.errors import ModelError
 from dnn_reco.nn import conv_layers, fused_layers, threads
 from dnn_reco.nn.conv_layers import ConvLayers
 from dnn_reco.nn.fused_layers import FusedLayer, LayerWeights, apply_fused
@@ -313,6 +315,20 @@ def test_a_network_with_weights_that_are_not_finite_predicts_no_numbers() -> Non
     y = fused(FIRST, x, kernel, *others)
     assert torch.isnan(y[:, 2]).all()
     assert torch.isfinite(y[:, [0, 1, 3, 4]]).all()
+
+
+@pytest.mark.parametrize("shape", [(6, 6, 7, 3), (5, 6, 6, 3), (6, 6, 6, 4), (6, 6, 6, 2)])
+@pytest.mark.parametrize("grad", [True, False])
+def test_an_input_of_another_shape_is_refused(shape: tuple[int, ...], grad: bool) -> None:
+    block = {"filter_size_list": [[3, 3, 3]], "num_filters_list": [4]}
+    settings = parse_conv_settings("conv_ic78_settings", block, 3)
+    layers = ConvLayers(
+        *("conv_ic78_settings", settings, 3, (6, 6, 6), 1.0),
+        *(torch.Generator().manual_seed(1), torch.float32),
+    )
+    expected = re.escape("needs an input [channels, x, y, z] of [3, 6, 6, 6]")
+    with torch.set_grad_enabled(grad), pytest.raises(ModelError, match=expected):
+        layers(torch.zeros(2, *shape))
 
 
 def test_layers_made_in_inference_mode_predict() -> None:
