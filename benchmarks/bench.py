@@ -2,7 +2,7 @@
 
 Run as: python benchmarks/bench.py [--parts read train] [--reference reference.json]
 
-Each case runs in a process of its own. The rows are printed and written to benchmarks/results.json,
+Each case runs in a separate process. The rows are printed and written to benchmarks/results.json,
 where those of other parts are kept if machine and events are the same; a summary replaces the one
 at the top of benchmarks/RESULTS.md. Ctrl-C keeps the parts that are finished. With --quick nothing
 is written, unless --json or --page is given.
@@ -215,6 +215,9 @@ def parse_options() -> argparse.Namespace:
     add("--verbose", action="store_true", help="print the whole output of cases that fail")
     add("--case", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    for file in (options.source, options.i3, options.reference):
+        if file is not None and not file.is_file():
+            parser.error(f"there is no file '{file}'")
     options.repeat = options.repeat or (1 if options.quick else 5)
     options.seconds = options.seconds or (0.3 if options.quick else 3.0)
     if not options.quick:

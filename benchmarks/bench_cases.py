@@ -1,4 +1,4 @@
-"""The cases that `bench.py` measures, each in a process of its own.
+"""The cases that `bench.py` measures, each in a separate process.
 
 Torch and the package are imported by the cases that need them, so that the memory of the others
 is their own.

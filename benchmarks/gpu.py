@@ -277,7 +277,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=LARGE, help="events in a large batch")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("There is no GPU that torch can use: 'dnn-reco doctor' tells why.")
+        sys.exit("There is no GPU that torch can use: see 'dnn-reco doctor'.")
     start = time.perf_counter()
     about = versions(torch.device(options.device))
     results: list[dict[str, Any]] = []

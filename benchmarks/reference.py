@@ -326,7 +326,11 @@ def parse_options() -> argparse.Namespace:
     add("--folder", type=Path, help="folder for files to use again")
     add("--json", type=Path, help="file for the rows")
     add("--worker", nargs=3, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    options = parser.parse_args()
+    for path in (options.code, options.source):
+        if not path.exists():
+            parser.error(f"'{path}' does not exist")
+    return options
 
 
 def main() -> None:

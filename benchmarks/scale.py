@@ -4,8 +4,8 @@
     python benchmarks/scale.py --events 1000 1000000 --files 10 10000 --out scale.json
     python benchmarks/scale.py --draw scale.json --figure docs/explanation/scale.png
 
-Events are random, or those of --source; their files are repeated by links. Each case is a process
-of its own with one thread: counting, building the event store, reading random batches of 32 events.
+Events are random, or those of --source; their files are repeated by links. Each case is a separate
+process with one thread: counting, building the event store, reading random batches of 32 events.
 The files are in the page cache.
 """
 
@@ -75,7 +75,7 @@ def measure(folder: Path, data: Path) -> dict[str, float]:
 
 
 def run_case(folder: Path, first: Path, num_files: int) -> dict[str, float]:
-    """The case of so many links to a file, in a process of its own."""
+    """The case of so many links to a file, in a separate process."""
     linked_files(folder / "data", first, num_files)
     words = [sys.executable, __file__, "--case", str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -132,6 +132,9 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, default=Path("scale.png"))
     parser.add_argument("--case", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    for file in (options.source, options.draw):
+        if file is not None and not file.is_file():
+            parser.error(f"there is no file '{file}'")
     if options.case is not None:
         print(json.dumps(measure(options.case / "store", options.case / "data")))
         return
