@@ -215,7 +215,7 @@ def parse_options() -> argparse.Namespace:
     add("--verbose", action="store_true", help="print the whole output of cases that fail")
     add("--case", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    for file in (options.source, options.i3, options.reference):
+    for file in (options.source, options.reference):
         if file is not None and not file.is_file():
             parser.error(f"there is no file '{file}'")
     options.repeat = options.repeat or (1 if options.quick else 5)
