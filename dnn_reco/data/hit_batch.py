@@ -59,8 +59,27 @@ class HitBatch:
         """The same hits, with their `counts`; waits for a GPU if these are not known."""
         if self.counts is not None:
             return self
+        if self.event.device.type == "cpu" and self.is_in_order:
+            return replace(self, counts=np.diff(self.first_hits()))
         counts = count_hits(self.event, self.num_events).cpu().numpy()
         return replace(self, counts=counts)
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether the hits, in the memory of the CPU, are in the order of the batch's events."""
+        event = self.event.numpy()
+        in_order = bool((event[1:] >= event[:-1]).all())
+        return in_order and (len(event) == 0 or 0 <= event[0] <= event[-1] < self.num_events)
+
+    def first_hits(self) -> NDArray[np.int64]:
+        """Number of the first hit of each event, and of all hits [B + 1], if they are in order."""
+        return np.searchsorted(self.event.numpy(), np.arange(self.num_events + 1))
+
+    def has_hits(self) -> Tensor:
+        """Whether each event has any hit [B], bool."""
+        if self.counts is not None and self.event.device.type == "cpu":
+            return torch.from_numpy(self.counts > 0)
+        return count_hits(self.event, self.num_events) > 0
 
     def select(self, hits: Tensor, counts: NDArray[np.int64] | None) -> HitBatch:
         """Some of the hits, by their numbers in ascending order.

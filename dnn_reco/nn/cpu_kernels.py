@@ -14,15 +14,21 @@ groups of 3 taps along z, filled up with zeros.
 """
 
 import functools
-import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.nn.compiled import (
+    cached_function,
+    flat_array,
+    inlined,
+    inlined_in_order,
+    split_exponent,
+    types,
+    unsigned,
+)
 from dnn_reco.nn.kernel_arguments import Array, Gradients, Layer, Part, PlacedHits, Shape, Weights
 from dnn_reco.nn.vector_kernels import (
     BLOCK,
@@ -30,42 +36,16 @@ from dnn_reco.nn.vector_kernels import (
     TILE,
     WIDTH,
     add_products,
-    float_of_bits,
     multiply_add,
 )
 
-types: Any = numba.types
-
-_log = logging.getLogger(__name__)
-_SLOW_COMPILATION = 2.0  # seconds, after which it is reported
-
-# Sums may be reordered, but values that are not finite stay so: a training must notice them.
-_FAST = {"reassoc", "contract", "arcp", "nsz"}
-# All are inlined into the functions that are read from disk. Otherwise a process that compiles them
-# may call versions whose sums are in another order than those on disk.
-_compiled = numba.njit(fastmath=_FAST, nogil=True, error_model="numpy", forceinline=True)
-# Reordering sums would spoil the argument reduction.
-_compiled_in_order = numba.njit(nogil=True, error_model="numpy", forceinline=True)
-# Indices of innermost loops are unsigned: a negative one would count from the end, which is a
-# branch, and then loops do not become vectors.
-_unsigned = np.uint64
-_N1, _N2 = _unsigned(1), _unsigned(2)
+_N1, _N2 = unsigned(1), unsigned(2)
 
 
-@_compiled_in_order
+@inlined_in_order
 def _expm1(x: Any) -> Any:
-    """exp(x) - 1 for x ≤ 0: 2ⁿ eʳ - 1 with |r| ≤ ln(2) / 2 and the Taylor series of eʳ."""
-    x = max(x, np.float32(-87))
-    n = np.int32(x * np.float32(1.44269504) - np.float32(0.5))
-    r = x - np.float32(n) * np.float32(0.693359375) + np.float32(n) * np.float32(2.12194440e-4)
-    p = np.float32(1 / 5040)
-    p = p * r + np.float32(1 / 720)
-    p = p * r + np.float32(1 / 120)
-    p = p * r + np.float32(1 / 24)
-    p = p * r + np.float32(1 / 6)
-    p = p * r + np.float32(1 / 2)
-    p = p * r * r + r
-    power = float_of_bits(np.int32((n + np.int32(127)) << np.int32(23)))
+    """exp(x) - 1 for x ≤ 0."""
+    power, p = split_exponent(x)
     return p * power + (power - np.float32(1))
 
 
@@ -84,10 +64,10 @@ def scratch_sizes(layer: Layer) -> tuple[int, int, int, int]:
     )
 
 
-_scratch_sizes = _compiled(scratch_sizes)
+_scratch_sizes = inlined(scratch_sizes)
 
 
-@_compiled
+@inlined
 def _place(hits: PlacedHits, part: Part, first: int, last: int, x: Array) -> None:
     """Write the input of events: the background, then the hits."""
     size, num_channels = len(part.background), len(part.first_cell)
@@ -96,13 +76,13 @@ def _place(hits: PlacedHits, part: Part, first: int, last: int, x: Array) -> Non
     for e in range(first, last):
         start = (e - first) * size
         if len(hits.keep) == 0:
-            for k in range(_unsigned(size)):
-                x[_unsigned(start) + k] = part.background[k]
+            for k in range(unsigned(size)):
+                x[unsigned(start) + k] = part.background[k]
         else:
             for c in range(num_channels):
-                p, q = _unsigned(start + c * num_positions), _unsigned(c * num_positions)
-                of_cell = _unsigned(e * num_cells + part.first_cell[c])
-                for k in range(_unsigned(num_positions)):
+                p, q = unsigned(start + c * num_positions), unsigned(c * num_positions)
+                of_cell = unsigned(e * num_cells + part.first_cell[c])
+                for k in range(unsigned(num_positions)):
                     x[p + k] = part.background[q + k] * hits.keep[of_cell + k]
         for hit in range(hits.first_hit[e], hits.first_hit[e + 1]):
             target = part.target[hits.cell[hit]]
@@ -113,39 +93,39 @@ def _place(hits: PlacedHits, part: Part, first: int, last: int, x: Array) -> Non
                     ]
 
 
-@_compiled
+@inlined
 def _fill(x: Array, e: int, buffer: Array, layer: Layer) -> None:
     """Copy event e of the input to its positions in the buffer."""
     nx, ny, nz = layer.shape
     to_event, to_channel, to_x, to_y, to_z = layer.strides
-    step = _unsigned(to_z)
+    step = unsigned(to_z)
     for c in range(layer.num_inputs):
         for i in range(nx):
             for j in range(ny):
-                source = _unsigned(e * to_event + c * to_channel + i * to_x + j * to_y)
-                p = _unsigned(layer.origin + c * layer.channel + i * layer.plane + j * layer.row)
+                source = unsigned(e * to_event + c * to_channel + i * to_x + j * to_y)
+                p = unsigned(layer.origin + c * layer.channel + i * layer.plane + j * layer.row)
                 if to_z == 1:
-                    for k in range(_unsigned(nz)):
+                    for k in range(unsigned(nz)):
                         buffer[p + k] = x[source + k]
                 else:
-                    for k in range(_unsigned(nz)):
+                    for k in range(unsigned(nz)):
                         buffer[p + k] = x[source + k * step]
 
 
-@_compiled
+@inlined
 def _activate(sums: Array, o: int, bias: np.float32, elu: bool, out: Array, start: int) -> None:
     """Add the bias to channel o of a tile, and apply the activation."""
-    p, q = _unsigned(TILE * o), _unsigned(start)
+    p, q = unsigned(TILE * o), unsigned(start)
     if elu:
-        for z in range(_unsigned(TILE)):
+        for z in range(unsigned(TILE)):
             u = sums[p + z] + bias
             out[q + z] = _expm1(min(u, np.float32(0))) if u <= 0 else u
     else:
-        for z in range(_unsigned(TILE)):
+        for z in range(unsigned(TILE)):
             out[q + z] = sums[p + z] + bias
 
 
-@_compiled
+@inlined
 def _convolve_plane(
     x: Array, start: int, weights: Weights, elu: bool, length: int, sums: Array,
     out: Array, out_start: int, out_channel: int,
@@ -160,14 +140,14 @@ def _convolve_plane(
                 _activate(sums, o, weights.bias[c], elu, out, out_start + c * out_channel + z)
 
 
-@_compiled
+@inlined
 def _sum_windows(values: Array, length: int, window: int, sums: Array) -> None:
     """Sums over windows along z of all rows of a plane."""
     if window == 1:
-        for k in range(_unsigned(length)):
+        for k in range(unsigned(length)):
             sums[k] = values[k]
     elif window == 2:
-        for k in range(_unsigned(length >> 1)):
+        for k in range(unsigned(length >> 1)):
             sums[k] = values[_N2 * k] + values[_N2 * k + _N1]
     else:
         for k in range(length // window):
@@ -176,15 +156,15 @@ def _sum_windows(values: Array, length: int, window: int, sums: Array) -> None:
                 sums[k] += values[z]
 
 
-@_compiled
+@inlined
 def _expand_windows(sums: Array, length: int, window: int, out: Array, start: int) -> None:
     """The opposite: repeat each value for all positions of its window."""
-    p = _unsigned(start)
+    p = unsigned(start)
     if window == 1:
-        for z in range(_unsigned(length)):
+        for z in range(unsigned(length)):
             out[p + z] = sums[z]
     elif window == 2:
-        for k in range(_unsigned(length >> 1)):
+        for k in range(unsigned(length >> 1)):
             out[p + _N2 * k] = sums[k]
             out[p + _N2 * k + _N1] = sums[k]
     else:
@@ -193,7 +173,7 @@ def _expand_windows(sums: Array, length: int, window: int, out: Array, start: in
                 out[start + z] = sums[k]
 
 
-@_compiled
+@inlined
 def _pool_plane(values: Array, i: int, layer: Layer, sums: Array, means: Array, first: int) -> None:
     """Add plane i of a channel to its means, which begin at `first`."""
     nx, ny, nz = layer.shape
@@ -213,16 +193,16 @@ def _pool_plane(values: Array, i: int, layer: Layer, sums: Array, means: Array, 
     target, j = first + i // wx * num_rows * num_means, 0
     for row in range(num_rows):
         num_y = min(wy, ny - row * wy)
-        factor, q = np.float32(1) / np.float32(num_x * num_y * wz), _unsigned(target)
+        factor, q = np.float32(1) / np.float32(num_x * num_y * wz), unsigned(target)
         for _ in range(num_y):
-            p = _unsigned(j * (layer.row // wz))
-            for k in range(_unsigned(complete)):
+            p = unsigned(j * (layer.row // wz))
+            for k in range(unsigned(complete)):
                 means[q + k] += factor * sums[p + k]
             j += 1
         target += num_means
 
 
-@_compiled
+@inlined
 def _unpool_plane(
     means: Array, first: int, i: int, layer: Layer, sums: Array, out: Array, start: int
 ) -> None:
@@ -238,10 +218,10 @@ def _unpool_plane(
     j = 0
     for row in range(num_rows):
         num_y = min(wy, ny - row * wy)
-        factor, q = np.float32(1) / np.float32(num_x * num_y * wz), _unsigned(source)
+        factor, q = np.float32(1) / np.float32(num_x * num_y * wz), unsigned(source)
         for _ in range(num_y):
-            p = _unsigned(j * (layer.row // wz))
-            for k in range(_unsigned(complete)):
+            p = unsigned(j * (layer.row // wz))
+            for k in range(unsigned(complete)):
                 sums[p + k] = factor * means[q + k]
             j += 1
         source += num_means
@@ -258,21 +238,21 @@ def _unpool_plane(
             source += num_means
 
 
-@_compiled
+@inlined
 def _combine(
     kept: Array, start: int, scale: np.float32, x: Array, x_start: int, add: bool, out: Array
 ) -> None:
     """A plane times a scale, with that of the input added."""
-    p, q = _unsigned(start), _unsigned(x_start)
+    p, q = unsigned(start), unsigned(x_start)
     if add:
-        for z in range(_unsigned(len(out))):
+        for z in range(unsigned(len(out))):
             out[z] = scale * kept[p + z] + x[q + z]
     else:
-        for z in range(_unsigned(len(out))):
+        for z in range(unsigned(len(out))):
             out[z] = scale * kept[p + z]
 
 
-@_compiled
+@inlined
 def _forward(
     x: Array, weights: Weights, layer: Layer, activated: Array, y: Array, num_events: int,
     scratch: Array,
@@ -303,7 +283,7 @@ def _forward(
                 _pool_plane(combined, i, layer, of_windows, y, (e * layer.num_outputs + o) * size)
 
 
-@_compiled
+@inlined
 def _add_kernel_gradient(
     x: Array, g: Array, start: int, steps: NDArray[np.int64], layer: Layer, sums: Array
 ) -> None:
@@ -317,7 +297,7 @@ def _add_kernel_gradient(
             first += BLOCK * TAPS * WIDTH
 
 
-@_compiled
+@inlined
 def _through_activation(
     outer: Array, activated: Array, o: int, weights: Weights, layer: Layer,
     gradients: Gradients, inner: Array, positions: Shape,
@@ -326,11 +306,11 @@ def _through_activation(
 
     `positions` are those of the plane in `outer`, `activated` and `inner`.
     """
-    p, q, r = _unsigned(positions[0]), _unsigned(positions[1]), _unsigned(positions[2])
+    p, q, r = unsigned(positions[0]), unsigned(positions[1]), unsigned(positions[2])
     of_bias, of_scale = np.float32(0), np.float32(0)
     scale = weights.scale[o] if layer.residual else np.float32(1)
     least = np.float32(-1 if layer.elu else 0)
-    for z in range(_unsigned(layer.length)):
+    for z in range(unsigned(layer.length)):
         value, gradient = activated[q + z], outer[p + z]
         of_scale += gradient * value
         gradient *= scale * (max(min(value, np.float32(0)), least) + np.float32(1))
@@ -340,7 +320,7 @@ def _through_activation(
     gradients.scale[o] += of_scale
 
 
-@_compiled
+@inlined
 def _write_plane(
     rows: Array, start: int, more: Array, more_start: int, add: bool, layer: Layer,
     out: Array, first: int,
@@ -348,17 +328,17 @@ def _write_plane(
     """Copy the rows of a plane, with those of `more` added, to [y, z] at `first`."""
     _, ny, nz = layer.shape
     for j in range(ny):
-        p, q = _unsigned(start + j * layer.row), _unsigned(more_start + j * layer.row)
-        r = _unsigned(first + j * nz)
+        p, q = unsigned(start + j * layer.row), unsigned(more_start + j * layer.row)
+        r = unsigned(first + j * nz)
         if add:
-            for z in range(_unsigned(nz)):
+            for z in range(unsigned(nz)):
                 out[r + z] = rows[p + z] + more[q + z]
         else:
-            for z in range(_unsigned(nz)):
+            for z in range(unsigned(nz)):
                 out[r + z] = rows[p + z]
 
 
-@_compiled
+@inlined
 def _backward(
     gradient: Array, x: Array, activated: Array, weights: Weights, opposite: Weights,
     layer: Layer, gradients: Gradients, num_events: int, scratch: Array,
@@ -396,10 +376,6 @@ def _backward(
                 _write_plane(rows, c * length, outer, plane, add, layer, gradients.x, position)
 
 
-def _flat(dtype: Any = types.float32) -> Any:
-    return types.Array(dtype, 1, "C")
-
-
 _SHAPE = types.UniTuple(types.int64, 3)
 _LAYER = types.NamedTuple(
     [
@@ -409,28 +385,10 @@ _LAYER = types.NamedTuple(
     ],
     Layer,
 )
-_WEIGHTS = types.NamedTuple([_flat(), _flat(types.int64), _flat(), _flat()], Weights)
-_GRADIENTS = types.NamedUniTuple(_flat(), 4, Gradients)
-
-
-def _cached(function: Any, *arguments: Any) -> Callable[..., None]:
-    """A function for arguments of these types, compiled for this CPU, or read from disk."""
-    start = time.perf_counter()
-    compile_function = functools.partial(
-        numba.njit, types.void(*arguments), fastmath=_FAST, nogil=True, error_model="numpy"
-    )
-    try:
-        compiled = compile_function(cache=True)(function.py_func)
-    except RuntimeError:  # there is no folder that could be written to
-        compiled = compile_function()(function.py_func)
-    seconds = time.perf_counter() - start
-    if seconds > _SLOW_COMPILATION:
-        _log.info(
-            "A part of the network was compiled for this CPU in %.0f s; the next start is faster.",
-            seconds,
-        )
-    run: Callable[..., None] = compiled
-    return run
+_WEIGHTS = types.NamedTuple(
+    [flat_array(), flat_array(types.int64), flat_array(), flat_array()], Weights
+)
+_GRADIENTS = types.NamedUniTuple(flat_array(), 4, Gradients)
 
 
 @functools.cache
@@ -443,10 +401,10 @@ def place() -> Callable[..., None]:
     - first, last
     - x: where to write the input of these events [last - first, C, x, y, z]
     """
-    index = _flat(types.int64)
-    hits = types.NamedTuple([index, index, _flat(), _flat()], PlacedHits)
-    part = types.NamedTuple([_flat(), index, index, types.int64, _SHAPE], Part)
-    return _cached(_place, hits, part, types.int64, types.int64, _flat())
+    index = flat_array(types.int64)
+    hits = types.NamedTuple([index, index, flat_array(), flat_array()], PlacedHits)
+    part = types.NamedTuple([flat_array(), index, index, types.int64, _SHAPE], Part)
+    return cached_function(_place, hits, part, types.int64, types.int64, flat_array())
 
 
 @functools.cache
@@ -463,7 +421,16 @@ def forward() -> Callable[..., None]:
     - num_events
     - scratch: memory of `scratch_sizes`, zeros at first, used for this layer alone
     """
-    return _cached(_forward, _flat(), _WEIGHTS, _LAYER, _flat(), _flat(), types.int64, _flat())
+    return cached_function(
+        _forward,
+        flat_array(),
+        _WEIGHTS,
+        _LAYER,
+        flat_array(),
+        flat_array(),
+        types.int64,
+        flat_array(),
+    )
 
 
 @functools.cache
@@ -480,5 +447,5 @@ def backward() -> Callable[..., None]:
     - num_events
     - scratch: memory of `scratch_sizes`, zeros at first, used for this layer alone
     """
-    inputs = (_flat(), _flat(), _flat(), _WEIGHTS, _WEIGHTS)
-    return _cached(_backward, *inputs, _LAYER, _GRADIENTS, types.int64, _flat())
+    inputs = (flat_array(), flat_array(), flat_array(), _WEIGHTS, _WEIGHTS)
+    return cached_function(_backward, *inputs, _LAYER, _GRADIENTS, types.int64, flat_array())

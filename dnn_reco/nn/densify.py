@@ -77,16 +77,13 @@ class Densify(nn.Module):
         features = hits.features
         if features.requires_grad or not (accepts(features) and accepts(self._main_background)):
             return False
-        event = hits.event.numpy()
-        in_order = bool((event[1:] >= event[:-1]).all())
-        return in_order and (len(event) == 0 or 0 <= event[0] <= event[-1] < hits.num_events)
+        return hits.is_in_order
 
     def of_parts(self, hits: HitBatch) -> list[HitInput]:
         """Main array, upper and lower DeepCore as inputs of fused layers."""
         values, cell, keep = self._in_cells(hits)
-        first_hit = np.searchsorted(hits.event.numpy(), np.arange(hits.num_events + 1))
         of_background = np.empty(0, np.float32) if keep is None else keep.numpy().ravel()
-        placed = PlacedHits(first_hit, cell.numpy(), values.numpy().ravel(), of_background)
+        placed = PlacedHits(hits.first_hits(), cell.numpy(), values.numpy().ravel(), of_background)
         return [HitInput(placed, part) for part in self._parts]
 
     @functools.cached_property

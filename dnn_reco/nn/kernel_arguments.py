@@ -132,3 +132,101 @@ class PlacedHits(NamedTuple):
     cell: NDArray[np.int64]
     values: Array
     keep: Array
+
+
+class TransformerShape(NamedTuple):
+    """Dimensions of a transformer (:mod:`dnn_reco.nn.token_kernels`).
+
+    Attributes
+    ----------
+    width, num_heads, hidden, num_layers
+        Dimension of a token; number of heads; hidden width of the MLPs; number of layers.
+    dense
+        For each dense layer the index of its kernel [inputs, outputs] in the weights, that of its
+        bias, and its numbers of inputs and outputs. The layers are: two for the tokens of hits, two
+        for those of events, and for each transformer layer that of queries, keys and values, the
+        one after the attention, and the two of the MLP.
+    """
+
+    width: int
+    num_heads: int
+    hidden: int
+    num_layers: int
+    dense: NDArray[np.int64]
+
+
+class Tokens(NamedTuple):
+    """Inputs of the tokens of E events with k hits.
+
+    Attributes
+    ----------
+    hits
+        Inputs of each hit [k, inputs], ordered by event.
+    events
+        Inputs of each event [E, inputs].
+    first_hit
+        Number of the first hit of each event, and of all hits [E + 1].
+    """
+
+    hits: Array
+    events: Array
+    first_hit: NDArray[np.int64]
+
+
+class RawHits(NamedTuple):
+    """Hits of E events, ordered by event.
+
+    Attributes
+    ----------
+    features
+        Features [k, F].
+    dom
+        DOM index of each hit [k].
+    first_hit
+        Number of the first hit of each event, and of all hits [E + 1].
+    rotation
+        Angle in radian by which each event is rotated [E]; empty: none.
+    """
+
+    features: Array
+    dom: NDArray[np.int64]
+    first_hit: NDArray[np.int64]
+    rotation: Array
+
+
+class InputConstants(NamedTuple):
+    """What the inputs of hits and events are computed with (:class:`dnn_reco.nn.tokens.HitInputs`).
+
+    Attributes
+    ----------
+    positions
+        Position of each DOM [DOMs, 3], in m.
+    is_efficient
+        1 for DOMs with a high quantum efficiency, 0 for others [DOMs].
+    axis
+        Position of the axis of rotations [3], in m.
+    waves
+        Wave numbers, in 1/m, and zeros up to a multiple of the length of vectors.
+    is_time
+        1 for features that are times, 0 for others [F].
+    charges
+        Features whose sum is the charge; none: the charge is 1.
+    num_features, num_waves
+        Numbers of features F and of wave numbers.
+    time
+        The feature that is the time of the first pulse, in ns; -1: none.
+    speed, per_length
+        Speed of light in ice, in m/ns, and one over the unit of length, in 1/m.
+    """
+
+    positions: Array
+    is_efficient: Array
+    axis: Array
+    waves: Array
+    is_time: Array
+    charges: NDArray[np.int64]
+    num_features: int
+    num_waves: int
+    time: int
+    speed: np.float32
+    per_length: np.float32

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dnn_reco.data.hit_batch import HitBatch, count_hits
+from dnn_reco.errors import ModelError
 
 # An event joins the bucket of a longer one if it has at least this fraction of its length. On a
 # GPU, where launching the kernels of a bucket costs as much as computing them, buckets are fewer.
@@ -90,6 +91,11 @@ def bucket_by_length(
     share_of_longest
         Minimum length of the events of a bucket, as a fraction of its longest event. None: the
         default of the device.
+
+    Raises
+    ------
+    ModelError
+        If the hits are not in the order of their events (on CPUs; others are not waited for).
     """
     event = hits.event
     if share_of_longest is None:
@@ -97,6 +103,10 @@ def bucket_by_length(
     counts = count_hits(event, hits.num_events)
     if torch.compiler.is_exporting():
         return _one_bucket(event, counts, dtype)
+    if event.device.type == "cpu" and not hits.is_in_order:
+        raise ModelError(
+            "the hits of a batch are not in the order of their events: sort them by 'event'"
+        )
     lengths, order = (counts + 1).sort(descending=True, stable=True)
     on_host = _lengths_on_host(hits)
     ends = _bucket_ends(on_host, share_of_longest)

@@ -22,10 +22,13 @@ from dnn_reco.detector.geometry import NUM_DOMS, NUM_DOMS_PER_STRING, dom_positi
 from dnn_reco.detector.grid import NUM_MAIN_STRINGS
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.direction import rotate_about_z
+from dnn_reco.nn.kernel_arguments import InputConstants
 
 _LENGTH = 500.0  # [m], half the height of the detector
 _LONGEST_WAVE = 2000.0  # [m]
 _AXIS_STRING = 36  # about which the hexagonal grid is mapped to itself by rotations of 60°
+NUM_EVENT_INPUTS = 2 + 4 + 10
+"""Number of inputs of an event: charge and hits, mean coordinates, covariance."""
 AUTO: Literal["auto"] = "auto"
 Features = Annotated[
     Sequence[WholeNumber] | Literal["auto"],
@@ -205,7 +208,32 @@ class HitInputs(nn.Module):
         is_time = torch.tensor([feature in roles.times for feature in range(num_bins)])
         self.register_buffer("_is_time", is_time, persistent=False)
         self.num_hit_inputs = num_bins + 8 + 10 * num_waves
-        self.num_event_inputs = 2 + 4 + 10
+        self.num_event_inputs = NUM_EVENT_INPUTS
+
+    def accepts(self, hits: HitBatch) -> bool:
+        """Whether hits, in the memory of the CPU, have these features and DOMs that exist."""
+        dom = hits.dom.numpy()
+        has_features = hits.features.shape[1] == len(self._is_time)
+        return has_features and (len(dom) == 0 or bool(dom.min() >= 0 and dom.max() < NUM_DOMS))
+
+    def constants(self) -> InputConstants:
+        """What compiled functions compute the same with, on the CPU."""
+        from dnn_reco.nn.vector_kernels import WIDTH
+
+        num_waves = len(self._waves)
+        return InputConstants(
+            self._positions.numpy().ravel(),
+            self._is_efficient.numpy().ravel(),
+            self._axis.numpy(),
+            np.pad(self._waves.numpy(), (0, -num_waves % WIDTH)),
+            self._is_time.numpy().astype(np.float32),
+            np.array(self.roles.charges, np.int64),
+            len(self._is_time),
+            num_waves,
+            -1 if self.roles.time is None else self.roles.time,
+            np.float32(SPEED_OF_FIRST_LIGHT),
+            np.float32(1 / _LENGTH),
+        )
 
     def forward(self, hits: HitBatch, rotation: Tensor | None = None) -> TokenInputs:
         """Inputs of all hits and events of a batch.
@@ -270,7 +298,7 @@ class HitInputs(nn.Module):
         return torch.cat([sums[:, 1:3].log1p() / 4, centre / _LENGTH, root], dim=1), centre
 
 
-def keep_highest_charge(hits: HitBatch, charge: Tensor, max_hits: int) -> HitBatch:
+def keep_highest_charge(hits: HitBatch, roles: FeatureRoles, max_hits: int) -> HitBatch:
     """Truncate each event to the hits of the highest charge.
 
     Of equal charges the DOM with the lower index is preferred.
@@ -279,8 +307,8 @@ def keep_highest_charge(hits: HitBatch, charge: Tensor, max_hits: int) -> HitBat
     ----------
     hits
         Hits of a batch.
-    charge
-        Charge of each [k].
+    roles
+        Roles of their features, which give the charge.
     max_hits
         Maximum number of hits of an event.
     """
@@ -290,15 +318,31 @@ def keep_highest_charge(hits: HitBatch, charge: Tensor, max_hits: int) -> HitBat
         on_host = hits.counts
         if on_host is None or len(hits.event) == 0 or on_host.max() <= max_hits:
             return hits
+        if hits.event.device.type == "cpu" and hits.is_in_order:
+            return _without_lowest_charges(hits, roles.charge(hits.features), max_hits)
+    charge = roles.charge(hits.features)
     counts = count_hits(hits.event, hits.num_events)
     order = hits.dom.argsort(stable=True)
     order = order[charge[order].argsort(descending=True, stable=True)]
     order = order[hits.event[order].argsort(stable=True)]  # by event, highest charge first
     rank = (
-        torch.arange(order.shape[0], device=order.device) - (counts.cumsum(0) - counts)[hits.event]
+        torch.arange(order.shape[0], device=order.device)
+        - (counts.cumsum(0) - counts)[hits.event[order]]
     )
     if on_host is None:
         return hits.select(order[rank < max_hits].sort().values, None)
     kept_counts = np.minimum(on_host, max_hits)
     dropped_last = torch.where(rank < max_hits, order, order.shape[0]).sort().values
     return hits.select(dropped_last[: kept_counts.sum()], kept_counts)
+
+
+def _without_lowest_charges(hits: HitBatch, charge: Tensor, max_hits: int) -> HitBatch:
+    """The same on the CPU: only events with more hits are sorted."""
+    first_hit, kept = hits.first_hits(), np.ones(len(hits.event), bool)
+    values, dom = charge.detach().numpy(), hits.dom.numpy()
+    counts = np.diff(first_hit)
+    for event in np.flatnonzero(counts > max_hits):
+        of_event = slice(first_hit[event], first_hit[event + 1])
+        order = np.lexsort([dom[of_event], -values[of_event]])
+        kept[of_event][order[max_hits:]] = False
+    return hits.select(torch.from_numpy(np.flatnonzero(kept)), np.minimum(counts, max_hits))

@@ -1,8 +1,8 @@
-"""Innermost loops of convolutions on CPUs, as operations on vector registers.
+"""Innermost loops of convolutions and matrix products on CPUs, as operations on vector registers.
 
 Numba compiles them as part of the functions that call them. They are built from instructions of
 LLVM, since a compiler does not find out by itself which sums to keep in registers: all those of a
-block of 5 channels, over the whole sum of products.
+block of 5 channels, or of 8 rows of a matrix, over the whole sum of products.
 """
 
 import itertools
@@ -27,8 +27,14 @@ WIDTH = 16 if _HAS_512_BITS else 8
 TILE = WIDTH * (4 if _HAS_512_BITS else 2)
 """Positions that are computed at a time: their sums fill two thirds of the registers."""
 
-_VECTOR = ir.VectorType(ir.FloatType(), WIDTH)
-_ZEROS = ir.Constant(_VECTOR, [0.0] * WIDTH)
+ROWS = 8 if _HAS_512_BITS else 4
+"""Rows of a matrix product that are computed at a time."""
+COLUMNS = 2 * WIDTH
+"""Columns of a matrix product that are computed at a time."""
+
+VECTOR = ir.VectorType(ir.FloatType(), WIDTH)
+"""The type of a vector."""
+_ZEROS = ir.Constant(VECTOR, [0.0] * WIDTH)
 
 
 @intrinsic
@@ -43,11 +49,11 @@ def multiply_add(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         x_data, w_data, step_data, out = (
-            _array(context, builder, signature, arguments, i).data for i in (0, 2, 4, 5)
+            array_data(context, builder, signature, arguments, i) for i in (0, 2, 4, 5)
         )
         shape = _array(context, builder, signature, arguments, 4).shape
         totals = [
-            [cgutils.alloca_once(builder, _VECTOR) for _ in range(0, TILE, WIDTH)]
+            [cgutils.alloca_once(builder, VECTOR) for _ in range(0, TILE, WIDTH)]
             for _ in range(BLOCK)
         ]
         for total in itertools.chain(*totals):
@@ -57,7 +63,7 @@ def multiply_add(
             position = builder.add(arguments[1], step)
             weight = builder.add(arguments[3], builder.mul(loop.index, _integer(BLOCK * TAPS)))
             inputs = [
-                [_load(builder, x_data, position, z + k) for z in range(0, TILE, WIDTH)]
+                [load_vector(builder, x_data, position, z + k) for z in range(0, TILE, WIDTH)]
                 for k in range(TAPS)
             ]
             for channel in range(BLOCK):
@@ -66,7 +72,7 @@ def multiply_add(
                     for total, values in zip(totals[channel], inputs[k], strict=True):
                         _add_product(builder, total, values, w)
         for i, total in enumerate(itertools.chain(*totals)):
-            _store(builder, builder.load(total), out, _integer(0), i * WIDTH)
+            store_vector(builder, builder.load(total), out, _integer(0), i * WIDTH)
         return context.get_dummy_value()
 
     return types.void(x, start, weights, first, steps, sums), generate
@@ -85,26 +91,85 @@ def add_products(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         x_data, g_data, out = (
-            _array(context, builder, signature, arguments, i).data for i in (0, 2, 6)
+            array_data(context, builder, signature, arguments, i) for i in (0, 2, 6)
         )
-        totals = [cgutils.alloca_once(builder, _VECTOR) for _ in range(BLOCK * TAPS)]
+        totals = [cgutils.alloca_once(builder, VECTOR) for _ in range(BLOCK * TAPS)]
         for i, total in enumerate(totals):
-            builder.store(_load(builder, out, arguments[7], i * WIDTH), total)
+            builder.store(load_vector(builder, out, arguments[7], i * WIDTH), total)
         with cgutils.for_range(builder, builder.sdiv(arguments[5], _integer(WIDTH))) as loop:
             z = builder.mul(loop.index, _integer(WIDTH))
             position = builder.add(arguments[1], z)
-            inputs = [_load(builder, x_data, position, k) for k in range(TAPS)]
+            inputs = [load_vector(builder, x_data, position, k) for k in range(TAPS)]
             position = builder.add(arguments[3], z)
             for o in range(BLOCK):
-                values = _load(builder, g_data, position, 0)
+                values = load_vector(builder, g_data, position, 0)
                 position = builder.add(position, arguments[4])
                 for k in range(TAPS):
                     _add_product(builder, totals[TAPS * o + k], inputs[k], values)
         for i, total in enumerate(totals):
-            _store(builder, builder.load(total), out, arguments[7], i * WIDTH)
+            store_vector(builder, builder.load(total), out, arguments[7], i * WIDTH)
         return context.get_dummy_value()
 
     return types.void(x, start, g, g_start, channel, length, sums, first), generate
+
+
+def _block_product(num_rows: int) -> Any:
+    """The function `block_product` for so many rows."""
+
+    @intrinsic
+    def block_product(
+        _typing: Any, a: Any, a_start: Any, a_row: Any, a_step: Any, b: Any, b_start: Any,
+        b_step: Any, count: Any, bias: Any, out: Any, out_start: Any, out_row: Any, add: Any,
+    ) -> Any:  # fmt: skip
+        """Rows r and COLUMNS columns c of a matrix product: see `matrix_product.multiply`."""
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            a_data, b_data, out_data = (
+                array_data(context, builder, signature, arguments, i) for i in (0, 4, 9)
+            )
+            offsets = range(0, COLUMNS, WIDTH)
+            totals = [[cgutils.alloca_once(builder, VECTOR) for _ in offsets] for _ in rows]
+            results = [
+                builder.add(arguments[10], builder.mul(_integer(r), arguments[11])) for r in rows
+            ]
+            with builder.if_else(builder.icmp_signed("<", arguments[8], _integer(0))) as (no, yes):
+                with no:
+                    for total in itertools.chain(*totals):
+                        builder.store(_ZEROS, total)
+                with yes:
+                    for k, c in enumerate(offsets):
+                        value = load_vector(builder, b_data, arguments[8], c)
+                        for r in rows:
+                            builder.store(value, totals[r][k])
+            firsts = [
+                builder.add(arguments[1], builder.mul(_integer(r), arguments[2])) for r in rows
+            ]
+            with cgutils.for_range(builder, arguments[7]) as loop:
+                position = builder.add(arguments[5], builder.mul(loop.index, arguments[6]))
+                values = [load_vector(builder, b_data, position, c) for c in offsets]
+                step = builder.mul(loop.index, arguments[3])
+                for r in rows:
+                    factor = _broadcast(builder, a_data, builder.add(firsts[r], step), 0)
+                    for total, value in zip(totals[r], values, strict=True):
+                        _add_product(builder, total, value, factor)
+            with builder.if_then(arguments[12]):
+                for r in rows:
+                    for total, c in zip(totals[r], offsets, strict=True):
+                        value = load_vector(builder, out_data, results[r], c)
+                        builder.store(builder.fadd(builder.load(total), value), total)
+            for r in rows:
+                for total, c in zip(totals[r], offsets, strict=True):
+                    store_vector(builder, builder.load(total), out_data, results[r], c)
+            return context.get_dummy_value()
+
+        rows = range(num_rows)
+        arguments = (a, a_start, a_row, a_step, b, b_start, b_step, count, bias)
+        return types.void(*arguments, out, out_start, out_row, add), generate
+
+    return block_product
+
+
+block_of_rows, single_row = _block_product(ROWS), _block_product(1)
 
 
 @intrinsic
@@ -117,6 +182,11 @@ def float_of_bits(_typing: Any, bits: Any) -> Any:
     return types.float32(types.int32), generate
 
 
+def array_data(context: Any, builder: Any, signature: Any, arguments: Any, i: int) -> Any:
+    """Where the values of an array begin, which is argument i."""
+    return _array(context, builder, signature, arguments, i).data
+
+
 def _array(context: Any, builder: Any, signature: Any, arguments: Any, i: int) -> Any:
     return context.make_array(signature.args[i])(context, builder, arguments[i])
 
@@ -127,21 +197,23 @@ def _integer(number: int) -> ir.Constant:
 
 def _pointer(builder: Any, data: Any, position: Any, offset: int) -> Any:
     element = builder.gep(data, [builder.add(position, _integer(offset))])
-    return builder.bitcast(element, _VECTOR.as_pointer())
+    return builder.bitcast(element, VECTOR.as_pointer())
 
 
-def _load(builder: Any, data: Any, position: Any, offset: int) -> Any:
+def load_vector(builder: Any, data: Any, position: Any, offset: int) -> Any:
+    """The vector at an index of the data of an array, plus an offset."""
     return builder.load(_pointer(builder, data, position, offset), align=4)
 
 
-def _store(builder: Any, vector: Any, data: Any, position: Any, offset: int) -> None:
+def store_vector(builder: Any, vector: Any, data: Any, position: Any, offset: int) -> None:
+    """Write a vector to an index of the data of an array, plus an offset."""
     builder.store(vector, _pointer(builder, data, position, offset), align=4)
 
 
 def _broadcast(builder: Any, data: Any, position: Any, offset: int) -> Any:
     """A vector of one number."""
     number = builder.load(builder.gep(data, [builder.add(position, _integer(offset))]))
-    undefined = ir.Constant(_VECTOR, ir.Undefined)
+    undefined = ir.Constant(VECTOR, ir.Undefined)
     single = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
     lanes = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
     return builder.shuffle_vector(single, undefined, lanes)

@@ -25,18 +25,27 @@ from dnn_reco.config.value_types import (
     Precision,
     WholeNumber,
 )
-from dnn_reco.data.hit_batch import HitBatch, count_hits
+from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.attention import RelativeBias, Trunk, init_to_variance
 from dnn_reco.nn.augmentation import Augmentation
 from dnn_reco.nn.density_heads import DensityHeads
 from dnn_reco.nn.ensemble import Mixture
+from dnn_reco.nn.fused_layers import numba_available
+from dnn_reco.nn.fused_transformer import FusedTransformer
 from dnn_reco.nn.interface import NetworkSpec, Prediction
 from dnn_reco.nn.length_buckets import bucket_by_length
 from dnn_reco.nn.model_kwargs import DTYPES
 from dnn_reco.nn.predictor import autocast_disabled
 from dnn_reco.nn.sharded_batch import dropout
-from dnn_reco.nn.tokens import AUTO, FeatureRoles, Features, HitInputs, keep_highest_charge
+from dnn_reco.nn.tokens import (
+    AUTO,
+    FeatureRoles,
+    Features,
+    HitInputs,
+    TokenInputs,
+    keep_highest_charge,
+)
 
 
 @dataclass(frozen=True)
@@ -181,6 +190,7 @@ class DomTransformer(nn.Module):
         settings = DomTransformerSettings.from_kwargs(model_kwargs)
         self.settings = settings
         self.num_hits_read = self.num_hits_truncated = 0
+        self._max_tokens = settings.shape.max_tokens
         dtype = DTYPES[settings.dtype]
         roles = FeatureRoles.of(
             spec.num_bins,
@@ -199,6 +209,7 @@ class DomTransformer(nn.Module):
             self.trunk = Trunk(shape.width, shape.num_layers, shape.num_heads, shape.hidden)
             self.relative_bias = RelativeBias(shape.num_heads) if settings.relative_bias else None
             self.heads = DensityHeads(spec, shape.width, settings.heads)
+        self._fused = FusedTransformer(self.inputs, self.hit_tokens, self.event_tokens, self.trunk)
         self.mixture = Mixture(spec)
         for name, rotates in (
             ("augmentation.rotate_events", self.augmentation.rotate_events is not None),
@@ -217,6 +228,22 @@ class DomTransformer(nn.Module):
         unc = self.heads.uncertainty_parameters()
         of_unc = set(unc)
         return {"pred": [p for p in self.parameters() if p not in of_unc], "unc": unc}
+
+    @property
+    def computes_in_pieces(self) -> bool:
+        """Whether it divides a batch among threads (see `dnn_reco.nn.threads`)."""
+        return (
+            numba_available()
+            and self.relative_bias is None
+            and self.settings.dtype == "float32"
+            and self._fused.fits_vectors
+        )
+
+    def train(self, mode: bool = True) -> "DomTransformer":
+        """As of `torch.nn.Module`."""
+        if mode:
+            self._fused.forget_weights()
+        return super().train(mode)
 
     def forward(self, hits: HitBatch) -> Prediction:
         """Predict labels and uncertainties of a batch of events."""
@@ -240,7 +267,21 @@ class DomTransformer(nn.Module):
 
     def _predict(self, hits: HitBatch, rotation: Tensor | None) -> Prediction:
         """Predict events rotated by angles [B] about string 36; the direction is rotated back."""
-        inputs = self.inputs(hits, rotation)
+        if self.relative_bias is None and self._fused.accepts(hits):
+            events = self.trunk.norm(self._fused(hits, rotation))
+        else:
+            events = self._attend_in_buckets(hits, self.inputs(hits, rotation))
+        if self.training:
+            events = dropout(events, self.settings.dropout)
+        has_hits = hits.has_hits()
+        with autocast_disabled(events.device):
+            prediction: Prediction = self.heads(
+                events.to(DTYPES[self.settings.dtype]), has_hits, rotation
+            )
+        return prediction
+
+    def _attend_in_buckets(self, hits: HitBatch, inputs: TokenInputs) -> Tensor:
+        """The summary token of each event [B, width] by operations of PyTorch."""
         layout = bucket_by_length(hits, inputs.hits.dtype)
         of_hits, of_events = self.hit_tokens(inputs.hits), self.event_tokens(inputs.events)
         tokens = inputs.hits.new_zeros(layout.num_rows, of_hits.shape[1])
@@ -249,18 +290,11 @@ class DomTransformer(nn.Module):
         biases = [bucket.bias for bucket in layout.buckets]
         if self.relative_bias is not None:
             biases = self.relative_bias(inputs.coordinates, layout)
-        events = self.trunk(tokens, layout, biases)
-        if self.training:
-            events = dropout(events, self.settings.dropout)
-        has_hits = count_hits(hits.event, hits.num_events) > 0
-        with autocast_disabled(events.device):
-            prediction: Prediction = self.heads(events.to(inputs.hits.dtype), has_hits, rotation)
-        return prediction
+        events: Tensor = self.trunk(tokens, layout, biases)
+        return events
 
     def _truncate(self, hits: HitBatch) -> HitBatch:
-        kept = keep_highest_charge(
-            hits, self.inputs.roles.charge(hits.features), self.settings.shape.max_tokens
-        )
+        kept = keep_highest_charge(hits, self.inputs.roles, self._max_tokens)
         if torch.compiler.is_exporting():
             return kept
         self.num_hits_read += len(kept.event)
