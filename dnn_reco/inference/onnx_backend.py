@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from dnn_reco.inference.backend import NetworkOutput, joined_outputs
 from dnn_reco.inference.calibration import read_calibration
 from dnn_reco.inference.manifest import Manifest, check_files, read_manifest
 from dnn_reco.inference.model_info import ModelInfo
-from dnn_reco.inference.onnx_graph import HITS_GRAPH, MAX_GRAPH_SIZE, OUTPUTS, OnnxGraph
+from dnn_reco.inference.onnx_graph import HITS_GRAPH, MAX_GRAPH_SIZE, OnnxGraph
 from dnn_reco.workers import available_cpus
 
 # Events are computed together with those of at least this fraction of their number of hits.
@@ -68,9 +69,11 @@ class OnnxBackend:
         if len(groups) == 1:
             return self._graph.predict_hits(hits)
         outputs = [self._graph.predict_hits(hits.select(group)) for group in groups]
-        joined = joined_outputs(outputs, len(self._info.labels))
+        joined = joined_outputs(outputs, self._info)
         rows = np.argsort(np.concatenate(groups))
-        return NetworkOutput(*(getattr(joined, name)[rows] for name in OUTPUTS))
+        return NetworkOutput(
+            *(getattr(joined, field.name)[rows] for field in fields(NetworkOutput))
+        )
 
     def predict_transformed(
         self, main: NDArray[np.floating], deepcore: NDArray[np.floating]

@@ -1,0 +1,161 @@
+"""Densities that are mixtures: logarithms of their probabilities, means and widths.
+
+Layout and meaning of their parameters: :mod:`dnn_reco.nn.density_layout`.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.special import erf
+
+from dnn_reco.nn.direction import (
+    fisher_concentration,
+    fisher_slope,
+    log_fisher_norm,
+    mean_cosine,
+    unit_vector,
+)
+
+# Share of a normal distribution below its mean plus one standard deviation
+_ONE_SIGMA = 0.8413447460685429
+_BISECTIONS = 30
+_MIN_DENSITY = 1e-3  # times the extent of the mixture
+_MIN_LENGTH = 1e-12
+# Half the width of the central 68.27 % of Student's t distribution of 1/u degrees of freedom is
+# 1 + c0 u + c1 u² + …: fitted to quantiles for u from 0 to 1/2, exact to 1e-8. (The first three
+# agree with the expansion of Fisher & Cornish, Technometrics 2, 1960.)
+_STUDENT_WIDTH = (
+    0.500000050028966,
+    0.2499916820867586,
+    0.06279424782928775,
+    -0.009948080359779262,
+    0.07574475443312637,
+    -0.06359353643572888,
+    0.02285088273241565,
+)
+
+
+def student_width(inverse: Tensor) -> Tensor:
+    """Half the width of the central 68.27 % of a Student's t distribution of unit scale.
+
+    Parameters
+    ----------
+    inverse
+        1 over its degrees of freedom, 0 … 1/2.
+    """
+    width = torch.zeros_like(inverse)
+    for coefficient in reversed(_STUDENT_WIDTH):
+        width = width * inverse + coefficient
+    return 1 + width * inverse
+
+
+def label_log_prob(components: Tensor, deviation: Tensor) -> Tensor:
+    """Log density [B] of the deviation of the true value from the label, in units of σ.
+
+    Parameters
+    ----------
+    components
+        Components [B, K, 3] (normal) or [B, K, 4] (Student's t).
+    deviation
+        True value minus label over σ [B]; the density of the value itself is lower by ln σ.
+    """
+    log_weight, offset, scale, *freedom = components.double().unbind(dim=2)
+    pull = (deviation.double()[:, None] - offset) / scale
+    if freedom:
+        log_density = _student_log_prob(pull, freedom[0])
+    else:
+        log_density = -(pull.square() + math.log(2 * math.pi)) / 2
+    return torch.logsumexp(log_weight + log_density - scale.log(), dim=1).to(deviation.dtype)
+
+
+def _student_log_prob(pull: Tensor, freedom: Tensor) -> Tensor:
+    """Log density of Student's t distribution of unit scale; float64."""
+    half = (freedom + 1) / 2
+    norm = torch.lgamma(half) - torch.lgamma(freedom / 2) - (freedom * math.pi).log() / 2
+    return norm - half * torch.log1p(pull.square() / freedom)
+
+
+def unit_mixture(log_weight: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Means and standard deviations [B, K] of normal components, shifted and scaled in common.
+
+    Afterwards the mean of the mixture is 0, and half the width of its central 68.27 % is 1.
+
+    Parameters
+    ----------
+    log_weight, mean, scale
+        Log weights, means and standard deviations of the components [B, K].
+    """
+    weight = log_weight.exp()
+    centred = mean - (weight * mean).sum(dim=1, keepdim=True)
+    low, high = (_quantile(weight, centred, scale, level) for level in (1 - _ONE_SIGMA, _ONE_SIGMA))
+    width = (high - low)[:, None] / 2
+    return centred / width, scale / width
+
+
+def _quantile(weight: Tensor, mean: Tensor, scale: Tensor, level: float) -> Tensor:
+    """Quantile [B] of mixtures of normal distributions [B, K] at plus or minus one σ.
+
+    By bisection, as it lies between those of the components. One further step of Newton's method
+    gives it the gradient of the implicit function, -(∂F/∂θ) / p. (Where the density p is tiny,
+    between components far apart, the quantile jumps: the gradient is limited there.)
+    """
+    with torch.no_grad():
+        of_components = mean + (scale if level > 0.5 else -scale)
+        low, high = of_components.amin(dim=1), of_components.amax(dim=1)
+        least = _MIN_DENSITY / (high - low + scale.amax(dim=1))
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            is_below = _cdf(weight, mean, scale, middle) < level
+            low, high = torch.where(is_below, middle, low), torch.where(is_below, high, middle)
+        found = (low + high) / 2
+        pull = (found[:, None] - mean) / scale
+        height = torch.exp(-pull.square() / 2) / (scale * math.sqrt(2 * math.pi))
+        density = torch.maximum((weight * height).sum(dim=1), least)
+    excess = _cdf(weight, mean, scale, found) - level
+    return found - (excess - excess.detach()) / density
+
+
+def _cdf(weight: Tensor, mean: Tensor, scale: Tensor, value: Tensor) -> Tensor:
+    """Share [B] of mixtures of normal distributions [B, K] below values [B]."""
+    of_components: Tensor = 1 + erf((value[:, None] - mean) / (scale * math.sqrt(2)))
+    return (weight * of_components).sum(dim=1) / 2
+
+
+def direction_log_prob(components: Tensor, direction: Tensor) -> Tensor:
+    """Log density [B] per steradian of a mixture of von Mises-Fisher distributions.
+
+    Parameters
+    ----------
+    components
+        Components [B, K, 4].
+    direction
+        True directions [B, 3], of length 1.
+    """
+    log_weight, natural = components[..., 0], components[..., 1:]
+    kappa = _length(natural)
+    # = 1 - cos ψ, exact for small angles
+    deviation = (natural / kappa[..., None] - direction[:, None]).square().sum(dim=2) / 2
+    return torch.logsumexp(log_weight + log_fisher_norm(kappa) - kappa * deviation, dim=1)
+
+
+def direction_moments(components: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean direction [B, 3], of length 1, and concentration κ [B] of a mixture [B, K, 4].
+
+    They are those of the von Mises-Fisher distribution with the same mean vector.
+    """
+    dtype, components = components.dtype, components.double()
+    weight, natural = components[..., 0].exp(), components[..., 1:]
+    kappa = _length(natural)
+    of_component = (weight * mean_cosine(kappa) / kappa)[..., None]
+    mean = (of_component * natural).sum(dim=1)
+    length = mean.square().sum(dim=1).clamp(min=_MIN_LENGTH).sqrt()
+    found = fisher_concentration(length.detach())
+    # the gradient of the inverse function
+    found = found + (length - length.detach()) / fisher_slope(found)
+    return unit_vector(mean).to(dtype), found.to(dtype)
+
+
+def _length(vectors: Tensor) -> Tensor:
+    """Lengths [B, K] of vectors [B, K, 3], not 0."""
+    return vectors.square().sum(dim=2).sqrt()
