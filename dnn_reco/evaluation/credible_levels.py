@@ -24,8 +24,9 @@ Values = NDArray[np.float64]
 def direction_level(reconstruction: Reconstruction, events: TrueEvents) -> Values | None:
     """Credible level [n] of the true direction; None: there is no density of directions.
 
-    That of the density that the network predicts for the direction, if it predicts one, else of the von Mises-Fisher distribution of the direction vector or, where there is none with
-    uncertainties, that of Gaussian zenith and azimuth.
+    That of the density that the network predicts for the direction, if it predicts one; else that
+    of the von Mises-Fisher distribution of the direction vector or, where there is none with
+    uncertainties, of Gaussian zenith and azimuth.
     """
     table = reconstruction.table
     names = [name for name in table.label_names if name in events.labels]

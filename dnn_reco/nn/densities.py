@@ -19,7 +19,7 @@ from dnn_reco.nn.direction import (
 
 # Share of a normal distribution below its mean plus one standard deviation
 _ONE_SIGMA = 0.8413447460685429
-_BISECTIONS = 30
+_BISECTIONS = 20
 _MIN_DENSITY = 1e-3  # times the extent of the mixture
 _MIN_LENGTH = 1e-12
 # Half the width of the central 68.27 % of Student's t distribution of 1/u degrees of freedom is
@@ -96,7 +96,7 @@ def unit_mixture(log_weight: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tenso
 def _quantile(weight: Tensor, mean: Tensor, scale: Tensor, level: float) -> Tensor:
     """Quantile [B] of mixtures of normal distributions [B, K] at plus or minus one σ.
 
-    By bisection, as it lies between those of the components. One further step of Newton's method
+    By bisection, as it lies between those of the components. A last step of Newton's method also
     gives it the gradient of the implicit function, -(∂F/∂θ) / p. (Where the density p is tiny,
     between components far apart, the quantile jumps: the gradient is limited there.)
     """
@@ -112,8 +112,7 @@ def _quantile(weight: Tensor, mean: Tensor, scale: Tensor, level: float) -> Tens
         pull = (found[:, None] - mean) / scale
         height = torch.exp(-pull.square() / 2) / (scale * math.sqrt(2 * math.pi))
         density = torch.maximum((weight * height).sum(dim=1), least)
-    excess = _cdf(weight, mean, scale, found) - level
-    return found - (excess - excess.detach()) / density
+    return found - (_cdf(weight, mean, scale, found) - level) / density
 
 
 def _cdf(weight: Tensor, mean: Tensor, scale: Tensor, value: Tensor) -> Tensor:
