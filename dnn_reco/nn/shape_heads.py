@@ -53,8 +53,9 @@ class DirectionComponents(nn.Module):
         vectors = torch.where(has_hits, self.vectors(events), UNKNOWN_VECTOR).view(-1, 3)
         if rotation is not None:
             vectors = rotate_about_z(vectors, -rotation.repeat_interleave(num_components))
-        sharpness = self.sharpness(events).clamp(-MAX_SHARPNESS, MAX_SHARPNESS).view(-1)
-        natural = unit_vector(vectors) * concentration_of(vectors, sharpness.exp())[:, None]
+        sharpness = self.sharpness(events).clamp(-MAX_SHARPNESS, MAX_SHARPNESS)
+        factor = torch.where(has_hits, sharpness, 0).exp().view(-1)
+        natural = unit_vector(vectors) * concentration_of(vectors, factor)[:, None]
         log_weight = log_softmax(torch.where(has_hits, self.weights(events), 0), dim=1)
         return torch.cat([log_weight[..., None], natural.view(-1, num_components, 3)], dim=2)
 
