@@ -92,7 +92,8 @@ def _name(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
     default="auto",
     help="mixture is predicted by networks with such a head; fisher (von Mises-Fisher) and vector "
     "(Gaussian of its components) follow from the labels of the direction vector, circular and "
-    "elliptical (Gaussian) from zenith and azimuth; auto: the first of mixture, fisher and elliptical that the model has.",
+    "elliptical (Gaussian) from zenith and azimuth; auto: the first of mixture, "
+    "fisher and elliptical that the model has.",
 )
 @click.option(
     "--members",

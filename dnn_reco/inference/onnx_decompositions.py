@@ -43,6 +43,8 @@ def _in_float64() -> dict[Any, Decomposition]:
         aten.sinh.default: lambda x: (x.exp() - (-x).exp()) / 2,
         aten.cosh.default: lambda x: (x.exp() + (-x).exp()) / 2,
         aten.tan.default: lambda x: x.sin() / x.cos(),
+        aten.erf.default: _erf,
+        aten.special_erf.default: _erf,
         aten.gelu.default: _gelu,
         aten.conv2d.default: _convolution,
         aten.conv3d.default: _convolution,
@@ -74,9 +76,13 @@ def _asinh(x: Tensor) -> Tensor:
     return x.sign() * (size + size.square() / (1 + (1 + size.square()).sqrt())).log1p()
 
 
+def _erf(x: Tensor) -> Tensor:
+    """In float32, exact to 1e-7."""
+    return torch.erf(x.float()).double()
+
+
 def _gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
-    """With the error function in float32, exact to 1e-7."""
-    return x * 0.5 * (1 + torch.erf((x * 0.5**0.5).float()).double())
+    return x * 0.5 * (1 + _erf(x * 0.5**0.5))
 
 
 def _convolution(

@@ -19,7 +19,7 @@ from dnn_reco.nn.direction import (
 
 # Share of a normal distribution below its mean plus one standard deviation
 _ONE_SIGMA = 0.8413447460685429
-_BISECTIONS = 20
+_PARTS, _DIVISIONS = 32, 4
 _MIN_DENSITY = 1e-3  # times the extent of the mixture
 _MIN_LENGTH = 1e-12
 # Half the width of the central 68.27 % of Student's t distribution of 1/u degrees of freedom is
@@ -88,36 +88,45 @@ def unit_mixture(log_weight: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tenso
     """
     weight = log_weight.exp()
     centred = mean - (weight * mean).sum(dim=1, keepdim=True)
-    low, high = (_quantile(weight, centred, scale, level) for level in (1 - _ONE_SIGMA, _ONE_SIGMA))
+    low, high = _quantiles(weight, centred, scale).unbind(dim=1)
     width = (high - low)[:, None] / 2
     return centred / width, scale / width
 
 
-def _quantile(weight: Tensor, mean: Tensor, scale: Tensor, level: float) -> Tensor:
-    """Quantile [B] of mixtures of normal distributions [B, K] at plus or minus one σ.
+def _quantiles(weight: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """Quantiles [B, 2] of mixtures of normal distributions [B, K] at minus and plus one σ.
 
-    By bisection, as it lies between those of the components. A last step of Newton's method also
-    gives it the gradient of the implicit function, -(∂F/∂θ) / p. (Where the density p is tiny,
-    between components far apart, the quantile jumps: the gradient is limited there.)
+    They lie between those of the components; this range is divided again and again, into parts of
+    which one is kept. A last step of Newton's method also gives the gradient of the implicit
+    function, -(∂F/∂θ) / p. (Where the density p is tiny, between components far apart, the quantile
+    jumps: the gradient is limited there.)
     """
     with torch.no_grad():
-        of_components = mean + (scale if level > 0.5 else -scale)
+        sign = torch.tensor([-1.0, 1.0], dtype=mean.dtype, device=mean.device)
+        of_components = mean[..., None] + sign * scale[..., None]
         low, high = of_components.amin(dim=1), of_components.amax(dim=1)
-        least = _MIN_DENSITY / (high - low + scale.amax(dim=1))
-        for _ in range(_BISECTIONS):
-            middle = (low + high) / 2
-            is_below = _cdf(weight, mean, scale, middle) < level
-            low, high = torch.where(is_below, middle, low), torch.where(is_below, high, middle)
-        found = (low + high) / 2
-        pull = (found[:, None] - mean) / scale
-        height = torch.exp(-pull.square() / 2) / (scale * math.sqrt(2 * math.pi))
-        density = torch.maximum((weight * height).sum(dim=1), least)
+        least = _MIN_DENSITY / (high - low + scale.amax(dim=1, keepdim=True))
+        level = 0.5 + sign * (_ONE_SIGMA - 0.5)
+        edges = torch.arange(1, _PARTS, dtype=mean.dtype, device=mean.device)
+        step = high - low
+        for _ in range(_DIVISIONS):
+            step = step / _PARTS
+            values = low[..., None] + step[..., None] * edges
+            is_below = _cdf(weight, mean, scale, values) < level[:, None]
+            low = low + step * is_below.sum(dim=2)
+        found = low + step / 2
+        pull = (found[:, None] - mean[..., None]) / scale[..., None]
+        height = torch.exp(-pull.square() / 2) / (scale[..., None] * math.sqrt(2 * math.pi))
+        density = torch.maximum((weight[..., None] * height).sum(dim=1), least)
     return found - (_cdf(weight, mean, scale, found) - level) / density
 
 
-def _cdf(weight: Tensor, mean: Tensor, scale: Tensor, value: Tensor) -> Tensor:
-    """Share [B] of mixtures of normal distributions [B, K] below values [B]."""
-    of_components: Tensor = 1 + erf((value[:, None] - mean) / (scale * math.sqrt(2)))
+def _cdf(weight: Tensor, mean: Tensor, scale: Tensor, values: Tensor) -> Tensor:
+    """Share of mixtures of normal distributions [B, K] below values [B, …]."""
+    weight, mean, scale = (
+        each.view(*each.shape, *[1] * (values.dim() - 1)) for each in (weight, mean, scale)
+    )
+    of_components: Tensor = 1 + erf((values[:, None] - mean) / (scale * math.sqrt(2)))
     return (weight * of_components).sum(dim=1) / 2
 
 

@@ -183,7 +183,7 @@ class Mixture(nn.Module):
         assert found is not None  # the mixture has shapes that all have
         own, columns = found
         parts = prediction.shapes[:, columns]
-        parts = parts.view(len(parts), own.num_components, own.num_parameters)
+        parts = parts.view(-1, own.num_components, own.num_parameters)
         log_weight = parts[..., :1] - math.log(len(self._layouts))
         if shape.label == DIRECTION:
             return torch.cat([log_weight, parts[..., 1:]], dim=2)

@@ -108,8 +108,12 @@ class Prediction:
 
     def __post_init__(self) -> None:
         if cast(Tensor | None, self.shapes) is None:
-            nothing = self.labels.new_zeros(len(self.labels), 0)
-            object.__setattr__(self, "shapes", nothing)
+            object.__setattr__(self, "shapes", _no_columns(self.labels))
+
+
+def _no_columns(values: object) -> Tensor | None:
+    """None of the columns of [B, L]; None for what is no such tensor, as users may give."""
+    return values[:, :0] if isinstance(values, Tensor) and values.dim() == 2 else None
 
 
 class Network(Protocol):

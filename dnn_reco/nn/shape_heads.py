@@ -122,7 +122,7 @@ class NormalComponents(nn.Module):
 
     def forward(self, events: Tensor, has_hits: Tensor) -> Tensor:
         """Components [B, K, 3] of each event; without hits it is one normal distribution."""
-        raw = self.components(events).view(len(events), -1, 3)
+        raw = self.components(events).view(-1, len(self._first), 3)
         weight, mean, log_scale = torch.where(has_hits[..., None], raw, 0).unbind(dim=2)
         log_scale = log_scale + torch.where(has_hits, self._first.to(log_scale.dtype), 0)
         log_weight = log_softmax(weight, dim=1)

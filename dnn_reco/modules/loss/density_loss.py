@@ -83,4 +83,4 @@ def _components(label: str, prediction: Prediction, context: LossContext) -> Ten
     assert found is not None
     shape, place = found
     parts = prediction.shapes[:, place]
-    return parts.reshape(len(parts), shape.num_components, shape.num_parameters)
+    return parts.reshape(-1, shape.num_components, shape.num_parameters)
