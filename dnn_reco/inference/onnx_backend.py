@@ -14,9 +14,10 @@ from dnn_reco.errors import ModelError
 from dnn_reco.foreign_files import check_foreign_file
 from dnn_reco.inference.backend import NetworkOutput, joined_outputs
 from dnn_reco.inference.calibration import read_calibration
-from dnn_reco.inference.manifest import Manifest, check_files, read_manifest
+from dnn_reco.inference.manifest import MANIFEST_FILE, Manifest, check_files, read_manifest
 from dnn_reco.inference.model_info import ModelInfo
 from dnn_reco.inference.onnx_graph import HITS_GRAPH, MAX_GRAPH_SIZE, OnnxGraph
+from dnn_reco.nn.density_layout import total_width
 from dnn_reco.workers import available_cpus
 
 # Events are computed together with those of at least this fraction of their number of hits.
@@ -55,6 +56,12 @@ class OnnxBackend:
         file = folder / HITS_GRAPH
         check_foreign_file(file, MAX_GRAPH_SIZE, folder=folder)
         self._graph = OnnxGraph(file.read_bytes(), str(file), num_threads or available_cpus())
+        if self._graph.num_shapes != total_width(self._info.densities):
+            raise ModelError(
+                f"'{file}' does not fit '{MANIFEST_FILE}': it gives {self._graph.num_shapes} "
+                f"parameters of densities instead of {total_width(self._info.densities)}: export "
+                "the model again"
+            )
 
     @property
     def info(self) -> ModelInfo:

@@ -64,6 +64,8 @@ class OnnxGraph:
     ----------
     pads_events
         Whether all events of a batch are padded to the longest.
+    num_shapes
+        Number of columns of the shapes of densities.
 
     Raises
     ------
@@ -89,6 +91,8 @@ class OnnxGraph:
             raise ModelError(
                 f"'{name}' is not the graph of a model: its inputs are not real numbers"
             )
+        widths = {each.name: each.shape[-1] for each in self._session.get_outputs()}
+        self.num_shapes = widths.get(SHAPES, 0)
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.pads_events = metadata.get(PADDED) == "True"
 
