@@ -30,11 +30,12 @@ def direction_level(reconstruction: Reconstruction, events: TrueEvents) -> Value
     """
     table = reconstruction.table
     names = [name for name in table.label_names if name in events.labels]
-    components = None if table.shapes is None else table.shapes.of(DIRECTION)
+    shapes = table.shapes
+    components = None if shapes is None else shapes.of(DIRECTION)
     vector = next((c for c in direction_columns(names, reconstruction.keys) if len(c) == 3), None)
-    if components is not None and vector is not None:
+    if shapes is not None and components is not None and vector is not None:
         true = np.stack([events.labels[names[column]] for column in vector], axis=1)
-        return mixture_level(components, true)
+        return mixture_level(components, true, is_flow=shapes.kind(DIRECTION) == "flow")
     # the vector comes last
     for columns in reversed(list(direction_columns(names, reconstruction.keys))):
         level = _level(reconstruction, events, [names[column] for column in columns])

@@ -9,6 +9,7 @@ from dnn_reco.detector.directions import unit_vectors
 from dnn_reco.evaluation.probability import normal_cdf, student_cdf
 from dnn_reco.inference.cone import deviation_holding
 from dnn_reco.inference.sky import lattice
+from dnn_reco.inference.sphere_flow import flow_log_density, flow_points
 
 Values = NDArray[np.float64]
 
@@ -33,7 +34,7 @@ def mixture_cdf(components: Values, deviation: Values) -> Values:
     return np.asarray((np.exp(log_weight) * of_component).sum(axis=1))
 
 
-def mixture_level(components: Values, true: Values) -> Values:
+def mixture_level(components: Values, true: Values, is_flow: bool = False) -> Values:
     """Credible level [n] of true directions [n, 3]: the probability of all that is denser.
 
     The density is represented by points of equal probability of each component, so that levels are
@@ -42,9 +43,11 @@ def mixture_level(components: Values, true: Values) -> Values:
     Parameters
     ----------
     components
-        Components of each density [n, K, 4], of von Mises-Fisher distributions; NaN: unknown.
+        Components of each density [n, K, parameters]; NaN: unknown.
     true
         True directions, vectors of any length.
+    is_flow
+        Whether they are flows, not von Mises-Fisher distributions.
     """
     num_events, num_components = components.shape[:2]
     nodes = max(_NODES // num_components, _FEWEST_NODES)
@@ -55,7 +58,8 @@ def mixture_level(components: Values, true: Values) -> Values:
     chosen = np.flatnonzero(known)
     for start in range(0, len(chosen), at_once):
         part = chosen[start : start + at_once]
-        level[part] = _levels(components[part], vectors[part], nodes)
+        of_part = components[part], vectors[part], nodes
+        level[part] = _flow_levels(*of_part) if is_flow else _levels(*of_part)
     return level
 
 
@@ -66,8 +70,32 @@ def _levels(components: Values, true: Values, num_nodes: int) -> Values:
     axis = natural / kappa[..., None]
     points = _points(axis, kappa, num_nodes)
     of_points = _log_density(weight, axis, kappa, points.reshape(len(points), -1, 3))
-    of_true = _log_density(weight, axis, kappa, true[:, None])
-    is_denser = (of_points > of_true).reshape(*kappa.shape, num_nodes)
+    return _share_above(weight, of_points, _log_density(weight, axis, kappa, true[:, None]))
+
+
+def _flow_levels(components: Values, true: Values, num_nodes: int) -> Values:
+    """The same of flows."""
+    weight, flows = np.exp(components[..., 0]), np.moveaxis(components[..., 1:], 1, 0)
+    at = lattice(num_nodes)
+    points = np.concatenate([flow_points(each, *at) for each in flows], axis=1)
+    of_points, of_true = (
+        np.log(
+            sum(
+                weight[:, i, None] * np.exp(flow_log_density(each, vectors))
+                for i, each in enumerate(flows)
+            )
+        )
+        for vectors in (points, true[:, None])
+    )
+    return _share_above(weight, of_points, of_true)
+
+
+def _share_above(weight: Values, of_points: Values, of_true: Values) -> Values:
+    """Probability [n] of all that is denser, by log densities of points [n, K m] and truth [n, 1].
+
+    There are m points of equal probability of each of the components with weights [n, K].
+    """
+    is_denser = (of_points > of_true).reshape(*weight.shape, -1)
     return np.asarray((weight * is_denser.mean(axis=2)).sum(axis=1))
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
 from torch.nn import functional
 
 Decomposition: TypeAlias = Callable[..., Any]
@@ -20,12 +21,15 @@ Decomposition: TypeAlias = Callable[..., Any]
 
 def with_known_operations(program: ExportedProgram) -> ExportedProgram:
     """The same program of operations that ONNX Runtime supports."""
-    for node in program.graph.nodes:
+    # also those of contexts, such as one without autocast, which are modules of their own
+    parts = [each for each in program.graph_module.modules() if isinstance(each, GraphModule)]
+    nodes = [node for part in parts for node in part.graph.nodes]
+    for node in nodes:
         if node.target is torch.ops.aten.argsort.stable:  # TopK of ONNX is stable
             node.target = torch.ops.aten.argsort.default
             node.kwargs = {key: value for key, value in node.kwargs.items() if key != "stable"}
     table = _in_float64()
-    in_float64 = (node for node in program.graph.nodes if node.target in table)
+    in_float64 = (node for node in nodes if node.target in table)
     if any(node.args[0].meta["val"].dtype == torch.float64 for node in in_float64):
         for_float64 = {name: _of_float64(replacement) for name, replacement in table.items()}
         program = program.run_decompositions(for_float64)

@@ -196,8 +196,8 @@ class Reconstructor:
         shape
             `fisher` (von Mises-Fisher) and `vector` (Gaussian of the vector's components) follow
             from the labels of the direction vector; `circular` and `elliptical` (Gaussian) from
-            zenith and azimuth, `mixture` from a network with such a head. `auto`: the first of
-            mixture, fisher and elliptical that the model has.
+            zenith and azimuth, `predicted` is the mixture or flow of networks with such a head.
+            `auto`: the first of predicted, fisher and elliptical that the model has.
         members
             Whether an ensemble gives the mixture of the densities of its networks, each as it
             predicts; else the density has the shape of one network's and the mean of the mixture.

@@ -22,6 +22,8 @@ from dnn_reco.detector.directions import (
 from dnn_reco.errors import DataError
 from dnn_reco.inference.cone import cone_angle, deviation_holding, probability_within
 from dnn_reco.inference.sky import NUM_NODES, Nodes, SkyDensity, Values, checked, lattice
+from dnn_reco.inference.sphere_flow import SphereFlow
+from dnn_reco.nn.density_layout import DensityKind
 
 _SIGMAS = 9.0  # tails beyond are below 1e-18
 _TABLE = 4097  # points of tabulated integrals
@@ -345,15 +347,19 @@ class Mixture(SkyDensity):
         return np.asarray(weights / weights.sum())
 
 
-def fisher_mixture(components: NDArray[np.float64]) -> Mixture:
-    """The density of the components [K, 4] that a network predicts for a direction.
+def predicted_density(components: NDArray[np.float64], kind: DensityKind) -> Mixture:
+    """The density of the components [K, parameters] that a network predicts for a direction.
 
     They are those of :class:`dnn_reco.nn.density_layout.DensityShape`; components of no weight are
     left out.
     """
     weights = np.exp(components[:, 0])
     kept = components[weights > _TINY_WEIGHT]
-    members = [VonMisesFisher(each, float(np.linalg.norm(each))) for each in kept[:, 1:]]
+    members: list[SkyDensity] = (
+        [SphereFlow(each) for each in kept[:, 1:]]
+        if kind == "flow"
+        else [VonMisesFisher(each, float(np.linalg.norm(each))) for each in kept[:, 1:]]
+    )
     return Mixture(members, np.exp(kept[:, 0]).tolist())
 
 

@@ -16,14 +16,14 @@ from dnn_reco.inference.sky_densities import (
     AngularGaussian,
     VectorGaussian,
     VonMisesFisher,
-    fisher_mixture,
+    predicted_density,
 )
 from dnn_reco.nn.density_layout import DIRECTION
 
-Shape: TypeAlias = Literal["auto", "mixture", "fisher", "vector", "circular", "elliptical"]
-"""Shape of a density: `mixture` is that of a network that predicts one; `fisher` and `vector`
-follow from the direction vector, `circular` and `elliptical` from zenith and azimuth; `auto`: the
-first of mixture, fisher and elliptical that is there."""
+Shape: TypeAlias = Literal["auto", "predicted", "fisher", "vector", "circular", "elliptical"]
+"""Shape of a density: `predicted` is a mixture or flow, of networks that predict one; `fisher` and
+`vector` follow from the direction vector, `circular` and `elliptical` from zenith and azimuth;
+`auto`: the first of predicted, fisher and elliptical that is there."""
 
 
 def sky_density(
@@ -55,14 +55,21 @@ def sky_density(
     status = Status.OK if predictions.status is None else Status(predictions.status[event])
     if status != Status.OK:
         raise DataError(f"event {event} has no reconstructed direction: {REASONS[status]}")
-    if shape in ("auto", "mixture"):
-        components = None if predictions.shapes is None else predictions.shapes.of(DIRECTION)
-        if components is not None and set(info.direction or ()) <= set(info.trained_labels):
-            return fisher_mixture(components[event])
-        if shape == "mixture":
+    if shape in ("auto", "predicted"):
+        shapes = predictions.shapes
+        kind = None if shapes is None else shapes.kind(DIRECTION)
+        if (
+            shapes is not None
+            and kind is not None
+            and set(info.direction or ()) <= set(info.trained_labels)
+        ):
+            components = shapes.of(DIRECTION)
+            assert components is not None
+            return predicted_density(components[event], kind)
+        if shape == "predicted":
             raise ModelError(
-                f"'{info.name}' predicts no mixture for the direction, or the predictions come "
-                "from a file, which does not hold it: choose another density"
+                f"'{info.name}' predicts no other density for the direction, or the predictions "
+                "come from a file, which does not hold it: choose another density"
             )
     names, shape = _labels_of(info, shape)
     columns = [predictions.label_names.index(name) for name in names]

@@ -147,21 +147,24 @@ def direction_log_prob(components: Tensor, direction: Tensor) -> Tensor:
     return torch.logsumexp(log_weight + log_fisher_norm(kappa) - kappa * deviation, dim=1)
 
 
-def direction_moments(components: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean direction [B, 3], of length 1, and concentration κ [B] of a mixture [B, K, 4].
-
-    They are those of the von Mises-Fisher distribution with the same mean vector.
-    """
-    dtype, components = components.dtype, components.double()
+def direction_mean(components: Tensor) -> Tensor:
+    """Mean vector [B, 3] of a mixture [B, K, 4] of von Mises-Fisher distributions; float64."""
     weight, natural = components[..., 0].exp(), components[..., 1:]
     kappa = _length(natural)
     of_component = (weight * mean_cosine(kappa) / kappa)[..., None]
-    mean = (of_component * natural).sum(dim=1)
+    return (of_component * natural).sum(dim=1)
+
+
+def direction_moments(mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Direction [B, 3], of length 1, and concentration κ [B] of mean vectors [B, 3]; float64.
+
+    κ is that of the von Mises-Fisher distribution with the same mean vector.
+    """
     length = mean.square().sum(dim=1).clamp(min=_MIN_LENGTH).sqrt()
     found = fisher_concentration(length.detach())
     # the gradient of the inverse function
     found = found + (length - length.detach()) / fisher_slope(found)
-    return unit_vector(mean).to(dtype), found.to(dtype)
+    return unit_vector(mean), found
 
 
 def _length(vectors: Tensor) -> Tensor:

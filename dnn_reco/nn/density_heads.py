@@ -36,6 +36,7 @@ from dnn_reco.nn.shape_heads import (
     MAX_SHARPNESS,
     UNKNOWN_VECTOR,
     DirectionComponents,
+    FlowComponents,
     NormalComponents,
     StudentShape,
     concentration_of,
@@ -44,7 +45,7 @@ from dnn_reco.nn.shape_heads import (
 _KEY = "model_kwargs.heads"
 
 GAUSSIAN, FISHER, CLASSES = "gaussian", "von_mises_fisher", "classification"
-STUDENT, MIXTURE = "student", "mixture"
+STUDENT, MIXTURE, FLOW = "student", "mixture", "flow"
 _PARTS = ("dir_x", "dir_y", "dir_z", "zenith", "azimuth")
 _MIN_UNCERTAINTY = 1e-4
 _MIN_PROBABILITY = 1e-3
@@ -93,7 +94,7 @@ def choose_heads(heads: Mapping[str, Any], names: Sequence[str], keys: LabelKeys
     ----------
     heads
         Kinds that differ from the default, by `direction` or the name of a label: for the
-        direction `von_mises_fisher` (default), `mixture` (of such) or `gaussian`; for
+        direction `von_mises_fisher` (default), `mixture` (of such), `flow` or `gaussian`; for
         classification labels `classification` (default) or `gaussian`; for all others `gaussian`
         (default), `student` or `mixture` (of normal distributions). Instead of the name of a kind
         :class:`HeadSettings` may be given.
@@ -118,14 +119,15 @@ def choose_heads(heads: Mapping[str, Any], names: Sequence[str], keys: LabelKeys
         columns = {}
     for name, settings in chosen.items():
         _check_kind(name, settings.kind, [names[column] for column in columns], keys)
-    is_mixture = DIRECTION in chosen and chosen[DIRECTION].kind == MIXTURE
-    if is_mixture and not {0, 1, 2} <= set(columns.values()):
+    has_shape = DIRECTION in chosen and chosen[DIRECTION].kind in (MIXTURE, FLOW)
+    if has_shape and not {0, 1, 2} <= set(columns.values()):
         raise ModelError(
-            f"{_KEY}: the mixture of the direction needs all three components of its vector "
-            "among the labels (label_dir_x_key, label_dir_y_key, label_dir_z_key)"
+            f"{_KEY}: a {chosen[DIRECTION].kind} for the direction needs all three components of "
+            "its vector among the labels (label_dir_x_key, label_dir_y_key, label_dir_z_key)"
         )
     kinds: dict[tuple[bool, str], DensityKind] = {
         (True, MIXTURE): "von_mises_fisher",
+        (True, FLOW): "flow",
         (False, MIXTURE): "normal",
         (False, STUDENT): "student",
     }
@@ -166,7 +168,7 @@ def _check_kind(name: str, kind: str, of_direction: Sequence[str], keys: LabelKe
         )
     allowed = [GAUSSIAN, STUDENT, MIXTURE]
     if name == DIRECTION:
-        allowed = [GAUSSIAN, FISHER, MIXTURE]
+        allowed = [GAUSSIAN, FISHER, MIXTURE, FLOW]
     elif name in keys.pid:
         allowed = [GAUSSIAN, CLASSES]
     elif name == keys.azimuth:
@@ -232,8 +234,10 @@ class DensityHeads(nn.Module):
         if self.sharpness is not None:
             nn.init.zeros_(self.sharpness.weight)
             nn.init.zeros_(self.sharpness.bias)
-        self.direction_components = None
-        if of_direction:
+        self.direction_components: DirectionComponents | FlowComponents | None = None
+        if of_direction and of_direction[0].kind == "flow":
+            self.direction_components = FlowComponents(width)
+        elif of_direction:
             self.direction_components = DirectionComponents(width, of_direction[0].num_components)
         self.shapes = nn.ModuleList(
             StudentShape(width)
@@ -300,7 +304,8 @@ class DensityHeads(nn.Module):
         shapes = []
         if self.direction_components is not None:
             components = self.direction_components(events, has_hits, rotation)
-            unit, kappa = direction_moments(components)
+            mean = self.direction_components.mean(components.double())
+            unit, kappa = (each.to(dtype) for each in direction_moments(mean))
             shapes.append(components.flatten(1))
         elif self.vector is not None and self.sharpness is not None:
             vector = torch.where(has_hits, self.vector(events), UNKNOWN_VECTOR)

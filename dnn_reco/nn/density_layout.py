@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 DIRECTION = "direction"
 """Name of the direction beside those of labels."""
 
-DensityKind = Literal["von_mises_fisher", "student", "normal"]
+DensityKind = Literal["von_mises_fisher", "flow", "student", "normal"]
 
-_PARAMETERS: dict[str, tuple[str, ...]] = {
-    "von_mises_fisher": ("log_weight", "x", "y", "z"),
-    "student": ("log_weight", "offset", "scale", "degrees_of_freedom"),
-    "normal": ("log_weight", "offset", "scale"),
-}
+NUM_BINS = 8
+"""Number of bins of each spline of a flow."""
+
+_NUM_PARAMETERS = {"von_mises_fisher": 4, "flow": 4 + 6 * NUM_BINS + 1, "student": 4, "normal": 3}
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,8 @@ class DensityShape:
         Kind of the components, each with the logarithm of its weight (the weights sum to 1), and
 
         - `von_mises_fisher`: its mean direction times its concentration κ;
+        - `flow`: the same of the distribution that is deformed, then widths, heights and slopes of
+          the bins of two splines (:mod:`dnn_reco.nn.sphere_flow`);
         - `normal`: its mean minus the label, and its standard deviation, both in units of the
           label's σ, in the space of σ (ln(1 + x) for labels with logarithm);
         - `student`: the same for the median and the scale of Student's t distribution, and its
@@ -55,7 +56,7 @@ class DensityShape:
     @property
     def num_parameters(self) -> int:
         """Number of parameters of a component."""
-        return len(_PARAMETERS[self.kind])
+        return _NUM_PARAMETERS[self.kind]
 
     @property
     def width(self) -> int:
@@ -77,6 +78,10 @@ class PredictedShapes:
 
     layout: tuple[DensityShape, ...]
     values: NDArray[np.float64]
+
+    def kind(self, label: str) -> DensityKind | None:
+        """Kind of the components of a label, or of `direction`; None: it has no shape."""
+        return next((shape.kind for shape in self.layout if shape.label == label), None)
 
     def of(self, label: str) -> NDArray[np.float64] | None:
         """Components [n, K, parameters] of a label, or of `direction`; None: it has no shape."""

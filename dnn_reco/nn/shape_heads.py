@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
-from dnn_reco.nn.densities import student_width, unit_mixture
+from dnn_reco.nn.densities import direction_mean, student_width, unit_mixture
 from dnn_reco.nn.direction import rotate_about_z, unit_vector
+from dnn_reco.nn.sphere_flow import NUM_RAW, flow_mean, spline_parameters
 
 MIN_KAPPA, MAX_KAPPA = 1e-3, 1e7
 UNKNOWN_VECTOR = 5e-4
@@ -58,6 +59,41 @@ class DirectionComponents(nn.Module):
         natural = unit_vector(vectors) * concentration_of(vectors, factor)[:, None]
         log_weight = log_softmax(torch.where(has_hits, self.weights(events), 0), dim=1)
         return torch.cat([log_weight[..., None], natural.view(-1, num_components, 3)], dim=2)
+
+    def mean(self, components: Tensor) -> Tensor:
+        """Mean vector [B, 3] of the components, in float64."""
+        return direction_mean(components)
+
+
+class FlowComponents(nn.Module):
+    """A flow on the sphere, which starts as a von Mises-Fisher distribution.
+
+    Parameters
+    ----------
+    width
+        Dimension of the summary token of an event.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.base = DirectionComponents(width, 1)
+        self.splines = nn.Linear(width, NUM_RAW)
+        nn.init.zeros_(self.splines.weight)
+        nn.init.zeros_(self.splines.bias)
+
+    def forward(self, events: Tensor, has_hits: Tensor, rotation: Tensor | None) -> Tensor:
+        """The component [B, 1, parameters] of each event; without hits it is almost uniform.
+
+        Arguments are those of :meth:`dnn_reco.nn.density_heads.DensityHeads.forward`.
+        """
+        base = self.base(events, has_hits, rotation)
+        raw = self.splines(events).clamp(-MAX_SHARPNESS, MAX_SHARPNESS)
+        splines = spline_parameters(torch.where(has_hits, raw, 0))
+        return torch.cat([base, splines[:, None]], dim=2)
+
+    def mean(self, components: Tensor) -> Tensor:
+        """Mean vector [B, 3] of the components, in float64."""
+        return flow_mean(components)
 
 
 def concentration_of(vectors: Tensor, factor: Tensor) -> Tensor:

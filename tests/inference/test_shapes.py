@@ -16,7 +16,7 @@ from dnn_reco.errors import ModelError
 from dnn_reco.inference.calibration import Calibration, Correction, Terms
 from dnn_reco.inference.deviation import largest_deviation
 from dnn_reco.inference.golden import golden_answers, read_golden
-from dnn_reco.inference.manifest import read_manifest
+from dnn_reco.inference.manifest import MANIFEST_FILE, read_manifest
 from dnn_reco.inference.onnx_export import deviation, export_graphs
 from dnn_reco.inference.prediction_table import PredictionTable
 from dnn_reco.inference.reconstructor import Reconstructor
@@ -76,7 +76,7 @@ def test_folders_tell_and_give_the_shapes(small: SmallModel, tmp_path: Path) -> 
 
 def test_a_folder_of_an_older_version_has_no_shapes(small_model: Make, tmp_path: Path) -> None:
     folder = small_model(TRANSFORMER).write(tmp_path / "model")
-    file = folder / "manifest.json"
+    file = folder / MANIFEST_FILE
     content = json.loads(file.read_text())
     assert content["model"].pop("densities") == []
     file.write_text(json.dumps(content))
@@ -96,10 +96,10 @@ def test_sky_maps_have_the_density_of_the_network(small: SmallModel, tmp_path: P
     norm = kappa / (4 * np.pi * np.sinh(kappa))
     expected = (np.exp(components[:, 0]) * norm * np.exp(unit @ components[:, 1:].T)).sum(axis=1)
     np.testing.assert_allclose(np.exp(sky.log_prob_dir(directions)), expected, rtol=1e-4)
-    assert isinstance(reco.sky(table, event, "mixture"), Mixture)
+    assert isinstance(reco.sky(table, event, "predicted"), Mixture)
     assert isinstance(reco.sky(table, event, "fisher"), VonMisesFisher)
-    with pytest.raises(ModelError, match="predicts no mixture for the direction"):
-        reco.sky(replace(table, shapes=None), event, "mixture")
+    with pytest.raises(ModelError, match="predicts no other density for the direction"):
+        reco.sky(replace(table, shapes=None), event, "predicted")
 
 
 def test_onnx(small_model: Make, tmp_path: Path) -> None:
@@ -116,6 +116,12 @@ def test_onnx(small_model: Make, tmp_path: Path) -> None:
     assert f'name: "shapes" data_type: TYPE_FP32 dims: [ -1, {width} ]' in triton_config(
         TorchBackend(small.model).info
     )
+    file = folder / MANIFEST_FILE
+    content = json.loads(file.read_text())
+    content["model"]["densities"].pop()
+    file.write_text(json.dumps(content))
+    with pytest.raises(ModelError, match="it gives 22 parameters of densities instead of 16"):
+        Reconstructor(folder, backend="onnxruntime")
 
 
 def test_an_ensemble_has_the_components_of_all(small_model: Make, tmp_path: Path) -> None:

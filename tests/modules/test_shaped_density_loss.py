@@ -11,6 +11,7 @@ from made_up_spec import made_up_spec
 from scipy import stats
 from torch import Tensor
 
+from dnn_reco.inference.sky_densities import predicted_density
 from dnn_reco.modules.loss.density_loss import negative_log_likelihood
 from dnn_reco.modules.loss.interface import LossContext, Truth
 from dnn_reco.modules.loss.untrained import mask_untrained
@@ -167,3 +168,15 @@ def test_gradients_are_finite_far_from_the_truth() -> None:
         assert torch.isfinite(loss).all()
         loss.sum().backward()
         assert all(torch.isfinite(p.grad).all() for p in case.heads.parameters())
+
+
+def test_a_flow_has_the_density_of_the_sky_map() -> None:
+    case = Case({"direction": "flow"})
+    shapes = case.predict().shapes.detach().numpy()
+    true = case.truth.labels[:, VECTOR].numpy()
+    expected = [
+        predicted_density(row[None], "flow").log_prob_dir(direction)
+        for row, direction in zip(shapes, true, strict=True)
+    ]
+    found = case.loss().detach().numpy()
+    np.testing.assert_allclose(found[VECTOR], -2 * np.mean(expected) / 3)

@@ -15,6 +15,7 @@ from dnn_reco.nn.density_layout import DensityShape, PredictedShapes, columns_of
 from dnn_reco.nn.direction import concentration, rotate_about_z
 from dnn_reco.nn.ensemble import Mixture
 from dnn_reco.nn.interface import LabelKeys, NetworkSpec, Prediction
+from dnn_reco.nn.sphere_flow import flow_mean
 
 LABELS = ("dir_z", "energy", "azimuth", "dir_x", "p_track", "zenith", "dir_y", "length")
 KEYS = LabelKeys("zenith", "azimuth", "dir_x", "dir_y", "dir_z", ("p_track",))
@@ -147,6 +148,7 @@ def test_gradients_reach_all_weights_and_are_finite() -> None:
     ("heads", "message"),
     [
         ({"direction": "student"}, "'direction' is 'student'; allowed: gaussian, von_mises_fisher"),
+        ({"direction": {"kind": "flow", "components": 2}}, "only a mixture has 'components'"),
         ({"energy": "flow"}, "'energy' is 'flow'; allowed: gaussian, student, mixture"),
         ({"p_track": "student"}, "'p_track' is 'student'; allowed: gaussian, classification"),
         ({"dir_x": "student"}, "'dir_x' belongs to the direction"),
@@ -164,8 +166,31 @@ def test_wrong_heads_are_errors(heads: dict[str, Any], message: str) -> None:
 
 def test_a_mixture_needs_the_whole_vector() -> None:
     spec = made_up_spec(("zenith", "energy"), KEYS, [0.0] * 2, [1.0] * 2)
-    with pytest.raises(ModelError, match="needs all three components of its vector"):
+    with pytest.raises(ModelError, match="a mixture for the direction needs all three components"):
         DensityHeads(spec, 4, {"direction": "mixture"})
+
+
+def test_a_flow_as_head() -> None:
+    network, events, known = heads_of(direction="flow")
+    assert network.layout == (DensityShape("direction", "flow", 1),)
+    prediction = network(events, known)
+    components = prediction.shapes[:, None]
+    mean = flow_mean(components)
+    torch.testing.assert_close(
+        prediction.labels[:, VECTOR], torch.nn.functional.normalize(mean, dim=1)
+    )
+    kappa = concentration(prediction.uncertainty[:, VECTOR])
+    torch.testing.assert_close(1 / torch.tanh(kappa) - 1 / kappa, mean.norm(dim=1))
+    angle = torch.linspace(0, 6, 50, dtype=torch.float64)
+    rotated = network(events, known, angle)
+    back = rotate_about_z(rotated.labels[known][:, VECTOR], angle[known])
+    torch.testing.assert_close(back, prediction.labels[known][:, VECTOR])
+    assert torch.equal(rotated.shapes[:, 4:], prediction.shapes[:, 4:])
+    mixed = Mixture(SPEC, [network.layout] * 2)([prediction, rotated])
+    assert mixed.shapes.shape == (50, 2 * 53)
+    (prediction.shapes.sum() + prediction.labels.sum()).backward()
+    for name, parameter in network.direction_components.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
 
 
 # --------------------------------------------------------------------------------------------------

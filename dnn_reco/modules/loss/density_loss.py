@@ -23,6 +23,7 @@ from dnn_reco.nn.densities import direction_log_prob, label_log_prob
 from dnn_reco.nn.density_layout import DIRECTION, columns_of
 from dnn_reco.nn.direction import unit_vector
 from dnn_reco.nn.interface import Prediction
+from dnn_reco.nn.sphere_flow import flow_log_prob
 
 
 @uses_labels(joined=DIRECTION_VECTOR, implied=ANGLES, shapes=True)
@@ -72,7 +73,10 @@ def _direction_loss(prediction: Prediction, truth: Truth, context: LossContext) 
     """⟨-2 ln p⟩ of a direction with a shape, a third of it at each component of the vector [L]."""
     indices = label_indices(DIRECTION_VECTOR, context)
     true = unit_vector(columns(truth.labels, indices))
-    log_prob = direction_log_prob(_components(DIRECTION, prediction, context), true)
+    found = columns_of(context.layout, DIRECTION)
+    is_flow = found is not None and found[0].kind == "flow"
+    density = flow_log_prob if is_flow else direction_log_prob
+    log_prob = density(_components(DIRECTION, prediction, context), true)
     third = weighted_mean(-2 * log_prob[:, None], context.event_weights).squeeze(0) / 3
     return at_labels(dict.fromkeys(indices, third), len(context.label_names))
 
