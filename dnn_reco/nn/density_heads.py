@@ -125,26 +125,26 @@ def choose_heads(heads: Mapping[str, Any], names: Sequence[str], keys: LabelKeys
             f"{_KEY}: a {chosen[DIRECTION].kind} for the direction needs all three components of "
             "its vector among the labels (label_dir_x_key, label_dir_y_key, label_dir_z_key)"
         )
+    layout = [_shape(name, chosen[name]) for name in (DIRECTION, *names) if name in chosen]
+    classes = [
+        name in keys.pid and not (name in chosen and chosen[name].kind == GAUSSIAN)
+        for name in names
+    ]
+    return ChosenHeads(columns, classes, tuple(shape for shape in layout if shape is not None))
+
+
+def _shape(name: str, settings: HeadSettings) -> DensityShape | None:
+    """The shape of the density of a label, or of `direction`; None: it is the default density."""
     kinds: dict[tuple[bool, str], DensityKind] = {
         (True, MIXTURE): "von_mises_fisher",
         (True, FLOW): "flow",
         (False, MIXTURE): "normal",
         (False, STUDENT): "student",
     }
-    layout = tuple(
-        DensityShape(
-            name,
-            kinds[name == DIRECTION, chosen[name].kind],
-            chosen[name].components if chosen[name].kind == MIXTURE else 1,
-        )
-        for name in (DIRECTION, *names)
-        if name in chosen and (name == DIRECTION, chosen[name].kind) in kinds
-    )
-    classes = [
-        name in keys.pid and not (name in chosen and chosen[name].kind == GAUSSIAN)
-        for name in names
-    ]
-    return ChosenHeads(columns, classes, layout)
+    kind = kinds.get((name == DIRECTION, settings.kind))
+    if kind is None:
+        return None
+    return DensityShape(name, kind, settings.components if settings.kind == MIXTURE else 1)
 
 
 def _settings(name: str, value: Any) -> HeadSettings:

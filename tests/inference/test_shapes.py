@@ -24,6 +24,7 @@ from dnn_reco.inference.sky_densities import Mixture, VonMisesFisher
 from dnn_reco.inference.torch_backend import TorchBackend
 from dnn_reco.inference.triton import triton_config
 from dnn_reco.nn.density_layout import DensityShape, total_width
+from dnn_reco.nn.sphere_flow import flow_log_prob
 
 LABELS = ("PrimaryDirectionX", "PrimaryDirectionY", "PrimaryDirectionZ", "EnergyVisible")
 HEADS = {"direction": "mixture", "EnergyVisible": {"kind": "mixture", "components": 2}}
@@ -102,9 +103,20 @@ def test_sky_maps_have_the_density_of_the_network(small: SmallModel, tmp_path: P
         reco.sky(replace(table, shapes=None), event, "predicted")
 
 
-def test_onnx(small_model: Make, tmp_path: Path) -> None:
-    kwargs = {**TRANSFORMER["model_kwargs"], "num_layers": 1, "heads": HEADS}
-    small = small_model({**SHAPED, "model_kwargs": kwargs})
+FLOW = {"direction": "flow", "EnergyVisible": "student"}
+
+
+@pytest.mark.parametrize(
+    ("heads", "precision"),
+    [
+        (HEADS, "float32"),
+        pytest.param(HEADS, "float64", marks=pytest.mark.long),
+        pytest.param(FLOW, "float32", marks=pytest.mark.long),
+    ],
+)
+def test_onnx(small_model: Make, tmp_path: Path, heads: dict[str, Any], precision: str) -> None:
+    kwargs = {**TRANSFORMER["model_kwargs"], "num_layers": 1, "heads": heads}
+    small = small_model({**SHAPED, "model_kwargs": kwargs}, float_precision=precision)
     graphs = export_graphs(small.model)
     assert max(deviation(small.model, graphs, made_up_hits(300)).values()) < 1e-4
     folder = small.write(tmp_path / "model", graphs)
@@ -118,9 +130,12 @@ def test_onnx(small_model: Make, tmp_path: Path) -> None:
     )
     file = folder / MANIFEST_FILE
     content = json.loads(file.read_text())
+    last = found.shapes.layout[-1].width
     content["model"]["densities"].pop()
     file.write_text(json.dumps(content))
-    with pytest.raises(ModelError, match="it gives 22 parameters of densities instead of 16"):
+    with pytest.raises(
+        ModelError, match=f"it gives {width} parameters of densities instead of {width - last}"
+    ):
         Reconstructor(folder, backend="onnxruntime")
 
 
@@ -161,3 +176,23 @@ def test_a_calibration_widens_the_density_of_labels(small: SmallModel) -> None:
     energy = backend.info.label_names.index("EnergyVisible")
     np.testing.assert_allclose(found.uncertainty[:, energy], 2 * output.uncertainty[:, energy])
     np.testing.assert_array_equal(found.shapes, output.shapes)
+
+
+def test_a_flow_on_its_way(small_model: Make, tmp_path: Path) -> None:
+    kwargs = {**TRANSFORMER["model_kwargs"], "heads": FLOW, "test_time_rotations": 2}
+    small = small_model({**SHAPED, "model_kwargs": kwargs})
+    reco = Reconstructor(small.write(tmp_path / "model"), backend="torch")
+    assert reco.info.densities == (
+        DensityShape("direction", "flow", 2),
+        DensityShape("EnergyVisible", "student", 2),
+    )
+    table = reco.predict(made_up_hits(20))
+    event = int(np.flatnonzero(table.status == 0)[0])
+    sky = reco.sky(table, event)
+    directions = np.random.default_rng(1).normal(size=(30, 3))
+    components = torch.from_numpy(direct(small, 20))[event, :106].view(1, 2, 53)
+    unit = torch.nn.functional.normalize(torch.from_numpy(directions), dim=1)
+    expected = flow_log_prob(components.expand(30, -1, -1), unit)
+    np.testing.assert_allclose(sky.log_prob_dir(directions), expected, rtol=1e-4, atol=1e-4)
+    areas = sky.contour_area([0.5, 0.9])
+    assert 0 < areas[0] < areas[1] < 41_253
