@@ -88,11 +88,12 @@ def _name(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
 @click.option(
     "--density",
     "shape",
-    type=click.Choice(["auto", "fisher", "vector", "circular", "elliptical"]),
+    type=click.Choice(["auto", "predicted", "fisher", "vector", "circular", "elliptical"]),
     default="auto",
-    help="fisher (von Mises-Fisher) and vector (Gaussian of its components) follow from the labels "
-    "of the direction vector, circular and elliptical (Gaussian) from zenith and azimuth; auto: "
-    "fisher, or elliptical where there is no vector.",
+    help="predicted is the mixture or flow of networks with such a head; fisher (von Mises-Fisher) "
+    "and vector (Gaussian of its components) follow from the labels of the direction vector, "
+    "circular and elliptical (Gaussian) from zenith and azimuth; auto: the first of predicted, "
+    "fisher and elliptical that the model has.",
 )
 @click.option(
     "--members",

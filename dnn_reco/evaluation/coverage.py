@@ -26,6 +26,7 @@ from dnn_reco.evaluation.metrics import (
     standard_deviation,
     weights_of,
 )
+from dnn_reco.evaluation.mixture_levels import mixture_cdf
 from dnn_reco.evaluation.probability import (
     Share,
     chi_square_p_value,
@@ -101,11 +102,15 @@ class LabelDeviation:
         The uncertainty [n].
     is_azimuth
         Whether values repeat after 2π.
+    components
+        Components [n, K, parameters] of the density, if it has a shape of its own
+        (:class:`dnn_reco.nn.density_layout.DensityShape`); None: it is Gaussian.
     """
 
     pull: NDArray[np.float64]
     sigma: NDArray[np.float64]
     is_azimuth: bool = False
+    components: NDArray[np.float64] | None = None
 
     def pit(self) -> NDArray[np.float64]:
         """Probability [n] that the prediction gives to values below the true one.
@@ -114,6 +119,8 @@ class LabelDeviation:
         Values of azimuths start on the far side of the predicted one, and the Gaussian is wrapped
         around the circle.
         """
+        if self.components is not None:
+            return mixture_cdf(self.components, -self.pull)
         if not self.is_azimuth:
             return normal_cdf(-self.pull)
         turn = 2 * math.pi / self.sigma[:, None]

@@ -27,8 +27,10 @@ from dnn_reco.inference.backend import NetworkOutput, predict_chunks
 from dnn_reco.inference.prediction_table import PredictionTable, Status
 from dnn_reco.inference.torch_backend import TorchBackend
 from dnn_reco.inference.trained_model import TrainedModel, ensemble_of, model_info
+from dnn_reco.nn.density_layout import predicted_shapes
 from dnn_reco.nn.ensemble import Mixture
-from dnn_reco.nn.interface import NetworkSpec
+from dnn_reco.nn.interface import NetworkSpec, Prediction, density_layout
+from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.nn.own_network import needs_misc
 
 BATCH_SIZE = 256
@@ -247,6 +249,7 @@ def predict_held_out(
         without_hits(events).ids,
         status,
         model.spec.label_keys.particle,
+        predicted_shapes(density_layout(model.network), output.shapes),
     )
     return table if raw else calibrated_table(model, table, num_hits)
 
@@ -321,17 +324,28 @@ def mix(tables: Sequence[PredictionTable], spec: NetworkSpec) -> PredictionTable
     spec
         Names and transformation of the labels.
     """
-    mixed = Mixture(spec).mix(
-        torch.from_numpy(np.stack([table.labels for table in tables])),
-        torch.from_numpy(np.stack([table.uncertainty for table in tables])),
-    )
+    layouts = [() if table.shapes is None else table.shapes.layout for table in tables]
+    mixture = Mixture(spec, layouts)
+    mixed = mixture([_prediction(table, spec) for table in tables])
     statuses = [table.status for table in tables if table.status is not None]
     return replace(
         tables[0],
         labels=mixed.labels.numpy(),
         uncertainty=mixed.uncertainty.numpy(),
         status=np.max(statuses, axis=0) if statuses else None,
+        shapes=predicted_shapes(mixture.layout, mixed.shapes.numpy()),
     )
+
+
+def _prediction(table: PredictionTable, spec: NetworkSpec) -> Prediction:
+    """The predictions of a table as those of a network."""
+    transform = LabelTransform(spec.transformation)
+    labels, sigma = torch.from_numpy(table.labels), torch.from_numpy(table.uncertainty)
+    trafo = transform(labels), transform.scale_uncertainty(sigma)
+    shapes = labels.new_zeros(len(labels), 0)
+    if table.shapes is not None:
+        shapes = torch.from_numpy(table.shapes.values)
+    return Prediction(*trafo, labels, sigma, torch.zeros_like(labels), shapes)
 
 
 def check_same_events(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from dnn_reco.data.file_events import FileEvents
 from dnn_reco.data.hits import Hits, check_hits, join_hits
 from dnn_reco.errors import DataError
 from dnn_reco.inference.model_info import ModelInfo
+from dnn_reco.nn.density_layout import total_width
 from dnn_reco.progress import Progress
 
 
@@ -27,12 +28,20 @@ class NetworkOutput:
         Labels and their uncertainties in the transformed (normalised) space.
     labels, uncertainty
         The same in physical units; for labels with logarithm the uncertainty is that of ln(1 + x).
+    shapes
+        Shapes of densities [n, P], as `ModelInfo.densities` tells; P is 0 where the uncertainties
+        say all. None is replaced by no columns.
     """
 
     labels_trafo: NDArray[np.floating]
     uncertainty_trafo: NDArray[np.floating]
     labels: NDArray[np.floating]
     uncertainty: NDArray[np.floating]
+    shapes: NDArray[np.floating] = cast(NDArray[np.floating], None)  # noqa: RUF009
+
+    def __post_init__(self) -> None:
+        if cast(NDArray[np.floating] | None, self.shapes) is None:
+            object.__setattr__(self, "shapes", np.zeros((len(self.labels), 0), self.labels.dtype))
 
 
 class Backend(Protocol):
@@ -120,16 +129,17 @@ def predict_chunks(
             outputs.append(backend.predict(hits, _part_of(misc, rows, backend.info)))
             progress.update(hits.num_events)
             done = rows.stop
-    return joined_outputs(outputs, len(backend.info.labels))
+    return joined_outputs(outputs, backend.info)
 
 
-def joined_outputs(outputs: Sequence[NetworkOutput], num_labels: int) -> NetworkOutput:
-    """The events of several outputs, one after the other, in float64."""
-    empty = np.zeros((0, num_labels))
+def joined_outputs(outputs: Sequence[NetworkOutput], info: ModelInfo) -> NetworkOutput:
+    """The events of several outputs of a model, one after the other, in float64."""
+    widths = dict.fromkeys((field.name for field in fields(NetworkOutput)), len(info.labels))
+    widths["shapes"] = total_width(info.densities)
     return NetworkOutput(
         *(
-            np.concatenate([empty, *(getattr(output, field.name) for output in outputs)])
-            for field in fields(NetworkOutput)
+            np.concatenate([np.zeros((0, width)), *(getattr(each, name) for each in outputs)])
+            for name, width in widths.items()
         )
     )
 

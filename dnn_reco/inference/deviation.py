@@ -15,7 +15,7 @@ def largest_deviation(output: NetworkOutput, expected: NetworkOutput, info: Mode
     Of labels and uncertainties x above 1 it is relative: |Δx| / max(1, |x|). Azimuths on both sides
     of 0 are close, and their deviations are multiplied by the sine of the zenith, since vertical
     directions have no azimuth. The probabilities of classes also count: a calibration changes them
-    alone. Labels that were not trained do not count.
+    alone. Labels that were not trained do not count; shapes of densities do.
 
     Parameters
     ----------
@@ -46,7 +46,18 @@ def largest_deviation(output: NetworkOutput, expected: NetworkOutput, info: Mode
         relative = difference / np.maximum(1, np.abs(right))
         relative = np.where(same, 0, np.where(np.isnan(relative), np.inf, relative))
         largest = max(largest, float(relative[:, trained].max(initial=0)))
-    return max(largest, _largest_of_classes(output, expected, info))
+    others = (_largest_of_classes(output, expected, info), _largest_of_shapes(output, expected))
+    return max(largest, *others)
+
+
+def _largest_of_shapes(output: NetworkOutput, expected: NetworkOutput) -> float:
+    """Largest deviation of the shapes of densities; inf if only one is a number."""
+    found, right = (each.shapes.astype(np.float64) for each in (output, expected))
+    same = (found == right) | (np.isnan(found) & np.isnan(right))
+    with np.errstate(invalid="ignore"):  # inf - inf
+        relative = np.abs(found - right) / np.maximum(1, np.abs(right))
+    relative = np.where(same, 0, np.where(np.isnan(relative), np.inf, relative))
+    return float(relative.max(initial=0))
 
 
 def _largest_of_classes(output: NetworkOutput, expected: NetworkOutput, info: ModelInfo) -> float:

@@ -5,7 +5,7 @@ Wherever the folder goes, they show whether the model computes there what it com
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,15 @@ from dnn_reco.errors import DataError, ModelError
 from dnn_reco.foreign_files import MAX_TRANSFORMATION_SIZE, check_foreign_file
 from dnn_reco.inference.backend import Backend, NetworkOutput, check_features
 from dnn_reco.inference.deviation import largest_deviation
+from dnn_reco.nn.density_layout import total_width
 
 GOLDEN_FILE = "golden.safetensors"
 TOLERANCE = 1e-4
 """Deviation, in units of the transformed labels, above which predictions are not the same."""
 
 _FORMAT = "dnn_reco golden answers 1"
-_OUTPUTS = tuple(field.name for field in fields(NetworkOutput))
+_OUTPUTS = ("labels_trafo", "uncertainty_trafo", "labels", "uncertainty")
+_SHAPES = "shapes"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class GoldenAnswers:
         if self.misc is not None:
             arrays["misc"] = self.misc
         arrays |= {name: getattr(self.output, name) for name in _OUTPUTS}
+        if self.output.shapes.shape[1]:
+            arrays[_SHAPES] = self.output.shapes
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         return save(contiguous, metadata={"format": _FORMAT})
 
@@ -88,9 +92,15 @@ def read_golden(folder: Path, backend: Backend) -> GoldenAnswers | None:
         check_hits(hits)
         check_features(backend.info, hits)
         output = NetworkOutput(*(arrays[name] for name in _OUTPUTS))
+        if _SHAPES in arrays:
+            output = replace(output, shapes=arrays[_SHAPES])
     except (SafetensorError, OSError, KeyError, DataError) as error:
         raise ModelError(f"'{path}' is damaged: {error}. Export the model again") from error
     shape = (hits.num_events, len(backend.info.labels))
-    if any(getattr(output, name).shape != shape for name in _OUTPUTS):
+    of_shapes = (hits.num_events, total_width(backend.info.densities))
+    if (
+        any(getattr(output, name).shape != shape for name in _OUTPUTS)
+        or output.shapes.shape != of_shapes
+    ):
         raise ModelError(f"'{path}' is damaged: it does not hold {shape} predictions")
     return GoldenAnswers(hits, arrays.get("misc"), output)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.file_events import InputTables
+from dnn_reco.nn.density_layout import DensityShape
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,9 @@ class ModelInfo:
         Names of the tables that it was trained with.
     data_settings
         How its training data were made; None: unknown.
+    densities
+        Shapes of densities that the network predicts; a label without has a normal distribution,
+        a direction without that of von Mises-Fisher.
     """
 
     name: str
@@ -82,6 +86,7 @@ class ModelInfo:
     direction: tuple[str, str, str] | None = None
     input_tables: InputTables = field(default_factory=InputTables)
     data_settings: DataSettings | None = None
+    densities: tuple[DensityShape, ...] = ()
 
     @property
     def label_names(self) -> tuple[str, ...]:

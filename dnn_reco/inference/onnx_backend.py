@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from dnn_reco.errors import ModelError
 from dnn_reco.foreign_files import check_foreign_file
 from dnn_reco.inference.backend import NetworkOutput, joined_outputs
 from dnn_reco.inference.calibration import read_calibration
-from dnn_reco.inference.manifest import Manifest, check_files, read_manifest
+from dnn_reco.inference.manifest import MANIFEST_FILE, Manifest, check_files, read_manifest
 from dnn_reco.inference.model_info import ModelInfo
-from dnn_reco.inference.onnx_graph import HITS_GRAPH, MAX_GRAPH_SIZE, OUTPUTS, OnnxGraph
+from dnn_reco.inference.onnx_graph import HITS_GRAPH, MAX_GRAPH_SIZE, OnnxGraph
+from dnn_reco.nn.density_layout import total_width
 from dnn_reco.workers import available_cpus
 
 # Events are computed together with those of at least this fraction of their number of hits.
@@ -54,6 +56,12 @@ class OnnxBackend:
         file = folder / HITS_GRAPH
         check_foreign_file(file, MAX_GRAPH_SIZE, folder=folder)
         self._graph = OnnxGraph(file.read_bytes(), str(file), num_threads or available_cpus())
+        if self._graph.num_shapes != total_width(self._info.densities):
+            raise ModelError(
+                f"'{file}' does not fit '{MANIFEST_FILE}': it gives {self._graph.num_shapes} "
+                f"parameters of densities instead of {total_width(self._info.densities)}: export "
+                "the model again"
+            )
 
     @property
     def info(self) -> ModelInfo:
@@ -68,9 +76,11 @@ class OnnxBackend:
         if len(groups) == 1:
             return self._graph.predict_hits(hits)
         outputs = [self._graph.predict_hits(hits.select(group)) for group in groups]
-        joined = joined_outputs(outputs, len(self._info.labels))
+        joined = joined_outputs(outputs, self._info)
         rows = np.argsort(np.concatenate(groups))
-        return NetworkOutput(*(getattr(joined, name)[rows] for name in OUTPUTS))
+        return NetworkOutput(
+            *(getattr(joined, field.name)[rows] for field in fields(NetworkOutput))
+        )
 
     def predict_transformed(
         self, main: NDArray[np.floating], deepcore: NDArray[np.floating]

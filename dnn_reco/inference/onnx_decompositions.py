@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
 from torch.nn import functional
 
 Decomposition: TypeAlias = Callable[..., Any]
@@ -20,12 +21,15 @@ Decomposition: TypeAlias = Callable[..., Any]
 
 def with_known_operations(program: ExportedProgram) -> ExportedProgram:
     """The same program of operations that ONNX Runtime supports."""
-    for node in program.graph.nodes:
+    # also those of contexts, such as one without autocast, which are modules of their own
+    parts = [each for each in program.graph_module.modules() if isinstance(each, GraphModule)]
+    nodes = [node for part in parts for node in part.graph.nodes]
+    for node in nodes:
         if node.target is torch.ops.aten.argsort.stable:  # TopK of ONNX is stable
             node.target = torch.ops.aten.argsort.default
             node.kwargs = {key: value for key, value in node.kwargs.items() if key != "stable"}
     table = _in_float64()
-    in_float64 = (node for node in program.graph.nodes if node.target in table)
+    in_float64 = (node for node in nodes if node.target in table)
     if any(node.args[0].meta["val"].dtype == torch.float64 for node in in_float64):
         for_float64 = {name: _of_float64(replacement) for name, replacement in table.items()}
         program = program.run_decompositions(for_float64)
@@ -43,6 +47,8 @@ def _in_float64() -> dict[Any, Decomposition]:
         aten.sinh.default: lambda x: (x.exp() - (-x).exp()) / 2,
         aten.cosh.default: lambda x: (x.exp() + (-x).exp()) / 2,
         aten.tan.default: lambda x: x.sin() / x.cos(),
+        aten.erf.default: _erf,
+        aten.special_erf.default: _erf,
         aten.gelu.default: _gelu,
         aten.conv2d.default: _convolution,
         aten.conv3d.default: _convolution,
@@ -74,9 +80,13 @@ def _asinh(x: Tensor) -> Tensor:
     return x.sign() * (size + size.square() / (1 + (1 + size.square()).sqrt())).log1p()
 
 
+def _erf(x: Tensor) -> Tensor:
+    """In float32, exact to 1e-7."""
+    return torch.erf(x.float()).double()
+
+
 def _gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
-    """With the error function in float32, exact to 1e-7."""
-    return x * 0.5 * (1 + torch.erf((x * 0.5**0.5).float()).double())
+    return x * 0.5 * (1 + _erf(x * 0.5**0.5))
 
 
 def _convolution(

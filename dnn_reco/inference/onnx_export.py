@@ -29,13 +29,14 @@ from dnn_reco.inference.onnx_graph import (
     MAX_GRAPH_SIZE,
     OUTPUTS,
     PADDED,
+    SHAPES,
     OnnxGraph,
     without_messages,
 )
 from dnn_reco.inference.torch_backend import TorchBackend
 from dnn_reco.inference.trained_model import TrainedModel
 from dnn_reco.nn.ensemble import Ensemble
-from dnn_reco.nn.interface import Network, Prediction
+from dnn_reco.nn.interface import Network, Prediction, density_layout
 from dnn_reco.nn.own_network import needs_misc
 
 if TYPE_CHECKING:
@@ -136,7 +137,8 @@ class _DenseGraph(nn.Module):
 
 
 def _outputs(prediction: Prediction) -> tuple[Tensor, ...]:
-    return tuple(getattr(prediction, name) for name in OUTPUTS)
+    names = (*OUTPUTS, SHAPES) if prediction.shapes.shape[1] else OUTPUTS
+    return tuple(getattr(prediction, name) for name in names)
 
 
 def _predict_dense(network: Network, main: Tensor, deepcore: Tensor) -> Prediction:
@@ -215,6 +217,7 @@ def _export(
     graph: nn.Module, inputs: tuple[Tensor, ...], names: Sequence[str], model: TrainedModel
 ) -> bytes:
     """The graph as bytes, checked; the first axis of all inputs is dynamic."""
+    outputs = (*OUTPUTS, SHAPES) if density_layout(model.network) else OUTPUTS
     dynamic = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
     try:
         with torch.no_grad(), without_messages():
@@ -222,7 +225,7 @@ def _export(
             exported = torch.onnx.export(
                 with_known_operations(program),
                 input_names=list(names),
-                output_names=list(OUTPUTS),
+                output_names=list(outputs),
                 opset_version=_OPSET,
                 custom_translation_table=translations(),
                 dynamo=True,

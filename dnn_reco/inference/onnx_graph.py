@@ -1,6 +1,7 @@
 """ONNX graphs of models, computed by ONNX Runtime: NumPy only, without torch.
 
-Both graphs have the outputs `labels_trafo`, `uncertainty_trafo`, `labels` and `uncertainty` [n, L]
+Both graphs have the outputs `labels_trafo`, `uncertainty_trafo`, `labels` and `uncertainty` [n, L],
+and `shapes` [n, P] where the network predicts shapes of densities
 (:class:`dnn_reco.inference.backend.NetworkOutput`). The transformation and its inverse are part of
 them, so that inputs and labels are in physical units. The number of events n and of hits k are
 dynamic.
@@ -18,7 +19,6 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +37,9 @@ QUANTIZED_GRAPH = "model_hits_int8.onnx"
 """Like `model_hits.onnx`, with weights of 8 bits."""
 HITS_INPUTS = ("offsets", "dom", "features")
 DENSE_INPUTS = ("main", "deepcore")
-OUTPUTS = tuple(field.name for field in fields(NetworkOutput))
+OUTPUTS = ("labels_trafo", "uncertainty_trafo", "labels", "uncertainty")
+SHAPES = "shapes"
+"""One more output of networks that predict shapes of densities."""
 PADDED = "pads_events"
 """Metadata of graphs that pad all events of a batch to the longest."""
 
@@ -62,6 +64,8 @@ class OnnxGraph:
     ----------
     pads_events
         Whether all events of a batch are padded to the longest.
+    num_shapes
+        Number of columns of the shapes of densities.
 
     Raises
     ------
@@ -75,8 +79,9 @@ class OnnxGraph:
         self._name = name
         self._session = _session(content, name, num_threads)
         inputs = {each.name: each.type for each in self._session.get_inputs()}
-        outputs = tuple(each.name for each in self._session.get_outputs())
-        if tuple(inputs) not in (HITS_INPUTS, DENSE_INPUTS) or outputs != OUTPUTS:
+        self._outputs = outputs = tuple(each.name for each in self._session.get_outputs())
+        known = OUTPUTS, (*OUTPUTS, SHAPES)
+        if tuple(inputs) not in (HITS_INPUTS, DENSE_INPUTS) or outputs not in known:
             raise ModelError(
                 f"'{name}' is not the graph of a model: it has the inputs {list(inputs)} and the "
                 f"outputs {list(outputs)}"
@@ -86,6 +91,8 @@ class OnnxGraph:
             raise ModelError(
                 f"'{name}' is not the graph of a model: its inputs are not real numbers"
             )
+        widths = {each.name: each.shape[-1] for each in self._session.get_outputs()}
+        self.num_shapes = widths.get(SHAPES, 0)
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.pads_events = metadata.get(PADDED) == "True"
 
@@ -122,7 +129,7 @@ class OnnxGraph:
 
     def _run(self, inputs: Mapping[str, NDArray[Any]]) -> NetworkOutput:
         try:
-            return NetworkOutput(*self._session.run(OUTPUTS, dict(inputs)))
+            return NetworkOutput(*self._session.run(self._outputs, dict(inputs)))
         except Exception as error:  # ONNX Runtime has no common base of its errors
             raise ModelError(f"'{self._name}' cannot be computed: {_first_line(error)}") from error
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dnn_reco.data.event_table import data_frame
 from dnn_reco.errors import DataError
 from dnn_reco.inference.particle import particle_columns
+from dnn_reco.nn.density_layout import PredictedShapes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,6 +74,8 @@ class PredictionTable:
         out.
     particle_labels
         Label by property of the reconstructed particle.
+    shapes
+        Shapes of the densities that the network predicts; None: uncertainties say all.
     """
 
     label_names: tuple[str, ...]
@@ -82,6 +85,7 @@ class PredictionTable:
     ids: NDArray[np.void] | None = None
     status: NDArray[np.int32] | None = None
     particle_labels: Mapping[str, str] = field(default_factory=dict)
+    shapes: PredictedShapes | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -128,6 +132,7 @@ class PredictionTable:
             uncertainty=self.uncertainty[events],
             ids=None if self.ids is None else self.ids[events],
             status=None if self.status is None else self.status[events],
+            shapes=None if self.shapes is None else self.shapes.rows(events),
         )
 
     @classmethod
@@ -136,12 +141,14 @@ class PredictionTable:
         first = tables[0]
         ids = [each.ids for each in tables if each.ids is not None]
         status = [each.status for each in tables if each.status is not None]
+        shapes = [each.shapes.values for each in tables if each.shapes is not None]
         return replace(
             first,
             labels=np.concatenate([each.labels for each in tables]),
             uncertainty=np.concatenate([each.uncertainty for each in tables]),
             ids=np.concatenate(ids) if ids else None,
             status=np.concatenate(status) if status else None,
+            shapes=first.shapes and replace(first.shapes, values=np.concatenate(shapes)),
         )
 
     def particle(self) -> dict[str, NDArray[np.generic]]:

@@ -35,6 +35,7 @@ from dnn_reco.inference.prediction_table import PredictionTable, Status
 from dnn_reco.inference.sky import SkyDensity
 from dnn_reco.inference.sky_densities import Mixture
 from dnn_reco.inference.sky_labels import check_event, sky_density
+from dnn_reco.nn.density_layout import predicted_shapes
 
 if TYPE_CHECKING:
     from dnn_reco.inference.trained_model import TrainedModel
@@ -195,7 +196,8 @@ class Reconstructor:
         shape
             `fisher` (von Mises-Fisher) and `vector` (Gaussian of the vector's components) follow
             from the labels of the direction vector; `circular` and `elliptical` (Gaussian) from
-            zenith and azimuth. `auto`: fisher, or elliptical where there is no direction vector.
+            zenith and azimuth, `predicted` is the mixture or flow of networks with such a head.
+            `auto`: the first of predicted, fisher and elliptical that the model has.
         members
             Whether an ensemble gives the mixture of the densities of its networks, each as it
             predicts; else the density has the shape of one network's and the mean of the mixture.
@@ -353,8 +355,8 @@ class Reconstructor:
                 self.backend.predict_transformed(x_ic78[start:stop], x_deepcore[start:stop])
                 for start, stop in pairwise([*range(0, num_events, self.batch_size), num_events])
             ]
-            output = joined_outputs(parts, len(self.info.labels))
-        return self._table(output.labels, output.uncertainty)
+            output = joined_outputs(parts, self.info)
+        return self._table(output.labels, output.uncertainty, output.shapes)
 
     def predict_events(
         self, events: FileEvents, misc: NDArray[np.floating] | None = None
@@ -383,9 +385,11 @@ class Reconstructor:
         status[usable[~is_valid]] = Status.INVALID_PREDICTION
         labels, uncertainty = np.full((2, len(status), len(trained)), np.nan)
         labels[usable], uncertainty[usable] = output.labels, output.uncertainty
+        shapes = np.full((len(status), output.shapes.shape[1]), np.nan)
+        shapes[usable] = output.shapes
         labels[:, self.info.relative_times] += events.time_offset[:, None]
         ids = events.ids if len(events.ids) else None
-        return replace(self._table(labels, uncertainty), ids=ids, status=status)
+        return replace(self._table(labels, uncertainty, shapes), ids=ids, status=status)
 
     def _members(self) -> list[Reconstructor]:
         """A reconstructor for each network of an ensemble."""
@@ -396,7 +400,10 @@ class Reconstructor:
         return found
 
     def _table(
-        self, labels: NDArray[np.floating], uncertainty: NDArray[np.floating]
+        self,
+        labels: NDArray[np.floating],
+        uncertainty: NDArray[np.floating],
+        shapes: NDArray[np.floating],
     ) -> PredictionTable:
         info = self.info
         table = PredictionTable(
@@ -405,6 +412,7 @@ class Reconstructor:
             labels.astype(np.float64, copy=False),
             uncertainty.astype(np.float64, copy=False),
             particle_labels=info.particle,
+            shapes=predicted_shapes(info.densities, shapes),
         )
         return table.select(info.trained_labels)
 

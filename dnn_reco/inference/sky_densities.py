@@ -22,6 +22,8 @@ from dnn_reco.detector.directions import (
 from dnn_reco.errors import DataError
 from dnn_reco.inference.cone import cone_angle, deviation_holding, probability_within
 from dnn_reco.inference.sky import NUM_NODES, Nodes, SkyDensity, Values, checked, lattice
+from dnn_reco.inference.sphere_flow import SphereFlow
+from dnn_reco.nn.density_layout import DensityKind
 
 _SIGMAS = 9.0  # tails beyond are below 1e-18
 _TABLE = 4097  # points of tabulated integrals
@@ -30,6 +32,7 @@ _STEEP = 300.0  # above this concentration exp(-2κ) is 0 beside 1, and below 1e
 _PROPOSALS = (1.2, 3.0)  # widths of nodes and proposals, in units of those of the density
 _TINY = 1e-100  # weights without effect
 _LARGEST_WIDTH = 1.0  # radian, of proposals
+_TINY_WEIGHT = 1e-9  # of a component of a mixture
 _BOUND = 1.05  # above the largest weight of all nodes
 
 
@@ -342,6 +345,22 @@ class Mixture(SkyDensity):
     def _shares(self) -> Values:
         weights = np.ones(len(self.members)) if self.weights is None else np.array(self.weights)
         return np.asarray(weights / weights.sum())
+
+
+def predicted_density(components: NDArray[np.float64], kind: DensityKind) -> Mixture:
+    """The density of the components [K, parameters] that a network predicts for a direction.
+
+    They are those of :class:`dnn_reco.nn.density_layout.DensityShape`; components of no weight are
+    left out.
+    """
+    weights = np.exp(components[:, 0])
+    kept = components[weights > _TINY_WEIGHT]
+    members: list[SkyDensity] = (
+        [SphereFlow(each) for each in kept[:, 1:]]
+        if kind == "flow"
+        else [VonMisesFisher(each, float(np.linalg.norm(each))) for each in kept[:, 1:]]
+    )
+    return Mixture(members, np.exp(kept[:, 0]).tolist())
 
 
 @dataclass(frozen=True, eq=False)

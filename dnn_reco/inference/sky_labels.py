@@ -12,11 +12,18 @@ from dnn_reco.errors import ConfigError, DataError, ModelError
 from dnn_reco.inference.model_info import ModelInfo
 from dnn_reco.inference.prediction_table import REASONS, PredictionTable, Status
 from dnn_reco.inference.sky import SkyDensity
-from dnn_reco.inference.sky_densities import AngularGaussian, VectorGaussian, VonMisesFisher
+from dnn_reco.inference.sky_densities import (
+    AngularGaussian,
+    VectorGaussian,
+    VonMisesFisher,
+    predicted_density,
+)
+from dnn_reco.nn.density_layout import DIRECTION
 
-Shape: TypeAlias = Literal["auto", "fisher", "vector", "circular", "elliptical"]
-"""Shape of a density: `fisher` and `vector` follow from the direction vector, `circular` and
-`elliptical` from zenith and azimuth; `auto`: the first of fisher and elliptical that is there."""
+Shape: TypeAlias = Literal["auto", "predicted", "fisher", "vector", "circular", "elliptical"]
+"""Shape of a density: `predicted` is a mixture or flow, of networks that predict one; `fisher` and
+`vector` follow from the direction vector, `circular` and `elliptical` from zenith and azimuth;
+`auto`: the first of predicted, fisher and elliptical that is there."""
 
 
 def sky_density(
@@ -48,6 +55,22 @@ def sky_density(
     status = Status.OK if predictions.status is None else Status(predictions.status[event])
     if status != Status.OK:
         raise DataError(f"event {event} has no reconstructed direction: {REASONS[status]}")
+    if shape in ("auto", "predicted"):
+        shapes = predictions.shapes
+        kind = None if shapes is None else shapes.kind(DIRECTION)
+        if (
+            shapes is not None
+            and kind is not None
+            and set(info.direction or ()) <= set(info.trained_labels)
+        ):
+            components = shapes.of(DIRECTION)
+            assert components is not None
+            return predicted_density(components[event], kind)
+        if shape == "predicted":
+            raise ModelError(
+                f"'{info.name}' predicts no other density for the direction, or the predictions "
+                "come from a file, which does not hold it: choose another density"
+            )
     names, shape = _labels_of(info, shape)
     columns = [predictions.label_names.index(name) for name in names]
     values = predictions.labels[event, columns]

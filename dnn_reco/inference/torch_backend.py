@@ -104,7 +104,9 @@ def _arrays(prediction: Prediction) -> NetworkOutput:
         prediction.uncertainty_trafo,
         prediction.labels,
         prediction.uncertainty,
+        prediction.shapes,
     ]
     if outputs[0].device.type != "cpu":  # one copy, as each waits
-        outputs = list(torch.stack(outputs).cpu())
+        widths = [each.shape[1] for each in outputs]
+        outputs = list(torch.split(torch.cat(outputs, dim=1).cpu(), widths, dim=1))
     return NetworkOutput(*(output.numpy() for output in outputs))

@@ -19,7 +19,7 @@ from dnn_reco.inference.calibration import Calibration
 from dnn_reco.inference.model_info import LabelInfo, ModelInfo, label_unit
 from dnn_reco.nn.ensemble import Ensemble
 from dnn_reco.nn.from_config import make_network, network_spec
-from dnn_reco.nn.interface import Network, NetworkSpec
+from dnn_reco.nn.interface import Network, NetworkSpec, density_layout
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.nn.own_network import needs_misc
 from dnn_reco.nn.weights import load_weights
@@ -118,6 +118,7 @@ def model_info(model: TrainedModel) -> ModelInfo:
         direction=_direction(spec),
         input_tables=hits_settings(config).tables,
         data_settings=model.data_settings,
+        densities=density_layout(model.network),
     )
 
 

@@ -9,7 +9,8 @@ from dnn_reco._version import __version__
 from dnn_reco.errors import ModelError
 from dnn_reco.files import temporary_beside
 from dnn_reco.inference.model_info import LabelInfo, ModelInfo
-from dnn_reco.inference.onnx_graph import OUTPUTS
+from dnn_reco.inference.onnx_graph import OUTPUTS, SHAPES
+from dnn_reco.nn.density_layout import total_width
 
 CONFIG_FILE = "config.pbtxt"
 GRAPH_FILE = "1/model.onnx"
@@ -100,6 +101,8 @@ def triton_config(info: ModelInfo) -> str:
         _tensor("features", "FP32", -1, info.num_features),
     ]
     outputs = [_tensor(name, "FP32", -1, num_labels) for name in OUTPUTS]
+    if info.densities:
+        outputs.append(_tensor(SHAPES, "FP32", -1, total_width(info.densities)))
     return "\n".join(
         [
             f"{head}name: {_quoted(info.name)}",

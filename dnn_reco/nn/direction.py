@@ -18,6 +18,19 @@ _ISOTROPIC_AZIMUTH = math.pi / math.sqrt(3)
 
 # Below this concentration a series replaces hyperbolic functions, which would lose precision.
 _SERIES_UP_TO = 0.1
+# Below this concentration the logarithm of the norm is computed by a series.
+_SERIES_OF_NORM_UP_TO = 0.3
+# Expansion of ln(sinh κ / κ) in κ², without the constant, which is 0
+_NORM_SERIES = (
+    1 / 6,
+    -1 / 180,
+    1 / 2835,
+    -1 / 37800,
+    1 / 467775,
+    -691 / 3831077250,
+    2 / 127702575,
+    -3617 / 2605132530000,
+)
 # Lengths of the mean vector that belong to the concentrations 1e-3 and 1e7.
 _MEAN_LENGTHS = (1e-3 / 3, 1 - 1e-7)
 _NEWTON_STEPS = 5
@@ -142,6 +155,25 @@ def angle_uncertainties(kappa: Tensor, zenith: Tensor) -> tuple[Tensor, Tensor]:
     return width.clamp(max=_ISOTROPIC_ZENITH), of_azimuth.clamp(max=_ISOTROPIC_AZIMUTH)
 
 
+def log_fisher_norm(kappa: Tensor) -> Tensor:
+    """Logarithm of the factor C in the von Mises-Fisher density p = C exp(κ (cos ψ - 1)).
+
+    C = κ exp(κ) / (4π sinh κ) = κ / (2π (1 - exp(-2κ))); without the factor exp(κ), κ would have to
+    be subtracted again, which loses all precision for large κ. Values and gradients are exact to
+    rounding for any κ > 0.
+    """
+    small, large = kappa.clamp(max=_SERIES_OF_NORM_UP_TO), kappa.clamp(min=_SERIES_OF_NORM_UP_TO)
+    square = small.square()
+    series = torch.zeros_like(square)
+    for coefficient in reversed(_NORM_SERIES):
+        series = (series + coefficient) * square
+    return torch.where(
+        kappa < _SERIES_OF_NORM_UP_TO,
+        small - series - math.log(4 * math.pi),
+        large.log() - torch.log1p(-torch.exp(-2 * large)) - math.log(2 * math.pi),
+    )
+
+
 def mean_angle(kappa: Tensor) -> Tensor:
     """Mean angle ψ in radian to the mean direction of a von Mises-Fisher distribution of κ > 0.
 
@@ -172,11 +204,15 @@ def fisher_concentration(mean_length: Tensor) -> Tensor:
     r = mean_length.clamp(*_MEAN_LENGTHS)
     kappa = r * (3 - r.square()) / (1 - r.square())
     for _ in range(_NEWTON_STEPS):
-        large = kappa.clamp(min=_SERIES_UP_TO)
-        slope = torch.where(
-            kappa < _SERIES_UP_TO,
-            1 / 3 - kappa.square() / 15,
-            large.pow(-2) - torch.sinh(large).pow(-2),
-        )
-        kappa = kappa - (mean_cosine(kappa) - r) / slope
+        kappa = kappa - (mean_cosine(kappa) - r) / fisher_slope(kappa)
     return kappa
+
+
+def fisher_slope(kappa: Tensor) -> Tensor:
+    """Derivative A'(κ) = 1/κ² - 1/sinh² κ of the mean cosine; float64."""
+    large = kappa.clamp(min=_SERIES_UP_TO)
+    return torch.where(
+        kappa < _SERIES_UP_TO,
+        1 / 3 - kappa.square() / 15,
+        large.pow(-2) - torch.sinh(large).pow(-2),
+    )

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.errors import ModelError
+from dnn_reco.nn.density_layout import DIRECTION, DensityShape, columns_of, mixed_layout
 from dnn_reco.nn.direction import (
     component_uncertainty,
     concentration,
@@ -23,7 +25,7 @@ from dnn_reco.nn.direction import (
     unit_vector,
     zenith_and_azimuth,
 )
-from dnn_reco.nn.interface import Network, NetworkSpec, Prediction
+from dnn_reco.nn.interface import Network, NetworkSpec, Prediction, density_layout
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.nn.misc_data import MiscData
 from dnn_reco.nn.own_network import call_network, needs_misc
@@ -53,7 +55,12 @@ class Ensemble(nn.Module):
         if not networks:
             raise ModelError("an ensemble needs at least one network")
         self.networks = nn.ModuleList(networks)  # type: ignore[arg-type]
-        self.mixture = Mixture(spec)
+        self.mixture = Mixture(spec, [density_layout(network) for network in networks])
+
+    @property
+    def density_layout(self) -> tuple[DensityShape, ...]:
+        """Shapes of densities that it predicts beside labels and uncertainties."""
+        return self.mixture.layout
 
     @property
     def needs_misc(self) -> bool:
@@ -85,11 +92,21 @@ class Mixture(nn.Module):
       Zenith and azimuth follow from it; their variances are the mean of σ² plus the mean squared
       distance from the common angle.
     - Classes: mean of the probabilities.
+    - Shapes of densities: the components of all of them. The uncertainty of an ordinary label
+      with a shape is still that of the first rule.
 
     Parameters
     ----------
     spec
         Names and transformation of the labels.
+    layouts
+        Shapes of densities of each prediction; a label that has none, or one of another kind, in
+        one of them, has none in the mixture.
+
+    Attributes
+    ----------
+    layout
+        Shapes of densities of the mixture.
     """
 
     _log: Tensor
@@ -97,10 +114,15 @@ class Mixture(nn.Module):
     _period: Tensor
     _vector: Tensor
 
-    def __init__(self, spec: NetworkSpec) -> None:
+    def __init__(
+        self, spec: NetworkSpec, layouts: Sequence[Sequence[DensityShape]] = ((),)
+    ) -> None:
         super().__init__()
+        self._layouts = tuple(layouts)
+        self.layout = mixed_layout(layouts)
         self.transform = LabelTransform(spec.transformation)
-        names, keys = spec.label_names, spec.label_keys
+        self._names = names = spec.label_names
+        keys = spec.label_keys
         parts = (keys.dir_x, keys.dir_y, keys.dir_z)
         columns = [names.index(part) for part in parts if part in names]
         self._has_vector = len(columns) == len(parts)
@@ -116,13 +138,17 @@ class Mixture(nn.Module):
 
     def forward(self, predictions: Sequence[Prediction]) -> Prediction:
         """The mixture of predictions of B events."""
-        return self.mix(
+        mixed = self.mix(
             torch.stack([each.labels for each in predictions]),
             torch.stack([each.uncertainty for each in predictions]),
         )
+        return replace(mixed, shapes=self.mix_shapes(predictions, mixed)) if self.layout else mixed
 
     def mix(self, labels: Tensor, uncertainty: Tensor) -> Prediction:
-        """The mixture of N predictions by their labels and uncertainties [N, B, L], physical."""
+        """The mixture of N predictions by their labels and uncertainties [N, B, L], physical.
+
+        It has no shapes of densities.
+        """
         dtype = labels.dtype
         labels, uncertainty = self._moments(labels.double(), uncertainty.double())
         probability = labels.clamp(_MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
@@ -133,6 +159,48 @@ class Mixture(nn.Module):
             uncertainty=uncertainty.to(dtype),
             logits=torch.where(self._classes, torch.logit(probability), 0).to(dtype),
         )
+
+    def mix_shapes(self, predictions: Sequence[Prediction], mixed: Prediction) -> Tensor:
+        """Shapes [B, P] of all predictions together, relative to their mixture."""
+        parts = []
+        for shape in self.layout:
+            of_members = [
+                self._relative(shape, layout, each, mixed)
+                for layout, each in zip(self._layouts, predictions, strict=True)
+            ]
+            parts.append(torch.cat(of_members, dim=1).flatten(1))
+        return torch.cat(parts, dim=1)
+
+    def _relative(
+        self,
+        shape: DensityShape,
+        layout: Sequence[DensityShape],
+        prediction: Prediction,
+        mixed: Prediction,
+    ) -> Tensor:
+        """Components [B, K, parameters] of one prediction, relative to label and σ of another."""
+        found = columns_of(layout, shape.label)
+        assert found is not None  # the mixture has shapes that all have
+        own, columns = found
+        parts = prediction.shapes[:, columns]
+        parts = parts.view(-1, own.num_components, own.num_parameters)
+        log_weight = parts[..., :1] - math.log(len(self._layouts))
+        if shape.label == DIRECTION:
+            return torch.cat([log_weight, parts[..., 1:]], dim=2)
+        column = self._names.index(shape.label)
+        (value, sigma), (new_value, new_sigma) = (
+            self._value_and_sigma(each, column) for each in (prediction, mixed)
+        )
+        offset = (value - new_value + parts[..., 1] * sigma) / new_sigma
+        scale = parts[..., 2] * sigma / new_sigma
+        relative = torch.stack([offset, scale], dim=2)
+        return torch.cat([log_weight, relative, parts[..., 3:]], dim=2)
+
+    def _value_and_sigma(self, prediction: Prediction, column: int) -> tuple[Tensor, Tensor]:
+        """A label, as ln(1 + x) if it has a logarithm, and its uncertainty [B, 1]."""
+        value = prediction.labels[:, column, None]
+        value = value.log1p() if self.transform.has_log[column] else value
+        return value, prediction.uncertainty[:, column, None]
 
     def _moments(self, labels: Tensor, sigmas: Tensor) -> tuple[Tensor, Tensor]:
         """Labels and uncertainties [B, L] of the mixture of N densities [N, B, L]."""

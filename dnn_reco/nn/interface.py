@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dnn_reco.data.hit_batch import HitBatch
+from dnn_reco.nn.density_layout import DensityShape
 from dnn_reco.transform import TransformationModel
 
 Hits = HitBatch
@@ -83,7 +84,7 @@ class NetworkSpec:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Prediction of a network for B events; all tensors [B, L].
+    """Prediction of a network for B events; all tensors but the last [B, L].
 
     Attributes
     ----------
@@ -93,6 +94,9 @@ class Prediction:
         The same in physical units; for labels with logarithm the uncertainty is that of ln(1 + x).
     logits
         Input of the sigmoid for classification labels, 0 for all other labels.
+    shapes
+        Shapes of densities [B, P], as the network's `density_layout` tells; P is 0 where the
+        uncertainties say all. None is replaced by no columns.
     """
 
     labels_trafo: Tensor
@@ -100,6 +104,16 @@ class Prediction:
     labels: Tensor
     uncertainty: Tensor
     logits: Tensor
+    shapes: Tensor = cast(Tensor, None)  # noqa: RUF009
+
+    def __post_init__(self) -> None:
+        if cast(Tensor | None, self.shapes) is None:
+            object.__setattr__(self, "shapes", _no_columns(self.labels))
+
+
+def _no_columns(values: object) -> Tensor | None:
+    """None of the columns of [B, L]; None for what is no such tensor, as users may give."""
+    return values[:, :0] if isinstance(values, Tensor) and values.dim() == 2 else None
 
 
 class Network(Protocol):
@@ -107,7 +121,8 @@ class Network(Protocol):
 
     A network whose `forward` has an argument `misc` is called with the misc data of the events
     (:class:`dnn_reco.nn.misc_data.MiscData`) as well. `parameter_groups` may be absent: see
-    :func:`dnn_reco.nn.own_network.parameter_groups`.
+    :func:`dnn_reco.nn.own_network.parameter_groups`; so may `density_layout`:
+    see :func:`density_layout`.
     """
 
     def __call__(self, hits: HitBatch) -> Prediction:
@@ -133,6 +148,12 @@ class Network(Protocol):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
         """Load parameters and buffers from the result of `state_dict`."""
+
+
+def density_layout(network: object) -> tuple[DensityShape, ...]:
+    """The shapes of densities that a network predicts, its `density_layout`; empty: none."""
+    layout: tuple[DensityShape, ...] = getattr(network, "density_layout", ())
+    return layout
 
 
 @runtime_checkable

@@ -121,7 +121,7 @@ def check_prediction(prediction: object, name: str, num_events: int, num_labels:
     ConfigError
         Naming what it is, and what is needed.
     """
-    names = [field.name for field in fields(Prediction)]
+    names = [field.name for field in fields(Prediction) if field.name != "shapes"]
     if not isinstance(prediction, Prediction):
         raise ConfigError(
             f"{name} ({_KEY}) must return a Prediction({', '.join(names)}) of dnn_reco.plugins "

@@ -13,7 +13,7 @@ from dnn_reco.data.hit_batch import TensorBatch
 from dnn_reco.modules.loss.interface import LossContext, Truth
 from dnn_reco.modules.loss.special_labels import true_label_names
 from dnn_reco.modules.loss.untrained import mask_untrained
-from dnn_reco.nn.interface import Network, NetworkSpec, Prediction
+from dnn_reco.nn.interface import Network, NetworkSpec, Prediction, density_layout
 from dnn_reco.nn.label_transform import LabelTransform, residual_trafo
 from dnn_reco.nn.misc_data import MiscTransform
 from dnn_reco.nn.own_network import call_network
@@ -122,6 +122,7 @@ class ForwardPass:
             batch.event_weights,
             self.label_weights.tukey_scale,
             misc,
+            density_layout(self.network),
         )
         return ForwardResult(batch, prediction, LossInputs(trained, truth, context))
 

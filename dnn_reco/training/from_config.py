@@ -27,11 +27,11 @@ from dnn_reco.event_sources import event_store
 from dnn_reco.files import find_files
 from dnn_reco.modules.loss.interface import Loss
 from dnn_reco.modules.loss.own_loss import checked_loss
-from dnn_reco.modules.loss.special_labels import check_special_labels
+from dnn_reco.modules.loss.special_labels import check_special_labels, special_labels
 from dnn_reco.nn.device import choose_device, device_name
 from dnn_reco.nn.from_config import float_type, make_network, network_spec
 from dnn_reco.nn.fused_layers import numba_available
-from dnn_reco.nn.interface import Network, NetworkSpec
+from dnn_reco.nn.interface import Network, NetworkSpec, density_layout
 from dnn_reco.nn.memory import keep_freed_memory
 from dnn_reco.nn.own_network import needs_misc, parameter_groups
 from dnn_reco.nn.predictor import GridNetwork, Predictor, allow_tf32, predictor
@@ -149,6 +149,7 @@ def make_trainer(
     keep_freed_memory(isinstance(network, GridNetwork))
     objectives = make_objectives(config, network)
     _check_losses(config, objectives, spec)
+    _check_shapes(network, objectives)
     criteria = selection_criteria(config, spec)
     event_weights, hook = _event_weights(config, spec), _evaluation_hook(config, spec)
     settings = trainer_settings(config, options.print_format)
@@ -288,6 +289,18 @@ def _check_losses(config: Config, objectives: Sequence[Objective], spec: Network
         for loss, name in zip(objective.losses, classes, strict=True):
             message_name = f"model_optimizer_dict.{objective.name}.loss_class '{name}'"
             check_special_labels(loss, message_name, spec.label_keys, spec.label_names, trained)
+
+
+def _check_shapes(network: Network, objectives: Sequence[Objective]) -> None:
+    """Check that a loss trains the shapes of densities, if the network predicts any."""
+    losses = [loss for objective in objectives for loss in objective.losses]
+    layout = density_layout(network)
+    if layout and not any(special_labels(loss).shapes for loss in losses):
+        raise ConfigError(
+            f"model_kwargs.heads: no loss trains the densities of "
+            f"{', '.join(shape.label for shape in layout)}: use the loss_class "
+            "dnn_reco.modules.loss.density_loss.negative_log_likelihood, or leave out these heads"
+        )
 
 
 def make_label_weights(config: Config, spec: NetworkSpec, device: torch.device) -> LabelWeights:

@@ -103,7 +103,9 @@ def test_models_without_a_direction() -> None:
         sky_density(TABLE, 0, without("X"), "fisher")
     with pytest.raises(ModelError, match="'circular' needs: choose fisher or vector"):
         sky_density(TABLE, 0, without("Zenith"), "circular")
-    with pytest.raises(ConfigError, match="no density 'kent': choose one of auto, fisher"):
+    with pytest.raises(
+        ConfigError, match="no density 'kent': choose one of auto, predicted, fisher"
+    ):
         sky_density(TABLE, 0, INFO, "kent")
 
 

@@ -1,5 +1,6 @@
 """The transformer over hit DOMs: its invariances, settings and test-time augmentation."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -154,7 +155,9 @@ def test_a_batch_without_any_hit() -> None:
 def test_any_number_of_features(num_bins: int, dtype: str) -> None:
     network = DomTransformer(network_spec(num_bins), **SMALL, dtype=dtype)
     prediction = network(hits_of([5, 0, 60], num_bins))
-    assert all(tensor.shape == (3, 7) for tensor in vars(prediction).values())
+    tensors = vars(prediction)
+    assert tensors.pop("shapes").shape == (3, 0)
+    assert all(tensor.shape == (3, 7) for tensor in tensors.values())
     assert prediction.labels_trafo.dtype == getattr(torch, dtype)
     (prediction.labels_trafo.sum() + prediction.uncertainty_trafo.log().sum()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
@@ -256,7 +259,7 @@ def test_the_seed_decides_the_initial_weights_alone() -> None:
         ({"relative_bias": "yes"}, ["'relative_bias' is 'yes' (text); allowed: true or false"]),
         ({"heads": {"directoin": "gaussian"}}, ["heads", "Did you mean 'direction'"]),
         ({"heads": {"direction": "classification"}}, ["heads: 'direction'", "von_mises_fisher"]),
-        ({"heads": {"energy": "gaussian"}}, ["heads", "'energy'"]),
+        ({"heads": {"energy": "classification"}}, ["heads: 'energy'", "student"]),
         ({"augmentation": {"drop_dom": 0.1}}, ["augmentation", "Did you mean 'drop_doms'"]),
         ({"augmentation": {"drop_doms": 1.0}}, ["'drop_doms' is 1.0"]),
         ({"augmentation": {"noise_hits": -1}}, ["'noise_hits' is -1"]),
@@ -359,3 +362,36 @@ def test_sizes_are_those_of_the_page() -> None:
         found = (settings.width, settings.num_layers, settings.num_heads, settings.hidden)
         assert ", ".join(map(str, found)) == shape
         assert str(settings.max_tokens) == max_tokens
+
+
+SHAPED = {"direction": "mixture", "energy": "student"}
+
+
+@torch.no_grad()
+def test_rotated_mixtures_are_mixed_with_all_components() -> None:
+    """Each rotation contributes its components, turned back: symmetric inputs give the same."""
+    network = trained(heads=SHAPED, test_time_rotations=3)
+    alone = trained(heads=SHAPED)
+    hits = hits_of([30, 5, 0])
+    mixed, plain = network(hits), alone(hits)
+    assert [shape.num_components for shape in network.density_layout] == [12, 3]
+    assert [shape.num_components for shape in alone.density_layout] == [4, 1]
+    first = mixed.shapes[:, :16].view(3, 4, 4), plain.shapes[:, :16].view(3, 4, 4)
+    torch.testing.assert_close(first[0][..., 1:], first[1][..., 1:], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(first[0][..., 0], first[1][..., 0] - math.log(3))
+    assert mixed.shapes.shape == (3, 48 + 12)
+    network.train()
+    assert [shape.num_components for shape in network.density_layout] == [4, 1]
+
+
+@torch.no_grad()
+def test_densities_are_in_single_precision_with_bfloat16() -> None:
+    """The heads see the rounded summary of an event, but do not round themselves."""
+    network = trained(heads=SHAPED)
+    hits = hits_of(COUNTS)
+    seen = []
+    network.heads.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    prediction = predictor(network, in_bfloat16=True)(hits)
+    assert prediction.shapes.dtype == torch.float32
+    has_hits = torch.tensor(COUNTS) > 0
+    assert torch.equal(network.heads(seen[0], has_hits).shapes, prediction.shapes)

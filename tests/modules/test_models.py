@@ -81,7 +81,9 @@ def some_hits(num_events=3, empty_event=1) -> HitBatch:
 def test_shapes_and_sizes_of_groups():
     network = GeneralIC86CNN(network_spec(), **KWARGS)
     prediction = network(some_hits())
-    assert all(tensor.shape == (3, 7) for tensor in vars(prediction).values())
+    tensors = vars(prediction)
+    assert tensors.pop("shapes").shape == (3, 0)
+    assert all(tensor.shape == (3, 7) for tensor in tensors.values())
     groups = network.parameter_groups()
     assert sum(map(len, groups.values())) == len(list(network.parameters()))
     assert {id(p) for p in groups["unc"]} == {id(p) for p in network.fc_unc.parameters()}

@@ -141,3 +141,14 @@ def test_without_numba_a_warning_names_the_remedy(
     assert run_train(run.config(), ON_CPU) == 0
     assert "Numba is not installed" in caplog.text
     assert "pip install numba" in caplog.text
+
+
+def test_densities_that_no_loss_trains_are_an_error(tmp_path: Path) -> None:
+    run = make_small_run(
+        tmp_path,
+        model_class="dnn_reco.modules.models.dom_transformer.DomTransformer",
+        model_kwargs={"width": 8, "num_layers": 1, "heads": {"EnergyVisible": "student"}},
+    )
+    run_trafo(run.config(), ON_CPU, overwrite=False)
+    with pytest.raises(ConfigError, match="no loss trains the densities of EnergyVisible: use the"):
+        run_train(run.config(), ON_CPU)

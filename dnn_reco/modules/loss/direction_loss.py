@@ -1,8 +1,5 @@
 """The von Mises-Fisher likelihood of directions on the sphere."""
 
-import math
-
-import torch
 from torch import Tensor
 
 from dnn_reco.modules.loss.interface import MIN_UNCERTAINTY, LossContext, Truth
@@ -13,22 +10,8 @@ from dnn_reco.modules.loss.special_labels import (
     label_indices,
     uses_labels,
 )
-from dnn_reco.nn.direction import concentration, unit_vector
+from dnn_reco.nn.direction import concentration, log_fisher_norm, unit_vector
 from dnn_reco.nn.interface import Prediction
-
-# Below this concentration the logarithm of the norm is computed by a series.
-_SMALL = 0.3
-# Expansion of ln(sinh κ / κ) in κ², without the constant, which is 0
-_SERIES = (
-    1 / 6,
-    -1 / 180,
-    1 / 2835,
-    -1 / 37800,
-    1 / 467775,
-    -691 / 3831077250,
-    2 / 127702575,
-    -3617 / 2605132530000,
-)
 
 
 @uses_labels(predicted=DIRECTION_VECTOR)
@@ -50,25 +33,6 @@ def von_mises_fisher(prediction: Prediction, truth: Truth, context: LossContext)
     kappa = concentration(sigma)[:, None]
     # = 1 - cos ψ, exact for small angles
     deviation = (predicted - true).square().sum(dim=1, keepdim=True) / 2
-    terms = 2 * (kappa * deviation - log_norm(kappa))
+    terms = 2 * (kappa * deviation - log_fisher_norm(kappa))
     third = weighted_mean(terms, context.event_weights).squeeze() / 3
     return at_labels(dict.fromkeys(indices, third), len(context.label_names))
-
-
-def log_norm(kappa: Tensor) -> Tensor:
-    """Logarithm of the factor C in the von Mises-Fisher density p = C exp(κ (cos ψ - 1)).
-
-    C = κ exp(κ) / (4π sinh κ) = κ / (2π (1 - exp(-2κ))); without the factor exp(κ), κ would have to
-    be subtracted again, which loses all precision for large κ. Values and gradients are exact to
-    rounding for any κ > 0.
-    """
-    small, large = kappa.clamp(max=_SMALL), kappa.clamp(min=_SMALL)
-    square = small.square()
-    series = torch.zeros_like(square)
-    for coefficient in reversed(_SERIES):
-        series = (series + coefficient) * square
-    return torch.where(
-        kappa < _SMALL,
-        small - series - math.log(4 * math.pi),
-        large.log() - torch.log1p(-torch.exp(-2 * large)) - math.log(2 * math.pi),
-    )

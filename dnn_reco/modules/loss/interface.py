@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from torch import Tensor
 
+from dnn_reco.nn.density_layout import DensityShape
 from dnn_reco.nn.interface import LabelKeys, Prediction
 from dnn_reco.nn.misc_data import MiscData
 
@@ -49,6 +50,8 @@ class LossContext:
         Median absolute transformed residual of each label [L] (`label_scale_tukey`).
     misc
         Misc data of the events, raw and transformed; None only in tests of single losses.
+    layout
+        The shapes of densities that the network predicts (`prediction.shapes`).
     """
 
     label_names: tuple[str, ...]
@@ -57,6 +60,7 @@ class LossContext:
     event_weights: Tensor | None
     tukey_scale: Tensor
     misc: MiscData | None = None
+    layout: tuple[DensityShape, ...] = ()
 
     @property
     def residual_scale(self) -> Tensor:

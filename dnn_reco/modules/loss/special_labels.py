@@ -39,6 +39,8 @@ class SpecialLabels:
         trained, or none.
     implied
         Config keys of labels that are derived from these, and have no loss themselves.
+    shapes
+        Whether it trains the shapes of densities (`prediction.shapes`).
     """
 
     predicted: tuple[str, ...] = ()
@@ -46,6 +48,7 @@ class SpecialLabels:
     only_classes: bool = False
     joined: tuple[str, ...] = ()
     implied: tuple[str, ...] = ()
+    shapes: bool = False
 
 
 def uses_labels(
@@ -55,12 +58,13 @@ def uses_labels(
     only_classes: bool = False,
     joined: tuple[str, ...] = (),
     implied: tuple[str, ...] = (),
+    shapes: bool = False,
 ) -> Callable[[Loss], Loss]:
     """Declare the labels that a loss needs (a decorator; see :class:`SpecialLabels`)."""
 
     def decorate(loss: Loss) -> Loss:
         loss.special_labels = SpecialLabels(  # type: ignore[attr-defined]
-            predicted, true, only_classes, joined, implied
+            predicted, true, only_classes, joined, implied, shapes
         )
         return loss
 

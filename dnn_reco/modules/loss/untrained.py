@@ -33,6 +33,7 @@ def mask_untrained(
             1 if tensor.name in ("uncertainty", "uncertainty_trafo") else 0,
         )
         for tensor in fields(prediction)
+        if tensor.name != "shapes"
     }
     return (
         replace(prediction, **replaced),

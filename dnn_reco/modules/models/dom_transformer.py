@@ -30,6 +30,7 @@ from dnn_reco.errors import ModelError
 from dnn_reco.nn.attention import RelativeBias, Trunk, init_to_variance
 from dnn_reco.nn.augmentation import Augmentation
 from dnn_reco.nn.density_heads import DensityHeads
+from dnn_reco.nn.density_layout import DensityShape
 from dnn_reco.nn.ensemble import Mixture
 from dnn_reco.nn.fused_layers import numba_available
 from dnn_reco.nn.fused_transformer import FusedTransformer
@@ -210,18 +211,23 @@ class DomTransformer(nn.Module):
             self.relative_bias = RelativeBias(shape.num_heads) if settings.relative_bias else None
             self.heads = DensityHeads(spec, shape.width, settings.heads)
         self._fused = FusedTransformer(self.inputs, self.hit_tokens, self.event_tokens, self.trunk)
-        self.mixture = Mixture(spec)
+        self.mixture = Mixture(spec, [self.heads.layout] * settings.test_time_rotations)
         for name, rotates in (
             ("augmentation.rotate_events", self.augmentation.rotate_events is not None),
             ("test_time_rotations", settings.test_time_rotations > 1),
         ):
-            if rotates and self.heads.vector is None:
+            if rotates and not self.heads.has_direction:
                 raise ModelError(
                     f"model_kwargs.{name}: the labels have no direction with a density on the "
                     "sphere, which can be rotated back: remove this setting."
                 )
         for parameter in self.parameters():
             parameter.data = parameter.data.to(dtype)
+
+    @property
+    def density_layout(self) -> tuple[DensityShape, ...]:
+        """Shapes of densities that it predicts, in evaluation mode with test-time rotations."""
+        return self.heads.layout if self.training else self.mixture.layout
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Weights of the uncertainty heads (`unc`), and all others (`pred`)."""
