@@ -16,9 +16,12 @@ from small_run import ON_CPU, SmallRun
 from tqdm import tqdm
 
 from dnn_reco.checkpoint_file import latest_path, load_latest
-from dnn_reco.commands.train import run_train
+from dnn_reco.commands.train import run_stages
+from dnn_reco.config import load_stages
 
-_NEVER = 10**9
+NEVER = 10**9
+"""Iterations that no training reaches before it is killed."""
+
 _PRELOADED = ["dnn_reco.commands.train", "torch._dynamo", "torch.utils.tensorboard.writer"]
 
 
@@ -70,9 +73,10 @@ def differences(run: SmallRun, iterations: int) -> list[str]:
     paths = {"model_checkpoint_path": str(whole / "model"), "log_path": str(whole / "logs")}
     states = []
     for changes in ({}, paths):
-        config = run.config(num_training_iterations=iterations, **changes)
-        run_train(config, ON_CPU)
-        checkpoint = load_latest(Path(config.model.model_checkpoint_path))
+        overrides = {"num_training_iterations": iterations, **changes}
+        stages = load_stages([run.config_file], overrides)
+        run_stages(stages, ON_CPU)
+        checkpoint = load_latest(Path(stages[-1].model.model_checkpoint_path))
         assert checkpoint is not None
         assert checkpoint.progress.iterations == iterations
         states.append(checkpoint.tensors)
@@ -85,7 +89,7 @@ def differences(run: SmallRun, iterations: int) -> list[str]:
 def _train(run: SmallRun, output: Path) -> None:
     tqdm.set_lock(threading.RLock())  # the usual one, for several processes, survives a kill
     with output.open("w", buffering=1) as sys.stdout:
-        run_train(run.config(num_training_iterations=_NEVER), ON_CPU)
+        run_stages(load_stages([run.config_file], {"num_training_iterations": NEVER}), ON_CPU)
 
 
 def _let_it_run(process: BaseProcess, output: Path, iterations: int) -> None:

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from dnn_reco.cli import cli
 from dnn_reco.config import load_config
-from dnn_reco.simulation.dataset import PlannedFile, tutorial_path, write_file
+from dnn_reco.simulation.dataset import PlannedFile, flat_path, tutorial_path, write_file
 from dnn_reco.simulation.settings import SimulationSettings
 from dnn_reco.training.optimizers import learning_rate_schedule
 from dnn_reco.utils.learning_rate import rate_at
@@ -24,6 +24,7 @@ def data_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in (0, 1000, 1005):
         path = tutorial_path(home / "training_data", number)
         write_file(settings, PlannedFile(path, number, 20))
+    write_file(settings, PlannedFile(flat_path(home / "simulated", 7), 7, 20))
     return home
 
 

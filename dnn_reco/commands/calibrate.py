@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dnn_reco.commands.output import print_note
 from dnn_reco.config import Config
-from dnn_reco.data.overlap import digest_of_ends, files_if_any, refuse_overlap
+from dnn_reco.data.overlap import digest_of_ends, files_recorded, refuse_overlap
 from dnn_reco.errors import ConfigError
 from dnn_reco.evaluation.calibration import (
     LEVEL,
@@ -117,7 +117,7 @@ def _fit(folder: Path, model: TrainedModel, settings: CalibrateSettings) -> Cali
             "calibrating it"
         )
     use_threads(settings.options.threads, computes_in_pieces(model.network))
-    files = _files(model.config, settings)
+    files = _files(folder, model.config, settings)
     check_how_files_were_made(model, files, settings.ignore_mismatch)
     store = store_folder(model.config, settings.options.cache_dir, folder.parent / "event_store")
     held_out = open_held_out_events(model.config, files, store, settings.options.threads)
@@ -133,13 +133,13 @@ def _fit(folder: Path, model: TrainedModel, settings: CalibrateSettings) -> Cali
     return replace(calibration, record={**record, "coverage_by": settings.coverage_by})
 
 
-def _files(config: Config, settings: CalibrateSettings) -> list[Path]:
+def _files(folder: Path, config: Config, settings: CalibrateSettings) -> list[Path]:
     """The files of the events, which the network was not trained with."""
     if not settings.data:
         config.require("validation_data_file")
     patterns = settings.data or config.data_files.validation_data_file
     files = find_files(patterns, "--data" if settings.data else "validation_data_file")
-    seen = files_if_any(config, "training_data_file")
+    seen = files_recorded(folder, config)
     refuse_overlap(seen, files, settings.options.allow_overlap, "--data")
     return files
 

@@ -134,6 +134,8 @@ def _row(title: str, text: str) -> str:
 def _data_lines(data: DataEstimate, config: Config, cache_dir: str | None) -> Iterator[str]:
     training, validation = _events(data.training), _events(data.validation)
     yield _row("Events", f"{training} for training, {validation} for validation")
+    for stage, events in data.other_training.items():
+        yield _row("", f"{_events(events)} for training in stage {stage + 1}")
     if any(each.events_in_epoch != each.whole.events for each in (data.training, data.validation)):
         yield _row("", _epoch(data))
     folder = event_store(config, cache_dir).folder

@@ -15,7 +15,7 @@ from dnn_reco.config import Config, stage_at
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.features import FIRST_TIME_FEATURE
 from dnn_reco.data.from_config import with_input_tables
-from dnn_reco.data.overlap import files_if_any, refuse_overlap, refuse_recorded
+from dnn_reco.data.overlap import files_recorded, files_seen, refuse_overlap, refuse_recorded
 from dnn_reco.errors import ConfigError
 from dnn_reco.evaluation.comparison_report import TrainingCost, as_plain, text_report
 from dnn_reco.evaluation.held_out_comparison import (
@@ -129,7 +129,7 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
     if settings.ensemble:
         check_ensemble(names)
     configs = [_config(model, settings.tables) for model in models]
-    files = _held_out_files(models, settings)
+    files = _held_out_files(networks, models, settings)
     threads = settings.options.threads
     held_out = [
         open_held_out_events(config, files, _store(each, config, settings), threads)
@@ -258,20 +258,27 @@ def _name(path: Path) -> str:
     return path.resolve().parent.name if path.name == CONFIG_FILE else path.stem
 
 
-def _held_out_files(models: Sequence[TrainedModel], settings: EvaluateSettings) -> list[Path]:
+def _held_out_files(
+    networks: Sequence[tuple[Config, ...] | Path],
+    models: Sequence[TrainedModel],
+    settings: EvaluateSettings,
+) -> list[Path]:
     """The files of the held-out events, which no network has seen, and no calibration."""
     first = models[0].config
     if not settings.test_data:
         first.require("test_data_file")
     key = "--test-data" if settings.test_data else "test_data_file"
     files = find_files(settings.test_data or first.data_files.test_data_file, key)
-    for model in models:
+    for network, model in zip(networks, models, strict=True):
         check_how_files_were_made(model, files, settings.ignore_mismatch)
         if model.calibration is not None:
             recorded = recorded_files(model.calibration)
             refuse_recorded(recorded, files, model.name, settings.options.allow_overlap)
         # none where it was trained elsewhere
-        seen = files_if_any(model.config, "training_data_file")
+        if isinstance(network, Path):
+            seen = files_recorded(network, model.config)
+        else:
+            seen = files_seen(network)
         refuse_overlap(seen, files, settings.options.allow_overlap)
     return files
 

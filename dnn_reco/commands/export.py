@@ -17,6 +17,7 @@ from dnn_reco.config import Config, stage_at
 from dnn_reco.data.data_settings import DataSettings, check_data_settings
 from dnn_reco.data.data_settings_file import load_data_settings
 from dnn_reco.data.from_config import hits_settings
+from dnn_reco.data.overlap import recorded_configs
 from dnn_reco.errors import DataError, DnnRecoError, ModelError
 from dnn_reco.event_sources import data_settings_of, event_file, read_events
 from dnn_reco.files import find_files
@@ -151,7 +152,8 @@ def _files(
     with_logs: bool,
 ) -> dict[str, bytes | Path]:
     """All files of the folder besides networks and graphs, by path there."""
-    files: dict[str, bytes | Path] = {**record_files(networks, with_logs)}
+    records = record_files(networks, with_logs)
+    files: dict[str, bytes | Path] = {**records}
     config = networks[0].config
     if model.data_settings is not None:
         files[DATA_SETTINGS_FILE] = _as_yaml(model.data_settings)
@@ -161,12 +163,22 @@ def _files(
         model_info(model),
         model.spec.transformation,
         training_summary(networks),
-        config.data_files.training_data_file,
+        _patterns_trained_on(records, config),
         config.model.model_class,
         0 if golden is None else golden.hits.num_events,
     )
     files[CARD_FILE] = card.encode()
     return files
+
+
+def _patterns_trained_on(records: Mapping[str, Path], config: Config) -> tuple[str, ...]:
+    """Patterns of the files of all steps of the training, each once."""
+    steps = recorded_configs(path for name, path in records.items() if "config_training_" in name)
+    return tuple(
+        dict.fromkeys(
+            pattern for each in (*steps, config) for pattern in each.data_files.training_data_file
+        )
+    )
 
 
 def _graphs(model: TrainedModel, quantized: bool) -> dict[str, bytes]:

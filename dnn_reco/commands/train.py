@@ -14,6 +14,7 @@ from dnn_reco.nn.interface import share_of_hits_truncated
 from dnn_reco.run_options import INTERRUPTED, RunOptions
 from dnn_reco.training.distributed import DistributedContext, init_distributed
 from dnn_reco.training.early_stopping import early_stopping_reason
+from dnn_reco.training.from_config import check_objectives, open_list
 from dnn_reco.training.stage import is_done, open_stage, run_stage
 from dnn_reco.training.trainer import Trainer
 
@@ -42,7 +43,7 @@ def run_stages(stages: Sequence[Config], options: RunOptions) -> int:
                 "training_stages pass the network from stage to stage in checkpoints, but "
                 "'model_save_model: False' writes none: remove one of the two"
             )
-    refuse_overlap_of_lists(stages[0], options.allow_overlap)
+    refuse_overlap_of_lists(stages, options.allow_overlap)
     with init_distributed(options.device) as distributed:
         if not distributed.is_main_process:
             logging.getLogger("dnn_reco").setLevel(logging.ERROR)
@@ -53,9 +54,11 @@ def _run_stages(
     stages: Sequence[Config], options: RunOptions, distributed: DistributedContext
 ) -> int:
     restore = stages[0].model.model_restore_model
+    with distributed.main_process_first():
+        _check_later_stages(stages, options, restore)
     for number, config in enumerate(stages, start=1):
         if len(stages) > 1:
-            done = restore and number < len(stages) and is_done(config)
+            done = restore and config is not stages[-1] and is_done(config)
             _log.info("Stage %d of %d%s.", number, len(stages), " is done" if done else "")
             if done:
                 continue
@@ -69,6 +72,27 @@ def _run_stages(
             break
         restore = True  # later stages continue from this one
     return report_end(trainer, options.checkpoint_exit_code) if has_run else 0
+
+
+def _check_later_stages(stages: Sequence[Config], options: RunOptions, restore: bool) -> None:
+    """Find mistakes now that would end a later stage when it begins.
+
+    Files that only later stages read are put into the event store. The stage that comes next is
+    left to itself; the files of stages that are done may be gone.
+    """
+    to_do = [
+        (number, config)
+        for number, config in enumerate(stages, start=1)
+        if config is stages[-1] or not (restore and is_done(config))
+    ]
+    prepared = [to_do[0][1].data_files.training_data_file]
+    for number, config in to_do[1:]:
+        check_objectives(config)
+        patterns = config.data_files.training_data_file
+        if patterns not in prepared:
+            prepared.append(patterns)
+            _log.info("Files of stage %d:", number)
+            open_list(config, options, "training_data_file")
 
 
 def report_end(trainer: Trainer, checkpoint_exit_code: int | None) -> int:

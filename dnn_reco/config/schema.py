@@ -407,6 +407,11 @@ class OptimizerSettings(Settings):
         1, "Gradient accumulation: iterations per step of this optimizer, with their mean gradient."
     )
     vars: NotEmptyNames = key(("pred", "unc"), "Parts of the network: `pred`, `unc`, or a list.")
+    learning_rate_factors: WeightByName = key(
+        {},
+        "Factors of the learning rate by part of the network: a name as in `vars`, or a pattern of "
+        "parameter names such as `embedding.*`; 0 freezes it. The last that fits counts.",
+    )
     loss_class: DottedNames = Field(description="Loss function, or a list of losses to sum.")
     l1_regularization: NotNegativeNumber = key(0.0, "Strength of Σ|v| over the variables v.")
     l2_regularization: NotNegativeNumber = key(0.0, "Strength of Σv² over the variables v.")

@@ -15,10 +15,14 @@ from dnn_reco.config.sources import RawConfig, locate
 STAGES = "training_stages"
 ITERATIONS = "num_training_iterations"
 
+TRAINING_FILES = "training_data_file"
+"""The only list of files that a stage may replace: validation and the transformation model, fitted
+once, belong to the whole training."""
+
 _DATA_GROUPS = (DataFilesGroup, DataHandlerGroup, MiscGroup, FilterGroup, TrafoGroup)
 # Keys that must be the same for the whole training.
 _NOT_IN_STAGES = {
-    *(key for group in _DATA_GROUPS for key in group.model_fields),
+    *(key for group in _DATA_GROUPS for key in group.model_fields if key != TRAINING_FILES),
     *("unique_name", "log_path", "data_cache_dir", "float_precision", "seed"),
     *("model_class", CLASSES["model_class"].file, CLASSES["model_class"].name),
     *("model_checkpoint_path", "model_restore_model", "model_save_model", STAGES),

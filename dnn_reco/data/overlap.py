@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from dnn_reco.config import Config
-from dnn_reco.errors import DataError
+from dnn_reco.config import Config, load_config
+from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import find_files
 
 _log = logging.getLogger(__name__)
@@ -18,19 +18,59 @@ _DIGEST_BYTES = 1_000_000  # of the beginning, and of the end of a file
 _HELD_OUT = ("validation_data_file", "test_data_file")
 
 
-def refuse_overlap_of_lists(config: Config, allow_overlap: bool) -> None:
+def refuse_overlap_of_lists(stages: Sequence[Config], allow_overlap: bool) -> None:
     """Check that no validation or test file is trained on; where that is allowed, warn.
 
     Lists without a file are left to the commands that read them.
+
+    Parameters
+    ----------
+    stages
+        The config of each stage of a training.
+    allow_overlap
+        Whether to warn only.
 
     Raises
     ------
     DataError
         Naming such files.
     """
-    lists = {key: files_if_any(config, key) for key in ("training_data_file", *_HELD_OUT)}
+    seen = files_seen(stages)
     for key in _HELD_OUT:
-        refuse_overlap(lists["training_data_file"], lists[key], allow_overlap, key)
+        refuse_overlap(seen, files_if_any(stages[-1], key), allow_overlap, key)
+
+
+def files_seen(stages: Sequence[Config]) -> list[Path]:
+    """The files that any stage of a training trains on, each once; none of lists without files."""
+    files = (path for config in stages for path in files_if_any(config, "training_data_file"))
+    return list(dict.fromkeys(files))
+
+
+def files_recorded(folder: Path, config: Config) -> list[Path]:
+    """The files that the networks of a model folder were trained on, as far as they are here.
+
+    Parameters
+    ----------
+    folder
+        The model folder: its records tell of each step of the training, the stages among them.
+    config
+        Config of the model, that of the last step.
+    """
+    records = sorted(folder.rglob("config_training_*.yaml"))
+    return files_seen([*recorded_configs(records), config])
+
+
+def recorded_configs(records: Iterable[Path]) -> list[Config]:
+    """The configs of the steps of a training; a warning for records that cannot be read."""
+    configs = []
+    for path in records:
+        try:
+            configs.append(load_config([path]))
+        except ConfigError as error:
+            _log.warning(
+                "The files that were trained on in the step of '%s' are unknown: %s", path, error
+            )
+    return configs
 
 
 def files_if_any(config: Config, key: str) -> list[Path]:

@@ -1,5 +1,6 @@
 """Neutrino interactions and single muons in and around the detector."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal, TypeVar, get_args
 
@@ -34,7 +35,8 @@ class ParticleSettings:
     flavor
         `nue`, `numu`, `nutau`, or `mixed` for equal numbers of the three, neutrinos and
         antineutrinos half and half; `muon` for single muons, as those of air showers if `zenith`
-        ends at 90.
+        ends at 90. Or the share of each of them, such as `{nue: 0.4, muon: 0.6}`, which sum up
+        to 1.
     energy
         Lowest and highest energy in GeV: of the neutrino, or of the muon 300 m before the detector.
     spectral_index
@@ -54,7 +56,7 @@ class ParticleSettings:
         volume, at any distance up to the mean range of their muon, which flies into it.
     """
 
-    flavor: Flavor = "mixed"
+    flavor: Flavor | dict[Flavor, float] = "mixed"
     energy: tuple[float, float] = (1e2, 1e6)
     spectral_index: float = 1.5
     zenith: tuple[float, float] = (0.0, 180.0)
@@ -63,10 +65,17 @@ class ParticleSettings:
     through_going: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.flavor not in get_args(Flavor):
+        for flavor in self.flavor_shares:
+            if flavor not in get_args(Flavor):
+                raise ConfigError(
+                    f"unknown flavor '{flavor}' to simulate; give one of "
+                    f"{', '.join(get_args(Flavor))}."
+                )
+        shares = self.flavor_shares.values()
+        if not all(share >= 0 for share in shares) or abs(sum(shares) - 1) > 1e-6:
             raise ConfigError(
-                f"unknown flavor '{self.flavor}' to simulate; give one of "
-                f"{', '.join(get_args(Flavor))}."
+                f"the shares of 'flavor' are {', '.join(map(str, shares)) or 'none'}; give numbers "
+                "that are not negative, and sum up to 1"
             )
         low, high = self.energy
         if not 1 <= low <= high < np.inf:
@@ -91,6 +100,11 @@ class ParticleSettings:
                     f"'{name}' of the simulation is {value:g}; give a number between "
                     f"{smallest:g} and {largest:g}."
                 )
+
+    @property
+    def flavor_shares(self) -> Mapping[Flavor, float]:
+        """The share of the events that each flavor has."""
+        return self.flavor if isinstance(self.flavor, Mapping) else {self.flavor: 1.0}
 
 
 _Self = TypeVar("_Self", bound="Interactions")
@@ -175,10 +189,37 @@ def generate(settings: ParticleSettings, num_events: int, rng: np.random.Generat
     low, high = np.cos(np.radians(settings.zenith[::-1]))
     zenith = np.arccos(rng.uniform(low, high, num_events))
     azimuth = rng.uniform(0, 2 * np.pi, num_events)
-    pdg = rng.choice(_PDG[settings.flavor], num_events) * rng.choice([-1, 1], num_events)
-    if settings.flavor == "muon":
-        return _single_muons(settings, pdg, energy, zenith, azimuth, rng)
-    return _neutrinos(settings, pdg, energy, zenith, azimuth, rng)
+    pdg = _sample_codes(settings, num_events, rng)
+    is_muon = np.abs(pdg) == 13
+    parts = [
+        make(settings, pdg[which], energy[which], zenith[which], azimuth[which], rng)
+        for make, which in ((_neutrinos, ~is_muon), (_single_muons, is_muon))
+    ]
+    return _joined(parts).select(np.argsort(np.argsort(is_muon, kind="stable")))
+
+
+def _sample_codes(
+    settings: ParticleSettings, num_events: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """PDG codes of primaries, particles and antiparticles half and half."""
+    if isinstance(settings.flavor, str):
+        codes = rng.choice(_PDG[settings.flavor], num_events)
+    else:
+        of_code = [
+            (code, share / len(_PDG[flavor]))
+            for flavor, share in settings.flavor.items()
+            for code in _PDG[flavor]
+        ]
+        all_codes, shares = np.array(of_code).T
+        codes = rng.choice(all_codes.astype(np.int64), num_events, p=shares / shares.sum())
+    return np.asarray(codes * rng.choice([-1, 1], num_events))
+
+
+def _joined(parts: list[Interactions]) -> Interactions:
+    names = [field.name for field in fields(Interactions)]
+    return Interactions(
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    )
 
 
 def _neutrinos(

@@ -46,6 +46,7 @@ from dnn_reco.training.gradients import GradientAccumulator, NonFiniteGradientFi
 from dnn_reco.training.label_weights import LabelWeights
 from dnn_reco.training.objectives import Objective
 from dnn_reco.training.optimizers import choose_optimizer, ema_decay, make_optimizer
+from dnn_reco.training.rate_factors import by_factor, optimizer_groups, rate_factors
 from dnn_reco.training.selection_from_config import make_selection, selection_criteria
 from dnn_reco.training.settings import TrainerSettings
 from dnn_reco.training.trainer import Trainer
@@ -62,15 +63,9 @@ OpenData: TypeAlias = Callable[[Config, RunOptions], tuple[EventDataset, EventDa
 
 def open_training_data(config: Config, options: RunOptions) -> tuple[EventDataset, EventDataset]:
     """Training and validation events, from the event store."""
-    store = event_store(config, options.cache_dir)
-    jobs = min(config.general.num_jobs, options.threads)
-    datasets = []
-    for key in ("training_data_file", "validation_data_file"):
-        files = find_files(getattr(config.data_files, key), key)
-        events = open_events(store, files, jobs, sampling=file_sampling(config, key))
-        _log.info("%s: %s in %s.", key, counted(len(events), "event"), counted(len(files), "file"))
-        datasets.append(events)
-    training, validation = datasets
+    training, validation = (
+        open_list(config, options, key) for key in ("training_data_file", "validation_data_file")
+    )
     if len(training) < config.general.batch_size:
         _log.warning(
             "There are only %d training events for a batch_size of %d: every batch contains "
@@ -79,6 +74,31 @@ def open_training_data(config: Config, options: RunOptions) -> tuple[EventDatase
             config.general.batch_size,
         )
     return training, validation
+
+
+def open_list(config: Config, options: RunOptions, key: str) -> EventDataset:
+    """The events of a list of files, from the event store, which is built as far as it lacks them.
+
+    Parameters
+    ----------
+    config
+        What decides about the events.
+    options
+        Threads and event store.
+    key
+        Config key of the list.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or one cannot be read.
+    """
+    store = event_store(config, options.cache_dir)
+    jobs = min(config.general.num_jobs, options.threads)
+    files = find_files(getattr(config.data_files, key), key)
+    events = open_events(store, files, jobs, sampling=file_sampling(config, key))
+    _log.info("%s: %s in %s.", key, counted(len(events), "event"), counted(len(files), "file"))
+    return events
 
 
 def trainer_settings(config: Config, print_format: PrintFormat) -> TrainerSettings:
@@ -222,6 +242,19 @@ def _check_columns(training: EventDataset, validation: EventDataset) -> None:
         )
 
 
+def check_objectives(config: Config) -> None:
+    """Check that the network and the optimizers of a later stage can be made.
+
+    Raises
+    ------
+    ConfigError, ModelError
+        If something does not fit together.
+    """
+    spec = network_spec(config, load_transformation(Path(config.trafo.trafo_model_path)))
+    network = make_network(config, spec, torch.device("cpu"))
+    _check_losses(config, make_objectives(config, network), spec)
+
+
 def make_objectives(config: Config, network: Network) -> list[Objective]:
     """The optimizers of `model_optimizer_dict`, each over its part of the network.
 
@@ -259,12 +292,19 @@ def _make_objective(
             f"{key}.vars names {list(settings.vars)}, which contain no parameters: choose from "
             f"{sorted(group for group, values in groups.items() if values)}"
         )
+    of_group = {name: [parameter_names[p] for p in members] for name, members in groups.items()}
+    factors = rate_factors(
+        f"{key}.learning_rate_factors", settings.learning_rate_factors, parameters, of_group
+    )
+    parts = by_factor(parameters, factors)
+    # In the order of the optimizer's groups, by which its state is restored.
+    parameters = {name: p for part in parts.values() for name, p in part.items()}
     choice = choose_optimizer(key, settings.optimizer, settings.optimizer_settings)
     values = list(parameters.values())
     filters = settings.remove_nan_gradients
     return Objective(
         name=name,
-        optimizer=make_optimizer(key, choice, values),
+        optimizer=make_optimizer(key, choice, optimizer_groups(parts)),
         parameters=parameters,
         losses=tuple(_loss(loss, f"{key}.loss_class") for loss in settings.loss_class),
         l1=settings.l1_regularization,

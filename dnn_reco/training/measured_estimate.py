@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -49,21 +49,28 @@ class DataEstimate:
         What the event store has of both, and what it lacks.
     memory
         Bytes in use while the rest of the store is built.
+    other_training
+        The training data of later stages with files of their own, by number of the stage from 0.
     """
 
     training: StorePreview
     validation: StorePreview
     memory: float
+    other_training: Mapping[int, StorePreview] = field(default_factory=dict)
 
     @property
     def built(self) -> StoredAmount:
         """What the event store has."""
-        return self.training.built + self.validation.built
+        return sum((each.built for each in self._further), self.training.built)
 
     @property
     def to_build(self) -> StoredAmount:
         """What it lacks."""
-        return self.training.to_build + self.validation.to_build
+        return sum((each.to_build for each in self._further), self.training.to_build)
+
+    @property
+    def _further(self) -> tuple[StorePreview, ...]:
+        return self.validation, *self.other_training.values()
 
 
 @dataclass(frozen=True)
@@ -141,11 +148,14 @@ def estimate_training(
     """
     open_data = _SampledData()
     measured: list[StageEstimate] = []
+    data: dict[tuple[str, ...], tuple[int, DataEstimate]] = {}
     for span, config in stages:
         trial_folder = folder / str(span.stage)
         trainer = make_trainer(config, options, open_data=open_data, trial_folder=trial_folder)
         if checkpoint is not None and not measured:
             trainer.restore(checkpoint)
+        # Of stages with the same files later ones have the sample of the first.
+        data.setdefault(config.data_files.training_data_file, (span.stage, open_data.estimates[-1]))
         nothing_to_do = reason_for_nothing(trainer)
         if nothing_to_do is not None:
             return nothing_to_do
@@ -163,14 +173,19 @@ def estimate_training(
         measured.append(StageEstimate(span, trainer.settings, timings, items))
     device = trainer.forward.device
     memory = peak_memory(device)
-    data = open_data.estimates[0]  # later ones have the sample of the first
+    (_, first), *others = data.values()
+    whole = replace(
+        first,
+        memory=max(each.memory for _, each in data.values()),
+        other_training={stage: each.training for stage, each in others},
+    )
     return TrainingEstimate(
-        data=data,
+        data=whole,
         stages=tuple(measured),
         num_weights=trainer.forward.num_weights,
         device=device,
         threads=num_threads(),
-        memory=max(data.memory, memory_of_training(1e6 * memory["process"], trainer.forward)),
+        memory=max(whole.memory, memory_of_training(1e6 * memory["process"], trainer.forward)),
         gpu_memory=1e6 * memory.get("gpu", 0.0),
     )
 

@@ -21,6 +21,7 @@ from dnn_reco.training.gradients import (
 )
 from dnn_reco.training.loss_inputs import LossInputs
 from dnn_reco.training.optimizers import RATE_KEY
+from dnn_reco.training.rate_factors import FACTOR
 from dnn_reco.utils.learning_rate import Schedule, rate_at
 
 _log = logging.getLogger(__name__)
@@ -74,10 +75,11 @@ class Objective:
         """Prepare the optimizer for the step of an iteration."""
         rate = self.learning_rate(iteration)
         for group in self.optimizer.param_groups:
+            own = rate * group.get(FACTOR, 1.0)
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
+                group["lr"].fill_(own)
             else:
-                group["lr"] = rate
+                group["lr"] = own
 
     def label_losses(self, inputs: LossInputs) -> Tensor:
         """Loss of each label [L], without its weight.

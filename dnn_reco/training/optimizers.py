@@ -189,9 +189,11 @@ def check_optimizer(
 
 
 def make_optimizer(
-    key: str, choice: OptimizerChoice, parameters: Sequence[nn.Parameter]
+    key: str,
+    choice: OptimizerChoice,
+    parameters: Sequence[nn.Parameter] | Sequence[dict[str, Any]],
 ) -> torch.optim.Optimizer:
-    """The optimizer over some parameters; its own decay of the weights is off.
+    """The optimizer over some parameters, or groups of them; its own decay of the weights is off.
 
     Raises
     ------

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from event_files import random_events, write_events
 from safetensors.torch import load_file
 from small_run import ON_CPU, SmallRun, make_small_run
 from workspace import Result, Workspace, invoke
@@ -111,6 +112,24 @@ def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
         for path in folder.rglob("*")
         if "event_store" not in path.parts
     }
+
+
+def test_files_of_a_stage_are_part_of_the_event_store(
+    prepared: Callable[..., SmallRun], tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    for run in range(3):
+        events = random_events(run, 20, num_bins=3, run=10 + run)
+        write_events(tmp_path / "other" / f"{run}.hdf5", events)
+    stages = [
+        {"num_training_iterations": 4, "training_data_file": "other/*.hdf5"},
+        {"num_training_iterations": 5},
+    ]
+    prepared(num_training_iterations=None, training_stages=stages)
+    text = estimated()
+    assert "60 in 3 files for training, 60 in 1 file for validation" in text
+    assert "120 in 2 files for training in stage 2\n" in text
+    assert counts(text, "iterations") == [4, 5]
 
 
 def test_stages_optimizers_selection_and_average_are_estimated_and_nothing_is_written(

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from dnn_reco import ConfigError, DataError
-from dnn_reco.config import load_config
-from dnn_reco.data.overlap import refuse_overlap_of_lists, same_files
+from dnn_reco.config import load_config, load_stages
+from dnn_reco.data.overlap import files_seen, refuse_overlap_of_lists, same_files
 
 MEGABYTE = 1_000_000
 
@@ -60,19 +60,35 @@ def test_lists_of_a_config(tmp_path: Path, key: str, caplog: pytest.LogCaptureFi
     path.write_text(f"training_data_file: ['{first}']\n{key}: ['{copy}']\n")
     config = load_config([path])
     with pytest.raises(DataError) as caught:
-        refuse_overlap_of_lists(config, allow_overlap=False)
+        refuse_overlap_of_lists([config], allow_overlap=False)
     assert f"'{copy}' is both in training_data_file and in {key}" in str(caught.value)
     assert f"('{copy}' has the content of '{first}')" in str(caught.value)
     assert "--allow-overlap" in str(caught.value)
-    refuse_overlap_of_lists(config, allow_overlap=True)
+    refuse_overlap_of_lists([config], allow_overlap=True)
     (warning,) = caplog.messages
     assert str(copy) in warning
+
+
+def test_the_files_of_every_stage_are_trained_on(tmp_path: Path) -> None:
+    first, second, held_out = (write(tmp_path / f"{name}.hdf5", n) for n, name in enumerate("abc"))
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"training_data_file: ['{first}']\nvalidation_data_file: ['{held_out}']\n"
+        "training_stages:\n"
+        f"- {{num_training_iterations: 1, training_data_file: ['{held_out}', '{second}']}}\n"
+        "- {num_training_iterations: 1}\n"
+    )
+    stages = load_stages([path])
+    assert files_seen(stages) == [second, held_out, first]
+    refuse_overlap_of_lists(stages[1:], allow_overlap=False)
+    with pytest.raises(DataError, match=f"'{held_out}' is both in training_data_file"):
+        refuse_overlap_of_lists(stages, allow_overlap=False)
 
 
 def test_lists_that_are_not_set_or_match_no_file(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(f"validation_data_file: ['{tmp_path}/*.hdf5']\n")
     config = load_config([path])
-    refuse_overlap_of_lists(config, allow_overlap=False)
+    refuse_overlap_of_lists([config], allow_overlap=False)
     with pytest.raises(ConfigError):
         config.require("training_data_file")

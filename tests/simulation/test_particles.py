@@ -11,6 +11,7 @@ from dnn_reco.simulation.muons import mean_range
 from dnn_reco.simulation.particles import (
     CHARGED_CURRENT,
     NEUTRAL_CURRENT,
+    NO_INTERACTION,
     Interactions,
     ParticleSettings,
     deflected,
@@ -46,6 +47,33 @@ def test_flavours_and_currents() -> None:
     assert (events.interaction == NEUTRAL_CURRENT).mean() == pytest.approx(0.3, abs=0.012)
     assert (some(100, nc_fraction=1.0).interaction == NEUTRAL_CURRENT).all()
     assert (some(100, nc_fraction=0.0).interaction == CHARGED_CURRENT).all()
+
+
+def test_shares_of_flavours() -> None:
+    shares = {"nue": 0.5, "mixed": 0.15, "muon": 0.35}
+    events = some(flavor=shares, through_going=0.0, nc_fraction=0.2)
+    codes, counts = np.unique(events.pdg, return_counts=True)
+    assert codes.tolist() == [-16, -14, -13, -12, 12, 13, 14, 16]
+    half = [0.025, 0.025, 0.175, 0.275]
+    assert counts / 20_000 == pytest.approx(half + half[::-1], abs=0.01)
+    is_muon = abs(events.pdg) == 13
+    assert (events.interaction[is_muon] == NO_INTERACTION).all()
+    assert (events.interaction[~is_muon] == NEUTRAL_CURRENT).mean() == pytest.approx(0.2, abs=0.015)
+    # Muons and neutrinos come in turn, each with its own energy, vertex and direction.
+    assert abs(np.corrcoef(is_muon, np.arange(20_000))[0, 1]) < 0.03
+    assert (events.muon_energy[is_muon] == events.energy[is_muon]).all()
+    depth = detector_hull().depth(events.vertex)
+    assert depth[is_muon] == pytest.approx(np.full(is_muon.sum(), -300), abs=1e-6)
+    assert depth[~is_muon].min() > -100.001
+    direct = events.lepton_direction[is_muon]
+    np.testing.assert_array_equal(direct, events.direction[is_muon])
+
+
+def test_the_share_of_one_flavour_is_that_flavour() -> None:
+    """The same distribution, though other random numbers."""
+    one, all_of_it = some(flavor="muon"), some(flavor={"muon": 1.0}, seed=2)
+    assert set(all_of_it.pdg) == {-13, 13}
+    assert np.log(all_of_it.energy).mean() == pytest.approx(np.log(one.energy).mean(), abs=0.06)
 
 
 def test_directions_are_isotropic_or_limited() -> None:
@@ -145,7 +173,7 @@ def test_equal_seeds_give_equal_events() -> None:
 
 def test_no_events() -> None:
     for flavor in ("mixed", "muon"):
-        settings = ParticleSettings(flavor=flavor)  # type: ignore[arg-type]
+        settings = ParticleSettings(flavor=flavor)
         truth, sources = simulate_particles(settings, 0, np.random.default_rng(1))
         assert truth.energy.size == 0 and sources.energy.size == 0
 
@@ -175,6 +203,11 @@ def test_light_matches_the_truth() -> None:
     ("settings", "named"),
     [
         ({"flavor": "tau"}, "'tau'"),
+        ({"flavor": {"nue": 0.5, "tau": 0.5}}, "'tau'"),
+        ({"flavor": {"nue": 0.5, "numu": 0.4}}, "'flavor' are 0.5, 0.4; give numbers"),
+        ({"flavor": {"nue": 1.5, "numu": -0.5}}, "not negative, and sum up to 1"),
+        ({"flavor": {"nue": float("nan"), "numu": 1.0}}, "sum up to 1"),
+        ({"flavor": {}}, "are none"),
         ({"energy": (1e4, 1e3)}, "10000 to 1000 GeV"),
         ({"zenith": (0.0, 200.0)}, "200"),
         ({"nc_fraction": 1.5}, "'nc_fraction'"),

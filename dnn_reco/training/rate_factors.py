@@ -1,0 +1,82 @@
+"""Parts of a network that train more slowly than the rest, or not at all."""
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import nn
+
+from dnn_reco.errors import ConfigError
+
+FACTOR = "rate_factor"
+"""Key of a parameter group of an optimizer: what its learning rate is multiplied by."""
+
+_MOST_NAMED = 8  # parameters in a message
+
+
+def rate_factors(
+    key: str,
+    factors: Mapping[str, float],
+    names: Iterable[str],
+    groups: Mapping[str, Iterable[str]],
+) -> dict[str, float]:
+    """The factor of the learning rate of each parameter; 1 if nothing else is asked for.
+
+    Parameters
+    ----------
+    key
+        Where the factors stand in the config, for messages.
+    factors
+        Factors by part of the network: a group, or a pattern of parameter names with `*`, `?` and
+        `[…]`. The last one that includes a parameter counts.
+    names
+        Names of the parameters.
+    groups
+        Names of the parameters of each group of the network.
+
+    Raises
+    ------
+    ConfigError
+        If a part includes none of the parameters, or the factors of all of them are 0.
+    """
+    result = dict.fromkeys(names, 1.0)
+    for part, factor in factors.items():
+        members = set(groups.get(part, ()))
+        found = [name for name in result if name in members or fnmatchcase(name, part)]
+        if not found:
+            raise ConfigError(
+                f"{key} names '{part}', which is none of the groups "
+                f"{', '.join(sorted(groups))} and matches no parameter of this optimizer, such as "
+                f"{_some(list(result))}"
+            )
+        result |= dict.fromkeys(found, factor)
+    if result and not any(result.values()):
+        raise ConfigError(f"{key} freezes all parameters of this optimizer: leave one of them free")
+    return result
+
+
+def _some(names: list[str]) -> str:
+    """A few names, spread over all of them."""
+    step = max(1, len(names) // _MOST_NAMED)
+    return ", ".join(names[::step][:_MOST_NAMED])
+
+
+def by_factor(
+    parameters: Mapping[str, nn.Parameter], factors: Mapping[str, float]
+) -> dict[float, dict[str, nn.Parameter]]:
+    """Parameters by name for each factor; frozen ones are left out."""
+    parts: dict[float, dict[str, nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        if factors[name]:
+            parts.setdefault(factors[name], {})[name] = parameter
+    return parts
+
+
+def optimizer_groups(
+    parts: Mapping[float, Mapping[str, nn.Parameter]],
+) -> list[dict[str, Any]]:
+    """Parameter groups for an optimizer of PyTorch, in the order of :func:`by_factor`."""
+    return [
+        {"params": list(parameters.values()), FACTOR: factor}
+        for factor, parameters in parts.items()
+    ]
