@@ -216,6 +216,37 @@ def measure_step(settings: Settings) -> Values:
     return values
 
 
+def measure_busy_transformer(settings: Settings) -> Values:
+    """Training of size S with two threads, alone and beside another program."""
+    import network_cpu
+    import numpy as np
+    from reference import busy_programs
+
+    from dnn_reco.nn.predictor import predictor
+
+    rng = np.random.default_rng(1)
+    network, loss = network_cpu.start_network("S", KERNELS, 2, rng)
+    network.train()
+    next_batch = varying_batches(64, rng)
+    step = network_cpu.training_step(network, predictor(network), loss, next_batch)
+    values: Values = {}
+    for count in range(2):
+        name = "transformer S, two threads"
+        with busy_programs(count):
+            values[f"{name}, beside {count}" if count else name] = settings.repeated(
+                lambda: network_cpu.events_per_second(step, 64, settings.seconds)
+            )
+    return values
+
+
+def varying_batches(size: int, rng: Any) -> Callable[[], Any]:
+    """Eight batches in turn, of events with different numbers of hits."""
+    import network_cpu
+
+    hits = [network_cpu.random_hits(size, rng, varying=True) for _ in range(8)]
+    return itertools.cycle(hits).__next__
+
+
 def measure_prediction(settings: Settings) -> Values:
     import network_cpu
     import numpy as np
@@ -251,21 +282,17 @@ def measure_transformer(settings: Settings) -> Values:
     network, loss = network_cpu.start_network("S", KERNELS, 1, rng)
     compute = predictor(network)
 
-    def batches(size: int) -> Callable[[], Any]:
-        hits = [network_cpu.random_hits(size, rng, varying=True) for _ in range(8)]
-        return itertools.cycle(hits).__next__
-
     def rates(step: Callable[[], object], size: int) -> list[float]:
         return settings.repeated(
             lambda: network_cpu.events_per_second(step, size, settings.seconds)
         )
 
     network.train()
-    step = network_cpu.training_step(network, compute, loss, batches(64))
+    step = network_cpu.training_step(network, compute, loss, varying_batches(64, rng))
     values = {"transformer S, step": rates(step, 64)}
     network.eval()
     for size in (1, 32):
-        step = network_cpu.prediction_step(compute, batches(size))
+        step = network_cpu.prediction_step(compute, varying_batches(size, rng))
         values[f"transformer S, predict, batch {size}"] = rates(step, size)
     return values
 
@@ -384,6 +411,7 @@ CASES = {
     "step": Case(measure_step, needs_events=False),
     "predict": Case(measure_prediction, needs_events=False),
     "transformer": Case(measure_transformer, 1, needs_events=False),
+    "busy_transformer": Case(measure_busy_transformer, needs_events=False),
     "memory": Case(measure_memory, 1, needs_events=False),
     "config_check": Case(measure_config_check),
     "model": Case(measure_model),

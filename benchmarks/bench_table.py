@@ -65,7 +65,7 @@ PARTS = {
     "train": ("train",),
     "step": ("step",),
     "predict": ("predict",),
-    "transformer": ("transformer",),
+    "transformer": ("transformer", "busy_transformer"),
     "memory": ("memory",),
     "config": ("config_check",),
     "model": ("model",),
@@ -159,6 +159,14 @@ SUMMARY = (
         "transformer S, one thread: training, batch 64",
         "events/s",
         (Quantity("transformer S, step", "transformer", at_least(1000)),),
+    ),
+    Line(
+        "the same, two threads: alone / beside one program",
+        "events/s",
+        (
+            Quantity("transformer S, two threads", "busy_transformer"),
+            Quantity("transformer S, two threads, beside 1", "busy_transformer"),
+        ),
     ),
     Line(
         "transformer S, one thread: prediction, batch 1 / 32",
