@@ -140,16 +140,22 @@ _NUMBER = re.compile(
 )
 _PLURAL = re.compile(r"(# [a-z]+?)(?:s\b|\(s\))")
 _HIDDEN = "…"
+# Printed on the first use on a machine, if that is slow.
+_ONCE = "A part of the network was compiled for this CPU"
 
 
 def fixed_parts(text: str) -> list[str]:
     """Lines of an output without what differs from run to run.
 
     Each number (with a unit of time or size) becomes `#`, a plural behind it the singular, and
-    several spaces one; empty lines are left out.
+    several spaces one; empty lines, and the note that a network was compiled, are left out.
     """
     lines = (re.sub(r"\s+", " ", _NUMBER.sub("#", line)).strip() for line in text.splitlines())
-    return [_PLURAL.sub(r"\1", re.sub(r"#(?: #)+", "#", line)) for line in lines if line]
+    return [
+        _PLURAL.sub(r"\1", re.sub(r"#(?: #)+", "#", line))
+        for line in lines
+        if line and not line.startswith(_ONCE)
+    ]
 
 
 def agree(shown: str, actual: str) -> bool:

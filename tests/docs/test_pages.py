@@ -57,6 +57,7 @@ def test_outputs_agree_in_their_fixed_parts() -> None:
     assert agree("ok  3 files\n…\ndone", "ok 1 file\nmore\nand more\ndone\n")
     assert agree("ok\n…\ndone", "ok\ndone\n")
     assert agree("saved in '…/model'", "saved in '../x/model'")
+    assert agree("ok\ndone", "ok\nA part of the network was compiled for this CPU in 9 s; …\ndone")
     assert not agree("ok\ndone", "ok\nmore\ndone")
     assert not agree("ok", "not ok")
 
