@@ -1,0 +1,159 @@
+"""Maximum-likelihood fit with several starts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from hypotheses import Hypotheses, Local, perpendicular
+from likelihood import FLOOR, Hits, Likelihood
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from dnn_reco.detector.constants import GROUP_INDEX, SPEED_OF_LIGHT
+from dnn_reco.detector.geometry import dom_positions
+
+_LOOSE_FLOOR = 1e-6  # 1/ns; far from the solution single hits must not dominate
+_NUM_DIRECTIONS, _NUM_STARTS = 24, 3
+_ROUNDS = 3  # of whitening and minimisation
+_CONVERGED = 0.01  # change of ln L
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Result of a fit.
+
+    Attributes
+    ----------
+    best
+        The most likely hypothesis, w = 1.
+    log_likelihood
+        Its ln L.
+    """
+
+    best: Hypotheses
+    log_likelihood: float
+
+
+def fit(likelihood: Likelihood, hits: Hits, is_track: bool) -> Fit:
+    """The most likely hypothesis for an event, from the best of many first guesses."""
+    guesses = first_guesses(likelihood, hits, is_track)
+    with torch.no_grad():
+        values = likelihood.log(guesses, hits, _LOOSE_FLOOR)
+    order = values.argsort(descending=True)[:_NUM_STARTS].tolist()
+    rough = [
+        climb(likelihood, hits, guesses[[i]], is_track, rounds=1, floor=_LOOSE_FLOOR)
+        for i in order
+    ]
+    best = max(rough, key=lambda found: found.log_likelihood)
+    return climb(likelihood, hits, best.best, is_track, rounds=_ROUNDS)
+
+
+def climb(
+    likelihood: Likelihood,
+    hits: Hits,
+    start: Hypotheses,
+    is_track: bool,
+    rounds: int = _ROUNDS,
+    floor: float = FLOOR,
+) -> Fit:
+    """The maximum near a start.
+
+    The quasi-Newton method BFGS in coordinates in which the Fisher information at the start of each
+    round is the unit matrix.
+    """
+    found = Fit(start, -np.inf)
+    for _ in range(rounds):
+        before, found = found, _round(likelihood, hits, found.best, is_track, floor)
+        if found.log_likelihood - before.log_likelihood < _CONVERGED:
+            break
+    return found
+
+
+def _round(
+    likelihood: Likelihood, hits: Hits, start: Hypotheses, is_track: bool, floor: float
+) -> Fit:
+    local = Local(start, is_track)
+    scales = torch.from_numpy(_scales(likelihood.fisher(local, num_times=60)))
+
+    def objective(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        whitened = torch.tensor(x, requires_grad=True)
+        value = -likelihood.log(local.hypotheses((scales @ whitened)[None]), hits, floor)
+        (gradient,) = torch.autograd.grad(value.sum(), whitened)
+        return value.item(), gradient.numpy()
+
+    zero = np.zeros(local.num)
+    result = minimize(objective, zero, jac=True, method="BFGS", options={"gtol": 1e-2})
+    best = local.hypotheses((scales @ torch.from_numpy(result.x))[None])
+    return Fit(best, -float(result.fun))
+
+
+def _scales(information: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Matrix that turns whitened coordinates into local ones, with limits for weak directions."""
+    size = np.sqrt(np.diag(information).clip(1e-12))
+    value, vector = np.linalg.eigh(information / np.outer(size, size))
+    return (vector / np.sqrt(value.clip(1e-3))) / size[:, None]
+
+
+def first_guesses(likelihood: Likelihood, hits: Hits, is_track: bool) -> Hypotheses:
+    """Directions all over the sphere through the middle of the light, with matching energies."""
+    place = dom_positions()[hits.dom]
+    directions = _sphere(_NUM_DIRECTIONS)
+    if is_track:
+        along = _line_direction(place, hits.time)
+        directions = np.concatenate([along[None], _cone(along, 0.2, 6), directions])
+    position = np.repeat(place.mean(axis=0)[None], len(directions), axis=0)
+    if is_track:
+        position -= (position * directions).sum(axis=1, keepdims=True) * directions
+        time = np.array([_track_time(place, hits.time, *line) for line in zip(position, directions)])
+    else:
+        way = np.linalg.norm(place - position[0], axis=1) * GROUP_INDEX / SPEED_OF_LIGHT
+        time = np.full(len(directions), np.quantile(hits.time - way, 0.1))
+    log_energy = np.full(len(directions), 3.0)
+    guess = Hypotheses(*(torch.from_numpy(c) for c in (position, time, directions, log_energy)))
+    for _ in range(3):  # the light grows about as the energy
+        expected = likelihood.expected(guess).sum(1).clamp(min=1e-3)
+        step = torch.log10(len(hits) / expected).clamp(-2, 2)
+        log_energy = (guess.log_energy + step).clamp(1.5, 7.0)
+        guess = Hypotheses(guess.position, guess.time, guess.direction, log_energy)
+    return guess
+
+
+def _track_time(
+    place: NDArray[np.float64],
+    time: NDArray[np.float64],
+    position: NDArray[np.float64],
+    direction: NDArray[np.float64],
+) -> float:
+    """When a track is at its reference point: most hits are a little later than unscattered light."""
+    offset = place - position
+    along = offset @ direction
+    across = np.sqrt(((offset**2).sum(axis=1) - along**2).clip(0))
+    slowness = np.sqrt(1.3195**2 - 1)  # of the Cherenkov front
+    return float(np.quantile(time - (along + across * slowness) / SPEED_OF_LIGHT, 0.1))
+
+
+def _line_direction(
+    place: NDArray[np.float64], time: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Direction in which the light moves: the slope of a straight line through the hits."""
+    spread = np.median(np.abs(time - np.median(time)))
+    core = np.abs(time - np.median(time)) <= 4 * max(spread, 1.0)
+    place, time = place[core], time[core]
+    slope = ((time - time.mean())[:, None] * (place - place.mean(axis=0))).sum(axis=0)
+    return np.asarray(slope / max(np.linalg.norm(slope), 1e-9))
+
+
+def _sphere(num: int) -> NDArray[np.float64]:
+    """Directions [num, 3] spread evenly over the sphere (Fibonacci lattice)."""
+    z = 1 - 2 * (np.arange(num) + 0.5) / num
+    phase = np.pi * (3 - np.sqrt(5)) * np.arange(num)
+    radius = np.sqrt(1 - z**2)
+    return np.stack([radius * np.cos(phase), radius * np.sin(phase), z], axis=1)
+
+
+def _cone(axis: NDArray[np.float64], angle: float, num: int) -> NDArray[np.float64]:
+    """Directions [num, 3] at an angle in rad from an axis."""
+    across = perpendicular(torch.from_numpy(axis[None]))[0].numpy()
+    phase = 2 * np.pi * np.arange(num) / num
+    aside = np.cos(phase)[:, None] * across[0] + np.sin(phase)[:, None] * across[1]
+    return np.asarray(np.cos(angle) * axis + np.sin(angle) * aside)
