@@ -35,8 +35,20 @@ class Fit:
 
 
 def fit(likelihood: Likelihood, hits: Hits, is_track: bool) -> Fit:
-    """The most likely hypothesis for an event, from the best of many first guesses."""
-    guesses = first_guesses(likelihood, hits, is_track)
+    """The most likely hypothesis for an event, from the best of many first guesses.
+
+    The best rough fit of the first guesses gives position and time for a second round of directions.
+    """
+    first = _best_of(likelihood, hits, first_guesses(likelihood, hits, is_track), is_track)
+    second = _best_of(likelihood, hits, _other_directions(first.best, is_track), is_track)
+    return max(
+        (climb(likelihood, hits, rough.best, is_track) for rough in (first, second)),
+        key=lambda found: found.log_likelihood,
+    )
+
+
+def _best_of(likelihood: Likelihood, hits: Hits, guesses: Hypotheses, is_track: bool) -> Fit:
+    """The best of rough fits that start at the most likely guesses."""
     with torch.no_grad():
         values = likelihood.log(guesses, hits, _LOOSE_FLOOR)
     order = values.argsort(descending=True)[:_NUM_STARTS].tolist()
@@ -44,8 +56,18 @@ def fit(likelihood: Likelihood, hits: Hits, is_track: bool) -> Fit:
         climb(likelihood, hits, guesses[[i]], is_track, rounds=1, floor=_LOOSE_FLOOR)
         for i in order
     ]
-    best = max(rough, key=lambda found: found.log_likelihood)
-    return climb(likelihood, hits, best.best, is_track, rounds=_ROUNDS)
+    return max(rough, key=lambda found: found.log_likelihood)
+
+
+def _other_directions(found: Hypotheses, is_track: bool) -> Hypotheses:
+    """The same position, time and energy with other directions."""
+    axis = found.direction[0].numpy()
+    parts = [_cone(axis, 0.1, 6), _cone(axis, 0.4, 6)] if is_track else [_sphere(_NUM_DIRECTIONS)]
+    directions = torch.from_numpy(np.concatenate(parts))
+    num = len(directions)
+    return Hypotheses(
+        found.position.expand(num, 3), found.time.expand(num), directions, found.log_energy.expand(num)
+    )
 
 
 def climb(
