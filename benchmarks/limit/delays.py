@@ -93,7 +93,9 @@ def _formula(log_shape: Tensor, log_scale: Tensor, delay: Tensor) -> Tensor:
 
 def _smeared(shape: Tensor, scale: Tensor, delay: Tensor) -> Tensor:
     """Sum over cells of delay, each with its exact probability."""
-    edges = torch.arange(0, _SMEARED_UNTIL + 8 * JITTER, _CELL, dtype=torch.float64)
+    start = torch.cat([torch.zeros(1), torch.logspace(-4, 0, 30)[:-1]]).double() * _CELL
+    cells = torch.arange(_CELL, _SMEARED_UNTIL + 8 * JITTER, _CELL, dtype=torch.float64)
+    edges = torch.cat([start, cells])  # narrow at first, where the density may be infinite
     variate = (edges / scale) ** (1 / DELAY_POWER)
     share = torch.special.gammainc(*torch.broadcast_tensors(shape, variate)).diff(dim=2)
     distance = delay[:, None] - (edges[1:] + edges[:-1]) / 2

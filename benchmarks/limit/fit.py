@@ -9,11 +9,12 @@ from likelihood import FLOOR, Hits, Likelihood
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from dnn_reco.detector.constants import GROUP_INDEX, SPEED_OF_LIGHT
+from dnn_reco.detector.constants import GROUP_INDEX, PHASE_INDEX, SPEED_OF_LIGHT
 from dnn_reco.detector.geometry import dom_positions
 
 _LOOSE_FLOOR = 1e-6  # 1/ns; far from the solution single hits must not dominate
-_NUM_DIRECTIONS, _NUM_STARTS = 24, 3
+_NUM_DIRECTIONS, _NUM_STARTS = 24, 2
+_EARLY = 0.1  # quantile of the residual times that counts as unscattered
 _ROUNDS = 3  # of whitening and minimisation
 _CONVERGED = 0.01  # change of ln L
 
@@ -95,7 +96,7 @@ def _round(
     likelihood: Likelihood, hits: Hits, start: Hypotheses, is_track: bool, floor: float
 ) -> Fit:
     local = Local(start, is_track)
-    scales = torch.from_numpy(_scales(likelihood.fisher(local, num_times=60)))
+    scales = torch.from_numpy(_scales(likelihood.fisher(local, num_times=50)))
 
     def objective(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         whitened = torch.tensor(x, requires_grad=True)
@@ -117,27 +118,49 @@ def _scales(information: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def first_guesses(likelihood: Likelihood, hits: Hits, is_track: bool) -> Hypotheses:
-    """Directions all over the sphere through the middle of the light, with matching energies."""
+    """Directions all over the sphere, with position and time from the hits, and matching energies.
+
+    Tracks run through the middle of the hits; cascades start there, or at the brightest DOM.
+    """
     place = dom_positions()[hits.dom]
-    directions = _sphere(_NUM_DIRECTIONS)
     if is_track:
-        along = _line_direction(place, hits.time)
-        directions = np.concatenate([along[None], _cone(along, 0.2, 6), directions])
-    position = np.repeat(place.mean(axis=0)[None], len(directions), axis=0)
-    if is_track:
-        position -= (position * directions).sum(axis=1, keepdims=True) * directions
-        time = np.array([_track_time(place, hits.time, *line) for line in zip(position, directions)])
+        parts = [_tracks_through(place, hits.time)]
     else:
-        way = np.linalg.norm(place - position[0], axis=1) * GROUP_INDEX / SPEED_OF_LIGHT
-        time = np.full(len(directions), np.quantile(hits.time - way, 0.1))
-    log_energy = np.full(len(directions), 3.0)
-    guess = Hypotheses(*(torch.from_numpy(c) for c in (position, time, directions, log_energy)))
+        brightest = dom_positions()[np.bincount(hits.dom).argmax()]
+        parts = [_cascades_at(point, place, hits.time) for point in (place.mean(axis=0), brightest)]
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    log_energy = np.full(len(columns[0]), 3.0)
+    guess = Hypotheses(*(torch.from_numpy(column) for column in (*columns, log_energy)))
     for _ in range(3):  # the light grows about as the energy
         expected = likelihood.expected(guess).sum(1).clamp(min=1e-3)
         step = torch.log10(len(hits) / expected).clamp(-2, 2)
-        log_energy = (guess.log_energy + step).clamp(1.5, 7.0)
-        guess = Hypotheses(guess.position, guess.time, guess.direction, log_energy)
+        energy = (guess.log_energy + step).clamp(1.5, 7.0)
+        guess = Hypotheses(guess.position, guess.time, guess.direction, energy)
     return guess
+
+
+_Columns = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def _cascades_at(
+    point: NDArray[np.float64], place: NDArray[np.float64], time: NDArray[np.float64]
+) -> _Columns:
+    """Positions, times and directions of cascades whose light is hardly late."""
+    directions = _sphere(_NUM_DIRECTIONS)
+    way = np.linalg.norm(place - point, axis=1) * GROUP_INDEX / SPEED_OF_LIGHT
+    start = np.quantile(time - way, _EARLY)
+    num = len(directions)
+    return np.tile(point, (num, 1)), np.full(num, start), directions
+
+
+def _tracks_through(place: NDArray[np.float64], time: NDArray[np.float64]) -> _Columns:
+    """Positions, times and directions of tracks through the middle of the hits."""
+    along = _line_direction(place, time)
+    directions = np.concatenate([along[None], _cone(along, 0.2, 6), _sphere(_NUM_DIRECTIONS)])
+    middle = place.mean(axis=0)
+    position = middle - (directions @ middle)[:, None] * directions
+    start = [_track_time(place, time, *line) for line in zip(position, directions, strict=True)]
+    return position, np.array(start), directions
 
 
 def _track_time(
@@ -150,8 +173,8 @@ def _track_time(
     offset = place - position
     along = offset @ direction
     across = np.sqrt(((offset**2).sum(axis=1) - along**2).clip(0))
-    slowness = np.sqrt(1.3195**2 - 1)  # of the Cherenkov front
-    return float(np.quantile(time - (along + across * slowness) / SPEED_OF_LIGHT, 0.1))
+    slowness = np.sqrt(PHASE_INDEX**2 - 1)  # of the Cherenkov front
+    return float(np.quantile(time - (along + across * slowness) / SPEED_OF_LIGHT, _EARLY))
 
 
 def _line_direction(

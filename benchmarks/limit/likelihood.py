@@ -92,7 +92,7 @@ class Likelihood:
         flat = torch.zeros(len(hypotheses) * NUM_DOMS, dtype=torch.float64)
         return flat.index_add(0, cell, light).reshape(-1, NUM_DOMS)
 
-    def fisher(self, local: Local, num_times: int = 160) -> NDArray[np.float64]:
+    def fisher(self, local: Local, num_times: int = 100) -> NDArray[np.float64]:
         """Fisher information [k, k] about the local coordinates, at their origin.
 
         Parameters
