@@ -15,8 +15,9 @@ from dnn_reco.detector.geometry import dom_positions
 _LOOSE_FLOOR = 1e-6  # 1/ns; far from the solution single hits must not dominate
 _NUM_DIRECTIONS, _NUM_STARTS = 24, 2
 _EARLY = 0.1  # quantile of the residual times that counts as unscattered
+_ROUGH, _FINE = 15, 40  # iterations
 _ROUNDS = 3  # of whitening and minimisation
-_CONVERGED = 0.01  # change of ln L
+_CONVERGED = 0.1  # change of ln L
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,8 @@ def fit(likelihood: Likelihood, hits: Hits, is_track: bool) -> Fit:
     """
     first = _best_of(likelihood, hits, first_guesses(likelihood, hits, is_track), is_track)
     second = _best_of(likelihood, hits, _other_directions(first.best, is_track), is_track)
-    return max(
-        (climb(likelihood, hits, rough.best, is_track) for rough in (first, second)),
-        key=lambda found: found.log_likelihood,
-    )
+    rough = max(first, second, key=lambda found: found.log_likelihood)
+    return climb(likelihood, hits, rough.best, is_track)
 
 
 def _best_of(likelihood: Likelihood, hits: Hits, guesses: Hypotheses, is_track: bool) -> Fit:
@@ -53,8 +52,10 @@ def _best_of(likelihood: Likelihood, hits: Hits, guesses: Hypotheses, is_track: 
     with torch.no_grad():
         values = likelihood.log(guesses, hits, _LOOSE_FLOOR)
     order = values.argsort(descending=True)[:_NUM_STARTS].tolist()
+    scales = _scales(likelihood.fisher(Local(guesses[order[:1]], is_track), num_times=40))
+    scales = np.diag(np.sqrt((scales**2).sum(axis=1)))  # of all directions, whose axes differ
     rough = [
-        climb(likelihood, hits, guesses[[i]], is_track, rounds=1, floor=_LOOSE_FLOOR)
+        _minimised(likelihood, hits, Local(guesses[[i]], is_track), scales, _LOOSE_FLOOR, _ROUGH)
         for i in order
     ]
     return max(rough, key=lambda found: found.log_likelihood)
@@ -71,42 +72,45 @@ def _other_directions(found: Hypotheses, is_track: bool) -> Hypotheses:
     )
 
 
-def climb(
-    likelihood: Likelihood,
-    hits: Hits,
-    start: Hypotheses,
-    is_track: bool,
-    rounds: int = _ROUNDS,
-    floor: float = FLOOR,
-) -> Fit:
+def climb(likelihood: Likelihood, hits: Hits, start: Hypotheses, is_track: bool) -> Fit:
     """The maximum near a start.
 
     The quasi-Newton method BFGS in coordinates in which the Fisher information at the start of each
     round is the unit matrix.
     """
     found = Fit(start, -np.inf)
-    for _ in range(rounds):
-        before, found = found, _round(likelihood, hits, found.best, is_track, floor)
+    for _ in range(_ROUNDS):
+        before, local = found, Local(found.best, is_track)
+        scales = _scales(likelihood.fisher(local, num_times=40))
+        found = _minimised(likelihood, hits, local, scales, FLOOR, _FINE)
         if found.log_likelihood - before.log_likelihood < _CONVERGED:
             break
     return found
 
 
-def _round(
-    likelihood: Likelihood, hits: Hits, start: Hypotheses, is_track: bool, floor: float
+def _minimised(
+    likelihood: Likelihood,
+    hits: Hits,
+    local: Local,
+    scales: NDArray[np.float64],
+    floor: float,
+    iterations: int,
 ) -> Fit:
-    local = Local(start, is_track)
-    scales = torch.from_numpy(_scales(likelihood.fisher(local, num_times=50)))
+    """The end of a minimisation of -ln L from the origin of local coordinates.
+
+    `scales` turns the coordinates of the minimisation into the local ones.
+    """
+    to_local = torch.from_numpy(scales)
 
     def objective(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         whitened = torch.tensor(x, requires_grad=True)
-        value = -likelihood.log(local.hypotheses((scales @ whitened)[None]), hits, floor)
+        value = -likelihood.log(local.hypotheses((to_local @ whitened)[None]), hits, floor)
         (gradient,) = torch.autograd.grad(value.sum(), whitened)
         return value.item(), gradient.numpy()
 
-    zero = np.zeros(local.num)
-    result = minimize(objective, zero, jac=True, method="BFGS", options={"gtol": 1e-2})
-    best = local.hypotheses((scales @ torch.from_numpy(result.x))[None])
+    options = {"gtol": 0.02, "maxiter": iterations}
+    result = minimize(objective, np.zeros(local.num), jac=True, method="BFGS", options=options)
+    best = local.hypotheses((to_local @ torch.from_numpy(result.x))[None])
     return Fit(best, -float(result.fun))
 
 

@@ -13,10 +13,10 @@ from dnn_reco.detector.constants import SPEED_OF_LIGHT
 from dnn_reco.simulation.energy_losses import SLICES, shower_depth, soft_losses
 from dnn_reco.simulation.muons import IONISATION, RADIATION
 
-STRETCH = 30.0
+STRETCH = 40.0
 """Length in m of the pieces of a track."""
 
-HALF_TRACK = 900.0
+HALF_TRACK = 840.0
 """A track shines up to this distance in m from its reference point, which is near the origin."""
 
 _MIN_LOG_ENERGY = float(np.log(10.0))  # a shower of less is a single source in the simulation

@@ -91,7 +91,7 @@ class TestDelays:
         )
         kept = expected > 1e-12
         assert kept.sum() >= 7
-        np.testing.assert_allclose(found.exp().numpy()[kept], expected[kept], rtol=4e-3)
+        np.testing.assert_allclose(found.exp().numpy()[kept], expected[kept], rtol=1e-2)
 
     def test_density_integrates_to_one(self, limit: SimpleNamespace) -> None:
         rng = np.random.default_rng(1)
@@ -119,13 +119,13 @@ class TestSources:
         sources = limit.hypotheses.track(hypothesis(limit, 1e5)).light_sources()
         along = (sources.position - PLACE) @ np.array(DIRECTION)
         at_point = energy_after(np.array([1e5]), np.zeros(1))
-        for number in (30, 45, 59):  # stretches behind the reference point
-            energy = energy_after(at_point, along[[number]] + 15.0)[0]
-            losses = 0.363e-3 * 0.9216 * energy * 30.0  # b E of the stretch of 30 m
-            soft = 30.0 * (0.1880 + 0.0206 * np.log(energy)) / 5.321
+        for number in (21, 33, 41):  # stretches behind the reference point
+            energy = energy_after(at_point, along[[number]] + 20.0)[0]
+            losses = 0.363e-3 * 0.9216 * energy * 40.0  # b E of the stretch of 40 m
+            soft = 40.0 * (0.1880 + 0.0206 * np.log(energy)) / 5.321
             assert sources.energy[number] == pytest.approx(losses + soft, rel=1e-6)
-        assert along[0] == pytest.approx(-900)
-        assert along[-1] == pytest.approx(870)
+        assert along[0] == pytest.approx(-840)
+        assert along[-1] == pytest.approx(800)
 
 
 class TestExpectation:
@@ -158,11 +158,13 @@ class TestFisher:
     def test_of_the_energy_is_that_of_the_number_of_photoelectrons(
         self, limit: SimpleNamespace
     ) -> None:
-        likelihood = limit.likelihood.Likelihood(limit.hypotheses.cascade, near(150.0))
+        # not the nearest DOMs, which see that the shower becomes longer
+        efficiency = near(200.0) - near(60.0)
+        likelihood = limit.likelihood.Likelihood(limit.hypotheses.cascade, efficiency)
         event = hypothesis(limit, 1e4)
         information = likelihood.fisher(limit.hypotheses.Local(event, False))
         number = likelihood.expected(event).sum().item()
-        assert information[-1, -1] == pytest.approx(number * np.log(10) ** 2, rel=0.03)
+        assert information[-1, -1] == pytest.approx(number * np.log(10) ** 2, rel=0.01)
 
     def test_of_the_time_is_that_of_the_density(self, limit: SimpleNamespace) -> None:
         distance = np.linalg.norm(dom_positions() - PLACE, axis=1)
@@ -231,10 +233,10 @@ class TestFisher:
 
 class TestFit:
     def test_errors_of_bright_events_are_those_of_the_bound(self, limit: SimpleNamespace) -> None:
-        efficiency, number = near(160.0), 25
+        efficiency, number = near(110.0), 20
         chosen = limit.events.KINDS["cascades"]
         likelihood = limit.likelihood.Likelihood(chosen.model, efficiency)
-        event = hypothesis(limit, 1e4)
+        event = hypothesis(limit, 2e3)
         local = limit.hypotheses.Local(event, False)
         smallest = limit.bound.bound(likelihood, local)
         across = limit.hypotheses.perpendicular(event.direction)[0].numpy()
@@ -246,7 +248,7 @@ class TestFit:
             hits = limit.likelihood.Hits(light.dom, time)
             best = limit.fit.climb(likelihood, hits, event, False).best
             angles.append(across @ best.direction[0].numpy())
-            energies.append(best.log_energy.item() - 4.0)
+            energies.append(best.log_energy.item() - np.log10(2e3))
         pull = np.array(angles) @ np.linalg.inv(np.linalg.cholesky(smallest.direction)).T
         chi_squared = (pull**2).sum()
         assert stats.chi2.isf(0.999, 2 * number) < chi_squared < stats.chi2.isf(1e-3, 2 * number)
@@ -257,13 +259,13 @@ class TestFit:
     def test_finds_the_truth_from_the_hits_alone(
         self, limit: SimpleNamespace, kind: str, degrees: float
     ) -> None:
-        chosen, event = limit.events.KINDS[kind], hypothesis(limit, 1e4)
+        chosen, event = limit.events.KINDS[kind], hypothesis(limit, 3e3)
         light = limit.events.observe(chosen, event, np.random.default_rng(5))
         hits = limit.likelihood.Hits(light.dom, light.time)
         found = limit.fit.fit(chosen.likelihood(), hits, chosen.is_track)
         cosine = found.best.direction[0].numpy() @ DIRECTION
         assert np.degrees(np.arccos(min(cosine, 1.0))) < degrees
-        assert found.best.log_energy.item() == pytest.approx(4.0, abs=0.1)
+        assert found.best.log_energy.item() == pytest.approx(np.log10(3e3), abs=0.1)
         with torch.no_grad():
             assert found.log_likelihood > chosen.likelihood().log(event, hits).item()
 
