@@ -42,7 +42,7 @@ class DelayTable:
     values: Tensor
 
     def log_density(self, delay: Tensor, log_shape: Tensor, log_scale: Tensor) -> Tensor:
-        """ln of the density [n] in 1/ns of times after unscattered light.
+        """Ln of the density [n] in 1/ns of times after unscattered light.
 
         Parameters
         ----------

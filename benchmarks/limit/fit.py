@@ -39,7 +39,7 @@ class Fit:
 def fit(likelihood: Likelihood, hits: Hits, is_track: bool) -> Fit:
     """The most likely hypothesis for an event, from the best of many first guesses.
 
-    The best rough fit of the first guesses gives position and time for a second round of directions.
+    The best rough fit of these gives position and time for a second round of directions.
     """
     first = _best_of(likelihood, hits, first_guesses(likelihood, hits, is_track), is_track)
     second = _best_of(likelihood, hits, _other_directions(first.best, is_track), is_track)
@@ -68,7 +68,10 @@ def _other_directions(found: Hypotheses, is_track: bool) -> Hypotheses:
     directions = torch.from_numpy(np.concatenate(parts))
     num = len(directions)
     return Hypotheses(
-        found.position.expand(num, 3), found.time.expand(num), directions, found.log_energy.expand(num)
+        found.position.expand(num, 3),
+        found.time.expand(num),
+        directions,
+        found.log_energy.expand(num),
     )
 
 
@@ -173,7 +176,7 @@ def _track_time(
     position: NDArray[np.float64],
     direction: NDArray[np.float64],
 ) -> float:
-    """When a track is at its reference point: most hits are a little later than unscattered light."""
+    """When a track is at its reference point: hits are a little later than unscattered light."""
     offset = place - position
     along = offset @ direction
     across = np.sqrt(((offset**2).sum(axis=1) - along**2).clip(0))
@@ -181,9 +184,7 @@ def _track_time(
     return float(np.quantile(time - (along + across * slowness) / SPEED_OF_LIGHT, _EARLY))
 
 
-def _line_direction(
-    place: NDArray[np.float64], time: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _line_direction(place: NDArray[np.float64], time: NDArray[np.float64]) -> NDArray[np.float64]:
     """Direction in which the light moves: the slope of a straight line through the hits."""
     spread = np.median(np.abs(time - np.median(time)))
     core = np.abs(time - np.median(time)) <= 4 * max(spread, 1.0)

@@ -54,7 +54,7 @@ Model = Callable[[Hypotheses], Sources]
 
 
 def cascade(hypotheses: Hypotheses) -> Sources:
-    """Electromagnetic showers, as `shower_sources` of the simulation makes them of 10 GeV and more."""
+    """Electromagnetic showers of 10 GeV and more, as `shower_sources` of the simulation."""
     log_energy = hypotheses.log_energy * np.log(10.0)
     depth = torch.stack([table(log_energy) for table in _depths()], dim=1)
     energy = (log_energy.exp() / SLICES)[:, None].expand_as(depth)

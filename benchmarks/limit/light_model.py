@@ -160,9 +160,7 @@ def arrivals(sources: Sources, source: NDArray[np.int64], dom: NDArray[np.int64]
     return Arrivals(first, shape.log(), scale.log())
 
 
-def _geometry(
-    sources: Sources, source: NDArray[np.int64], dom: NDArray[np.int64]
-) -> _Geometry:
+def _geometry(sources: Sources, source: NDArray[np.int64], dom: NDArray[np.int64]) -> _Geometry:
     rows, doms = torch.from_numpy(source), torch.from_numpy(dom)
     centre = sources.position + sources.length[:, None] / 2 * sources.direction
     offset = _positions()[doms] - centre[rows]

@@ -57,7 +57,7 @@ class Likelihood:
     efficiency: NDArray[np.float64]
 
     def log(self, hypotheses: Hypotheses, hits: Hits, floor: float = FLOOR) -> Tensor:
-        """ln L [w] of an event for each of w hypotheses, up to a constant."""
+        """Ln L [w] of an event for each of w hypotheses, up to a constant."""
         sources = self.model(hypotheses)
         source, dom = self.pairs(sources)
         mean = expected_light(sources, source, dom, self.efficiency)
@@ -139,9 +139,7 @@ def _matches(
     return row, torch.from_numpy(order[first[row] + within]), row % max(len(hits), 1)
 
 
-def _information(
-    value: Tensor, slope: Tensor, dom: NDArray[np.int64], num_times: int
-) -> Tensor:
+def _information(value: Tensor, slope: Tensor, dom: NDArray[np.int64], num_times: int) -> Tensor:
     """Fisher information [k, k] of pairs.
 
     Parameters
@@ -191,7 +189,8 @@ def _timed(
     width = _GRID_UNIT * grid.cosh() * (grid[1] - grid[0])
     delay = start[which, None] + time - value[1][:, None]
     inputs = [
-        x.clone().requires_grad_() for x in (delay, *(v[:, None].expand_as(delay) for v in value[2:]))
+        x.clone().requires_grad_()
+        for x in (delay, *(v[:, None].expand_as(delay) for v in value[2:]))
     ]
     log_density = delay_table().log_density(*(x.reshape(-1) for x in inputs)).reshape(delay.shape)
     by_delay, by_shape, by_scale = torch.autograd.grad(log_density.sum(), inputs)

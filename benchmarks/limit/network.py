@@ -1,4 +1,4 @@
-"""Train the network on photo-electrons of simulated cascades or tracks, and apply it to the test events.
+"""Train the network on photo-electrons of cascades or tracks, and apply it to the test events.
 
     python benchmarks/limit/network.py cascades --out limit --events 100000 --iterations 30000
 

@@ -1,4 +1,4 @@
-"""Posterior of cascades with few photo-electrons, by sampling, against the prediction of the network.
+"""Sampled posterior of cascades with few photo-electrons, against that of the network.
 
     pip install -r benchmarks/limit/requirements.txt
     python benchmarks/limit/posterior.py cascades --out limit --events 8 --max-hits 200
@@ -28,7 +28,7 @@ _NEIGHBOUR = 10
 
 
 def log_prior(kind: Kind, parameters: NDArray[np.float64]) -> NDArray[np.float64]:
-    """ln of the prior [w] of parameters [w, 8], up to a constant.
+    """Ln of the prior [w] of parameters [w, 8], up to a constant.
 
     The direction is that of a vector with three normally distributed components, hence isotropic.
     """
@@ -48,7 +48,7 @@ def hypotheses_of(parameters: NDArray[np.float64]) -> Hypotheses:
 def log_posterior(
     kind: Kind, likelihood: Likelihood, hits: Hits, parameters: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """ln of the posterior [w], up to a constant; minus infinity outside of the prior."""
+    """Ln of the posterior [w], up to a constant; minus infinity outside of the prior."""
     result = log_prior(kind, parameters)
     allowed = np.flatnonzero(np.isfinite(result))
     if len(allowed):
@@ -86,7 +86,7 @@ def sample(
         moves=moves,
         vectorize=True,
     )
-    sampler.random_state = np.random.RandomState(rng.integers(2**31)).get_state()  # noqa: NPY002
+    sampler.random_state = np.random.RandomState(rng.integers(2**31)).get_state()
     sampler.run_mcmc(start, steps)
     burn_in = round(_BURN_IN * steps)
     chain = sampler.get_chain(discard=burn_in, thin=_THIN, flat=True)
@@ -98,7 +98,7 @@ def sample(
 def log_vmf(
     directions: NDArray[np.float64], mean: NDArray[np.float64], concentration: float
 ) -> NDArray[np.float64]:
-    """ln of the von Mises-Fisher density [s] in 1/sr; exact for any concentration above 0."""
+    """Ln of the von Mises-Fisher density [s] in 1/sr; exact for any concentration above 0."""
     log_sinh = concentration + np.log1p(-np.exp(-2 * concentration)) - np.log(2)
     return concentration * (directions @ mean) + np.log(concentration / (4 * np.pi)) - log_sinh
 
@@ -177,7 +177,9 @@ def main() -> None:
             }
         )
         print(", ".join(f"{name} {value:.4g}" for name, value in rows[-1].items()), flush=True)
-        columns = {name: np.array([row[name] for row in rows], dtype=np.float64) for name in rows[0]}
+        columns = {
+            name: np.array([row[name] for row in rows], dtype=np.float64) for name in rows[0]
+        }
         save(folder / POSTERIOR, columns)
 
 

@@ -1,17 +1,18 @@
 """Tables and figure of the information limit, from the results of measure.py, network.py, posterior.py.
 
-    python benchmarks/limit/summary.py --out limit --figure docs/explanation/information_limit.png
+python benchmarks/limit/summary.py --out limit --figure docs/explanation/information_limit.png
 """
 
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from bound import opening_angles
 from events import KINDS
-from measure import MEASURED, Columns, load
+from measure import MEASURED, load
 from network import PREDICTIONS
 from numpy.typing import NDArray
 
@@ -70,7 +71,7 @@ def half_width(values: Values) -> float:
 def rows(errors: Errors, edges: Values, width: Callable[[Values], float]) -> list[Row]:
     """Widths of network, fit and bound in bins, and the efficiency bound / network."""
     found = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         chosen = np.flatnonzero((errors.variable >= low) & (errors.variable < high))
         if len(chosen) < _MIN_EVENTS:
             continue

@@ -101,7 +101,9 @@ class TestDelays:
             log_density = limit.delays.delay_table().log_density(
                 torch.from_numpy(time), *(torch.full((len(time),), np.log(x)) for x in (a, b))
             )
-            assert integrate.trapezoid(log_density.exp().numpy(), time) == pytest.approx(1, abs=1e-3)
+            assert integrate.trapezoid(log_density.exp().numpy(), time) == pytest.approx(
+                1, abs=1e-3
+            )
 
 
 class TestSources:
@@ -133,9 +135,7 @@ class TestExpectation:
     def test_is_that_of_the_simulation(self, limit: SimpleNamespace, kind: str) -> None:
         chosen = limit.events.KINDS[kind]
         event = hypothesis(limit, 3e3)
-        pairs = expected_photoelectrons(
-            chosen.model(event).light_sources(), icecube86().efficiency
-        )
+        pairs = expected_photoelectrons(chosen.model(event).light_sources(), icecube86().efficiency)
         expected = np.bincount(pairs.dom, pairs.mean, NUM_DOMS)
         found = chosen.likelihood().expected(event)[0].numpy()
         assert found.sum() == pytest.approx(expected.sum(), rel=1e-3)
