@@ -15,6 +15,7 @@ from dnn_reco.detector.geometry import dom_positions
 _LOOSE_FLOOR = 1e-6  # 1/ns; far from the solution single hits must not dominate
 _NUM_DIRECTIONS, _NUM_STARTS = 24, 2
 _EARLY = 0.1  # quantile of the residual times that counts as unscattered
+_NARROWING, _ONCE_MORE = (0.3, 0.03), (np.pi,)  # rad
 _ROUGH, _FINE = 15, 40  # iterations
 _ROUNDS = 3  # of whitening and minimisation
 _CONVERGED = 0.1  # change of ln L
@@ -39,12 +40,15 @@ class Fit:
 def fit(likelihood: Likelihood, hits: Hits, is_track: bool) -> Fit:
     """The most likely hypothesis for an event, from the best of many first guesses.
 
-    The best rough fit of these gives position and time for a second round of directions.
+    Position, time and energy of the best rough fit go with more directions: for cascades all over
+    the sphere, for tracks closer and closer around the best.
     """
-    first = _best_of(likelihood, hits, first_guesses(likelihood, hits, is_track), is_track)
-    second = _best_of(likelihood, hits, _other_directions(first.best, is_track), is_track)
-    rough = max(first, second, key=lambda found: found.log_likelihood)
-    return climb(likelihood, hits, rough.best, is_track)
+    best = _best_of(likelihood, hits, first_guesses(likelihood, hits, is_track), is_track)
+    for angle in _NARROWING if is_track else _ONCE_MORE:
+        guesses = _other_directions(best.best, angle)
+        again = _best_of(likelihood, hits, guesses, is_track)
+        best = max(best, again, key=lambda found: found.log_likelihood)
+    return climb(likelihood, hits, best.best, is_track)
 
 
 def _best_of(likelihood: Likelihood, hits: Hits, guesses: Hypotheses, is_track: bool) -> Fit:
@@ -61,11 +65,11 @@ def _best_of(likelihood: Likelihood, hits: Hits, guesses: Hypotheses, is_track: 
     return max(rough, key=lambda found: found.log_likelihood)
 
 
-def _other_directions(found: Hypotheses, is_track: bool) -> Hypotheses:
-    """The same position, time and energy with other directions."""
+def _other_directions(found: Hypotheses, angle: float) -> Hypotheses:
+    """The same position, time and energy with directions at an angle in rad; π: all directions."""
     axis = found.direction[0].numpy()
-    parts = [_cone(axis, 0.1, 6), _cone(axis, 0.4, 6)] if is_track else [_sphere(_NUM_DIRECTIONS)]
-    directions = torch.from_numpy(np.concatenate(parts))
+    cones = np.concatenate([_cone(axis, angle, 6), _cone(axis, angle / 3, 6)])
+    directions = torch.from_numpy(_sphere(_NUM_DIRECTIONS) if angle == np.pi else cones)
     num = len(directions)
     return Hypotheses(
         found.position.expand(num, 3),

@@ -1,9 +1,10 @@
-"""Fit the test events with the true light model, and compute the bound at their truth.
+"""Fit test events with the true light model, and compute the bound at their truth.
 
-    python benchmarks/limit/measure.py cascades --out limit --events 200
+    python benchmarks/limit/measure.py cascades bound --out limit --events 500
+    python benchmarks/limit/measure.py cascades fit --out limit --events 100
 
-The result is `<out>/<kind>/measured.npz`; it is written after every few events, and a call that was
-stopped continues there.
+The results are `<out>/<kind>/bound.npz` and `fit.npz`. They are written after every few events, and
+a call that was stopped continues there.
 """
 
 import argparse
@@ -22,9 +23,6 @@ from numpy.typing import NDArray
 
 from dnn_reco.files import temporary_beside
 
-MEASURED = "measured.npz"
-"""File of the results."""
-
 _SAVE_EVERY = 5
 
 Columns = dict[str, NDArray[np.float64]]
@@ -37,29 +35,37 @@ def test_events(kind: Kind, num: int, seed: int) -> list[tuple[Hypotheses, Hits]
     return list(islice(chain(every), num))
 
 
-def measure(kind: Kind, truth: Hypotheses, hits: Hits) -> dict[str, NDArray[np.float64]]:
-    """Truth, bound and fits of an event."""
+def bound_of(kind: Kind, truth: Hypotheses, hits: Hits) -> Columns:
+    """Truth and bound of an event."""
+    smallest = bound(kind.likelihood(), Local(truth, kind.is_track))
+    values = {
+        "num_hits": len(hits),
+        "log_energy": truth.log_energy.item(),
+        "direction": truth.direction[0].numpy(),
+        "bound_direction": smallest.direction,
+        "bound_log_energy": smallest.log_energy,
+    }
+    return {name: np.asarray(value, dtype=np.float64) for name, value in values.items()}
+
+
+def fit_of(kind: Kind, truth: Hypotheses, hits: Hits) -> Columns:
+    """Results of the fit, and of one that starts at the truth; `gain` is ln L minus its truth."""
     likelihood = kind.likelihood()
-    smallest = bound(likelihood, Local(truth, kind.is_track))
     found = fit(likelihood, hits, kind.is_track)
     near_truth = climb(likelihood, hits, truth, kind.is_track)
     with torch.no_grad():
         at_truth = likelihood.log(truth, hits).item()
     values = {
-        "num_hits": len(hits),
-        "num_doms": len(np.unique(hits.dom)),
-        "log_energy": truth.log_energy.item(),
-        "direction": truth.direction[0].numpy(),
-        "bound_direction": smallest.direction,
-        "bound_log_energy": smallest.log_energy,
         "fit_direction": found.best.direction[0].numpy(),
         "fit_log_energy": found.best.log_energy.item(),
         "fit_gain": found.log_likelihood - at_truth,
-        "near_direction": near_truth.best.direction[0].numpy(),
-        "near_log_energy": near_truth.best.log_energy.item(),
         "near_gain": near_truth.log_likelihood - at_truth,
     }
     return {name: np.asarray(value, dtype=np.float64) for name, value in values.items()}
+
+
+PASSES = {"bound": bound_of, "fit": fit_of}
+"""What can be computed; the names of the files are `<name>.npz`."""
 
 
 def load(path: Path) -> Columns:
@@ -80,22 +86,23 @@ def save(path: Path, columns: Columns) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("kind", choices=sorted(KINDS))
+    parser.add_argument("what", choices=sorted(PASSES))
     parser.add_argument("--out", type=Path, default=Path("limit"))
     parser.add_argument("--events", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    kind, path = KINDS[options.kind], options.out / options.kind / MEASURED
+    kind, path = KINDS[options.kind], options.out / options.kind / f"{options.what}.npz"
     done = load(path)
-    first = len(done.get("num_hits", ()))
+    first = len(next(iter(done.values()), ()))
     rows = [{name: column[i] for name, column in done.items()} for i in range(first)]
     for number, event in enumerate(test_events(kind, options.events, options.seed)):
         if number < first:
             continue
-        rows.append(measure(kind, *event))
+        rows.append(PASSES[options.what](kind, *event))
         if (number + 1) % _SAVE_EVERY == 0 or number + 1 == options.events:
             save(path, {name: np.stack([row[name] for row in rows]) for name in rows[0]})
-            print(f"\r{kind.name}: {number + 1} events", end="", flush=True)
+            print(f"\r{kind.name}, {options.what}: {number + 1} events", end="", flush=True)
     print()
 
 

@@ -1,9 +1,11 @@
 """Sampled posterior of cascades with few photo-electrons, against that of the network.
 
     pip install -r benchmarks/limit/requirements.txt
-    python benchmarks/limit/posterior.py cascades --out limit --events 8 --max-hits 200
+    python benchmarks/limit/posterior.py --out limit --events 8 --max-hits 200
 
-The prior is the distribution of the simulated events. Results are in `<out>/<kind>/posterior.npz`.
+The prior is the distribution of the simulated events. Sampled directions are in
+`<out>/cascades/posterior.npz`; a call that was stopped continues there. `summary.py` compares them
+with the network.
 """
 
 import argparse
@@ -16,8 +18,10 @@ from fit import fit
 from hypotheses import Hypotheses
 from likelihood import Hits, Likelihood
 from measure import load, save, test_events
-from network import NUM_HELD_OUT, PREDICTIONS
+from network import NUM_HELD_OUT
 from numpy.typing import NDArray
+
+from dnn_reco.nn.direction import fisher_concentration
 
 POSTERIOR = "posterior.npz"
 """File of the results."""
@@ -128,8 +132,6 @@ def divergence(
 
 def fitted_vmf(directions: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     """Mean direction [3] and concentration of the von Mises-Fisher density nearest to a sample."""
-    from dnn_reco.nn.direction import fisher_concentration
-
     mean = directions.mean(axis=0)
     length = np.linalg.norm(mean)
     return mean / length, float(fisher_concentration(torch.tensor([length]))[0])
@@ -137,50 +139,33 @@ def fitted_vmf(directions: NDArray[np.float64]) -> tuple[NDArray[np.float64], fl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("kind", choices=["cascades"])
     parser.add_argument("--out", type=Path, default=Path("limit"))
     parser.add_argument("--events", type=int, default=8)
     parser.add_argument("--max-hits", type=int, default=200)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    kind, folder = KINDS[options.kind], options.out / options.kind
-    predictions = load(folder / PREDICTIONS)
-    if not predictions:
-        parser.error(f"there is no '{folder / PREDICTIONS}': run network.py first")
-    chosen = [
-        (number, event)
-        for number, event in enumerate(test_events(kind, NUM_HELD_OUT, options.seed))
-        if len(event[1]) <= options.max_hits
-    ][: options.events]
-    rows = []
-    for number, (truth, hits) in chosen:
+    kind = KINDS["cascades"]
+    path = options.out / kind.name / POSTERIOR
+    events = enumerate(test_events(kind, NUM_HELD_OUT, options.seed))
+    faint = [(i, truth, hits) for i, (truth, hits) in events if len(hits) <= options.max_hits]
+    done = load(path)
+    first = len(next(iter(done.values()), ()))
+    rows = [{name: column[i] for name, column in done.items()} for i in range(first)]
+    for number, truth, hits in faint[first : options.events]:
         rng = np.random.default_rng([options.seed, number])
-        directions, time = sample(kind, hits, options.steps, rng)
-        mean, concentration = fitted_vmf(directions)
-        network = predictions["direction"][number], float(predictions["concentration"][number])
-        true = truth.direction[0].numpy()
-        rows.append(
-            {
-                "number": number,
-                "num_hits": len(hits),
-                "autocorrelation_steps": time,
-                "network_divergence": divergence(directions, *network),
-                "vmf_divergence": divergence(directions, mean, concentration),
-                "network_concentration": network[1],
-                "posterior_concentration": concentration,
-                "network_angle": np.arccos(np.clip(network[0] @ true, -1, 1)),
-                "posterior_angle": np.arccos(np.clip(mean @ true, -1, 1)),
-                "log_density_at_truth": float(log_vmf(true[None], mean, concentration)[0]),
-                "network_log_density_at_truth": float(log_vmf(true[None], *network)[0]),
-            }
-        )
-        print(", ".join(f"{name} {value:.4g}" for name, value in rows[-1].items()), flush=True)
-        columns = {
-            name: np.array([row[name] for row in rows], dtype=np.float64) for name in rows[0]
+        directions, autocorrelation = sample(kind, hits, options.steps, rng)
+        values = {
+            "number": number,
+            "num_hits": len(hits),
+            "truth": truth.direction[0].numpy(),
+            "directions": directions,
+            "autocorrelation": autocorrelation,
         }
-        save(folder / POSTERIOR, columns)
+        rows.append({name: np.asarray(value, dtype=np.float64) for name, value in values.items()})
+        save(path, {name: np.stack([row[name] for row in rows]) for name in rows[0]})
+        print(f"event {number}: autocorrelation of {autocorrelation:.0f} steps", flush=True)
 
 
 if __name__ == "__main__":
