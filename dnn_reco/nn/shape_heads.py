@@ -66,7 +66,7 @@ class DirectionComponents(nn.Module):
 
 
 class FlowComponents(nn.Module):
-    """A flow on the sphere, which starts as a von Mises-Fisher distribution.
+    """A flow on the sphere: first, and for small κ always, a von Mises-Fisher distribution.
 
     Parameters
     ----------
@@ -87,7 +87,11 @@ class FlowComponents(nn.Module):
         Arguments are those of :meth:`dnn_reco.nn.density_heads.DensityHeads.forward`.
         """
         base = self.base(events, has_hits, rotation)
+        kappa = base[:, 0, 1:].square().sum(dim=1, keepdim=True).sqrt()
         raw = self.splines(events).clamp(-MAX_SHARPNESS, MAX_SHARPNESS)
+        # for a small κ the mean direction turns with the least change of its vector, and the
+        # splines with it: without this factor gradients would be as large as 1/κ
+        raw = raw * kappa / (1 + kappa)
         splines = spline_parameters(torch.where(has_hits, raw, 0))
         return torch.cat([base, splines[:, None]], dim=2)
 

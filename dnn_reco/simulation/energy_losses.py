@@ -5,6 +5,7 @@ The functions that make sources return them in parts, in any order; `combine` so
 
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,14 +165,29 @@ def track_sources(
     return [flights.sources(flight, begin[flight] + number * length, 0.0, length)]
 
 
+def soft_losses(length: Any, log_energy: Any) -> Any:
+    """Shower energy [n] in GeV with the light of all losses below 0.5 GeV along a muon's track.
+
+    They add 0.1880 + 0.0206 ln(E/GeV) of its length to the track (Rädel and Wiebusch, Astropart.
+    Phys. 38 (2012) 53).
+
+    Parameters
+    ----------
+    length
+        Lengths [n] in m of pieces of track, a numpy or torch array.
+    log_energy
+        ln(E/GeV) [n] of the muon there.
+    """
+    return length * (0.1880 + 0.0206 * log_energy) / TRACK_PER_GEV
+
+
 def muon_sources(
     flights: Flights, tracks: MuonTracks, rng: np.random.Generator
 ) -> list[LightSources]:
     """Bare track and losses of muons in each of their bins.
 
-    All that stays below 0.5 GeV adds 0.1880 + 0.0206 ln(E/GeV) of its length to a track (Rädel and
-    Wiebusch, Astropart. Phys. 38 (2012) 53). The single losses of a bin make one shower somewhere
-    in it; weak ones, below `MIN_SINGLE_LOSS`, are spread along the track. All losses count as
+    The single losses of a bin make one shower somewhere in it; weak ones, below
+    `MIN_SINGLE_LOSS`, are spread along the track as the `soft_losses` are. All losses count as
     electromagnetic.
 
     Parameters
@@ -188,7 +204,7 @@ def muon_sources(
     stochastic = tracks.stochastic[muon, number]
     begin = tracks.first[muon] + number * tracks.bin_length
     log_energy = np.log(np.maximum(tracks.energy[muon, number], 1.0))
-    soft = flown * (0.1880 + 0.0206 * log_energy) / TRACK_PER_GEV
+    soft = soft_losses(flown, log_energy)
     is_weak = stochastic < MIN_SINGLE_LOSS
     along = flights.sources(muon, begin, soft + np.where(is_weak, stochastic, 0.0), flown)
     strong = np.flatnonzero(~is_weak)

@@ -25,7 +25,7 @@ from dnn_reco.simulation.propagation import (
 from dnn_reco.simulation.sources import LightSources, PhotoElectrons
 
 MAX_SAMPLED = 100
-"""Largest number of arrival times drawn for one source in one DOM; each then stands for several."""
+"""Default largest number of times drawn for one source in one DOM; each then stands for several."""
 
 _BLOCK = 256  # sources at once, for at most a million pairs
 _MIN_DISTANCE = 1.0  # m; the formulas are for points, showers and DOMs are not
@@ -84,7 +84,7 @@ def expected_photoelectrons(
     """
     parts = []
     for start, block in _blocks(sources):
-        source, dom = _neighbours(block)
+        source, dom = pairs_within_reach(block)
         pairs = _light(block, source, dom, np.ones(len(source), dtype=np.float32), efficiency)
         parts.append(vars(pairs) | {"source": pairs.source + start})
     return SourceDomPairs(
@@ -92,44 +92,15 @@ def expected_photoelectrons(
     )
 
 
-def sample_photoelectrons(
-    sources: LightSources, efficiency: NDArray[np.float64], rng: np.random.Generator
-) -> PhotoElectrons:
-    """Draw photo-electrons and their arrival times.
+def pairs_within_reach(sources: LightSources) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Source and DOM [m] of all pairs near enough for light, dead DOMs included.
 
-    Numbers are Poisson distributed. No more than `MAX_SAMPLED` times are drawn for a source in a
-    DOM; whole weights make up the rest.
+    DOM indices run down the strings: on each, those within reach are a range, found by bisection.
 
     Parameters
     ----------
     sources
-        The sources of some events.
-    efficiency
-        Efficiency [5160] of each DOM relative to a standard one; 0 for dead ones.
-    rng
-        Source of all randomness: equal generators give equal photo-electrons.
-    """
-    parts = []
-    for _, block in _blocks(sources):
-        pairs = _light(block, *_promising_neighbours(block, rng), efficiency)
-        pair, weight = _draw(pairs.mean, rng)
-        hits = pairs.select(pair)
-        time = _arrival_times(block, hits, rng)
-        parts.append((block.event[hits.source], hits.dom, time, weight))
-    event, dom, time, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return PhotoElectrons(sources.num_events, event, dom, time, weight)
-
-
-def _blocks(sources: LightSources) -> Iterator[tuple[int, LightSources]]:
-    """Some sources at a time, with the number of the first; one empty block if there are none."""
-    for start in range(0, max(len(sources.event), 1), _BLOCK):
-        yield start, sources.part(slice(start, start + _BLOCK))
-
-
-def _neighbours(sources: LightSources) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Source and DOM [m] of all pairs that are near enough.
-
-    DOM indices run down the strings: on each, those within reach are a range, found by bisection.
+        The sources; memory is needed for each pair of a source and a string.
     """
     lines = _string_lines()
     centre = _centres(sources)
@@ -145,15 +116,54 @@ def _neighbours(sources: LightSources) -> tuple[NDArray[np.int64], NDArray[np.in
     return np.repeat(source, count), dom
 
 
+def sample_photoelectrons(
+    sources: LightSources,
+    efficiency: NDArray[np.float64],
+    rng: np.random.Generator,
+    max_sampled: int = MAX_SAMPLED,
+) -> PhotoElectrons:
+    """Draw photo-electrons and their arrival times.
+
+    Numbers are Poisson distributed. No more than `max_sampled` times are drawn for a source in a
+    DOM; whole weights make up the rest.
+
+    Parameters
+    ----------
+    sources
+        The sources of some events.
+    efficiency
+        Efficiency [5160] of each DOM relative to a standard one; 0 for dead ones.
+    rng
+        Source of all randomness: equal generators give equal photo-electrons.
+    max_sampled
+        Largest number of arrival times drawn for one source in one DOM.
+    """
+    parts = []
+    for _, block in _blocks(sources):
+        pairs = _light(block, *_promising_neighbours(block, rng), efficiency)
+        pair, weight = _draw(pairs.mean, rng, max_sampled)
+        hits = pairs.select(pair)
+        time = _arrival_times(block, hits, rng)
+        parts.append((block.event[hits.source], hits.dom, time, weight))
+    event, dom, time, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return PhotoElectrons(sources.num_events, event, dom, time, weight)
+
+
+def _blocks(sources: LightSources) -> Iterator[tuple[int, LightSources]]:
+    """Some sources at a time, with the number of the first; one empty block if there are none."""
+    for start in range(0, max(len(sources.event), 1), _BLOCK):
+        yield start, sources.part(slice(start, start + _BLOCK))
+
+
 def _promising_neighbours(
     sources: LightSources, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-    """Source and DOM [m] of pairs as `_neighbours`, and how many pairs [m] each stands for.
+    """Source and DOM [m] of pairs as `pairs_within_reach`, and how many pairs [m] each stands for.
 
     Most pairs have next to no light. Of those that get less than `_FAINT` photo-electrons in clear
     ice a random share is kept, which gets all the light instead.
     """
-    source, dom = _neighbours(sources)
+    source, dom = pairs_within_reach(sources)
     centre = _centres(sources).astype(np.float32)
     squared = np.zeros(len(source), dtype=np.float32)
     for axis, place in enumerate(_dom_positions()):
@@ -202,20 +212,22 @@ def _light(
     return pairs if len(alive) == len(mean) else pairs.select(alive)
 
 
-def _draw(mean: Floats, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _draw(
+    mean: Floats, rng: np.random.Generator, max_sampled: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Numbers of the pairs that a photo-electron comes from [p], and weights [p].
 
     Faint pairs share one Poisson number, which is dealt out to them in proportion to their light:
     the same as one for each, in less time.
     """
-    bright = np.flatnonzero(mean > MAX_SAMPLED)
-    sums = np.cumsum(np.where(mean > MAX_SAMPLED, 0, mean), dtype=np.float64)
+    bright = np.flatnonzero(mean > max_sampled)
+    sums = np.cumsum(np.where(mean > max_sampled, 0, mean), dtype=np.float64)
     total = sums[-1] if len(sums) else 0.0
     faint = np.searchsorted(sums, total * rng.random(rng.poisson(total)), side="right")
     faint = np.minimum(faint, len(mean) - 1)
 
     number = rng.poisson(mean[bright].astype(np.float64))
-    sampled = np.minimum(number, MAX_SAMPLED)
+    sampled = np.minimum(number, max_sampled)
     quotient, rest = np.divmod(number, np.maximum(sampled, 1))
     which = np.arange(sampled.sum()) - np.repeat(np.cumsum(sampled) - sampled, sampled)
     weight = np.repeat(quotient, sampled) + (which < np.repeat(rest, sampled))

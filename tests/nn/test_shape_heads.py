@@ -185,7 +185,7 @@ def test_a_flow_as_head() -> None:
     rotated = network(events, known, angle)
     back = rotate_about_z(rotated.labels[known][:, VECTOR], angle[known])
     torch.testing.assert_close(back, prediction.labels[known][:, VECTOR])
-    assert torch.equal(rotated.shapes[:, 4:], prediction.shapes[:, 4:])
+    torch.testing.assert_close(rotated.shapes[:, 4:], prediction.shapes[:, 4:])
     mixed = Mixture(SPEC, [network.layout] * 2)([prediction, rotated])
     assert mixed.shapes.shape == (50, 2 * 53)
     (prediction.shapes.sum() + prediction.labels.sum()).backward()
