@@ -98,7 +98,7 @@ class FusedTransformer:
     @property
     def fits_vectors(self) -> bool:
         """Whether matrix products of its dimensions consist of whole blocks."""
-        from dnn_reco.nn.vector_kernels import COLUMNS
+        from dnn_reco.nn.matrix_product import COLUMNS
 
         width, num_heads = self.shape.width, self.shape.num_heads
         return not any(size % COLUMNS for size in (width, width // num_heads, self.shape.hidden))

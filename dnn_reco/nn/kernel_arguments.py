@@ -14,6 +14,23 @@ Array: TypeAlias = NDArray[np.float32]
 Shape: TypeAlias = tuple[int, ...]
 
 
+class Matrix(NamedTuple):
+    """A matrix in flat memory.
+
+    Attributes
+    ----------
+    values
+        The memory.
+    start, row, column
+        Place of the first element, and distances from one row and column to the next.
+    """
+
+    values: Array
+    start: int
+    row: int
+    column: int
+
+
 class Layer(NamedTuple):
     """What a layer does, and the geometry of its padded buffer.
 
@@ -153,6 +170,36 @@ class TransformerShape(NamedTuple):
     hidden: int
     num_layers: int
     dense: NDArray[np.int64]
+
+
+class KeptLayer(NamedTuple):
+    """Where values begin that are kept of a transformer layer, for the gradient.
+
+    Attributes
+    ----------
+    normed, deviation
+        Normalised tokens [rows, width], and one over their standard deviation [rows].
+    qkv
+        Queries, keys and values [rows, 3 width].
+    scales
+        The largest logit of each row and head, and one over the sum of its exponentials [rows,
+        heads, 2].
+    attended
+        Results of the attention [rows, width].
+    normed_mlp, deviation_mlp
+        As the first two, before the MLP.
+    hidden
+        Hidden values before the activation [rows, hidden].
+    """
+
+    normed: int
+    deviation: int
+    qkv: int
+    scales: int
+    attended: int
+    normed_mlp: int
+    deviation_mlp: int
+    hidden: int
 
 
 class Tokens(NamedTuple):

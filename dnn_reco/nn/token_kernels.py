@@ -1,8 +1,7 @@
 """A transformer over the tokens of some events on CPUs, compiled by Numba.
 
 Tokens of events follow each other without padding: of each event first the summary token, then its
-hits. A group of events stays in the cache from its inputs to its output. Attention weights are not
-kept for the gradient but computed again (Dao et al., arXiv:2205.14135).
+hits. A group of events stays in the cache from its inputs to its output.
 """
 
 import functools
@@ -11,25 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from dnn_reco.nn.compiled import cached_function, flat_array, inlined, separate, types
-from dnn_reco.nn.kernel_arguments import Array, Tokens, TransformerShape
-from dnn_reco.nn.matrix_product import multiply
-from dnn_reco.nn.vector_kernels import COLUMNS, ROWS, WIDTH
-from dnn_reco.nn.vectors import (
-    exp,
-    fill,
-    first_ones,
-    largest,
-    load,
-    maximum,
-    store,
-    total,
-    where_negative,
+from dnn_reco.nn.attention_kernels import (
+    attend,
+    attend_backward,
+    attend_first,
+    attend_first_backward,
 )
+from dnn_reco.nn.compiled import cached_function, flat_array, inlined, separate, types
+from dnn_reco.nn.kernel_arguments import Array, KeptLayer, Matrix, Tokens, TransformerShape
+from dnn_reco.nn.matrix_product import copy_rows, multiply
+from dnn_reco.nn.vector_kernels import WIDTH
+from dnn_reco.nn.vectors import exp, fill, load, maximum, store, total, where_negative
 
-_QUERIES = 48  # rows of attention weights that are computed at a time, a multiple of ROWS
 _EPSILON = np.float32(1e-5)  # of PyTorch's LayerNorm
-_NEVER = np.float32(-1e30)
 _ZERO, _ONE, _HALF, _MINUS = map(np.float32, (0, 1, 0.5, -1))
 _TAIL_SLOPE = np.float32(0.3275911 * 0.5**0.5)
 _PEAK = np.float32((2 * np.pi) ** -0.5)  # of the normal distribution
@@ -46,15 +39,8 @@ def num_kept(shape: TransformerShape, num_hits: int, num_events: int, num_layers
 
 
 @inlined
-def _places(shape: TransformerShape, rows: int, layer: int) -> tuple[int, ...]:
-    """Where the values that are kept of a layer begin.
-
-    These are: normalised tokens [rows, width]; one over their standard deviation [rows]; queries,
-    keys and values [rows, 3 width]; the largest logit and one over the sum of its exponentials
-    [rows, heads, 2]; results of the attention [rows, width]; normalised tokens before the MLP
-    [rows, width]; one over their standard deviation [rows]; hidden values before the activation
-    [rows, hidden].
-    """
+def _kept_layer(shape: TransformerShape, rows: int, layer: int) -> KeptLayer:
+    """Where values of a layer are kept."""
     normed = layer * rows * (6 * shape.width + 2 + 2 * shape.num_heads + shape.hidden)
     deviation = normed + rows * shape.width
     qkv = deviation + rows
@@ -62,21 +48,8 @@ def _places(shape: TransformerShape, rows: int, layer: int) -> tuple[int, ...]:
     attended = scales + 2 * rows * shape.num_heads
     normed_mlp = attended + rows * shape.width
     deviation_mlp = normed_mlp + rows * shape.width
-    return (
-        normed,
-        deviation,
-        qkv,
-        scales,
-        attended,
-        normed_mlp,
-        deviation_mlp,
-        deviation_mlp + rows,
-    )
-
-
-@inlined
-def _rounded_up(number: int, of: int) -> int:
-    return (number + of - 1) // of * of
+    hidden = deviation_mlp + rows
+    return KeptLayer(normed, deviation, qkv, scales, attended, normed_mlp, deviation_mlp, hidden)
 
 
 @inlined
@@ -155,16 +128,12 @@ def _add_through_norm(
 
 @separate
 def _dense(
-    x: Array, start: int, rows: int, weights: Array, shape: TransformerShape, i: int,
-    out: Array, out_start: int, add: bool,
-) -> None:  # fmt: skip
+    x: Matrix, rows: int, weights: Array, shape: TransformerShape, i: int, out: Matrix, add: bool
+) -> None:
     """Dense layer i of some rows, written or added to `out`."""
     kernel, bias = shape.dense[4 * i], shape.dense[4 * i + 1]
     inputs, outputs = shape.dense[4 * i + 2], shape.dense[4 * i + 3]
-    multiply(
-        x, start, inputs, 1, weights, kernel, outputs, rows, outputs, inputs, bias,
-        out, out_start, outputs, add,
-    )  # fmt: skip
+    multiply(x, Matrix(weights, kernel, outputs, 1), out, rows, outputs, inputs, bias, add)
 
 
 @separate
@@ -179,10 +148,8 @@ def _add_kernel_gradient(
         for r in range(rows):
             of_bias += load(gradient, r * outputs + c)
         store(of_bias, sums, bias + c)
-    multiply(
-        x, start, 1, inputs, gradient, 0, outputs, inputs, outputs, rows, -1,
-        sums, kernel, outputs, True,
-    )  # fmt: skip
+    across, of_kernel = Matrix(x, start, 1, inputs), Matrix(sums, kernel, outputs, 1)
+    multiply(across, Matrix(gradient, 0, outputs, 1), of_kernel, inputs, outputs, rows, -1, True)
 
 
 @separate
@@ -191,246 +158,9 @@ def _through_dense(
 ) -> None:
     """Gradient of the input of dense layer i, from that of its output."""
     inputs, outputs = shape.dense[4 * i + 2], shape.dense[4 * i + 3]
-    multiply(
-        gradient, 0, outputs, 1, opposite, shape.dense[4 * i], inputs, rows, inputs, outputs, -1,
-        out, 0, inputs, False,
-    )  # fmt: skip
-
-
-@inlined
-def _copy(
-    x: Array, start: int, step: int, rows: int, columns: int, factor: Any,
-    out: Array, out_start: int, out_step: int,
-) -> None:  # fmt: skip
-    """Copy some columns of a matrix, times a factor."""
-    factors = fill(factor)
-    for r in range(rows):
-        p, q = start + r * step, out_start + r * out_step
-        for c in range(0, columns, WIDTH):
-            store(load(x, p + c) * factors, out, q + c)
-
-
-@separate
-def _transpose(
-    x: Array, start: int, step: int, rows: int, columns: int, out: Array, n: int
-) -> None:
-    """Transpose some columns of a matrix to [columns, n]."""
-    for r in range(rows):
-        for c in range(columns):
-            out[c * n + r] = x[start + r * step + c]
-
-
-@separate
-def _attend(
-    kept: Array, qkv: int, scales: int, attended: int, first: int, count: int,
-    shape: TransformerShape,
-) -> None:  # fmt: skip
-    """Attention among the tokens of an event, `count` rows from `first` on."""
-    width, size = shape.width, shape.width // shape.num_heads
-    n, step, scale = _rounded_up(count, COLUMNS), 3 * width, np.float32(size) ** np.float32(-0.5)
-    queries = np.zeros(_rounded_up(count, ROWS) * size, np.float32)
-    keys, out = np.zeros(size * n, np.float32), np.empty(_QUERIES * size, np.float32)
-    factors = np.empty(_QUERIES, np.float32)
-    weights = np.empty(_QUERIES * n, np.float32)
-    for head in range(shape.num_heads):
-        query = qkv + first * step + head * size
-        _copy(kept, query, step, count, size, scale, queries, 0, size)
-        _transpose(kept, query + width, step, count, size, keys, n)
-        for start in range(0, count, _QUERIES):
-            rows = min(_QUERIES, count - start)
-            all_rows = _rounded_up(rows, ROWS)
-            multiply(
-                queries, start * size, size, 1, keys, 0, n, all_rows, n, size, -1,
-                weights, 0, n, False,
-            )  # fmt: skip
-            for r in range(rows):
-                place = scales + 2 * ((first + start + r) * shape.num_heads + head)
-                factors[r] = _exponentials(weights, r * n, count, kept, place)
-            multiply(
-                weights, 0, n, 1, kept, query + 2 * width, step, all_rows, size, count, -1,
-                out, 0, size, False,
-            )  # fmt: skip
-            target = attended + (first + start) * width + head * size
-            for r in range(rows):
-                _copy(out, r * size, 0, 1, size, factors[r], kept, target + r * width, 0)
-
-
-@inlined
-def _exponentials(x: Array, start: int, count: int, kept: Array, scales: int) -> Any:
-    """exp(x - peak) of some values in place; keeps the peak and one over their sum, and returns it.
-
-    Values up to the next multiple of WIDTH are overwritten.
-    """
-    nothing, last = fill(_NEVER), start + (count - 1) // WIDTH * WIDTH
-    rest = first_ones(load(x, last), start + count - last, nothing)
-    store(rest, x, last)
-    for k in range(start, last, WIDTH):
-        rest = maximum(rest, load(x, k))
-    peak = largest(rest)
-    shift, sums = fill(peak), fill(_ZERO)
-    for k in range(start, start + count, WIDTH):
-        values = exp(load(x, k) - shift)
-        store(values, x, k)
-        sums += values
-    factor = _ONE / total(sums)
-    kept[scales], kept[scales + 1] = peak, factor
-    return factor
-
-
-@separate
-def _attend_backward(
-    kept: Array, qkv: int, scales: int, attended: int, first: int, count: int,
-    shape: TransformerShape, gradient: Array, of_qkv: Array,
-) -> None:  # fmt: skip
-    """Gradient of queries, keys and values of an event, from that of the attention's result."""
-    width, size = shape.width, shape.width // shape.num_heads
-    n, step, scale = _rounded_up(count, COLUMNS), 3 * width, np.float32(size) ** np.float32(-0.5)
-    num_queries, one = _rounded_up(count, ROWS), np.float32(1)
-    queries, of_out = (
-        np.zeros(num_queries * size, np.float32),
-        np.zeros(num_queries * size, np.float32),
-    )
-    keys, values = np.zeros(size * n, np.float32), np.zeros(size * n, np.float32)
-    of_keys, of_values = np.empty(n * size, np.float32), np.empty(n * size, np.float32)
-    of_queries = np.empty(_QUERIES * size, np.float32)
-    weights, of_logits = np.empty(_QUERIES * n, np.float32), np.empty(_QUERIES * n, np.float32)
-    for head in range(shape.num_heads):
-        query, of_query = qkv + first * step + head * size, first * step + head * size
-        result = attended + first * width + head * size
-        _copy(kept, query, step, count, size, scale, queries, 0, size)
-        _copy(gradient, first * width + head * size, width, count, size, one, of_out, 0, size)
-        _transpose(kept, query + width, step, count, size, keys, n)
-        _transpose(kept, query + 2 * width, step, count, size, values, n)
-        for start in range(0, count, _QUERIES):
-            rows = min(_QUERIES, count - start)
-            all_rows, part = _rounded_up(rows, ROWS), start * size
-            multiply(
-                queries, part, size, 1, keys, 0, n, all_rows, n, size, -1, weights, 0, n, False
-            )
-            multiply(
-                of_out, part, size, 1, values, 0, n, all_rows, n, size, -1, of_logits, 0, n, False
-            )
-            for r in range(rows):
-                mean = fill(
-                    _product(of_out, part + r * size, kept, result + (start + r) * width, size)
-                )
-                place = scales + 2 * ((first + start + r) * shape.num_heads + head)
-                peak, factor = fill(kept[place]), fill(kept[place + 1])
-                for k in range(r * n, r * n + count, WIDTH):
-                    shares = exp(load(weights, k) - peak) * factor
-                    store(shares, weights, k)
-                    store(shares * (load(of_logits, k) - mean), of_logits, k)
-            multiply(
-                of_logits, 0, n, 1, kept, query + width, step, all_rows, size, count, -1,
-                of_queries, 0, size, False,
-            )  # fmt: skip
-            _copy(of_queries, 0, size, rows, size, scale, of_qkv, of_query + start * step, step)
-            multiply(
-                of_logits,
-                0,
-                1,
-                n,
-                queries,
-                part,
-                size,
-                n,
-                size,
-                rows,
-                -1,
-                of_keys,
-                0,
-                size,
-                start > 0,
-            )
-            multiply(
-                weights,
-                0,
-                1,
-                n,
-                of_out,
-                part,
-                size,
-                n,
-                size,
-                rows,
-                -1,
-                of_values,
-                0,
-                size,
-                start > 0,
-            )
-        _copy(of_keys, 0, size, count, size, one, of_qkv, of_query + width, step)
-        _copy(of_values, 0, size, count, size, one, of_qkv, of_query + 2 * width, step)
-
-
-@inlined
-def _product(a: Array, a_start: int, b: Array, b_start: int, count: int) -> Any:
-    """Sum of the products of some values."""
-    products = fill(_ZERO)
-    for c in range(0, count, WIDTH):
-        products += load(a, a_start + c) * load(b, b_start + c)
-    return total(products)
-
-
-@inlined
-def _add_multiple(
-    x: Array, start: int, factor: Any, count: int, out: Array, out_start: int
-) -> None:
-    """Add some values times a factor."""
-    factors = fill(factor)
-    for c in range(0, count, WIDTH):
-        store(load(out, out_start + c) + factors * load(x, start + c), out, out_start + c)
-
-
-@separate
-def _attend_first(
-    kept: Array, qkv: int, scales: int, attended: int, first: int, count: int, event: int,
-    shape: TransformerShape,
-) -> None:  # fmt: skip
-    """Attention of the summary token of an event to all of its tokens."""
-    width, size = shape.width, shape.width // shape.num_heads
-    step, scale = 3 * width, np.float32(size) ** np.float32(-0.5)
-    weights = np.empty(_rounded_up(count, WIDTH), np.float32)
-    for head in range(shape.num_heads):
-        query, out = qkv + first * step + head * size, attended + event * width + head * size
-        for k in range(count):
-            weights[k] = scale * _product(kept, query, kept, query + width + k * step, size)
-        place = scales + 2 * (event * shape.num_heads + head)
-        factor = _exponentials(weights, 0, count, kept, place)
-        for c in range(0, size, WIDTH):
-            store(fill(_ZERO), kept, out + c)
-        for k in range(count):
-            _add_multiple(kept, query + 2 * width + k * step, factor * weights[k], size, kept, out)
-
-
-@separate
-def _attend_first_backward(
-    kept: Array, qkv: int, scales: int, attended: int, first: int, count: int, event: int,
-    shape: TransformerShape, gradient: Array, of_qkv: Array,
-) -> None:  # fmt: skip
-    """The same as `_attend_backward` for the summary token."""
-    width, size = shape.width, shape.width // shape.num_heads
-    step, scale = 3 * width, np.float32(size) ** np.float32(-0.5)
-    slopes, weights = np.empty(count, np.float32), np.empty(_rounded_up(count, WIDTH), np.float32)
-    for head in range(shape.num_heads):
-        query, of_query = qkv + first * step + head * size, first * step + head * size
-        of_out = event * width + head * size
-        mean = _product(gradient, of_out, kept, attended + of_out, size)
-        for k in range(count):
-            key = query + width + k * step
-            weights[k] = scale * _product(kept, query, kept, key, size)
-            slopes[k] = _product(gradient, of_out, kept, key + width, size) - mean
-        place = scales + 2 * (event * shape.num_heads + head)
-        peak, factor = fill(kept[place]), fill(kept[place + 1])
-        for k in range(0, count, WIDTH):
-            store(exp(load(weights, k) - peak) * factor, weights, k)
-        for c in range(0, size, WIDTH):
-            store(fill(_ZERO), of_qkv, of_query + c)
-        for k in range(count):
-            slope, of_key = scale * weights[k] * slopes[k], of_query + width + k * step
-            _add_multiple(kept, query + width + k * step, slope, size, of_qkv, of_query)
-            _copy(kept, query, 0, 1, size, slope, of_qkv, of_key, 0)
-            _copy(gradient, of_out, 0, 1, size, weights[k], of_qkv, of_key + width, 0)
+    kernel = Matrix(opposite, shape.dense[4 * i], inputs, 1)
+    of_output, of_input = Matrix(gradient, 0, outputs, 1), Matrix(out, 0, inputs, 1)
+    multiply(of_output, kernel, of_input, rows, inputs, outputs, -1, False)
 
 
 @separate
@@ -439,22 +169,34 @@ def _embed(
 ) -> None:
     """Tokens of all hits and events, from their inputs."""
     width, num_events = shape.width, len(tokens.first_hit) - 1
-    num_hits = tokens.first_hit[num_events]
-    hidden = np.empty(2 * width * (num_hits + num_events), np.float32)
+    num_hits, double = tokens.first_hit[num_events], 2 * shape.width
+    hidden = np.empty(double * (num_hits + num_events), np.float32)
     of_events = np.empty(num_events * width, np.float32)
-    _dense(tokens.hits, 0, num_hits, weights, shape, _HIT_IN, kept, start, False)
-    _gelu(kept, start, num_hits * 2 * width, hidden)
+    inputs = Matrix(tokens.hits, 0, shape.dense[4 * _HIT_IN + 2], 1)
+    _dense(inputs, num_hits, weights, shape, _HIT_IN, Matrix(kept, start, double, 1), False)
+    _gelu(kept, start, num_hits * double, hidden)
     for e in range(num_events):
         hit, end = tokens.first_hit[e], tokens.first_hit[e + 1]
-        row = hit + e + 1
-        _dense(hidden, hit * 2 * width, end - hit, weights, shape, _HIT_OUT, x, row * width, False)
-    start += num_hits * 2 * width
-    _dense(tokens.events, 0, num_events, weights, shape, _EVENT_IN, kept, start, False)
-    _gelu(kept, start, num_events * 2 * width, hidden)
-    _dense(hidden, 0, num_events, weights, shape, _EVENT_OUT, of_events, 0, False)
+        some, out = (
+            Matrix(hidden, hit * double, double, 1),
+            Matrix(x, (hit + e + 1) * width, width, 1),
+        )
+        _dense(some, end - hit, weights, shape, _HIT_OUT, out, False)
+    start += num_hits * double
+    inputs = Matrix(tokens.events, 0, shape.dense[4 * _EVENT_IN + 2], 1)
+    _dense(inputs, num_events, weights, shape, _EVENT_IN, Matrix(kept, start, double, 1), False)
+    _gelu(kept, start, num_events * double, hidden)
+    some, out = Matrix(hidden, 0, double, 1), Matrix(of_events, 0, width, 1)
+    _dense(some, num_events, weights, shape, _EVENT_OUT, out, False)
     for e in range(num_events):
-        row = tokens.first_hit[e] + e
-        _copy(of_events, e * width, width, 1, width, np.float32(1), x, row * width, width)
+        _copy_row(of_events, e, x, tokens.first_hit[e] + e, width)
+
+
+@inlined
+def _copy_row(x: Array, row: int, out: Array, out_row: int, width: int) -> None:
+    """Copy a row of a matrix."""
+    for c in range(0, width, WIDTH):
+        store(load(x, row * width + c), out, out_row * width + c)
 
 
 @separate
@@ -462,52 +204,48 @@ def _embed_backward(
     gradient: Array, tokens: Tokens, opposite: Array, shape: TransformerShape, kept: Array,
     start: int, sums: Array,
 ) -> None:  # fmt: skip
+    """Add the gradients of the weights of tokens, from that of the tokens."""
     width, num_events = shape.width, len(tokens.first_hit) - 1
-    num_hits = tokens.first_hit[num_events]
-    size, one = num_hits + num_events, np.float32(1)
-    of_hits, of_events = (
-        np.empty(num_hits * width, np.float32),
-        np.empty(num_events * width, np.float32),
-    )
-    hidden, of_hidden = (
-        np.empty(2 * width * size, np.float32),
-        np.empty(2 * width * size, np.float32),
-    )
+    num_hits, double = tokens.first_hit[num_events], 2 * shape.width
+    size = num_hits + num_events
+    of_hits = np.empty(num_hits * width, np.float32)
+    of_events = np.empty(num_events * width, np.float32)
+    hidden, of_hidden = np.empty(double * size, np.float32), np.empty(double * size, np.float32)
     for e in range(num_events):
-        hit, count = tokens.first_hit[e], tokens.first_hit[e + 1] - tokens.first_hit[e]
-        row = hit + e
-        _copy(gradient, row * width, width, 1, width, one, of_events, e * width, width)
-        _copy(gradient, (row + 1) * width, width, count, width, one, of_hits, hit * width, width)
+        hit, end = tokens.first_hit[e], tokens.first_hit[e + 1]
+        _copy_row(gradient, hit + e, of_events, e, width)
+        some = Matrix(gradient, (hit + e + 1) * width, width, 1)
+        copy_rows(some, Matrix(of_hits, hit * width, width, 1), end - hit, width, _ONE)
     _through_dense(of_hits, num_hits, opposite, shape, _HIT_OUT, of_hidden)
-    _gelu_backward(kept, start, num_hits * 2 * width, hidden, of_hidden)
+    _gelu_backward(kept, start, num_hits * double, hidden, of_hidden)
     _add_kernel_gradient(of_hits, hidden, 0, num_hits, shape, _HIT_OUT, sums)
     _add_kernel_gradient(of_hidden, tokens.hits, 0, num_hits, shape, _HIT_IN, sums)
-    start += num_hits * 2 * width
+    start += num_hits * double
     _through_dense(of_events, num_events, opposite, shape, _EVENT_OUT, of_hidden)
-    _gelu_backward(kept, start, num_events * 2 * width, hidden, of_hidden)
+    _gelu_backward(kept, start, num_events * double, hidden, of_hidden)
     _add_kernel_gradient(of_events, hidden, 0, num_events, shape, _EVENT_OUT, sums)
     _add_kernel_gradient(of_hidden, tokens.events, 0, num_events, shape, _EVENT_IN, sums)
 
 
 @separate
 def _summary_queries(
-    tokens: Tokens, weights: Array, shape: TransformerShape, i: int, kept: Array, normed: int,
-    qkv: int,
-) -> None:  # fmt: skip
+    tokens: Tokens, weights: Array, shape: TransformerShape, i: int, kept: Array, layer: KeptLayer
+) -> None:
     """Keys and values of all tokens, and queries of summary tokens."""
     width, num_events = shape.width, len(tokens.first_hit) - 1
     rows, kernel, step = tokens.first_hit[num_events] + num_events, shape.dense[4 * i], 3 * width
-    bias = shape.dense[4 * i + 1]
-    multiply(
-        kept, normed, width, 1, weights, kernel + width, step, rows, 2 * width, width, bias + width,
-        kept, qkv + width, step, False,
-    )  # fmt: skip
+    bias, normed = shape.dense[4 * i + 1] + width, Matrix(kept, layer.normed, width, 1)
+    of_keys, out = (
+        Matrix(weights, kernel + width, step, 1),
+        Matrix(kept, layer.qkv + width, step, 1),
+    )
+    multiply(normed, of_keys, out, rows, 2 * width, width, bias, False)
     for e in range(num_events):
         row = tokens.first_hit[e] + e
-        multiply(
-            kept, normed + row * width, width, 1, weights, kernel, step, 1, width, width, bias,
-            kept, qkv + row * step, step, False,
-        )  # fmt: skip
+        summary = Matrix(kept, layer.normed + row * width, width, 1)
+        out = Matrix(kept, layer.qkv + row * step, step, 1)
+        of_queries = Matrix(weights, kernel, step, 1)
+        multiply(summary, of_queries, out, 1, width, width, bias - width, False)
 
 
 @separate
@@ -517,33 +255,41 @@ def _forward(
     width, num_events = shape.width, len(tokens.first_hit) - 1
     rows = tokens.first_hit[num_events] + num_events
     x, hidden = np.empty(rows * width, np.float32), np.empty(rows * shape.hidden, np.float32)
-    end = _places(shape, rows, shape.num_layers if keep else 1)[0]
+    of_x, of_hidden = Matrix(x, 0, width, 1), Matrix(hidden, 0, shape.hidden, 1)
+    end = _kept_layer(shape, rows, shape.num_layers if keep else 1).normed
     _embed(tokens, weights, shape, kept, end, x)
-    for layer in range(shape.num_layers):
-        normed, deviation, qkv, scales, attended, normed_mlp, deviation_mlp, before = _places(
-            shape, rows, layer if keep else 0
-        )
-        i = _LAYERS + 4 * layer
-        _normalise(x, rows, width, kept, normed, deviation)
-        if layer < shape.num_layers - 1:
-            _dense(kept, normed, rows, weights, shape, i + _QKV, kept, qkv, False)
+    for number in range(shape.num_layers):
+        layer, i = _kept_layer(shape, rows, number if keep else 0), _LAYERS + 4 * number
+        is_last = number == shape.num_layers - 1
+        _normalise(x, rows, width, kept, layer.normed, layer.deviation)
+        if is_last:
+            _summary_queries(tokens, weights, shape, i + _QKV, kept, layer)
         else:
-            _summary_queries(tokens, weights, shape, i + _QKV, kept, normed, qkv)
+            normed, qkv = (
+                Matrix(kept, layer.normed, width, 1),
+                Matrix(kept, layer.qkv, 3 * width, 1),
+            )
+            _dense(normed, rows, weights, shape, i + _QKV, qkv, False)
         for e in range(num_events):
             first = tokens.first_hit[e] + e
             count = tokens.first_hit[e + 1] - tokens.first_hit[e] + 1
-            if layer < shape.num_layers - 1:
-                _attend(kept, qkv, scales, attended, first, count, shape)
+            if is_last:
+                attend_first(kept, layer, first, count, e, shape)
+                _copy_row(x, first, x, e, width)
             else:
-                _attend_first(kept, qkv, scales, attended, first, count, e, shape)
-                _copy(x, first * width, width, 1, width, np.float32(1), x, e * width, width)
-        if layer == shape.num_layers - 1:
+                attend(kept, layer, first, count, shape)
+        if is_last:
             rows = num_events
-        _dense(kept, attended, rows, weights, shape, i + _OUT, x, 0, True)
-        _normalise(x, rows, width, kept, normed_mlp, deviation_mlp)
-        _dense(kept, normed_mlp, rows, weights, shape, i + _MLP_IN, kept, before, False)
-        _gelu(kept, before, rows * shape.hidden, hidden)
-        _dense(hidden, 0, rows, weights, shape, i + _MLP_OUT, x, 0, True)
+        attended = Matrix(kept, layer.attended, width, 1)
+        _dense(attended, rows, weights, shape, i + _OUT, of_x, True)
+        _normalise(x, rows, width, kept, layer.normed_mlp, layer.deviation_mlp)
+        normed, before = (
+            Matrix(kept, layer.normed_mlp, width, 1),
+            Matrix(kept, layer.hidden, shape.hidden, 1),
+        )
+        _dense(normed, rows, weights, shape, i + _MLP_IN, before, False)
+        _gelu(kept, layer.hidden, rows * shape.hidden, hidden)
+        _dense(of_hidden, rows, weights, shape, i + _MLP_OUT, of_x, True)
     for c in range(num_events * width):
         out[c] = x[c]
 
@@ -556,44 +302,38 @@ def _backward(
     width, num_events = shape.width, len(tokens.first_hit) - 1
     all_rows = tokens.first_hit[num_events] + num_events
     x = np.zeros(all_rows * width, np.float32)  # gradient of the tokens
-    inner, of_qkv = (
-        np.empty(all_rows * width, np.float32),
-        np.zeros(all_rows * 3 * width, np.float32),
-    )
+    inner = np.empty(all_rows * width, np.float32)
+    of_qkv = np.zeros(all_rows * 3 * width, np.float32)
     hidden = np.empty(all_rows * shape.hidden, np.float32)
     of_hidden = np.empty(all_rows * shape.hidden, np.float32)
     rows = num_events
     for c in range(num_events * width):
         x[c] = gradient[c]
-    for layer in range(shape.num_layers - 1, -1, -1):
-        normed, deviation, qkv, scales, attended, normed_mlp, deviation_mlp, before = _places(
-            shape, all_rows, layer
-        )
-        i = _LAYERS + 4 * layer
+    for number in range(shape.num_layers - 1, -1, -1):
+        layer, i = _kept_layer(shape, all_rows, number), _LAYERS + 4 * number
+        is_last = number == shape.num_layers - 1
         _through_dense(x, rows, opposite, shape, i + _MLP_OUT, of_hidden)
-        _gelu_backward(kept, before, rows * shape.hidden, hidden, of_hidden)
+        _gelu_backward(kept, layer.hidden, rows * shape.hidden, hidden, of_hidden)
         _add_kernel_gradient(x, hidden, 0, rows, shape, i + _MLP_OUT, sums)
-        _add_kernel_gradient(of_hidden, kept, normed_mlp, rows, shape, i + _MLP_IN, sums)
+        _add_kernel_gradient(of_hidden, kept, layer.normed_mlp, rows, shape, i + _MLP_IN, sums)
         _through_dense(of_hidden, rows, opposite, shape, i + _MLP_IN, inner)
-        _add_through_norm(inner, rows, width, kept, normed_mlp, deviation_mlp, x)
-        _add_kernel_gradient(x, kept, attended, rows, shape, i + _OUT, sums)
+        _add_through_norm(inner, rows, width, kept, layer.normed_mlp, layer.deviation_mlp, x)
+        _add_kernel_gradient(x, kept, layer.attended, rows, shape, i + _OUT, sums)
         _through_dense(x, rows, opposite, shape, i + _OUT, inner)
         for e in range(num_events):
             first = tokens.first_hit[e] + e
             count = tokens.first_hit[e + 1] - tokens.first_hit[e] + 1
-            if layer < shape.num_layers - 1:
-                _attend_backward(kept, qkv, scales, attended, first, count, shape, inner, of_qkv)
+            if is_last:
+                attend_first_backward(kept, layer, first, count, e, shape, inner, of_qkv)
             else:
-                _attend_first_backward(
-                    kept, qkv, scales, attended, first, count, e, shape, inner, of_qkv
-                )
-        if layer == shape.num_layers - 1:
+                attend_backward(kept, layer, first, count, shape, inner, of_qkv)
+        if is_last:
             rows = all_rows
             _spread(x, tokens, width)
-        _add_kernel_gradient(of_qkv, kept, normed, rows, shape, i + _QKV, sums)
+        _add_kernel_gradient(of_qkv, kept, layer.normed, rows, shape, i + _QKV, sums)
         _through_dense(of_qkv, rows, opposite, shape, i + _QKV, inner)
-        _add_through_norm(inner, rows, width, kept, normed, deviation, x)
-    end = _places(shape, all_rows, shape.num_layers)[0]
+        _add_through_norm(inner, rows, width, kept, layer.normed, layer.deviation, x)
+    end = _kept_layer(shape, all_rows, shape.num_layers).normed
     _embed_backward(x, tokens, opposite, shape, kept, end, sums)
 
 
@@ -603,8 +343,9 @@ def _spread(x: Array, tokens: Tokens, width: int) -> None:
     for e in range(len(tokens.first_hit) - 2, 0, -1):
         row = tokens.first_hit[e] + e
         if row > e:
-            _copy(x, e * width, width, 1, width, np.float32(1), x, row * width, width)
-            _copy(x, e * width, width, 1, width, _ZERO, x, e * width, width)
+            _copy_row(x, e, x, row, width)
+            for c in range(e * width, (e + 1) * width, WIDTH):
+                store(fill(_ZERO), x, c)
 
 
 _SHAPE = types.NamedTuple([*[types.int64] * 4, flat_array(types.int64)], TransformerShape)

@@ -1,8 +1,8 @@
-"""Innermost loops of convolutions and matrix products on CPUs, as operations on vector registers.
+"""Innermost loops of convolutions on CPUs, as operations on vector registers.
 
 Numba compiles them as part of the functions that call them. They are built from instructions of
 LLVM, since a compiler does not find out by itself which sums to keep in registers: all those of a
-block of 5 channels, or of 8 rows of a matrix, over the whole sum of products.
+block of 5 channels, over the whole sum of products.
 """
 
 import itertools
@@ -16,21 +16,17 @@ from numba.core import cgutils
 types: Any = numba.types
 intrinsic: Any = numba.extending.intrinsic
 _FEATURES = binding.get_host_cpu_features()
-_HAS_512_BITS = bool(_FEATURES.get("avx512f"))
+HAS_512_BITS = bool(_FEATURES.get("avx512f"))
+"""Whether vectors have 512 bits; otherwise 256."""
 
 BLOCK = 5
 """Channels that are computed at a time."""
 TAPS = 3
 """Taps of a kernel, along the last axis, that are computed at a time."""
-WIDTH = 16 if _HAS_512_BITS else 8
+WIDTH = 16 if HAS_512_BITS else 8
 """Numbers (float32) of a vector."""
-TILE = WIDTH * (4 if _HAS_512_BITS else 2)
+TILE = WIDTH * (4 if HAS_512_BITS else 2)
 """Positions that are computed at a time: their sums fill two thirds of the registers."""
-
-ROWS = 8 if _HAS_512_BITS else 4
-"""Rows of a matrix product that are computed at a time."""
-COLUMNS = 2 * WIDTH
-"""Columns of a matrix product that are computed at a time."""
 
 VECTOR = ir.VectorType(ir.FloatType(), WIDTH)
 """The type of a vector."""
@@ -68,9 +64,9 @@ def multiply_add(
             ]
             for channel in range(BLOCK):
                 for k in range(TAPS):
-                    w = _broadcast(builder, w_data, weight, TAPS * channel + k)
+                    w = broadcast(builder, w_data, weight, TAPS * channel + k)
                     for total, values in zip(totals[channel], inputs[k], strict=True):
-                        _add_product(builder, total, values, w)
+                        add_product(builder, total, values, w)
         for i, total in enumerate(itertools.chain(*totals)):
             store_vector(builder, builder.load(total), out, _integer(0), i * WIDTH)
         return context.get_dummy_value()
@@ -105,71 +101,12 @@ def add_products(
                 values = load_vector(builder, g_data, position, 0)
                 position = builder.add(position, arguments[4])
                 for k in range(TAPS):
-                    _add_product(builder, totals[TAPS * o + k], inputs[k], values)
+                    add_product(builder, totals[TAPS * o + k], inputs[k], values)
         for i, total in enumerate(totals):
             store_vector(builder, builder.load(total), out, arguments[7], i * WIDTH)
         return context.get_dummy_value()
 
     return types.void(x, start, g, g_start, channel, length, sums, first), generate
-
-
-def _block_product(num_rows: int) -> Any:
-    """The function `block_product` for so many rows."""
-
-    @intrinsic
-    def block_product(
-        _typing: Any, a: Any, a_start: Any, a_row: Any, a_step: Any, b: Any, b_start: Any,
-        b_step: Any, count: Any, bias: Any, out: Any, out_start: Any, out_row: Any, add: Any,
-    ) -> Any:  # fmt: skip
-        """Rows r and COLUMNS columns c of a matrix product: see `matrix_product.multiply`."""
-
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            a_data, b_data, out_data = (
-                array_data(context, builder, signature, arguments, i) for i in (0, 4, 9)
-            )
-            offsets = range(0, COLUMNS, WIDTH)
-            totals = [[cgutils.alloca_once(builder, VECTOR) for _ in offsets] for _ in rows]
-            results = [
-                builder.add(arguments[10], builder.mul(_integer(r), arguments[11])) for r in rows
-            ]
-            with builder.if_else(builder.icmp_signed("<", arguments[8], _integer(0))) as (no, yes):
-                with no:
-                    for total in itertools.chain(*totals):
-                        builder.store(_ZEROS, total)
-                with yes:
-                    for k, c in enumerate(offsets):
-                        value = load_vector(builder, b_data, arguments[8], c)
-                        for r in rows:
-                            builder.store(value, totals[r][k])
-            firsts = [
-                builder.add(arguments[1], builder.mul(_integer(r), arguments[2])) for r in rows
-            ]
-            with cgutils.for_range(builder, arguments[7]) as loop:
-                position = builder.add(arguments[5], builder.mul(loop.index, arguments[6]))
-                values = [load_vector(builder, b_data, position, c) for c in offsets]
-                step = builder.mul(loop.index, arguments[3])
-                for r in rows:
-                    factor = _broadcast(builder, a_data, builder.add(firsts[r], step), 0)
-                    for total, value in zip(totals[r], values, strict=True):
-                        _add_product(builder, total, value, factor)
-            with builder.if_then(arguments[12]):
-                for r in rows:
-                    for total, c in zip(totals[r], offsets, strict=True):
-                        value = load_vector(builder, out_data, results[r], c)
-                        builder.store(builder.fadd(builder.load(total), value), total)
-            for r in rows:
-                for total, c in zip(totals[r], offsets, strict=True):
-                    store_vector(builder, builder.load(total), out_data, results[r], c)
-            return context.get_dummy_value()
-
-        rows = range(num_rows)
-        arguments = (a, a_start, a_row, a_step, b, b_start, b_step, count, bias)
-        return types.void(*arguments, out, out_start, out_row, add), generate
-
-    return block_product
-
-
-block_of_rows, single_row = _block_product(ROWS), _block_product(1)
 
 
 @intrinsic
@@ -210,7 +147,7 @@ def store_vector(builder: Any, vector: Any, data: Any, position: Any, offset: in
     builder.store(vector, _pointer(builder, data, position, offset), align=4)
 
 
-def _broadcast(builder: Any, data: Any, position: Any, offset: int) -> Any:
+def broadcast(builder: Any, data: Any, position: Any, offset: int) -> Any:
     """A vector of one number."""
     number = builder.load(builder.gep(data, [builder.add(position, _integer(offset))]))
     undefined = ir.Constant(VECTOR, ir.Undefined)
@@ -219,7 +156,7 @@ def _broadcast(builder: Any, data: Any, position: Any, offset: int) -> Any:
     return builder.shuffle_vector(single, undefined, lanes)
 
 
-def _add_product(builder: Any, total: Any, a: Any, b: Any) -> None:
+def add_product(builder: Any, total: Any, a: Any, b: Any) -> None:
     """Add a · b to the vector at `total`, as a fused operation where the CPU has one."""
     product = builder.fmul(a, b, flags=("contract",))
     builder.store(builder.fadd(product, builder.load(total), flags=("contract",)), total)
