@@ -113,7 +113,7 @@ def _unsmeared(log_shape: Tensor, log_scale: Tensor, delay: Tensor) -> Tensor:
 
 def _grids() -> tuple[tuple[float, float], ...]:
     times = tuple(float(np.arcsinh(t / _TIME_UNIT)) for t in (_EARLIEST, _LATEST))
-    return (tuple(np.log(_SHAPES)), tuple(np.log(_SCALES)), times)  # type: ignore[return-value]
+    return (tuple(np.log(_SHAPES)), tuple(np.log(_SCALES)), times)
 
 
 def _place(grid: tuple[float, float], x: Tensor, count: int) -> tuple[Tensor, Tensor]:

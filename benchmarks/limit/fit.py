@@ -16,6 +16,7 @@ _LOOSE_FLOOR = 1e-6  # 1/ns; far from the solution single hits must not dominate
 _NUM_DIRECTIONS, _NUM_STARTS = 24, 2
 _EARLY = 0.1  # quantile of the residual times that counts as unscattered
 _NARROWING, _ONCE_MORE = (0.3, 0.03), (np.pi,)  # rad
+_HOPS, _HOP_POINTS, _HOP_FAR = 2, 40, 6.0  # the last in units of the bound
 _ROUGH, _FINE = 15, 40  # iterations
 _ROUNDS = 3  # of whitening and minimisation
 _CONVERGED = 0.1  # change of ln L
@@ -48,7 +49,26 @@ def fit(likelihood: Likelihood, hits: Hits, is_track: bool) -> Fit:
         guesses = _other_directions(best.best, angle)
         again = _best_of(likelihood, hits, guesses, is_track)
         best = max(best, again, key=lambda found: found.log_likelihood)
-    return climb(likelihood, hits, best.best, is_track)
+    return _hop(likelihood, hits, climb(likelihood, hits, best.best, is_track), is_track)
+
+
+def _hop(likelihood: Likelihood, hits: Hits, found: Fit, is_track: bool) -> Fit:
+    """The best maximum near a fit: the emission of showers makes many small ones.
+
+    Random points around the fit, a few times as far as its errors, are further starts.
+    """
+    generator = torch.Generator().manual_seed(len(hits))
+    for _ in range(_HOPS):
+        local = Local(found.best, is_track)
+        scales = torch.from_numpy(_scales(likelihood.fisher(local, num_times=40)))
+        points = torch.randn(_HOP_POINTS, local.num, generator=generator, dtype=torch.float64)
+        points *= torch.linspace(0.5, _HOP_FAR, _HOP_POINTS, dtype=torch.float64)[:, None]
+        starts = local.hypotheses(points @ scales.T)
+        with torch.no_grad():
+            best = int(likelihood.log(starts, hits).argmax())
+        again = climb(likelihood, hits, starts[[best]], is_track)
+        found = max(found, again, key=lambda fit: fit.log_likelihood)
+    return found
 
 
 def _best_of(likelihood: Likelihood, hits: Hits, guesses: Hypotheses, is_track: bool) -> Fit:

@@ -61,11 +61,11 @@ class Row:
 
 def half_width(errors: Values) -> float:
     """Half of the central 68 % of all events and draws."""
-    low, high = np.nanquantile(errors, [0.16, 0.84])
+    low, high = np.quantile(errors, [0.16, 0.84])
     return float(high - low) / 2
 
 
-DIRECTION = Quantity("opening angle", "°", lambda angles: float(np.nanmedian(angles)))
+DIRECTION = Quantity("opening angle", "°", lambda angles: float(np.median(angles)))
 ENERGY = Quantity("log10 of the energy", "", half_width)
 
 
@@ -76,18 +76,30 @@ def rows(errors: Errors, variable: Values, edges: Values, quantity: Quantity) ->
         chosen = np.flatnonzero((variable >= low) & (variable < high))
         if len(chosen) < _MIN_EVENTS:
             continue
-        rng = np.random.default_rng(_SEED)
-        draws = [chosen, *(rng.choice(chosen, len(chosen)) for _ in range(REPLICAS))]
-        table = {
-            name: np.array([quantity.width(values[draw]) for draw in draws])
-            for name, values in errors.items()
-            if np.isfinite(values[chosen, 0]).sum() >= _MIN_EVENTS
-        }
-        for name in table.keys() - {"bound"}:
-            table[f"η of the {name}"] = table["bound"] / table[name]
-        values = {name: (float(v[0]), float(v[1:].std())) for name, v in sorted(table.items())}
-        found.append(Row(low, high, len(chosen), values))
+        values: dict[str, tuple[float, float]] = {}
+        for name in errors:
+            values |= _widths(errors, name, chosen, quantity)
+        found.append(Row(low, high, len(chosen), dict(sorted(values.items()))))
     return found
+
+
+def _widths(
+    errors: Errors, name: str, chosen: NDArray[np.int64], quantity: Quantity
+) -> dict[str, tuple[float, float]]:
+    """Width of the errors of some events and its efficiency, where there are enough of them.
+
+    The efficiency is of the bound for the same events.
+    """
+    known = chosen[np.isfinite(errors[name][chosen, 0])]
+    if len(known) < _MIN_EVENTS:
+        return {}
+    rng = np.random.default_rng(_SEED)
+    draws = [known, *(rng.choice(known, len(known)) for _ in range(REPLICAS))]
+    table = {name: np.array([quantity.width(errors[name][draw]) for draw in draws])}
+    if name != "bound":
+        bounds = np.array([quantity.width(errors["bound"][draw]) for draw in draws])
+        table[f"η of the {name}"] = bounds / table[name]
+    return {key: (float(v[0]), float(v[1:].std())) for key, v in table.items()}
 
 
 def errors_of(results: Mapping[str, Values]) -> list[tuple[Quantity, Errors]]:

@@ -34,6 +34,7 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     import likelihood
     import network
     import posterior
+    import summary
 
     return SimpleNamespace(
         bound=bound,
@@ -44,6 +45,7 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         likelihood=likelihood,
         network=network,
         posterior=posterior,
+        summary=summary,
     )
 
 
@@ -59,6 +61,16 @@ def hypothesis(limit: SimpleNamespace, energy: float, number: int = 1) -> object
         tensor([DIRECTION] * number),
         tensor([np.log10(energy)] * number),
     )
+
+
+def hits_in(
+    limit: SimpleNamespace, event: object, model: object, efficiency: NDArray[np.float64], seed: int
+) -> object:
+    """Photo-electrons of an event in a detector."""
+    rng = np.random.default_rng([7, seed])
+    sources = model(event).light_sources()  # type: ignore[operator]
+    light = sample_photoelectrons(sources, efficiency, rng, max_sampled=10**9)
+    return limit.likelihood.Hits(light.dom, light.time + rng.normal(0.0, JITTER, len(light.time)))
 
 
 def near(distance: float) -> NDArray[np.float64]:
@@ -200,13 +212,10 @@ class TestFisher:
         chosen, number, efficiency = limit.events.KINDS[kind], 150, near(130.0)
         likelihood = limit.likelihood.Likelihood(chosen.model, efficiency)
         local = limit.hypotheses.Local(hypothesis(limit, energy), chosen.is_track)
-        sources = chosen.model(local.reference).light_sources()
         whitening = np.linalg.cholesky(likelihood.fisher(local))
-        rng, scores = np.random.default_rng(2), []
-        for _ in range(number):
-            light = sample_photoelectrons(sources, efficiency, rng, max_sampled=10**9)
-            time = light.time + rng.normal(0.0, JITTER, len(light.time))
-            hits = limit.likelihood.Hits(light.dom, time)
+        scores = []
+        for seed in range(number):
+            hits = hits_in(limit, local.reference, chosen.model, efficiency, seed)
             at = torch.zeros(1, local.num, dtype=torch.float64, requires_grad=True)
             value = likelihood.log(local.hypotheses(at), hits)
             (gradient,) = torch.autograd.grad(value.sum(), at)
@@ -233,41 +242,38 @@ class TestFisher:
 
 class TestFit:
     def test_errors_of_bright_events_are_those_of_the_bound(self, limit: SimpleNamespace) -> None:
-        efficiency, number = near(110.0), 20
+        efficiency, number = near(110.0), 16
         chosen = limit.events.KINDS["cascades"]
         likelihood = limit.likelihood.Likelihood(chosen.model, efficiency)
-        event = hypothesis(limit, 2e3)
+        event = hypothesis(limit, 1e3)
         local = limit.hypotheses.Local(event, False)
         smallest = limit.bound.bound(likelihood, local)
         across = limit.hypotheses.perpendicular(event.direction)[0].numpy()
-        sources, rng = chosen.model(event).light_sources(), np.random.default_rng(4)
         angles, energies = [], []
-        for _ in range(number):
-            light = sample_photoelectrons(sources, efficiency, rng, max_sampled=10**9)
-            time = light.time + rng.normal(0.0, JITTER, len(light.time))
-            hits = limit.likelihood.Hits(light.dom, time)
+        for seed in range(number):
+            hits = hits_in(limit, event, chosen.model, efficiency, seed)
             best = limit.fit.climb(likelihood, hits, event, False).best
             angles.append(across @ best.direction[0].numpy())
-            energies.append(best.log_energy.item() - np.log10(2e3))
+            energies.append(best.log_energy.item() - 3.0)
         pull = np.array(angles) @ np.linalg.inv(np.linalg.cholesky(smallest.direction)).T
         chi_squared = (pull**2).sum()
         assert stats.chi2.isf(0.999, 2 * number) < chi_squared < stats.chi2.isf(1e-3, 2 * number)
         chi_squared = (np.array(energies) ** 2).sum() / smallest.log_energy**2
         assert stats.chi2.isf(0.999, number) < chi_squared < stats.chi2.isf(1e-3, number)
 
-    @pytest.mark.parametrize(("kind", "degrees"), [("cascades", 10.0), ("tracks", 1.0)])
+    @pytest.mark.parametrize(("kind", "degrees"), [("cascades", 15.0), ("tracks", 1.0)])
     def test_finds_the_truth_from_the_hits_alone(
         self, limit: SimpleNamespace, kind: str, degrees: float
     ) -> None:
-        chosen, event = limit.events.KINDS[kind], hypothesis(limit, 3e3)
-        light = limit.events.observe(chosen, event, np.random.default_rng(5))
-        hits = limit.likelihood.Hits(light.dom, light.time)
-        found = limit.fit.fit(chosen.likelihood(), hits, chosen.is_track)
+        chosen, event, efficiency = limit.events.KINDS[kind], hypothesis(limit, 1e3), near(250.0)
+        likelihood = limit.likelihood.Likelihood(chosen.model, efficiency)
+        hits = hits_in(limit, event, chosen.model, efficiency, 1)
+        found = limit.fit.fit(likelihood, hits, chosen.is_track)
         cosine = found.best.direction[0].numpy() @ DIRECTION
         assert np.degrees(np.arccos(min(cosine, 1.0))) < degrees
-        assert found.best.log_energy.item() == pytest.approx(np.log10(3e3), abs=0.1)
+        assert found.best.log_energy.item() == pytest.approx(3.0, abs=0.15)
         with torch.no_grad():
-            assert found.log_likelihood > chosen.likelihood().log(event, hits).item()
+            assert found.log_likelihood > likelihood.log(event, hits).item()
 
 
 def test_opening_angles_of_equal_errors_are_those_of_rayleigh(limit: SimpleNamespace) -> None:
@@ -327,3 +333,28 @@ class TestPosterior:
         parameters[2, 7] = 6.0
         found = limit.posterior.log_prior(kind, parameters)
         assert np.isfinite(found).tolist() == [True, False, False]
+
+
+class TestSummary:
+    def test_efficiency_is_the_ratio_of_bound_and_width(self, limit: SimpleNamespace) -> None:
+        rng, number = np.random.default_rng(8), 3000
+        errors = {
+            "network": rng.normal(0.0, 0.2, (number, 1)),
+            "fit": np.where(np.arange(number) < 1500, rng.normal(0.0, 0.1, number), np.nan)[
+                :, None
+            ],
+            "bound": rng.normal(0.0, 0.1, (number, 50)),
+        }
+        variable = np.repeat([1.5, 2.5], number // 2)
+        edges = np.array([1.0, 2.0, 3.0, 4.0])
+        first, second = limit.summary.rows(errors, variable, edges, limit.summary.ENERGY)
+        assert first.num == second.num == number // 2
+        for name, expected, spread in (("network", 0.5, 0.03), ("fit", 1.0, 0.06)):
+            value, error = first.values[f"η of the {name}"]
+            assert value == pytest.approx(expected, abs=spread)
+            # half of the central 68 % of n normal numbers is known to 1.1 % × √(1500/n)
+            assert error == pytest.approx(0.025 * expected, rel=0.5)
+        assert "fit" not in second.values
+        text = limit.summary.table("energy", [first, second], "")
+        assert text.splitlines()[2].startswith("| 10 – 100 | 1500 | 0.")
+        assert text.splitlines()[3].count("–") == 3
