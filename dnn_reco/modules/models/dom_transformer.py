@@ -99,7 +99,7 @@ class DomTransformerSettings:
         Dropout probability of the components of the summary token, in training.
     relative_bias
         Add an attention bias from the distance of two hits in space and time; each iteration takes
-        2.6 times as long on a CPU.
+        four times as long on a CPU.
     heads
         See :func:`dnn_reco.nn.density_heads.choose_heads`.
     augmentation
