@@ -242,7 +242,7 @@ class TestFisher:
 
 class TestFit:
     def test_errors_of_bright_events_are_those_of_the_bound(self, limit: SimpleNamespace) -> None:
-        efficiency, number = near(110.0), 16
+        efficiency, number = near(90.0), 12
         chosen = limit.events.KINDS["cascades"]
         likelihood = limit.likelihood.Likelihood(chosen.model, efficiency)
         event = hypothesis(limit, 1e3)
@@ -261,6 +261,7 @@ class TestFit:
         chi_squared = (np.array(energies) ** 2).sum() / smallest.log_energy**2
         assert stats.chi2.isf(0.999, number) < chi_squared < stats.chi2.isf(1e-3, number)
 
+    @pytest.mark.long
     @pytest.mark.parametrize(("kind", "degrees"), [("cascades", 15.0), ("tracks", 1.0)])
     def test_finds_the_truth_from_the_hits_alone(
         self, limit: SimpleNamespace, kind: str, degrees: float
