@@ -341,9 +341,7 @@ class TestSummary:
         rng, number = np.random.default_rng(8), 1000
         errors = {
             "network": rng.normal(0.0, 0.2, (number, 1)),
-            "fit": np.where(np.arange(number) < 500, rng.normal(0.0, 0.1, number), np.nan)[
-                :, None
-            ],
+            "fit": np.where(np.arange(number) < 500, rng.normal(0.0, 0.1, number), np.nan)[:, None],
             "bound": rng.normal(0.0, 0.1, (number, 20)),
         }
         variable = np.repeat([1.5, 2.5], number // 2)
