@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from posterior import POSTERIOR, divergence, fitted_vmf
 
 from dnn_reco.detector.directions import opening_angle
-from dnn_reco.figure_style import color, marker, panels
+from dnn_reco.figure_style import color, figure_bytes, marker, panels, with_few_colors
+from dnn_reco.files import write_atomically
 
 REPLICAS = 300
 """Samples of the bootstrap."""
@@ -66,7 +67,7 @@ def half_width(errors: Values) -> float:
 
 
 DIRECTION = Quantity("opening angle", "°", lambda angles: float(np.median(angles)))
-ENERGY = Quantity("log10 of the energy", "", half_width)
+ENERGY = Quantity("error of log10(energy)", "", half_width)
 
 
 def rows(errors: Errors, variable: Values, edges: Values, quantity: Quantity) -> list[Row]:
@@ -191,7 +192,6 @@ def draw(panel: Axes, lines: list[Row], title: str, head: str, quantity: Quantit
             panel.errorbar(middle, value, error, **style)
     panel.set(xscale="log", yscale="log", title=title, xlabel=head)
     panel.set_ylabel(f"{quantity.name} [{quantity.unit}]" if quantity.unit else quantity.name)
-    panel.legend()
 
 
 def main() -> None:
@@ -224,7 +224,8 @@ def main() -> None:
         sampled = load(options.out / kind.name / POSTERIOR)
         if sampled and "network_direction" in found:
             print(f"\n{posteriors(sampled, found)}")
-    figure.savefig(options.figure)
+    axes[0].legend()
+    write_atomically(options.figure, with_few_colors(figure_bytes(figure, "png")))
 
 
 if __name__ == "__main__":

@@ -209,7 +209,7 @@ class TestFisher:
     def test_is_the_covariance_of_the_score(
         self, limit: SimpleNamespace, kind: str, energy: float
     ) -> None:
-        chosen, number, efficiency = limit.events.KINDS[kind], 150, near(130.0)
+        chosen, number, efficiency = limit.events.KINDS[kind], 100, near(130.0)
         likelihood = limit.likelihood.Likelihood(chosen.model, efficiency)
         local = limit.hypotheses.Local(hypothesis(limit, energy), chosen.is_track)
         whitening = np.linalg.cholesky(likelihood.fisher(local))
@@ -242,7 +242,7 @@ class TestFisher:
 
 class TestFit:
     def test_errors_of_bright_events_are_those_of_the_bound(self, limit: SimpleNamespace) -> None:
-        efficiency, number = near(110.0), 16
+        efficiency, number = near(90.0), 8
         chosen = limit.events.KINDS["cascades"]
         likelihood = limit.likelihood.Likelihood(chosen.model, efficiency)
         event = hypothesis(limit, 1e3)
@@ -261,6 +261,7 @@ class TestFit:
         chi_squared = (np.array(energies) ** 2).sum() / smallest.log_energy**2
         assert stats.chi2.isf(0.999, number) < chi_squared < stats.chi2.isf(1e-3, number)
 
+    @pytest.mark.long
     @pytest.mark.parametrize(("kind", "degrees"), [("cascades", 15.0), ("tracks", 1.0)])
     def test_finds_the_truth_from_the_hits_alone(
         self, limit: SimpleNamespace, kind: str, degrees: float
@@ -337,24 +338,22 @@ class TestPosterior:
 
 class TestSummary:
     def test_efficiency_is_the_ratio_of_bound_and_width(self, limit: SimpleNamespace) -> None:
-        rng, number = np.random.default_rng(8), 3000
+        rng, number = np.random.default_rng(8), 1000
         errors = {
             "network": rng.normal(0.0, 0.2, (number, 1)),
-            "fit": np.where(np.arange(number) < 1500, rng.normal(0.0, 0.1, number), np.nan)[
-                :, None
-            ],
-            "bound": rng.normal(0.0, 0.1, (number, 50)),
+            "fit": np.where(np.arange(number) < 500, rng.normal(0.0, 0.1, number), np.nan)[:, None],
+            "bound": rng.normal(0.0, 0.1, (number, 20)),
         }
         variable = np.repeat([1.5, 2.5], number // 2)
         edges = np.array([1.0, 2.0, 3.0, 4.0])
         first, second = limit.summary.rows(errors, variable, edges, limit.summary.ENERGY)
         assert first.num == second.num == number // 2
-        for name, expected, spread in (("network", 0.5, 0.03), ("fit", 1.0, 0.06)):
+        for name, expected, spread in (("network", 0.5, 0.06), ("fit", 1.0, 0.12)):
             value, error = first.values[f"η of the {name}"]
             assert value == pytest.approx(expected, abs=spread)
-            # half of the central 68 % of n normal numbers is known to 1.1 % × √(1500/n)
-            assert error == pytest.approx(0.025 * expected, rel=0.5)
+            # half of the central 68 % of n normal numbers is known to 4.4 % × √(500/n)
+            assert error == pytest.approx(0.044 * expected, rel=0.5)
         assert "fit" not in second.values
         text = limit.summary.table("energy", [first, second], "")
-        assert text.splitlines()[2].startswith("| 10 – 100 | 1500 | 0.")
+        assert text.splitlines()[2].startswith("| 10 – 100 | 500 | 0.")
         assert text.splitlines()[3].count("–") == 3
