@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -10,7 +11,7 @@ from dnn_reco.config.key_lists import DEAD_KEYS
 from dnn_reco.config.keys import extra_of
 from dnn_reco.config.legacy import older_spelling
 from dnn_reco.config.schema import GROUPS
-from dnn_reco.config.value_types import allowed, nested_settings
+from dnn_reco.config.value_types import ScheduleSettings, allowed, nested_settings
 
 PAGE = Path(__file__).parent / "reference" / "config.md"
 
@@ -37,13 +38,21 @@ def page() -> str:
     for group in GROUPS.values():
         lines += [f"## {group.title}", "", group.__doc__ or "", "", *_table(group.model_fields)]
         for key, field in group.model_fields.items():
-            nested = nested_settings(field)
-            if nested:
-                entry = "Keys of each entry of" if "dict" in key else "Keys of"
-                lines += [f"### {entry} `{key}`", "", *_table(nested.model_fields)]
+            lines += _tables_below(key, field)
     dead = ", ".join(f"`{key}`" for key in sorted(DEAD_KEYS))
     lines += ["## Accepted without effect", "", f"{dead}."]
     return "\n".join(lines) + "\n"
+
+
+def _tables_below(key: str, field: FieldInfo) -> Iterator[str]:
+    """The keys inside a key, if it has any."""
+    nested = nested_settings(field)
+    if nested is None or nested is ScheduleSettings:
+        return
+    entry = "Keys of each entry of" if get_origin(field.annotation) is dict else "Keys of"
+    yield from (f"### {entry} `{key}`", "", *_table(nested.model_fields))
+    for below, inner in nested.model_fields.items():
+        yield from _tables_below(below, inner)
 
 
 def _table(fields: dict[str, FieldInfo]) -> Iterator[str]:
@@ -65,7 +74,7 @@ def _default(field: FieldInfo) -> str:
         return "*needed*"
     if field.default is None:
         return "empty"
-    if nested_settings(field):
+    if nested_settings(field) and field.default != {}:
         return "see below"
     return f"`{json.dumps(field.default)}`"
 

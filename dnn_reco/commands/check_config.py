@@ -204,8 +204,8 @@ def _losses(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _check_optimizers(config: Config) -> _Findings:
     values = config.values()
     optimizers = values.get("model_optimizer_dict", {})
-    for name, optimizer in optimizers.items():
-        key, settings = f"model_optimizer_dict.{name}", optimizer["optimizer_settings"]
+    for key, optimizer in _all_optimizers(optimizers):
+        settings = optimizer["optimizer_settings"]
         try:
             kind, ignored = _optimizer(key, optimizer["optimizer"], settings)
         except DnnRecoError as error:
@@ -219,6 +219,17 @@ def _check_optimizers(config: Config) -> _Findings:
                 yield _info(f"{key}.optimizer_settings: accepted, without effect: {names}")
     if any("use_ema" in optimizer["optimizer_settings"] for optimizer in optimizers.values()):
         yield from _try(partial(_check_average, values))
+
+
+def _all_optimizers(
+    entries: Mapping[str, Mapping[str, Any]],
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Key and values of the optimizer of each entry of `model_optimizer_dict`, and of its parts."""
+    for name, entry in entries.items():
+        key = f"model_optimizer_dict.{name}"
+        yield key, entry
+        for part, other in entry["other_optimizers"].items():
+            yield f"{key}.other_optimizers.{part}", other
 
 
 def _optimizer(key: str, name: str, settings: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:

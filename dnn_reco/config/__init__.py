@@ -14,7 +14,7 @@ from dnn_reco.config.plugins import (
     source_hash,
 )
 from dnn_reco.config.report import show_config, unknown_keys_text
-from dnn_reco.config.schema import BiasedSelectionSettings, OptimizerSettings
+from dnn_reco.config.schema import BiasedSelectionSettings, OptimizerSettings, PartOptimizerSettings
 from dnn_reco.config.settings import DEFAULT_SEED, Config
 from dnn_reco.config.sources import Notice, Origin
 from dnn_reco.config.value_types import ScheduleSettings
@@ -28,6 +28,7 @@ __all__ = [
     "Notice",
     "OptimizerSettings",
     "Origin",
+    "PartOptimizerSettings",
     "PluginConfig",
     "ScheduleSettings",
     "allow_plugins_beside",

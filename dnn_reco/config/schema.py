@@ -36,6 +36,7 @@ from dnn_reco.config.value_types import (
     NumBins,
     OpenFraction,
     OptimizerArguments,
+    PartOptimizerArguments,
     PositiveNumber,
     PositiveWholeNumber,
     Precision,
@@ -394,8 +395,30 @@ class CheckpointManagerSettings(Settings):
     max_to_keep: PositiveWholeNumber | None = key(3, "Number of checkpoints; empty: keep all.")
 
 
+class PartOptimizerSettings(Settings):
+    """An optimizer of some of the variables of an entry of `model_optimizer_dict`."""
+
+    vars: NotEmptyNames = Field(
+        description="What it trains: names as in `vars` of the entry, or patterns of parameter "
+        "names such as `trunk.*`."
+    )
+    matrices_only: Flag = key(
+        False, "Of these only parameters with two dimensions: no biases, no convolutions."
+    )
+    optimizer: Text = key("Adam", "Name of the optimizer in Keras or PyTorch (AdamW, Muon …).")
+    optimizer_settings: PartOptimizerArguments = key(
+        {}, "Its arguments; `learning_rate` is a number or a schedule of its own."
+    )
+
+
+PartOptimizers = Annotated[
+    dict[str, PartOptimizerSettings],
+    Allowed("a mapping of names to the vars and settings of optimizers"),
+]
+
+
 class OptimizerSettings(Settings):
-    """One optimizer: its loss, and the variables that it trains."""
+    """A loss, its optimizer, and the variables that it trains."""
 
     optimizer: Text = key(
         "Adam", "Name of the optimizer in Keras or PyTorch (Adam, AdamW, SGD, RMSprop …)."
@@ -406,11 +429,19 @@ class OptimizerSettings(Settings):
     accumulate_steps: PositiveWholeNumber = key(
         1, "Gradient accumulation: iterations per step of this optimizer, with their mean gradient."
     )
-    vars: NotEmptyNames = key(("pred", "unc"), "Parts of the network: `pred`, `unc`, or a list.")
+    vars: NotEmptyNames = key(
+        ("pred", "unc"),
+        "Parts of the network: `pred`, `unc`, or patterns of parameter names such as `trunk.*`.",
+    )
     learning_rate_factors: WeightByName = key(
         {},
         "Factors of the learning rate by part of the network: a name as in `vars`, or a pattern of "
         "parameter names such as `embedding.*`; 0 freezes it. The last that fits counts.",
+    )
+    other_optimizers: PartOptimizers = key(
+        {},
+        "Optimizers of some of the variables, by a name of your choice; `optimizer` trains the "
+        "rest. All of them take their steps on the same gradient of the loss.",
     )
     loss_class: DottedNames = Field(description="Loss function, or a list of losses to sum.")
     l1_regularization: NotNegativeNumber = key(0.0, "Strength of Σ|v| over the variables v.")

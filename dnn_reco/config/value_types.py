@@ -125,6 +125,19 @@ def _optimizer_settings(value: Any) -> Any:
     )
 
 
+def _part_optimizer_settings(value: dict[str, Any]) -> dict[str, Any]:
+    """Refuse settings that concern all of the gradient or of the network."""
+    wrong = [name for name in _OF_THE_WHOLE if name in value]
+    if wrong:
+        raise ValueError(
+            f"it has {', '.join(wrong)}; allowed: a mapping of settings without "
+            f"{', '.join(_OF_THE_WHOLE)}, which hold for all optimizers of the loss: set them in "
+            "the optimizer_settings of the entry"
+        )
+    return value
+
+
+_OF_THE_WHOLE = ("clipnorm", "clipvalue", "global_clipnorm", "use_ema", "ema_momentum")
 _DOTTED_NAME = "a dotted name (package.module.name)"
 _LOG_BINS = "true, false, a list of true/false, or a mapping name: true/false"
 _DOM_LOG_BINS = "true, false, or a list of true/false, one for each bin"
@@ -214,6 +227,7 @@ OptimizerArguments = Annotated[
     BeforeValidator(_optimizer_settings),
     Allowed("a mapping of settings, with 'learning_rate' a number or a schedule"),
 ]
+PartOptimizerArguments = Annotated[OptimizerArguments, AfterValidator(_part_optimizer_settings)]
 
 
 def allowed(field: FieldInfo) -> str:

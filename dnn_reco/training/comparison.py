@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -257,12 +257,20 @@ def check_budget(out: Path, seconds: float | None, iterations: int | None) -> No
     write_atomically(path, json.dumps(budget).encode())
 
 
+def _optimizer_settings(config: Config) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Name and settings of all optimizers."""
+    for name, entry in config.optimizers.items():
+        yield name, entry.optimizer_settings
+        for part, other in entry.other_optimizers.items():
+            yield f"{name}/{part}", other.optimizer_settings
+
+
 def warn_of_fixed_schedules(run: ComparisonRun) -> None:
     """Warn of learning rates whose schedule does not follow the number of iterations."""
     short, long = (
         {
-            name: each.optimizer_settings.get("learning_rate", each.optimizer_settings.get("lr"))
-            for name, each in run.changed_config(**{_ITERATIONS: length}).optimizers.items()
+            name: settings.get("learning_rate", settings.get("lr"))
+            for name, settings in _optimizer_settings(run.changed_config(**{_ITERATIONS: length}))
         }
         for length in (1000, 2000)
     )

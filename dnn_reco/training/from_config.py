@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,7 +11,7 @@ import torch
 
 from dnn_reco.amounts import counted
 from dnn_reco.checkpoint_file import KEEP_ALL
-from dnn_reco.config import Config, OptimizerSettings, resolve
+from dnn_reco.config import Config, resolve
 from dnn_reco.data.build import open_events
 from dnn_reco.data.device_cache import DeviceEvents, size_in_memory
 from dnn_reco.data.event_dataset import EventDataset
@@ -25,15 +25,13 @@ from dnn_reco.data.records import ColumnNames
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.event_sources import event_store
 from dnn_reco.files import find_files
-from dnn_reco.modules.loss.interface import Loss
-from dnn_reco.modules.loss.own_loss import checked_loss
 from dnn_reco.modules.loss.special_labels import check_special_labels, special_labels
 from dnn_reco.nn.device import choose_device, device_name
 from dnn_reco.nn.from_config import float_type, make_network, network_spec
 from dnn_reco.nn.fused_layers import numba_available
 from dnn_reco.nn.interface import Network, NetworkSpec, density_layout
 from dnn_reco.nn.memory import keep_freed_memory
-from dnn_reco.nn.own_network import needs_misc, parameter_groups
+from dnn_reco.nn.own_network import needs_misc
 from dnn_reco.nn.predictor import GridNetwork, Predictor, allow_tf32, predictor
 from dnn_reco.nn.threads import computes_in_pieces, use_threads
 from dnn_reco.run_options import PrintFormat, RunOptions
@@ -42,11 +40,10 @@ from dnn_reco.training.distributed import DistributedContext
 from dnn_reco.training.evaluation_hook import EvaluationHook
 from dnn_reco.training.event_weights import EventWeights
 from dnn_reco.training.forward import ForwardPass
-from dnn_reco.training.gradients import GradientAccumulator, NonFiniteGradientFilter
 from dnn_reco.training.label_weights import LabelWeights
 from dnn_reco.training.objectives import Objective
-from dnn_reco.training.optimizers import choose_optimizer, ema_decay, make_optimizer
-from dnn_reco.training.rate_factors import by_factor, optimizer_groups, rate_factors
+from dnn_reco.training.objectives_from_config import make_objectives
+from dnn_reco.training.optimizers import ema_decay
 from dnn_reco.training.selection_from_config import make_selection, selection_criteria
 from dnn_reco.training.settings import TrainerSettings
 from dnn_reco.training.trainer import Trainer
@@ -253,72 +250,6 @@ def check_objectives(config: Config) -> None:
     spec = network_spec(config, load_transformation(Path(config.trafo.trafo_model_path)))
     network = make_network(config, spec, torch.device("cpu"))
     _check_losses(config, make_objectives(config, network), spec)
-
-
-def make_objectives(config: Config, network: Network) -> list[Objective]:
-    """The optimizers of `model_optimizer_dict`, each over its part of the network.
-
-    Raises
-    ------
-    ConfigError
-        If one names parts that the network does not have, or cannot be made.
-    """
-    groups = parameter_groups(network)
-    names = {parameter: name for name, parameter in network.named_parameters()}
-    return [
-        _make_objective(name, settings, groups, names)
-        for name, settings in config.optimizers.items()
-    ]
-
-
-def _make_objective(
-    name: str,
-    settings: OptimizerSettings,
-    groups: Mapping[str, list[torch.nn.Parameter]],
-    parameter_names: Mapping[torch.nn.Parameter, str],
-) -> Objective:
-    unknown = [group for group in settings.vars if group not in groups]
-    if unknown:
-        raise ConfigError(
-            f"model_optimizer_dict.{name}.vars names {unknown}, but the network has the groups "
-            f"{sorted(groups)}"
-        )
-    key = f"model_optimizer_dict.{name}"
-    parameters = {
-        parameter_names[parameter]: parameter for g in settings.vars for parameter in groups[g]
-    }
-    if not parameters:
-        raise ConfigError(
-            f"{key}.vars names {list(settings.vars)}, which contain no parameters: choose from "
-            f"{sorted(group for group, values in groups.items() if values)}"
-        )
-    of_group = {name: [parameter_names[p] for p in members] for name, members in groups.items()}
-    factors = rate_factors(
-        f"{key}.learning_rate_factors", settings.learning_rate_factors, parameters, of_group
-    )
-    parts = by_factor(parameters, factors)
-    # In the order of the optimizer's groups, by which its state is restored.
-    parameters = {name: p for part in parts.values() for name, p in part.items()}
-    choice = choose_optimizer(key, settings.optimizer, settings.optimizer_settings)
-    values = list(parameters.values())
-    filters = settings.remove_nan_gradients
-    return Objective(
-        name=name,
-        optimizer=make_optimizer(key, choice, optimizer_groups(parts)),
-        parameters=parameters,
-        losses=tuple(_loss(loss, f"{key}.loss_class") for loss in settings.loss_class),
-        l1=settings.l1_regularization,
-        l2=settings.l2_regularization,
-        schedule=choice.schedule,
-        accumulator=GradientAccumulator(parameters, settings.accumulate_steps),
-        gradient_filter=NonFiniteGradientFilter(values[0].device) if filters else None,
-        clipping=choice.clipping.at_most(settings.clip_gradients_value),
-        weight_decay=choice.weight_decay,
-    )
-
-
-def _loss(name: str, key: str) -> Loss:
-    return checked_loss(resolve(name, key), name, key)
 
 
 def _check_losses(config: Config, objectives: Sequence[Objective], spec: NetworkSpec) -> None:

@@ -1,10 +1,10 @@
-"""What is minimised: optimizers, each with its own loss and its own parameters."""
+"""What is minimised: losses, each with its own optimizers and its own parameters."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from dnn_reco.checkpoint_file import Checkpoint
 from dnn_reco.errors import ConfigError
 from dnn_reco.modules.loss.interface import Loss
-from dnn_reco.training.checkpoint import optimizer_kind, optimizer_tensors, restore_optimizer
 from dnn_reco.training.gradients import (
     Clipping,
     Gradient,
@@ -20,66 +19,49 @@ from dnn_reco.training.gradients import (
     NonFiniteGradientFilter,
 )
 from dnn_reco.training.loss_inputs import LossInputs
-from dnn_reco.training.optimizers import RATE_KEY
-from dnn_reco.training.rate_factors import FACTOR
-from dnn_reco.utils.learning_rate import Schedule, rate_at
-
-_log = logging.getLogger(__name__)
+from dnn_reco.training.scheduled_optimizer import ScheduledOptimizer
 
 
 @dataclass(frozen=True)
 class Objective:
-    """One optimizer of `model_optimizer_dict`.
+    """One entry of `model_optimizer_dict`.
 
     Attributes
     ----------
     name
         Its name in the config.
-    optimizer
-        The optimizer, over `parameters`.
-    parameters
-        What it changes, by name.
+    optimizers
+        What changes the parameters. No two of them share any.
     losses
         Loss functions, summed.
     l1, l2
         Strengths of the penalties Σ|v| and Σv² over the parameters.
-    schedule
-        Learning rate by iteration, which counts from 0.
-    gradient_mean
+    accumulator
         Gathers the gradients of the batches of a step.
-    cleaner
+    gradient_filter
         Removes gradient entries that are not finite; None leaves them.
     clipping
-        Limits of the gradient of a step.
-    weight_decay
-        Each step multiplies the parameters by 1 - learning rate · this.
+        Limits of the gradient of a step, by all parameters together.
     """
 
     name: str
-    optimizer: torch.optim.Optimizer
-    parameters: Mapping[str, nn.Parameter]
+    optimizers: tuple[ScheduledOptimizer, ...]
     losses: tuple[Loss, ...]
     l1: float
     l2: float
-    schedule: Schedule
     accumulator: GradientAccumulator
     gradient_filter: NonFiniteGradientFilter | None = None
     clipping: Clipping = field(default_factory=Clipping)
-    weight_decay: float = 0.0
 
-    def learning_rate(self, iteration: int) -> float:
-        """The learning rate of an iteration: the same whatever happened before it."""
-        return rate_at(f"model_optimizer_dict.{self.name}.{RATE_KEY}", self.schedule, iteration)
+    @cached_property
+    def parameters(self) -> Mapping[str, nn.Parameter]:
+        """What is changed, by name, in the order of the optimizers."""
+        return {name: p for each in self.optimizers for name, p in each.parameters.items()}
 
     def set_learning_rate(self, iteration: int) -> None:
-        """Prepare the optimizer for the step of an iteration."""
-        rate = self.learning_rate(iteration)
-        for group in self.optimizer.param_groups:
-            own = rate * group.get(FACTOR, 1.0)
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(own)
-            else:
-                group["lr"] = own
+        """Prepare the optimizers for the step of an iteration."""
+        for each in self.optimizers:
+            each.set_learning_rate(iteration)
 
     def label_losses(self, inputs: LossInputs) -> Tensor:
         """Loss of each label [L], without its weight.
@@ -141,46 +123,33 @@ class Objective:
     def _change_parameters(self, gradient: Gradient) -> None:
         for parameter, part in zip(self.parameters.values(), gradient, strict=True):
             parameter.grad = None if part is None else _in_layout_of(parameter, part)
-        if self.weight_decay:
-            for group in self.optimizer.param_groups:
-                decaying = [p for p in group["params"] if p.grad is not None]
-                torch._foreach_mul_(decaying, 1 - group["lr"] * self.weight_decay)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for each in self.optimizers:
+            each.step()
 
     def state(self) -> dict[str, Tensor]:
         """All that changes in training except the parameters, by name in a checkpoint."""
         sections = {
-            "optimizer": optimizer_tensors(self.optimizer, self.parameters),
             "accumulated": self.accumulator.state(),
             "removed": {}
             if self.gradient_filter is None
             else {"counts": self.gradient_filter.counts},
         }
-        return {
+        state = {
             f"{section}/{self.name}/{name}": tensor
             for section, tensors in sections.items()
             for name, tensor in tensors.items()
         }
+        for each in self.optimizers:
+            state |= each.state()
+        return state
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take over the state from a checkpoint; an optimizer of another kind starts again."""
-        optimizer, accumulated, removed = (
-            checkpoint.section(f"{section}/{self.name}")
-            for section in ("optimizer", "accumulated", "removed")
+        for each in self.optimizers:
+            each.restore(checkpoint)
+        accumulated, removed = (
+            checkpoint.section(f"{section}/{self.name}") for section in ("accumulated", "removed")
         )
-        kind = optimizer_kind(self.optimizer)
-        former = checkpoint.progress.optimizers.get(self.name, kind)
-        if former == kind:
-            restore_optimizer(self.optimizer, self.parameters, optimizer)
-        else:
-            _log.warning(
-                "The optimizer '%s' is now '%s'; in the checkpoint it is '%s'. Its state "
-                "(averages of gradients) is reset.",
-                self.name,
-                kind,
-                former,
-            )
         device = next(iter(self.parameters.values())).device
         self.accumulator.restore(accumulated, device)
         if self.gradient_filter is not None and removed:

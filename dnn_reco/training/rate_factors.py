@@ -1,24 +1,22 @@
 """Parts of a network that train more slowly than the rest, or not at all."""
 
-from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from dnn_reco.errors import ConfigError
+from dnn_reco.training.network_parts import contained
 
 FACTOR = "rate_factor"
 """Key of a parameter group of an optimizer: what its learning rate is multiplied by."""
-
-_MOST_NAMED = 8  # parameters in a message
 
 
 def rate_factors(
     key: str,
     factors: Mapping[str, float],
-    names: Iterable[str],
-    groups: Mapping[str, Iterable[str]],
+    names: Sequence[str],
+    groups: Mapping[str, Sequence[str]],
 ) -> dict[str, float]:
     """The factor of the learning rate of each parameter; 1 if nothing else is asked for.
 
@@ -27,8 +25,8 @@ def rate_factors(
     key
         Where the factors stand in the config, for messages.
     factors
-        Factors by part of the network: a group, or a pattern of parameter names with `*`, `?` and
-        `[…]`. The last one that includes a parameter counts.
+        Factors by part of the network (:func:`dnn_reco.training.network_parts.names_in`). The last
+        one that includes a parameter counts.
     names
         Names of the parameters.
     groups
@@ -41,24 +39,10 @@ def rate_factors(
     """
     result = dict.fromkeys(names, 1.0)
     for part, factor in factors.items():
-        members = set(groups.get(part, ()))
-        found = [name for name in result if name in members or fnmatchcase(name, part)]
-        if not found:
-            raise ConfigError(
-                f"{key} names '{part}', which is none of the groups "
-                f"{', '.join(sorted(groups))} and matches no parameter of this optimizer, such as "
-                f"{_some(list(result))}"
-            )
-        result |= dict.fromkeys(found, factor)
+        result |= dict.fromkeys(contained(key, part, names, groups), factor)
     if result and not any(result.values()):
         raise ConfigError(f"{key} freezes all parameters of this optimizer: leave one of them free")
     return result
-
-
-def _some(names: list[str]) -> str:
-    """A few names, spread over all of them."""
-    step = max(1, len(names) // _MOST_NAMED)
-    return ", ".join(names[::step][:_MOST_NAMED])
 
 
 def by_factor(

@@ -118,7 +118,11 @@ def run_state(
         further |= data.selection.scalars(seconds)
     return RunState(
         label_weights={name: weights[i] for name, i in trained},
-        learning_rates={o.name: o.learning_rate(step.iteration) for o in forward.objectives},
+        learning_rates={
+            each.name: each.learning_rate(step.iteration)
+            for objective in forward.objectives
+            for each in objective.optimizers
+        },
         gradient_norms={name: float(norm) for name, norm in step.gradient_norms.items()},
         events_per_second=progress.training_steps[-1] * settings.batch_size / seconds,
         share_waiting=step.seconds_waited / seconds,

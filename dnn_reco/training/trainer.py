@@ -39,7 +39,6 @@ from dnn_reco.data.sampling import stream_key
 from dnn_reco.training.checkpoint import (
     code_of_users,
     incomplete_state,
-    optimizer_kind,
     restore_network,
 )
 from dnn_reco.training.data import TrainingData
@@ -129,7 +128,7 @@ class Trainer:
             label_names=forward.spec.label_names,
             transformation=forward.spec.transformation.digest,
             seed=self.settings.seed,
-            optimizers={o.name: optimizer_kind(o.optimizer) for o in forward.objectives},
+            optimizers={each.name: each.kind for o in forward.objectives for each in o.optimizers},
             code=losses | code_of_users([type(forward.network)]),
             best=best,
         )

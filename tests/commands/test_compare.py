@@ -228,13 +228,16 @@ def test_a_schedule_of_another_length_is_told(contest: Contest) -> None:
     optimizer = {
         "adam": {
             "optimizer_settings": {"learning_rate": schedule},
-            "loss_class": "dnn_reco.modules.loss.default_loss.mse",
+            "other_optimizers": {
+                "unc": {"vars": "unc", "optimizer_settings": {"learning_rate": schedule}},
+            },
+            "loss_class": "dnn_reco.modules.loss.default_loss.gaussian_likelihood",
         }
     }
     contest.write("b", model_optimizer_dict=optimizer)
     result = contest.run("--iterations", "2")
     assert result.exit_code == 0
-    warning = "the learning rate of adam does not depend on the length of this training"
+    warning = "the learning rate of adam, adam/unc does not depend on the length of this training"
     assert f"WARNING: 'b': {warning}" in result.err
     assert "'a': the learning rate" not in result.err
 

@@ -452,6 +452,23 @@ def test_check_names_optimizer_and_schedule(write: WriteConfig, files: Path) -> 
 
 
 @pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ("{ns_steps: 6}", "ok       model_optimizer_dict.A.other_optimizers.m: Muon"),
+        ("{ns_step: 6}", "model_optimizer_dict.A.other_optimizers.m.optimizer_settings: Muon has"),
+    ],
+)
+def test_check_names_other_optimizers(
+    write: WriteConfig, files: Path, settings: str, line: str
+) -> None:
+    other = f"{{vars: trunk.*, optimizer: Muon, optimizer_settings: {settings}}}"
+    text = complete_config(files).replace("{A: {", f"{{A: {{other_optimizers: {{m: {other}}}, ")
+    report = check_config(load_config([write(text)]))
+    assert line in report.text
+    assert report.text.count("PROBLEM") == (settings == "{ns_step: 6}")
+
+
+@pytest.mark.parametrize(
     "key",
     [
         *("data_handler_label_class", "data_handler_misc_class", "data_handler_filter_class"),

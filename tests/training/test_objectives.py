@@ -1,5 +1,7 @@
 """Losses, penalties, clipping and optimizers."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -12,21 +14,30 @@ from dnn_reco.training.gradients import Clipping, GradientAccumulator, NonFinite
 from dnn_reco.training.loss_inputs import LossInputs
 from dnn_reco.training.objectives import Objective
 from dnn_reco.training.optimizers import choose_optimizer, make_optimizer
+from dnn_reco.training.scheduled_optimizer import ScheduledOptimizer
 from dnn_reco.utils.learning_rate import ConstantRate, PiecewiseConstantDecay
 
 
 def make_objective(parameter: torch.nn.Parameter, **changes: object) -> Objective:
     settings: dict[str, object] = {
         "name": "test",
-        "optimizer": torch.optim.SGD([parameter], lr=1.0),
-        "parameters": {"weight": parameter},
+        "optimizers": (by(torch.optim.SGD([parameter], lr=1.0), parameter),),
         "losses": (squared,),
         "l1": 0.0,
         "l2": 0.0,
-        "schedule": ConstantRate(1.0),
         "accumulator": GradientAccumulator({"weight": parameter}),
     }
     return Objective(**(settings | changes))  # type: ignore[arg-type]
+
+
+def by(
+    optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter, **changes: Any
+) -> ScheduledOptimizer:
+    """An optimizer of one weight."""
+    settings = {"schedule": ConstantRate(1.0), **changes}
+    return ScheduledOptimizer(
+        "test", "model_optimizer_dict.test", optimizer, {"weight": parameter}, **settings
+    )
 
 
 def squared(prediction: Prediction, truth: Truth, context: LossContext) -> Tensor:
@@ -96,12 +107,13 @@ def test_an_objective_changes_its_own_parameters_only() -> None:
 def test_the_learning_rate_follows_the_schedule() -> None:
     weight = torch.nn.Parameter(torch.zeros(1))
     schedule = PiecewiseConstantDecay([0, 1], [1.0, 0.1, 0.01])
-    objective = make_objective(weight, schedule=schedule)
+    optimizer = by(torch.optim.SGD([weight], lr=1.0), weight, schedule=schedule)
+    objective = make_objective(weight, optimizers=(optimizer,))
     for iteration in range(4):
         objective.set_learning_rate(iteration)
         objective.step([torch.ones(1)])
     assert weight.item() == pytest.approx(-(1.0 + 0.1 + 0.01 + 0.01))
-    assert [objective.learning_rate(i) for i in (0, 1, 5)] == [1.0, 0.1, 0.01]
+    assert [optimizer.learning_rate(i) for i in (0, 1, 5)] == [1.0, 0.1, 0.01]
 
 
 def test_a_learning_rate_that_is_a_tensor_is_changed_in_place() -> None:
@@ -109,7 +121,8 @@ def test_a_learning_rate_that_is_a_tensor_is_changed_in_place() -> None:
     weight = torch.nn.Parameter(torch.zeros(1))
     rate = torch.tensor(1.0)
     optimizer = torch.optim.Adam([weight], lr=rate, capturable=False, foreach=False)
-    objective = make_objective(weight, optimizer=optimizer, schedule=ConstantRate(0.25))
+    scheduled = by(optimizer, weight, schedule=ConstantRate(0.25))
+    objective = make_objective(weight, optimizers=(scheduled,))
     objective.set_learning_rate(3)
     assert optimizer.param_groups[0]["lr"] is rate
     assert rate.item() == 0.25
@@ -129,7 +142,7 @@ def test_weights_decay_apart_from_the_gradient(rate: float | Tensor) -> None:
     """w (1 - rate · decay) - rate · g."""
     weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
     optimizer = torch.optim.SGD([weight], lr=rate)
-    objective = make_objective(weight, optimizer=optimizer, weight_decay=0.1)
+    objective = make_objective(weight, optimizers=(by(optimizer, weight, weight_decay=0.1),))
     objective.step([torch.tensor([1.0, 1.0])])
     assert weight.tolist() == pytest.approx([0.95 - 0.5, -1.9 - 0.5])
 
@@ -161,7 +174,7 @@ def test_gradients_may_lie_in_memory_in_another_order(name: str) -> None:
         weight = torch.nn.Parameter(torch.zeros(2, 3))
         choice = choose_optimizer("test", name, {"learning_rate": 1.0})
         optimizer = make_optimizer("test", choice, [weight])
-        objective = make_objective(weight, optimizer=optimizer)
+        objective = make_objective(weight, optimizers=(by(optimizer, weight),))
         for factor in (1, -3):
             objective.step([layout * factor])
         steps.append(weight.detach())

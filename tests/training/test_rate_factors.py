@@ -10,6 +10,7 @@ from dnn_reco.training.gradients import GradientAccumulator
 from dnn_reco.training.objectives import Objective
 from dnn_reco.training.optimizers import choose_optimizer, make_optimizer
 from dnn_reco.training.rate_factors import by_factor, optimizer_groups, rate_factors
+from dnn_reco.training.scheduled_optimizer import ScheduledOptimizer
 
 NAMES = ("embedding.weight", "blocks.0.weight", "blocks.1.weight", "head.weight")
 GROUPS = {"pred": NAMES[:3], "unc": NAMES[3:]}
@@ -25,7 +26,7 @@ def test_groups_and_patterns_the_last_one_counts() -> None:
 @pytest.mark.parametrize(
     ("factors", "message"),
     [
-        ({"blocks.2.*": 0.1}, r"key names 'blocks.2.\*', .* groups pred, unc .*head.weight"),
+        ({"blocks.2.*": 0.1}, r"key names 'blocks.2.\*', .* groups pred, unc, .*head.weight"),
         ({"Blocks.*": 0.1}, "names 'Blocks"),
         ({"unc": 0.5, "*": 0.0}, "key freezes all parameters"),
     ],
@@ -45,17 +46,15 @@ def test_steps_are_scaled(weight_decay: float) -> None:
     trained = {name: p for part in parts.values() for name, p in part.items()}
     assert list(trained) == [NAMES[0], NAMES[2], NAMES[3]]
     choice = choose_optimizer("key", "SGD", {"learning_rate": 0.1, "weight_decay": weight_decay})
-    objective = Objective(
+    optimizer = ScheduledOptimizer(
         "sgd",
+        "key",
         make_optimizer("key", choice, optimizer_groups(parts)),
         trained,
-        (),
-        0.0,
-        0.0,
         choice.schedule,
-        GradientAccumulator(trained, 1),
-        weight_decay=choice.weight_decay,
+        choice.weight_decay,
     )
+    objective = Objective("sgd", (optimizer,), (), 0.0, 0.0, GradientAccumulator(trained, 1))
     objective.set_learning_rate(3)
     objective.step(tuple(torch.full((2,), 4.0) for _ in trained))
     for name, factor in factors.items():

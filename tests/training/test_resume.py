@@ -125,6 +125,56 @@ def test_several_optimizers_each_with_its_own_pace(prepared: SmallRun, tmp_path:
     assert_exact(prepared, tmp_path, changes, 1, 2, 3, 4, 5, 6)
 
 
+MUON = {
+    "vars": "predic*",
+    "matrices_only": True,
+    "optimizer": "Muon",
+    "optimizer_settings": {"learning_rate": RATE, "weight_decay": 0.1},
+}
+
+
+def test_several_optimizers_of_one_loss(prepared: SmallRun, tmp_path: Path) -> None:
+    """In the middle of a gradient's accumulation (3), and between two steps (4)."""
+    optimizer = {
+        "optimizer": "AdamW",
+        "optimizer_settings": {"learning_rate": 0.01},
+        "other_optimizers": {"muon": MUON},
+        "loss_class": f"{LOSSES}.gaussian_likelihood",
+        "clip_gradients_value": 1.0,
+        "accumulate_steps": 2,
+    }
+    changes = {"model_optimizer_dict": {"only": optimizer}, "ema_decay": 0.9}
+    state = assert_exact(prepared, tmp_path, changes, 3, 4)
+    assert {key for key in state if key.startswith("optimizer/")} == {
+        "optimizer/only/muon/prediction/momentum_buffer",
+        *(f"optimizer/only/uncertainty/{kind}" for kind in ("exp_avg", "exp_avg_sq", "step")),
+    }
+    assert not torch.equal(state["ema/prediction"], state["network/prediction"])
+
+
+def test_a_further_optimizer_takes_over_some_weights(prepared: SmallRun, tmp_path: Path) -> None:
+    """And hands them back: the state of the others is kept."""
+    steps = []
+    for iterations, others in ((2, {}), (5, {"muon": MUON}), (6, {})):
+        optimizer = {"other_optimizers": others, "loss_class": f"{LOSSES}.gaussian_likelihood"}
+        config = prepared.config(
+            model_checkpoint_path=str(tmp_path / "run" / "model"),
+            log_path=str(tmp_path / "logs"),
+            num_training_iterations=iterations,
+            model_optimizer_dict={"only": optimizer},
+        )
+        assert run_train(config, ON_CPU) == 0
+        checkpoint = load_latest(tmp_path / "run" / "model")
+        assert checkpoint is not None
+        state = checkpoint.section("optimizer/only")
+        steps.append({key: int(state[key]) for key in sorted(state) if key.endswith("/step")})
+    assert steps == [
+        {"prediction/step": 2, "uncertainty/step": 2},
+        {"uncertainty/step": 5},
+        {"prediction/step": 1, "uncertainty/step": 6},
+    ]
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_double_precision(prepared: SmallRun, tmp_path: Path, name: str) -> None:
     """The state of some optimizers is in single precision even then, and has to stay so."""

@@ -75,6 +75,25 @@ SETTINGS: dict[str, dict[str, object]] = {
         "num_add_files": 1,
         "num_repetitions": 2,
     },
+    "two optimizers of one loss": {
+        "model_optimizer_dict": {
+            "likelihood": {
+                "optimizer": "AdamW",
+                "optimizer_settings": {"learning_rate": 0.003},
+                "other_optimizers": {
+                    "muon": {
+                        "vars": "*",
+                        "matrices_only": True,
+                        "optimizer": "Muon",
+                        "optimizer_settings": {"learning_rate": 0.01, "weight_decay": 0.1},
+                    }
+                },
+                "loss_class": f"{LOSSES}.default_loss.gaussian_likelihood",
+                "clip_gradients_value": 1.0,
+                "accumulate_steps": 2,
+            }
+        },
+    },
     "misc data in network and loss": {
         "data_handler_misc_class": "misc_plugins.load_energy_and_sign",
         "trafo_normalize_misc_data": True,
