@@ -19,6 +19,9 @@ _IN_PACKAGE = (
 )
 
 
+_PRETRAINED = "pretrained:"
+
+
 class OutputPath(click.Path):
     """A path to write to, which must not lie in the package's own folder."""
 
@@ -26,6 +29,33 @@ class OutputPath(click.Path):
         """The path; a usage error if it lies in the package."""
         if is_in_package(value):
             self.fail(f"'{value}' {_IN_PACKAGE}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class ModelFolder(click.Path):
+    """A model folder: its path, or `pretrained:NAME` for a model of the package."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path of the folder."""
+        if str(value).startswith(_PRETRAINED):
+            from dnn_reco.inference.pretrained import model_folder
+
+            value = str(model_folder(value))
+        return super().convert(value, param, ctx)
+
+
+class OwnModelFolder(click.Path):
+    """The path of a model folder that may be changed."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; a usage error for models of the package."""
+        if str(value).startswith(_PRETRAINED) or is_in_package(value):
+            self.fail(
+                f"'{value}' belongs to the package, whose models are not changed: copy its folder, "
+                "which 'dnn-reco models --json' names, and give the path of the copy",
+                param,
+                ctx,
+            )
         return super().convert(value, param, ctx)
 
 
