@@ -186,9 +186,9 @@ def load_model(
     ('EnergyVisible', 'PrimaryAzimuth')
     """
     from dnn_reco.inference.model_folder import load_model_folder
-    from dnn_reco.inference.pretrained import model_folder
     from dnn_reco.inference.trained_model import load_trained_model
     from dnn_reco.nn.device import choose_device
+    from dnn_reco.pretrained_models import model_folder
 
     on = choose_device(device)
     source = model_folder(source) if isinstance(source, str | Path) else source

@@ -11,15 +11,13 @@ from typing import Any, TypeVar
 import click
 
 from dnn_reco.files import is_in_package
+from dnn_reco.pretrained_models import is_pretrained, model_folder
 from dnn_reco.run_options import RunOptions
 
 _IN_PACKAGE = (
     "lies in the folder of the package dnn_reco itself: give another one, such as one that begins "
     "with '../'"
 )
-
-
-_PRETRAINED = "pretrained:"
 
 
 class OutputPath(click.Path):
@@ -37,11 +35,7 @@ class ModelFolder(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path of the folder."""
-        if str(value).startswith(_PRETRAINED):
-            from dnn_reco.inference.pretrained import model_folder
-
-            value = str(model_folder(value))
-        return super().convert(value, param, ctx)
+        return super().convert(str(model_folder(value)), param, ctx)
 
 
 class OwnModelFolder(click.Path):
@@ -49,7 +43,7 @@ class OwnModelFolder(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path; a usage error for models of the package."""
-        if str(value).startswith(_PRETRAINED) or is_in_package(value):
+        if is_pretrained(value) or is_in_package(value):
             self.fail(
                 f"'{value}' belongs to the package, whose models are not changed: copy its folder, "
                 "which 'dnn-reco models --json' names, and give the path of the copy",

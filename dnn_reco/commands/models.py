@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from dnn_reco.commands.output import print_json, print_note
-from dnn_reco.inference.pretrained import FOLDER_VARIABLE, PREFIX, pretrained_models
+from dnn_reco.inference.model_card import CARD_FILE, card_summary
+from dnn_reco.pretrained_models import FOLDER_VARIABLE, PREFIX, pretrained_models
 
 
 def run_models(as_json: bool) -> None:
@@ -16,11 +19,11 @@ def run_models(as_json: bool) -> None:
     as_json
         Print name, folder and summary of each as JSON.
     """
-    models = pretrained_models().values()
+    models = pretrained_models()
     if as_json:
         listed = [
-            {"name": f"{PREFIX}{each.name}", "folder": str(each.folder), "summary": each.summary}
-            for each in models
+            {"name": f"{PREFIX}{name}", "folder": str(folder), "summary": _summary(folder)}
+            for name, folder in models.items()
         ]
         print_json({"models": listed})
         return
@@ -29,6 +32,12 @@ def run_models(as_json: bool) -> None:
             "This version of dnn_reco ships no trained models. The environment variable "
             f"{FOLDER_VARIABLE} names a folder of model folders."
         )
-    width = max((len(model.name) for model in models), default=0)
-    for model in models:
-        click.echo(f"{PREFIX}{model.name:{width}}  {model.summary}".rstrip())
+    width = max(map(len, models), default=0)
+    for name, folder in models.items():
+        click.echo(f"{PREFIX}{name:{width}}  {_summary(folder)}".rstrip())
+
+
+def _summary(folder: Path) -> str:
+    """What the card of a model says first, in a line; empty if it has no card."""
+    card = folder / CARD_FILE
+    return card_summary(card.read_text(encoding="utf-8")) if card.is_file() else ""

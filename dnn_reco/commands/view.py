@@ -23,9 +23,9 @@ from dnn_reco.files import write_atomically, writing
 from dnn_reco.i3.events import find_frame
 from dnn_reco.i3.reader import read_i3
 from dnn_reco.inference.prediction_table import PARTICLE_SUFFIX, REASONS, PredictionTable, Status
-from dnn_reco.inference.pretrained import is_pretrained, model_folder
 from dnn_reco.inference.stored_predictions import stored_predictions
 from dnn_reco.labelled_events import FileContent, read_as_written
+from dnn_reco.pretrained_models import is_pretrained, model_folder
 from dnn_reco.suggestions import did_you_mean
 
 if TYPE_CHECKING:

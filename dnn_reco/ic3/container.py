@@ -23,7 +23,7 @@ from dnn_reco.detector import grid
 from dnn_reco.errors import ConfigError, DataError, ModelError
 from dnn_reco.ic3.frames import Frame, FrameInput, event_key, frame_input, is_event
 from dnn_reco.inference.manifest import read_manifest
-from dnn_reco.inference.pretrained import model_folder
+from dnn_reco.pretrained_models import model_folder
 
 _logger = logging.getLogger(__name__)
 

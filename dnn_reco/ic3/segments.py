@@ -11,7 +11,7 @@ from icecube import icetray
 from dnn_reco.errors import ConfigError
 from dnn_reco.ic3.container import DNNDataContainer
 from dnn_reco.ic3.modules import DeepLearningReco, DNNContainerHandler
-from dnn_reco.inference.pretrained import PREFIX, is_pretrained, model_folder
+from dnn_reco.pretrained_models import PREFIX, is_pretrained, model_folder
 
 
 @icetray.traysegment

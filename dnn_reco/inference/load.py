@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from dnn_reco.errors import ConfigError
 from dnn_reco.inference.backend import Backend
 from dnn_reco.inference.calibration import calibrated
-from dnn_reco.inference.pretrained import model_folder
+from dnn_reco.pretrained_models import model_folder
 
 if TYPE_CHECKING:
     from dnn_reco.inference.trained_model import TrainedModel

@@ -29,10 +29,10 @@ from dnn_reco.inference.manifest import (
     read_manifest,
 )
 from dnn_reco.inference.model_folder import member_config
-from dnn_reco.inference.pretrained import model_folder
 from dnn_reco.nn.interface import Network
 from dnn_reco.nn.own_network import needs_misc
 from dnn_reco.nn.weights import load_weights
+from dnn_reco.pretrained_models import model_folder
 from dnn_reco.transform import (
     TransformationModel,
     TransformSettings,
