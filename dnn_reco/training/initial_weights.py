@@ -9,7 +9,7 @@ are the same.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,8 +19,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dnn_reco.config import Config
+from dnn_reco.data.data_settings import DataSettings, check_data_settings
+from dnn_reco.data.from_config import hits_settings
 from dnn_reco.data.overlap import files_if_any, files_recorded, refuse_overlap
 from dnn_reco.errors import ModelError
+from dnn_reco.event_sources import data_settings_of
 from dnn_reco.inference.manifest import (
     CONFIG_FILE,
     TRANSFORMATION_FILE,
@@ -45,7 +48,9 @@ _log = logging.getLogger(__name__)
 _KEY = "model_initial_weights"
 _MOMENTS = ("dom_mean", "dom_std", "label_mean", "label_std")
 _MISC_SETTINGS = ("misc_names", "log_misc_bins", "normalize_misc_data")
-# What may differ without any effect on what the weights mean.
+# Data settings that another experiment or event selection changes on purpose.
+_MAY_DIFFER = ("pulse_key", "cascade_key", "dom_exclusions", "partial_exclusion")
+# Arguments of a network that may differ without any effect on what its weights mean.
 _FREE_KWARGS = {"random_seed", "dtype", "is_training"}
 _TO_RESUME = f"A training that has begun resumes without {_KEY}"
 
@@ -66,6 +71,8 @@ class InitialModel:
         What belongs to it.
     digest
         SHA-256 of its file of weights.
+    data_settings
+        How the features that it was trained with were made; None: not recorded.
     """
 
     name: str
@@ -74,6 +81,7 @@ class InitialModel:
     transformation: TransformationModel
     config: Config
     digest: str
+    data_settings: DataSettings | None
 
 
 def initial_model(config: Config) -> InitialModel | None:
@@ -99,10 +107,14 @@ def initial_model(config: Config) -> InitialModel | None:
             f"{_KEY}: '{name}' is an ensemble of {len(manifest.members)} networks, and a training "
             "begins with one: export one of them alone"
         )
-    transformation = load_transformation(folder / TRANSFORMATION_FILE)
-    digest = manifest.files[WEIGHTS_FILE]
     return InitialModel(
-        name, folder, weights, transformation, member_config(folder, folder), digest
+        name,
+        folder,
+        weights,
+        load_transformation(folder / TRANSFORMATION_FILE),
+        member_config(folder, folder),
+        manifest.files[WEIGHTS_FILE],
+        None if manifest.model is None else manifest.model.data_settings,
     )
 
 
@@ -235,18 +247,42 @@ def _check_moments(
         )
 
 
-def refuse_overlap_with_initial(config: Config, allow_overlap: bool) -> None:
-    """Check that the initial model has not seen validation or test files, as far as it records.
+def check_data_of_initial(stages: Sequence[Config], allow_overlap: bool) -> None:
+    """Check that data suit the initial model: it has not seen those that are held out.
+
+    The features of the files to train on must be made as those of its training, as far as both are
+    recorded; other pulses or exclusions are a warning.
+
+    Parameters
+    ----------
+    stages
+        The config of each stage of a training.
+    allow_overlap
+        Whether files may be both trained on and held out.
 
     Raises
     ------
     DataError
-        Naming such files, unless they are allowed.
+        Naming held-out files that it has seen, or other data settings.
     """
-    initial = initial_model(config)
+    initial = initial_model(stages[-1])
     if initial is None:
         return
     seen = files_recorded(initial.folder, initial.config)
     for key in ("validation_data_file", "test_data_file"):
         what = f"{key}, with the initial weights of '{initial.name}'"
-        refuse_overlap(seen, files_if_any(config, key), allow_overlap, what)
+        refuse_overlap(seen, files_if_any(stages[-1], key), allow_overlap, what)
+    for config in stages:
+        for path in files_if_any(config, "training_data_file")[:1]:
+            _check_data_settings(initial, path, config)
+
+
+def _check_data_settings(initial: InitialModel, path: Path, config: Config) -> None:
+    found = data_settings_of(path, config, hits_settings(config).tables)
+    if found is None or initial.data_settings is None:
+        return
+    differences = check_data_settings(
+        initial.data_settings, found, str(path), _MAY_DIFFER, can_ignore=False
+    )
+    for text in differences:
+        _log.warning("%s: %s.", _KEY, text)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,8 @@ from dnn_reco.commands.export import ExportSettings, run_export
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.config import load_config, load_stages
+from dnn_reco.data.data_settings import DataSettings
+from dnn_reco.data.hdf5.record import RECORD
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.errors import ConfigError, DataError, ModelError
 from dnn_reco.files import file_digest
@@ -258,6 +261,32 @@ def test_what_the_model_has_seen_is_not_held_out(
     with pytest.raises(DataError, match="validation_data_file, with the initial weights of"):
         run_train(config, ON_CPU)
     assert run_train(config, replace(ON_CPU, allow_overlap=True)) == 0
+
+
+def test_features_are_made_as_those_of_the_model(
+    fine_tuning: Callable[..., SmallRun], model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, settings = fine_tuning(), read_manifest(model).model
+    assert settings is not None and settings.data_settings is not None
+    own = replace(settings.data_settings, pulse_key="A")
+
+    def train_on(data: DataSettings, iterations: int) -> None:
+        for path in run.folder.glob("*.hdf5"):
+            with h5py.File(path, "a") as file:
+                file.attrs[RECORD] = data.to_json()
+        run_train(run.config(num_training_iterations=iterations), ON_CPU)
+
+    with pytest.raises(DataError, match="relative_time_method is 'time_range' for the model"):
+        train_on(replace(own, relative_time_method="wrt_median"), 1)
+    train_on(own, 1)
+    assert "difference" not in caplog.text
+    pulses = ExportSettings(run.folder / "model_of_a", golden_events=0)
+    run_export([[run.config()]], pulses)
+    other = run.config(**{KEY: str(pulses.output)}, num_training_iterations=2)
+    train_on(replace(own, pulse_key="B"), 2)
+    assert "difference" not in caplog.text  # the first model records no pulses
+    run_train(other, ON_CPU)
+    assert f"{KEY}: " in caplog.text and "pulse_key is 'A' for the model, 'B' in" in caplog.text
 
 
 def test_the_exported_model_tells_what_it_began_with(
