@@ -66,8 +66,8 @@ def pretrained_models() -> dict[str, Path]:
         folder = Path(variable).expanduser()
         if not folder.is_dir():
             raise ConfigError(
-                f"the environment variable {FOLDER_VARIABLE} names '{variable}', which is no "
-                "folder: name a folder of model folders, or unset the variable"
+                f"there is no folder '{variable}', which the environment variable "
+                f"{FOLDER_VARIABLE} names: name a folder of model folders, or unset the variable"
             )
         further = _models_in(folder)
     for name in shipped.keys() & further.keys():

@@ -394,7 +394,7 @@ class Trainer:
         if new.initial_weights not in ("", old.initial_weights):
             _log.warning(
                 "model_initial_weights names other weights than those that the training began "
-                "with: it goes on from the checkpoint, and they have no effect."
+                "with: training continues from the checkpoint, and they have no effect."
             )
         best = old.best
         if best and new.best and best.measure != new.best.measure:

@@ -244,12 +244,11 @@ def test_models_that_cannot_be_begun_with(
         make_trainer(run.config(**{KEY: str(damaged.output)}), ON_CPU)
 
 
-def test_stages_begin_with_one_model(first: SmallRun) -> None:
+def test_stages_begin_with_one_model(tmp_path: Path) -> None:
     stages = [{"num_training_iterations": 2, KEY: "pretrained:x"}, {"num_training_iterations": 2}]
+    run = make_small_run(tmp_path, training_stages=stages, num_training_iterations=None)
     with pytest.raises(ConfigError, match=f"'{KEY}' cannot change between 'training_stages'"):
-        load_stages(
-            [first.config_file], {"training_stages": stages, "num_training_iterations": None}
-        )
+        load_stages([run.config_file])
 
 
 def test_what_the_model_has_seen_is_not_held_out(
@@ -276,8 +275,9 @@ def test_features_are_made_as_those_of_the_model(
                 file.attrs[RECORD] = data.to_json()
         run_train(run.config(num_training_iterations=iterations), ON_CPU)
 
-    with pytest.raises(DataError, match="relative_time_method is 'time_range' for the model"):
-        train_on(replace(own, relative_time_method="wrt_median"), 1)
+    bins = {"data_format": "charge_bins", "time_bins": (0.0, 500.0, 1000.0, 1500.0)}
+    with pytest.raises(DataError, match="data_format is 'reduced_summary_statistics_data' for the"):
+        train_on(replace(own, **bins), 1)
     train_on(own, 1)
     assert "difference" not in caplog.text
     pulses = ExportSettings(run.folder / "model_of_a", golden_events=0)
