@@ -182,8 +182,7 @@ def inspect_command(folder: Path, as_json: bool) -> None:
 
 @click.command("models", cls=Command)
 @json_option
-@message_options
-def models_command(as_json: bool, log_level: str) -> None:
+def models_command(as_json: bool) -> None:
     """List the trained models that are part of the package.
 
     pretrained:NAME stands for such a model wherever a model folder can be named. The environment
@@ -196,7 +195,6 @@ def models_command(as_json: bool, log_level: str) -> None:
       dnn-reco inspect pretrained:NAME
       dnn-reco apply pretrained:NAME --input 'data/*.hdf5' --out reco
     """
-    show_messages(log_level)
     from dnn_reco.commands.models import run_models
 
     run_models(as_json)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dnn_reco.commands.output import print_json, print_note
+from dnn_reco.commands.output import print_json
 from dnn_reco.inference.model_card import CARD_FILE, card_summary
 from dnn_reco.pretrained_models import FOLDER_VARIABLE, PREFIX, pretrained_models
 
@@ -28,7 +28,7 @@ def run_models(as_json: bool) -> None:
         print_json({"models": listed})
         return
     if not models:
-        print_note(
+        click.echo(
             "This version of dnn_reco ships no trained models. The environment variable "
             f"{FOLDER_VARIABLE} names a folder of model folders."
         )
