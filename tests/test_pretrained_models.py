@@ -190,6 +190,9 @@ def test_calibrate_changes_no_model_of_the_package(named: Path) -> None:
     assert code == 2
     assert "copy its folder" in " ".join(output.split())
     assert before == {path: path.read_bytes() for path in named.rglob("*") if path.is_file()}
+    code, output = run("calibrate", Path(pretrained_models.__file__).parent / "pretrained")
+    assert code == 2
+    assert "belongs to the package" in " ".join(output.split())
 
 
 # --------------------------------------------------------------------------------------------------

@@ -156,7 +156,6 @@ def give_initial_weights(
             ", ".join(differing),
             initial.folder / CONFIG_FILE,
         )
-    _log.info("The network begins with the weights of '%s'.", initial.name)
 
 
 def check_start(config: Config, wanted: TransformSettings) -> None:

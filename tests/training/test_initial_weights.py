@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from applied_models import model_with_misc
 from event_files import random_events, write_events
 from small_run import ON_CPU, SmallRun, make_small_run
 from tiny_network import tiny
@@ -186,8 +187,23 @@ def test_another_network_is_refused_and_other_arguments_are_named(
     assert f"model_kwargs.dropout: other than in '{model / 'config.yaml'}'" in caplog.text
 
 
+def test_networks_that_read_misc_data_need_the_same(tmp_path: Path) -> None:
+    model = model_with_misc(tmp_path, tmp_path / "reads_misc")
+    run = SmallRun(tmp_path)
+    own = {KEY: str(model), "trafo_model_path": str(tmp_path / "fine.npy")}
+    run_trafo(run.config(**own), ON_CPU, overwrite=False)
+    make_trainer(run.config(**own), ON_CPU)
+    own |= {"trafo_normalize_misc_data": False, "trafo_model_path": str(tmp_path / "other.npy")}
+    run_trafo(run.config(**own), ON_CPU, overwrite=False)
+    with pytest.raises(ModelError, match=r"reads misc data, and .*other\.npy' .* is not"):
+        make_trainer(run.config(**own), ON_CPU)
+
+
 def test_resuming_is_exact_and_the_record_knows_the_weights(
-    fine_tuning: Callable[..., SmallRun], model: Path
+    fine_tuning: Callable[..., SmallRun],
+    model: Path,
+    caplog: pytest.LogCaptureFixture,
+    shown_messages: None,
 ) -> None:
     whole, stopped = fine_tuning("whole", ema_decay=0.9), fine_tuning("stopped", ema_decay=0.9)
     assert run_train(whole.config(num_training_iterations=6), ON_CPU) == 0
@@ -198,6 +214,8 @@ def test_resuming_is_exact_and_the_record_knows_the_weights(
     assert checkpoint is not None
     digest = file_digest(model / "weights.safetensors")
     assert json.loads((checkpoint.path / "state.json").read_text())["initial_weights"] == digest
+    started = "The network begins with weights of model_initial_weights"
+    assert caplog.text.count(started) == 2  # of three calls one resumes
     record = load_config([stopped.records / "config_training_0000.yaml"])
     assert record.model.model_initial_weights == str(model)
 
