@@ -40,4 +40,6 @@ def run_models(as_json: bool) -> None:
 def _summary(folder: Path) -> str:
     """What the card of a model says first, in a line; empty if it has no card."""
     card = folder / CARD_FILE
-    return card_summary(card.read_text(encoding="utf-8")) if card.is_file() else ""
+    if not card.is_file():
+        return ""
+    return card_summary(card.read_text(encoding="utf-8", errors="replace"))
