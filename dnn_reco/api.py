@@ -164,7 +164,8 @@ def load_model(
     Parameters
     ----------
     source
-        A model folder, or the config of a training: its newest checkpoint is loaded.
+        A model folder, `pretrained:NAME` for a model of the package, or the config of a training:
+        its newest checkpoint is loaded.
     device
         Such as "cpu" or "cuda:1"; "auto": a GPU if there is one.
     num_checkpoints
@@ -187,15 +188,17 @@ def load_model(
     from dnn_reco.inference.model_folder import load_model_folder
     from dnn_reco.inference.trained_model import load_trained_model
     from dnn_reco.nn.device import choose_device
+    from dnn_reco.pretrained_models import model_folder
 
     on = choose_device(device)
-    if isinstance(source, str | Path) and Path(source).is_dir():
+    source = model_folder(source) if isinstance(source, str | Path) else source
+    if isinstance(source, Path) and source.is_dir():
         if num_checkpoints != 1:
             raise ConfigError(
                 f"num_checkpoints is {num_checkpoints}, but the model folder '{source}' holds one "
                 "set of weights: name the config of the training instead"
             )
-        return load_model_folder(Path(source), on)
+        return load_model_folder(source, on)
     config = source if isinstance(source, Config) else load_config(source)
     return load_trained_model(config, on, num_checkpoints)
 

@@ -106,6 +106,8 @@ class Progress:
         Digest of the source file of each loss and network of the user, by dotted name.
     best
         The best evaluation of the validation set so far; None: there is no validation set.
+    initial_weights
+        SHA-256 of the file of weights that the training began with; empty: random ones.
     """
 
     iterations: int
@@ -116,6 +118,7 @@ class Progress:
     optimizers: Mapping[str, str] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
     best: BestCheckpoint | None = None
+    initial_weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -380,6 +383,7 @@ def _verified_progress(path: Path) -> Progress:
         optimizers={str(k): str(v) for k, v in description.get("optimizers", {}).items()},
         code={str(k): str(v) for k, v in description.get("code", {}).items()},
         best=BestCheckpoint.read(description.get("best")),
+        initial_weights=str(description.get("initial_weights", "")),
     )
     if progress.iterations != _iterations(path):
         raise ValueError(f"it holds the state after {progress.iterations} iterations")

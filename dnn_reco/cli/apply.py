@@ -11,6 +11,7 @@ import click
 from dnn_reco.cli.cluster_options import farm_options
 from dnn_reco.cli.command import Command
 from dnn_reco.cli.options import (
+    ModelFolder,
     OutputPath,
     allow_code_option,
     backend_option,
@@ -32,7 +33,7 @@ from dnn_reco.workers import available_cpus
     nargs=-1,
     required=True,
     metavar="MODEL...",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=ModelFolder(file_okay=False, path_type=Path),
 )
 @click.option(
     "-i",

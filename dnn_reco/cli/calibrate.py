@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from dnn_reco.cli.command import Command
-from dnn_reco.cli.export import model_folder_argument
 from dnn_reco.cli.options import (
+    OwnModelFolder,
     allow_code_option,
     allow_overlap_option,
     cache_dir_option,
@@ -24,7 +24,9 @@ from dnn_reco.run_options import RunOptions
 
 
 @click.command("calibrate", cls=Command)
-@model_folder_argument
+@click.argument(
+    "folder", metavar="MODEL", type=OwnModelFolder(exists=True, file_okay=False, path_type=Path)
+)
 @click.option(
     "--data",
     "data",

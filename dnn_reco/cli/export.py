@@ -1,4 +1,4 @@
-"""The command lines of `dnn-reco export`, `verify` and `inspect`."""
+"""The command lines of `dnn-reco export`, `verify`, `inspect` and `models`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from dnn_reco.cli.command import Command
 from dnn_reco.cli.options import (
+    ModelFolder,
     OutputPath,
     allow_code_option,
     config_files_argument,
@@ -26,7 +27,7 @@ from dnn_reco.cli.session import limit_threads, show_messages, start_stages
 from dnn_reco.run_options import RunOptions
 
 model_folder_argument = click.argument(
-    "folder", metavar="MODEL", type=click.Path(exists=True, file_okay=False, path_type=Path)
+    "folder", metavar="MODEL", type=ModelFolder(exists=True, file_okay=False, path_type=Path)
 )
 
 
@@ -68,6 +69,13 @@ model_folder_argument = click.argument(
     default=32,
     help="Number of events to keep with their predictions, to verify the model elsewhere; 0 where "
     "events are private.",
+)
+@click.option(
+    "--about",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Text (Markdown) that the model card begins with: what the model is for, and what it was "
+    "tested on. 'dnn-reco models' shows its first sentence.",
 )
 @click.option("--onnx", is_flag=True, help="Add the model as ONNX graphs (extra onnx).")
 @click.option(
@@ -170,3 +178,23 @@ def inspect_command(folder: Path, as_json: bool) -> None:
     from dnn_reco.commands.inspect_model import run_inspect
 
     run_inspect(folder, as_json)
+
+
+@click.command("models", cls=Command)
+@json_option
+def models_command(as_json: bool) -> None:
+    """List the trained models that are part of the package.
+
+    pretrained:NAME stands for such a model wherever a model folder can be named. The environment
+    variable DNN_RECO_PRETRAINED names one more folder of model folders. What a model was trained
+    and tested on is in its model card, README.md in its folder.
+
+    \b
+    Examples:
+      dnn-reco models
+      dnn-reco inspect pretrained:NAME
+      dnn-reco apply pretrained:NAME --input 'data/*.hdf5' --out reco
+    """
+    from dnn_reco.commands.models import run_models
+
+    run_models(as_json)

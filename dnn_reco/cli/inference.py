@@ -10,6 +10,7 @@ import click
 
 from dnn_reco.cli.command import Command
 from dnn_reco.cli.options import (
+    ModelFolder,
     allow_code_option,
     backend_option,
     batch_size_option,
@@ -32,7 +33,7 @@ def _num_bytes(ctx: click.Context, param: click.Parameter, value: str) -> int:
 
 
 @click.command("serve", cls=Command)
-@click.argument("models", nargs=-1, required=True, metavar="MODEL...", type=click.Path())
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...", type=ModelFolder())
 @click.option(
     "--host",
     default="127.0.0.1",

@@ -11,6 +11,7 @@ import click
 
 from dnn_reco.cli.command import Command
 from dnn_reco.cli.options import (
+    ModelFolder,
     OutputPath,
     allow_code_option,
     allow_overlap_option,
@@ -119,7 +120,7 @@ def compare_command(
 
 
 @click.command("evaluate", cls=Command)
-@click.argument("networks", nargs=-1, required=True, metavar="NETWORK...", type=click.Path())
+@click.argument("networks", nargs=-1, required=True, metavar="NETWORK...", type=ModelFolder())
 @test_data_option
 @click.option(
     "--checkpoints",

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from dnn_reco.files import is_in_package
+from dnn_reco.pretrained_models import is_pretrained, model_folder
 from dnn_reco.run_options import RunOptions
 
 _IN_PACKAGE = (
@@ -26,6 +27,29 @@ class OutputPath(click.Path):
         """The path; a usage error if it lies in the package."""
         if is_in_package(value):
             self.fail(f"'{value}' {_IN_PACKAGE}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class ModelFolder(click.Path):
+    """A model folder: its path, or `pretrained:NAME` for a model of the package."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path of the folder."""
+        return super().convert(str(model_folder(value)), param, ctx)
+
+
+class OwnModelFolder(click.Path):
+    """The path of a model folder that may be changed."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; a usage error for models of the package."""
+        if is_pretrained(value) or is_in_package(value):
+            self.fail(
+                f"'{value}' belongs to the package, whose models are not changed: copy its folder, "
+                "which 'dnn-reco models --json' names, and give the path of the copy",
+                param,
+                ctx,
+            )
         return super().convert(value, param, ctx)
 
 

@@ -14,7 +14,7 @@ from dnn_reco.cli.config import config_group
 from dnn_reco.cli.create_data import create_data_command
 from dnn_reco.cli.data import count_command, simulate_command, trafo_command
 from dnn_reco.cli.data_quality import compare_data_command, data_group
-from dnn_reco.cli.export import export_command, inspect_command, verify_command
+from dnn_reco.cli.export import export_command, inspect_command, models_command, verify_command
 from dnn_reco.cli.i3 import i3_group
 from dnn_reco.cli.inference import serve_command
 from dnn_reco.cli.models import compare_command, evaluate_command, import_command
@@ -85,6 +85,7 @@ _SECTIONS = {
         import_command,
         verify_command,
         inspect_command,
+        models_command,
     ),
     "Reconstruction": (apply_command, serve_command, sky_command),
     "Installation": (doctor_command, version_command, completion_command),

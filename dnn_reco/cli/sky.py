@@ -9,6 +9,7 @@ import click
 
 from dnn_reco.cli.command import Command
 from dnn_reco.cli.options import (
+    ModelFolder,
     OutputPath,
     allow_code_option,
     backend_option,
@@ -42,7 +43,7 @@ def _name(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
 
 
 @click.command("sky", cls=Command)
-@click.argument("model", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("model", type=ModelFolder(file_okay=False, path_type=Path))
 @click.option(
     "-i",
     "--input",

@@ -352,6 +352,7 @@ def _check_contents(config: Config, network: bool) -> _Findings:
         if other != found:
             yield _problem(f"'{path}' differs in labels or misc data from '{next(iter(names))}'")
     yield from _check_labels(config, found)
+    yield from _check_initial_weights(config, found)
     yield from _check_transformation(config, found)
     if network:
         yield from _check_network(config, found)
@@ -402,6 +403,19 @@ def _check_losses(
         yield from _try(
             partial(check_special_labels, loss, message_name, keys, names.labels, trained)
         )
+
+
+def _check_initial_weights(config: Config, names: ColumnNames) -> _Findings:
+    name = config.values().get("model_initial_weights")
+    if name is None:
+        return
+    from dnn_reco.data.from_config import transform_settings
+    from dnn_reco.training.initial_weights import check_start  # slow
+
+    yield from _try(
+        lambda: check_start(config, transform_settings(config, names)),
+        f"model_initial_weights: labels and inputs are those of '{name}'",
+    )
 
 
 def _check_transformation(config: Config, names: ColumnNames) -> _Findings:

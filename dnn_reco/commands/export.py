@@ -69,6 +69,8 @@ class ExportSettings:
         Whether the logs of the training go along.
     golden_events
         Number of events that are kept with their predictions.
+    about
+        Text (Markdown) that the model card begins with; None: no such text.
     onnx
         Whether ONNX graphs of the model are written.
     quantize
@@ -86,6 +88,7 @@ class ExportSettings:
     checkpoints: tuple[str, ...] = ("latest",)
     logs: bool = True
     golden_events: int = 32
+    about: Path | None = None
     onnx: bool = False
     quantize: bool = False
     triton: Path | None = None
@@ -110,6 +113,7 @@ def run_export(trainings: Sequence[Sequence[Config]], settings: ExportSettings) 
     """
     refuse_existing(settings.output, settings.overwrite)
     key = None if settings.sign is None else read_private_key(settings.sign)
+    about = "" if settings.about is None else _about(settings.about)
     networks = [
         network
         for stages in trainings
@@ -123,7 +127,7 @@ def run_export(trainings: Sequence[Sequence[Config]], settings: ExportSettings) 
     golden = _golden_answers(config, backend, settings.golden_events)
     graphs = _graphs(model, settings.quantize) if settings.with_graphs else {}
     deviations = _deviations(model, graphs, golden)
-    files = {**_files(model, networks, golden, settings.logs), **graphs}
+    files = {**_files(model, networks, golden, settings.logs, about), **graphs}
     contents = folder_contents(model, networks, files, deviations)
     write_model_folder(settings.output, contents, settings.overwrite)
     if key is not None:
@@ -138,6 +142,28 @@ def run_export(trainings: Sequence[Sequence[Config]], settings: ExportSettings) 
     print_note(f"{settings.output}\n")
 
 
+def _about(path: Path) -> str:
+    """The text that a model card begins with.
+
+    Raises
+    ------
+    DataError
+        If the file is no text, or empty.
+    """
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"the text for the model card cannot be read from '{path}' ({error}): --about takes a "
+            "text file in UTF-8"
+        ) from error
+    if not text:
+        raise DataError(
+            f"'{path}' is empty: --about takes the text that the model card begins with"
+        )
+    return text
+
+
 def _config_of(stages: Sequence[Config], name: str) -> Config:
     """The config of the stage that a checkpoint is of."""
     stages[-1].require("model_checkpoint_path", "trafo_model_path")
@@ -150,6 +176,7 @@ def _files(
     networks: Sequence[ExportedNetwork],
     golden: GoldenAnswers | None,
     with_logs: bool,
+    about: str,
 ) -> dict[str, bytes | Path]:
     """All files of the folder besides networks and graphs, by path there."""
     records = record_files(networks, with_logs)
@@ -166,6 +193,7 @@ def _files(
         _patterns_trained_on(records, config),
         config.model.model_class,
         0 if golden is None else golden.hits.num_events,
+        about,
     )
     files[CARD_FILE] = card.encode()
     return files

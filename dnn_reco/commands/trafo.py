@@ -19,6 +19,12 @@ from dnn_reco.files import write_atomically
 from dnn_reco.progress import Progress
 from dnn_reco.provenance import record_text
 from dnn_reco.run_options import RunOptions
+from dnn_reco.training.initial_weights import (
+    InitialModel,
+    check_labels_and_inputs,
+    initial_model,
+    with_moments_of,
+)
 from dnn_reco.transform import (
     TransformationModel,
     TransformFit,
@@ -51,12 +57,15 @@ def run_trafo(config: Config, options: RunOptions, overwrite: bool) -> None:
 def make_transformation(config: Config, options: RunOptions, overwrite: bool) -> Path:
     """Fit the transformation model and write it to `trafo_model_path`, which is returned.
 
+    With `model_initial_weights`, inputs and labels are transformed as by that model.
+
     Raises
     ------
     DataError
         If there are too few events.
     ModelError
-        If another one already exists, unless it may be overwritten.
+        If another one already exists, unless it may be overwritten, or if the initial model has
+        other labels or inputs.
     """
     config.require(*TRAFO_KEYS)
     path = Path(config.trafo.trafo_model_path)
@@ -70,24 +79,43 @@ def make_transformation(config: Config, options: RunOptions, overwrite: bool) ->
         batch_size * num_batches,
         sampling,
     )
-    _check_enough(events.order(config.seed, "trafo").num_events, batch_size, num_batches)
-    settings = transform_settings(config, events.names)
+    settings, initial = transform_settings(config, events.names), initial_model(config)
+    if initial is not None:
+        check_labels_and_inputs(initial, settings)
     present = _refuse_other(path, settings, overwrite)
-    model = fit_transformation(
-        events,
-        settings,
-        np.array(config.dom_init_values),
-        batch_size * num_batches,
-        config.seed,
-    )
+    model = _transformation(config, events, settings, initial)
     if present not in (None, model.digest):
-        raise ModelError(f"'{path}' already exists, fitted to different events. {_KEEP_IT}")
+        which = "fitted to different events" if initial is None else f"not that of '{initial.name}'"
+        raise ModelError(f"'{path}' already exists, {which}. {_KEEP_IT}")
     if present is None:  # else it is the same, and may be in use
         save_transformation(model, path)
     record = path.with_name(f"config_trafo__{path.stem}.yaml")
     title = "Configuration of a transformation model, complete with defaults."
     write_atomically(record, record_text(title, config.to_yaml()).encode())
     return path
+
+
+def _transformation(
+    config: Config,
+    events: EventDataset,
+    settings: TransformSettings,
+    initial: InitialModel | None,
+) -> TransformationModel:
+    """The fitted transformation model, or as far as possible that of the initial model."""
+    if initial is not None:
+        _log.info("Inputs and labels are transformed as by '%s'.", initial.name)
+        if initial.transformation.settings == settings:
+            return initial.transformation
+    batch_size, num_batches = config.general.batch_size, config.trafo.trafo_num_batches
+    _check_enough(events.order(config.seed, "trafo").num_events, batch_size, num_batches)
+    fitted = fit_transformation(
+        events,
+        settings,
+        np.array(config.dom_init_values),
+        batch_size * num_batches,
+        config.seed,
+    )
+    return fitted if initial is None else with_moments_of(initial, fitted)
 
 
 def fit_transformation(

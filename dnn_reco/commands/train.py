@@ -15,6 +15,7 @@ from dnn_reco.run_options import INTERRUPTED, RunOptions
 from dnn_reco.training.distributed import DistributedContext, init_distributed
 from dnn_reco.training.early_stopping import early_stopping_reason
 from dnn_reco.training.from_config import check_objectives, open_list
+from dnn_reco.training.initial_weights import check_data_of_initial
 from dnn_reco.training.stage import is_done, open_stage, run_stage
 from dnn_reco.training.trainer import Trainer
 
@@ -44,6 +45,7 @@ def run_stages(stages: Sequence[Config], options: RunOptions) -> int:
                 "'model_save_model: False' writes none: remove one of the two"
             )
     refuse_overlap_of_lists(stages, options.allow_overlap)
+    check_data_of_initial(stages, options.allow_overlap)
     with init_distributed(options.device) as distributed:
         if not distributed.is_main_process:
             logging.getLogger("dnn_reco").setLevel(logging.ERROR)

@@ -25,6 +25,7 @@ from dnn_reco.i3.reader import read_i3
 from dnn_reco.inference.prediction_table import PARTICLE_SUFFIX, REASONS, PredictionTable, Status
 from dnn_reco.inference.stored_predictions import stored_predictions
 from dnn_reco.labelled_events import FileContent, read_as_written
+from dnn_reco.pretrained_models import is_pretrained, model_folder
 from dnn_reco.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ def run_view(settings: ViewSettings) -> None:
         raise ConfigError(f"--pulses is for .i3 files, which '{settings.file}' is not")
     reader_of(settings.file)  # raises if the format is unknown
     model = settings.model
+    if model is not None and is_pretrained(model):
+        model = str(model_folder(model))
     if settings.network and (model is None or not Path(model).is_dir()):
         raise ConfigError("--network needs a model folder: --model FOLDER")
     content = FileContent(settings.tables, settings.num_bins, settings.labels)

@@ -17,6 +17,7 @@ _PATH_KEYS = (
     "data_cache_dir",
     "trafo_model_path",
     "model_checkpoint_path",
+    "model_initial_weights",
     "training_data_file",
     "validation_data_file",
     "test_data_file",

@@ -468,6 +468,11 @@ class ModelGroup(SettingsGroup):
         f"{_MODULES}.models.general_IC86_cnn.GeneralIC86CNN",
     )
     model_kwargs: FreeSettings = key({}, "Its arguments.")
+    model_initial_weights: Text | None = key(
+        None,
+        "Model whose weights and transformation a new training begins with: a model folder, or "
+        "`pretrained:NAME` for a model of the package; empty: random weights.",
+    )
     model_checkpoint_path: Text = needed(
         "Folder of the checkpoints.", '"../checkpoints/{unique_name}/model"'
     )

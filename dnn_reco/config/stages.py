@@ -26,6 +26,7 @@ _NOT_IN_STAGES = {
     *("unique_name", "log_path", "data_cache_dir", "float_precision", "seed"),
     *("model_class", CLASSES["model_class"].file, CLASSES["model_class"].name),
     *("model_checkpoint_path", "model_restore_model", "model_save_model", STAGES),
+    "model_initial_weights",
 }
 
 

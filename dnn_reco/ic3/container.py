@@ -23,6 +23,7 @@ from dnn_reco.detector import grid
 from dnn_reco.errors import ConfigError, DataError, ModelError
 from dnn_reco.ic3.frames import Frame, FrameInput, event_key, frame_input, is_event
 from dnn_reco.inference.manifest import read_manifest
+from dnn_reco.pretrained_models import model_folder
 
 _logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class DNNDataContainer:
         ModelError
             If there is no such model folder, or it does not hold the settings of its data.
         """
-        model = read_manifest(Path(model_path)).model
+        model = read_manifest(model_folder(model_path)).model
         if model is None or model.data_settings is None:
             raise ModelError(
                 f"'{model_path}' does not hold the settings of its training data: export or "

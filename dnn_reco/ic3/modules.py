@@ -74,7 +74,7 @@ class DeepLearningReco(icetray.I3Module):
     def __init__(self, context: Any) -> None:
         super().__init__(context)
         add = self.AddParameter
-        add("ModelPath", "Model folder.", None)
+        add("ModelPath", "Model folder, or pretrained:NAME for a model of the package.", None)
         add("DNNDataContainer", "Container with the events, of dnn_reco.ic3 or ic3_data.", None)
         add(
             "IgnoreMisconfiguredSettingsList",

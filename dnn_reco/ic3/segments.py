@@ -11,6 +11,7 @@ from icecube import icetray
 from dnn_reco.errors import ConfigError
 from dnn_reco.ic3.container import DNNDataContainer
 from dnn_reco.ic3.modules import DeepLearningReco, DNNContainerHandler
+from dnn_reco.pretrained_models import PREFIX, is_pretrained, model_folder
 
 
 @icetray.traysegment
@@ -40,7 +41,7 @@ def ApplyDNNRecos(
     tray, name
         The tray, and the name of this segment in it.
     model_names
-        Names of the model folders.
+        Names of the model folders, or `pretrained:NAME` for models of the package.
     pulse_key
         Name of the pulse map, mask or union.
     dom_exclusions
@@ -77,8 +78,12 @@ def ApplyDNNRecos(
     """
     models = [model_names] if isinstance(model_names, str) else list(model_names)
     keys = _output_keys(models, output_keys)
+    folders = [
+        model_folder(model) if is_pretrained(model) else Path(models_dir) / model
+        for model in models
+    ]
     container = DNNDataContainer(batch_size=batch_size)
-    container.load_configuration(Path(models_dir) / models[0])
+    container.load_configuration(folders[0])
     container.set_up(
         pulse_key=pulse_key,
         dom_exclusions=dom_exclusions,
@@ -92,11 +97,11 @@ def ApplyDNNRecos(
         DNNDataContainer=container,
         Verbose=verbose,
     )
-    for model, key in zip(models, keys, strict=True):
+    for model, folder, key in zip(models, folders, keys, strict=True):
         tray.AddModule(
             DeepLearningReco,
             f"DeepLearningReco_{model}{name}",
-            ModelPath=str(Path(models_dir) / model),
+            ModelPath=str(folder),
             DNNDataContainer=container,
             OutputBaseName=key,
             MeasureTime=measure_time,
@@ -110,7 +115,7 @@ def _output_keys(models: Sequence[str], keys: str | Sequence[str] | None) -> lis
     if not models:
         raise ConfigError("model_names is empty: name at least one model")
     if keys is None:
-        return [f"DeepLearningReco_{model}" for model in models]
+        return [f"DeepLearningReco_{model.removeprefix(PREFIX)}" for model in models]
     found = [keys] if isinstance(keys, str) else list(keys)
     if len(found) != len(models):
         raise ConfigError(

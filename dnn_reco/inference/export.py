@@ -126,6 +126,7 @@ def training_summary(networks: Sequence[ExportedNetwork]) -> TrainingSummary:
         uses_moving_average=bool(networks[0].checkpoint.section("ema")),
         best_loss=min(losses, default=None),
         num_weights=sum(each.model.num_weights for each in networks),
+        initial_weights=progress[0].initial_weights,
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from dnn_reco.errors import ConfigError
 from dnn_reco.inference.backend import Backend
 from dnn_reco.inference.calibration import calibrated
+from dnn_reco.pretrained_models import model_folder
 
 if TYPE_CHECKING:
     from dnn_reco.inference.trained_model import TrainedModel
@@ -51,7 +52,7 @@ def _torch_backend(
     from dnn_reco.nn.threads import computes_in_pieces, use_threads
 
     if isinstance(model, str | Path):
-        model = load_model_folder(Path(model), choose_device(device), allow_code)
+        model = load_model_folder(model_folder(model), choose_device(device), allow_code)
     if num_threads:
         use_threads(num_threads, computes_in_pieces(model.network))
     return calibrated(TorchBackend(model), model.calibration, raw)
@@ -72,5 +73,5 @@ def _onnx_backend(
             f"backend='onnxruntime' computes on the CPU, not on device {device!r}: use "
             "device='cpu' or backend='torch'"
         )
-    backend = OnnxBackend(Path(model), num_threads)
+    backend = OnnxBackend(model_folder(model), num_threads)
     return calibrated(backend, backend.calibration, raw)

@@ -57,6 +57,8 @@ class TrainingSummary:
         Smallest loss on its validation set; None: not known.
     num_weights
         Trainable weights of all networks.
+    initial_weights
+        SHA-256 of the weights that the first network began with; empty: random ones.
     """
 
     checkpoints: tuple[str, ...]
@@ -67,6 +69,7 @@ class TrainingSummary:
     uses_moving_average: bool
     best_loss: float | None
     num_weights: int
+    initial_weights: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from dnn_reco.transform import TransformationModel
 
 CARD_FILE = "README.md"
 
+_LIMITS_TITLE = "## Known limits"
 _NOT_CALIBRATED = "- Uncertainties are those of the network: they are not calibrated."
 _CALIBRATION_LINE = re.compile(r"(?m)^- Uncertainties are .*$")
 
@@ -26,6 +27,7 @@ def model_card(
     training_files: Sequence[str],
     model_class: str,
     golden_events: int,
+    about: str = "",
 ) -> str:
     """The text of the model card, in Markdown.
 
@@ -43,9 +45,12 @@ def model_card(
         Dotted name of its network.
     golden_events
         Events whose predictions are kept with it.
+    about
+        What its authors say about it, in Markdown; it comes first.
     """
     parts = [
         f"# {model.name}",
+        about.strip(),
         f"A network that reconstructs IceCube events, exported by dnn_reco {__version__}. This "
         "folder is all that is needed to apply it.",
         _predictions(model, transformation),
@@ -56,6 +61,13 @@ def model_card(
         _usage(model),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def card_summary(card: str) -> str:
+    """The first sentence of a model card, as one line without the marks of Markdown."""
+    paragraphs = (" ".join(part.split()) for part in re.split(r"\n\s*\n", card))
+    text = next((part for part in paragraphs if part and not part.startswith("#")), "")
+    return re.split(r"(?<=[.!?]) ", re.sub(r"[*`]", "", text), maxsplit=1)[0]
 
 
 def _predictions(model: ModelInfo, transformation: TransformationModel) -> str:
@@ -112,6 +124,8 @@ def _training(training: TrainingSummary, files: Sequence[str], model_class: str)
         f"- seed: {training.seed}",
         *(f"- training files: `{pattern}`" for pattern in files),
     ]
+    if training.initial_weights:
+        lines.append(f"- began with the weights of SHA-256 `{training.initial_weights}`")
     if training.best_loss is not None:
         lines.append(f"- smallest loss on the validation set: {training.best_loss:.6g}")
     more = (
@@ -166,7 +180,7 @@ def _limits() -> str:
         _NOT_CALIBRATED,
         "- Events without any hit are not reconstructed: NaN, with a status.",
     ]
-    return "## Known limits\n\n" + "\n".join(lines)
+    return f"{_LIMITS_TITLE}\n\n" + "\n".join(lines)
 
 
 def calibrated_card(card: str, num_events: int) -> str:
@@ -175,12 +189,18 @@ def calibrated_card(card: str, num_events: int) -> str:
         f"- Uncertainties are calibrated with {num_events:,} events like those of the validation: "
         "for others they may be wrong. `--raw` disables the calibration."
     )
-    return _CALIBRATION_LINE.sub(line, card)
+    return _with_calibration_line(card, line)
 
 
 def uncalibrated_card(card: str) -> str:
     """The model card of a model that is not calibrated."""
-    return _CALIBRATION_LINE.sub(_NOT_CALIBRATED, card)
+    return _with_calibration_line(card, _NOT_CALIBRATED)
+
+
+def _with_calibration_line(card: str, line: str) -> str:
+    """The card with another line about calibration; what its authors wrote before it stays."""
+    about, title, limits = card.rpartition(_LIMITS_TITLE)
+    return about + title + _CALIBRATION_LINE.sub(line, limits)
 
 
 def _usage(model: ModelInfo) -> str:

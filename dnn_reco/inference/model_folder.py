@@ -260,8 +260,7 @@ def _load_member(
     folder: Path, root: Path, device: torch.device, trusted: Collection[str]
 ) -> TrainedModel:
     """Load one network of a model folder `root`, whose files are verified."""
-    check_foreign_file(folder / CONFIG_FILE, MAX_TEXT_SIZE, folder=root)
-    config = load_config([folder / CONFIG_FILE])
+    config = member_config(folder, root)
     _check_code(root, config, trusted)
     transformation = load_transformation(folder / TRANSFORMATION_FILE)
     try:
@@ -274,6 +273,18 @@ def _load_member(
             f"the weights in '{folder / WEIGHTS_FILE}' do not belong to the network that "
             f"'{CONFIG_FILE}' beside it describes: {error}"
         ) from error
+
+
+def member_config(folder: Path, root: Path) -> Config:
+    """The config of one network of a model folder `root`.
+
+    Raises
+    ------
+    ConfigError, ModelError
+        If it is wrong, larger than any config, or a link that leaves the model folder.
+    """
+    check_foreign_file(folder / CONFIG_FILE, MAX_TEXT_SIZE, folder=root)
+    return load_config([folder / CONFIG_FILE])
 
 
 def _check_sizes(member: Member) -> None:

@@ -51,7 +51,7 @@ class Reconstructor:
     Parameters
     ----------
     model
-        A model folder, or a loaded model.
+        A model folder, `pretrained:NAME` for a model of the package, or a loaded model.
     device
         Where PyTorch computes: "cpu", "cuda", "cuda:1", …; "auto": a GPU if there is one.
     num_threads

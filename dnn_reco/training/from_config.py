@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -40,6 +41,7 @@ from dnn_reco.training.distributed import DistributedContext
 from dnn_reco.training.evaluation_hook import EvaluationHook
 from dnn_reco.training.event_weights import EventWeights
 from dnn_reco.training.forward import ForwardPass
+from dnn_reco.training.initial_weights import give_initial_weights, initial_model
 from dnn_reco.training.label_weights import LabelWeights
 from dnn_reco.training.objectives import Objective
 from dnn_reco.training.objectives_from_config import make_objectives
@@ -157,6 +159,9 @@ def make_trainer(
     transformation = load_transformation(trafo_path)
     spec = network_spec(config, transformation)
     network = make_network(config, spec, device)
+    initial = initial_model(config)
+    if initial is not None:
+        give_initial_weights(network, initial, config, transformation)
     use_threads(options.threads, _in_pieces(config, network))
     if device.type == "cpu" and isinstance(network, GridNetwork) and not numba_available():
         _log.warning(
@@ -190,6 +195,8 @@ def make_trainer(
         selection,
         _device_events(config, training, device),
     )
+    if initial is not None:
+        settings = replace(settings, initial_weights=initial.digest)
     if trial_folder is not None:
         settings = settings.for_trial(trial_folder)
     return Trainer(forward, data, settings, hook, distributed)

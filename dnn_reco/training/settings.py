@@ -43,6 +43,8 @@ class TrainerSettings:
         Whether the RMSE of labels of weight 0 is logged, and printed in the reference's form.
     print_format
         See :class:`dnn_reco.run_options.RunOptions`.
+    initial_weights
+        SHA-256 of the file of weights that the network begins with; empty: random ones.
     """
 
     num_iterations: int
@@ -59,6 +61,7 @@ class TrainerSettings:
     ema_decay: float | None = None
     log_untrained_labels: bool = False
     print_format: PrintFormat = "table"
+    initial_weights: str = ""
 
     def order(self, events: EventDataset, stream: str) -> EventOrder:
         """The order in which a stream draws from a set of events."""

@@ -148,6 +148,11 @@ def _log_start(trainer: Trainer) -> None:
             trainer.restored_from,
             len(trainer.progress.training_steps),
         )
+    elif trainer.settings.initial_weights:
+        _log.info(
+            "The network begins with weights of model_initial_weights, SHA-256 %s….",
+            trainer.settings.initial_weights[:8],
+        )
 
 
 def _record_writer(config: Config, training_step: int) -> Callable[[Progress], None]:

@@ -131,6 +131,7 @@ class Trainer:
             optimizers={each.name: each.kind for o in forward.objectives for each in o.optimizers},
             code=losses | code_of_users([type(forward.network)]),
             best=best,
+            initial_weights=self.settings.initial_weights,
         )
 
     @property
@@ -388,6 +389,11 @@ class Trainer:
                 "the result differs from that of an uninterrupted run.",
                 new.seed,
                 old.seed,
+            )
+        if new.initial_weights not in ("", old.initial_weights):
+            _log.warning(
+                "model_initial_weights names other weights than those that the training began "
+                "with: training continues from the checkpoint, and they have no effect."
             )
         best = old.best
         if best and new.best and best.measure != new.best.measure:

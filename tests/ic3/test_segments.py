@@ -52,6 +52,17 @@ def test_arguments_are_those_of_the_reference() -> None:
     assert list(parameters)[:3] == ["tray", "name", "model_names"]
 
 
+def test_models_by_name(models: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DNN_RECO_PRETRAINED", str(models))
+    by_name = apply(3, tmp_path, ["pretrained:first", "pretrained:second"], measure_time=False)
+    by_path = apply(3, models, ["first", "second"], measure_time=False)
+    for one, other in zip(by_name, by_path, strict=True):
+        for key in ("DeepLearningReco_first", "DeepLearningReco_second"):
+            assert dict(one[key]) == dict(other[key])
+    with pytest.raises(ModelError, match=r"Did you mean 'first'\?"):
+        apply(1, models, "pretrained:frist")
+
+
 def test_several_models(models: Path) -> None:
     frames = apply(5, models, ["first", "second"], batch_size=3)
     assert len(frames) == 5
