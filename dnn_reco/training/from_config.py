@@ -23,7 +23,7 @@ from dnn_reco.data.from_config import (
 )
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.errors import ConfigError, DataError
-from dnn_reco.event_sources import event_store
+from dnn_reco.event_sources import check_data_format, event_store
 from dnn_reco.files import find_files
 from dnn_reco.modules.loss.interface import Loss
 from dnn_reco.modules.loss.own_loss import checked_loss
@@ -90,12 +90,15 @@ def open_list(config: Config, options: RunOptions, key: str) -> EventDataset:
 
     Raises
     ------
+    ConfigError
+        If the features have another format than the config says.
     DataError
         If there is no such file, or one cannot be read.
     """
     store = event_store(config, options.cache_dir)
     jobs = min(config.general.num_jobs, options.threads)
     files = find_files(getattr(config.data_files, key), key)
+    check_data_format(config, files[0])
     events = open_events(store, files, jobs, sampling=file_sampling(config, key))
     _log.info("%s: %s in %s.", key, counted(len(events), "event"), counted(len(files), "file"))
     return events
