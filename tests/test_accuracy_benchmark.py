@@ -93,9 +93,13 @@ def test_every_event_once_with_its_features_and_labels(convert: ModuleType, tmp_
     assert sorted(chain(*seen.values())) == every.tolist()
 
 
-def test_first_pulses_in_a_second_set_of_tables(convert: ModuleType, tmp_path: Path) -> None:
+def test_first_pulses_in_a_second_set_of_tables(
+    convert: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_parquet(tmp_path)
-    convert.convert(tmp_path, tmp_path / "out", 1, 8)
+    arguments = [str(tmp_path), "--out", str(tmp_path / "out"), "--first-pulses", "8", "--jobs=1"]
+    monkeypatch.setattr(sys, "argv", ["convert.py", *arguments])
+    convert.main()
     configs = [
         load_config([FOLDER / f"{data}.yaml", FOLDER / f"{network}.yaml"])
         for data, network in (
@@ -103,7 +107,9 @@ def test_first_pulses_in_a_second_set_of_tables(convert: ModuleType, tmp_path: P
             ("data_pulses", "dom_transformer_S_pulses"),
         )
     ]
-    for path in (tmp_path / "out").glob("*/*.hdf5"):
+    paths = list((tmp_path / "out").glob("*/*.hdf5"))
+    assert len(paths) == 9
+    for path in paths:
         summary, events = (read_file(path, hits_settings(config)) for config in configs)
         assert np.array_equal(summary.hits.features, events.hits.features[:, :9])
         two, one = events.hits.features[0::2, 9:], events.hits.features[1::2, 9:]

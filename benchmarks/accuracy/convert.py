@@ -236,7 +236,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.check:
         raise SystemExit(0 if check(options.out, options.folder / "hdf5") else 1)
-    convert(options.folder, options.out, options.jobs)
+    convert(options.folder, options.out, options.jobs, options.first_pulses)
 
 
 if __name__ == "__main__":
