@@ -131,12 +131,9 @@ def runs(columns: Sequence[int]) -> list[slice]:
 
 _SUMMARY = FeatureRoles(time=3, late_times=(4, 5, 6, 7), charges=(0,), parts_of_charge=(1, 2))
 _REDUCED_SUMMARY = FeatureRoles(time=1, late_times=(), charges=(0,))
-# Known formats (see `dnn_reco.data.features`), also by their number of features.
-_KNOWN_FORMATS = {
-    "pulse_summmary_clipped": _SUMMARY,
-    "reduced_summary_statistics_data": _REDUCED_SUMMARY,
-}
-_KNOWN_NUMBERS = {9: _SUMMARY, 3: _REDUCED_SUMMARY}
+# Roles by the number of features, and this number of known formats (see `dnn_reco.data.features`).
+_KNOWN_ROLES = {9: _SUMMARY, 3: _REDUCED_SUMMARY}
+_NUM_FEATURES = {"pulse_summmary_clipped": 9, "reduced_summary_statistics_data": 3}
 
 
 def _known_roles(num_bins: int, data_format: str | None) -> FeatureRoles:
@@ -146,23 +143,31 @@ def _known_roles(num_bins: int, data_format: str | None) -> FeatureRoles:
     """
     others = FeatureRoles(None, (), tuple(range(num_bins)))
     if data_format is None:
-        return _KNOWN_NUMBERS.get(num_bins, others)
+        return _KNOWN_ROLES.get(num_bins, others)
     num_pulses = num_first_pulses(data_format)
-    if num_pulses is None:
-        return _KNOWN_FORMATS.get(data_format, others)
-    charge = NUM_SUMMARY_FEATURES + num_pulses
-    stop = charge + num_pulses
-    if stop > num_bins:
+    if num_pulses is not None:
+        num_features = NUM_SUMMARY_FEATURES + 2 * num_pulses
+    elif data_format in _NUM_FEATURES:
+        num_features = _NUM_FEATURES[data_format]
+    else:
+        return others
+    if num_features > num_bins:
         raise ModelError(
-            f"the format '{data_format}' has {stop} features, but the model has {num_bins}: set "
-            f"data_handler_num_bins to {stop}, or name the format of the data with "
-            "data_handler_data_format."
+            f"the format '{data_format}' has {num_features} features, but the model has "
+            f"{num_bins}: set data_handler_num_bins to {num_features}, or name the format of the "
+            "data with data_handler_data_format."
         )
+    return _KNOWN_ROLES[num_features] if num_pulses is None else _roles_with_pulses(num_pulses)
+
+
+def _roles_with_pulses(num_pulses: int) -> FeatureRoles:
+    """Those of the summary, then times of pulses, then their charges."""
+    charge = NUM_SUMMARY_FEATURES + num_pulses  # of the first
     return replace(
         _SUMMARY,
         late_times=(*_SUMMARY.late_times, *range(NUM_SUMMARY_FEATURES, charge)),
         parts_of_charge=(*_SUMMARY.parts_of_charge, charge),
-        later_pulses=tuple(range(charge + 1, stop)),
+        later_pulses=tuple(range(charge + 1, charge + num_pulses)),
     )
 
 

@@ -329,6 +329,8 @@ def test_roles_of_a_format_that_is_named() -> None:
     assert FeatureRoles.of(12, "auto", "auto", "auto", "pulse_summmary_clipped") == nine
     spec = replace(network_spec(15), data_format="pulse_summary_and_first_pulses_3")
     assert DomTransformer(spec, **SMALL).inputs.roles == pulses
+    with pytest.raises(ModelError, match="has 9 features, but the model has 8"):
+        FeatureRoles.of(8, "auto", "auto", "auto", "pulse_summmary_clipped")
     with pytest.raises(ModelError, match="has 17 features, but the model has 15: set data_handler"):
         DomTransformer(replace(spec, data_format="pulse_summary_and_first_pulses_4"), **SMALL)
 
