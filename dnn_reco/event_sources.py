@@ -14,10 +14,12 @@ from dnn_reco.config import Config
 from dnn_reco.data.conversion import Conversion
 from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.file_events import FileEvents, HitsSettings, InputTables
+from dnn_reco.data.first_pulses import num_first_pulses
 from dnn_reco.data.from_config import hits_settings, record_settings
 from dnn_reco.data.hdf5 import count_events, read_file, read_record
 from dnn_reco.data.store import EventReader, EventStore, errors_naming
 from dnn_reco.data_creation.event_file import count_event_frames
+from dnn_reco.data_creation.own_format import is_own_format
 from dnn_reco.data_creation.recipe import (
     FrameRecipe,
     make_by_recipe,
@@ -184,3 +186,30 @@ def data_settings_of(
     if is_i3(path):
         return settings_of_recipe(recipe_of(config), config)
     return read_record(path, tables)
+
+
+def check_data_format(config: Config, path: Path) -> None:
+    """Check that the features of a file are those that a config names to its network.
+
+    A file that has no record of its settings, or cannot be read, is passed over.
+
+    Raises
+    ------
+    ConfigError
+        If `data_handler_data_format` is another format, or empty where it is needed.
+    """
+    named = config.data_handler.data_handler_data_format
+    if named is not None:
+        is_own_format(named)  # refuses formats that do not exist
+    try:
+        made = data_settings_of(path, config, hits_settings(config).tables)
+    except DataError:
+        return
+    if made is None or made.data_format == named:
+        return
+    if named is not None or num_first_pulses(made.data_format) is not None:
+        raise ConfigError(
+            f"the features of '{path}' have the format '{made.data_format}', but "
+            f"data_handler_data_format is {'empty' if named is None else repr(named)}: set it to "
+            "the format of the data"
+        )

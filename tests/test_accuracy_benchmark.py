@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from dnn_reco.config import load_config
-from dnn_reco.data.hdf5 import InputTables, read_events, read_table
+from dnn_reco.data.from_config import hits_settings
+from dnn_reco.data.hdf5 import InputTables, read_events, read_file, read_table
+from dnn_reco.event_sources import check_data_format
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks" / "accuracy"
 NUM_EVENTS = 45
@@ -91,6 +93,47 @@ def test_every_event_once_with_its_features_and_labels(convert: ModuleType, tmp_
     assert sorted(chain(*seen.values())) == every.tolist()
 
 
+def test_first_pulses_in_a_second_set_of_tables(
+    convert: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_parquet(tmp_path)
+    arguments = [str(tmp_path), "--out", str(tmp_path / "out"), "--first-pulses", "8", "--jobs=1"]
+    monkeypatch.setattr(sys, "argv", ["convert.py", *arguments])
+    convert.main()
+    configs = [
+        load_config([FOLDER / f"{data}.yaml", FOLDER / f"{network}.yaml"])
+        for data, network in (
+            ("data", "dom_transformer_S"),
+            ("data_pulses", "dom_transformer_S_pulses"),
+        )
+    ]
+    paths = list((tmp_path / "out").glob("*/*.hdf5"))
+    assert len(paths) == 9
+    for path in paths:
+        summary, events = (read_file(path, hits_settings(config)) for config in configs)
+        assert np.array_equal(summary.hits.features, events.hits.features[:, :9])
+        two, one = events.hits.features[0::2, 9:], events.hits.features[1::2, 9:]
+        times = two[:, :8] + events.time_offset[:, None]
+        assert (times == [10000, 10200] + [10000] * 6).all()
+        assert (two[:, 8:] == [1, 3] + [0] * 6).all()
+        assert (one[:, :8] + events.time_offset[:, None] == 10100).all()
+        assert (one[:, 8:] == [2] + [0] * 7).all()
+        for config in configs:
+            check_data_format(config, path)
+
+
+def test_the_same_network_reads_pulses() -> None:
+    of_summary, of_pulses = (
+        load_config([FOLDER / f"data{suffix}.yaml", FOLDER / f"dom_transformer_S{suffix}.yaml"])
+        for suffix in ("", "_pulses")
+    )
+    for group in ("data_files", "labels", "training", "model"):
+        first, second = (getattr(each, group).model_dump() for each in (of_summary, of_pulses))
+        differences = {key for key in first if first[key] != second[key]}
+        assert differences <= {"model_checkpoint_path"}
+    assert not of_pulses.notices
+
+
 def test_check_finds_what_differs(
     convert: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,7 +158,7 @@ def test_the_converted_events_are_those_that_come_as_event_files(
     monkeypatch.setattr(convert, "EVENTS_PER_BLOCK", 1000)
     ids, labels = convert.read_truth(folder)
     block = (5, ids[5000:6000], {name: column[5000:6000] for name, column in labels.items()})
-    assert convert.convert_block(folder, tmp_path / "out", block) == 1000
+    assert convert.convert_block(folder, tmp_path / "out", convert.data_settings(), block) == 1000
     (tmp_path / "hdf5").mkdir()
     name = "PPC_run11_0005.hdf5"
     (tmp_path / "hdf5" / name).symlink_to(folder / "hdf5" / name)

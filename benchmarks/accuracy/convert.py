@@ -1,11 +1,12 @@
 """Convert simulated pulses to event files for training and test.
 
-    python benchmarks/accuracy/convert.py [FOLDER] --out accuracy_data [--check]
+    python benchmarks/accuracy/convert.py [FOLDER] --out accuracy_data [--first-pulses N] [--check]
 
 FOLDER contains `truth_run11.parquet` and `pulses_run11.parquet`: events with individually
 propagated photons. The output are HDF5 files in the folders `train`, `validation` and `test`. The
 folder of an event depends only on its number: one in five is a test event, one in twenty a
-validation event.
+validation event. `--first-pulses N` also writes a second set of input tables, `dnn_data_pulses_…`,
+with times and charges of the first N pulses of each DOM besides.
 """
 
 import argparse
@@ -22,8 +23,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dnn_reco.data.data_settings import DataSettings, features_of
+from dnn_reco.data.features import num_features
 from dnn_reco.data.file_events import EVENT_ID
-from dnn_reco.data.hdf5 import InputTables, read_events, read_table, write_input_tables
+from dnn_reco.data.hdf5 import (
+    InputTables,
+    dom_maps,
+    input_tables,
+    read_events,
+    read_table,
+    write_event_file,
+)
 from dnn_reco.data.pulses import Pulses
 from dnn_reco.detector.geometry import dom_index
 from dnn_reco.workers import available_cpus, in_workers
@@ -37,13 +46,30 @@ EVENTS_PER_BLOCK = 2000
 """Each block of this number of consecutive events becomes one file in each folder."""
 SUB_EVENT_STREAM = 3
 NUM_FEATURES = 9
-DATA_SETTINGS = DataSettings(
-    num_bins=NUM_FEATURES,
-    relative_time_method="time_range",
-    data_format="pulse_summmary_clipped",
-    cascade_key=None,
-)
 _ROUNDING = 1e-11  # relative, or in PE, ns
+
+
+def data_settings(first_pulses: int | None = None) -> tuple[DataSettings, ...]:
+    """How the features of each set of input tables are made.
+
+    Parameters
+    ----------
+    first_pulses
+        Number of pulses of a DOM in the second set; None: there is none.
+    """
+    formats = {"dnn_data": "pulse_summmary_clipped"}
+    if first_pulses is not None:
+        formats["dnn_data_pulses"] = f"pulse_summary_and_first_pulses_{first_pulses}"
+    return tuple(
+        DataSettings(
+            num_bins=num_features(data_format),
+            relative_time_method="time_range",
+            data_format=data_format,
+            output_key=prefix,
+            cascade_key=None,
+        )
+        for prefix, data_format in formats.items()
+    )
 
 
 def split_of(event: NDArray[np.integer]) -> NDArray[np.str_]:
@@ -89,24 +115,29 @@ def read_pulses(folder: Path, start: int, stop: int) -> Pulses:
     )
 
 
-def convert_block(folder: Path, out: Path, block: tuple[int, NDArray[np.void], Labels]) -> int:
+def convert_block(
+    folder: Path,
+    out: Path,
+    settings: tuple[DataSettings, ...],
+    block: tuple[int, NDArray[np.void], Labels],
+) -> int:
     """Write the files of a block of events: its number, ids and labels. Returns their number."""
     number, ids, labels = block
     start = number * EVENTS_PER_BLOCK
-    features = features_of(read_pulses(folder, start, start + len(ids)), DATA_SETTINGS)
+    pulses = read_pulses(folder, start, start + len(ids))
+    features = {each.output_key: features_of(pulses, each) for each in settings}
     splits = split_of(ids["Event"])
     for split in np.unique(splits):
         chosen = splits == split
         path = out / split / file_name(number)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_input_tables(
-            path,
-            ids[chosen],
-            features.time_offset[chosen],
-            features.hits.select(chosen),
-            tables={LABEL_TABLE: {name: column[chosen] for name, column in labels.items()}},
-            data_settings=DATA_SETTINGS,
-        )
+        tables = {LABEL_TABLE: {name: column[chosen] for name, column in labels.items()}}
+        maps = {}
+        for prefix, of_set in features.items():
+            names = input_tables(prefix)
+            tables[names.time_offset] = {"value": of_set.time_offset[chosen]}
+            maps[names.values], maps[names.indices] = dom_maps(of_set.hits.select(chosen))
+        write_event_file(path, ids[chosen], tables, maps, data_settings=settings)
     return len(ids)
 
 
@@ -117,10 +148,10 @@ def blocks(ids: NDArray[np.void], labels: Labels) -> Iterator[tuple[int, NDArray
         yield number, ids[rows], {name: column[rows] for name, column in labels.items()}
 
 
-def convert(folder: Path, out: Path, jobs: int) -> None:
+def convert(folder: Path, out: Path, jobs: int, first_pulses: int | None = None) -> None:
     """Convert all events, and print the progress."""
     ids, labels = read_truth(folder)
-    work = partial(convert_block, folder, out)
+    work = partial(convert_block, folder, out, data_settings(first_pulses))
     done = 0
     for count in in_workers(work, blocks(ids, labels), jobs, "try again with fewer --jobs"):
         done += count
@@ -192,6 +223,12 @@ def main() -> None:
     default = Path(os.environ.get("DNN_RECO_TEST_DATA", "../shared/data")) / "ppc"
     parser.add_argument("folder", type=Path, nargs="?", default=default)
     parser.add_argument("--out", type=Path, default=Path("accuracy_data"))
+    parser.add_argument(
+        "--first-pulses",
+        type=int,
+        metavar="N",
+        help="also write the first N pulses of each DOM, in a second set of input tables",
+    )
     parser.add_argument("--jobs", type=int, default=available_cpus())
     parser.add_argument(
         "--check", action="store_true", help="compare with FOLDER/hdf5, convert nothing"
@@ -199,7 +236,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.check:
         raise SystemExit(0 if check(options.out, options.folder / "hdf5") else 1)
-    convert(options.folder, options.out, options.jobs)
+    convert(options.folder, options.out, options.jobs, options.first_pulses)
 
 
 if __name__ == "__main__":

@@ -61,8 +61,8 @@ def _numbers(
     "data_format",
     metavar="NAME",
     help=(
-        "DOM features: pulse_summmary_clipped (9), reduced_summary_statistics_data (3), "
-        "charge_bins, … or the dotted name of a function."
+        "DOM features: pulse_summmary_clipped (9), pulse_summary_and_first_pulses_N (9 + 2N), "
+        "reduced_summary_statistics_data (3), charge_bins, … or the dotted name of a function."
     ),
     show_default="pulse_summmary_clipped",
 )

@@ -159,8 +159,9 @@ def trafo_command(
     "--format",
     "data_format",
     help=(
-        "DOM features: pulse_summmary_clipped (9), reduced_summary_statistics_data (3), "
-        "charge_bins, …; or i3: frames with pulses and particles, in .i3.zst files."
+        "DOM features: pulse_summmary_clipped (9), pulse_summary_and_first_pulses_N (9 + 2N), "
+        "reduced_summary_statistics_data (3), charge_bins, …; or i3: frames with pulses and "
+        "particles, in .i3.zst files."
     ),
     show_default="pulse_summmary_clipped",
 )

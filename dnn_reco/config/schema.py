@@ -122,6 +122,11 @@ class DataHandlerGroup(SettingsGroup):
         "dnn_data_global_time_offset", "Table of the time offset [ns]; it defines the events."
     )
     data_handler_num_bins: NumBins = needed("Number of input features (bins) of a DOM.", "9")
+    data_handler_data_format: Text | None = key(
+        None,
+        "Format of the input features, which tells networks what each is; empty: their number "
+        "tells. Needed for `pulse_summary_and_first_pulses_N`.",
+    )
     DOM_init_values: Numbers = key(
         (0.0,), "Value of a bin that is not listed in the file: one number, or one per bin."
     )

@@ -6,11 +6,13 @@ are those of the configuration of IceCube's own tools, spelling included.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.data.first_pulses import FIRST_PULSES_FORMAT, first_pulses, num_first_pulses
 from dnn_reco.data.hit_pulses import (
     HitPulses,
     Numbers,
@@ -105,6 +107,9 @@ def dom_features(
             t - t_first < 500, and < 100; first time; times at which 20 % and 50 % of the charge
             have arrived (0 if there is no charge); last time; charge-weighted mean; weighted
             standard deviation.
+        pulse_summary_and_first_pulses_N
+            These 9 values, then the times of the first N pulses (1 to 100), then their charges.
+            Pulses that the DOM does not have, have the time of its first and charge 0.
         reduced_summary_statistics_data
             3 values: total charge, first time, weighted standard deviation. Times are relative to
             the charge-weighted mean time of the event, whatever `relative_time_method`.
@@ -154,9 +159,11 @@ def dom_features(
     ConfigError
         Unknown format or method, or one whose bins, quantiles or vertices are missing or unusable.
     """
-    if data_format not in _FORMATS:
-        raise ConfigError(f"unknown data format '{data_format}': choose from {', '.join(_FORMATS)}")
-    chosen = _FORMATS[data_format]
+    chosen = _format_of(data_format)
+    if chosen is None:
+        raise ConfigError(
+            f"unknown data format '{data_format}': choose from {', '.join(DATA_FORMATS)}"
+        )
     numbers = _numbers(data_format, chosen.setting, time_bins, time_quantiles)
 
     if chosen.counts_from == "method":
@@ -178,6 +185,11 @@ def dom_features(
     return DomFeatures(found, time_offset, chosen.is_sparse, chosen.num_listed)
 
 
+def is_known_format(data_format: str) -> bool:
+    """Whether there is such a format that pulses alone decide."""
+    return _format_of(data_format) is not None
+
+
 def num_features(
     data_format: str,
     time_bins: Sequence[float] | None = None,
@@ -196,9 +208,9 @@ def features_depend_on(data_format: str, relative_time_method: str | None) -> fr
     Of `relative_time_method`, `time_bins`, `time_quantiles` and `vertex`; all of them for a format
     that is not known here.
     """
-    if data_format not in _FORMATS:
+    chosen = _format_of(data_format)
+    if chosen is None:
         return frozenset({"relative_time_method", "time_bins", "time_quantiles", "vertex"})
-    chosen = _FORMATS[data_format]
     needed = {chosen.setting} if chosen.setting else set()
     if chosen.counts_from != "method":
         return frozenset(needed)
@@ -225,9 +237,6 @@ def _numbers(
     if setting == "time_quantiles" and not are_fractions:
         raise ConfigError(f"'time_quantiles' must be fractions from 0 to 1, not {list(given)}")
     return numbers
-
-
-# Time offsets
 
 
 # Hits and what is computed from them
@@ -277,6 +286,10 @@ def _pulse_summary(hits: HitPulses, _: Numbers) -> Numbers:
     )
 
 
+def _summary_and_first_pulses(num_pulses: int, hits: HitPulses, none: Numbers) -> Numbers:
+    return np.hstack([_pulse_summary(hits, none), first_pulses(hits, num_pulses)])
+
+
 def _reduced_summary(hits: HitPulses, _: Numbers) -> Numbers:
     _, std = mean_and_std(hits.offsets, hits.time, hits.charge)
     return np.column_stack([sums(hits.offsets, hits.charge), hits.first_time, std])
@@ -315,5 +328,13 @@ _FORMATS = {
     "total_dom_charge": _Format(_total_charge, counts_from="zero"),
 }
 
-DATA_FORMATS = tuple(_FORMATS)
-"""Names of the formats that pulses alone decide."""
+DATA_FORMATS = (*_FORMATS, FIRST_PULSES_FORMAT)
+"""Names of the formats that pulses alone decide; N in one stands for a number."""
+
+
+def _format_of(data_format: str) -> _Format | None:
+    """The format of a name; None if there is none."""
+    num_pulses = num_first_pulses(data_format)
+    if num_pulses is None:
+        return _FORMATS.get(data_format)
+    return _Format(partial(_summary_and_first_pulses, num_pulses), is_clipped=True)

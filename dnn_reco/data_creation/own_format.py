@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from dnn_reco.config import call_plugin, check_signature, resolve
 from dnn_reco.data.bin_exclusions import exclusion_map
 from dnn_reco.data.data_settings import DataSettings
-from dnn_reco.data.features import DATA_FORMATS, DomFeatures
+from dnn_reco.data.features import DATA_FORMATS, DomFeatures, is_known_format
 from dnn_reco.data.hdf5.writer import DomMap
 from dnn_reco.data.hits import Hits
 from dnn_reco.data.pulses import Pulses
@@ -89,7 +89,7 @@ def is_own_format(data_format: str) -> bool:
         If there is no such format, or it cannot be made here.
     """
     known = (*DATA_FORMATS, *OTHER_FORMATS)
-    if data_format in known:
+    if is_known_format(data_format) or data_format in OTHER_FORMATS:
         return False
     if data_format == "autoencoder":
         raise ConfigError(

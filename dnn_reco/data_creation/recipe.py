@@ -12,7 +12,7 @@ from typing import Any
 from dnn_reco.amounts import counted
 from dnn_reco.config import Config
 from dnn_reco.data.data_settings import DataSettings
-from dnn_reco.data.features import DATA_FORMATS, num_features
+from dnn_reco.data.features import is_known_format, num_features
 from dnn_reco.data.from_config import hits_settings
 from dnn_reco.data.hdf5 import input_tables
 from dnn_reco.data.hdf5.detect import VALUES_ENDING
@@ -131,7 +131,7 @@ def _direct(config: Config, values: Mapping[str, Any], gcd: Path | None, where: 
             f"{where}: {_KEY}.pulses is not set: name the pulses, or a config. Examples:\n{EXAMPLE}"
         )
     num_bins = config.data_handler.data_handler_num_bins
-    is_known = values.get("data_format", DirectOptions.data_format) in DATA_FORMATS
+    is_known = is_known_format(values.get("data_format", DirectOptions.data_format))
     options = DirectOptions(
         **{
             "inputs": (),
@@ -178,7 +178,7 @@ def _check(config: Config, recipe: FrameRecipe, where: str) -> None:
         )
     settings = made[prefix]
     expected = settings.num_bins
-    if settings.data_format in DATA_FORMATS:
+    if is_known_format(settings.data_format):
         least = num_features(settings.data_format, settings.time_bins, settings.time_quantiles)
         expected = max(expected, least)
     if not num_bins == settings.num_bins == expected:

@@ -257,7 +257,9 @@ def robustness_of_models(
     known = {each.name: each for each in evaluation.reconstructions}
     found: dict[str, Matrix] = {}
     for model, events in zip(models, held_out, strict=True):
-        changes = perturbations(FeatureRoles.of(model.spec.num_bins, AUTO, AUTO, AUTO))
+        spec = model.spec
+        roles = FeatureRoles.of(spec.num_bins, AUTO, AUTO, AUTO, spec.data_format)
+        changes = perturbations(roles)
         _log.info("%s: reconstruction with %d changes of the hits.", model.name, len(changes))
 
         def predict(

@@ -144,7 +144,7 @@ class Augmentation:
         fraction = uniform(new_key(), counter, features.dtype)
         charge = _NOISE_CHARGE + _NOISE_SPREAD * normal(new_key(), counter, features.dtype)
         added = features.new_zeros(len(event), features.shape[1])
-        for columns in runs(roles.scaling):
+        for columns in runs(roles.charge_of_one_pulse):
             added[:, columns] = charge.clamp(min=0.1)[:, None]
         for columns in runs(roles.times):
             added[:, columns] = (first[event] + fraction * (last - first)[event])[:, None]

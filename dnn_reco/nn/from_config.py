@@ -38,7 +38,12 @@ def label_keys(config: Config) -> LabelKeys:
 
 def network_spec(config: Config, transformation: TransformationModel) -> NetworkSpec:
     """The specification of the data for a network."""
-    return NetworkSpec(transformation, np.array(config.dom_init_values), label_keys(config))
+    return NetworkSpec(
+        transformation,
+        np.array(config.dom_init_values),
+        label_keys(config),
+        config.data_handler.data_handler_data_format,
+    )
 
 
 def make_network(config: Config, spec: NetworkSpec, device: torch.device) -> Network:

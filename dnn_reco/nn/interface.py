@@ -65,11 +65,14 @@ class NetworkSpec:
         Values [F] of bins that are not listed in the file (`DOM_init_values`), untransformed.
     label_keys
         Names of special labels.
+    data_format
+        Format of the input features (`data_handler_data_format`); None: their number tells it.
     """
 
     transformation: TransformationModel
     dom_init_values: NDArray[np.float64]
     label_keys: LabelKeys
+    data_format: str | None = None
 
     @property
     def num_bins(self) -> int:

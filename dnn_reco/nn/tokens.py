@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dnn_reco.config.value_types import Allowed, WholeNumber
+from dnn_reco.data.first_pulses import NUM_SUMMARY_FEATURES, num_first_pulses
 from dnn_reco.data.hit_batch import HitBatch, count_hits
 from dnn_reco.detector.constants import SPEED_OF_FIRST_LIGHT
 from dnn_reco.detector.geometry import NUM_DOMS, NUM_DOMS_PER_STRING, dom_positions, string_and_om
@@ -49,13 +50,16 @@ class FeatureRoles:
     charges
         Features whose sum is the charge of the DOM [PE].
     parts_of_charge
-        Features that hold a part of this charge again.
+        Features that hold a part of this charge again, the first pulse's among others.
+    later_pulses
+        Features that hold the charge of a later pulse again; 0 if a DOM has only one.
     """
 
     time: int | None
     late_times: tuple[int, ...]
     charges: tuple[int, ...]
     parts_of_charge: tuple[int, ...] = ()
+    later_pulses: tuple[int, ...] = ()
 
     @property
     def times(self) -> tuple[int, ...]:
@@ -65,6 +69,11 @@ class FeatureRoles:
     @property
     def scaling(self) -> tuple[int, ...]:
         """All features that grow with the charge."""
+        return (*self.charge_of_one_pulse, *self.later_pulses)
+
+    @property
+    def charge_of_one_pulse(self) -> tuple[int, ...]:
+        """All features that hold the charge of the pulse if a DOM has only one."""
         return (*self.charges, *self.parts_of_charge)
 
     @classmethod
@@ -74,15 +83,16 @@ class FeatureRoles:
         time: int | Literal["auto"] | None,
         late_times: Features,
         charges: Features,
+        data_format: str | None = None,
     ) -> "FeatureRoles":
-        """The roles of a config; `auto`: those of the known format with this number of features.
+        """The roles of a config; `auto`: those of the format, or of the number of features.
 
         Raises
         ------
         ModelError
-            If there is no such feature.
+            If there is no such feature, or the format has more of them.
         """
-        known = _KNOWN_FORMATS.get(num_bins, FeatureRoles(None, (), tuple(range(num_bins))))
+        known = _known_roles(num_bins, data_format)
         first = known.time if isinstance(time, str) else time
         if first is not None:
             first = _feature("time_feature", first, num_bins)
@@ -90,8 +100,12 @@ class FeatureRoles:
         roles = cls(first, late if first is not None else (), ())
         others = [each for each in known.charges if each not in roles.times]
         summed = _features("charge_features", charges, others, num_bins)
-        parts = [each for each in known.parts_of_charge if each not in (*roles.times, *summed)]
-        return replace(roles, charges=summed, parts_of_charge=tuple(parts))
+        taken = (*roles.times, *summed)
+        parts, later = (
+            tuple(each for each in features if each not in taken)
+            for features in (known.parts_of_charge, known.later_pulses)
+        )
+        return replace(roles, charges=summed, parts_of_charge=parts, later_pulses=later)
 
     def charge(self, features: Tensor) -> Tensor:
         """Charge of each hit [k] in PE, at least 0; 1 if no feature holds it."""
@@ -115,11 +129,46 @@ def runs(columns: Sequence[int]) -> list[slice]:
     return slices
 
 
-# Known formats by their number of features (see `dnn_reco.data.features`).
-_KNOWN_FORMATS = {
-    9: FeatureRoles(time=3, late_times=(4, 5, 6, 7), charges=(0,), parts_of_charge=(1, 2)),
-    3: FeatureRoles(time=1, late_times=(), charges=(0,)),
-}
+_SUMMARY = FeatureRoles(time=3, late_times=(4, 5, 6, 7), charges=(0,), parts_of_charge=(1, 2))
+_REDUCED_SUMMARY = FeatureRoles(time=1, late_times=(), charges=(0,))
+# Roles by the number of features, and this number of known formats (see `dnn_reco.data.features`).
+_KNOWN_ROLES = {9: _SUMMARY, 3: _REDUCED_SUMMARY}
+_NUM_FEATURES = {"pulse_summmary_clipped": 9, "reduced_summary_statistics_data": 3}
+
+
+def _known_roles(num_bins: int, data_format: str | None) -> FeatureRoles:
+    """The roles of the features of a format; None: of the known one with this number of them.
+
+    In others all features are charges.
+    """
+    others = FeatureRoles(None, (), tuple(range(num_bins)))
+    if data_format is None:
+        return _KNOWN_ROLES.get(num_bins, others)
+    num_pulses = num_first_pulses(data_format)
+    if num_pulses is not None:
+        num_features = NUM_SUMMARY_FEATURES + 2 * num_pulses
+    elif data_format in _NUM_FEATURES:
+        num_features = _NUM_FEATURES[data_format]
+    else:
+        return others
+    if num_features > num_bins:
+        raise ModelError(
+            f"the format '{data_format}' has {num_features} features, but the model has "
+            f"{num_bins}: set data_handler_num_bins to {num_features}, or name the format of the "
+            "data with data_handler_data_format."
+        )
+    return _KNOWN_ROLES[num_features] if num_pulses is None else _roles_with_pulses(num_pulses)
+
+
+def _roles_with_pulses(num_pulses: int) -> FeatureRoles:
+    """Those of the summary, then times of pulses, then their charges."""
+    charge = NUM_SUMMARY_FEATURES + num_pulses  # of the first
+    return replace(
+        _SUMMARY,
+        late_times=(*_SUMMARY.late_times, *range(NUM_SUMMARY_FEATURES, charge)),
+        parts_of_charge=(*_SUMMARY.parts_of_charge, charge),
+        later_pulses=tuple(range(charge + 1, charge + num_pulses)),
+    )
 
 
 def _features(

@@ -24,7 +24,7 @@ from dnn_reco.data.from_config import (
 )
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.errors import ConfigError, DataError
-from dnn_reco.event_sources import event_store
+from dnn_reco.event_sources import check_data_format, event_store
 from dnn_reco.files import find_files
 from dnn_reco.modules.loss.special_labels import check_special_labels, special_labels
 from dnn_reco.nn.device import choose_device, device_name
@@ -89,12 +89,15 @@ def open_list(config: Config, options: RunOptions, key: str) -> EventDataset:
 
     Raises
     ------
+    ConfigError
+        If the features have another format than the config says.
     DataError
         If there is no such file, or one cannot be read.
     """
     store = event_store(config, options.cache_dir)
     jobs = min(config.general.num_jobs, options.threads)
     files = find_files(getattr(config.data_files, key), key)
+    check_data_format(config, files[0])
     events = open_events(store, files, jobs, sampling=file_sampling(config, key))
     _log.info("%s: %s in %s.", key, counted(len(events), "event"), counted(len(files), "file"))
     return events

@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_time_window import slow_window_start
 
+from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.features import (
     DomFeatures,
     dom_features,
     features_depend_on,
     num_features,
 )
-from dnn_reco.data.hdf5 import InputTables, read_events, write_input_tables
+from dnn_reco.data.hdf5 import InputTables, read_events, read_record, write_input_tables
 from dnn_reco.data.pulses import Pulses
 from dnn_reco.data.time_window import WindowSearch
 from dnn_reco.detector.geometry import dom_index, dom_positions
@@ -29,6 +30,7 @@ BINS = [-math.inf, -50.0, 0.0, 0.1, 200.0, 6000.0]
 QUANTILES = [0.0, 0.1, 0.5, 1.0]
 FORMATS = (
     "pulse_summmary_clipped",
+    "pulse_summary_and_first_pulses_3",
     "reduced_summary_statistics_data",
     "charge_bins",
     "charge_bins_and_dom_time_offset",
@@ -80,6 +82,8 @@ def vertices(n: int) -> np.ndarray:
     ("data_format", "num", "depends_on"),
     [
         ("pulse_summmary_clipped", 9, ["relative_time_method", "vertex"]),
+        ("pulse_summary_and_first_pulses_1", 11, ["relative_time_method", "vertex"]),
+        ("pulse_summary_and_first_pulses_100", 209, ["relative_time_method", "vertex"]),
         ("reduced_summary_statistics_data", 3, []),
         ("charge_bins_and_times", 5, ["relative_time_method", "time_bins", "vertex"]),
         ("charge_weighted_time_quantiles", 3, ["relative_time_method", "time_quantiles", "vertex"]),
@@ -152,6 +156,14 @@ def slow_features(
     data_format: str, time: list[float], charge: list[float], offset: float
 ) -> list[float] | None:
     """Features of one DOM, whose pulses are relative to `offset`; None if it is not listed."""
+    if data_format == "pulse_summary_and_first_pulses_3":
+        summary = slow_features("pulse_summmary_clipped", time, charge, offset)
+        pulses = [(t, q) for t, q in zip(time, charge, strict=True) if -5000 <= t <= 14000]
+        if summary is None:
+            return None
+        while len(pulses) < 3:
+            pulses.append((pulses[0][0], 0.0))
+        return [*summary, *(t for t, _ in pulses[:3]), *(q for _, q in pulses[:3])]
     if data_format == "pulse_summmary_clipped":
         kept = [(t, q) for t, q in zip(time, charge, strict=True) if -5000 <= t <= 14000]
         if not kept:
@@ -250,6 +262,28 @@ def test_summary_of_three_pulses() -> None:
         [[5.0, 3.0, 1.0, 9000.0, 9000.0, 9100.0, 9500.0, mean, math.sqrt(variance)]],
         rtol=1e-14,
     )
+
+
+def test_first_pulses(tmp_path: Path) -> None:
+    """Of DOMs with more pulses, and with fewer; as a file gives them back."""
+    four = [(7, 9000.0, 0.0), (7, 9010.0, 2.0), (7, 9500.0, 3.0), (7, 9600.0, 4.0)]
+    one = [(8, 9300.0, 0.5)]
+    got = numbers([[], four + one], "pulse_summary_and_first_pulses_3")
+    assert got.hits.dom.tolist() == [7, 8]
+    expected = [[9000, 9010, 9500, 0, 2, 3], [9300, 9300, 9300, 0.5, 0, 0]]
+    assert got.hits.features[:, 9:].tolist() == expected
+    summary = numbers([[], four + one], "pulse_summmary_clipped").hits.features
+    np.testing.assert_array_equal(got.hits.features[:, :9], summary)
+
+    ids = np.zeros(2, dtype=[(k, "u4") for k in ("Run", "Event", "SubEvent", "SubEventStream")])
+    ids["Event"] = [1, 2]
+    path = tmp_path / "events.hdf5"
+    made_with = DataSettings(15, None, "pulse_summary_and_first_pulses_3")
+    write_input_tables(path, ids, got.time_offset, got.hits, data_settings=made_with)
+    back = read_events(path, InputTables(), 15, dtype=np.float64)
+    assert back.hits.offsets.tolist() == [0, 0, 2]
+    np.testing.assert_array_equal(back.hits.features, got.hits.features)
+    assert read_record(path) == made_with
 
 
 def test_width_of_nanoseconds_late_in_the_readout() -> None:
@@ -478,6 +512,11 @@ def test_events_of_the_photon_tracking_simulation(shared_data: Path) -> None:
     ("arguments", "message"),
     [
         (("pulse_summary",), "unknown data format 'pulse_summary': choose from pulse_summmary"),
+        (("pulse_summary_and_first_pulses",), "unknown .* pulse_summary_and_first_pulses_N"),
+        (("pulse_summary_and_first_pulses_0",), "unknown data format 'pulse_summary_and_first_"),
+        (("pulse_summary_and_first_pulses_08",), "unknown data format"),
+        (("pulse_summary_and_first_pulses_101",), "unknown data format"),
+        (("pulse_summary_and_first_pulses_N",), "unknown data format"),
         (("pulse_summmary_clipped", "wavedeform"), "unknown relative time method 'wavedeform'"),
         (("pulse_summmary_clipped", "cascade_vertex"), r"shape \(1, 4\), but none are given"),
         (("pulse_summmary_clipped", "local_dom_time_range_a"), "up to four numbers may follow"),

@@ -1,6 +1,7 @@
 """The transformer over hit DOMs: its invariances, settings and test-time augmentation."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -308,6 +309,30 @@ def test_roles_of_features() -> None:
     features = torch.tensor([[1.0, 2.0, -5.0, 9.0, 9.0], [1.0, 2.0, 4.0, 0.5, 0.0]])
     assert with_times.charge(features).tolist() == [13.0, 4.5]
     assert FeatureRoles.of(5, None, [], []).charge(features).tolist() == [1.0, 1.0]
+
+
+def test_roles_of_a_format_that_is_named() -> None:
+    """Of 9 features, then times 9 to 11, then charges 12 to 14."""
+    pulses = FeatureRoles.of(15, "auto", "auto", "auto", "pulse_summary_and_first_pulses_3")
+    assert pulses.times == (3, 4, 5, 6, 7, 9, 10, 11)
+    assert (pulses.charges, pulses.charge_of_one_pulse) == ((0,), (0, 1, 2, 12))
+    assert pulses.scaling == (0, 1, 2, 12, 13, 14)
+    padded = FeatureRoles.of(16, "auto", "auto", "auto", "pulse_summary_and_first_pulses_3")
+    assert padded == pulses
+    chosen = FeatureRoles.of(15, "auto", "auto", [13], "pulse_summary_and_first_pulses_3")
+    assert (chosen.charges, chosen.later_pulses) == ((13,), (14,))
+    # the number of features alone says otherwise
+    assert FeatureRoles.of(15, "auto", "auto", "auto").charges == tuple(range(15))
+    assert FeatureRoles.of(9, "auto", "auto", "auto", "charge_bins").charges == tuple(range(9))
+    nine = FeatureRoles.of(9, "auto", "auto", "auto")
+    assert FeatureRoles.of(9, "auto", "auto", "auto", "pulse_summmary_clipped") == nine
+    assert FeatureRoles.of(12, "auto", "auto", "auto", "pulse_summmary_clipped") == nine
+    spec = replace(network_spec(15), data_format="pulse_summary_and_first_pulses_3")
+    assert DomTransformer(spec, **SMALL).inputs.roles == pulses
+    with pytest.raises(ModelError, match="has 9 features, but the model has 8"):
+        FeatureRoles.of(8, "auto", "auto", "auto", "pulse_summmary_clipped")
+    with pytest.raises(ModelError, match="has 17 features, but the model has 15: set data_handler"):
+        DomTransformer(replace(spec, data_format="pulse_summary_and_first_pulses_4"), **SMALL)
 
 
 @torch.no_grad()

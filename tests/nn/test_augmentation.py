@@ -1,6 +1,7 @@
 """Data augmentation of hits: its statistics, and its independence of order and processes."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -107,6 +108,39 @@ def test_noise() -> None:
     assert place.min() >= 0 and place.max() <= 1
     assert place.mean() == pytest.approx(0.5, abs=0.03)
     assert torch.equal(more.features[~is_new], hits.features)
+
+
+def test_first_pulses_of_doms() -> None:
+    """9 features, then times of three pulses (9 to 11), then their charges (12 to 14)."""
+    roles = FeatureRoles.of(15, AUTO, AUTO, AUTO, "pulse_summary_and_first_pulses_3")
+    hits = some_hits()
+    features = torch.cat([hits.features, hits.features[:, [3, 3, 5, 0, 1, 2]]], dim=1)
+    features[:, 10] += torch.rand(len(features)) * 100
+    hits = replace(hits, features=features)
+
+    def change(**settings: object) -> HitBatch:
+        torch.manual_seed(1)
+        return Augmentation.from_kwargs(settings, roles).apply(hits, roles)
+
+    shift = change(jitter_times=5.0).features - hits.features
+    assert shift[:, 3].std() == pytest.approx(5, rel=0.03)
+    for feature in range(15):
+        is_time = feature in (3, 4, 5, 6, 7, 9, 10, 11)
+        torch.testing.assert_close(shift[:, feature], shift[:, 3] * is_time)
+    for setting in ("scale_charges", "vary_charges"):
+        factor = change(**{setting: 0.1}).features / hits.features
+        for feature in range(15):
+            is_charge = feature in (0, 1, 2, 12, 13, 14)
+            expected = factor[:, 0] if is_charge else torch.ones(len(factor)).double()
+            torch.testing.assert_close(factor[:, feature], expected)
+    # a noise hit is one pulse
+    noisy = change(noise_hits=6.0)
+    both = hits.event * 5160 + hits.dom
+    noise = noisy.features[~torch.isin(noisy.event * 5160 + noisy.dom, both)]
+    assert len(noise) > 1000
+    assert torch.equal(noise[:, [9, 10, 11, 7]], noise[:, 3:4].expand(-1, 4))
+    assert torch.equal(noise[:, [1, 2, 12]], noise[:, :1].expand(-1, 3))
+    assert (noise[:, [8, 13, 14]] == 0).all()
 
 
 def test_times_and_charges() -> None:

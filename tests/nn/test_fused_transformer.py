@@ -28,9 +28,10 @@ SHAPES = [
 ]
 
 
-def network_spec(num_bins: int = 9) -> NetworkSpec:
+def network_spec(num_bins: int = 9, data_format: str | None = None) -> NetworkSpec:
     keys = LabelKeys(dir_x="dir_x", dir_y="dir_y", dir_z="dir_z")
-    return made_up_spec(LABELS, keys, [5.0, 0, 0.1, -0.2], [2.0, 0.6, 0.6, 0.6], num_bins)
+    spec = made_up_spec(LABELS, keys, [5.0, 0, 0.1, -0.2], [2.0, 0.6, 0.6, 0.6], num_bins)
+    return replace(spec, data_format=data_format)
 
 
 def hits_of(counts: list[int], num_bins: int = 9, seed: int = 5) -> HitBatch:
@@ -49,15 +50,18 @@ def hits_of(counts: list[int], num_bins: int = 9, seed: int = 5) -> HitBatch:
     )
 
 
-def networks(num_bins: int = 9, **kwargs: object) -> tuple[DomTransformer, DomTransformer]:
+def networks(
+    num_bins: int = 9, data_format: str | None = None, **kwargs: object
+) -> tuple[DomTransformer, DomTransformer]:
     """The same network in float32 and float64, with weights that all have an effect."""
     settings = {**SHAPES[0], "max_tokens": 290, **kwargs}
-    single = DomTransformer(network_spec(num_bins), **settings)
+    spec = network_spec(num_bins, data_format)
+    single = DomTransformer(spec, **settings)
     generator = torch.Generator().manual_seed(11)
     with torch.no_grad():
         for parameter in single.parameters():
             parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    double = DomTransformer(network_spec(num_bins), **settings, dtype="float64")
+    double = DomTransformer(spec, **settings, dtype="float64")
     double.load_state_dict(single.state_dict())
     assert single.computes_in_pieces and not double.computes_in_pieces
     return single, double
@@ -109,6 +113,26 @@ def test_other_features(num_bins: int) -> None:
     hits = hits_of(COUNTS, num_bins)
     with torch.no_grad():
         assert_close(outputs(single(hits)), outputs(double(hits)), 2e-5)
+
+
+def test_first_pulses_of_doms() -> None:
+    """The nine features, times of eight pulses, and their charges: outputs and gradients."""
+    single, double = networks(25, "pulse_summary_and_first_pulses_8")
+    hits = hits_of(COUNTS, 25)
+    features = hits.features
+    features[:, [3, 4, 5, 6, 7, *range(9, 17)]] += 1000 * features[:, :1]  # those with times
+    hits = replace(hits, features=features)
+    single.eval()
+    double.eval()
+    assert single._fused.accepts(hits)
+    with torch.inference_mode():
+        assert_close(outputs(single(hits)), outputs(double(hits)), 2e-5)
+    single.train()
+    double.train()
+    results, expected = gradients(single, hits), gradients(double, hits)
+    assert results.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert_close(results[name], gradient, 1e-4)
 
 
 @pytest.fixture

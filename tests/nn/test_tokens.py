@@ -49,6 +49,19 @@ def slow_inputs() -> tuple[list[list[float]], list[float]]:
     return hits, [math.log(10.5) / 4, math.log(4) / 4, *(centre / 500), *root]
 
 
+def test_times_of_pulses_count_from_the_first() -> None:
+    """Of a DOM with pulses of 2 PE at 100 ns and 0.5 PE at 107 ns, and of one with one pulse."""
+    roles = FeatureRoles.of(15, "auto", "auto", "auto", "pulse_summary_and_first_pulses_3")
+    inputs = HitInputs(15, roles, num_waves=1, dtype=torch.float64)
+    two = [2.5, 2.5, 2.5, 100, 100, 100, 107, 101.4, 4, 100, 107, 100, 2, 0.5, 0]
+    one = [1.5, 1.5, 1.5, 300, 300, 300, 300, 300, 0, 300, 300, 300, 1.5, 0, 0]
+    features = torch.tensor([two, one], dtype=torch.float64)
+    event, dom = torch.zeros(2, dtype=torch.int64), torch.tensor([3, 70])
+    found = 4 * inputs(HitBatch(1, event, dom, features)).hits[:, 9:15]
+    expected = [[0, math.log(8), 0, math.log(3), math.log(1.5), 0], [0, 0, 0, math.log(2.5), 0, 0]]
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
 def test_inputs_are_those_computed_one_by_one() -> None:
     inputs = HitInputs(3, FeatureRoles(1, (2,), (0,)), num_waves=2, dtype=torch.float64)
     event = torch.ones(3, dtype=torch.int64)  # event 0 has no hit

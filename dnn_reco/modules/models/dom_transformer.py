@@ -94,7 +94,8 @@ class DomTransformerSettings:
     num_waves
         Number of wavelengths of the sines and cosines of position and time.
     time_feature, late_time_features, charge_features
-        See :class:`dnn_reco.nn.tokens.FeatureRoles`; `auto`: derived from the number of features.
+        See :class:`dnn_reco.nn.tokens.FeatureRoles`; `auto`: derived from the
+        format of the features, or from their number.
     dropout
         Dropout probability of the components of the summary token, in training.
     relative_bias
@@ -198,6 +199,7 @@ class DomTransformer(nn.Module):
             settings.time_feature,
             settings.late_time_features,
             settings.charge_features,
+            spec.data_format,
         )
         self.augmentation = Augmentation.from_kwargs(settings.augmentation, roles)
         seed = DEFAULT_SEED if settings.random_seed is None else settings.random_seed
