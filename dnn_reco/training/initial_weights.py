@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from safetensors import SafetensorError
@@ -99,10 +99,11 @@ def initial_model(config: Config) -> InitialModel | None:
         folder = model_folder(name)
         manifest = read_manifest(folder)
         check_files(folder, manifest)
-        weights = load_file(folder / WEIGHTS_FILE) if len(manifest.members) == 1 else {}
+        member, *others = manifest.members
+        weights = {} if others else load_file(folder / member / WEIGHTS_FILE)
     except (ModelError, SafetensorError) as error:
         raise ModelError(f"{_KEY}: {error}. {_TO_RESUME}") from error
-    if not weights:
+    if others:
         raise ModelError(
             f"{_KEY}: '{name}' is an ensemble of {len(manifest.members)} networks, and a training "
             "begins with one: export one of them alone"
@@ -111,9 +112,9 @@ def initial_model(config: Config) -> InitialModel | None:
         name,
         folder,
         weights,
-        load_transformation(folder / TRANSFORMATION_FILE),
-        member_config(folder, folder),
-        manifest.files[WEIGHTS_FILE],
+        load_transformation(folder / member / TRANSFORMATION_FILE),
+        member_config(folder / member, folder),
+        manifest.files[(PurePosixPath(member) / WEIGHTS_FILE).as_posix()],
         None if manifest.model is None else manifest.model.data_settings,
     )
 
