@@ -18,7 +18,7 @@ from events import KINDS, Kind, samples
 from fit import climb, fit
 from hypotheses import Hypotheses, Local
 from likelihood import Hits
-from network import TEST
+from limit_network import TEST
 from numpy.typing import NDArray
 
 from dnn_reco.files import temporary_beside

@@ -17,8 +17,8 @@ from events import KINDS, Kind
 from fit import fit
 from hypotheses import Hypotheses
 from likelihood import Hits, Likelihood
+from limit_network import NUM_HELD_OUT
 from measure import load, save, test_events
-from network import NUM_HELD_OUT
 from numpy.typing import NDArray
 
 from dnn_reco.nn.direction import fisher_concentration

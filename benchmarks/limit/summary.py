@@ -1,6 +1,6 @@
 """Tables and figure of the information limit.
 
-They are made of the results of measure.py, network.py and posterior.py:
+They are made of the results of measure.py, limit_network.py and posterior.py:
 
     python benchmarks/limit/summary.py --out limit --figure docs/explanation/information_limit.png
 """
@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from bound import opening_angles
 from events import KINDS
+from limit_network import PREDICTIONS
 from matplotlib.axes import Axes
 from measure import PASSES, load
-from network import PREDICTIONS
 from numpy.typing import NDArray
 from posterior import POSTERIOR, divergence, fitted_vmf
 

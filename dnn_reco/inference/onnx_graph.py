@@ -91,8 +91,8 @@ class OnnxGraph:
             raise ModelError(
                 f"'{name}' is not the graph of a model: its inputs are not real numbers"
             )
-        widths = {each.name: each.shape[-1] for each in self._session.get_outputs()}
-        self.num_shapes = widths.get(SHAPES, 0)
+        lengths = {each.name: each.shape for each in self._session.get_outputs()}
+        self.num_shapes = lengths[SHAPES][-1] if lengths.get(SHAPES) else 0
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.pads_events = metadata.get(PADDED) == "True"
 

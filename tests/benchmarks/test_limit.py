@@ -32,7 +32,7 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     import fit
     import hypotheses
     import likelihood
-    import network
+    import limit_network
     import posterior
     import summary
 
@@ -43,7 +43,7 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         fit=fit,
         hypotheses=hypotheses,
         likelihood=likelihood,
-        network=network,
+        network=limit_network,
         posterior=posterior,
         summary=summary,
     )

@@ -1,6 +1,6 @@
 """Train the network on photo-electrons of cascades or tracks, and apply it to the test events.
 
-    python benchmarks/limit/network.py cascades --out limit --events 100000 --iterations 30000
+    python benchmarks/limit/limit_network.py cascades --out limit --events 100000 --iterations 30000
 
 Events are simulated once and used again by later calls; a training that was stopped resumes. The
 predictions for the test events, which `measure.py` fits, are in `<out>/<kind>/predictions.npz`.
@@ -39,7 +39,7 @@ PREDICTIONS = "predictions.npz"
 _FAST_SHARE = 0.8  # of the iterations: the first stage of the training
 _EVENTS_PER_FILE = 2000
 _START = 10_000.0  # ns from the start of the readout to time 0
-_CONFIG = Path(__file__).with_name("network.yaml")
+_CONFIG = Path(__file__).with_name("limit_network.yaml")
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
 
