@@ -124,8 +124,8 @@ class Network(Protocol):
 
     A network whose `forward` has an argument `misc` is called with the misc data of the events
     (:class:`dnn_reco.nn.misc_data.MiscData`) as well. `parameter_groups` may be absent: see
-    :func:`dnn_reco.nn.own_network.parameter_groups`; so may `density_layout`:
-    see :func:`density_layout`.
+    :func:`dnn_reco.nn.own_network.parameter_groups`; so may `density_layout`, without which all
+    densities are the default ones.
     """
 
     def __call__(self, hits: HitBatch) -> Prediction:
