@@ -124,8 +124,8 @@ class DataHandlerGroup(SettingsGroup):
     data_handler_num_bins: NumBins = needed("Number of input features (bins) of a DOM.", "9")
     data_handler_data_format: Text | None = key(
         None,
-        "Format of the input features, which tells networks what each is; empty: their number "
-        "tells. Needed for `pulse_summary_and_first_pulses_N`.",
+        "Format of the input features, from which networks know what each is; empty: from their "
+        "number. Needed for `pulse_summary_and_first_pulses_N`.",
     )
     DOM_init_values: Numbers = key(
         (0.0,), "Value of a bin that is not listed in the file: one number, or one per bin."

@@ -75,7 +75,7 @@ class PredictionTable:
     particle_labels
         Label by property of the reconstructed particle.
     shapes
-        Shapes of the densities that the network predicts; None: uncertainties say all.
+        Shapes of the densities that the network predicts; None: the default ones.
     """
 
     label_names: tuple[str, ...]

@@ -31,6 +31,7 @@ from dnn_reco.nn.kernels import LayerInput, check_not_empty, make_convolution
 from dnn_reco.nn.pooling import Pooling
 from dnn_reco.nn.settings import ConvSettings
 from dnn_reco.nn.sharded_batch import dropout
+from dnn_reco.nn.weight_cache import WeightCache
 from dnn_reco.nn.weights import residual_scales, with_channels
 
 
@@ -81,7 +82,7 @@ class ConvLayer(nn.Module):
             check_not_empty(self.output_shape, layer_input)
         self._whole = self.bn is None and settings.activation in ("", "elu")
         self._fused = self._fused_layer(layer_input.shape)
-        self._packed: tuple[list[tuple[int, int]], FusedLayer, Weights] | None = None
+        self._packed: WeightCache[tuple[FusedLayer, Weights]] = WeightCache()
 
     def _fused_layer(self, shape: tuple[int, ...]) -> FusedLayer | None:
         """The convolution, where possible with all that follows except dropout."""
@@ -135,20 +136,17 @@ class ConvLayer(nn.Module):
         """
         tensors = [*self.convolution._parameters.values(), self.residual_scale]
         parameters = [each for each in tensors if each is not None]
-        # weights that were made in inference mode have no versions
-        if not torch.is_inference_mode_enabled() or any(p.is_inference() for p in parameters):
+
+        def packed() -> tuple[FusedLayer, Weights]:
             layer, weights = self.fused()
             return layer, pack(layer, weights)
-        versions = [(each.data_ptr(), each._version) for each in parameters]
-        if self._packed is None or self._packed[0] != versions:
-            layer, weights = self.fused()
-            self._packed = versions, layer, pack(layer, weights)
-        return self._packed[1:]
+
+        return self._packed.get(parameters, packed)
 
     def train(self, mode: bool = True) -> ConvLayer:
         """As of `torch.nn.Module`."""
-        if mode:  # versions of tensors do not count the steps of fused optimizers
-            self._packed = None
+        if mode:
+            self._packed.forget()
         return super().train(mode)
 
     def forward(self, x: Tensor) -> Tensor:

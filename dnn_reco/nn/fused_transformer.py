@@ -32,6 +32,7 @@ from dnn_reco.nn.kernel_arguments import (
 )
 from dnn_reco.nn.threads import run_pieces
 from dnn_reco.nn.tokens import NUM_EVENT_INPUTS, HitInputs
+from dnn_reco.nn.weight_cache import WeightCache
 
 _NUM_PIECES = 8
 _ROWS_OF_GROUP = 256  # tokens of a group of events
@@ -93,7 +94,7 @@ class FusedTransformer:
             _dense_table([each.linear for each in self._dense]),
         )
         self._constants: InputConstants | None = None
-        self._packed: tuple[list[tuple[int, int]], Array] | None = None
+        self._packed: WeightCache[Array] = WeightCache()
 
     @property
     def fits_vectors(self) -> bool:
@@ -136,7 +137,7 @@ class FusedTransformer:
 
     def forget_weights(self) -> None:
         """Forget packed weights: steps of fused optimizers change the originals without notice."""
-        self._packed = None
+        self._packed.forget()
 
     def _weights(self) -> Tensor:
         """All kernels and biases in one tensor."""
@@ -146,13 +147,7 @@ class FusedTransformer:
         """The same as an array; in inference mode it is kept until weights are loaded."""
         of_modules = (module._parameters.values() for module in self._weighted)
         parameters = [each for values in of_modules for each in values if each is not None]
-        # weights that were made in inference mode have no versions
-        if not torch.is_inference_mode_enabled() or any(p.is_inference() for p in parameters):
-            return self._weights().detach().numpy()
-        versions = [(each.data_ptr(), each._version) for each in parameters]
-        if self._packed is None or self._packed[0] != versions:
-            self._packed = versions, self._weights().numpy()
-        return self._packed[1]
+        return self._packed.get(parameters, lambda: self._weights().detach().numpy())
 
 
 def _linear(mlp: nn.Module) -> list[nn.Linear]:

@@ -148,9 +148,14 @@ def store_vector(builder: Any, vector: Any, data: Any, position: Any, offset: in
 
 
 def broadcast(builder: Any, data: Any, position: Any, offset: int) -> Any:
-    """A vector of one number."""
+    """A vector of one number, which is in an array."""
     number = builder.load(builder.gep(data, [builder.add(position, _integer(offset))]))
-    undefined = ir.Constant(VECTOR, ir.Undefined)
+    return filled(builder, number)
+
+
+def filled(builder: Any, number: Any) -> Any:
+    """A vector of one number, which is in a register."""
+    undefined = ir.Constant(ir.VectorType(number.type, WIDTH), ir.Undefined)
     single = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
     lanes = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
     return builder.shuffle_vector(single, undefined, lanes)

@@ -12,7 +12,14 @@ import numba.extending
 import numpy as np
 from llvmlite import ir
 
-from dnn_reco.nn.vector_kernels import VECTOR, WIDTH, array_data, load_vector, store_vector
+from dnn_reco.nn.vector_kernels import (
+    VECTOR,
+    WIDTH,
+    array_data,
+    filled,
+    load_vector,
+    store_vector,
+)
 
 types: Any = numba.types
 intrinsic: Any = numba.extending.intrinsic
@@ -69,7 +76,7 @@ def fill(_typing: Any, number: Any) -> Any:
     """A vector of one number."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return _filled(builder, arguments[0])
+        return filled(builder, arguments[0])
 
     return _vector(types.float32), generate
 
@@ -122,7 +129,7 @@ def first_ones(_typing: Any, x: Any, count: Any, others: Any) -> Any:
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         lanes = ir.Constant(ir.VectorType(ir.IntType(64), WIDTH), list(range(WIDTH)))
-        is_first = builder.icmp_signed("<", lanes, _filled(builder, arguments[1]))
+        is_first = builder.icmp_signed("<", lanes, filled(builder, arguments[1]))
         return builder.select(is_first, arguments[0], arguments[2])
 
     return _vector(x, types.int64, others), generate
@@ -274,17 +281,11 @@ def _turned(_typing: Any, even: Any, odd: Any, shifted: Any, first: Any) -> Any:
         n = builder.bitcast(arguments[2], _INTEGERS)
         is_odd = builder.icmp_signed("!=", builder.and_(n, integers(1)), integers(0))
         value = builder.bitcast(builder.select(is_odd, arguments[1], arguments[0]), _INTEGERS)
-        quadrant = builder.add(n, _filled(builder, builder.trunc(arguments[3], _LANE)))
+        quadrant = builder.add(n, filled(builder, builder.trunc(arguments[3], _LANE)))
         sign = builder.shl(builder.and_(quadrant, integers(2)), integers(30))
         return builder.bitcast(builder.xor(value, sign), VECTOR)
 
     return _vector(even, odd, shifted, types.int64), generate
-
-
-def _filled(builder: Any, number: Any) -> Any:
-    undefined = ir.Constant(ir.VectorType(number.type, WIDTH), ir.Undefined)
-    single = builder.insert_element(undefined, number, _LANE(0))
-    return builder.shuffle_vector(single, undefined, ir.Constant(_INTEGERS, [0] * WIDTH))
 
 
 def _maximum(builder: Any, a: Any, b: Any) -> Any:
