@@ -1,9 +1,11 @@
 """Functions that Numba compiles for the CPU at hand."""
 
 import functools
+import hashlib
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -54,9 +56,25 @@ def flat_array(dtype: Any = types.float32) -> Any:
     return types.Array(dtype, 1, "C")
 
 
+def sources() -> list[Path]:
+    """The modules that compiled functions may be made of."""
+    folder = Path(__file__).parent
+    others = (folder / f"{name}.py" for name in ("compiled", "matrix_product", "vectors"))
+    return sorted([*folder.glob("*_kernels.py"), *others])
+
+
+@functools.cache
+def _digest() -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources())).hexdigest()[:16]
+
+
 def cached_function(function: Any, *arguments: Any) -> Callable[..., None]:
-    """A function for arguments of these types, compiled for this CPU, or read from disk."""
+    """A function for arguments of these types, compiled for this CPU, or read from disk.
+
+    Numba looks for changes in the file of this function alone, not of those that it calls.
+    """
     start = time.perf_counter()
+    function.py_func.__qualname__ = f"{function.py_func.__name__}_{_digest()}"  # name of its file
     compile_function = functools.partial(
         numba.njit, types.void(*arguments), fastmath=_FAST, nogil=True, error_model="numpy"
     )
