@@ -9,6 +9,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from delays import delay_parameters
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from dnn_reco.simulation.ice import Columns, mean_coefficients, south_pole_ice
 from dnn_reco.simulation.propagation import (
     delay_distribution,
     fitted_constants,
+    fitted_delays,
     photoelectrons_per_gev,
     shower_emission,
 )
@@ -88,13 +90,12 @@ class Arrivals:
     ----------
     first
         Time [m] in ns of unscattered light.
-    log_shape, log_scale
-        Logarithms [m] of shape and scale (in ns) of the delays.
+    delays
+        Parameters [5, m] of the distribution of the delays after it, as `delay_parameters`.
     """
 
     first: Tensor
-    log_shape: Tensor
-    log_scale: Tensor
+    delays: Tensor
 
 
 @dataclass(frozen=True)
@@ -154,10 +155,10 @@ def arrivals(sources: Sources, source: NDArray[np.int64], dom: NDArray[np.int64]
     way = ((along - emission) ** 2 + across**2).sqrt()
     first = sources.time[rows] + (emission + way * GROUP_INDEX) / SPEED_OF_LIGHT
     g = _geometry(sources, source, dom)
-    shape, scale = delay_distribution(
-        torch, fitted_constants(), g.distance, g.cos_emission, g.scattering, g.absorption
+    delays = delay_distribution(
+        torch, fitted_delays(), g.distance, g.cos_emission, g.scattering, g.absorption
     )
-    return Arrivals(first, shape.log(), scale.log())
+    return Arrivals(first, delay_parameters(delays))
 
 
 def _geometry(sources: Sources, source: NDArray[np.int64], dom: NDArray[np.int64]) -> _Geometry:

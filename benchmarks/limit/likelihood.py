@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from delays import delay_table
+from delays import log_delay_density
 from hypotheses import Hypotheses, Local, Model
 from light_model import Sources, arrivals, expected_light
 from numpy.typing import NDArray
@@ -70,9 +70,7 @@ class Likelihood:
         arrival = arrivals(sources, source[near], dom[near])
         row, pair, photon = _matches(hypothesis[near], dom[near], hits, len(hypotheses))
         delay = torch.from_numpy(hits.time[photon]) - arrival.first[pair]
-        log_density = delay_table().log_density(
-            delay, arrival.log_shape[pair], arrival.log_scale[pair]
-        )
+        log_density = log_delay_density(delay, arrival.delays[:, pair])
         light = mean[torch.from_numpy(near)][pair] * log_density.exp()
         rate = torch.zeros(len(hypotheses) * len(hits), dtype=torch.float64)
         rate = rate.index_add(0, torch.from_numpy(row), light) + floor
@@ -109,7 +107,7 @@ class Likelihood:
             sources = self.model(local.hypotheses(coordinates[None]))
             mean = expected_light(sources, source, dom, self.efficiency)
             arrival = arrivals(sources, source, dom)
-            return torch.stack([mean, arrival.first, arrival.log_shape, arrival.log_scale])
+            return torch.cat([mean[None], arrival.first[None], arrival.delays])
 
         with torch.no_grad():
             value = quantities(torch.zeros(local.num, dtype=torch.float64))
@@ -145,9 +143,9 @@ def _information(value: Tensor, slope: Tensor, dom: NDArray[np.int64], num_times
     Parameters
     ----------
     value
-        Mean, first time, log shape and log scale [4, m] of each pair.
+        Mean, first time and parameters of the delays [7, m] of each pair.
     slope
-        Their derivatives [4, m, k].
+        Their derivatives [7, m, k].
     dom
         DOM index [m] of each pair.
     """
@@ -188,20 +186,21 @@ def _timed(
     time = _GRID_UNIT * grid.sinh()
     width = _GRID_UNIT * grid.cosh() * (grid[1] - grid[0])
     delay = start[which, None] + time - value[1][:, None]
-    inputs = [
-        x.clone().requires_grad_()
-        for x in (delay, *(v[:, None].expand_as(delay) for v in value[2:]))
-    ]
-    log_density = delay_table().log_density(*(x.reshape(-1) for x in inputs)).reshape(delay.shape)
-    by_delay, by_shape, by_scale = torch.autograd.grad(log_density.sum(), inputs)
+    inputs = torch.cat([delay[None], value[2:, :, None].expand(-1, *delay.shape)])
+    inputs = inputs.flatten(1).requires_grad_()
+    log_density = log_delay_density(inputs[0], inputs[1:]).reshape(delay.shape)
+    (gradient,) = torch.autograd.grad(log_density.sum(), inputs)
+    by_delay, *by_parameters = gradient.reshape(-1, *delay.shape)
     density = log_density.detach().exp()
     rate = torch.full((num, num_times), FLOOR, dtype=torch.float64)
     rate = rate.index_add(0, which, value[0][:, None] * density)
     light = value[0][:, None] * density
     columns = []
     for i in range(slope.shape[2]):
-        mean, first, shape, scale = slope[:, :, i, None]
-        change = mean * density + light * (shape * by_shape + scale * by_scale - first * by_delay)
+        mean, first, *parameters = slope[:, :, i, None]
+        change = mean * density - light * first * by_delay
+        for parameter, by_parameter in zip(parameters, by_parameters, strict=True):
+            change += light * parameter * by_parameter
         columns.append(torch.zeros_like(rate).index_add(0, which, change))
     weight = (width / rate).sqrt()
     flat = torch.stack([(column * weight).flatten() for column in columns], dim=1)

@@ -16,9 +16,11 @@ from dnn_reco.detector.geometry import NUM_DOMS, NUM_DOMS_PER_STRING, NUM_STRING
 from dnn_reco.simulation.energy_losses import TRACK_PER_GEV
 from dnn_reco.simulation.ice import Columns, mean_coefficients, south_pole_ice
 from dnn_reco.simulation.propagation import (
-    DELAY_POWER,
+    EARLY_POWER,
+    LATE_POWER,
     delay_distribution,
     fitted_constants,
+    fitted_delays,
     photoelectrons_per_gev,
     shower_emission,
 )
@@ -249,10 +251,13 @@ def _arrival_times(
     emission = along - across * CHERENKOV_COSINE / np.sqrt(1 - CHERENKOV_COSINE**2)
     emission = np.clip(emission, 0, sources.length[hits.source])
     distance = np.hypot(along - emission, across)
-    shape, scale = delay_distribution(
-        np, fitted_constants(), hits.distance, hits.cos_emission, hits.scattering, hits.absorption
+    delays = delay_distribution(
+        np, fitted_delays(), hits.distance, hits.cos_emission, hits.scattering, hits.absorption
     )
-    delay = scale * rng.standard_gamma(shape) ** DELAY_POWER
+    late = rng.random(len(distance), dtype=np.float32) < delays.late_share
+    variate = rng.standard_gamma(np.where(late, delays.late_shape, delays.early_shape))
+    delay = np.where(late, delays.late_scale, delays.early_scale)
+    delay = delay * variate ** np.where(late, LATE_POWER, EARLY_POWER)
     straight = sources.time[hits.source] + (emission + distance * GROUP_INDEX) / SPEED_OF_LIGHT
     return np.asarray(straight + delay)
 

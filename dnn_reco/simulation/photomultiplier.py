@@ -27,7 +27,7 @@ _AFTERPULSES = np.array(
     [
         [0.005, 600.0, 150.0],
         [0.018, 2050.0, 550.0],
-        [0.026, 7800.0, 1150.0],
+        [0.029, 7800.0, 1150.0],
     ]
 )
 
@@ -94,7 +94,7 @@ class PhotomultiplierSettings:
     late_pulse_probability
         Share of photo-electrons that first scatter off the first dynode (40 to 150 ns late).
     afterpulse_scale
-        Multiplies the number of afterpulses: 0.049 per photo-electron, from ionised gas, in three
+        Multiplies the number of afterpulses: 0.052 per photo-electron, from ionised gas, in three
         groups around 0.6, 2 and 8 μs.
     """
 

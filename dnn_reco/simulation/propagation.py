@@ -22,9 +22,9 @@ PHOTONS_PER_METRE = 33_000.0
 
 PHOTONS_PER_GEV = PHOTONS_PER_METRE * TRACK_PER_GEV
 
-DELAY_POWER = 2.0
-"""The gamma variate of the delay is raised to this power. It is 1 in the function of Pandel; the
-light of the reference simulation rises more steeply and has a longer tail."""
+EARLY_POWER, LATE_POWER = 2.0, 1.0
+"""The gamma variates of early and of late light are raised to these powers. It is 1 in the function
+of Pandel; early light of the reference simulation rises more steeply and has a longer tail."""
 
 _MIN_SCATTERING_NUMBER = 0.03  # keeps the shape of the delays above 0
 
@@ -46,11 +46,6 @@ class LightConstants:
         Scattered light goes as exp(A cos θ), A = far + near/(offset + u).
     acceptance_far, acceptance_near
         Photomultipliers look down: they see exp(G cos η), G = far + near/(1 + u).
-    delay_shape, delay_shape_power, delay_shape_ice, delay_shape_angle
-        Shape of the gamma distribution of delays: delay_shape · u^power (4λ_e/λ_a)^ice
-        exp(angle cos θ/(1 + u)).
-    delay_scale, delay_scale_absorption, delay_scale_scattering
-        Scale in ns of the delays: delay_scale (λ_a/100 m)^absorption (λ_e/25 m)^scattering.
     """
 
     effective_area: Any
@@ -60,20 +55,87 @@ class LightConstants:
     forward_offset: Any
     acceptance_far: Any
     acceptance_near: Any
-    delay_shape: Any
-    delay_shape_power: Any
-    delay_shape_ice: Any
-    delay_shape_angle: Any
-    delay_scale: Any
-    delay_scale_absorption: Any
-    delay_scale_scattering: Any
+
+
+@dataclass(frozen=True)
+class GammaConstants:
+    """Constants of the gamma distribution of delays of early or of late light.
+
+    Attributes
+    ----------
+    shape, shape_power, shape_ice, shape_angle
+        Shape: shape · u^power (4λ_e/λ_a)^ice exp(angle cos θ/(1 + u)).
+    scale, scale_absorption, scale_scattering
+        Scale in ns: scale (λ_a/100 m)^absorption (λ_e/25 m)^scattering.
+    """
+
+    shape: Any
+    shape_power: Any
+    shape_ice: Any
+    shape_angle: Any
+    scale: Any
+    scale_absorption: Any
+    scale_scattering: Any
+
+
+@dataclass(frozen=True)
+class DelayConstants:
+    """Constants of the delays, fitted by `dnn_reco.simulation.calibration` (`light.json`).
+
+    Attributes
+    ----------
+    early, late
+        Those of early and of late light.
+    late_odds, late_odds_power, late_odds_angle
+        Odds that light is late: late_odds · u^power exp(angle cos θ/(1 + u)).
+    """
+
+    early: GammaConstants
+    late: GammaConstants
+    late_odds: Any
+    late_odds_power: Any
+    late_odds_angle: Any
+
+
+@dataclass(frozen=True)
+class DelayDistribution:
+    """Delays after the way in a straight line, of n pairs of a source and a DOM.
+
+    A delay is scale · g^power, g from the gamma distribution with a shape: the function of Pandel
+    (Ahrens et al., NIM A 524 (2004) 169), for early light raised to a power.
+
+    Attributes
+    ----------
+    early_shape, early_scale, late_shape, late_scale
+        Shapes [n] and scales [n] in ns.
+    late_share
+        Share [n] of the light that is late.
+    """
+
+    early_shape: Any
+    early_scale: Any
+    late_shape: Any
+    late_scale: Any
+    late_share: Any
 
 
 @cache
 def fitted_constants() -> LightConstants:
-    """The constants of `light.json`, fitted to a photon-tracking simulation."""
+    """The constants of the light in `light.json`, fitted to a photon-tracking simulation."""
+    return LightConstants(**_light_file()["light"])
+
+
+@cache
+def fitted_delays() -> DelayConstants:
+    """The constants of the delays in `light.json`, fitted to a photon-tracking simulation."""
+    constants = dict(_light_file()["delays"])
+    early, late = (GammaConstants(**constants.pop(name)) for name in ("early", "late"))
+    return DelayConstants(early, late, **constants)
+
+
+def _light_file() -> Any:
     file = resources.files("dnn_reco.simulation").joinpath("light.json")
-    return LightConstants(**json.loads(file.read_text(encoding="utf-8")))
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def shower_emission(cos_emission: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -160,22 +222,41 @@ def _exponential(xp: Any, slope: Any, cosine: Any) -> Any:
 
 def delay_distribution(
     xp: Any,
-    constants: LightConstants,
+    constants: DelayConstants,
+    distance: Any,
+    cos_emission: Any,
+    scattering: Any,
+    absorption: Any,
+) -> DelayDistribution:
+    """Delays of pairs; parameters as in `photoelectrons_per_gev`."""
+    u, forward = _way(distance, cos_emission, scattering)
+    odds = constants.late_odds * u**constants.late_odds_power
+    odds = odds * xp.exp(constants.late_odds_angle * forward)
+    return DelayDistribution(
+        *gamma_of_delays(xp, constants.early, distance, cos_emission, scattering, absorption),
+        *gamma_of_delays(xp, constants.late, distance, cos_emission, scattering, absorption),
+        late_share=odds / (1 + odds),
+    )
+
+
+def gamma_of_delays(
+    xp: Any,
+    constants: GammaConstants,
     distance: Any,
     cos_emission: Any,
     scattering: Any,
     absorption: Any,
 ) -> tuple[Any, Any]:
-    """Shape [n] and scale [n] in ns of the delays after the way in a straight line.
-
-    A delay is scale · g^`DELAY_POWER`, g from the gamma distribution of this shape: the function of
-    Pandel (Ahrens et al., NIM A 524 (2004) 169), raised to a power. Parameters as in
-    `photoelectrons_per_gev`.
-    """
+    """Shape [n] and scale [n] in ns of the delays of early or of late light."""
     c = constants
+    u, forward = _way(distance, cos_emission, scattering)
+    shape = c.shape * u**c.shape_power * (4 * absorption / scattering) ** c.shape_ice
+    scale = c.scale * (100 * absorption) ** -c.scale_absorption
+    scale = scale * (25 * scattering) ** -c.scale_scattering
+    return shape * xp.exp(c.shape_angle * forward), scale
+
+
+def _way(distance: Any, cos_emission: Any, scattering: Any) -> tuple[Any, Any]:
+    """Effective scattering lengths [n], and how much of the way they leave forward [n]."""
     u = distance * scattering
-    shape = c.delay_shape * (u + _MIN_SCATTERING_NUMBER) ** c.delay_shape_power
-    shape = shape * (4 * absorption / scattering) ** c.delay_shape_ice
-    shape = shape * xp.exp(c.delay_shape_angle * cos_emission / (1 + u))
-    scale = c.delay_scale * (100 * absorption) ** -c.delay_scale_absorption
-    return shape, scale * (25 * scattering) ** -c.delay_scale_scattering
+    return u + _MIN_SCATTERING_NUMBER, cos_emission / (1 + u)

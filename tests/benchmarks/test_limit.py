@@ -15,7 +15,7 @@ from dnn_reco.simulation.energy_losses import Flights, combine, shower_sources
 from dnn_reco.simulation.light import expected_photoelectrons, sample_photoelectrons
 from dnn_reco.simulation.muons import energy_after
 from dnn_reco.simulation.photomultiplier import PhotomultiplierSettings
-from dnn_reco.simulation.propagation import delay_distribution, fitted_constants
+from dnn_reco.simulation.propagation import delay_distribution, fitted_delays
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "limit"
 PLACE, DIRECTION = [40.0, 45.0, -330.0], [0.6, 0.0, -0.8]
@@ -78,41 +78,58 @@ def near(distance: float) -> NDArray[np.float64]:
     return (np.linalg.norm(dom_positions() - PLACE, axis=1) < distance).astype(np.float64)
 
 
-def density(time: NDArray[np.float64], shape: float, scale: float) -> NDArray[np.float64]:
-    """Of the square of a gamma variate times a scale, plus normal jitter, in 1/ns at times [n]."""
+def density(
+    time: NDArray[np.float64], shape: float, scale: float, power: float
+) -> NDArray[np.float64]:
+    """Of a power of a gamma variate times a scale, plus normal jitter, in 1/ns at times [n]."""
     edges = np.concatenate([[0.0], np.geomspace(1e-5, 300, 6000)])
-    share = np.diff(stats.gamma.cdf(np.sqrt(edges / scale), shape))
+    share = np.diff(stats.gamma.cdf((edges / scale) ** (1 / power), shape))
     middle = (edges[1:] + edges[:-1]) / 2
     smeared = stats.norm.pdf(time[:, None], middle, JITTER) @ share
-    variate = np.sqrt(time.clip(1) / scale)
-    late = stats.gamma.pdf(variate, shape) / (2 * scale * variate)
+    variate = (time.clip(1) / scale) ** (1 / power)
+    late = stats.gamma.pdf(variate, shape) * variate ** (1 - power) / (power * scale)
     return np.where(time < 200, smeared, late)
 
 
+def parameters(*rows: object) -> torch.Tensor:
+    """Parameters [5, n] of delays: shape and scale of early and of late light, share of late."""
+    *sizes, share = (np.asarray(row, dtype=np.float64) for row in rows)
+    return torch.from_numpy(np.stack([*np.log(sizes), np.log(share / (1 - share))]))
+
+
 class TestDelays:
-    @pytest.mark.parametrize(("shape", "scale"), [(0.4, 17.0), (1.3, 4.0), (3.7, 8.0), (9.0, 15.0)])
+    @pytest.mark.parametrize(
+        ("early", "late", "share"),
+        [
+            ((0.4, 1.5), (0.2, 90.0), 0.1),
+            ((1.3, 0.6), (0.5, 300.0), 0.3),
+            ((13.7, 1.0), (3.0, 180.0), 0.6),
+            ((20.0, 0.4), (5.0, 60.0), 0.9),
+        ],
+    )
     def test_density_is_that_of_the_simulation(
-        self, limit: SimpleNamespace, shape: float, scale: float
+        self,
+        limit: SimpleNamespace,
+        early: tuple[float, float],
+        late: tuple[float, float],
+        share: float,
     ) -> None:
         time = np.array([-5.0, -1.0, 0.5, 3.0, 12.0, 60.0, 190.0, 700.0, 2500.0])
-        expected = density(time, shape, scale)
-        found = limit.delays.delay_table().log_density(
-            torch.from_numpy(time),
-            torch.full((len(time),), np.log(shape), dtype=torch.float64),
-            torch.full((len(time),), np.log(scale), dtype=torch.float64),
-        )
+        expected = (1 - share) * density(time, *early, 2) + share * density(time, *late, 1)
+        rows = [np.full(len(time), value) for value in (*early, *late, share)]
+        found = limit.delays.log_delay_density(torch.from_numpy(time), parameters(*rows))
         kept = expected > 1e-12
         assert kept.sum() >= 7
         np.testing.assert_allclose(found.exp().numpy()[kept], expected[kept], rtol=1e-2)
 
     def test_density_integrates_to_one(self, limit: SimpleNamespace) -> None:
         rng = np.random.default_rng(1)
-        shape, scale = rng.uniform(0.3, 12, 20), rng.uniform(2.2, 18, 20)
+        ranges = (0.3, 100), (0.35, 2.7), (0.08, 20), (50, 500), (0.01, 0.95)
         time = 4 * np.sinh(np.linspace(np.arcsinh(-5), np.arcsinh(2e4), 40_001))
-        for a, b in zip(shape, scale, strict=True):
-            log_density = limit.delays.delay_table().log_density(
-                torch.from_numpy(time), *(torch.full((len(time),), np.log(x)) for x in (a, b))
-            )
+        for _ in range(20):
+            values = [rng.uniform(*ends) for ends in ranges]
+            rows = [np.full(len(time), value) for value in values]
+            log_density = limit.delays.log_delay_density(torch.from_numpy(time), parameters(*rows))
             assert integrate.trapezoid(log_density.exp().numpy(), time) == pytest.approx(
                 1, abs=1e-3
             )
@@ -188,17 +205,22 @@ class TestFisher:
         information = likelihood.fisher(limit.hypotheses.Local(event, False), num_times=400)
         sources = limit.hypotheses.cascade(event).light_sources()
         pairs = expected_photoelectrons(sources, efficiency)
-        shape, scale = delay_distribution(
+        delays = delay_distribution(
             np,
-            fitted_constants(),
+            fitted_delays(),
             *(pairs.distance, pairs.cos_emission, pairs.scattering, pairs.absorption),
         )
         offset = np.linalg.norm(dom_positions()[dom] - sources.position[pairs.source], axis=1)
         first = sources.time[pairs.source] + offset * 1.356 / 0.299792458
 
         def rate(time: NDArray[np.float64]) -> NDArray[np.float64]:
-            parts = zip(pairs.mean, first, shape, scale, strict=True)
-            return np.sum([m * density(time - t, a, b) for m, t, a, b in parts], axis=0)
+            total = np.zeros_like(time)
+            pair = zip(pairs.mean, first, delays.late_share, strict=True)
+            for i, (mean, start, late) in enumerate(pair):
+                early = density(time - start, delays.early_shape[i], delays.early_scale[i], 2)
+                later = density(time - start, delays.late_shape[i], delays.late_scale[i], 1)
+                total += mean * ((1 - late) * early + late * later)
+            return total
 
         times = first.min() + 4 * np.sinh(np.linspace(-1.5, 6.5, 500))
         values, slope = rate(times), (rate(times + 0.05) - rate(times - 0.05)) / 0.1

@@ -13,12 +13,15 @@ import pytest
 import torch
 from click.testing import CliRunner
 from matplotlib.figure import Figure
+from scipy import stats
 
 import dnn_reco.simulation
 from dnn_reco.detector.constants import CHERENKOV_COSINE, GROUP_INDEX
 from dnn_reco.detector.geometry import dom_index, dom_positions
 from dnn_reco.simulation.calibration import __main__ as command
-from dnn_reco.simulation.calibration.fit import START, fit, start_ice
+from dnn_reco.simulation.calibration import delays as delay_fit
+from dnn_reco.simulation.calibration.delays import ShowerDelays, fit_delays, shower_delays
+from dnn_reco.simulation.calibration.fit import START, START_DELAYS, fit, start_ice
 from dnn_reco.simulation.calibration.pairs import ShowerDomPairs, shower_pairs, shower_rows
 from dnn_reco.simulation.calibration.reference import (
     ReferencePulses,
@@ -31,9 +34,12 @@ from dnn_reco.simulation.calibration.tables import TableEntry, agreement
 from dnn_reco.simulation.energy_losses import shower_depth
 from dnn_reco.simulation.ice import Ice, mean_coefficients
 from dnn_reco.simulation.propagation import (
-    DELAY_POWER,
+    EARLY_POWER,
+    DelayConstants,
+    GammaConstants,
     LightConstants,
     delay_distribution,
+    gamma_of_delays,
     photoelectrons_per_gev,
     shower_emission,
 )
@@ -41,7 +47,9 @@ from dnn_reco.simulation.propagation import (
 PACKAGE = Path(dnn_reco.simulation.__file__).parent
 
 
-def drawn(ice: Ice, constants: LightConstants, number: int) -> ShowerDomPairs:
+def drawn(
+    ice: Ice, constants: LightConstants, delays: GammaConstants, number: int
+) -> ShowerDomPairs:
     """Pairs of bright showers and DOMs, without noise."""
     rng = np.random.default_rng(0)
     distance = rng.uniform(20, 150, number)
@@ -55,9 +63,9 @@ def drawn(ice: Ice, constants: LightConstants, number: int) -> ShowerDomPairs:
         np, constants, distance, cos_emission, cos_arrival, emission, *coefficients
     )
     photoelectrons = rng.poisson(energy * yields)
-    shape, scale = delay_distribution(np, constants, distance, cos_emission, *coefficients)
+    shape, scale = gamma_of_delays(np, delays, distance, cos_emission, *coefficients)
     pair = np.repeat(np.arange(number), photoelectrons)
-    delay = scale[pair] * rng.standard_gamma(shape[pair]) ** DELAY_POWER
+    delay = scale[pair] * rng.standard_gamma(shape[pair]) ** EARLY_POWER
     return ShowerDomPairs(
         distance=distance,
         cos_emission=cos_emission,
@@ -69,7 +77,7 @@ def drawn(ice: Ice, constants: LightConstants, number: int) -> ShowerDomPairs:
         noise=np.full(number, 1e-6),
         delayed=photoelectrons.astype(float),
         log_delay=np.bincount(pair, np.log(delay), number),
-        root_delay=np.bincount(pair, delay ** (1 / DELAY_POWER), number),
+        root_delay=np.bincount(pair, delay ** (1 / EARLY_POWER), number),
     )
 
 
@@ -84,17 +92,82 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.usefixtures("one_thread")
 def test_fit_finds_the_truth() -> None:
-    truth = replace(START, effective_area=2e-3, delay_scale=15.0, acceptance_near=1.0)
+    truth = replace(START, effective_area=2e-3, acceptance_near=1.0)
     start = start_ice()
     ice = replace(start, absorption=1.5 * start.absorption)
-    found_ice, found = fit(drawn(ice, truth, 10_000), max_iterations=80)
+    delays = replace(START_DELAYS, scale=15.0)
+    found_ice, found = fit(drawn(ice, truth, delays, 10_000), max_iterations=80)
     assert found.effective_area == pytest.approx(2e-3, rel=0.15)
-    assert found.delay_scale == pytest.approx(15.0, rel=0.15)
     assert found.acceptance_far + found.acceptance_near / 2 == pytest.approx(0.8, rel=0.1)
     middle = slice(25, 95)
     ratio = found_ice.absorption[middle] / ice.absorption[middle]
     assert np.median(ratio) == pytest.approx(1, abs=0.1)
     assert found_ice.absorption[50] > 2 * found_ice.absorption[90]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_fit_finds_early_and_late_light() -> None:
+    """Of delays with late, after- and noise pulses; of the functions, not of their constants."""
+    truth = replace(
+        delay_fit.START,
+        early=replace(delay_fit.START.early, shape=3.5, scale=2.0),
+        late=replace(delay_fit.START.late, scale=200.0),
+        late_odds=0.5,
+        late_odds_angle=-2.0,
+    )
+    data = drawn_delays(truth, 40_000)
+    found = fit_delays(data, max_iterations=80)
+    for distance, cosine in ((15.0, 1.0), (15.0, -1.0), (60.0, 0.0), (150.0, 0.5)):
+        place = distance, cosine, 0.03, 0.01
+        expected, result = (delay_distribution(np, each, *place) for each in (truth, found))
+        assert result.late_share == pytest.approx(expected.late_share, abs=0.06)
+        for light, power in (("early", 2), ("late", 1)):
+            of_truth, of_fit = (
+                mean_delay(getattr(each, f"{light}_shape"), getattr(each, f"{light}_scale"), power)
+                for each in (expected, result)
+            )
+            assert of_fit == pytest.approx(of_truth, rel=0.2), (light, distance, cosine)
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_density_and_cumulative_distribution_of_delays(power: float) -> None:
+    shape, scale = np.array([0.2, 0.9, 3.0, 40.0]), np.array([0.3, 10.0, 200.0, 1.0])
+    arguments = torch.from_numpy(shape), torch.from_numpy(scale)
+    for delay in (1.0, 10.0, 28.0):
+        at = torch.full((4,), delay, dtype=torch.float64)
+        variate = (delay / scale) ** (1 / power)
+        early = variate < 10
+        below = delay_fit.cumulative(at, *arguments, power).numpy()
+        np.testing.assert_allclose(below[early], stats.gamma.cdf(variate, shape)[early], rtol=1e-6)
+        density = delay_fit.density(at, *arguments, power).numpy()
+        by_variate = variate ** (1 - power) / (power * scale)
+        np.testing.assert_allclose(density, stats.gamma.pdf(variate, shape) * by_variate, rtol=1e-9)
+
+
+def mean_delay(shape: float, scale: float, power: int) -> float:
+    """⟨scale g^power⟩ of a gamma variate g."""
+    return scale * math.prod(shape + i for i in range(power))
+
+
+def drawn_delays(constants: DelayConstants, number: int) -> ShowerDelays:
+    """Pulses of showers in DOMs at 10 to 200 m, 2 % of them noise."""
+    rng = np.random.default_rng(3)
+    distance, cosine = rng.uniform(10, 200, number), rng.uniform(-1, 1, number)
+    scattering, absorption = rng.uniform(0.02, 0.05, number), rng.uniform(0.006, 0.015, number)
+    d = delay_distribution(np, constants, distance, cosine, scattering, absorption)
+    early = d.early_scale * rng.standard_gamma(d.early_shape) ** 2
+    late = d.late_scale * rng.standard_gamma(d.late_shape)
+    delay = np.where(rng.random(number) < d.late_share, late, early)
+    kind = rng.random(number)
+    delay += np.where(kind < 0.035, 57.0, 0.0)
+    delay += np.where(kind > 0.977, rng.normal(600, 150, number), 0.0)
+    delay += np.where(kind > 0.982, rng.normal(1450, 550, number), 0.0)
+    is_noise = rng.random(number) < 0.02
+    delay = np.where(is_noise, rng.uniform(0, 5000, number), delay)
+    noise = np.full(number, 0.02 / 5000)
+    kept = delay < 5000
+    columns = distance, cosine, scattering, absorption, delay, np.ones(number), noise
+    return ShowerDelays(*(column[kept] for column in columns))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -184,13 +257,43 @@ def test_pairs_of_a_shower_and_its_doms() -> None:
         value -= true * (0.023 * function(61.25 + 1735) + 0.035 * late)
         return value / 0.91 - noise * of_noise
 
-    power = 1 / DELAY_POWER
+    power = 1 / EARLY_POWER
     assert pairs.log_delay[hit] == pytest.approx(corrected(math.log, math.log(5000) - 1))
     expected = corrected(lambda t: t**power, 5000**power / (1 + power))
     assert pairs.root_delay[hit] == pytest.approx(expected)
     # DOMs of DeepCore see 1.35 times the light
     assert set(np.round(pairs.energy / energy, 2)) == {1.0, 1.35}
     np.testing.assert_allclose(pairs.noise / noise, pairs.energy / energy)
+
+
+def test_delays_of_the_pulses_of_a_shower() -> None:
+    """Of pulses in a DOM 50 m above; not of earlier, later, near and far ones."""
+    dom = int(dom_index(np.array([STRING]), np.array([OM]))[0])
+    energy = 5000.0
+    depth = shower_depth(np.array([energy]), False, 0.5)[0]
+    light = dom_positions()[dom] - [0.0, 0.0, 50.0]  # where the light comes from
+    truth = truth_of((light + np.array([0.0, 0.0, depth]))[None], [energy])
+    truth.index = [7]
+    distances = np.linalg.norm(dom_positions() - light, axis=1)
+    others = [np.argmin(distances), np.argmax(distances)]
+    doms = np.array([dom, dom, dom, dom, *others])
+    delay = np.array([-61.0, -59.0, 80.0, 5001.0, 9.0, 9.0])
+    start = 100 + depth / SPEED + distances[doms] * GROUP_INDEX / SPEED
+    charge = np.array([5.0, 0.91, 91.0, 5.0, 5.0, 5.0])
+    pulses = ReferencePulses(np.full(6, 7), doms, start + delay, charge)
+    ice = start_ice()
+    found = shower_delays(truth, pulses, ice)
+    assert distances[others[0]] < 8
+    assert found.delay == pytest.approx([-59.0, 80.0])
+    assert found.distance == pytest.approx([50.0, 50.0])
+    assert found.cos_emission == pytest.approx([-1.0, -1.0])  # the shower goes down
+    # 101 photo-electrons count as half as many
+    assert found.weight == pytest.approx(np.array([1.0, 100.0]) / (1 + 101 / 100))
+    assert found.noise == pytest.approx(np.full(2, 0.00041e-3 / 0.91 / 101))
+    ends = (ice.columns(np.array([z])) for z in (light[2], light[2] + 50))
+    scattering, absorption = mean_coefficients(np, *ends)
+    assert found.scattering == pytest.approx(np.full(2, scattering[0]))
+    assert found.absorption == pytest.approx(np.full(2, absorption[0]))
 
 
 def test_pulses_of_the_reference(tmp_path: Path) -> None:
@@ -237,18 +340,21 @@ def test_what_was_fitted_is_what_is_simulated_then(
 ) -> None:
     monkeypatch.setattr(command, "_PACKAGE", tmp_path)
     ice = start_ice()
-    command.write(ice, replace(START, delay_scale=12.34567))
-    constants = json.loads((tmp_path / "light.json").read_text())
-    assert constants.pop("delay_scale") == 12.35
-    assert constants == pytest.approx(
-        {name: value for name, value in asdict(START).items() if name != "delay_scale"}, rel=1e-3
-    )
+    delays = replace(delay_fit.START, late=replace(delay_fit.START.late, scale=123.4567))
+    command.write(ice, START, delays)
+    written = json.loads((tmp_path / "light.json").read_text())
+    assert written["light"] == pytest.approx(asdict(START), rel=1e-3)
+    assert written["delays"]["late"]["scale"] == 123.5
+    assert written["delays"]["early"] == pytest.approx(asdict(delays.early), rel=1e-3)
+    assert written["delays"]["late_odds"] == delays.late_odds
     layers = json.loads((tmp_path / "ice.json").read_text())
     assert (layers["bottom"], layers["thickness"]) == (ice.bottom, ice.thickness)
     np.testing.assert_allclose(layers["scattering_length"], 1 / ice.scattering, atol=0.0501)
     np.testing.assert_allclose(layers["absorption_length"], 1 / ice.absorption, atol=0.0501)
     assert set(layers) == set(json.loads((PACKAGE / "ice.json").read_text()))
-    assert set(asdict(START)) == set(json.loads((PACKAGE / "light.json").read_text()))
+    shipped = json.loads((PACKAGE / "light.json").read_text())
+    for part in ("light", "delays"):
+        assert set(shipped[part]) == set(written[part])
 
 
 def test_agreement_of_tables() -> None:

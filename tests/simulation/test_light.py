@@ -1,12 +1,13 @@
 """Light of showers and tracks in the DOMs."""
 
-from math import gamma, pi
+from math import pi
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy import stats
 
 from dnn_reco.detector.geometry import NUM_DOMS, dom_positions
 from dnn_reco.simulation.ice import Ice, mean_coefficients, south_pole_ice
@@ -16,10 +17,10 @@ from dnn_reco.simulation.light import (
     sample_photoelectrons,
 )
 from dnn_reco.simulation.propagation import (
-    DELAY_POWER,
     bulk_light,
     delay_distribution,
     fitted_constants,
+    fitted_delays,
     photoelectrons_per_gev,
     shower_emission,
 )
@@ -253,9 +254,9 @@ class TestTimes:
         pairs = expected_photoelectrons(repeated(1, 1e4), ALL_ALIKE)
         dom = pairs.dom[np.argmin(np.abs(pairs.distance - 80))]
         pair = np.flatnonzero(pairs.dom == dom)
-        shape, scale = delay_distribution(
+        delays = delay_distribution(
             np,
-            fitted_constants(),
+            fitted_delays(),
             *(
                 getattr(pairs, name)[pair].astype(float)
                 for name in ("distance", "cos_emission", "scattering", "absorption")
@@ -264,15 +265,15 @@ class TestTimes:
         chosen = found.dom == dom
         delay = found.time[chosen] - 1000 - distances(light, np.zeros(1, int), dom) * 1.356 / C
 
-        def moment(power: float) -> float:
-            return float(
-                scale[0] ** power * gamma(shape[0] + DELAY_POWER * power) / gamma(shape[0])
-            )
-
-        # Moments of low order: the tail makes those of high order vary.
-        for power in (0.25, 0.5):
-            spread = np.sqrt((moment(2 * power) - moment(power) ** 2) / chosen.sum())
-            assert abs((delay**power).mean() - moment(power)) < 4 * spread
+        # early light is the square of a gamma variate, late light is one
+        at = np.array([5.0, 20.0, 60.0, 150.0, 300.0, 600.0, 1200.0])
+        early = stats.gamma.cdf(np.sqrt(at / delays.early_scale), delays.early_shape)
+        late = stats.gamma.cdf(at / delays.late_scale, delays.late_shape)
+        expected = (1 - delays.late_share) * early + delays.late_share * late
+        share = np.mean(delay[:, None] < at, axis=0)
+        spread = np.sqrt(expected * (1 - expected) / chosen.sum())
+        assert chosen.sum() > 1000
+        assert (np.abs(share - expected) < 4 * spread).all()
 
     def test_track_light_comes_with_the_cherenkov_cone(self) -> None:
         place, direction = np.array([-300.0, 0.0, -330.0]), np.array([1.0, 0, 0])

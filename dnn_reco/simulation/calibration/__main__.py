@@ -3,16 +3,18 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
+from dnn_reco.simulation.calibration.delays import fit_delays, shower_delays
 from dnn_reco.simulation.calibration.fit import fit
 from dnn_reco.simulation.calibration.pairs import shower_pairs, shower_rows
 from dnn_reco.simulation.calibration.plot import plot
 from dnn_reco.simulation.calibration.reference import read_pulses, read_truth, working_doms
 from dnn_reco.simulation.calibration.tables import agreement, compare
 from dnn_reco.simulation.ice import Ice
-from dnn_reco.simulation.propagation import LightConstants
+from dnn_reco.simulation.propagation import DelayConstants, LightConstants
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -21,12 +23,12 @@ def refit(folder: Path) -> None:
     """Fit to the showers in a folder, and write `ice.json` and `light.json` of this package."""
     truth = read_truth(folder)
     rows = shower_rows(truth)
-    pulses = read_pulses(folder, rows)
-    ice, constants = fit(shower_pairs(truth.iloc[rows], pulses, working_doms(pulses)))
-    write(ice, constants)
+    showers, pulses = truth.iloc[rows], read_pulses(folder, rows)
+    ice, constants = fit(shower_pairs(showers, pulses, working_doms(pulses)))
+    write(ice, constants, fit_delays(shower_delays(showers, pulses, ice)))
 
 
-def write(ice: Ice, constants: LightConstants) -> None:
+def write(ice: Ice, constants: LightConstants, delays: DelayConstants) -> None:
     """Write `ice.json` and `light.json`: layers from the lowest one up, lengths in m."""
     layers = {
         "bottom": ice.bottom,
@@ -34,9 +36,17 @@ def write(ice: Ice, constants: LightConstants) -> None:
         "scattering_length": [round(1 / value, 1) for value in ice.scattering.tolist()],
         "absorption_length": [round(1 / value, 1) for value in ice.absorption.tolist()],
     }
-    rounded = {name: float(f"{value:.4g}") for name, value in asdict(constants).items()}
-    for name, content in (("ice.json", layers), ("light.json", rounded)):
+    light = {"light": _rounded(asdict(constants)), "delays": _rounded(asdict(delays))}
+    for name, content in (("ice.json", layers), ("light.json", light)):
         (_PACKAGE / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _rounded(constants: dict[str, Any]) -> dict[str, Any]:
+    """Constants with four digits."""
+    return {
+        name: _rounded(value) if isinstance(value, dict) else float(f"{value:.4g}")
+        for name, value in constants.items()
+    }
 
 
 @click.command()

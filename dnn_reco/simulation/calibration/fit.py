@@ -1,6 +1,9 @@
-"""Maximum-likelihood fit of layers and constants to the light of showers."""
+"""Maximum-likelihood fit of layers and constants to the light of showers.
 
-from dataclasses import asdict
+Delays are fitted with one gamma distribution here, as far as they tell about the ice; their true
+distribution is fitted afterwards (:mod:`dnn_reco.simulation.calibration.delays`).
+"""
+
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +14,10 @@ from torch import Tensor
 from dnn_reco.simulation.calibration.pairs import ShowerDomPairs
 from dnn_reco.simulation.ice import NEIGHBOURHOOD, Columns, Ice, mean_coefficients
 from dnn_reco.simulation.propagation import (
-    DELAY_POWER,
+    EARLY_POWER,
+    GammaConstants,
     LightConstants,
-    delay_distribution,
+    gamma_of_delays,
     photoelectrons_per_gev,
     shower_emission,
 )
@@ -28,14 +32,17 @@ START = LightConstants(
     forward_offset=0.5,
     acceptance_far=0.3,
     acceptance_near=0.5,
-    delay_shape=2.0,
-    delay_shape_power=0.6,
-    delay_shape_ice=0.5,
-    delay_shape_angle=-0.7,
-    delay_scale=10.0,
-    delay_scale_absorption=0.4,
-    delay_scale_scattering=0.4,
 )
+START_DELAYS = GammaConstants(
+    shape=2.0,
+    shape_power=0.6,
+    shape_ice=0.5,
+    shape_angle=-0.7,
+    scale=10.0,
+    scale_absorption=0.4,
+    scale_scattering=0.4,
+)
+_START = [*vars(START).values(), *vars(START_DELAYS).values()]
 
 # Photo-electrons of a pair vary by 1/sqrt(5) more than their number does by chance: showers
 # fluctuate, and the formulas are not exact. It keeps the fit from following the few bright DOMs.
@@ -57,8 +64,8 @@ def start_ice() -> Ice:
 def fit(pairs: ShowerDomPairs, max_iterations: int = 200) -> tuple[Ice, LightConstants]:
     """Layers and constants that make the observed photo-electrons and their delays most likely.
 
-    Photo-electrons follow a negative binomial distribution, delays the one of
-    `delay_distribution`. Neighbouring layers are drawn to each other.
+    Photo-electrons follow a negative binomial distribution, delays the one of `gamma_of_delays`
+    with `EARLY_POWER`. Neighbouring layers are drawn to each other.
 
     Parameters
     ----------
@@ -69,7 +76,7 @@ def fit(pairs: ShowerDomPairs, max_iterations: int = 200) -> tuple[Ice, LightCon
     """
     data = _Data(pairs)
     layers = data.ice.scattering.size
-    steps = [torch.zeros(size, dtype=torch.float64) for size in (layers, layers, len(vars(START)))]
+    steps = [torch.zeros(size, dtype=torch.float64) for size in (layers, layers, len(_START))]
     for step in steps:
         step.requires_grad_()
     for _ in range(2):
@@ -91,7 +98,7 @@ def fit(pairs: ShowerDomPairs, max_iterations: int = 200) -> tuple[Ice, LightCon
 
         minimiser.step(loss)  # type: ignore[no-untyped-call]
     scattering, absorption, constants = (value.detach() for value in data.model(*steps)[:3])
-    values = [float(value) for value in constants]
+    values = [float(value) for value in constants[: len(vars(START))]]
     ice = Ice(BOTTOM, THICKNESS, scattering.numpy(), absorption.numpy())
     return ice, LightConstants(*values)
 
@@ -127,8 +134,9 @@ class _Data:
         """Coefficients, constants, expected photo-electrons, shapes and scales of the delays."""
         scattering = torch.from_numpy(self.ice.scattering) * torch.exp(scattering_step)
         absorption = torch.from_numpy(self.ice.absorption) * torch.exp(absorption_step)
-        values = torch.tensor(list(asdict(START).values())) * torch.exp(constant_step)
-        constants = LightConstants(*values)
+        values = torch.tensor(_START) * torch.exp(constant_step)
+        constants = LightConstants(*values[: len(vars(START))])
+        of_delays = GammaConstants(*values[len(vars(START)) :])
         on_path = mean_coefficients(
             torch,
             *(self._columns(scattering, absorption, z) for z in ("source_z", "dom_z")),
@@ -137,7 +145,7 @@ class _Data:
         yields = photoelectrons_per_gev(
             torch, constants, p.distance, p.cos_emission, p.cos_arrival, self.emission, *on_path
         )
-        shape, scale = delay_distribution(torch, constants, p.distance, p.cos_emission, *on_path)
+        shape, scale = gamma_of_delays(torch, of_delays, p.distance, p.cos_emission, *on_path)
         return scattering, absorption, values, p.energy * yields, shape, scale
 
     def _columns(self, scattering: Tensor, absorption: Tensor, z: str) -> Columns:
@@ -157,8 +165,8 @@ class _Data:
         charges = p.photoelectrons * torch.log(mean / (mean + _DISPERSION))
         charges = charges - _DISPERSION * torch.log1p(mean / _DISPERSION)
 
-        delays = shape * (p.log_delay - p.delayed * torch.log(scale)) / DELAY_POWER
-        delays = delays - p.root_delay * scale ** (-1 / DELAY_POWER)
+        delays = shape * (p.log_delay - p.delayed * torch.log(scale)) / EARLY_POWER
+        delays = delays - p.root_delay * scale ** (-1 / EARLY_POWER)
         delays = (delays - p.delayed * torch.lgamma(shape)) * self.weight
         delays = torch.where(p.distance > _MIN_DELAY_DISTANCE, delays, 0.0)
 

@@ -20,7 +20,7 @@ from dnn_reco.simulation.calibration.reference import (
 )
 from dnn_reco.simulation.detector import HIGH_EFFICIENCY, high_efficiency_doms
 from dnn_reco.simulation.energy_losses import shower_depth
-from dnn_reco.simulation.propagation import DELAY_POWER
+from dnn_reco.simulation.propagation import EARLY_POWER
 
 MIN_DISTANCE, MAX_DISTANCE = 8.0, 300.0
 _MIN_DELAY = 5.0  # ns; below, the resolution of the pulses matters
@@ -60,7 +60,7 @@ class ShowerDomPairs:
         Weight [m] of the pulses whose delays are summed up, in photo-electrons without noise and
         afterpulses.
     log_delay, root_delay
-        Sums [m] over these of ln t and of t^(1/`DELAY_POWER`), t the delay in ns.
+        Sums [m] over these of ln t and of t^(1/`EARLY_POWER`), t the delay in ns.
     """
 
     distance: NDArray[np.float64]
@@ -126,7 +126,7 @@ def shower_pairs(
     noise = NOISE_CHARGE * efficiency * (WINDOW[1] - WINDOW[0]) / 1e3 / CHARGE_PER_PHOTOELECTRON
     charge, log_delay, root_delay = (values[near] / CHARGE_PER_PHOTOELECTRON for values in sums)
     late = 1 + _AFTERPULSES[0]
-    end, power = WINDOW[1], 1 / DELAY_POWER
+    end, power = WINDOW[1], 1 / EARLY_POWER
     return ShowerDomPairs(
         distance=distance,
         cos_emission=(offset * sources.direction[source]).sum(axis=1) / distance,
@@ -174,7 +174,7 @@ def _sums_over_pulses(
     mean = np.maximum(mean, _MIN_DELAY)
     sums: list[NDArray[np.float64]] = [total]
     true_charge = total / (1 + _AFTERPULSES[0])
-    for function in (np.log, lambda t: t ** (1 / DELAY_POWER)):
+    for function in (np.log, lambda t: t ** (1 / EARLY_POWER)):
         values = np.bincount(key, charge * function(clipped), size)
         after = function(mean + _AFTERPULSES[1])
         late = function(mean + _LATE_PULSES[1]) - function(mean)
