@@ -44,6 +44,7 @@ Numbers = NDArray[np.float64]
 
 TRUTH = Style("true", "#000000", "-", "*", 12)
 NETWORK = Style("network", color(0), "-", "D", 8)
+PRETRAINED = Style("pretrained", color(4), ":", "D", 8)
 LINE_FIT = Style("line fit", color(1), "--", "D", 8)
 TYPE_COLORS = {"tracks": color(3), "cascades": color(2)}
 SIDE_TOP = 900.0
@@ -125,7 +126,11 @@ def _draw_angles(panel: Axes, name: str, found: Results) -> None:
     edges = np.quantile(found.true_energy, np.linspace(0, 1, num_bins + 1))
     edges[-1] *= 1.001  # the upper edge does not belong to a bin
     for number, (angle, style) in enumerate(
-        ((found.angle, NETWORK), (found.line_fit_angle, LINE_FIT))
+        (
+            (found.angle, NETWORK),
+            (found.pretrained_angle, PRETRAINED),
+            (found.line_fit_angle, LINE_FIT),
+        )
     ):
         low, median, high = quantiles_in_bins(angle, found.true_energy, edges, SHARES).T
         if np.isnan(median).all():

@@ -1,8 +1,9 @@
-"""What the network of the demo has learnt, beside a line fit: the table and picture at its end.
+"""What the network of the demo has learnt, beside the model of the package and a line fit.
 
     python tools/demo_report.py [--model FOLDER] [--picture FILE]
 
-reads the held-out events and the trained network in the folder of the demo.
+reads the held-out events and the trained network in the folder of the demo, and prints the table
+and draws the picture at its end.
 """
 
 import argparse
@@ -32,8 +33,9 @@ Numbers = NDArray[np.floating]
 
 ENERGY = "EnergyVisible"
 DIRECTION = tuple(f"PrimaryDirection{axis}" for axis in "XYZ")
+PRETRAINED = "pretrained:dom_transformer_S"
 NOTE = """\
-Chance is 90°. Cascades have no line; the arrival times and charges around them depend on their
+"pretrained" is a model of the package, which was trained for hours on other events. Chance is 90°. Cascades have no line; the arrival times and charges around them depend on their
 direction only weakly. The events are simulated with a simple model of the ice. Networks for real
 events are trained with millions of events, for hours or days, on a GPU."""
 NAMES = {THROUGH_GOING_TRACK: "tracks", CASCADE: "cascades"}
@@ -47,11 +49,11 @@ class Results:
     ----------
     events, predictions
         The n events, and what the network predicts.
-    true_energy, energy
-        True and predicted visible energy [n] in GeV.
-    angle, line_fit_angle
-        Angle [n] in degrees between the true direction and that of the network, and of the line
-        fit.
+    true_energy, energy, pretrained_energy
+        Visible energy [n] in GeV: true, of the network, and of the model of the package.
+    angle, pretrained_angle, line_fit_angle
+        Angle [n] in degrees between the true direction and that of the network, of the model of
+        the package, and of the line fit.
     line_fit
         Direction [n, 3] of the line fit.
     level
@@ -62,16 +64,20 @@ class Results:
     predictions: PredictionTable
     true_energy: Numbers
     energy: Numbers
+    pretrained_energy: Numbers
     angle: Numbers
+    pretrained_angle: Numbers
     line_fit_angle: Numbers
     level: Numbers
     line_fit: Numbers
 
 
-def results_by_type(model: TrainedModel, files: Sequence[Path]) -> dict[str, Results]:
+def results_by_type(
+    model: TrainedModel, pretrained: TrainedModel, files: Sequence[Path]
+) -> dict[str, Results]:
     """Results for tracks and cascades."""
     events = open_events(files)
-    predictions = predict(model, events.hits)
+    predictions = [predict(each, events.hits) for each in (model, pretrained)]
     rows = np.concatenate([read_table(path, TABLE) for path in files])
     fitted = vector_of(rows["zenith"], rows["azimuth"])
     types = event_types({name: events.labels[name] for name in events.labels}, len(events))
@@ -82,19 +88,28 @@ def results_by_type(model: TrainedModel, files: Sequence[Path]) -> dict[str, Res
 
 
 def _results(
-    events: EventTable, predictions: PredictionTable, fitted: Numbers, of_type: NDArray[np.bool_]
+    events: EventTable,
+    predictions: Sequence[PredictionTable],
+    fitted: Numbers,
+    of_type: NDArray[np.bool_],
 ) -> Results:
-    events, predictions = events[of_type], predictions.rows(np.flatnonzero(of_type))
-    direction = predictions.select(DIRECTION)
+    events = events[of_type]
+    of_network, of_pretrained = (each.rows(np.flatnonzero(of_type)) for each in predictions)
     true = np.stack([events.labels[name] for name in DIRECTION], axis=1)
-    angle = np.degrees(opening_angle(direction.labels, true))
+    direction = of_network.select(DIRECTION)
+    angle, pretrained_angle, line_fit_angle = (
+        np.degrees(opening_angle(vector, true))
+        for vector in (direction.labels, of_pretrained.select(DIRECTION).labels, fitted[of_type])
+    )
     return Results(
         events,
-        predictions,
+        of_network,
         events.labels[ENERGY],
-        predictions[ENERGY],
+        of_network[ENERGY],
+        of_pretrained[ENERGY],
         angle,
-        np.degrees(opening_angle(fitted[of_type], true)),
+        pretrained_angle,
+        line_fit_angle,
         credible_level(angle, vector_concentration(direction.uncertainty)),
         fitted[of_type],
     )
@@ -103,16 +118,21 @@ def _results(
 def table(results: dict[str, Results]) -> str:
     """The figures of merit as text."""
     lines = [
-        f"{'held-out':>20}{'opening angle, median':>33}{'energy':>15}{'68 % cones':>13}",
-        f"{'events':>20}{'network':>18}{'line fit':>15}{'RMS of log10':>15}{'contain':>13}",
+        f"{'held-out':>18}{'opening angle, median':>36}{'energy: RMS of log10':>25}"
+        f"{'68 % cones':>12}",
+        f"{'events':>18}{'network':>14}{'pretrained':>14}{'line fit':>14}{'network':>10}"
+        f"{'pretrained':>12}{'contain':>11}",
     ]
     for name, found in results.items():
-        network, line_fit = (_median(angle) for angle in (found.angle, found.line_fit_angle))
-        rms = root_mean_square(energy_residual(found.energy, found.true_energy)).value
+        angles = found.angle, found.pretrained_angle, found.line_fit_angle
+        spreads = (
+            root_mean_square(energy_residual(energy, found.true_energy)).value
+            for energy in (found.energy, found.pretrained_energy)
+        )
         share = coverage(found.level, [68])[68].value
         lines.append(
-            f"  {name:<10}{len(found.angle):>8,}{network:>18}{line_fit:>15}{rms:>15.2f}"
-            f"{share:>13.0%}"
+            f"  {name:<9}{len(found.angle):>7,}{''.join(f'{_median(a):>14}' for a in angles)}"
+            f"{''.join(f'{rms:>11.2f}' for rms in spreads)}{share:>11.0%}"
         )
     return "\n".join(lines)
 
@@ -150,7 +170,7 @@ def main() -> None:
     options = parser.parse_args()
     model = load_model(options.model, device="cpu")
     files = find_files(model.config.data_files.test_data_file, "test_data_file")
-    results = results_by_type(model, files)
+    results = results_by_type(model, load_model(PRETRAINED, device="cpu"), files)
     print(f"How well does it work? On events that the network has never seen:\n\n{table(results)}")
     print(f"\n{verdict(results)}\n{NOTE}")
     write_picture(results, options.picture)

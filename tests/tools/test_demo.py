@@ -128,9 +128,10 @@ def test_it_resumes_and_ends_with_a_table_a_picture_and_a_report(tmp_path: Path)
     assert "$ dnn-reco simulate" not in result.stdout
     rows = {words[0]: words for words in map(str.split, result.stdout.splitlines()) if words}
     for event_type, least, most in (("tracks", 1.5, 6.0), ("cascades", 45.0, 95.0)):
-        _, num_events, network, _, _, line_fit, *_ = rows[event_type]
+        _, num_events, network, _, _, pretrained, _, _, line_fit, *_ = rows[event_type]
         assert int(num_events) in (100, 102)
         assert 0 < float(network) < 120
+        assert float(pretrained) < float(line_fit)
         assert least < float(line_fit) < most
     assert "Time of each step:" in result.stdout
     for name in ("report.png", "evaluation/report.html", "models/dom_transformer/manifest.json"):
