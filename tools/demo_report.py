@@ -35,9 +35,10 @@ ENERGY = "EnergyVisible"
 DIRECTION = tuple(f"PrimaryDirection{axis}" for axis in "XYZ")
 PRETRAINED = "pretrained:dom_transformer_S"
 NOTE = """\
-"pretrained" is a model of the package, which was trained for hours on other events. Chance is 90°. Cascades have no line; the arrival times and charges around them depend on their
-direction only weakly. The events are simulated with a simple model of the ice. Networks for real
-events are trained with millions of events, for hours or days, on a GPU."""
+Chance is 90°. Cascades have no line; the arrival times and charges around them depend on their
+direction only weakly. "pretrained" is a model of the package, trained for hours on other events.
+The events are simulated with a simple model of the ice. Networks for real events are trained with
+millions of events, for hours or days, on a GPU."""
 NAMES = {THROUGH_GOING_TRACK: "tracks", CASCADE: "cascades"}
 
 

@@ -71,6 +71,13 @@ model_folder_argument = click.argument(
     "events are private.",
 )
 @click.option(
+    "--golden-from",
+    "golden_from",
+    metavar="FILES",
+    help="Event files to take them from, where those of the training are private.",
+    show_default="held-out files",
+)
+@click.option(
     "--about",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",

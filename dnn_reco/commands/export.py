@@ -69,6 +69,8 @@ class ExportSettings:
         Whether the logs of the training go along.
     golden_events
         Number of events that are kept with their predictions.
+    golden_from
+        Pattern of the event files that they are taken from; None: held-out files of the config.
     about
         Text (Markdown) that the model card begins with; None: no such text.
     onnx
@@ -88,6 +90,7 @@ class ExportSettings:
     checkpoints: tuple[str, ...] = ("latest",)
     logs: bool = True
     golden_events: int = 32
+    golden_from: str | None = None
     about: Path | None = None
     onnx: bool = False
     quantize: bool = False
@@ -124,7 +127,7 @@ def run_export(trainings: Sequence[Sequence[Config]], settings: ExportSettings) 
     data_settings = _data_settings([each.config for each in networks], settings.data_settings)
     model = exported_model(settings.output.resolve().name, networks, data_settings)
     backend = TorchBackend(model)
-    golden = _golden_answers(config, backend, settings.golden_events)
+    golden = _golden_answers(config, backend, settings)
     graphs = _graphs(model, settings.quantize) if settings.with_graphs else {}
     deviations = _deviations(model, graphs, golden)
     files = {**_files(model, networks, golden, settings.logs, about), **graphs}
@@ -291,26 +294,42 @@ def _found_files(config: Config, key: str) -> list[Path]:
         return []
 
 
-def _golden_answers(config: Config, backend: Backend, num_events: int) -> GoldenAnswers | None:
-    """The predictions for some events of the data of a config; None: there are none."""
-    if num_events == 0:
+def _golden_answers(
+    config: Config, backend: Backend, settings: ExportSettings
+) -> GoldenAnswers | None:
+    """The predictions for some events; None: there are none."""
+    if settings.golden_events == 0:
         return None
-    settings = hits_settings(config)
+    if settings.golden_from is not None:
+        path = find_files([settings.golden_from], "--golden-from")[0]
+        answers = _answers_of_file(path, config, backend, settings.golden_events)
+        if answers is None:
+            raise DataError(f"'{path}' has no events with hits: give other files (--golden-from)")
+        return answers
     for key in _HELD_OUT_FIRST:
         for path in _found_files(config, key)[:1]:
             try:
-                with event_file(path, config, _MOST_EVENTS) as file:
-                    events = read_events(file, settings)
-                    misc = backend.read_misc(file, events)
+                answers = _answers_of_file(path, config, backend, settings.golden_events)
             except DnnRecoError as error:
                 _log.warning("'%s' is not used for golden answers: %s", path, error)
                 continue
-            rows = np.flatnonzero(input_status(events) == Status.OK)[:num_events]
-            if len(rows):
-                hits = events.hits.select(rows)
-                return golden_answers(backend, hits, None if misc is None else misc[rows])
+            if answers is not None:
+                return answers
     _log.warning(
         "There are no events here for golden answers: dnn-reco verify will not be able to show "
         "that the model predicts the same on other machines."
     )
     return None
+
+
+def _answers_of_file(
+    path: Path, config: Config, backend: Backend, num_events: int
+) -> GoldenAnswers | None:
+    """The predictions for the first events of a file; None: it has none with hits."""
+    with event_file(path, config, _MOST_EVENTS) as file:
+        events = read_events(file, hits_settings(config))
+        misc = backend.read_misc(file, events)
+    rows = np.flatnonzero(input_status(events) == Status.OK)[:num_events]
+    if len(rows) == 0:
+        return None
+    return golden_answers(backend, events.hits.select(rows), None if misc is None else misc[rows])

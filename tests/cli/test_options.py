@@ -160,6 +160,7 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "members": (),
             "logs": True,
             "golden_events": 32,
+            "golden_from": None,
             "about": None,
             "onnx": False,
             "quantize": False,
@@ -465,6 +466,7 @@ SPELLINGS: list[tuple[str, list[str], str, Any]] = [
         ("export", [flag, "0"], "golden_events", 0)
         for flag in ("--golden-events", "--golden_events")
     ],
+    ("export", ["--golden-from", "public/*.hdf5"], "golden_from", "public/*.hdf5"),
     ("export", ["--onnx"], "onnx", True),
     ("export", ["--quantize"], "quantize", True),
     ("export", ["--triton", "there"], "triton", Path("there")),

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from event_files import random_events, write_events
 from numpy.testing import assert_array_equal
 from ruamel.yaml import YAML
 from safetensors import safe_open
@@ -301,6 +302,27 @@ def test_an_existing_folder_is_replaced_on_request_only(trained: SmallRun, folde
     result = invoke("verify", folder, "--device", "cpu")
     assert result.exit_code == 0
     assert "no golden answers" in result.out
+
+
+def test_golden_events_from_other_files(trained: SmallRun, tmp_path: Path) -> None:
+    events = random_events(9, 5, num_bins=3, run=77)
+    public = write_events(tmp_path / "public_0.hdf5", events)
+    write_events(tmp_path / "public_1.hdf5", random_events(9, 5, num_bins=3, run=78))
+    folder = tmp_path / "model"
+    export(trained, folder, "--golden-from", tmp_path / "public_*.hdf5", "--golden-events", "3")
+    golden = load_file(folder / "golden.safetensors")
+    hits = dnn_reco.open_events([public], config=trained.config_file).hits
+    assert_array_equal(golden["offsets"], hits.offsets[:4])
+    assert_array_equal(golden["dom"], hits.dom[: hits.offsets[3]])
+    assert invoke("verify", folder, "--device", "cpu").exit_code == 0
+
+
+def test_golden_events_that_are_not_there(trained: SmallRun, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    result = invoke("export", trained.config_file, "-o", folder, "--golden-from", "none/*.hdf5")
+    assert result.exit_code == 1
+    assert "--golden-from" in result.err and "none/*.hdf5" in result.err
+    assert not folder.exists()
 
 
 def test_graphs_and_model_repositories(trained: SmallRun, tmp_path: Path) -> None:
