@@ -50,7 +50,7 @@ TRACED = (1_000, 6_000, 30_000)
 PRETRAINING = 2 / 3
 """Share of the iterations that is spent on simulated events, where there are any."""
 
-RATES = (1e-3, 1e-4), (3e-4, 1e-5)
+RATES = (6e-3, 2e-4), (1.5e-3, 1e-5)
 """Highest and last learning rate of pre-training and of fine-tuning; without the former, its
 highest is that of the fine-tuning."""
 
@@ -116,7 +116,7 @@ def schedule(rates: tuple[float, float], iterations: int) -> dict[str, Any]:
 def config_of(cell: Cell, options: argparse.Namespace, iterations: int) -> dict[str, Any]:
     """The config of a cell: that of the accuracy benchmark with its own files and stages."""
     yaml = YAML(typ="safe", pure=True)
-    config = {**yaml.load(HERE / "data.yaml"), **yaml.load(HERE / "dom_transformer_S.yaml")}
+    config = {**yaml.load(HERE / "data.yaml"), **yaml.load(HERE / "dom_transformer_S_muon.yaml")}
     folder, traced = options.out.resolve(), Path(options.traced).resolve()
     config |= {
         "unique_name": cell.name,
@@ -152,7 +152,9 @@ def config_of(cell: Cell, options: argparse.Namespace, iterations: int) -> dict[
         ]
     else:
         config["num_training_iterations"] = iterations
-    config["model_optimizer_dict"]["likelihood"]["optimizer_settings"]["learning_rate"] = rate
+    likelihood = config["model_optimizer_dict"]["likelihood"]
+    for optimizer in (likelihood, likelihood["other_optimizers"]["muon"]):
+        optimizer["optimizer_settings"]["learning_rate"] = rate
     # About twenty evaluations of the validation set, from which the best checkpoint is chosen.
     config["save_frequency"] = max(1, iterations // 20)
     config["validation_frequency"] = max(1, iterations // 20)

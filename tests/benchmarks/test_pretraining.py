@@ -60,9 +60,10 @@ def test_cells_of_equal_length(pretraining: ModuleType, files: Path) -> None:
         )
         ends = [stage.training.num_training_iterations for stage in stages]
         assert ends == ([60, 90] if cell.num_simulated else [90])
-        settings = stages[-1].optimizers["likelihood"].optimizer_settings
-        schedule = learning_rate_schedule("key", settings)
-        rates = [rate_at("key", schedule, step) for step in (1, 60, 62, 90)]
-        expected = (1e-3, 1e-4, 3e-4, 1e-5) if cell.num_simulated else (1e-3, None, None, 1e-5)
-        for rate, value in zip(rates, expected, strict=True):
-            assert value is None or rate == pytest.approx(value, rel=0.02)
+        likelihood = stages[-1].optimizers["likelihood"]
+        expected = (6e-3, 2e-4, 1.5e-3, 1e-5) if cell.num_simulated else (6e-3, None, None, 1e-5)
+        for optimizer in (likelihood, likelihood.other_optimizers["muon"]):
+            schedule = learning_rate_schedule("key", optimizer.optimizer_settings)
+            rates = [rate_at("key", schedule, step) for step in (1, 60, 62, 90)]
+            for rate, value in zip(rates, expected, strict=True):
+                assert value is None or rate == pytest.approx(value, rel=0.02)
