@@ -253,6 +253,7 @@ def test_the_card_begins_with_the_text_which_stays_when_it_is_calibrated(
     assert export(trained_run, about, tmp_path / "cards" / "model")[0] == 0
     card = (tmp_path / "cards" / "model" / "README.md").read_text()
     assert card.startswith(f"# model\n\n{ABOUT.strip()}\n\nA network that reconstructs")
+    assert "Not evaluated yet" not in card
     calibrated = calibrated_card(card, 500)
     assert ABOUT.strip() in calibrated
     assert "- Uncertainties are calibrated with 500 events" in calibrated

@@ -56,7 +56,7 @@ def model_card(
         _predictions(model, transformation),
         _training(training, training_files, model_class),
         _inputs(model),
-        _tests(golden_events),
+        _tests(golden_events, bool(about.strip())),
         _limits(),
         _usage(model),
     ]
@@ -160,10 +160,11 @@ def _plain(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _tests(golden_events: int) -> str:
+def _tests(golden_events: int, has_about: bool) -> str:
+    known = "See above for what its authors say." if has_about else "Not evaluated yet."
     text = (
-        "Not evaluated yet. `dnn-reco evaluate` with this folder and files with labels measures "
-        "its performance by energy and event type."
+        f"{known} `dnn-reco evaluate` with this folder and files with labels measures its "
+        "performance by energy and event type."
     )
     if golden_events:
         text += (
