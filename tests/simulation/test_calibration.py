@@ -212,14 +212,19 @@ def test_showers_that_are_fitted() -> None:
     assert shower_rows(truth).tolist() == np.flatnonzero(used).tolist()
 
 
-def test_pairs_of_a_shower_and_its_doms() -> None:
-    """Two pulses of known delay in one DOM, 50 m above; nothing in all others."""
-    dom = int(dom_index(np.array([STRING]), np.array([OM]))[0])
-    energy = 5000.0
+def shower_below_a_dom() -> tuple[int, float, float, np.ndarray, pd.DataFrame]:
+    """A DOM; energy, depth [m] and place of the light of a shower 50 m below it; the truth."""
+    dom, energy = int(dom_index(np.array([STRING]), np.array([OM]))[0]), 5000.0
     depth = shower_depth(np.array([energy]), False, 0.5)[0]
-    light = dom_positions()[dom] - [0.0, 0.0, 50.0]  # where the light comes from
+    light = dom_positions()[dom] - [0.0, 0.0, 50.0]
     truth = truth_of((light + np.array([0.0, 0.0, depth]))[None], [energy])
     truth.index = [7]
+    return dom, energy, depth, light, truth
+
+
+def test_pairs_of_a_shower_and_its_doms() -> None:
+    """Two pulses of known delay in one DOM, 50 m above; nothing in all others."""
+    dom, energy, depth, light, truth = shower_below_a_dom()
     arrival = 100 + depth / SPEED + 50 * GROUP_INDEX / SPEED
     delay, charge = np.array([-300.0, 2.0, 80.0, 5000.0]), np.array([100.0, 1.0, 3.0, 100.0])
     pulses = ReferencePulses(np.full(4, 7), np.full(4, dom), arrival + delay, charge)
@@ -268,12 +273,7 @@ def test_pairs_of_a_shower_and_its_doms() -> None:
 
 def test_delays_of_the_pulses_of_a_shower() -> None:
     """Of pulses in a DOM 50 m above; not of earlier, later, near and far ones."""
-    dom = int(dom_index(np.array([STRING]), np.array([OM]))[0])
-    energy = 5000.0
-    depth = shower_depth(np.array([energy]), False, 0.5)[0]
-    light = dom_positions()[dom] - [0.0, 0.0, 50.0]  # where the light comes from
-    truth = truth_of((light + np.array([0.0, 0.0, depth]))[None], [energy])
-    truth.index = [7]
+    dom, _, depth, light, truth = shower_below_a_dom()
     distances = np.linalg.norm(dom_positions() - light, axis=1)
     others = [np.argmin(distances), np.argmax(distances)]
     doms = np.array([dom, dom, dom, dom, *others])

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dnn_reco.detector.geometry import NUM_DOMS, dom_positions
-from dnn_reco.simulation.calibration.pairs import MIN_DISTANCE, showers
+from dnn_reco.simulation.calibration.fit import START_DELAYS
+from dnn_reco.simulation.calibration.pairs import MIN_DISTANCE, shower_of_pulses, showers
 from dnn_reco.simulation.calibration.reference import (
     CHARGE_PER_PHOTOELECTRON,
     NOISE_CHARGE,
@@ -30,24 +31,8 @@ from dnn_reco.simulation.propagation import (
 )
 
 START = DelayConstants(
-    early=GammaConstants(
-        shape=2.25,
-        shape_power=0.6,
-        shape_ice=0.5,
-        shape_angle=-0.7,
-        scale=10.0,
-        scale_absorption=0.4,
-        scale_scattering=0.4,
-    ),
-    late=GammaConstants(
-        shape=1.0,
-        shape_power=0.3,
-        shape_ice=0.3,
-        shape_angle=-0.5,
-        scale=400.0,
-        scale_absorption=0.5,
-        scale_scattering=0.2,
-    ),
+    early=replace(START_DELAYS, shape=2.25),
+    late=replace(START_DELAYS, shape=1.0, shape_power=0.3, scale=400.0),
     late_odds=0.14,
     late_odds_power=0.3,
     late_odds_angle=-1.0,
@@ -107,9 +92,7 @@ def shower_delays(truth: pd.DataFrame, pulses: ReferencePulses, ice: Ice) -> Sho
         The fitted layers.
     """
     sources = showers(truth)
-    number = np.full(int(truth.index.max()) + 1, -1)
-    number[truth.index] = np.arange(len(truth))
-    source, dom = number[pulses.event], pulses.dom
+    source, dom = shower_of_pulses(truth, pulses), pulses.dom
     distance, flight = distance_from_point(sources.position[source], dom)
     delay = pulses.time - sources.time[source] - flight
     kept = (distance > MIN_DISTANCE) & (distance < _MAX_DISTANCE)

@@ -113,9 +113,7 @@ def shower_pairs(
         Mask [5160] of working DOMs.
     """
     sources = showers(truth)
-    number = np.full(int(truth.index.max()) + 1, -1)
-    number[truth.index] = np.arange(len(truth))
-    event = number[pulses.event]
+    event = shower_of_pulses(truth, pulses)
     sums = _sums_over_pulses(sources, event, pulses)
 
     near = _near(sources, working)
@@ -141,6 +139,13 @@ def shower_pairs(
         log_delay=log_delay - noise * (np.log(end) - 1),
         root_delay=root_delay - noise * end**power / (1 + power),
     )
+
+
+def shower_of_pulses(truth: pd.DataFrame, pulses: ReferencePulses) -> NDArray[np.int64]:
+    """Row [p] of each pulse in the truth, whose index are the numbers of the events."""
+    number = np.full(int(truth.index.max()) + 1, -1)
+    number[truth.index] = np.arange(len(truth))
+    return number[pulses.event]
 
 
 def _near(sources: Showers, working: NDArray[np.bool_]) -> NDArray[np.int64]:
