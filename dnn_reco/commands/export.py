@@ -299,6 +299,8 @@ def _golden_answers(
 ) -> GoldenAnswers | None:
     """The predictions for some events; None: there are none."""
     if settings.golden_events == 0:
+        if settings.golden_from is not None:
+            raise DataError("--golden-from without golden events: remove it, or --golden-events 0")
         return None
     if settings.golden_from is not None:
         path = find_files([settings.golden_from], "--golden-from")[0]

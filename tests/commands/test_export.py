@@ -322,6 +322,9 @@ def test_golden_events_that_are_not_there(trained: SmallRun, tmp_path: Path) -> 
     result = invoke("export", trained.config_file, "-o", folder, "--golden-from", "none/*.hdf5")
     assert result.exit_code == 1
     assert "--golden-from" in result.err and "none/*.hdf5" in result.err
+    options = "--golden-from", "none/*.hdf5", "--golden-events", "0"
+    result = invoke("export", trained.config_file, "-o", folder, *options)
+    assert result.exit_code == 1 and "--golden-from without golden events" in result.err
     assert not folder.exists()
 
 
