@@ -29,6 +29,8 @@ from dnn_reco.files import write_atomically
 _FORMAT = "dnn_reco transformation model 1"
 # Relative difference below which two moments are equal: a smaller variance is a rounding error.
 _ROUNDING = 1e-13
+_NUM_PARTS = 2  # the main array and DeepCore
+_EMPTY_CELL = {"dom_mean": 0.0, "dom_std": 1.0}
 
 
 @dataclass(frozen=True)
@@ -260,16 +262,32 @@ def _cells_from_doms(
     """
     in_main = DOM_CELL < NUM_MAIN_CELLS
     cells = []
-    for moments, empty in ((mean, 0.0), (std, 1.0)):
-        values = moments
+    for name, moments in (("dom_mean", mean), ("dom_std", std)):
         if treat_doms_equally:
-            values = np.where(
-                in_main[:, None], moments[in_main].mean(axis=0), moments[~in_main].mean(axis=0)
-            )
-        by_cell = np.full((NUM_CELLS, moments.shape[1]), empty)
-        by_cell[DOM_CELL] = values
-        cells.append(by_cell)
+            parts = np.stack([moments[in_main].mean(axis=0), moments[~in_main].mean(axis=0)])
+            cells.append(_cells_from_parts(parts, name))
+        else:
+            cells.append(_cells(moments, name))
     return cells[0], cells[1]
+
+
+def _cells(moments: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    """Moments by cell [6480, F] from those by DOM index [5160, F]."""
+    by_cell = np.full((NUM_CELLS, moments.shape[1]), _EMPTY_CELL[name])
+    by_cell[DOM_CELL] = moments
+    return by_cell
+
+
+def _cells_from_parts(parts: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    """Moments by cell [6480, F] from those of the main array and of DeepCore [2, F]."""
+    in_deepcore = (DOM_CELL >= NUM_MAIN_CELLS).astype(np.intp)
+    return _cells(parts[in_deepcore], name)
+
+
+def _parts_from_cells(cells: NDArray[np.float64], name: str) -> NDArray[np.float64] | None:
+    """Inverse of `_cells_from_parts`; None: the DOMs of a part differ."""
+    parts = cells[[DOM_CELL.min(), DOM_CELL.max()]]
+    return parts if np.array_equal(_cells_from_parts(parts, name), cells) else None
 
 
 def _arrays(model: TransformationModel) -> dict[str, NDArray[np.float64]]:
@@ -281,9 +299,16 @@ def _arrays(model: TransformationModel) -> dict[str, NDArray[np.float64]]:
 
 
 def save_transformation(model: TransformationModel, path: Path) -> None:
-    """Write the model to `path` in the format safetensors, whatever the suffix."""
+    """Write the model to `path` in the format safetensors, whatever the suffix.
+
+    Where all DOMs of the main array are alike, and those of DeepCore, two rows [2, F] stand for
+    the moments of all.
+    """
     header = {"format": _FORMAT, "settings": json.dumps(asdict(model.settings))}
-    write_atomically(path, save(_arrays(model), metadata=header))
+    arrays = _arrays(model)
+    parts = {name: _parts_from_cells(arrays[name], name) for name in _EMPTY_CELL}
+    arrays |= {name: rows for name, rows in parts.items() if rows is not None}
+    write_atomically(path, save(arrays, metadata=header))
 
 
 def load_transformation(path: Path) -> TransformationModel:
@@ -317,6 +342,9 @@ def load_transformation(path: Path) -> TransformationModel:
 def _checked_model(
     settings_json: str, arrays: dict[str, NDArray[np.float64]], path: Path
 ) -> TransformationModel:
+    for name in _EMPTY_CELL.keys() & arrays.keys():
+        if arrays[name].ndim == 2 and len(arrays[name]) == _NUM_PARTS:
+            arrays[name] = _cells_from_parts(arrays[name], name)
     try:
         settings = TypeAdapter(TransformSettings).validate_json(settings_json)
         model = TransformationModel(settings, **arrays)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from dnn_reco.detector.grid import CELL_HAS_DOM, DOM_CELL, NUM_CELLS, NUM_MAIN_CELLS
 from dnn_reco.errors import DataError, ModelError
@@ -157,6 +158,30 @@ def test_saved_model_is_read_back_exactly_and_holds_no_pickle(tmp_path: Path) ->
     assert [p.name for p in path.parent.iterdir()] == ["trafo_model.npy"]
     with pytest.raises(ValueError, match=r"pickle|magic"):
         np.load(path, allow_pickle=False)
+
+
+def test_equal_doms_are_stored_once_and_read_as_if_they_were_not(tmp_path: Path) -> None:
+    model = fit(with_changes(SETTINGS, treat_doms_equally=True), random_events(10), 10)
+    path, whole = tmp_path / "small.npy", tmp_path / "whole.npy"
+    save_transformation(model, path)
+    arrays = load_file(path)
+    assert arrays["dom_mean"].shape == arrays["dom_std"].shape == (2, 2)
+    with safe_open(path, framework="np") as file:
+        save_file(
+            {**arrays, "dom_mean": model.dom_mean, "dom_std": model.dom_std},
+            whole,
+            metadata=file.metadata(),
+        )
+    for each in (path, whole):
+        again = load_transformation(each)
+        assert again.digest == model.digest
+        np.testing.assert_array_equal(again.dom_mean, model.dom_mean)
+        np.testing.assert_array_equal(again.dom_std, model.dom_std)
+    dom_std = model.dom_std.copy()
+    dom_std[DOM_CELL[9]] *= 2
+    imported = replace(model, dom_std=dom_std)
+    save_transformation(imported, path)
+    np.testing.assert_array_equal(load_transformation(path).dom_std, imported.dom_std)
 
 
 def test_missing_damaged_and_foreign_files_are_explained(tmp_path: Path) -> None:
