@@ -21,7 +21,7 @@ from dnn_reco.files import is_in_package
 from dnn_reco.inference.manifest import check_files, read_manifest, unlisted_files
 from dnn_reco.pretrained_models import FOLDER_VARIABLE, model_folder
 
-MOST_BYTES, MOST_OF_WEIGHTS = 3_000_000, 2_000_000
+MOST_BYTES = 2_000_000
 SETTINGS = DataSettings(3, "time_range", "reduced_summary_statistics_data", pulse_key="Pulses")
 ABOUT = "Reconstructs *made-up*\nevents. Trained on 120.\n\n## Limits\n\n- Uncertainties are big.\n"
 
@@ -280,8 +280,6 @@ def faults(folder: Path) -> Iterator[str]:
     files = [path for path in folder.rglob("*") if path.is_file()]
     if sum(path.stat().st_size for path in files) > MOST_BYTES:
         yield "too large"
-    if (folder / "weights.safetensors").stat().st_size > MOST_OF_WEIGHTS:
-        yield "has too many weights"
     if manifest.onnx or any(path.suffix == ".onnx" for path in files):
         yield "has graphs"
     if unlisted_files(folder, manifest):
