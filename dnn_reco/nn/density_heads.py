@@ -205,6 +205,7 @@ class DensityHeads(nn.Module):
     """
 
     _classes: Tensor
+    _is_raw: Tensor
     _base_logit: Tensor
     _mean: Tensor
     _spread: Tensor
@@ -255,7 +256,12 @@ class DensityHeads(nn.Module):
         def constant(name: str, values: Tensor) -> None:
             self.register_buffer(name, values, persistent=False)
 
+        self._has_classes = any(classes)
+        is_raw = [
+            not is_class and column not in direction for column, is_class in enumerate(classes)
+        ]
         constant("_classes", torch.tensor(classes))
+        constant("_is_raw", torch.tensor(is_raw))
         constant("_base_logit", torch.tensor(np.log(base / (1 - base))))
         constant("_mean", torch.tensor(mean))
         constant("_spread", torch.tensor(spread))
@@ -291,21 +297,23 @@ class DensityHeads(nn.Module):
         """
         has_hits = has_hits[:, None]
         dtype = events.dtype
-        raw = torch.where(has_hits, self.labels(events), self._mean.to(dtype))
-        width = functional.elu(self.uncertainties(events)) + 1 + _MIN_UNCERTAINTY
-        sigma_trafo = torch.where(has_hits, width, self._spread.to(dtype))
+        # float64 from here on, as are the constants: conversions cost as much as computing
+        raw = torch.where(has_hits, self.labels(events).double(), self._mean)
+        width = functional.elu(self.uncertainties(events)).double() + (1 + _MIN_UNCERTAINTY)
+        sigma_trafo = torch.where(has_hits, width, self._spread)
         labels = self.transform.inverse(raw)
         sigma = self.transform.unscale_uncertainty(sigma_trafo)
-        logits = torch.where(self._classes, raw + self._base_logit.to(dtype), 0)
-        probability = torch.sigmoid(logits)
-        labels = torch.where(self._classes, probability, labels)
-        spread = (probability * (1 - probability)).sqrt().detach()
-        sigma = torch.where(self._classes, spread, sigma)
+        logits = torch.zeros_like(raw)
+        if self._has_classes:
+            logits = torch.where(self._classes, raw + self._base_logit, logits)
+            probability = torch.sigmoid(logits)
+            labels = torch.where(self._classes, probability, labels)
+            spread = (probability * (1 - probability)).sqrt().detach()
+            sigma = torch.where(self._classes, spread, sigma)
         shapes = []
         if self.direction_components is not None:
             components = self.direction_components(events, has_hits, rotation)
-            mean = self.direction_components.mean(components.double())
-            unit, kappa = (each.to(dtype) for each in direction_moments(mean))
+            unit, kappa = direction_moments(self.direction_components.mean(components.double()))
             shapes.append(components.flatten(1))
         elif self.vector is not None and self.sharpness is not None:
             vector = torch.where(has_hits, self.vector(events), UNKNOWN_VECTOR)
@@ -314,23 +322,19 @@ class DensityHeads(nn.Module):
             factor = self.sharpness(events).clamp(-MAX_SHARPNESS, MAX_SHARPNESS).exp()
             unit, kappa = unit_vector(vector), concentration_of(vector, factor.squeeze(1))
         if self.has_direction:
-            direction, widths = _direction_labels(unit, kappa)
+            direction, widths = _direction_labels(unit.double(), kappa.double())
             labels = labels.index_copy(1, self._columns, direction[:, self._parts])
             sigma = sigma.index_copy(1, self._columns, widths[:, self._parts])
         shapes += [head(events, has_hits).flatten(1) for head in self.shapes]
-        is_raw = ~self._classes.index_fill(0, self._columns, True)
-        prediction = Prediction(
-            labels_trafo=torch.where(is_raw, raw, self.transform(labels)),
-            uncertainty_trafo=torch.where(
-                is_raw, sigma_trafo, self.transform.scale_uncertainty(sigma)
-            ),
-            labels=labels,
-            uncertainty=sigma,
-            logits=logits,
+        uncertainty_trafo = self.transform.scale_uncertainty(sigma)
+        return Prediction(
+            labels_trafo=torch.where(self._is_raw, raw, self.transform(labels)).to(dtype),
+            uncertainty_trafo=torch.where(self._is_raw, sigma_trafo, uncertainty_trafo).to(dtype),
+            labels=labels.to(dtype),
+            uncertainty=sigma.to(dtype),
+            logits=logits.to(dtype),
+            shapes=torch.cat(shapes, dim=1) if shapes else events[:, :0],
         )
-        if not shapes:
-            return prediction
-        return dataclasses.replace(prediction, shapes=torch.cat(shapes, dim=1))
 
 
 def _direction_labels(unit: Tensor, kappa: Tensor) -> tuple[Tensor, Tensor]:

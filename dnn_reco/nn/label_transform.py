@@ -33,6 +33,8 @@ class ColumnTransform(nn.Module):
     """
 
     _log: Tensor
+    _arguments: Tensor
+    _exponents: Tensor
     _mean: Tensor
     _scale: Tensor
 
@@ -48,14 +50,26 @@ class ColumnTransform(nn.Module):
         if not normalize:
             moments = torch.stack([torch.zeros(len(mean)), torch.ones(len(mean))]).double()
         self.has_log = tuple(has_log)
-        self.register_buffer("_log", torch.tensor(self.has_log, dtype=torch.bool), persistent=False)
-        self.register_buffer("_mean", moments[0].clone(), persistent=False)
-        self.register_buffer("_scale", moments[1].clone(), persistent=False)
+        log = torch.tensor(self.has_log, dtype=torch.bool)
+
+        def constant(name: str, values: Tensor) -> None:
+            self.register_buffer(name, values, persistent=False)
+
+        def bounds(lowest: float, highest: float) -> Tensor:
+            """Of each column with log flag; the others are held at 0, which has no gradient."""
+            pair = torch.tensor([[lowest], [highest]], dtype=torch.float64)
+            return torch.where(log, pair, 0)
+
+        constant("_log", log)
+        constant("_arguments", bounds(_MIN_LOG_ARGUMENT, math.inf))
+        constant("_exponents", bounds(-_MAX_EXPONENT, _MAX_EXPONENT))
+        constant("_mean", moments[0].clone())
+        constant("_scale", moments[1].clone())
 
     def forward(self, columns: Tensor) -> Tensor:
         """Transform columns in physical units."""
         values = columns.double()
-        logs = torch.log1p(torch.where(self._log, values, 0).clamp(min=_MIN_LOG_ARGUMENT))
+        logs = torch.log1p(values.clamp(self._arguments[0], self._arguments[1]))
         values = torch.where(self._log, logs, values)
         return ((values - self._mean) / self._scale).to(columns.dtype)
 
@@ -86,7 +100,7 @@ class LabelTransform(ColumnTransform):
     def inverse(self, labels_trafo: Tensor) -> Tensor:
         """Labels in physical units; exponents are limited to ±60."""
         values = labels_trafo.double() * self._scale + self._mean
-        exponents = torch.where(self._log, values, 0).clamp(-_MAX_EXPONENT, _MAX_EXPONENT)
+        exponents = values.clamp(self._exponents[0], self._exponents[1])
         return torch.where(self._log, torch.expm1(exponents), values).to(labels_trafo.dtype)
 
     def scale_uncertainty(self, uncertainty: Tensor) -> Tensor:
