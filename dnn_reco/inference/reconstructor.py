@@ -237,7 +237,7 @@ class Reconstructor:
         return sky_density(source, event, self.info, shape)
 
     def predict_file(
-        self, path: Path, ignore_mismatch: Collection[str] = (), event: int | None = None
+        self, path: str | Path, ignore_mismatch: Collection[str] = (), event: int | None = None
     ) -> PredictionTable:
         """Predict all events of one file, in its order, or one of them alone.
 
@@ -255,7 +255,7 @@ class Reconstructor:
         return self.predict_events(events, misc)
 
     def read_file(
-        self, path: Path, ignore_mismatch: Collection[str] = ()
+        self, path: str | Path, ignore_mismatch: Collection[str] = ()
     ) -> tuple[FileEvents, NDArray[np.floating] | None]:
         """Events of one file as the model reads them, and their misc data, if it reads any.
 
@@ -264,6 +264,7 @@ class Reconstructor:
         DataError
             As for :meth:`predict_file`.
         """
+        path = Path(path)
         if is_i3(path):
             return read_frame_events(path, self._reading(ignore_mismatch)), None
         record = read_record(path, self.hits_settings.tables)
