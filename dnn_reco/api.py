@@ -165,7 +165,8 @@ def load_model(
     ----------
     source
         A model folder, `pretrained:NAME` for a model of the package, or the config of a training:
-        its newest checkpoint is loaded.
+        its newest checkpoint is loaded, of a training in stages as the stage describes it that the
+        checkpoint is of.
     device
         Such as "cpu" or "cuda:1"; "auto": a GPU if there is one.
     num_checkpoints
@@ -185,6 +186,7 @@ def load_model(
     >>> model.trained_labels
     ('EnergyVisible', 'PrimaryAzimuth')
     """
+    from dnn_reco.checkpoint_file import latest_iterations
     from dnn_reco.inference.model_folder import load_model_folder
     from dnn_reco.inference.trained_model import load_trained_model
     from dnn_reco.nn.device import choose_device
@@ -200,6 +202,9 @@ def load_model(
             )
         return load_model_folder(source, on)
     config = source if isinstance(source, Config) else load_config(source)
+    if config.training.training_stages:
+        done = latest_iterations(Path(config.model.model_checkpoint_path))
+        config = _config.stage_at(_config.load_stages(config.paths), done)
     return load_trained_model(config, on, num_checkpoints)
 
 

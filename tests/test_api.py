@@ -13,11 +13,21 @@ import torch
 from event_files import Events, random_events, write_events
 from i3_frames import frames_of_events
 from small_run import ON_CPU, make_small_run
+from tiny_network import tiny
 
 import dnn_reco
-from dnn_reco import ConfigError, DataError, EventTable, densify, load_model, open_events
+from dnn_reco import (
+    ConfigError,
+    DataError,
+    EventTable,
+    densify,
+    load_config,
+    load_model,
+    open_events,
+)
 from dnn_reco.commands.trafo import run_trafo
-from dnn_reco.commands.train import run_train
+from dnn_reco.commands.train import run_stages, run_train
+from dnn_reco.config import load_stages
 from dnn_reco.data.build import open_events as open_dataset
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.detector.grid import STRING_CELL
@@ -120,6 +130,28 @@ def assert_holds(events: EventTable, sources: list[Events]) -> None:
     for name in sources[0].labels:
         expected = np.concatenate([source.labels[name] for source in sources])
         np.testing.assert_array_equal(events.labels[name], expected)
+
+
+def test_model_of_a_training_in_stages(tmp_path: Path) -> None:
+    """It is that of the last stage: another network, and other labels, than the base describes."""
+    kwargs = tiny()["model_kwargs"]
+    last = {
+        "num_training_iterations": 1,
+        "label_weight_dict": {"PrimaryZenith": 1.0},
+        "model_kwargs": {**kwargs, "dropout": 0.5},
+    }
+    run = make_small_run(
+        tmp_path,
+        **tiny(),
+        training_stages=[{"num_training_iterations": 1}, last],
+        num_training_iterations=None,
+    )
+    run_trafo(run.config(), ON_CPU, overwrite=False)
+    assert run_stages(load_stages([run.config_file]), ON_CPU) == 0
+    for source in (run.config_file, load_config(run.config_file)):
+        model = load_model(source, device="cpu")
+        assert model.trained_labels == ("PrimaryZenith",)
+        assert model.config.model.model_kwargs["dropout"] == 0.5
 
 
 def test_events_as_they_are_in_the_files(tmp_path: Path) -> None:
