@@ -123,18 +123,20 @@ def train(folder: Path, iterations: int, threads: int) -> None:
 
 
 def apply(folder: Path) -> None:
-    """Predict the test events: direction, its concentration, log10 of energy and its deviation."""
+    """Predict the test events: density, mean and concentration of directions, log10 of energies."""
     os.chdir(folder)  # paths in the config are relative
     config = load_config(_CONFIG.name)
     events = open_events("events/test/events.hdf5", config)
     found = predict(load_model(config, device="cpu"), events.hits)
     direction = np.stack([found[f"PrimaryDirection{axis}"] for axis in "XYZ"], axis=1)
     width = np.stack([found[f"PrimaryDirection{axis}_uncertainty"] for axis in "XYZ"], axis=1)
+    assert found.shapes is not None
     path = Path(PREDICTIONS)
     with temporary_beside(path) as temporary:
         np.savez(
             temporary / path,
             direction=unit_vectors(direction),
+            direction_components=found.shapes.of("direction"),
             concentration=2 / (width**2).sum(axis=1),
             log_energy=np.log10(found["EnergyVisible"]),
             log_energy_width=found["EnergyVisible_log_uncertainty"] / np.log(10),

@@ -21,6 +21,7 @@ from limit_network import NUM_HELD_OUT
 from measure import load, save, test_events
 from numpy.typing import NDArray
 
+from dnn_reco.nn.densities import direction_log_prob
 from dnn_reco.nn.direction import fisher_concentration
 
 POSTERIOR = "posterior.npz"
@@ -99,14 +100,6 @@ def sample(
     return vector / np.linalg.norm(vector, axis=1, keepdims=True), float(np.max(time[4:7]))
 
 
-def log_vmf(
-    directions: NDArray[np.float64], mean: NDArray[np.float64], concentration: float
-) -> NDArray[np.float64]:
-    """Ln of the von Mises-Fisher density [s] in 1/sr; exact for any concentration above 0."""
-    log_sinh = concentration + np.log1p(-np.exp(-2 * concentration)) - np.log(2)
-    return concentration * (directions @ mean) + np.log(concentration / (4 * np.pi)) - log_sinh
-
-
 def entropy(directions: NDArray[np.float64]) -> float:
     """Entropy in nat of the density in 1/sr that directions [s, 3] are drawn from.
 
@@ -123,11 +116,19 @@ def entropy(directions: NDArray[np.float64]) -> float:
     return float(digamma[0] - digamma[1] + np.log(area).mean())
 
 
-def divergence(
-    directions: NDArray[np.float64], mean: NDArray[np.float64], concentration: float
-) -> float:
-    """Kullback-Leibler divergence in nat of a von Mises-Fisher density from a sampled one."""
-    return -entropy(directions) - float(log_vmf(directions, mean, concentration).mean())
+def divergence(directions: NDArray[np.float64], components: NDArray[np.float64]) -> float:
+    """Kullback-Leibler divergence in nat of a density from a sampled one.
+
+    Parameters
+    ----------
+    directions
+        Directions [s, 3] that are drawn from the one density.
+    components
+        Components [K, 4] of the other, a mixture of von Mises-Fisher distributions.
+    """
+    density = torch.from_numpy(components).double().expand(len(directions), -1, -1)
+    log_density = direction_log_prob(density, torch.from_numpy(directions))
+    return -entropy(directions) - float(log_density.mean())
 
 
 def fitted_vmf(directions: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
@@ -135,6 +136,11 @@ def fitted_vmf(directions: NDArray[np.float64]) -> tuple[NDArray[np.float64], fl
     mean = directions.mean(axis=0)
     length = np.linalg.norm(mean)
     return mean / length, float(fisher_concentration(torch.tensor([length]))[0])
+
+
+def single_component(mean: NDArray[np.float64], concentration: float) -> NDArray[np.float64]:
+    """A von Mises-Fisher density as the only component [1, 4] of a mixture."""
+    return np.array([[0.0, *(concentration * mean)]])
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from limit_network import PREDICTIONS
 from matplotlib.axes import Axes
 from measure import PASSES, load
 from numpy.typing import NDArray
-from posterior import POSTERIOR, divergence, fitted_vmf
+from posterior import POSTERIOR, divergence, fitted_vmf, single_component
 
 from dnn_reco.detector.directions import opening_angle
 from dnn_reco.figure_style import color, figure_bytes, marker, panels, with_few_colors
@@ -176,7 +176,8 @@ def posteriors(sampled: Mapping[str, Values], results: Mapping[str, Values]) -> 
             f"{np.degrees(concentration**-0.5):.0f}°" for _, concentration in (own, network)
         ]
         columns += [f"{np.degrees(opening_angle(mean, truth)):.0f}°" for mean, _ in (own, network)]
-        columns += [f"{divergence(directions, *vmf):.2f}" for vmf in (own, network)]
+        densities = single_component(*own), results["network_direction_components"][number]
+        columns += [f"{divergence(directions, density):.2f}" for density in densities]
         text.append(f"| {' | '.join(columns)} |")
     return "\n".join(text)
 

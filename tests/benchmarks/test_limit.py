@@ -342,12 +342,15 @@ class TestPosterior:
         mean_cosine = 1 / np.tanh(concentration) - 1 / concentration
         norm = [k / (4 * np.pi * np.sinh(k)) for k in (concentration, other)]
         expected = np.log(norm[0] / norm[1]) + (concentration - other) * mean_cosine
-        assert limit.posterior.divergence(directions, up, other) == pytest.approx(
-            expected, abs=0.05
-        )
-        assert limit.posterior.divergence(directions, up, concentration) == pytest.approx(
-            0.0, abs=0.05
-        )
+        for each, divergence in ((other, expected), (concentration, 0.0)):
+            density = limit.posterior.single_component(up, each)
+            found = limit.posterior.divergence(directions, density)
+            assert found == pytest.approx(divergence, abs=0.05)
+        # half of the density lies where no direction is: ln 2
+        density = np.concatenate([density, limit.posterior.single_component(-up, 1e3)])
+        density[:, 0] = np.log(0.5)
+        found = limit.posterior.divergence(directions, density)
+        assert found == pytest.approx(np.log(2), abs=0.05)
 
     def test_prior_ends_at_the_detector(self, limit: SimpleNamespace) -> None:
         kind = limit.events.KINDS["cascades"]
