@@ -19,6 +19,7 @@ from dnn_reco.detector.directions import opening_angle
 from dnn_reco.errors import DataError
 from dnn_reco.evaluation.coverage import DIRECTION
 from dnn_reco.evaluation.metrics import uncertainty_residual
+from dnn_reco.evaluation.mixture_levels import needed_factor
 from dnn_reco.evaluation.quantile_regression import fit_quantile, pinball_loss, solve_quantile
 from dnn_reco.inference.calibration import (
     Calibration,
@@ -32,11 +33,15 @@ from dnn_reco.inference.calibration import (
 )
 from dnn_reco.inference.cone import needed_concentration, vector_concentration
 from dnn_reco.inference.model_info import ModelInfo
+from dnn_reco.nn.density_layout import PredictedShapes, predicted_shapes
 
 LEAST_EVENTS = 200
 """Events that a calibration needs at least."""
 LEVEL = math.erf(math.sqrt(0.5))
 """Share of events that lie within one standard deviation of a normal distribution, 0.683."""
+
+DENSITY = "direction density"
+"""Name of the density of the direction beside those of labels."""
 
 _FOLDS = 5
 _MOST_CLASSES = 8
@@ -62,6 +67,8 @@ class CalibrationEvents:
     ----------
     labels, uncertainty
         What the network predicts for n events, not calibrated: [n, L], in physical units.
+    shapes
+        Shapes of the densities that it predicts; None: the default ones.
     true
         True labels [n, L], in physical units.
     num_hits
@@ -72,6 +79,7 @@ class CalibrationEvents:
 
     labels: Values
     uncertainty: Values
+    shapes: PredictedShapes | None
     true: Values
     num_hits: NDArray[np.int64]
     info: ModelInfo
@@ -85,15 +93,17 @@ class CalibrationEvents:
             self,
             labels=self.labels[rows],
             uncertainty=self.uncertainty[rows],
+            shapes=None if self.shapes is None else self.shapes.rows(rows),
             true=self.true[rows],
             num_hits=self.num_hits[rows],
         )
 
     def corrected(self, calibration: Calibration) -> CalibrationEvents:
         """The same events with calibrated predictions."""
-        predictions = (self.labels, self.uncertainty, self.num_hits)
-        labels, sigma = calibration.correct(*predictions, self.info)
-        return replace(self, labels=labels, uncertainty=sigma)
+        labels, sigma, shapes = calibration.correct(
+            self.labels, self.uncertainty, self.shapes, self.num_hits, self.info
+        )
+        return replace(self, labels=labels, uncertainty=sigma, shapes=shapes)
 
 
 def fit_calibration(events: CalibrationEvents, true_classes: bool = True) -> Calibration:
@@ -140,22 +150,27 @@ def cross_fitted(
         As for :func:`fit_calibration`.
     """
     labels, sigma = events.labels.copy(), events.uncertainty.copy()
+    shapes = None if events.shapes is None else events.shapes.values.copy()
     for fold in _folds(len(events)):
         others = events.select(~fold)
         fitted = _fit(others, lambda name, _: _terms_of(calibration, name), true_classes)
         corrected = events.select(fold).corrected(fitted)
         labels[fold], sigma[fold] = corrected.labels, corrected.uncertainty
-    return replace(events, labels=labels, uncertainty=sigma)
+        if shapes is not None and corrected.shapes is not None:
+            shapes[fold] = corrected.shapes.values
+    found = predicted_shapes(events.info.densities, shapes) if shapes is not None else None
+    return replace(events, labels=labels, uncertainty=sigma, shapes=found)
 
 
 def inside(events: CalibrationEvents) -> dict[str, NDArray[np.bool_]]:
     """Whether each event [n] lies inside of its central 68.3 % interval or cone, by label.
 
-    The direction vector is the one entry "direction".
+    The direction vector is the one entry "direction"; where its density is a mixture or a flow,
+    the region of that which holds 68.3 % is the entry "direction density".
     """
     classes = np.zeros((len(events), 0))
     return {
-        name: target.needed > 0 if name == DIRECTION else target.needed < 0
+        name: target.needed > 0 if name in (DIRECTION, DENSITY) else target.needed < 0
         for name, target in _targets(events, classes)
     }
 
@@ -211,8 +226,8 @@ def _fit(
             target = replace(target, instruments=instruments)
         usable = _usable(name, target)
         corrections[name] = fit_correction(usable, terms_for(name, usable))
-    direction = corrections.pop(DIRECTION, None)
-    return Calibration(corrections, direction, temperatures, classes)
+    direction, density = (corrections.pop(name, None) for name in (DIRECTION, DENSITY))
+    return Calibration(corrections, direction, temperatures, classes, density=density)
 
 
 def _is_informative(events: CalibrationEvents, column: int) -> bool:
@@ -242,8 +257,9 @@ def _usable(name: str, target: Target) -> Target:
 
 
 def _terms_of(calibration: Calibration, name: str) -> Terms:
-    if name == DIRECTION and calibration.direction is not None:
-        return calibration.direction.terms
+    of_direction = {DIRECTION: calibration.direction, DENSITY: calibration.density}.get(name)
+    if of_direction is not None:
+        return of_direction.terms
     return calibration.widths[name].terms
 
 
@@ -276,6 +292,11 @@ def _targets(events: CalibrationEvents, classes: Values) -> Iterator[tuple[str, 
         features = event_features(kappa, events.num_hits, classes)
         # the larger the concentration, the smaller the cone
         yield DIRECTION, Target(features, needed, 1 - LEVEL)
+        components = None if events.shapes is None else events.shapes.of(DIRECTION)
+        if events.shapes is not None and components is not None:
+            is_flow = events.shapes.kind(DIRECTION) == "flow"
+            factor = needed_factor(components, events.true[:, columns], LEVEL, is_flow)
+            yield DENSITY, Target(features, np.log(factor), 1 - LEVEL)
 
 
 def fit_correction(target: Target, terms: Terms) -> Correction:

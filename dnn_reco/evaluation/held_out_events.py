@@ -259,7 +259,9 @@ def calibration_events(model: TrainedModel, events: EventDataset) -> Calibration
     output, num_hits = held_out_output(model, events)
     arrays = (output.labels, output.uncertainty, without_hits(events).labels)
     labels, sigma, true = (array.astype(np.float64) for array in arrays)
-    found = CalibrationEvents(labels, sigma, true, num_hits, model_info(model))
+    info = model_info(model)
+    shapes = predicted_shapes(info.densities, output.shapes)
+    found = CalibrationEvents(labels, sigma, shapes, true, num_hits, info)
     return found.select(num_hits > 0)
 
 
@@ -286,9 +288,10 @@ def calibrated_table(
     """
     if model.calibration is None:
         return table
-    predictions = (table.labels, table.uncertainty)
-    labels, sigma = model.calibration.correct(*predictions, num_hits, model_info(model))
-    return replace(table, labels=labels, uncertainty=sigma)
+    labels, sigma, shapes = model.calibration.correct(
+        table.labels, table.uncertainty, table.shapes, num_hits, model_info(model)
+    )
+    return replace(table, labels=labels, uncertainty=sigma, shapes=shapes)
 
 
 def reconstruction_of(model: TrainedModel, table: PredictionTable) -> Reconstruction:

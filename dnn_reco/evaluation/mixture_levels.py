@@ -7,15 +7,17 @@ from numpy.typing import NDArray
 
 from dnn_reco.detector.directions import unit_vectors
 from dnn_reco.evaluation.probability import normal_cdf, student_cdf
-from dnn_reco.inference.cone import deviation_holding
+from dnn_reco.inference.cone import deviation_holding, with_concentration_scaled
 from dnn_reco.inference.sky import lattice
 from dnn_reco.inference.sphere_flow import flow_log_density, flow_points
 
 Values = NDArray[np.float64]
 
 _NODES = 2048  # of the density of one event
+_FEW_NODES = 512  # where a level is computed again and again
 _FEWEST_NODES = 64  # of a component
 _AT_ONCE = 4_000_000  # numbers in memory
+_LARGEST_LOG_FACTOR, _BISECTIONS = 4.0, 12
 
 
 def mixture_cdf(components: Values, deviation: Values) -> Values:
@@ -34,7 +36,9 @@ def mixture_cdf(components: Values, deviation: Values) -> Values:
     return np.asarray((np.exp(log_weight) * of_component).sum(axis=1))
 
 
-def mixture_level(components: Values, true: Values, is_flow: bool = False) -> Values:
+def mixture_level(
+    components: Values, true: Values, is_flow: bool = False, num_nodes: int = _NODES
+) -> Values:
     """Credible level [n] of true directions [n, 3]: the probability of all that is denser.
 
     The density is represented by points of equal probability of each component, so that levels are
@@ -48,9 +52,11 @@ def mixture_level(components: Values, true: Values, is_flow: bool = False) -> Va
         True directions, vectors of any length.
     is_flow
         Whether they are flows, not von Mises-Fisher distributions.
+    num_nodes
+        How many points represent a density.
     """
     num_events, num_components = components.shape[:2]
-    nodes = max(_NODES // num_components, _FEWEST_NODES)
+    nodes = max(num_nodes // num_components, _FEWEST_NODES)
     at_once = max(_AT_ONCE // (nodes * num_components**2), 1)
     level = np.full(num_events, np.nan)
     vectors = unit_vectors(true)
@@ -61,6 +67,30 @@ def mixture_level(components: Values, true: Values, is_flow: bool = False) -> Va
         of_part = components[part], vectors[part], nodes
         level[part] = _flow_levels(*of_part) if is_flow else _levels(*of_part)
     return level
+
+
+def needed_factor(components: Values, true: Values, level: float, is_flow: bool = False) -> Values:
+    """Factor [n] on the concentrations of densities that brings true directions to a level.
+
+    The larger it is, the denser the density, and the farther out the true direction. By bisection
+    of its logarithm between e⁻⁴ and e⁴, exact to 1e-2; at the end where there is none between.
+
+    Parameters
+    ----------
+    components, true, is_flow
+        As for :func:`mixture_level`.
+    level
+        The credible level, 0 … 1.
+    """
+    low = np.full(len(components), -_LARGEST_LOG_FACTOR)
+    high = -low
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        scaled = with_concentration_scaled(components, np.exp(middle))
+        is_inside = mixture_level(scaled, true, is_flow, _FEW_NODES) < level
+        low, high = np.where(is_inside, middle, low), np.where(is_inside, high, middle)
+    unknown = np.isnan(mixture_level(components, true, is_flow, _FEW_NODES))
+    return np.where(unknown, np.nan, np.exp((low + high) / 2))
 
 
 def _levels(components: Values, true: Values, num_nodes: int) -> Values:

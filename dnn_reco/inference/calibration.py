@@ -22,9 +22,15 @@ from dnn_reco.data.hits import Hits
 from dnn_reco.errors import ModelError
 from dnn_reco.foreign_files import MAX_TEXT_SIZE, check_foreign_file, parse_json
 from dnn_reco.inference.backend import Backend, NetworkOutput
-from dnn_reco.inference.cone import MAX_KAPPA, MIN_KAPPA, vector_concentration
+from dnn_reco.inference.cone import (
+    MAX_KAPPA,
+    MIN_KAPPA,
+    vector_concentration,
+    with_concentration_scaled,
+)
 from dnn_reco.inference.manifest import Manifest
 from dnn_reco.inference.model_info import ModelInfo
+from dnn_reco.nn.density_layout import DIRECTION, PredictedShapes, columns_of, predicted_shapes
 
 CALIBRATION_FILE = "calibration.json"
 
@@ -122,6 +128,9 @@ class Calibration:
         The class labels that corrections may depend on.
     record
         How it was fitted.
+    density
+        Correction of the concentrations of all components of the density of the direction, where
+        that is a mixture or a flow; None: there is none.
     """
 
     widths: Mapping[str, Correction] = field(default_factory=dict)
@@ -129,6 +138,7 @@ class Calibration:
     temperatures: Mapping[str, float] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
+    density: Correction | None = None
 
     def to_json(self) -> str:
         """The content of the file."""
@@ -139,7 +149,10 @@ class Calibration:
         self, output: NetworkOutput, num_hits: NDArray[np.integer], info: ModelInfo
     ) -> NetworkOutput:
         """Calibrated predictions of n events; see :meth:`correct`."""
-        labels, sigma = self.correct(output.labels, output.uncertainty, num_hits, info)
+        before = predicted_shapes(info.densities, output.shapes)
+        labels, sigma, shapes = self.correct(
+            output.labels, output.uncertainty, before, num_hits, info
+        )
         with np.errstate(invalid="ignore", divide="ignore"):
             ratio = np.where(output.uncertainty > 0, sigma / output.uncertainty, 1.0)
         dtype = output.labels.dtype
@@ -148,21 +161,26 @@ class Calibration:
             labels=labels.astype(dtype),
             uncertainty=sigma.astype(dtype),
             uncertainty_trafo=(output.uncertainty_trafo * ratio).astype(dtype),
+            shapes=output.shapes if shapes is None else shapes.values.astype(dtype),
         )
 
     def correct(
         self,
         labels: NDArray[np.floating],
         uncertainty: NDArray[np.floating],
+        shapes: PredictedShapes | None,
         num_hits: NDArray[np.integer],
         info: ModelInfo,
-    ) -> tuple[Values, Values]:
-        """Calibrated labels and uncertainties [n, L]; of labels only probabilities change.
+    ) -> tuple[Values, Values, PredictedShapes | None]:
+        """Calibrated labels and uncertainties [n, L], and shapes of densities.
+
+        Of labels only probabilities change, of shapes only that of the direction.
 
         Parameters
         ----------
-        labels, uncertainty
-            What the network predicts for n events, [n, L], in physical units.
+        labels, uncertainty, shapes
+            What the network predicts for n events: [n, L], in physical units; shapes: None, if it
+            predicts none.
         num_hits
             Number of hit DOMs [n].
         info
@@ -180,13 +198,20 @@ class Calibration:
             column = names.index(name)
             features = event_features(sigma[:, column], num_hits, classes)
             sigma[:, column] *= np.exp(correction.log_factor(features))
-        if self.direction is not None and info.direction is not None:
+        if info.direction is not None:
             columns = [names.index(name) for name in info.direction]
             kappa = vector_concentration(sigma[:, columns])
-            factor = np.exp(self.direction.log_factor(event_features(kappa, num_hits, classes)))
-            corrected = np.clip(kappa * factor, MIN_KAPPA, MAX_KAPPA)
-            sigma[:, columns] *= np.sqrt(kappa / corrected)[:, None]
-        return changed, sigma
+            features = event_features(kappa, num_hits, classes)
+            if self.direction is not None:
+                factor = np.exp(self.direction.log_factor(features))
+                corrected = np.clip(kappa * factor, MIN_KAPPA, MAX_KAPPA)
+                sigma[:, columns] *= np.sqrt(kappa / corrected)[:, None]
+            components = None if shapes is None else shapes.of(DIRECTION)
+            if self.density is not None and shapes is not None and components is not None:
+                factor = np.exp(self.density.log_factor(features))
+                scaled = with_concentration_scaled(components, factor)
+                shapes = shapes.with_components(DIRECTION, scaled)
+        return changed, sigma, shapes
 
 
 _CALIBRATION = TypeAdapter(Calibration)
@@ -304,8 +329,10 @@ def check_calibration(calibration: Calibration, info: ModelInfo, origin: str) ->
         raise ModelError(f"'{origin}' names labels that the model does not predict: {unknown}")
     if calibration.direction is not None and info.direction is None:
         raise ModelError(f"'{origin}' corrects a direction, but the model predicts no vector of it")
+    if calibration.density is not None and columns_of(info.densities, DIRECTION) is None:
+        raise ModelError(f"'{origin}' corrects a density of the direction that the model has not")
     numbers = list(calibration.temperatures.values())
-    corrections = [*calibration.widths.values(), calibration.direction]
+    corrections = [*calibration.widths.values(), calibration.direction, calibration.density]
     for correction in (each for each in corrections if each is not None):
         expected = num_terms(correction.terms, len(calibration.classes))
         ranges = (correction.width_range, correction.hits_range)

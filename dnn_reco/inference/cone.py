@@ -90,3 +90,21 @@ def angle_concentration(
     """
     across = np.sin(zenith) * azimuth_uncertainty
     return np.asarray(2 / (np.square(zenith_uncertainty) + np.square(across)))
+
+
+def with_concentration_scaled(components: Values, factor: Values) -> Values:
+    """Components of densities of directions, whose concentrations κ are multiplied by factors.
+
+    Parameters
+    ----------
+    components
+        Components [n, K, parameters] of von Mises-Fisher distributions or flows
+        (:class:`dnn_reco.nn.density_layout.DensityShape`); κ stays between 1e-3 and 1e7.
+    factor
+        Factor on all κ of each event [n].
+    """
+    kappa = np.linalg.norm(components[..., 1:4], axis=2)
+    scaled = np.clip(kappa * factor[:, None], MIN_KAPPA, MAX_KAPPA)
+    result = components.copy()
+    result[..., 1:4] *= (scaled / kappa)[..., None]
+    return result

@@ -93,8 +93,16 @@ class PredictedShapes:
             len(self.values), shape.num_components, shape.num_parameters
         )
 
-    def rows(self, events: NDArray[np.integer]) -> PredictedShapes:
-        """The same for some of the events only, by their numbers."""
+    def with_components(self, label: str, components: NDArray[np.float64]) -> PredictedShapes:
+        """The same with other components [n, K, parameters] of a label that has a shape."""
+        found = columns_of(self.layout, label)
+        assert found is not None
+        values = self.values.copy()
+        values[:, found[1]] = components.reshape(len(values), -1)
+        return replace(self, values=values)
+
+    def rows(self, events: NDArray[np.integer] | NDArray[np.bool_]) -> PredictedShapes:
+        """The same for some of the events only, by their numbers or a mask."""
         return replace(self, values=self.values[events])
 
 

@@ -10,6 +10,7 @@ from scipy.special import expit, logit
 
 from dnn_reco.errors import DataError
 from dnn_reco.evaluation.calibration import (
+    DENSITY,
     LEVEL,
     CalibrationEvents,
     choose_terms,
@@ -21,6 +22,7 @@ from dnn_reco.evaluation.calibration import (
 from dnn_reco.evaluation.coverage import DIRECTION
 from dnn_reco.inference.cone import needed_concentration
 from dnn_reco.inference.model_info import LabelInfo, ModelInfo
+from dnn_reco.nn.density_layout import DensityShape, PredictedShapes
 
 VECTOR = ("dir_x", "dir_y", "dir_z")
 INFO = ModelInfo(
@@ -70,7 +72,7 @@ def made_up(num_events, seed, sigma_factor, kappa_factor, temperature=1.0, tails
     labels = np.column_stack([np.expm1(log_energy), center, p, unknown])
     widths = np.column_stack([sigma, *[component] * 3, np.sqrt(p * (1 - p)), unknown + 1])
     true = np.column_stack([np.expm1(true_log_energy), true_vector, is_track, unknown])
-    return CalibrationEvents(labels, widths, true, hits, INFO)
+    return CalibrationEvents(labels, widths, None, true, hits, INFO)
 
 
 def applied(calibration, events):
@@ -132,6 +134,34 @@ def test_right_in_each_true_class_though_it_is_not_known():
     assert_allclose(shares[True][DIRECTION], LEVEL, atol=0.02)
     # the class is not certain: given what is predicted, tracks are still covered less
     assert shares[False]["energy"][0] < LEVEL - 0.03 < LEVEL + 0.03 < shares[False]["energy"][1]
+
+
+def with_mixture(events, seed, factor):
+    """The same with mixtures of two widths, of which those of tracks are wrong by a factor on κ."""
+    rng, number = np.random.default_rng(seed), len(events)
+    center, track = events.labels[:, 1:4], events.true[:, 4] == 1
+    kappa = 2 / (3 * events.uncertainty[:, 1] ** 2)
+    kappas = np.stack([kappa, kappa / 10], axis=1)
+    weights = np.broadcast_to([0.7, 0.3], (number, 2))
+    natural = kappas[..., None] * center[:, None]
+    components = np.concatenate([np.log(weights)[..., None], natural], axis=2)
+    chosen = kappas[np.arange(number), (rng.uniform(size=number) > 0.7).astype(int)]
+    true = events.true.copy()
+    true[:, 1:4] = fisher_vectors(rng, center, chosen * np.where(track, factor, 1.0))
+    layout = (DensityShape(DIRECTION, "von_mises_fisher", 2),)
+    shapes = PredictedShapes(layout, components.reshape(number, -1))
+    return replace(events, shapes=shapes, true=true, info=replace(INFO, densities=layout))
+
+
+def test_density_of_the_direction_is_right_in_each_class():
+    right = (lambda *_: 1.0, lambda *_: 1.0)
+    events, judged = (with_mixture(made_up(2000, seed, *right), seed, 0.4) for seed in (21, 22))
+    calibration = fit_calibration(events)
+    before, after = inside(judged)[DENSITY], inside(applied(calibration, judged))[DENSITY]
+    track = judged.true[:, 4] == 1
+    assert before[track].mean() < 0.55
+    assert_allclose(before[~track].mean(), LEVEL, atol=0.05)
+    assert_allclose([after[track].mean(), after[~track].mean()], LEVEL, atol=0.05)
 
 
 def test_classes_that_are_mere_guesses_do_not_matter():

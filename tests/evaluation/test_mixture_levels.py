@@ -10,9 +10,10 @@ from scipy import stats
 from dnn_reco.evaluation.coverage import LabelDeviation
 from dnn_reco.evaluation.credible_levels import direction_level, label_deviations
 from dnn_reco.evaluation.held_out_events import mix
-from dnn_reco.evaluation.mixture_levels import mixture_cdf, mixture_level
+from dnn_reco.evaluation.mixture_levels import mixture_cdf, mixture_level, needed_factor
 from dnn_reco.evaluation.probability import student_cdf
 from dnn_reco.evaluation.reconstruction import Reconstruction, TrueEvents
+from dnn_reco.inference.cone import needed_concentration, with_concentration_scaled
 from dnn_reco.inference.prediction_table import PredictionTable
 from dnn_reco.inference.sky_densities import predicted_density
 from dnn_reco.nn.density_layout import DensityShape, PredictedShapes
@@ -190,3 +191,24 @@ def test_mixed_tables_have_the_mean_density() -> None:
     plain = mix([*tables[:2], replace(tables[2], shapes=None)], spec)
     assert plain.shapes is None
     np.testing.assert_allclose(plain.labels, mixed.labels)
+
+
+def test_factor_that_brings_directions_to_a_level() -> None:
+    """One von Mises-Fisher distribution has a formula; a mixture is at the level afterwards."""
+    rng = np.random.default_rng(5)
+    angle, kappa = rng.uniform(0.02, 1.0, 200), np.exp(rng.uniform(1, 6, 200))
+    natural = np.stack([np.zeros(200), np.zeros(200), kappa], axis=1)
+    single = np.concatenate([np.zeros((200, 1)), natural], axis=1)[:, None]
+    true = np.stack([np.sin(angle), np.zeros(200), np.cos(angle)], axis=1)
+    expected = np.clip(needed_concentration(angle, 0.683) / kappa, np.exp(-4), np.exp(4))
+    np.testing.assert_allclose(needed_factor(single, true, 0.683), expected, rtol=2e-2)
+    mixture = np.concatenate([single, single * [1, 0.1, 0.1, 0.1]], axis=1)
+    mixture[:, :, 0] = np.log([0.7, 0.3])
+    factor = needed_factor(mixture, true, 0.683)
+    inside = np.abs(np.log(factor)) < 3.9
+    scaled = with_concentration_scaled(mixture, factor)
+    level = mixture_level(scaled, true)[inside]
+    np.testing.assert_allclose(level, 0.683, atol=1e-2)
+    assert inside.mean() > 0.8
+    mixture[0] = np.nan
+    assert np.isnan(needed_factor(mixture[:1], true[:1], 0.683)).all()

@@ -13,7 +13,7 @@ from small_graph_models import TRANSFORMER, SmallModel, made_up_hits
 
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.errors import ModelError
-from dnn_reco.inference.calibration import Calibration, Correction, Terms
+from dnn_reco.inference.calibration import Calibration, Correction, Terms, check_calibration
 from dnn_reco.inference.deviation import largest_deviation
 from dnn_reco.inference.golden import golden_answers, read_golden
 from dnn_reco.inference.manifest import MANIFEST_FILE, read_manifest
@@ -23,7 +23,7 @@ from dnn_reco.inference.reconstructor import Reconstructor
 from dnn_reco.inference.sky_densities import Mixture, VonMisesFisher
 from dnn_reco.inference.torch_backend import TorchBackend
 from dnn_reco.inference.triton import triton_config
-from dnn_reco.nn.density_layout import DensityShape, total_width
+from dnn_reco.nn.density_layout import DensityShape, PredictedShapes, total_width
 from dnn_reco.nn.sphere_flow import flow_log_prob
 
 LABELS = ("PrimaryDirectionX", "PrimaryDirectionY", "PrimaryDirectionZ", "EnergyVisible")
@@ -167,7 +167,7 @@ def test_golden_answers_hold_shapes(small: SmallModel, tmp_path: Path) -> None:
 
 
 def test_a_calibration_widens_the_density_of_labels(small: SmallModel) -> None:
-    """Shapes are relative to σ; that of the direction is complete in itself."""
+    """Shapes are relative to σ; that of the direction has a correction of its own."""
     backend, hits = TorchBackend(small.model), made_up_hits(10)
     output = backend.predict(hits)
     double = Correction(Terms(0), (np.log(2.0),), (0.0, 1.0), (0.0, 1.0))
@@ -176,6 +176,18 @@ def test_a_calibration_widens_the_density_of_labels(small: SmallModel) -> None:
     energy = backend.info.label_names.index("EnergyVisible")
     np.testing.assert_allclose(found.uncertainty[:, energy], 2 * output.uncertainty[:, energy])
     np.testing.assert_array_equal(found.shapes, output.shapes)
+    sharper = replace(calibration, density=double)
+    corrected = sharper.apply(output, np.diff(hits.offsets), backend.info)
+    shapes = [PredictedShapes(LAYOUT, each.shapes) for each in (output, corrected)]
+    before, after = (each.of("direction") for each in shapes)
+    assert before is not None and after is not None
+    np.testing.assert_array_equal(after[..., 0], before[..., 0])
+    np.testing.assert_allclose(after[..., 1:], 2 * before[..., 1:], rtol=1e-5)
+    rest = slice(LAYOUT[0].width, None)
+    np.testing.assert_array_equal(shapes[1].values[:, rest], shapes[0].values[:, rest])
+    plain = replace(backend.info, densities=())
+    with pytest.raises(ModelError, match="a density of the direction that the model has not"):
+        check_calibration(sharper, plain, "calibration.json")
 
 
 def test_a_flow_on_its_way(small_model: Make, tmp_path: Path) -> None:
