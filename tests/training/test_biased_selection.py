@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from event_files import random_events, write_events
+from made_up_spec import made_up_spec
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from small_run import MODEL_CLASS, MODEL_KWARGS, ON_CPU, SmallRun, make_small_run
@@ -33,7 +34,7 @@ from dnn_reco.data.sampling import EventOrder
 from dnn_reco.data.selection import Residuals, SelectionCriterion
 from dnn_reco.event_sources import event_store
 from dnn_reco.nn.from_config import make_network, network_spec
-from dnn_reco.nn.interface import Prediction
+from dnn_reco.nn.interface import LabelKeys, Prediction
 from dnn_reco.nn.label_transform import LabelTransform
 from dnn_reco.training.biased_selection import BiasedSelection, SelectionSettings, Snapshot
 from dnn_reco.transform import load_transformation
@@ -222,13 +223,10 @@ class Level(torch.nn.Module):
 
 def unscaled(events: EventDataset) -> LabelTransform:
     """A transformation of labels that leaves them as they are."""
-    transform = LabelTransform.__new__(LabelTransform)
-    torch.nn.Module.__init__(transform)
-    num_labels = len(events.names.labels)
-    transform.register_buffer("_log", torch.zeros(num_labels, dtype=torch.bool))
-    transform.register_buffer("_mean", torch.zeros(num_labels, dtype=torch.float64))
-    transform.register_buffer("_scale", torch.ones(num_labels, dtype=torch.float64))
-    return transform
+    names = events.names.labels
+    moments = np.zeros(len(names)), np.ones(len(names))
+    spec = made_up_spec(names, LabelKeys(), *moments, log=None, normalize=False)
+    return LabelTransform(spec.transformation)
 
 
 def level_selection(events: EventDataset, network: Level, **plan: Any) -> BiasedSelection:
