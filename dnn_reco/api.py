@@ -165,8 +165,8 @@ def load_model(
     ----------
     source
         A model folder, `pretrained:NAME` for a model of the package, or the config of a training:
-        its newest checkpoint is loaded, of a training in stages as the stage describes it that the
-        checkpoint is of.
+        its newest checkpoint is loaded, with the settings of its stage if there are
+        `training_stages`.
     device
         Such as "cpu" or "cuda:1"; "auto": a GPU if there is one.
     num_checkpoints

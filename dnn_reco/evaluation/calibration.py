@@ -33,7 +33,7 @@ from dnn_reco.inference.calibration import (
 )
 from dnn_reco.inference.cone import needed_concentration, vector_concentration
 from dnn_reco.inference.model_info import ModelInfo
-from dnn_reco.nn.density_layout import PredictedShapes, predicted_shapes
+from dnn_reco.nn.density_layout import PredictedShapes
 
 LEAST_EVENTS = 200
 """Events that a calibration needs at least."""
@@ -150,16 +150,15 @@ def cross_fitted(
         As for :func:`fit_calibration`.
     """
     labels, sigma = events.labels.copy(), events.uncertainty.copy()
-    shapes = None if events.shapes is None else events.shapes.values.copy()
+    shapes = events.shapes and replace(events.shapes, values=events.shapes.values.copy())
     for fold in _folds(len(events)):
         others = events.select(~fold)
         fitted = _fit(others, lambda name, _: _terms_of(calibration, name), true_classes)
         corrected = events.select(fold).corrected(fitted)
         labels[fold], sigma[fold] = corrected.labels, corrected.uncertainty
         if shapes is not None and corrected.shapes is not None:
-            shapes[fold] = corrected.shapes.values
-    found = predicted_shapes(events.info.densities, shapes) if shapes is not None else None
-    return replace(events, labels=labels, uncertainty=sigma, shapes=found)
+            shapes.values[fold] = corrected.shapes.values
+    return replace(events, labels=labels, uncertainty=sigma, shapes=shapes)
 
 
 def inside(events: CalibrationEvents) -> dict[str, NDArray[np.bool_]]:

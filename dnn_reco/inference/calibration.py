@@ -330,7 +330,7 @@ def check_calibration(calibration: Calibration, info: ModelInfo, origin: str) ->
     if calibration.direction is not None and info.direction is None:
         raise ModelError(f"'{origin}' corrects a direction, but the model predicts no vector of it")
     if calibration.density is not None and columns_of(info.densities, DIRECTION) is None:
-        raise ModelError(f"'{origin}' corrects a density of the direction that the model has not")
+        raise ModelError(f"'{origin}' corrects a density that the model does not predict")
     numbers = list(calibration.temperatures.values())
     corrections = [*calibration.widths.values(), calibration.direction, calibration.density]
     for correction in (each for each in corrections if each is not None):

@@ -186,7 +186,7 @@ def test_a_calibration_widens_the_density_of_labels(small: SmallModel) -> None:
     rest = slice(LAYOUT[0].width, None)
     np.testing.assert_array_equal(shapes[1].values[:, rest], shapes[0].values[:, rest])
     plain = replace(backend.info, densities=())
-    with pytest.raises(ModelError, match="a density of the direction that the model has not"):
+    with pytest.raises(ModelError, match="corrects a density that the model does not predict"):
         check_calibration(sharper, plain, "calibration.json")
 
 
