@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from dnn_reco.evaluation.event_types import ALL_EVENTS, event_types
+from dnn_reco.evaluation.event_types import ALL_EVENTS, event_types, predicted_types
 from dnn_reco.evaluation.formats import format_energy
 from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction
 from dnn_reco.evaluation.residuals import energy_label, true_zenith
@@ -22,15 +22,16 @@ Groups = Mapping[str, Mask]
 _COS_ZENITH = np.linspace(-1, 1, 6)
 _NUM_HITS = (0, 20, 50, 100, 200, 500, math.inf)
 ENERGY, TRUE_ENERGY = "reconstructed energy", "true energy"
-ZENITH, NUM_HITS, EVENT_TYPE = "cos zenith", "hit DOMs", "event type"
+ZENITH, NUM_HITS = "cos zenith", "hit DOMs"
+EVENT_TYPE, RECONSTRUCTED_TYPE = "event type", "reconstructed type"
 
 
 def event_groups(evaluation: Evaluation, reconstruction: Reconstruction) -> dict[str, Groups]:
     """Masks [n] of parts of the events, by variable and part; those without events are left out.
 
     By decade of the reconstructed and of the true energy, five bins of the cosine of the true
-    zenith, the number of hit DOMs, and the true type of the event. Variables that are unknown are
-    left out.
+    zenith, the number of hit DOMs, and the true and the reconstructed type of the event. Variables
+    that are unknown are left out.
     """
     events = evaluation.events
     label, zenith = energy_label(evaluation), true_zenith(evaluation)
@@ -50,6 +51,7 @@ def event_groups(evaluation: Evaluation, reconstruction: Reconstruction) -> dict
     names.append(f"from {_NUM_HITS[-2]}")
     groups[NUM_HITS] = _binned(events.num_hit_doms.astype(np.float64), _NUM_HITS, names)
     groups[EVENT_TYPE] = by_type(evaluation)
+    groups[RECONSTRUCTED_TYPE] = predicted_types(reconstruction.table.columns())
     return {name: group for name, group in groups.items() if group}
 
 

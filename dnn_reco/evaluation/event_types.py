@@ -51,6 +51,25 @@ def event_types(labels: Mapping[str, NDArray[np.floating]], num_events: int) -> 
     return {name: mask for name, mask in types.items() if name == ALL_EVENTS or mask.any()}
 
 
+def predicted_types(labels: Mapping[str, NDArray[np.floating]]) -> dict[str, Mask]:
+    """The events [n] that are reconstructed as each type; empty if classes do not tell types apart.
+
+    As in :func:`event_types`, by probabilities above one half. Where `p_entering` is not predicted,
+    tracks that do not begin inside come in from outside.
+
+    Parameters
+    ----------
+    labels
+        Predicted labels [n], by name.
+    """
+    if not {"p_is_track", "p_starting"} <= labels.keys():
+        return {}
+    is_track, starting = _is(labels["p_is_track"]), _is(labels["p_starting"])
+    entering = (is_track & ~starting).astype(np.float64)
+    types = event_types({"p_entering": entering, **labels}, len(is_track))
+    return {name: mask for name, mask in types.items() if name != ALL_EVENTS}
+
+
 def parts(types: Mapping[str, Mask]) -> dict[str, Mask]:
     """The types that the events are divided into; all events if there are none."""
     return {name: mask for name, mask in types.items() if name != ALL_EVENTS} or dict(types)

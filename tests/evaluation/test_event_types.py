@@ -10,6 +10,7 @@ from dnn_reco.evaluation.event_types import (
     THROUGH_GOING_TRACK,
     event_types,
     parts,
+    predicted_types,
 )
 
 # a through-going muon, a bundle, an entering tau, a starting muon, a starting cascade, one outside
@@ -65,3 +66,22 @@ def test_without_labels_of_types_there_is_one() -> None:
     types = event_types({**BASE, "p_is_track": TRACK}, 6)
     assert list(parts(types)) == [CASCADE, STARTING_TRACK, THROUGH_GOING_TRACK, OTHER_ENTERING]
     assert sum(mask.sum() for mask in parts(types).values()) == 6
+
+
+def test_reconstructed_types() -> None:
+    classes = {
+        "p_is_track": np.array([0.9, 0.8, 0.2, 0.1]),
+        "p_starting": np.array([0.3, 0.6, 0.9, 0.2]),
+    }
+    expected = {THROUGH_GOING_TRACK: [0], STARTING_TRACK: [1], CASCADE: [2, 3]}
+
+    def found(labels: dict[str, np.ndarray]) -> dict[str, list[int]]:
+        return {
+            name: np.flatnonzero(mask).tolist() for name, mask in predicted_types(labels).items()
+        }
+
+    assert found(classes) == expected
+    # a network that also predicts what comes in
+    entering = {"p_entering": np.array([0.9, 0.1, 0.0, 0.7])}
+    assert found({**classes, **entering}) == {**expected, CASCADE: [2], OTHER_ENTERING: [3]}
+    assert found({"p_is_track": classes["p_is_track"]}) == {}

@@ -231,6 +231,22 @@ def test_groups_divide_the_events() -> None:
     assert (np.sum(list(cells.values()), axis=0) == 1).all()
 
 
+def test_groups_by_what_a_network_takes_events_for() -> None:
+    first = EVENTS.reconstructions[0]
+    class_probability = first.table["p_is_track"]
+    table = replace(
+        first.table,
+        label_names=(*NAMES, "p_starting"),
+        has_log=(*first.table.has_log, False),
+        labels=np.column_stack([first.table.labels, np.ones(len(first.table))]),
+        uncertainty=np.column_stack([first.table.uncertainty, np.ones(len(first.table))]),
+    )
+    groups = event_groups(EVENTS, replace(first, table=table))["reconstructed type"]
+    assert list(groups) == ["cascade", "starting track"]
+    assert (groups["starting track"] == (class_probability > 0.5)).all()
+    assert (groups["cascade"] == (class_probability <= 0.5)).all()
+
+
 def test_section_of_classes() -> None:
     section = classification_section(EVENTS)
     assert section is not None

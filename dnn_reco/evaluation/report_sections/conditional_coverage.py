@@ -47,7 +47,9 @@ _TEXT = (
     "The χ² compares the coverage of all cells of reconstructed energy and true event type with "
     "the nominal one, and the widths of the pulls with 1. A p-value below 0.01 means that "
     "coverage or widths deviate in some cells. In bins of true energy, deviations at both ends "
-    "are expected: at the lower end events are reconstructed too high, at the upper end too low.",
+    "are expected: at the lower end events are reconstructed too high, at the upper end too low. "
+    "The same holds for true types that are hard to tell apart: given the reconstructed type, "
+    "correct uncertainties do not deviate.",
 )
 
 Key = tuple[str, str]
