@@ -25,6 +25,7 @@ _LIMITS = (
     "what it names"
 )
 
+_FILE_PATTERN = re.compile(r"[*\[{][^'\"]*\.\w")
 _PLAIN_TAGS = frozenset(
     f"tag:yaml.org,2002:{kind}"
     for kind in ("str", "int", "float", "bool", "null", "seq", "map", "merge", "timestamp", "value")
@@ -291,6 +292,9 @@ def _syntax_error(path: Path, error: YAMLError) -> str:
         return f"the config file '{path}' is not YAML: {error}"
     text = ", ".join(part for part in (error.context, error.problem) if part)
     text = re.sub(r"\('([^']*)',\)", r"'\1'", text)  # ruamel.yaml shows some names as tuples
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    if _FILE_PATTERN.search(lines[mark.line] if mark.line < len(lines) else ""):
+        text += ". File names with *, [ ] or { } need quotes"
     return f"{path}:{mark.line + 1}: not valid YAML at column {mark.column + 1}: {text}"
 
 

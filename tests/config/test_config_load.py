@@ -234,6 +234,14 @@ def test_files_that_are_no_config(write: WriteConfig, tmp_path: Path) -> None:
     assert f"{tagged}:1: not valid YAML at column" in message(tagged)
 
 
+@pytest.mark.parametrize("value", ["[x_[89].hdf5, y.hdf5]", "[*.hdf5]", "*.hdf5", "{run}_*.hdf5"])
+def test_file_patterns_need_quotes(write: WriteConfig, value: str) -> None:
+    found = message(write(f"unique_name: a\ntraining_data_file: {value}\n"))
+    assert ":2: not valid YAML" in found
+    assert found.endswith(". File names with *, [ ] or { } need quotes")
+    assert "need quotes" not in message(write("unique_name: [a\nbatch_size: 2\n"))
+
+
 def test_all_problems_are_reported_at_once(write: WriteConfig) -> None:
     path = write(
         "batch_size: many\nsave_frequency: -5\nlabel_weight_dict: {Energy: heavy}\n"
