@@ -116,7 +116,7 @@ def schedule(rates: tuple[float, float], iterations: int) -> dict[str, Any]:
 def config_of(cell: Cell, options: argparse.Namespace, iterations: int) -> dict[str, Any]:
     """The config of a cell: that of the accuracy benchmark with its own files and stages."""
     yaml = YAML(typ="safe", pure=True)
-    config = {**yaml.load(HERE / "data.yaml"), **yaml.load(HERE / "dom_transformer_S_muon.yaml")}
+    config = {**yaml.load(HERE / "data.yaml"), **yaml.load(HERE / "dom_transformer_S.yaml")}
     folder, traced = options.out.resolve(), Path(options.traced).resolve()
     config |= {
         "unique_name": cell.name,
