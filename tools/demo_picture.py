@@ -168,6 +168,7 @@ def _draw_energies(panel: Axes, results: Mapping[str, Results]) -> None:
         )
         panel.plot([], [], "o", ms=5, color=TYPE_COLORS[name], label=name)
     energies = np.concatenate([found.true_energy for found in results.values()])
+    energies = energies[energies > 0]  # a muon that only grazes the detector leaves nothing in it
     limits = np.quantile(energies, 0.002) / 2, energies.max() * 2
     panel.plot(limits, limits, color=GREY, lw=1)
     log_axis(panel.xaxis)
