@@ -292,8 +292,7 @@ def _syntax_error(path: Path, error: YAMLError) -> str:
         return f"the config file '{path}' is not YAML: {error}"
     text = ", ".join(part for part in (error.context, error.problem) if part)
     text = re.sub(r"\('([^']*)',\)", r"'\1'", text)  # ruamel.yaml shows some names as tuples
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    if _FILE_PATTERN.search(lines[mark.line] if mark.line < len(lines) else ""):
+    if _FILE_PATTERN.search(mark.get_snippet(max_length=1000)):
         text += ". File names with *, [ ] or { } need quotes"
     return f"{path}:{mark.line + 1}: not valid YAML at column {mark.column + 1}: {text}"
 

@@ -122,10 +122,10 @@ def fit_calibration(events: CalibrationEvents, true_classes: bool = True) -> Cal
     DataError
         If there are too few events, or a label is called as the direction vector.
     """
-    if DIRECTION in events.info.trained_labels:
+    for name in {DIRECTION, DENSITY} & set(events.info.trained_labels):
         raise DataError(
-            f"a label is called '{DIRECTION}', a name reserved for the direction vector: a model "
-            "with it cannot be calibrated"
+            f"a label is called '{name}', a name reserved for the direction vector: a model with "
+            "it cannot be calibrated"
         )
     if len(events) < LEAST_EVENTS:
         raise DataError(

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from dnn_reco.evaluation.event_types import ALL_EVENTS, event_types, predicted_types
+from dnn_reco.evaluation.event_types import ALL_EVENTS, event_types, reconstructed_types
 from dnn_reco.evaluation.formats import format_energy
 from dnn_reco.evaluation.reconstruction import Evaluation, Reconstruction
 from dnn_reco.evaluation.residuals import energy_label, true_zenith
@@ -51,7 +51,7 @@ def event_groups(evaluation: Evaluation, reconstruction: Reconstruction) -> dict
     names.append(f"from {_NUM_HITS[-2]}")
     groups[NUM_HITS] = _binned(events.num_hit_doms.astype(np.float64), _NUM_HITS, names)
     groups[EVENT_TYPE] = by_type(evaluation)
-    groups[RECONSTRUCTED_TYPE] = predicted_types(reconstruction.table.columns())
+    groups[RECONSTRUCTED_TYPE] = reconstructed_types(reconstruction.table.columns())
     return {name: group for name, group in groups.items() if group}
 
 

@@ -51,8 +51,8 @@ def event_types(labels: Mapping[str, NDArray[np.floating]], num_events: int) -> 
     return {name: mask for name, mask in types.items() if name == ALL_EVENTS or mask.any()}
 
 
-def predicted_types(labels: Mapping[str, NDArray[np.floating]]) -> dict[str, Mask]:
-    """The events [n] that are reconstructed as each type; empty if classes do not tell types apart.
+def reconstructed_types(labels: Mapping[str, NDArray[np.floating]]) -> dict[str, Mask]:
+    """The events [n] that are reconstructed as each type; empty if classes do not distinguish them.
 
     As in :func:`event_types`, by probabilities above one half. Where `p_entering` is not predicted,
     tracks that do not begin inside come in from outside.

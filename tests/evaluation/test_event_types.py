@@ -10,7 +10,7 @@ from dnn_reco.evaluation.event_types import (
     THROUGH_GOING_TRACK,
     event_types,
     parts,
-    predicted_types,
+    reconstructed_types,
 )
 
 # a through-going muon, a bundle, an entering tau, a starting muon, a starting cascade, one outside
@@ -77,7 +77,8 @@ def test_reconstructed_types() -> None:
 
     def found(labels: dict[str, np.ndarray]) -> dict[str, list[int]]:
         return {
-            name: np.flatnonzero(mask).tolist() for name, mask in predicted_types(labels).items()
+            name: np.flatnonzero(mask).tolist()
+            for name, mask in reconstructed_types(labels).items()
         }
 
     assert found(classes) == expected

@@ -231,7 +231,7 @@ def test_groups_divide_the_events() -> None:
     assert (np.sum(list(cells.values()), axis=0) == 1).all()
 
 
-def test_groups_by_what_a_network_takes_events_for() -> None:
+def test_groups_by_reconstructed_type() -> None:
     first = EVENTS.reconstructions[0]
     class_probability = first.table["p_is_track"]
     table = replace(

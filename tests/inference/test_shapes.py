@@ -167,7 +167,7 @@ def test_golden_answers_hold_shapes(small: SmallModel, tmp_path: Path) -> None:
 
 
 def test_a_calibration_widens_the_density_of_labels(small: SmallModel) -> None:
-    """Shapes are relative to σ; that of the direction has a correction of its own."""
+    """Shapes are relative to σ; that of the direction is corrected separately."""
     backend, hits = TorchBackend(small.model), made_up_hits(10)
     output = backend.predict(hits)
     double = Correction(Terms(0), (np.log(2.0),), (0.0, 1.0), (0.0, 1.0))

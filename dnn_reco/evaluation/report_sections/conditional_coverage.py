@@ -48,7 +48,7 @@ _TEXT = (
     "the nominal one, and the widths of the pulls with 1. A p-value below 0.01 means that "
     "coverage or widths deviate in some cells. In bins of true energy, deviations at both ends "
     "are expected: at the lower end events are reconstructed too high, at the upper end too low. "
-    "The same holds for true types that are hard to tell apart: given the reconstructed type, "
+    "The same holds for true types that are hard to distinguish: given the reconstructed type, "
     "correct uncertainties do not deviate.",
 )
 
