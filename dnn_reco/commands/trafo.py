@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,12 +20,6 @@ from dnn_reco.files import write_atomically
 from dnn_reco.progress import Progress
 from dnn_reco.provenance import record_text
 from dnn_reco.run_options import RunOptions
-from dnn_reco.training.initial_weights import (
-    InitialModel,
-    check_labels_and_inputs,
-    initial_model,
-    with_moments_of,
-)
 from dnn_reco.transform import (
     TransformationModel,
     TransformFit,
@@ -33,6 +28,9 @@ from dnn_reco.transform import (
     save_transformation,
     settings_differences,
 )
+
+if TYPE_CHECKING:
+    from dnn_reco.training.initial_weights import InitialModel
 
 _log = logging.getLogger(__name__)
 
@@ -79,9 +77,8 @@ def make_transformation(config: Config, options: RunOptions, overwrite: bool) ->
         batch_size * num_batches,
         sampling,
     )
-    settings, initial = transform_settings(config, events.names), initial_model(config)
-    if initial is not None:
-        check_labels_and_inputs(initial, settings)
+    settings = transform_settings(config, events.names)
+    initial = _initial_model(config, settings) if config.model.model_initial_weights else None
     present = _refuse_other(path, settings, overwrite)
     model = _transformation(config, events, settings, initial)
     if present not in (None, model.digest):
@@ -93,6 +90,16 @@ def make_transformation(config: Config, options: RunOptions, overwrite: bool) ->
     title = "Configuration of a transformation model, complete with defaults."
     write_atomically(record, record_text(title, config.to_yaml()).encode())
     return path
+
+
+def _initial_model(config: Config, settings: TransformSettings) -> InitialModel | None:
+    # imports PyTorch, which takes longer than all else
+    from dnn_reco.training.initial_weights import check_labels_and_inputs, initial_model
+
+    initial = initial_model(config)
+    if initial is not None:
+        check_labels_and_inputs(initial, settings)
+    return initial
 
 
 def _transformation(
@@ -115,7 +122,11 @@ def _transformation(
         batch_size * num_batches,
         config.seed,
     )
-    return fitted if initial is None else with_moments_of(initial, fitted)
+    if initial is None:
+        return fitted
+    from dnn_reco.training.initial_weights import with_moments_of
+
+    return with_moments_of(initial, fitted)
 
 
 def fit_transformation(

@@ -50,17 +50,16 @@ class ColumnTransform(nn.Module):
         if not normalize:
             moments = torch.stack([torch.zeros(len(mean)), torch.ones(len(mean))]).double()
         self.has_log = tuple(has_log)
-        log = torch.tensor(self.has_log, dtype=torch.bool)
+        log = np.array(self.has_log, dtype=bool)
 
         def constant(name: str, values: Tensor) -> None:
             self.register_buffer(name, values, persistent=False)
 
         def bounds(lowest: float, highest: float) -> Tensor:
             """Of each column with log flag; the others are held at 0, which has no gradient."""
-            pair = torch.tensor([[lowest], [highest]], dtype=torch.float64)
-            return torch.where(log, pair, 0)
+            return torch.tensor(np.where(log, [[lowest], [highest]], 0.0))
 
-        constant("_log", log)
+        constant("_log", torch.tensor(log))
         constant("_arguments", bounds(_MIN_LOG_ARGUMENT, math.inf))
         constant("_exponents", bounds(-_MAX_EXPONENT, _MAX_EXPONENT))
         constant("_mean", moments[0].clone())

@@ -6,15 +6,16 @@ the densities of an untrained network are near those of the default heads.
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
 from dnn_reco.nn.densities import direction_mean, student_width, unit_mixture
+from dnn_reco.nn.density_layout import MAX_KAPPA, MIN_KAPPA
 from dnn_reco.nn.direction import rotate_about_z, unit_vector
 from dnn_reco.nn.sphere_flow import NUM_RAW, flow_mean, spline_parameters
 
-MIN_KAPPA, MAX_KAPPA = 1e-3, 1e7
 UNKNOWN_VECTOR = 5e-4
 """Each component of the vector of an unknown direction; its length is below the smallest κ."""
 MAX_SHARPNESS = 8.0
@@ -157,8 +158,8 @@ class NormalComponents(nn.Module):
         self.components = nn.Linear(width, 3 * num_components)
         nn.init.zeros_(self.components.bias)
         # of different widths, so that each finds its own part
-        first = torch.linspace(*_FIRST_LOG_SCALES, num_components) if num_components > 1 else 0
-        self.register_buffer("_first", torch.zeros(num_components) + first, persistent=False)
+        first = np.linspace(*_FIRST_LOG_SCALES, num_components) if num_components > 1 else [0.0]
+        self.register_buffer("_first", torch.tensor(first, dtype=torch.float32), persistent=False)
 
     def forward(self, events: Tensor, has_hits: Tensor) -> Tensor:
         """Components [B, K, 3] of each event; without hits it is one normal distribution."""
