@@ -66,7 +66,7 @@ class ApplySettings:
     output
         File or folder of the predictions.
     file_format
-        "hdf5" or "parquet"; None: that of the output.
+        "hdf5", "parquet" or "i3"; None: that of the output.
     batch_size
         Events to predict at once.
     jobs
@@ -165,14 +165,14 @@ def run_apply(settings: ApplySettings) -> int:
     missing = _missing(tasks, options.application, settings.overwrite, summary)
     if summary.kept_files:
         _log.info("%d of %d files already exist.", summary.kept_files, len(tasks))
-    remove_leftovers(task.output for task in missing)
+    remove_leftovers(path for task in missing for path in task.outputs)
     started = time.perf_counter()
     try:
         with stop_signals_interrupt():
             if missing:
                 _apply(_computing(settings, options, len(tasks)), missing, summary)
     except KeyboardInterrupt as stop:
-        remove_leftovers(task.output for task in missing)
+        remove_leftovers(path for task in missing for path in task.outputs)
         _log.info("Stopped. Finished files are kept; run the same command to resume.")
         return stop.exit_code if isinstance(stop, Stopped) else 0
     _print_summary(summary, time.perf_counter() - started)
@@ -304,22 +304,14 @@ def _missing(
     """
     missing, differing = [], []
     for task in tasks:
-        if not all(output.exists() for output in task.outputs):
+        records = {path: _existing_record(path) for path in task.outputs if path.exists()}
+        reasons = {path: _differences(task, each, application) for path, each in records.items()}
+        changed = [f"'{path}': {'; '.join(each)}" for path, each in reasons.items() if each]
+        if changed or len(records) < len(task.outputs):
             missing.append(task)
-            continue
-        try:
-            record = read_output_record(task.output)
-        except DataError as error:
-            raise ConfigError(
-                f"'{task.output}' already exists and is not an output of this command ({error}), "
-                "so it is not replaced. Move it away, or choose another --out"
-            ) from error
-        reasons = _differences(task, record, application)
-        if not reasons:
-            summary.keep(record)
+            differing += changed
         else:
-            missing.append(task)
-            differing.append(f"'{task.output}': {'; '.join(reasons)}")
+            summary.keep(records[task.output])
     if differing and not overwrite:
         rest = len(differing) - _SHOWN
         more = [f"and {rest} more"] if rest > 0 else []
@@ -329,6 +321,16 @@ def _missing(
             "Replace them with --overwrite, or choose another --out"
         )
     return missing
+
+
+def _existing_record(output: Path) -> OutputRecord:
+    try:
+        return read_output_record(output)
+    except DataError as error:
+        raise ConfigError(
+            f"'{output}' already exists and is not an output of this command ({error}), so it is "
+            "not replaced. Move it away, or choose another file"
+        ) from error
 
 
 def _differences(task: FileTask, record: OutputRecord, application: Application) -> list[str]:

@@ -164,19 +164,22 @@ def _is_there(plan: CreationPlan, file: PlannedFile, overwrite: bool) -> bool:
     ConfigError
         If the event file is there and was made with other settings.
     """
-    paths = plan.outputs.paths(file.output)
-    if overwrite or not all(path.exists() for path in paths):
+    if overwrite:
         return False
+    paths = plan.outputs.paths(file.output)
+    present = [path for path in paths if path.exists()]
     record = creation_record(plan.outputs, file)
-    for path in paths:
+    for path in present:
         _check_record(path, record)
-    return True
+    return len(present) == len(paths)
 
 
 def _check_record(path: Path, record: str) -> None:
     try:
         found = read_frame_record(path) if is_i3(path) else read_attribute(path, CREATION_RECORD)
         before = parse_json(found) if found is not None else {}
+        if not isinstance(before, dict):
+            raise ValueError("its record is damaged")
     except (DataError, ValueError) as error:
         raise ConfigError(
             f"'{path}' already exists and cannot be read ({error}): make it again with --overwrite"

@@ -201,6 +201,21 @@ def test_a_folder_of_files(model: Path, tmp_path: Path) -> None:
     assert "12 events in 3 files, 3 of them already existing" in again.out
 
 
+def test_a_file_in_the_place_of_one_of_several_outputs_is_kept(model: Path, tmp_path: Path) -> None:
+    source, output, table = events(tmp_path / "x.i3", 4), tmp_path / "y.i3.zst", tmp_path / "y.hdf5"
+    table.write_text("of somebody else")
+    result = apply(model, source, output, "--hdf5", table, "--overwrite")
+    assert result.exit_code == 1
+    assert f"'{table}' already exists and is not an output of this command" in result.err
+    assert table.read_text() == "of somebody else"
+    table.unlink()
+    done(apply(model, source, output, "--hdf5", table))
+    output.unlink()
+    os.utime(source, (1, 1))
+    result = apply(model, source, output, "--hdf5", table)
+    assert f"'{table}': the input file has changed since" in result.err
+
+
 def test_a_second_call_makes_only_what_is_missing_or_has_changed(
     model: Path, tmp_path: Path
 ) -> None:

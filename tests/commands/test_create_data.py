@@ -291,6 +291,20 @@ def test_frames_of_other_settings_are_not_kept(config: Callable[..., Path]) -> N
     assert "RelativeTimeMethod is 'time_range' in the file, 'wf_quantile' now" in result.err
 
 
+def test_one_of_two_outputs_that_was_made_otherwise_is_not_replaced(
+    config: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = config()
+    done(create(path))
+    before = contents(tmp_path / "out")
+    both = path.read_text().replace("write_hdf5: true", "write_hdf5: true\n    write_i3: true")
+    path.write_text(both.replace("time_range", "wf_quantile"))
+    result = create(path)
+    assert result.exit_code == 1
+    assert "RelativeTimeMethod is 'time_range' in the file, 'wf_quantile' now" in result.err
+    assert contents(tmp_path / "out") == before
+
+
 def test_labels_that_no_event_has(tmp_path: Path) -> None:
     for number in range(2):
         events(tmp_path / "i3" / f"a_{number:06d}.i3.zst", 4, seed=number, run=number)
