@@ -84,6 +84,7 @@ def in_workers(
     if workers <= 1:
         yield from map(work, items)
         return
+    others = set(multiprocessing.active_children())  # of the program that uses this package
     pool = worker_pool(workers)
     waiting: deque[Future[Result]] = deque()
     try:
@@ -99,7 +100,7 @@ def in_workers(
             f"a worker process was killed, most likely because memory ran out: {advice}"
         ) from error
     except (KeyboardInterrupt, GeneratorExit):
-        for process in multiprocessing.active_children():
+        for process in set(multiprocessing.active_children()) - others:
             process.terminate()  # what they write is named when it is complete
         raise
     finally:

@@ -32,6 +32,20 @@ def test_workers_end_when_their_results_are_no_longer_wanted() -> None:
     assert multiprocessing.active_children() == before
 
 
+def test_processes_of_the_program_are_not_ended() -> None:
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,))
+    other.start()
+    try:
+        results = in_workers(first_at_once, range(3), 2, "")
+        assert next(results) == 0
+        results.close()
+        assert multiprocessing.active_children() == [other]
+        assert other.is_alive()
+    finally:
+        other.kill()
+        other.join()
+
+
 def negative(number: int) -> int:
     return -number
 

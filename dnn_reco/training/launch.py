@@ -61,6 +61,10 @@ def run_processes(count: int, arguments: Sequence[str]) -> int:
             command = [sys.executable, "-m", "dnn_reco", *arguments]
             children.append(subprocess.Popen(command, env={**environment, **numbers}))
         return _wait_for(children)
+    except BaseException:  # such as of too many processes: the others would wait for it
+        for child in children:
+            child.kill()
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -97,7 +97,8 @@ def training_lock(folder: Path) -> Iterator[None]:
     finally:
         ended.set()
         renewal.join()
-        path.unlink(missing_ok=True)
+        if LockOwner.read(path) == LockOwner.this_process():
+            path.unlink(missing_ok=True)
 
 
 def _take(path: Path) -> None:
@@ -131,8 +132,9 @@ def _remove_if_stale(path: Path) -> None:
             f"{name} is already training in this model folder: wait until it has ended, or give "
             f"this config its own unique_name (model_checkpoint_path). (The lock file is '{path}'.)"
         )
-    _log.info("The stale lock '%s' of a training that has ended was removed.", path)
-    path.unlink(missing_ok=True)
+    if LockOwner.read(path) == owner:  # else another training has just replaced it
+        path.unlink(missing_ok=True)
+        _log.info("The stale lock '%s' of a training that has ended was removed.", path)
 
 
 def _is_renewed(path: Path, owner: LockOwner | None) -> bool:
@@ -166,6 +168,14 @@ def _renewed_at(path: Path) -> float:
 
 def _renew(path: Path, ended: threading.Event) -> None:
     while not ended.wait(_SECONDS_BETWEEN_RENEWALS):
+        # taken as stale while this process was suspended
+        if LockOwner.read(path) not in (None, LockOwner.this_process()):
+            _log.warning(
+                "Another process has taken over the lock '%s': this training was suspended for too "
+                "long. Stop one of the two.",
+                path,
+            )
+            return
         try:
             os.utime(path)
         except OSError:  # whoever removes it means to

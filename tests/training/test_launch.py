@@ -47,6 +47,22 @@ def test_others_do_not_outlive_one_that_failed() -> None:
     assert found != 0
 
 
+def test_none_is_left_if_not_all_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class FirstOnly(subprocess.Popen[bytes]):
+        def __init__(self, command: object, **options: object) -> None:
+            if started:
+                raise BlockingIOError("too many processes")
+            super().__init__(["sleep", "60"])
+            started.append(self)
+
+    monkeypatch.setattr(launch.subprocess, "Popen", FirstOnly)
+    with pytest.raises(BlockingIOError):
+        launch.run_processes(2, ["train"])
+    assert started[0].wait(10) == -signal.SIGKILL
+
+
 def test_as_long_as_none_fails_all_may_take_their_time() -> None:
     found, codes = wait_for("exit 0", "sleep 0.8")
     assert (found, codes) == (0, [0, 0])

@@ -53,7 +53,7 @@ def lock_file(folder: Path) -> Path:
 
 
 def write_lock(folder: Path, **owner: object) -> None:
-    folder.parent.mkdir()
+    folder.parent.mkdir(exist_ok=True)
     lock_file(folder).write_text(json.dumps(owner))
 
 
@@ -103,7 +103,7 @@ def test_a_lock_of_another_host_counts_as_long_as_it_is_renewed(
 ) -> None:
     monkeypatch.setattr(lock, "_SECONDS_BETWEEN_RENEWALS", 0.05)
     monkeypatch.setattr(lock, "_SECONDS_UNTIL_STALE", 0.3)
-    folder.parent.mkdir()
+    folder.parent.mkdir(exist_ok=True)
     lock_file(folder).write_text(content)
     alive = threading.Timer(0.1, os.utime, [lock_file(folder)])
     alive.start()
@@ -115,6 +115,20 @@ def test_a_lock_of_another_host_counts_as_long_as_it_is_renewed(
         taken = lock_file(folder).stat().st_mtime_ns
         time.sleep(0.15)
         assert lock_file(folder).stat().st_mtime_ns > taken  # it is renewed itself
+
+
+def test_a_lock_that_another_training_has_taken_over_is_left_to_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a training was suspended for so long that its lock seemed stale."""
+    monkeypatch.setattr(lock, "_SECONDS_BETWEEN_RENEWALS", 0.05)
+    with training_lock(folder):
+        write_lock(folder, host="elsewhere", process=7, started="1")
+        os.utime(lock_file(folder), (1, 1))
+        time.sleep(0.3)
+        assert lock_file(folder).stat().st_mtime == 1
+    assert json.loads(lock_file(folder).read_text())["host"] == "elsewhere"
+    assert "has taken over the lock" in caplog.text
 
 
 def test_an_old_lock_of_another_host_is_stale_at_once(folder: Path) -> None:
