@@ -231,7 +231,7 @@ def _add_rows(moments: Moments | None, rows: NDArray[np.float64]) -> Moments | N
 def _log(values: NDArray[np.float64], name: str) -> None:
     """Replace values x by ln(1 + x)."""
     values += 1.0
-    smallest = values.min(initial=1.0)
+    smallest = np.fmin.reduce(values, axis=None, initial=1.0)  # NaN is masked later
     if smallest <= 0.0:
         raise DataError(
             f"the logarithm ln(1 + x) is configured for {name}, which has values down to "
@@ -336,7 +336,7 @@ def load_transformation(path: Path) -> TransformationModel:
         ) from error
     if header.get("format") != _FORMAT:
         raise ModelError(f"'{path}' is not a transformation model but {header.get('format')!r}")
-    return _checked_model(header["settings"], arrays, path)
+    return _checked_model(header.get("settings", ""), arrays, path)
 
 
 def _checked_model(

@@ -287,6 +287,29 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
         load_transformation(path)
 
 
+def test_a_file_without_settings_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.npy"
+    save_transformation(fit(SETTINGS, random_events(5), 5), path)
+    with safe_open(path, framework="np") as file:
+        kind = file.metadata()["format"]
+    save_file({"a": np.zeros(1)}, path, metadata={"format": kind})
+    with pytest.raises(ModelError, match=r"model\.npy' is damaged"):
+        load_transformation(path)
+
+
+def test_values_without_logarithm_are_found_beside_values_that_are_not_finite() -> None:
+    settings = with_changes(SETTINGS, log_misc_bins=(True,))
+    _, _, _, labels = random_events(3)
+    nothing = np.zeros((0, 2), np.float32)
+    misc = np.array([[np.nan], [-5.0], [1.0]])
+    with pytest.raises(DataError, match="for 'weight', which has values down to -5"):
+        TransformFit(settings, np.zeros(2)).add(np.array([], int), nothing, labels, misc)
+    misc[1] = np.e**2 - 1
+    result = TransformFit(settings, np.zeros(2))
+    result.add(np.array([], int), nothing, labels, misc)
+    np.testing.assert_allclose(result.result().misc_mean, (2 + np.log(2)) / 2)
+
+
 def test_a_model_of_no_events_is_refused() -> None:
     empty = np.zeros((0, 2))
     result = TransformFit(SETTINGS, np.zeros(2))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from dnn_reco.i3.describe import printable
 from dnn_reco.inference.manifest import Manifest, read_manifest
 from dnn_reco.inference.model_info import ModelInfo
 from dnn_reco.inference.signature import is_signed
@@ -23,7 +24,11 @@ def run_inspect(path: Path, as_json: bool = False) -> None:
         Print its manifest as JSON.
     """
     manifest = read_manifest(path)
-    click.echo(manifest.to_json() if as_json else "\n".join(_lines(path, manifest)))
+    if as_json:
+        click.echo(manifest.to_json())
+    else:
+        for line in _lines(path, manifest):
+            click.echo(printable(line))
 
 
 def _lines(path: Path, manifest: Manifest) -> Iterator[str]:
@@ -44,7 +49,6 @@ def _lines(path: Path, manifest: Manifest) -> Iterator[str]:
         yield from _model_lines(manifest.model)
     for name, value in manifest.onnx.items():
         yield f"ONNX:         {name}, deviates by {value:.1e} from PyTorch"
-    yield "Metrics:      " + ("none: not evaluated" if manifest.metrics is None else "see --json")
     yield f"Calibration:  {_calibration(manifest)}"
     yield "Files:"
     for name in manifest.files:

@@ -24,6 +24,8 @@ _PATH_KEYS = (
     "trafo_data_file",
 )
 _FILLED_MAPPINGS = ("i3_data",)
+_MOST_NESTED = 50
+_MOST_CHARACTERS = 100_000  # of all insertions: few keys that name each other can make any length
 
 
 @dataclass
@@ -36,6 +38,7 @@ class _Filler:
     problems: list[str]
     filled: dict[str, Any] = field(default_factory=dict)
     open_keys: list[str] = field(default_factory=list)
+    num_inserted: int = 0
 
     def value(self, key: str) -> Any:
         """Value of a written key with all its placeholders filled."""
@@ -56,6 +59,10 @@ class _Filler:
         # Lines continued with a backslash often leave blanks around the slashes of a path.
         return re.sub(r"\s*/\s*", "/", text).strip() if key in _PATH_KEYS else text
 
+    def _fits(self, text: str) -> bool:
+        self.num_inserted += len(text)
+        return self.num_inserted <= _MOST_CHARACTERS
+
     def _replacement(self, key: str, match: re.Match[str]) -> str:
         name = match[1].strip()
         problem = None
@@ -63,11 +70,16 @@ class _Filler:
             pass  # reported once for all files, with the command that fixes it
         elif name in self.open_keys:
             problem = f"it refers to itself: {' -> '.join([*self.open_keys, name])}"
+        elif len(self.open_keys) >= _MOST_NESTED:
+            problem = f"more than {_MOST_NESTED} keys refer to each other"
         elif name in self.written:
             value = self.value(name)
-            if value is not None and not isinstance(value, list | dict):
-                return str(value)
-            problem = f"the key '{name}' holds {value!r}, which cannot be inserted into text"
+            if value is None or isinstance(value, list | dict):
+                problem = f"the key '{name}' holds {value!r}, which cannot be inserted into text"
+            elif self._fits(text := str(value)):
+                return text
+            else:
+                problem = f"placeholders insert more than {_MOST_CHARACTERS:,} characters"
         elif name in self.constants:
             return str(self.constants[name])
         else:

@@ -90,9 +90,8 @@ class Manifest:
         When and by which version of the package it was written.
     training
         How it was trained; None: not known.
-    metrics, calibration
-        Results of its evaluation and of the calibration of its uncertainties; None: there are
-        none.
+    calibration
+        Results of the calibration of its uncertainties; None: they are not calibrated.
     onnx
         Largest deviation of each ONNX graph from PyTorch, in units of the transformed labels.
     """
@@ -104,7 +103,6 @@ class Manifest:
     created: str = ""
     dnn_reco_version: str = ""
     training: TrainingSummary | None = None
-    metrics: Mapping[str, Any] | None = None
     calibration: Mapping[str, Any] | None = None
     onnx: Mapping[str, float] = field(default_factory=dict)
 
@@ -168,6 +166,8 @@ def _take_data_settings(values: dict[str, Any]) -> DataSettings | None:
 
 def _check_names(file: Path, manifest: Manifest) -> None:
     """Check that all paths lie in the folder, and that what each network needs is listed."""
+    if not manifest.members:
+        raise ModelError(f"'{file}' is damaged: it lists no network")
     for name in (*manifest.files, *manifest.members):
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise ModelError(f"'{file}' is damaged: it lists '{name}'")

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from dnn_reco.errors import DataError
+from dnn_reco.foreign_files import parse_json
 
 RECORD = "dnn_reco_predictions"
 """Name of the record in a file."""
@@ -149,7 +150,7 @@ class OutputRecord:
         ValueError
             If it is none.
         """
-        values = json.loads(text)
+        values = parse_json(text)
         if not isinstance(values, dict) or values.pop("format", None) != _FORMAT:
             raise ValueError("it has another version")
         try:

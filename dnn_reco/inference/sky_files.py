@@ -82,5 +82,11 @@ def read_sky_map(path: Path) -> SkyMap:
             density = np.asarray(table["PROBDENSITY"], dtype=np.float64)
     except (OSError, IndexError, KeyError, ValueError) as error:
         raise DataError(f"'{path}' is not a multi-order sky map: {error}") from error
-    mjd = None if header.get("FRAME") == _LOCAL else header.get("MJD-OBS")
-    return SkyMap(uniq, density, Frame(mjd))
+    if header.get("FRAME") == _LOCAL:
+        return SkyMap(uniq, density, Frame(None))
+    if "MJD-OBS" not in header:
+        raise DataError(
+            f"'{path}' has no time (MJD-OBS) of its event, so it is not known which directions in "
+            "the detector it shows"
+        )
+    return SkyMap(uniq, density, Frame(header["MJD-OBS"]))

@@ -168,6 +168,14 @@ def test_placeholders_that_cannot_be_filled(write: WriteConfig) -> None:
     assert "it refers to itself: model_checkpoint_path -> mine -> model_checkpoint_path" in text
 
 
+def test_placeholders_without_end(write: WriteConfig) -> None:
+    """Such as in the config of a model folder of somebody else."""
+    doubled = "".join(f"a{i}: '{{a{i + 1}}}{{a{i + 1}}}'\n" for i in range(40)) + "a40: x\n"
+    assert "placeholders insert more than 100,000 characters" in message(write(doubled))
+    chain = "".join(f"a{i}: '{{a{i + 1}}}'\n" for i in range(2000)) + "a2000: x\n"
+    assert "more than 50 keys refer to each other" in message(write(chain))
+
+
 def test_the_length_of_the_training_in_a_schedule(write: WriteConfig) -> None:
     path = write(
         """

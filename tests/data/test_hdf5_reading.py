@@ -780,6 +780,9 @@ def test_inflate() -> None:
         inflate(zlib.compress(data)[:-2000], len(data))
     with pytest.raises(DataError, match="100000 bytes where 100001"):
         inflate(zlib.compress(data), len(data) + 1)
+    with pytest.raises(DataError, match=r"hold 10[01] bytes where 100|damaged"):
+        inflate(zlib.compress(bytes(10**7)), 100)
+    assert bytes(inflate(zlib.compress(b""), 0)) == b""
 
 
 # --------------------------------------------------------------------------------------------------

@@ -110,6 +110,7 @@ def test_changed_and_missing_files(folder: Path, name: str) -> None:
         ({"files": {}}, "it does not list 'weights.safetensors'"),
         ({"files": {"../x": "0"}}, "it lists '../x'"),
         ({"members": ["../other"]}, "it lists '../other'"),
+        ({"members": []}, "it lists no network"),
         ({"model": {"name": "x"}}, "model.labels: Field required"),
         ({"files": {"/etc/passwd": "0"}}, "it lists '/etc/passwd'"),
         ({"files": 5}, "is damaged"),

@@ -115,6 +115,17 @@ def test_files_that_are_no_maps(tmp_path: Path) -> None:
             read_sky_map(tmp_path / name)
 
 
+def test_maps_of_other_programs_need_a_time(tmp_path: Path) -> None:
+    from astropy.io import fits
+
+    path = tmp_path / "sky.fits"
+    write_sky_map(path, SkyMap.of(DENSITIES["cone"], Frame(MJD)))
+    with fits.open(path, mode="update") as file:
+        del file[1].header["MJD-OBS"]
+    with pytest.raises(DataError, match=r"has no time \(MJD-OBS\) of its event"):
+        read_sky_map(path)
+
+
 def test_local_coordinates() -> None:
     longitude, latitude = Frame().coordinates(vector_of(0.3, 6.0))
     assert (longitude, latitude) == (pytest.approx(6.0), pytest.approx(np.pi / 2 - 0.3))

@@ -29,7 +29,10 @@ def inflate(compressed: bytes, size: int) -> bytes | bytearray:
         if deflate is not None:
             data: bytes | bytearray = deflate.zlib_decompress(compressed, size)
         else:
-            data = zlib.decompress(compressed, bufsize=size)
+            stream = zlib.decompressobj()
+            data = stream.decompress(compressed, size + 1)  # never more, whatever the data hold
+            if len(data) == size and not stream.eof:
+                raise DataError("the compressed data are incomplete")
     except _ERRORS as error:
         raise DataError(f"the compressed data are damaged ({error})") from error
     if len(data) != size:
