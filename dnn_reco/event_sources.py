@@ -13,10 +13,10 @@ import h5py
 from dnn_reco.config import Config
 from dnn_reco.data.conversion import Conversion
 from dnn_reco.data.data_settings import DataSettings
-from dnn_reco.data.file_events import FileEvents, HitsSettings, InputTables
+from dnn_reco.data.file_events import FileEvents, HitsSettings
 from dnn_reco.data.first_pulses import num_first_pulses
 from dnn_reco.data.from_config import hits_settings, record_settings
-from dnn_reco.data.hdf5 import count_events, read_file, read_record
+from dnn_reco.data.hdf5 import HDF5_SUFFIXES, count_events, read_file, read_record
 from dnn_reco.data.store import EventReader, EventStore, errors_naming
 from dnn_reco.data_creation.event_file import count_event_frames
 from dnn_reco.data_creation.own_format import is_own_format
@@ -28,11 +28,8 @@ from dnn_reco.data_creation.recipe import (
 )
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.i3.frame import TAG
-from dnn_reco.i3.reader import COMPRESSED, is_i3
+from dnn_reco.i3.reader import I3_SUFFIXES, is_i3
 from dnn_reco.i3.stream import EndOfStreamError, open_stream
-
-_HDF5_SUFFIXES = (".hdf5", ".h5", ".hdf")
-_I3_ENDINGS = tuple(f".i3{compression}" for compression in ("", *COMPRESSED))
 
 
 def is_i3_file(path: Path) -> bool:
@@ -59,11 +56,11 @@ def reader_of(path: Path) -> EventReader:
             f"'{path}' holds frames: convert it to an event file with dnn-reco create-data, or "
             "give a config with the key i3_data"
         )
-    if path.suffix in _HDF5_SUFFIXES or not path.is_file() or h5py.is_hdf5(path):
+    if path.suffix in HDF5_SUFFIXES or not path.is_file() or h5py.is_hdf5(path):
         return read_file
     raise DataError(
         f"'{path}' is not an event file of a supported format: HDF5 files with the tables of the "
-        f"data format can be read ({', '.join(_HDF5_SUFFIXES)}, or any name with such content)"
+        f"data format can be read ({', '.join(HDF5_SUFFIXES)}, or any name with such content)"
     )
 
 
@@ -102,9 +99,9 @@ def frame_conversion(config: Config) -> Conversion:
     try:
         recipe = recipe_of(config)
     except ConfigError as error:
-        return Conversion(_I3_ENDINGS, make_from_text, problem=str(error))
+        return Conversion(I3_SUFFIXES, make_from_text, problem=str(error))
     others = () if recipe.gcd is None else (recipe.gcd,)
-    return Conversion(_I3_ENDINGS, make_from_text, recipe.to_text(), others)
+    return Conversion(I3_SUFFIXES, make_from_text, recipe.to_text(), others)
 
 
 def make_from_text(settings: str, source: Path, target: Path) -> Mapping[str, int]:
@@ -162,9 +159,7 @@ def event_counter(config: Config) -> Callable[[Path], int]:
     return count
 
 
-def data_settings_of(
-    path: Path, config: Config, tables: InputTables | None = None
-) -> DataSettings | None:
+def data_settings_of(path: Path, config: Config) -> DataSettings | None:
     """How the features of a file are made: its record, or `i3_data`; None if it has no record.
 
     Parameters
@@ -172,9 +167,7 @@ def data_settings_of(
     path
         The file.
     config
-        The config.
-    tables
-        The input tables that are read, which count where an event file has several sets of them.
+        The config, whose input tables count where an event file has several sets of them.
 
     Raises
     ------
@@ -185,7 +178,7 @@ def data_settings_of(
     """
     if is_i3(path):
         return settings_of_recipe(recipe_of(config), config)
-    return read_record(path, tables)
+    return read_record(path, hits_settings(config).tables)
 
 
 def check_data_format(config: Config, path: Path) -> None:
@@ -202,7 +195,7 @@ def check_data_format(config: Config, path: Path) -> None:
     if named is not None:
         is_own_format(named)  # refuses formats that do not exist
     try:
-        made = data_settings_of(path, config, hits_settings(config).tables)
+        made = data_settings_of(path, config)
     except DataError:
         return
     if made is None or made.data_format == named:

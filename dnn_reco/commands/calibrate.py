@@ -118,7 +118,7 @@ def _fit(folder: Path, model: TrainedModel, settings: CalibrateSettings) -> Cali
         )
     use_threads(settings.options.threads, computes_in_pieces(model.network))
     files = _files(folder, model.config, settings)
-    check_how_files_were_made(model, files, settings.ignore_mismatch)
+    check_how_files_were_made(model, model.config, files, settings.ignore_mismatch)
     store = store_folder(model.config, settings.options.cache_dir, folder.parent / "event_store")
     held_out = open_held_out_events(model.config, files, store, settings.options.threads)
     events = calibration_events(model, held_out)

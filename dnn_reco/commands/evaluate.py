@@ -270,7 +270,8 @@ def _held_out_files(
     key = "--test-data" if settings.test_data else "test_data_file"
     files = find_files(settings.test_data or first.data_files.test_data_file, key)
     for network, model in zip(networks, models, strict=True):
-        check_how_files_were_made(model, files, settings.ignore_mismatch)
+        read_with = _config(model, settings.tables)
+        check_how_files_were_made(model, read_with, files, settings.ignore_mismatch)
         if model.calibration is not None:
             recorded = recorded_files(model.calibration)
             refuse_recorded(recorded, files, model.name, settings.options.allow_overlap)

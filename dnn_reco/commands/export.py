@@ -280,7 +280,7 @@ def _data_settings(configs: Sequence[Config], path: Path | None) -> DataSettings
 def _recorded_settings(config: Config) -> tuple[Path, DataSettings] | None:
     """The record in the first training file, or else the entry of its config, and that file."""
     for path in _found_files(config, "training_data_file")[:1]:
-        record = data_settings_of(path, config, hits_settings(config).tables)
+        record = data_settings_of(path, config)
         if record is not None:
             return path, record
     return None

@@ -159,6 +159,10 @@ class EventDataset:
             records["id"],
         )
 
+    def read_without_hits(self) -> EventBatch:
+        """All events, without their hits."""
+        return self.read(np.arange(len(self)), hits_of=slice(0, 0))
+
     def read_labels(self, numbers: NDArray[np.integer]) -> NDArray[np.floating]:
         """Labels [n, L] of events by number, as :meth:`read` gives them, without the hits."""
         return np.ascontiguousarray(self._read_records(numbers)[1]["labels"])

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.hdf5.tables import HEADER_COLUMNS, event_ids, match_ids, read_table
 from dnn_reco.errors import DataError
-from dnn_reco.evaluation.held_out_events import without_hits
 from dnn_reco.suggestions import did_you_mean
 
 
@@ -42,7 +41,7 @@ class EventsOfFile:
 
 def events_of_files(events: EventDataset) -> list[EventsOfFile]:
     """The events of each file of a data set, in their order."""
-    read = without_hits(events)
+    read = events.read_without_hits()
     stops = np.cumsum(events.events_per_shard)
     return [
         EventsOfFile(shard.event_file, read.ids[start:stop], read.time_offset[start:stop])

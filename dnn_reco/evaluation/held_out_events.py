@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dnn_reco.config import Config
 from dnn_reco.data.build import open_events
 from dnn_reco.data.data_settings import check_data_settings, check_setting_names
-from dnn_reco.data.event_dataset import EventBatch, EventDataset
+from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import record_settings
 from dnn_reco.data.hits import Hits
 from dnn_reco.data.records import relative_time_columns
@@ -84,7 +84,10 @@ class HeldOutFiles:
 
 
 def check_how_files_were_made(
-    model: TrainedModel, files: Sequence[Path], ignore_mismatch: Collection[str] = ()
+    model: TrainedModel,
+    config: Config,
+    files: Sequence[Path],
+    ignore_mismatch: Collection[str] = (),
 ) -> None:
     """Check that files were made with the settings of the data that a model was trained on.
 
@@ -94,6 +97,8 @@ def check_how_files_were_made(
     ----------
     model
         The model.
+    config
+        The config with which they are read: that of its training, maybe with other input tables.
     files
         The files.
     ignore_mismatch
@@ -110,7 +115,7 @@ def check_how_files_were_made(
     if model.data_settings is None:
         return
     for path in files:
-        if (made := data_settings_of(path, model.config)) is not None:
+        if (made := data_settings_of(path, config)) is not None:
             ignored = check_data_settings(model.data_settings, made, str(path), ignore_mismatch)
             for text in ignored:
                 _log.warning("'%s', %s", model.name, text)
@@ -145,11 +150,6 @@ def hits_of(events: EventDataset, events_at_once: int) -> Iterator[Hits]:
         yield events.read(np.arange(start, min(start + events_at_once, len(events)))).hits
 
 
-def without_hits(events: EventDataset) -> EventBatch:
-    """All events of a data set, without their hits."""
-    return events.read(np.arange(len(events)), hits_of=slice(0, 0))
-
-
 def true_events(held_out: Sequence[EventDataset]) -> TrueEvents:
     """The truth of the same events with the labels and misc data of several networks.
 
@@ -162,7 +162,7 @@ def true_events(held_out: Sequence[EventDataset]) -> TrueEvents:
     labels: dict[str, Values] = {}
     misc: dict[str, Values] = {}
     for events in held_out:
-        batch = without_hits(events)
+        batch = events.read_without_hits()
         for found, names, values in (
             (labels, events.names.labels, batch.labels),
             (misc, events.names.misc, batch.misc),
@@ -170,7 +170,7 @@ def true_events(held_out: Sequence[EventDataset]) -> TrueEvents:
             for column, name in enumerate(names):
                 found.setdefault(name, values[:, column].astype(np.float64))
     first = held_out[0]
-    batch = without_hits(first)
+    batch = first.read_without_hits()
     num_hits = first.num_hits(np.arange(len(first)))
     return TrueEvents(batch.ids, labels, misc, num_hits, time_offset=batch.time_offset)
 
@@ -199,7 +199,7 @@ def held_out_output(
         )
     num_hits: list[NDArray[np.int64]] = []
     chunks = _counted(hits_of(events, batch_size) if hits is None else hits, num_hits)
-    misc = without_hits(events).misc
+    misc = events.read_without_hits().misc
     output = predict_chunks(TorchBackend(model), chunks, batch_size, len(events), misc)
     return output, np.concatenate([np.zeros(0, np.int64), *num_hits])
 
@@ -246,7 +246,7 @@ def predict_held_out(
         model.spec.transformation.settings.log_label_bins,
         labels,
         uncertainty,
-        without_hits(events).ids,
+        events.read_without_hits().ids,
         status,
         model.spec.label_keys.particle,
         predicted_shapes(density_layout(model.network), output.shapes),
@@ -257,7 +257,7 @@ def predict_held_out(
 def calibration_events(model: TrainedModel, events: EventDataset) -> CalibrationEvents:
     """Predictions of a model and the truth of all events with hits, to fit a calibration to."""
     output, num_hits = held_out_output(model, events)
-    arrays = (output.labels, output.uncertainty, without_hits(events).labels)
+    arrays = (output.labels, output.uncertainty, events.read_without_hits().labels)
     labels, sigma, true = (array.astype(np.float64) for array in arrays)
     info = model_info(model)
     shapes = predicted_shapes(info.densities, output.shapes)
@@ -391,4 +391,4 @@ def check_same_events(
 
 
 def _ids(events: EventDataset) -> NDArray[np.void]:
-    return without_hits(events).ids
+    return events.read_without_hits().ids

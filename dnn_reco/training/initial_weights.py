@@ -20,7 +20,6 @@ from torch import Tensor
 
 from dnn_reco.config import Config
 from dnn_reco.data.data_settings import DataSettings, check_data_settings
-from dnn_reco.data.from_config import hits_settings
 from dnn_reco.data.overlap import files_if_any, files_recorded, refuse_overlap
 from dnn_reco.errors import ModelError
 from dnn_reco.event_sources import data_settings_of
@@ -278,7 +277,7 @@ def check_data_of_initial(stages: Sequence[Config], allow_overlap: bool) -> None
 
 
 def _check_data_settings(initial: InitialModel, path: Path, config: Config) -> None:
-    found = data_settings_of(path, config, hits_settings(config).tables)
+    found = data_settings_of(path, config)
     if found is None or initial.data_settings is None:
         return
     differences = check_data_settings(

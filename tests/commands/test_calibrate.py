@@ -193,9 +193,12 @@ def test_interrupted_the_model_is_as_before(
     assert [path.name for path in copy.parent.iterdir()] == [copy.name]
 
 
-def test_files_that_were_made_otherwise(copy: Path, trained: SmallRun, tmp_path: Path) -> None:
-    other = with_settings(trained, tmp_path / "other.hdf5", pulse_key="OtherPulses")
-    same = with_settings(trained, tmp_path / "same.hdf5")
+@pytest.mark.parametrize("kind", ["", ".dnn_data"], ids=["one set of tables", "several sets"])
+def test_files_that_were_made_otherwise(
+    copy: Path, trained: SmallRun, tmp_path: Path, kind: str
+) -> None:
+    other = with_settings(trained, tmp_path / "other.hdf5", kind, pulse_key="OtherPulses")
+    same = with_settings(trained, tmp_path / "same.hdf5", kind)
     result = invoke("calibrate", copy, "--data", other)
     assert result.exit_code == 1
     assert "pulse_key is 'Pulses' for the model, 'OtherPulses' in the data" in result.err
@@ -220,13 +223,13 @@ def test_evaluated_files_are_made_as_those_of_the_training(
     assert not (tmp_path / "out").exists()
 
 
-def with_settings(run: SmallRun, path: Path, **changes: str) -> Path:
-    """The events to calibrate with, in a file that records settings of the features."""
+def with_settings(run: SmallRun, path: Path, kind: str = "", **changes: str) -> Path:
+    """The events to calibrate with, in a file that records settings of its tables of a kind."""
     import h5py
 
     shutil.copyfile(run.folder / "calibration.hdf5", path)
     with h5py.File(path, "a") as file:
-        file.attrs["dnn_reco_data_settings"] = np.bytes_(replace(SETTINGS, **changes).to_json())
+        file.attrs[f"dnn_reco_data_settings{kind}"] = np.bytes_(replace(SETTINGS, **changes).to_json())
     return path
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from network_pulls import residuals_and_pulls
 from small_run import SmallRun
 
 from dnn_reco.data.event_dataset import EventDataset
@@ -20,7 +21,6 @@ from dnn_reco.evaluation.held_out_events import (
     reconstruction_of,
     true_events,
 )
-from dnn_reco.evaluation.metrics import residuals_and_pulls
 from dnn_reco.evaluation.residuals import label_pull
 from dnn_reco.inference.prediction_table import Status
 from dnn_reco.inference.trained_model import TrainedModel, load_trained_model

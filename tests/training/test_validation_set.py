@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from network_pulls import residuals_and_pulls
 from safetensors.torch import load_file
 from small_run import MODEL_KWARGS, ON_CPU, SmallRun, make_small_run, run_of, start
 
@@ -21,7 +22,6 @@ from dnn_reco.data.build import open_events
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.evaluation.held_out_events import predict_held_out
-from dnn_reco.evaluation.metrics import residuals_and_pulls
 from dnn_reco.event_sources import event_store
 from dnn_reco.inference.trained_model import load_trained_model
 from dnn_reco.training.validation_set import read_validation_set
