@@ -19,7 +19,7 @@ densify               dense arrays (n, 10, 10, 60, F) and (n, 8, 60, F)
 load_config           a config from its YAML files
 load_model            a trained model from a config or a model folder
 predict               labels and uncertainties of events, as named columns
-Reconstructor         the same as tensors, or for events that do not fit into memory
+Reconstructor         the same for files, pulses and frames, as NumPy arrays
 read_i3               frames of .i3 files, without IceTray
 write_i3              frames to an .i3 file
 ====================  ==============================================================

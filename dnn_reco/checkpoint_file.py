@@ -31,7 +31,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dnn_reco.errors import ModelError, TrainingError
-from dnn_reco.files import file_digest, temporary_beside
+from dnn_reco.files import TEMPORARY, file_digest, temporary_beside
 from dnn_reco.foreign_files import parse_json
 
 _log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ def save_checkpoint(
                 f"the checkpoint '{path}' cannot be written ({error}). Those before it are kept; "
                 "once it can be written, run the same command to resume from the last one"
             ) from error
-    for rest in folder.glob(".tmp-checkpoint-*"):  # of programs that were killed here
+    for rest in folder.glob(f"{TEMPORARY}checkpoint-*"):  # of programs that were killed here
         shutil.rmtree(rest, ignore_errors=True)
     for old in _checkpoints(folder)[:-max_to_keep]:
         _remove(old)

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from dnn_reco.errors import DataError
 
+TEMPORARY = ".tmp-"
+"""Beginning of the names of what is not complete."""
+
 
 def find_files(patterns: Sequence[str], key: str) -> list[Path]:
     """Files that match the glob patterns of a config key, each once, in sorted order.
@@ -83,7 +86,7 @@ def temporary_beside(path: Path) -> Iterator[Path]:
     Files written there and then renamed to `path` appear atomically, also after a crash.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".tmp-{path.name}-") as folder:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{TEMPORARY}{path.name}-") as folder:
         yield Path(folder)
 
 

@@ -1,4 +1,4 @@
-"""Options of a command that say how to run, not what: device, threads, where the store is."""
+"""Options of a command about how to run: device, threads, folder of the event store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INTERRUPTED = 128 + 2
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run a command, besides what the config says; each field is an option.
+    """How to run a command, besides its config; each field is an option.
 
     Attributes
     ----------

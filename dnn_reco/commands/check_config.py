@@ -22,6 +22,7 @@ from dnn_reco.config import (
     resolve,
     unknown_keys_text,
 )
+from dnn_reco.config.legacy import CLASSES
 from dnn_reco.config.schema import GROUPS
 from dnn_reco.data.overlap import files_if_any, overlap_text, same_files
 from dnn_reco.errors import ConfigError, DnnRecoError
@@ -33,14 +34,6 @@ if TYPE_CHECKING:
 
 _PATTERNS_SHOWN = 3
 _NETWORK_NOT_BUILT = "the network is not built: the number of its labels is read from an event file"
-_CLASS_KEYS = (
-    "data_handler_label_class",
-    "data_handler_misc_class",
-    "data_handler_filter_class",
-    "event_weight_class",
-    "evaluation_class",
-    "model_class",
-)
 _LABEL_KEYS = (
     "label_zenith_key",
     "label_azimuth_key",
@@ -177,7 +170,7 @@ def _try(check: Callable[[], object], text: str = "") -> _Findings:
 # --------------------------------------------------------------------------------------------------
 def _check_plugins(config: Config) -> _Findings:
     values = config.values()
-    names = [(key, values.get(key)) for key in _CLASS_KEYS]
+    names = [(key, values.get(key)) for key in CLASSES]
     names += [(f"{key}.loss_class", loss) for key, loss in _losses(values)]
     of_model = ("random_seed", "dtype", *values.get("model_kwargs", {}))
     for key, dotted_name in names:

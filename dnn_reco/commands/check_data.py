@@ -176,13 +176,13 @@ def _settings(files: Sequence[Path], what: WhatToRead) -> CheckSettings:
             reasons.append(str(error))
             continue
         tables = input_tables(what.inputs) if what.inputs else detect_input_tables(path)
-        labels = what.labels or (LABEL_TABLE if any(map(_has_labels, files)) else None)
         try:
             num_bins = what.num_bins or _num_bins(path, tables)
         except DataError as error:  # such as of a file without events
             reasons.append(str(error))
             continue
         hits = HitsSettings(tables, num_bins, (0.0,) * num_bins, "float32", verify_all=True)
+        labels = what.labels or (LABEL_TABLE if any(map(_has_labels, files)) else None)
         return CheckSettings(hits, labels)
     raise DataError("\n".join(["no file can be read:", *reasons[:_MOST_NAMED]]))
 

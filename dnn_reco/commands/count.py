@@ -60,7 +60,7 @@ def run_count(
         event_counter(config),
         num_jobs,
     )
-    _tell_of_failures(counts)
+    _report_failures(counts)
     ok = ok and not any(count.error for count in counts.values())
     passing = _count_passing(config, files, num_jobs, cache_dir) if apply_filters else {}
     ok = ok and all(passing.values())
@@ -108,7 +108,7 @@ def _count_files(
         return dict(zip(paths, results, strict=True))
 
 
-def _tell_of_failures(counts: Mapping[Path, Count]) -> None:
+def _report_failures(counts: Mapping[Path, Count]) -> None:
     """List the files that could not be counted, under each reason once."""
     failures: dict[str, list[Path]] = {}
     for path, count in counts.items():

@@ -19,7 +19,7 @@ from dnn_reco.config import TRAINING_KEYS, Config
 from dnn_reco.data.store import free_space
 from dnn_reco.data.store_preview import StorePreview
 from dnn_reco.event_sources import event_store
-from dnn_reco.files import existing_part
+from dnn_reco.files import TEMPORARY, existing_part
 from dnn_reco.nn.device import device_name
 from dnn_reco.progress import Progress
 from dnn_reco.run_options import INTERRUPTED, RunOptions
@@ -65,7 +65,7 @@ def run_estimate(stages: Sequence[Config], options: RunOptions) -> int:
             _only_warnings(),
             # on the disk of the checkpoints, as the time that they take is measured
             tempfile.TemporaryDirectory(
-                dir=existing_part(checkpoints.parent), prefix=".tmp-estimate-"
+                dir=existing_part(checkpoints.parent), prefix=f"{TEMPORARY}estimate-"
             ) as folder,
             _progress_bar() as report_progress,
         ):
@@ -230,5 +230,7 @@ def _command(found: TrainingEstimate, config: Config, options: RunOptions) -> st
         iterations=options.iterations,
         device="auto" if on_gpu else "cpu",
         cache_dir=options.cache_dir,
+        allow_overlap=options.allow_overlap,
+        deterministic=options.deterministic,
     ).to_argv()
     return shlex.join([*words, *(["--", *job] if job else [])])

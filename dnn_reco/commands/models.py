@@ -38,7 +38,7 @@ def run_models(as_json: bool) -> None:
 
 
 def _summary(folder: Path) -> str:
-    """What the card of a model says first, in a line; empty if it has no card."""
+    """The first sentence of the card of a model, in a line; empty if it has no card."""
     card = folder / CARD_FILE
     if not card.is_file():
         return ""

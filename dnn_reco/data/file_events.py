@@ -21,7 +21,7 @@ class InputTables:
     Attributes
     ----------
     values, indices
-        Per-DOM maps: row k says that bin `item(indices)` of a DOM has the value `item(values)`.
+        Per-DOM maps: in row k, `item(values)` is the value of bin `item(indices)` of a DOM.
     time_offset
         One row per event; defines the events of the file and their order.
     """

@@ -52,7 +52,7 @@ def files_recorded(folder: Path, config: Config) -> list[Path]:
     Parameters
     ----------
     folder
-        The model folder: its records tell of each step of the training, the stages among them.
+        The model folder, with a record of each step of the training, also of its stages.
     config
         Config of the model, that of the last step.
     """

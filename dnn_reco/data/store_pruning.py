@@ -19,7 +19,7 @@ from typing import Any
 from dnn_reco.amounts import counted
 from dnn_reco.data.store import EVENT_FILES, STORE_VERSION, shard_name
 from dnn_reco.errors import DataError
-from dnn_reco.files import file_size, write_atomically
+from dnn_reco.files import TEMPORARY, file_size, write_atomically
 from dnn_reco.foreign_files import parse_json
 
 _DAY = 86_400.0
@@ -79,9 +79,9 @@ def _announced(file: Path) -> dict[str, float]:
 
 
 def _stale_folders(store: Path, now: float) -> Iterator[Path]:
-    for folder in store.glob("*/.tmp-*"):
+    for folder in store.glob(f"*/{TEMPORARY}*"):
         yield from _old(folder, now)
-    for folder in store.glob("records-*/*/.tmp-*"):
+    for folder in store.glob(f"records-*/*/{TEMPORARY}*"):
         yield from _old(folder, now)
     shards = {shard for shard in store.glob("hits-*/*") if not shard.name.startswith(".")}
     of_no_use = {shard for shard in shards if _is_of_no_use(shard)}

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from dnn_reco.detector.directions import opening_angle
 from dnn_reco.errors import DataError
-from dnn_reco.evaluation.coverage import DIRECTION
 from dnn_reco.evaluation.metrics import uncertainty_residual
 from dnn_reco.evaluation.mixture_levels import needed_factor
 from dnn_reco.evaluation.quantile_regression import fit_quantile, pinball_loss, solve_quantile
@@ -33,7 +32,7 @@ from dnn_reco.inference.calibration import (
 )
 from dnn_reco.inference.cone import needed_concentration, vector_concentration
 from dnn_reco.inference.model_info import ModelInfo
-from dnn_reco.nn.density_layout import PredictedShapes
+from dnn_reco.nn.density_layout import DIRECTION, PredictedShapes
 
 LEAST_EVENTS = 200
 """Events that a calibration needs at least."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from dnn_reco.errors import DataError
 from dnn_reco.evaluation.comparison import (
     ANGLE_QUANTILES,
     Comparison,
@@ -21,13 +18,11 @@ from dnn_reco.evaluation.coverage import COVERAGE_LEVELS
 from dnn_reco.evaluation.event_types import plural
 from dnn_reco.evaluation.formats import MISSING, format_energy, format_measured, plain
 from dnn_reco.evaluation.metrics import ValueWithError
-from dnn_reco.foreign_files import parse_json
 
 Number = TypeVar("Number", int, float)
 
 _NAME_WIDTH = 21
 _CELL_WIDTH = 13
-_EARLIER_KEY = re.compile(r"^cone_(?=\d+$)")
 
 
 @dataclass(frozen=True)
@@ -230,26 +225,6 @@ def _pulls(group: EventSelection) -> Iterator[str]:
             for each in found
         ]
         yield f"| {label} | " + " | ".join(cells) + " |"
-
-
-def read_comparison(path: Path) -> dict[str, Any]:
-    """The numbers of a ``comparison.json``, those of earlier versions with today's names.
-
-    Raises
-    ------
-    DataError
-        If there is none, or it holds something else.
-    """
-    try:
-        numbers: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
-        for group in numbers["groups"]:
-            group["found"] = {
-                name: {_EARLIER_KEY.sub("coverage_", key): each for key, each in found.items()}
-                for name, found in group["found"].items()
-            }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"'{path}' does not hold the numbers of a comparison: {error}") from error
-    return numbers
 
 
 def as_plain(comparison: Comparison, costs: Mapping[str, TrainingCost]) -> dict[str, Any]:

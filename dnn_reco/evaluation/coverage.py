@@ -39,8 +39,6 @@ PERCENTS = tuple(range(1, 100))
 """Levels of a coverage curve."""
 COVERAGE_LEVELS = (50, 68, 90)
 """Levels of which the coverage is given in tables, in percent."""
-DIRECTION = "direction"
-"""Name of the direction beside those of labels."""
 
 # Turns of the circle on either side that matter for a Gaussian as wide as the whole circle.
 _TURNS = np.arange(-4, 5)

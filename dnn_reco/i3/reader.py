@@ -25,8 +25,10 @@ from dnn_reco.i3.stream import ByteStream, EndOfStreamError, open_stream
 
 _log = logging.getLogger(__name__)
 
-COMPRESSED = (".gz", ".bz2", ".zst")
+COMPRESSED = (".zst", ".gz", ".bz2")
 """Endings of names of compressed files."""
+I3_SUFFIXES = (*(f".i3{compression}" for compression in COMPRESSED), ".i3")
+"""Endings of names of files with frames."""
 
 _REMEDY = "To save its complete frames: dnn_reco.write_i3(new_path, read_i3(path, recover=True))"
 

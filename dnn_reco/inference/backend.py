@@ -29,8 +29,8 @@ class NetworkOutput:
     labels, uncertainty
         The same in physical units; for labels with logarithm the uncertainty is that of ln(1 + x).
     shapes
-        Shapes of densities [n, P], as `ModelInfo.densities` tells; P is 0 where the uncertainties
-        say all. None is replaced by no columns.
+        Shapes of densities [n, P], as `ModelInfo.densities` defines; P is 0 without such
+        densities. None is replaced by no columns.
     """
 
     labels_trafo: NDArray[np.floating]

@@ -22,15 +22,17 @@ from dnn_reco.data.hits import Hits
 from dnn_reco.errors import ModelError
 from dnn_reco.foreign_files import MAX_TEXT_SIZE, check_foreign_file, parse_json
 from dnn_reco.inference.backend import Backend, NetworkOutput
-from dnn_reco.inference.cone import (
-    MAX_KAPPA,
-    MIN_KAPPA,
-    vector_concentration,
-    with_concentration_scaled,
-)
+from dnn_reco.inference.cone import vector_concentration, with_concentration_scaled
 from dnn_reco.inference.manifest import Manifest
 from dnn_reco.inference.model_info import ModelInfo
-from dnn_reco.nn.density_layout import DIRECTION, PredictedShapes, columns_of, predicted_shapes
+from dnn_reco.nn.density_layout import (
+    DIRECTION,
+    MAX_KAPPA,
+    MIN_KAPPA,
+    PredictedShapes,
+    columns_of,
+    predicted_shapes,
+)
 
 CALIBRATION_FILE = "calibration.json"
 

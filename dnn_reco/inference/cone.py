@@ -12,10 +12,9 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Values = NDArray[np.float64]
+from dnn_reco.nn.density_layout import MAX_KAPPA, MIN_KAPPA
 
-MIN_KAPPA, MAX_KAPPA = 1e-3, 1e7
-"""Least and greatest concentration: almost uniform, and cones of a hundredth of a degree."""
+Values = NDArray[np.float64]
 
 _BISECTIONS = 60
 

@@ -40,11 +40,7 @@ def largest_deviation(output: NetworkOutput, expected: NetworkOutput, info: Mode
         (output.labels_trafo, expected.labels_trafo, _share_left(output, expected, info)),
         (output.uncertainty_trafo, expected.uncertainty_trafo, 1.0),
     ):
-        same = (found == right) | (np.isnan(found) & np.isnan(right))
-        with np.errstate(invalid="ignore"):  # inf - inf
-            difference = np.abs(found.astype(np.float64) - right) * wraps * weight
-        relative = difference / np.maximum(1, np.abs(right))
-        relative = np.where(same, 0, np.where(np.isnan(relative), np.inf, relative))
+        relative = _relative(found, right, wraps * weight)
         largest = max(largest, float(relative[:, trained].max(initial=0)))
     others = (_largest_of_classes(output, expected, info), _largest_of_shapes(output, expected))
     return max(largest, *others)
@@ -52,12 +48,20 @@ def largest_deviation(output: NetworkOutput, expected: NetworkOutput, info: Mode
 
 def _largest_of_shapes(output: NetworkOutput, expected: NetworkOutput) -> float:
     """Largest deviation of the shapes of densities; inf if only one is a number."""
-    found, right = (each.shapes.astype(np.float64) for each in (output, expected))
+    return float(_relative(output.shapes, expected.shapes).max(initial=0))
+
+
+def _relative(
+    found: NDArray[np.floating],
+    right: NDArray[np.floating],
+    weight: NDArray[np.float64] | float = 1.0,
+) -> NDArray[np.float64]:
+    """Weighted |found - right| / max(1, |right|) [n, K]; inf where only one of both is a number."""
     same = (found == right) | (np.isnan(found) & np.isnan(right))
     with np.errstate(invalid="ignore"):  # inf - inf
-        relative = np.abs(found - right) / np.maximum(1, np.abs(right))
-    relative = np.where(same, 0, np.where(np.isnan(relative), np.inf, relative))
-    return float(relative.max(initial=0))
+        difference = np.abs(found.astype(np.float64) - right) * weight
+    relative = difference / np.maximum(1, np.abs(right))
+    return np.where(same, 0, np.where(np.isnan(relative), np.inf, relative))
 
 
 def _largest_of_classes(output: NetworkOutput, expected: NetworkOutput, info: ModelInfo) -> float:

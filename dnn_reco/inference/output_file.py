@@ -31,7 +31,6 @@ from dnn_reco.inference.prediction_table import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-HDF5_SUFFIXES = (".hdf5", ".h5", ".hdf")
 PARQUET_SUFFIX = ".parquet"
 
 _ID_COLUMNS = ("Run", "Event", "SubEvent", "SubEventStream")

@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dnn_reco.data.hdf5 import HDF5_SUFFIXES
 from dnn_reco.errors import ConfigError, DataError
-from dnn_reco.i3.reader import is_i3
-from dnn_reco.inference.output_file import HDF5_SUFFIXES, PARQUET_SUFFIX, read_output_record
+from dnn_reco.files import TEMPORARY
+from dnn_reco.i3.reader import COMPRESSED, I3_SUFFIXES, is_i3
+from dnn_reco.inference.output_file import PARQUET_SUFFIX, read_output_record
 
 SUFFIX_OF_FORMAT = {"hdf5": HDF5_SUFFIXES[0], "parquet": PARQUET_SUFFIX, "i3": ".i3.zst"}
-_COMPRESSED = (".zst", ".gz", ".bz2")
-I3_SUFFIXES = (*(f".i3{ending}" for ending in _COMPRESSED), ".i3")
-_TEMPORARY = ".tmp-"
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ def output_names(sources: Sequence[Path], suffix: str) -> list[Path]:
 
 def _stem(path: Path) -> str:
     """Name of a file without suffix, and without that of its compression."""
-    return Path(path.stem).stem if path.suffix in _COMPRESSED else path.stem
+    return Path(path.stem).stem if path.suffix in COMPRESSED else path.stem
 
 
 def without_earlier_outputs(sources: Sequence[Path], output: Path) -> tuple[list[Path], list[Path]]:
@@ -159,6 +158,6 @@ def remove_leftovers(outputs: Iterable[Path]) -> None:
         if not folder.is_dir():
             continue
         for entry in folder.iterdir():
-            name = entry.name.removeprefix(_TEMPORARY).rpartition("-")[0]
-            if entry.name.startswith(_TEMPORARY) and name in of_outputs:
+            name = entry.name.removeprefix(TEMPORARY).rpartition("-")[0]
+            if entry.name.startswith(TEMPORARY) and name in of_outputs:
                 shutil.rmtree(entry, ignore_errors=True)

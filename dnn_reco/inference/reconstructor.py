@@ -307,7 +307,7 @@ class Reconstructor:
         ------
         ModelError
             If the model does not hold its data settings.
-        DataError
+        ConfigError
             If features of its data format cannot be computed.
         """
         if self.data_settings is None:
@@ -370,9 +370,16 @@ class Reconstructor:
             n events.
         misc
             Their misc data [n, M], where the network reads them.
+
+        Raises
+        ------
+        DataError
+            If hits have another number of features, or there are misc data of other events.
         """
         check_features(self.info, events.hits)
         status = input_status(events)
+        if misc is not None and len(misc) != len(status):
+            raise DataError(f"misc data of {len(misc)} events for {len(status)} events")
         usable = np.flatnonzero(status == Status.OK)
         output = predict_chunks(
             self.backend,

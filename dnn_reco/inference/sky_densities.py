@@ -144,7 +144,7 @@ class AngularGaussian(SkyDensity):
 
     def __post_init__(self) -> None:
         if not 0 <= self.zenith <= math.pi:
-            raise DataError(f"a zenith must be between 0 and π: {self.zenith} does not")
+            raise DataError(f"a zenith must be between 0 and π, not {self.zenith}")
         _check_positive("the uncertainties of zenith and azimuth", self._sigmas)
 
     @property

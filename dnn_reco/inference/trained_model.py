@@ -182,7 +182,7 @@ def load_checkpoint_models(
     num_checkpoints
         How many checkpoints to load.
     name
-        Name of the models; None: `unique_name` of the config.
+        Name of the models; None: that of the config (:attr:`Config.name`).
 
     Raises
     ------

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dnn_reco._version import __version__
 from dnn_reco.errors import ModelError
-from dnn_reco.files import temporary_beside
+from dnn_reco.files import replace_folder, temporary_beside
 from dnn_reco.inference.model_info import LabelInfo, ModelInfo
 from dnn_reco.inference.onnx_graph import OUTPUTS, SHAPES
 from dnn_reco.nn.density_layout import total_width
@@ -68,9 +68,7 @@ def write_triton_repository(
         (part / GRAPH_FILE).parent.mkdir(parents=True)
         (part / GRAPH_FILE).write_bytes(graph)
         (part / CONFIG_FILE).write_text(config, encoding="utf-8")
-        if path.exists():
-            path.rename(temporary / "replaced")
-        part.rename(path)
+        replace_folder(path, part)
     return path
 
 

@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 DIRECTION = "direction"
 """Name of the direction beside those of labels."""
 
+MIN_KAPPA, MAX_KAPPA = 1e-3, 1e7
+"""Least and greatest concentration κ: almost uniform, and cones of a hundredth of a degree."""
+
 DensityKind = Literal["von_mises_fisher", "flow", "student", "normal"]
 
 NUM_BINS = 8

@@ -66,7 +66,7 @@ class NetworkSpec:
     label_keys
         Names of special labels.
     data_format
-        Format of the input features (`data_handler_data_format`); None: their number tells it.
+        Format of the input features (`data_handler_data_format`); None: as their number suggests.
     """
 
     transformation: TransformationModel
@@ -98,8 +98,8 @@ class Prediction:
     logits
         Input of the sigmoid for classification labels, 0 for all other labels.
     shapes
-        Shapes of densities [B, P], as the network's `density_layout` tells; P is 0 where the
-        uncertainties say all. None is replaced by no columns.
+        Shapes of densities [B, P], as the network's `density_layout` defines; P is 0 without
+        such densities. None is replaced by no columns.
     """
 
     labels_trafo: Tensor

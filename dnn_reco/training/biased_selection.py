@@ -47,7 +47,7 @@ class SelectionSettings:
 
     Attributes
     ----------
-    marks
+    criteria
         What makes an event interesting.
     fraction
         Share of interesting events in the sample.
@@ -168,7 +168,7 @@ class BiasedSelection:
     batch_size
         Events of a batch.
     snapshot
-        The network that predicts; None if no mark needs a prediction.
+        The network that predicts; None if no criterion needs a prediction.
     """
 
     def __init__(
@@ -188,10 +188,10 @@ class BiasedSelection:
         self._snapshot = snapshot
         self._snapshot_pool = -1  # for which pool the snapshot was taken
         self._pool = 0  # the next one
-        self._barren_pools = 0  # without an interesting event, one after the other
+        self._empty_pools = 0  # without an interesting event, one after the other
         self._chosen = np.empty(0, dtype=np.int64)  # not trained yet
         self._asked_for = 0  # how many of these are on their way already
-        self._told: set[int] = set()
+        self._reported: set[int] = set()
 
     def batches(
         self, interrupted: Callable[[], object] = lambda: False
@@ -217,7 +217,7 @@ class BiasedSelection:
         """Go through pools until there is another batch; returns whether there is."""
         start = time.perf_counter()
         while len(self._chosen) < self._asked_for + self._batch_size:
-            marked = self._look_through_pool(interrupted)
+            marked = self._select_from_pool(interrupted)
             if marked is None:
                 return False
             self._choose_from_pool(marked)
@@ -228,7 +228,7 @@ class BiasedSelection:
         """Event numbers of the pool."""
         return self._order.batch(self._pool, self.settings.pool_size)
 
-    def _look_through_pool(self, interrupted: Callable[[], object]) -> NDArray[np.bool_] | None:
+    def _select_from_pool(self, interrupted: Callable[[], object]) -> NDArray[np.bool_] | None:
         """Which events of the pool are interesting; None if interrupted."""
         offered = self._offered()
         if self._snapshot is None:
@@ -269,10 +269,10 @@ class BiasedSelection:
         """Choose events of the pool, and continue with the next one."""
         settings, key = self.settings, stream_key(self._order.seed, "biased selection", self._pool)
         self.interesting_share = float(marked.mean())
-        self._barren_pools = 0 if marked.any() else self._barren_pools + 1
-        looked_through = self._barren_pools * settings.pool_size
+        self._empty_pools = 0 if marked.any() else self._empty_pools + 1
+        looked_through = self._empty_pools * settings.pool_size
         if looked_through >= min(_PATIENCE * settings.pool_size, len(self._events)):
-            self._tell_once(
+            self._report_once(
                 logging.WARNING,
                 f"nn_biased_selection: none of the last {looked_through:,} available events is "
                 "interesting, so training uses them without selection. Check the criteria; if "
@@ -284,7 +284,7 @@ class BiasedSelection:
                 marked, settings.fraction, self.balance, settings.max_imbalance, key
             )
             if len(chosen) == len(marked) and self.interesting_share > settings.fraction:
-                self._tell_once(
+                self._report_once(
                     logging.INFO,
                     f"nn_biased_selection: {self.interesting_share:.0%} of the available events "
                     "are interesting, more than the biased_fraction of "
@@ -295,9 +295,9 @@ class BiasedSelection:
         self.num_chosen += len(again)
         self._pool += 1
 
-    def _tell_once(self, level: int, text: str) -> None:
-        if level not in self._told:
-            self._told.add(level)
+    def _report_once(self, level: int, text: str) -> None:
+        if level not in self._reported:
+            self._reported.add(level)
             _log.log(level, text)
 
     def remark(self, seconds: float) -> str:
@@ -319,7 +319,7 @@ class BiasedSelection:
         """All that the events to come depend on, for a checkpoint."""
         state = {
             "pool": torch.tensor(self._pool),
-            "barren_pools": torch.tensor(self._barren_pools),
+            "barren_pools": torch.tensor(self._empty_pools),
             "balance": torch.tensor(self.balance, dtype=torch.float64),
             "chosen": torch.from_numpy(self._chosen.copy()),
             "num_events": torch.tensor(len(self._events)),
@@ -343,7 +343,7 @@ class BiasedSelection:
             )
             return
         self._pool = int(state["pool"])
-        self._barren_pools = int(state["barren_pools"])
+        self._empty_pools = int(state["barren_pools"])
         self.balance = float(state["balance"])
         self._chosen = state["chosen"].numpy()
         if self._snapshot is not None and "snapshot_pool" in state:

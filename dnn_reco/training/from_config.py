@@ -90,7 +90,7 @@ def open_list(config: Config, options: RunOptions, key: str) -> EventDataset:
     Raises
     ------
     ConfigError
-        If the features have another format than the config says.
+        If the features have another format than that of the config.
     DataError
         If there is no such file, or one cannot be read.
     """

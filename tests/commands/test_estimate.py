@@ -222,14 +222,16 @@ def test_size_and_number_of_the_checkpoints_are_those_of_the_training(
 
 def test_the_line_can_be_run(prepared: Callable[..., SmallRun]) -> None:
     prepared()
-    text = estimated("--iterations", "50", "--cache-dir", "my store")
+    options = ("--allow-overlap", "--deterministic")
+    text = estimated("--iterations", "50", "--cache-dir", "my store", *options)
     (line,) = [line for line in text.splitlines() if "dnn-reco submit train" in line]
     words = shlex.split(line)
     result = invoke(*words[1:3], "--dry-run", *words[3:])
     assert result.exit_code == 0, result.err
     assert "request_cpus = 1\n" in result.out
     assert "request_gpus" not in result.out
-    assert "--iterations 50 --device cpu --cache-dir 'my store'" in result.out
+    for option in ("--iterations 50", "--device cpu", "--cache-dir 'my store'", *options):
+        assert f" {option}" in result.out
     assert "timeout --foreground --preserve-status --signal=TERM 600 " in result.out
 
 

@@ -22,7 +22,6 @@ from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.data.build import open_events
 from dnn_reco.data.loader import to_tensors
-from dnn_reco.evaluation.comparison_report import read_comparison
 from dnn_reco.event_sources import event_store
 from dnn_reco.inference.model_folder import Member, contents_of, write_model_folder
 from dnn_reco.inference.trained_model import load_checkpoint_models
@@ -68,7 +67,7 @@ def model_folder(run: SmallRun, path: Path, **changes: object) -> Path:
 
 def found(out: Path = Path("evaluation")) -> dict[str, dict[str, dict[str, float]]]:
     """What was measured of all events, by network."""
-    groups = read_comparison(out / "comparison.json")["groups"]
+    groups = json.loads((out / "comparison.json").read_text())["groups"]
     whole: dict[str, dict[str, dict[str, float]]] = groups[0]["found"]
     return whole
 

@@ -3,20 +3,17 @@
 import json
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from dnn_reco.errors import DataError
 from dnn_reco.evaluation import comparison_plots as plots
 from dnn_reco.evaluation.comparison import ModelResult, compare, measure
 from dnn_reco.evaluation.comparison_report import (
     TrainingCost,
     as_plain,
     markdown_report,
-    read_comparison,
     text_report,
 )
 from dnn_reco.evaluation.coverage import credible_level
@@ -325,30 +322,6 @@ def test_json_holds_all_numbers() -> None:
     assert read["groups"][0]["event_type"] == ALL_EVENTS
     assert read["groups"][0]["energy_range"] is None
     assert read["groups"][1]["energy_range"] == list(comparison.groups[1].energy_range)
-
-
-def test_keys_of_earlier_versions_are_read(tmp_path: Path) -> None:
-    results, types, energy = example()
-    numbers = as_plain(compare(results, types, energy, "EnergyVisible"), COSTS)
-    path = tmp_path / "comparison.json"
-    path.write_text(json.dumps(numbers))
-    assert read_comparison(path) == numbers
-    earlier = path.read_text().replace('"coverage_', '"cone_')
-    path.write_text(earlier)
-    assert '"cone_68"' in earlier
-    assert read_comparison(path) == numbers
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["[" * 200_000, "{", "[]", '{"groups": [{}]}', "\xff"],
-    ids=["nested", "part", "list", "empty", "byte"],
-)
-def test_other_texts_are_no_comparison(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "comparison.json"
-    path.write_text(text, encoding="latin-1")
-    with pytest.raises(DataError, match=r"comparison.json' does not hold the numbers of a compari"):
-        read_comparison(path)
 
 
 def test_figures_show_the_quantiles_in_a_colour_for_each_network() -> None:

@@ -19,10 +19,9 @@ from dnn_reco.evaluation.calibration import (
     fit_temperature,
     inside,
 )
-from dnn_reco.evaluation.coverage import DIRECTION
 from dnn_reco.inference.cone import needed_concentration
 from dnn_reco.inference.model_info import LabelInfo, ModelInfo
-from dnn_reco.nn.density_layout import DensityShape, PredictedShapes
+from dnn_reco.nn.density_layout import DIRECTION, DensityShape, PredictedShapes
 
 VECTOR = ("dir_x", "dir_y", "dir_z")
 INFO = ModelInfo(
@@ -303,8 +302,9 @@ def test_components_of_a_direction_that_is_not_wholly_trained_are_labels():
     assert found["dir_x"].mean() == pytest.approx(LEVEL, abs=0.03)
 
 
-def test_label_that_is_called_as_the_direction_is_refused():
+@pytest.mark.parametrize("name", ["direction", "direction density"])
+def test_label_that_is_called_as_the_direction_is_refused(name):
     events = made_up(300, 22, lambda *_: 1.0, lambda *_: 1.0)
-    labels = (replace(INFO.labels[0], name="direction"), *INFO.labels[1:])
-    with pytest.raises(DataError, match="a label is called 'direction'"):
+    labels = (replace(INFO.labels[0], name=name), *INFO.labels[1:])
+    with pytest.raises(DataError, match=f"a label is called '{name}'"):
         fit_calibration(replace(events, info=replace(INFO, labels=labels)))

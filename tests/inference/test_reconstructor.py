@@ -12,6 +12,7 @@ from small_run import SmallRun
 
 from dnn_reco import densify
 from dnn_reco.checkpoint_file import load_latest
+from dnn_reco.data.file_events import EVENT_ID, FileEvents
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.data.hits import Hits
 from dnn_reco.errors import DataError, ModelError
@@ -107,6 +108,14 @@ def test_hits_of_another_data_format(model: TrainedModel, hits: Hits) -> None:
     for predict in (Reconstructor(model).predict, lambda hits: predicted(model, [hits])):
         with pytest.raises(DataError, match="trained with 3 features a DOM, but these hits have 9"):
             predict(wide)
+
+
+@pytest.mark.parametrize("num_rows", [NUM_EVENTS - 1, NUM_EVENTS + 1])
+def test_misc_data_of_other_events(model: TrainedModel, hits: Hits, num_rows: int) -> None:
+    n = NUM_EVENTS
+    events = FileEvents(np.zeros(n, EVENT_ID), np.zeros(n), np.ones(n, bool), hits, {})
+    with pytest.raises(DataError, match=f"misc data of {num_rows} events for {n} events"):
+        Reconstructor(model).predict_events(events, np.zeros((num_rows, 2)))
 
 
 def test_columns_are_named_by_label_and_logarithm() -> None:

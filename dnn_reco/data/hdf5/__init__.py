@@ -17,6 +17,7 @@ from dnn_reco.data.hdf5.detect import (
 from dnn_reco.data.hdf5.events import read_events, read_file
 from dnn_reco.data.hdf5.record import read_record
 from dnn_reco.data.hdf5.tables import (
+    HDF5_SUFFIXES,
     count_events,
     list_tables,
     read_columns,
@@ -31,6 +32,7 @@ from dnn_reco.data.hdf5.writer import (
 )
 
 __all__ = [
+    "HDF5_SUFFIXES",
     "MAX_TEXT_BYTES",
     "DomMap",
     "InputTables",

@@ -109,7 +109,7 @@ def read_events(
     """
     init = _init_values(init_values, num_bins, dtype)
     with open_file(path) as file:
-        offsets_table, values, indices = _find_tables(file, tables)
+        offsets_table, values, indices = find_input_tables(file, tables)
         events = read_rows(offsets_table)
         ids = event_ids(events)
         rows = read_dom_rows(values, dtype, threads)
@@ -143,10 +143,16 @@ def read_file(path: str | PathLike[str], settings: HitsSettings) -> FileEvents:
     )
 
 
-def _find_tables(
+def find_input_tables(
     file: h5py.File, tables: InputTables
 ) -> tuple[h5py.Dataset, h5py.Dataset, h5py.Dataset]:
-    """The tables of time offsets, values and indices."""
+    """The tables of time offsets, values and indices.
+
+    Raises
+    ------
+    DataError
+        If a table or column is missing, or values and indices differ in length.
+    """
     time_offset = find_table(file, tables.time_offset, "data_handler_time_offset_name")
     values = find_table(file, tables.values, "data_handler_bin_values_name")
     indices = find_table(file, tables.indices, "data_handler_bin_indices_name")

@@ -17,6 +17,9 @@ from dnn_reco.suggestions import did_you_mean
 
 Rows = NDArray[np.void]
 
+HDF5_SUFFIXES = (".hdf5", ".h5", ".hdf")
+"""Endings of names of event files; others are recognised by their content."""
+
 ID_COLUMNS = EVENT_ID.names or ()
 HEADER_COLUMNS = (*ID_COLUMNS, "exists")
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from dnn_reco.evaluation.coverage import (
     COVERAGE_LEVELS,
-    DIRECTION,
     CellTest,
     CoverageCell,
     LabelDeviation,
@@ -34,6 +33,7 @@ from dnn_reco.evaluation.report_sections.section import ReportFigure, ReportTabl
 from dnn_reco.evaluation.residuals import energy_label
 from dnn_reco.evaluation.variables import LEAST_EVENTS
 from dnn_reco.figure_style import GREY, color, legend_below, marker, panels, say_too_few
+from dnn_reco.nn.density_layout import DIRECTION
 
 LEAST_OF_CELL = 300
 """Cells of energy and type with fewer events are not tested: their statistical errors hide all."""

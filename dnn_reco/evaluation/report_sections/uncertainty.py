@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from dnn_reco.evaluation.coverage import (
     COVERAGE_LEVELS,
-    DIRECTION,
     PERCENTS,
     LabelDeviation,
     coverage_cell,
@@ -38,6 +37,7 @@ from dnn_reco.figure_style import (
     panels,
     say_too_few,
 )
+from dnn_reco.nn.density_layout import DIRECTION
 
 Deviations = Mapping[str, Mapping[str, LabelDeviation]]
 Levels = Mapping[str, Mapping[str, NDArray[np.float64]]]
