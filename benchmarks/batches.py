@@ -3,10 +3,12 @@
 Run as: python benchmarks/batches.py --source FILE
 
 FILE is an event file of the collaboration, whose events are repeated in ten files; without FILE
-random events are used. The store is built in a temporary folder and is in the page cache.
+random events are used. Events are read when they are not in the page cache, and when they are. The
+store is built in a temporary folder, or in another one (--store), such as of a network file system.
 """
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -60,6 +62,24 @@ def events_per_second(events: EventDataset, batch_size: int, seconds: float) -> 
     return number * batch_size / (time.perf_counter() - start)
 
 
+def first_events_per_second(
+    folder: Path, events: EventDataset, batch_size: int, seconds: float
+) -> float:
+    """Events/s of reading random batches, each event once, of which nothing is in the page cache."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            file = os.open(path, os.O_RDONLY)
+            os.fsync(file)  # what is not written yet stays
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(file)
+    order = EventOrder(events.events_per_shard, seed=batch_size, stream="benchmark")
+    start, number = time.perf_counter(), 0
+    while time.perf_counter() < start + seconds and (number + 1) * batch_size <= len(events):
+        read_tensors(events, order, number, batch_size)
+        number += 1
+    return number * batch_size / (time.perf_counter() - start)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -68,18 +88,21 @@ def main() -> None:
     parser.add_argument("--prefix", default=PREFIX, help="name of the input tables in it")
     parser.add_argument("--events", type=int, default=5000)
     parser.add_argument("--seconds", type=float, default=3.0, help="for each batch size")
+    parser.add_argument("--store", type=Path, help="folder of the event store, which is kept")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = [folder / f"{i}.hdf5" for i in range(NUM_FILES)]
         for file in files:
             make_file(file, options.source, options.prefix, options.events // NUM_FILES)
-        events = open_store(folder / "store", files)
-        num_bytes = sum(path.stat().st_size for path in (folder / "store").rglob("*.bin"))
+        store = options.store or folder / "store"
+        events = open_store(store, files)
+        num_bytes = sum(path.stat().st_size for path in store.rglob("*.bin"))
         print(f"{len(events)} events, {num_bytes / len(events) / 1e3:.1f} kB an event")
         for batch_size in (32, 1024):
+            first = first_events_per_second(store, events, batch_size, options.seconds)
             speed = events_per_second(events, batch_size, options.seconds)
-            print(f"batches of {batch_size:5d}: {speed:10,.0f} events/s")
+            print(f"batches of {batch_size:5d}: {first:10,.0f} events/s, in memory {speed:10,.0f}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import os
 import resource
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from dnn_reco.errors import DataError
 # a set each, and others need some, too.
 _SHARE_OF_OPEN_FILES = 1 / 4
 _MAX_OPEN_FILES = 3000
+_NO_WAIT = getattr(os, "RWF_NOWAIT", 0)  # Linux: read only what is in memory already
 
 
 @dataclass(frozen=True)
@@ -148,8 +149,7 @@ class EventDataset:
         dom = np.empty(offsets[-1], dtype=np.uint16)
         features = np.empty((offsets[-1], self._num_bins), dtype=self._feature_dtype)
         with self._lock:
-            self._fill(dom, "dom", shards, records["start"], offsets)
-            self._fill(features, "features", shards, records["start"], offsets)
+            self._fill({"dom": dom, "features": features}, shards, records["start"], offsets)
         self._verify_hits(numbers, shards, records["hits_checksum"], Hits(offsets, dom, features))
         return EventBatch(
             Hits(offsets, dom, features),
@@ -186,7 +186,7 @@ class EventDataset:
         rows = numbers - (self._ends[shards] - self.events_per_shard[shards])
         records = np.empty(len(rows), dtype=self._record_dtype)
         with self._lock:
-            self._fill(records, "records", shards, rows, np.arange(len(rows) + 1))
+            self._fill({"records": records}, shards, rows, np.arange(len(rows) + 1))
         changed = np.flatnonzero(records["checksum"] != records_checksums(records))
         if len(changed):
             raise self._damaged(int(shards[changed[0]]), "records")
@@ -221,28 +221,54 @@ class EventDataset:
 
     def _fill(
         self,
-        array: NDArray[Any],
-        kind: str,
+        arrays: Mapping[str, NDArray[Any]],
         shards: NDArray[np.int64],
         starts: NDArray[np.int64],
         offsets: NDArray[np.int64],
     ) -> None:
-        """Fill rows offsets[i] … offsets[i + 1] of `array` from row starts[i] of shard i's file."""
-        if array.size == 0:
-            return
-        view = memoryview(array.view(np.uint8).reshape(-1).data)
-        row_size = len(view) // len(array)
-        begins = (offsets * row_size).tolist()
-        positions = (starts * row_size).tolist()
-        shard = -1
-        for i in np.argsort(shards, kind="stable").tolist():
-            begin, end = begins[i], begins[i + 1]
-            if end > begin:
+        """Fill rows offsets[i] … offsets[i + 1] of arrays from row starts[i] of shard i's files.
+
+        What is not in memory is first requested as a whole: read one after the other, each part
+        would cost the latency of the disk or of the network.
+        """
+        later = []
+        for kind, array in arrays.items():
+            if array.size == 0:
+                continue
+            view = memoryview(array.view(np.uint8).reshape(-1).data)
+            row_size = len(view) // len(array)
+            begins = (offsets * row_size).tolist()
+            positions = (starts * row_size).tolist()
+            shard = -1
+            for i in np.argsort(shards, kind="stable").tolist():
+                buffer = view[begins[i] : begins[i + 1]]
+                if not buffer:
+                    continue
                 if shards[i] != shard:
                     shard = int(shards[i])
                     file = self._files.descriptor(shard, kind)
-                if os.preadv(file, [view[begin:end]], positions[i]) != end - begin:
-                    raise self._damaged(int(shards[i]), kind)
+                if not _read(file, buffer, positions[i], _NO_WAIT):
+                    _request(file, len(buffer), positions[i])
+                    later.append((shard, kind, buffer, positions[i]))
+        for shard, kind, buffer, position in later:
+            if not _read(self._files.descriptor(shard, kind), buffer, position):
+                raise self._damaged(shard, kind)
+
+
+def _read(file: int, buffer: memoryview, position: int, flags: int = 0) -> bool:
+    """Whether a part of a file was read, completely."""
+    try:
+        return os.preadv(file, [buffer], position, flags) == len(buffer)
+    except OSError:
+        if flags == 0:
+            raise
+        return False  # not in memory, or in a file system that cannot answer
+
+
+def _request(file: int, size: int, position: int) -> None:
+    """Let the system read a part of a file into memory, without waiting for it."""
+    if hasattr(os, "posix_fadvise"):  # not on macOS
+        os.posix_fadvise(file, position, size, os.POSIX_FADV_WILLNEED)
 
 
 def max_open_files() -> int:

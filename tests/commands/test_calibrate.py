@@ -229,7 +229,9 @@ def with_settings(run: SmallRun, path: Path, kind: str = "", **changes: str) -> 
 
     shutil.copyfile(run.folder / "calibration.hdf5", path)
     with h5py.File(path, "a") as file:
-        file.attrs[f"dnn_reco_data_settings{kind}"] = np.bytes_(replace(SETTINGS, **changes).to_json())
+        file.attrs[f"dnn_reco_data_settings{kind}"] = np.bytes_(
+            replace(SETTINGS, **changes).to_json()
+        )
     return path
 
 
