@@ -65,7 +65,7 @@ def events_per_second(events: EventDataset, batch_size: int, seconds: float) -> 
 def first_events_per_second(
     folder: Path, events: EventDataset, batch_size: int, seconds: float
 ) -> float:
-    """Events/s of reading random batches, each event once, of which nothing is in the page cache."""
+    """Events/s of reading random batches, of which nothing is in the page cache."""
     for path in folder.rglob("*"):
         if path.is_file():
             file = os.open(path, os.O_RDONLY)

@@ -66,8 +66,8 @@ if TYPE_CHECKING:
     "--print-format",
     type=click.Choice(get_args(PrintFormat)),
     default="table",
-    help="What is printed at validations: a row of a table; metrics of all labels, in the form of "
-    "the reference (default of train_model.py); or none.",
+    help="What is printed at validations: a row of a table; metrics of all labels, in the format "
+    "of the TensorFlow version (default of train_model.py); or none.",
 )
 @allow_overlap_option
 @cache_dir_option

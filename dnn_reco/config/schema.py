@@ -65,7 +65,8 @@ class GeneralGroup(SettingsGroup):
     num_jobs: PositiveWholeNumber = key(1, "Number of processes that read data files.")
     batch_size: BatchSize = key(32, "Number of events in a batch.")
     log_path: Text = needed(
-        "Folder of the TensorBoard logs (`train` and `val` below it).", "../logs/{unique_name}"
+        "Folder of the TensorBoard logs (`train`, `val` and `validation_set` below it).",
+        "../logs/{unique_name}",
     )
     seed: Seed | None = key(
         None, "Seed of all random numbers; empty: `model_kwargs.random_seed`, else 42."
