@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dnn_reco.data.data_settings import DataSettings, check_data_settings, features_of
 from dnn_reco.data.event_table import EventTable
+from dnn_reco.data.features import hits_as_read
 from dnn_reco.data.file_events import EVENT_ID, FileEvents, HitsSettings
 from dnn_reco.data.hdf5 import input_tables, read_record
 from dnn_reco.data.hits import Hits, check_hits, hits_of_dense
@@ -139,7 +140,8 @@ class Reconstructor:
         ----------
         source
             Path or glob pattern of event files, or several; hits; pulses, whose features are
-            computed as the model asks; or events that `open_events` has read.
+            computed as the model asks; or events that `open_events` has read. In formats of which
+            files do not list zeros, bins of hits that are 0 count as not listed.
         misc
             Misc data of the events [n, M], for hits and pulses, where the network reads them.
         time_offset
@@ -161,12 +163,12 @@ class Reconstructor:
             those of the training, or if hits are invalid.
         """
         if isinstance(source, Hits):
-            return self.predict_events(_events_of(source, time_offset), misc)
+            return self.predict_events(_events_of(self.info, source, time_offset), misc)
         if isinstance(source, Pulses):
             return self.predict_events(self.events_of_pulses(source), misc)
         if isinstance(source, EventTable):
             values = source.misc.array if misc is None and self.info.misc_names else misc
-            events = _events_of(source.hits, source.time_offset, source.ids)
+            events = _events_of(self.info, source.hits, source.time_offset, source.ids)
             return self.predict_events(events, values)
         if isinstance(source, FileEvents):
             return self.predict_events(source, misc)
@@ -316,13 +318,7 @@ class Reconstructor:
                 "cannot be computed from pulses: export or import it again with -s/--data-settings"
             )
         features = features_of(pulses, self.data_settings)
-        hits = features.hits
-        if features.sparse:  # files do not list such features, which then have their initial value
-            is_listed = hits.features != 0
-            is_listed[:, : features.num_listed] = True
-            values = np.where(is_listed, hits.features, self.info.init_values)
-            hits = replace(hits, features=values)
-        return _file_events(hits, features.time_offset)
+        return _file_events(self.info, features.hits, features.time_offset)
 
     def predict_dense(
         self,
@@ -434,23 +430,30 @@ def _one_file(name: str | Path) -> Path:
 
 
 def _events_of(
+    info: ModelInfo,
     hits: Hits,
     time_offset: NDArray[np.floating] | None = None,
     ids: NDArray[np.void] | None = None,
 ) -> FileEvents:
     """Events of hits that a user made, checked."""
     check_hits(hits)
+    check_features(info, hits)
     num_events = hits.num_events
     offset = np.zeros(num_events) if time_offset is None else np.asarray(time_offset, np.float64)
     if offset.shape != (num_events,):
         raise DataError(f"time_offset has shape {offset.shape}, but there are {num_events} events")
-    return _file_events(hits, offset, ids)
+    return _file_events(info, hits, offset, ids)
 
 
 def _file_events(
-    hits: Hits, time_offset: NDArray[np.float64], ids: NDArray[np.void] | None = None
+    info: ModelInfo,
+    hits: Hits,
+    time_offset: NDArray[np.float64],
+    ids: NDArray[np.void] | None = None,
 ) -> FileEvents:
-    """Events that are all there; without ids, if those are not known."""
+    """Events that are all there, as a model reads them; without ids, if those are not known."""
+    if info.data_settings is not None:
+        hits = hits_as_read(hits, info.data_settings.data_format, info.init_values)
     exists = np.ones(hits.num_events, dtype=bool)
     return FileEvents(np.zeros(0, EVENT_ID) if ids is None else ids, time_offset, exists, hits, {})
 
