@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dnn_reco.config import Config
+from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.event_table import EventTable, NamedColumns
 from dnn_reco.data.file_events import HitsSettings
 from dnn_reco.data.from_config import hits_settings, record_settings
@@ -18,6 +19,7 @@ from dnn_reco.data.hdf5 import (
     input_tables,
     list_tables,
     read_columns,
+    read_record,
 )
 from dnn_reco.data.records import ColumnNames, ShardEvents, event_table, load_records
 from dnn_reco.event_sources import event_file, read_events, reader_of
@@ -85,6 +87,7 @@ def read_as_configured(
             shard = ShardEvents(event_table(events), events.hits, np.array(settings.init_values))
             view = config.plugin_view()
             records = load_records(file, shard, of_records, view, names)
+            made = _data_settings(file, settings)
         names, rows = records.names, records.rows
         yield EventTable(
             events.hits.select(rows["row"]),
@@ -92,6 +95,7 @@ def read_as_configured(
             NamedColumns(names.misc, np.ascontiguousarray(rows["misc"])),
             np.ascontiguousarray(rows["time_offset"]),
             np.ascontiguousarray(rows["id"]),
+            made,
         )
 
 
@@ -118,7 +122,15 @@ def read_as_written(paths: Sequence[Path], content: FileContent) -> Iterator[Eve
         labels = _read_columns(path, wanted, time_offset, len(events.ids))
         label_names = labels.names
         misc = _read_columns(path, content.misc or {}, time_offset, len(events.ids), True)
-        yield EventTable(events.hits, labels, misc, events.time_offset, events.ids)[events.exists]
+        made = _data_settings(path, settings)
+        found = EventTable(events.hits, labels, misc, events.time_offset, events.ids, made)
+        yield found[events.exists]
+
+
+def _data_settings(path: Path, settings: HitsSettings) -> tuple[DataSettings, ...]:
+    """How the features of a file were made; empty: it has no record."""
+    record = read_record(path, settings.tables)
+    return () if record is None else (record,)
 
 
 def _settings_of(path: Path, content: FileContent) -> HitsSettings:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.data.data_settings import DataSettings, check_data_settings, features_of
-from dnn_reco.data.event_table import EventTable
+from dnn_reco.data.event_table import EventTable, NamedColumns
 from dnn_reco.data.features import hits_as_read
 from dnn_reco.data.file_events import EVENT_ID, FileEvents, HitsSettings
 from dnn_reco.data.hdf5 import input_tables, read_record
@@ -130,7 +130,7 @@ class Reconstructor:
         self,
         source: Source,
         *,
-        misc: NDArray[np.floating] | None = None,
+        misc: NDArray[np.floating] | NamedColumns | None = None,
         time_offset: NDArray[np.floating] | None = None,
         ignore_mismatch: Collection[str] = (),
     ) -> PredictionTable:
@@ -143,12 +143,13 @@ class Reconstructor:
             computed as the model asks; or events that `open_events` has read. In formats of which
             files do not list zeros, bins of hits that are 0 count as not listed.
         misc
-            Misc data of the events [n, M], for hits and pulses, where the network reads them.
+            Misc data of the events, for hits and pulses, where the network reads them: named
+            columns, or an array [n, M] in the order of `info.misc_names`.
         time_offset
             Time that the times of hits are relative to [n], ns: predicted times become absolute by
             it. None: they stay relative (only hits need it).
         ignore_mismatch
-            Data settings that may differ between the files and the training.
+            Data settings that may differ between the files or events and the training.
 
         Returns
         -------
@@ -160,18 +161,21 @@ class Reconstructor:
         ------
         DataError
             If no file matches or one cannot be read, if data were made with other settings than
-            those of the training, or if hits are invalid.
+            those of the training, if hits are invalid, or if misc data are missing.
         """
-        if isinstance(source, Hits):
-            return self.predict_events(_events_of(self.info, source, time_offset), misc)
-        if isinstance(source, Pulses):
-            return self.predict_events(self.events_of_pulses(source), misc)
         if isinstance(source, EventTable):
-            values = source.misc.array if misc is None and self.info.misc_names else misc
+            self._check_settings(source.data_settings, "the events", ignore_mismatch)
+            misc = source.misc if misc is None else misc
+        values = _columns_read(self.info, misc) if isinstance(misc, NamedColumns) else misc
+        if isinstance(source, Hits):
+            return self.predict_events(_events_of(self.info, source, time_offset), values)
+        if isinstance(source, Pulses):
+            return self.predict_events(self.events_of_pulses(source), values)
+        if isinstance(source, EventTable):
             events = _events_of(self.info, source.hits, source.time_offset, source.ids)
             return self.predict_events(events, values)
         if isinstance(source, FileEvents):
-            return self.predict_events(source, misc)
+            return self.predict_events(source, values)
         names = [source] if isinstance(source, str | Path) else list(source)
         paths = find_files([str(name) for name in names], "the events to reconstruct")
         tables = [self.predict_file(path, ignore_mismatch) for path in paths]
@@ -270,10 +274,17 @@ class Reconstructor:
         if is_i3(path):
             return read_frame_events(path, self._reading(ignore_mismatch)), None
         record = read_record(path, self.hits_settings.tables)
-        if record is not None and self.data_settings is not None:
-            check_data_settings(self.data_settings, record, str(path), ignore_mismatch)
+        self._check_settings([] if record is None else [record], str(path), ignore_mismatch)
         events = read_events(path, self.hits_settings)
         return events, self.backend.read_misc(path, events)
+
+    def _check_settings(
+        self, made: Iterable[DataSettings], source: str, ignore_mismatch: Collection[str]
+    ) -> None:
+        """Check how the data of a source were made, where that and the training's are known."""
+        if self.data_settings is not None:
+            for each in made:
+                check_data_settings(self.data_settings, each, source, ignore_mismatch)
 
     def predict_frames(
         self, frames: Iterable[Frame], ignore_mismatch: Collection[str] = ()
@@ -427,6 +438,20 @@ def _one_file(name: str | Path) -> Path:
     if len(paths) > 1:
         raise DataError(f"'{name}' matches {len(paths)} files: give the one with the event")
     return paths[0]
+
+
+def _columns_read(info: ModelInfo, misc: NamedColumns) -> NDArray[np.floating] | None:
+    """The misc data [n, M] that a network reads, by name; None: it reads none."""
+    if not info.misc_names:
+        return None
+    for name in info.misc_names:
+        if name not in misc:
+            raise DataError(
+                f"the network of '{info.name}' reads the misc data {', '.join(info.misc_names)}, "
+                f"but the events have no '{name}'. They have: {', '.join(misc) or 'none'}. Read "
+                "them with the config of its training"
+            )
+    return np.stack([misc[name] for name in info.misc_names], axis=1)
 
 
 def _events_of(
