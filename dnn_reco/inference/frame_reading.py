@@ -124,9 +124,10 @@ def read_frame_events(path: Path, reading: FrameReading) -> FileEvents:
     Raises
     ------
     DataError
-        If the file cannot be read to its end, or an object is damaged or of a wrong kind.
+        If the file cannot be read to its end, a frame does not fit its checksum, or an object is
+        damaged or of a wrong kind.
     """
-    frames = (frame for frame in read_i3(path) if is_event(frame))
+    frames = (frame for frame in read_i3(path, verify=True) if is_event(frame))
     return events_of_frames(frames, reading)
 
 

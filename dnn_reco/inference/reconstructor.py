@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 Source: TypeAlias = "Hits | Pulses | EventTable | FileEvents | str | Path | Sequence[str | Path]"
 
+_FILES = "the events to reconstruct"
+
 
 class Reconstructor:
     """Applies a trained model to events, wherever they come from.
@@ -139,7 +141,8 @@ class Reconstructor:
         Parameters
         ----------
         source
-            Path or glob pattern of event files, or several; hits; pulses, whose features are
+            Path or glob pattern of event files, or several, which are read in their order, each
+            pattern's files in sorted order; hits; pulses, whose features are
             computed as the model asks; or events that `open_events` has read. In formats of which
             files do not list zeros, bins of hits that are 0 count as not listed.
         misc
@@ -160,8 +163,8 @@ class Reconstructor:
         Raises
         ------
         DataError
-            If no file matches or one cannot be read, if data were made with other settings than
-            those of the training, if hits are invalid, or if misc data are missing.
+            If no file matches a name or one cannot be read, if data were made with other settings
+            than those of the training, if hits are invalid, or if misc data are missing.
         """
         if isinstance(source, EventTable):
             self._check_settings(source.data_settings, "the events", ignore_mismatch)
@@ -177,7 +180,9 @@ class Reconstructor:
         if isinstance(source, FileEvents):
             return self.predict_events(source, values)
         names = [source] if isinstance(source, str | Path) else list(source)
-        paths = find_files([str(name) for name in names], "the events to reconstruct")
+        paths = [path for name in names for path in find_files([str(name)], _FILES)]
+        if not paths:
+            raise DataError("no files are given to reconstruct: name at least one")
         tables = [self.predict_file(path, ignore_mismatch) for path in paths]
         return PredictionTable.joined(tables)
 
@@ -434,7 +439,7 @@ class Reconstructor:
 
 def _one_file(name: str | Path) -> Path:
     """The only file of a name or glob pattern."""
-    paths = find_files([str(name)], "the events to reconstruct")
+    paths = find_files([str(name)], _FILES)
     if len(paths) > 1:
         raise DataError(f"'{name}' matches {len(paths)} files: give the one with the event")
     return paths[0]

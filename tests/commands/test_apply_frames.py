@@ -12,6 +12,7 @@ from workspace import Result, invoke
 
 from dnn_reco import Reconstructor, open_events
 from dnn_reco.data.data_settings import DataSettings
+from dnn_reco.errors import DataError
 from dnn_reco.i3.frame import Frame
 from dnn_reco.i3.reader import read_i3
 
@@ -320,3 +321,13 @@ def test_reconstructor_reads_files_and_frames(model: Path, tmp_path: Path) -> No
         for name, values in table.columns().items():
             np.testing.assert_allclose(values, expected[name], rtol=1e-5)
     assert reco.predict(source).ids["Event"].tolist() == list(range(120))
+
+
+def test_frames_that_do_not_fit_their_checksum(model: Path, tmp_path: Path) -> None:
+    source = events(tmp_path / "x.i3", 3)
+    content = bytearray(source.read_bytes())
+    charge = p_frames(source)[1][PULSES].items["charge"][:1].tobytes()
+    content[content.index(charge)] ^= 1
+    source.write_bytes(content)
+    with pytest.raises(DataError, match="checksum"):
+        Reconstructor(model, "cpu", 1).predict(source)

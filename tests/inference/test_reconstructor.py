@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from applied_models import model_of_run
-from event_files import random_events
+from event_files import random_events, write_events
 from small_run import SmallRun
 
 from dnn_reco import densify, open_events
@@ -200,6 +200,21 @@ def test_events_in_memory_are_checked_as_their_files(trained_run: SmallRun, tmp_
             reconstructor.predict(wrong)
     found = reconstructor.predict(both, ignore_mismatch=["dom_exclusions"])
     np.testing.assert_array_equal(found.labels[:5], expected.labels)
+
+
+def test_files_are_predicted_in_the_given_order(model: TrainedModel, tmp_path: Path) -> None:
+    reconstructor, found = Reconstructor(model), {}
+    for seed, name in enumerate("abc"):
+        write_events(tmp_path / f"{name}.hdf5", random_events(seed, 3, num_bins=3, run=seed))
+        found[name] = reconstructor.predict(tmp_path / f"{name}.hdf5").labels
+    names = [tmp_path / "c.hdf5", str(tmp_path / "[ab].hdf5"), tmp_path / "c.hdf5"]
+    table = reconstructor.predict(names)
+    assert table.ids["Run"].tolist() == [2, 2, 2, 0, 0, 0, 1, 1, 1, 2, 2, 2]
+    np.testing.assert_array_equal(table.labels, np.concatenate([found[name] for name in "cabc"]))
+    with pytest.raises(DataError, match=r"no file matches the events to reconstruct:\n.*d\.hdf5"):
+        reconstructor.predict([*names, tmp_path / "d.hdf5"])
+    with pytest.raises(DataError, match="no files are given"):
+        reconstructor.predict([])
 
 
 def test_several_threads_may_predict_at_once(model: TrainedModel, hits: Hits) -> None:
