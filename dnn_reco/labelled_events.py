@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dnn_reco.config import Config
 from dnn_reco.data.data_settings import DataSettings
@@ -109,6 +110,14 @@ def read_as_written(paths: Sequence[Path], content: FileContent) -> Iterator[Eve
     DataError
         If a table or column is missing, or it is not clear which to read.
     """
+    for events, exists in read_all_rows(paths, content):
+        yield events[exists]
+
+
+def read_all_rows(
+    paths: Sequence[Path], content: FileContent
+) -> Iterator[tuple[EventTable, NDArray[np.bool_]]]:
+    """All events of each file, as :func:`read_as_written`, and which have a time offset [n]."""
     first, table = paths[0], content.labels
     reader_of(first)  # raises if the format is unknown
     settings = content.hits or _settings_of(first, content)
@@ -124,7 +133,7 @@ def read_as_written(paths: Sequence[Path], content: FileContent) -> Iterator[Eve
         misc = _read_columns(path, content.misc or {}, time_offset, len(events.ids), True)
         made = _data_settings(path, settings)
         found = EventTable(events.hits, labels, misc, events.time_offset, events.ids, made)
-        yield found[events.exists]
+        yield found, events.exists
 
 
 def _data_settings(path: Path, settings: HitsSettings) -> tuple[DataSettings, ...]:

@@ -241,8 +241,9 @@ class Reconstructor:
             ]
             return parts[0] if len(parts) == 1 else Mixture(parts)
         if isinstance(source, str | Path):
-            table = self.predict_file(_one_file(source), ignore_mismatch, event)
-            return sky_density(table, 0, self.info, shape)
+            path = _one_file(source)
+            table = self.predict_file(path, ignore_mismatch, event)
+            return sky_density(table, 0, self.info, shape, f"event {event} of '{path}'")
         if not isinstance(source, PredictionTable):
             source = self.predict(source, ignore_mismatch=ignore_mismatch)
         return sky_density(source, event, self.info, shape)
