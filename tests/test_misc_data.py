@@ -1,6 +1,5 @@
 """Misc data reach the networks and losses that read them, as loaded and transformed."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,8 +55,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
 
 
 @pytest.fixture(autouse=True)
-def nothing_seen() -> Iterator[None]:
-    yield
+def nothing_seen() -> None:
+    """Forget what networks and losses of tests before were given."""
     for entries in misc_plugins.seen.values():
         entries.clear()
 
