@@ -42,7 +42,7 @@ def repeated(source: Path, target: Path, num_events: int) -> int:
 def feature_reading(pulses: str) -> FrameReading:
     """How to compute the nine features of pulses of this name."""
     settings = DataSettings(9, "time_range", "pulse_summmary_clipped", pulse_key=pulses)
-    return FrameReading(settings, None, "float32")
+    return FrameReading(settings, None, (0.0,) * 9, "float32")
 
 
 def main() -> None:

@@ -232,7 +232,8 @@ def predict(
     Raises
     ------
     DataError
-        If the hits are invalid, or have another number of features than those of the training.
+        If the hits are invalid, or have another number of features than those of the training, or
+        misc data that the network reads are missing.
 
     Examples
     --------
@@ -244,8 +245,7 @@ def predict(
     """
     from dnn_reco.inference.reconstructor import Reconstructor
 
-    values = None if misc is None else np.stack([misc[name] for name in model.misc_names], axis=1)
-    return Reconstructor(model, batch_size=batch_size).predict(hits, misc=values)
+    return Reconstructor(model, batch_size=batch_size).predict(hits, misc=misc)
 
 
 def densify(

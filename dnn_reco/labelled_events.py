@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dnn_reco.config import Config
+from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.event_table import EventTable, NamedColumns
 from dnn_reco.data.file_events import HitsSettings
 from dnn_reco.data.from_config import hits_settings, record_settings
@@ -18,6 +20,7 @@ from dnn_reco.data.hdf5 import (
     input_tables,
     list_tables,
     read_columns,
+    read_record,
 )
 from dnn_reco.data.records import ColumnNames, ShardEvents, event_table, load_records
 from dnn_reco.event_sources import event_file, read_events, reader_of
@@ -85,6 +88,7 @@ def read_as_configured(
             shard = ShardEvents(event_table(events), events.hits, np.array(settings.init_values))
             view = config.plugin_view()
             records = load_records(file, shard, of_records, view, names)
+            made = _data_settings(file, settings)
         names, rows = records.names, records.rows
         yield EventTable(
             events.hits.select(rows["row"]),
@@ -92,6 +96,7 @@ def read_as_configured(
             NamedColumns(names.misc, np.ascontiguousarray(rows["misc"])),
             np.ascontiguousarray(rows["time_offset"]),
             np.ascontiguousarray(rows["id"]),
+            made,
         )
 
 
@@ -105,6 +110,14 @@ def read_as_written(paths: Sequence[Path], content: FileContent) -> Iterator[Eve
     DataError
         If a table or column is missing, or it is not clear which to read.
     """
+    for events, exists in read_all_rows(paths, content):
+        yield events[exists]
+
+
+def read_all_rows(
+    paths: Sequence[Path], content: FileContent
+) -> Iterator[tuple[EventTable, NDArray[np.bool_]]]:
+    """All events of each file, as :func:`read_as_written`, and which have a time offset [n]."""
     first, table = paths[0], content.labels
     reader_of(first)  # raises if the format is unknown
     settings = content.hits or _settings_of(first, content)
@@ -118,7 +131,15 @@ def read_as_written(paths: Sequence[Path], content: FileContent) -> Iterator[Eve
         labels = _read_columns(path, wanted, time_offset, len(events.ids))
         label_names = labels.names
         misc = _read_columns(path, content.misc or {}, time_offset, len(events.ids), True)
-        yield EventTable(events.hits, labels, misc, events.time_offset, events.ids)[events.exists]
+        made = _data_settings(path, settings)
+        found = EventTable(events.hits, labels, misc, events.time_offset, events.ids, made)
+        yield found, events.exists
+
+
+def _data_settings(path: Path, settings: HitsSettings) -> tuple[DataSettings, ...]:
+    """How the features of a file were made; empty: it has no record."""
+    record = read_record(path, settings.tables)
+    return () if record is None else (record,)
 
 
 def _settings_of(path: Path, content: FileContent) -> HitsSettings:

@@ -1,6 +1,6 @@
 """Misc data reach the networks and losses that read them, as loaded and transformed."""
 
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from small_run import ON_CPU, SmallRun, make_small_run
 import dnn_reco
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
+from dnn_reco.data.event_table import NamedColumns
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.evaluation.held_out_events import open_held_out_events, predict_held_out
 from dnn_reco.files import find_files
+from dnn_reco.inference.reconstructor import Reconstructor
 from dnn_reco.inference.trained_model import ensemble_of, load_trained_model
 from dnn_reco.nn.interface import LabelKeys
 from dnn_reco.nn.misc_data import MiscTransform, joined
@@ -53,8 +55,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
 
 
 @pytest.fixture(autouse=True)
-def nothing_seen() -> Iterator[None]:
-    yield
+def nothing_seen() -> None:
+    """Forget what networks and losses of tests before were given."""
     for entries in misc_plugins.seen.values():
         entries.clear()
 
@@ -108,6 +110,22 @@ def test_predictions_for_held_out_events(trained: SmallRun) -> None:
         dnn_reco.predict(model, events.hits)
 
 
+def test_misc_data_are_matched_by_name(trained: SmallRun) -> None:
+    reconstructor = Reconstructor(load_trained_model(trained.config(), torch.device("cpu")))
+    events = dnn_reco.open_events(str(trained.folder / "validation.hdf5"), trained.config())
+    expected = reconstructor.predict(events)
+    energy, sign = events.misc["energy"], events.misc["sign"]
+    other = NamedColumns(("sign", "more", "energy"), np.stack([sign, sign * 0, energy], axis=1))
+    for found in (
+        reconstructor.predict(replace(events, misc=other)),
+        reconstructor.predict(events.hits, misc=other),
+        reconstructor.predict(events, misc=events.misc.array),
+    ):
+        np.testing.assert_array_equal(found["EnergyVisible"], expected["EnergyVisible"])
+    with pytest.raises(DataError, match=r"reads the misc data energy, sign, .* no 'energy'.* sign"):
+        reconstructor.predict(replace(events, misc=NamedColumns(("sign",), sign[:, None])))
+
+
 def test_held_out_events_without_the_misc_data(trained: SmallRun, tmp_path: Path) -> None:
     model = load_trained_model(trained.config(), torch.device("cpu"))
     other = trained.config(data_handler_misc_class="older_plugins.load_misc")
@@ -129,8 +147,6 @@ def test_a_logarithm_of_values_of_minus_one_names_the_column(
 
 
 def test_transform() -> None:
-    from dataclasses import replace
-
     spec = made_up_spec(["energy"], LabelKeys(), [0.0], [1.0])
     settings = replace(
         spec.transformation.settings,

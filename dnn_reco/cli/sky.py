@@ -51,7 +51,7 @@ def _name(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     required=True,
     metavar="FILE",
-    help="Event file.",
+    help="Event file (HDF5).",
 )
 @click.option(
     "--event",

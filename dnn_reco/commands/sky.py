@@ -12,6 +12,8 @@ from dnn_reco.commands.output import print_note
 from dnn_reco.data.hdf5 import list_tables, read_columns
 from dnn_reco.detector.directions import Vectors
 from dnn_reco.display.sky_view import plot_sky
+from dnn_reco.errors import ConfigError
+from dnn_reco.event_sources import is_i3_file
 from dnn_reco.figure_style import save_figure
 from dnn_reco.files import OTHER_FOLDER, writing
 from dnn_reco.inference.reconstructor import Reconstructor
@@ -65,6 +67,12 @@ class SkySettings:
 
 def run_sky(settings: SkySettings) -> None:
     """Write the map of one event as FITS and PNG, and print its direction and areas."""
+    if is_i3_file(settings.file):
+        raise ConfigError(
+            f"'{settings.file}' is an .i3 file, but sky maps are made of events of HDF5 files: "
+            f"make one with dnn-reco create-data --input '{settings.file}' --pulses NAME --out "
+            "FOLDER, and give that"
+        )
     require_sky_packages()
     frame = Frame(settings.mjd)
     reconstructor = Reconstructor(

@@ -24,7 +24,7 @@ from dnn_reco.i3.events import find_frame
 from dnn_reco.i3.reader import read_i3
 from dnn_reco.inference.prediction_table import PARTICLE_SUFFIX, REASONS, PredictionTable, Status
 from dnn_reco.inference.stored_predictions import stored_predictions
-from dnn_reco.labelled_events import FileContent, read_as_written
+from dnn_reco.labelled_events import FileContent, read_all_rows
 from dnn_reco.pretrained_models import is_pretrained, model_folder
 from dnn_reco.suggestions import did_you_mean
 
@@ -110,8 +110,7 @@ def run_view(settings: ViewSettings) -> None:
         raise ConfigError("--network needs a model folder: --model FOLDER")
     content = FileContent(settings.tables, settings.num_bins, settings.labels)
     if model is None:
-        events = _read(settings, content)
-        number = find_event(events, settings.event)
+        events, number = _read(settings, content)
         view = _View(events[number])
     elif Path(model).is_dir():
         view, number = _view_of_model(settings, content, model)
@@ -142,8 +141,15 @@ def _of_frame(settings: ViewSettings) -> tuple[EventTable, int]:
     return event_of(frame, settings.pulses), number
 
 
-def _read(settings: ViewSettings, content: FileContent) -> EventTable:
-    return next(read_as_written([settings.file], content))
+def _read(settings: ViewSettings, content: FileContent) -> tuple[EventTable, int]:
+    """All events of an HDF5 file, and the number of the one to draw."""
+    events, exists = next(read_all_rows([settings.file], content))
+    number = find_event(events, settings.event)
+    if not exists[number]:
+        others = np.flatnonzero(exists)
+        hint = f"; the first that has is event {others[0]}" if len(others) else ""
+        raise DataError(f"event {number} of '{settings.file}' has no input{hint}")
+    return events, number
 
 
 def _view_of_model(settings: ViewSettings, content: FileContent, model: str) -> tuple[_View, int]:
@@ -153,10 +159,9 @@ def _view_of_model(settings: ViewSettings, content: FileContent, model: str) -> 
     reconstructor = Reconstructor(
         model, settings.device, allow_code=settings.allow_code, inputs=settings.tables
     )
-    events = _read(settings, replace(content, hits=reconstructor.hits_settings))
-    number = find_event(events, settings.event)
+    events, number = _read(settings, replace(content, hits=reconstructor.hits_settings))
     of_file, misc = reconstructor.read_file(settings.file, settings.ignore_mismatch)
-    rows = np.flatnonzero(of_file.exists)[[number]]
+    rows = np.array([number])
     misc = None if misc is None else misc[rows]
     table = reconstructor.predict_events(of_file.select(rows), misc)
     status = Status(int(table.status[0])) if table.status is not None else Status.OK
@@ -197,8 +202,7 @@ def _view_of_table(settings: ViewSettings, content: FileContent, name: str) -> t
     # those of the particle first: columns of the predictions themselves take precedence
     tables = list_tables(settings.file)
     names = [each for each in (f"{name}{PARTICLE_SUFFIX}", name) if each in tables]
-    events = _read(settings, replace(content, misc=dict.fromkeys(names)))
-    number = find_event(events, settings.event)
+    events, number = _read(settings, replace(content, misc=dict.fromkeys(names)))
     columns = _columns_of(events.misc, names)
     table = stored_predictions(columns, len(events)).rows(np.array([number]))
     return _View(events[number], table), number

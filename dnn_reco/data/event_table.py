@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.hits import Hits, join_hits
 from dnn_reco.errors import ConfigError, DataError
 
@@ -76,6 +77,8 @@ class EventTable:
         Time that the input times of an event are relative to [n], ns.
     ids
         Event ids [n]: Run, Event, SubEvent, SubEventStream.
+    data_settings
+        How the features were made, as their files record it: each that differs; empty: unknown.
     """
 
     hits: Hits
@@ -83,6 +86,7 @@ class EventTable:
     misc: NamedColumns
     time_offset: NDArray[np.float64]
     ids: NDArray[np.void]
+    data_settings: tuple[DataSettings, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -95,6 +99,7 @@ class EventTable:
             NamedColumns(self.misc.names, self.misc.array[numbers]),
             self.time_offset[numbers],
             self.ids[numbers],
+            self.data_settings,
         )
 
     def __repr__(self) -> str:
@@ -123,6 +128,7 @@ def join_tables(tables: Sequence[EventTable]) -> EventTable:
         NamedColumns(first.misc.names, np.concatenate([table.misc.array for table in tables])),
         np.concatenate([table.time_offset for table in tables]),
         np.concatenate([table.ids for table in tables]),
+        tuple(dict.fromkeys(each for table in tables for each in table.data_settings)),
     )
 
 

@@ -5,7 +5,7 @@ are those of the configuration of IceCube's own tools, spelling included.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -183,6 +183,36 @@ def dom_features(
     offsets = np.searchsorted(event, np.arange(pulses.num_events + 1))
     found = Hits(offsets, dom.astype(np.uint16), features)
     return DomFeatures(found, time_offset, chosen.is_sparse, chosen.num_listed)
+
+
+def listed_bins(features: NDArray[np.floating], sparse: bool, num_listed: int) -> NDArray[np.bool_]:
+    """Which features [k, F] event files list; see `DomFeatures`."""
+    listed = features != 0 if sparse else np.ones(features.shape, dtype=bool)
+    listed[:, :num_listed] = True
+    return listed
+
+
+def hits_as_read(hits: Hits, data_format: str, init_values: Sequence[float]) -> Hits:
+    """Hits as they are read from an event file, with initial values of what it does not list.
+
+    Parameters
+    ----------
+    hits
+        Hits with features [k, F]. In formats of which event files do not list zeros, 0 stands for
+        a bin that is not listed.
+    data_format
+        Their format.
+    init_values
+        F values (`DOM_init_values`).
+    """
+    known = _format_of(data_format)
+    sparse, num_listed = (known.is_sparse, known.num_listed) if known else (True, 0)
+    is_unknown = data_format == "autoencoder"  # what its files list depends on the encoder
+    if not sparse or is_unknown or not any(init_values):
+        return hits
+    listed = listed_bins(hits.features, sparse, num_listed)
+    init = np.asarray(init_values, dtype=hits.features.dtype)
+    return replace(hits, features=np.where(listed, hits.features, init))
 
 
 def is_known_format(data_format: str) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.data.data_settings import DataSettings
+from dnn_reco.data.features import hits_as_read
 from dnn_reco.data.file_events import EVENT_ID, FileEvents
 from dnn_reco.data.hdf5.tables import SUB_EVENT_STREAMS
 from dnn_reco.data_creation.block_inputs import make_inputs
@@ -59,6 +60,7 @@ def frame_events(
     frames: Sequence[Frame],
     settings: DataSettings,
     ids: NDArray[np.void],
+    init_values: Sequence[float],
     dtype: str = "float32",
     own: OwnFormat | None = None,
 ) -> FileEvents:
@@ -72,6 +74,8 @@ def frame_events(
         How the features are made.
     ids
         Ids of the events [n].
+    init_values
+        Values [F] of bins that an event file would not list.
     dtype
         Type of the features.
     own
@@ -86,7 +90,7 @@ def frame_events(
     """
     inputs = [frame_input(frame, settings, keep_frame=own is not None) for frame in frames]
     made = make_inputs(inputs, settings, ids, own=own)
-    hits = made.features.hits
+    hits = hits_as_read(made.features.hits, settings.data_format, init_values)
     return FileEvents(
         ids,
         made.features.time_offset,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ from dnn_reco.suggestions import did_you_mean
 
 Values = NDArray[np.float64]
 Tables = Mapping[str, NDArray[np.void]]
+
+_log = logging.getLogger(__name__)
 
 _NEUTRINOS = "I3MCWeightDict"
 _SHOWERS = ("I3CorsikaWeight", "I3PrimaryInjectorInfo", "I3CorsikaInfo", "CorsikaWeightMap")
@@ -79,7 +82,7 @@ def flux_weights(flux: str, files: Sequence[EventsOfFile], jobs_per_file: float 
         `GaisserH4a`.
     files
         The events of each file, n in all. Files are one sample together: also those of several
-        simulations.
+        simulations, and those of which no event is used.
     jobs_per_file
         How many jobs of the simulation each file holds, where the files do not record it.
 
@@ -95,7 +98,18 @@ def flux_weights(flux: str, files: Sequence[EventsOfFile], jobs_per_file: float 
     weighters, positions = [], []
     num_rows = 0
     for file in files:
-        weighter, ids = _weighter(file.path, simweights, jobs_per_file)
+        try:
+            weighter, ids = _weighter(file.path, simweights, jobs_per_file)
+        except DataError as error:
+            if len(file):
+                raise
+            _log.warning(
+                "The events generated for '%s', of which none is used, are not counted: weights "
+                "are too large by its share. %s",
+                file.path,
+                error,
+            )
+            continue
         position = match_ids(file.ids, ids, f"the weights of '{file.path}'")
         if (position < 0).any():
             raise DataError(

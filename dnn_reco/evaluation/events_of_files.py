@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.data.event_dataset import EventDataset
+from dnn_reco.data.file_events import EVENT_ID
 from dnn_reco.data.hdf5.tables import HEADER_COLUMNS, event_ids, match_ids, read_table
 from dnn_reco.errors import DataError
 from dnn_reco.suggestions import did_you_mean
@@ -48,6 +49,14 @@ def events_of_files(events: EventDataset) -> list[EventsOfFile]:
         for shard, start, stop in zip(
             events.shards, stops - events.events_per_shard, stops, strict=True
         )
+    ]
+
+
+def files_without_events(events: EventDataset) -> list[EventsOfFile]:
+    """The files of a data set of which no event is used: filters may keep none."""
+    return [
+        EventsOfFile(shard.event_file, np.zeros(0, EVENT_ID), np.zeros(0))
+        for shard in events.empty_shards
     ]
 
 

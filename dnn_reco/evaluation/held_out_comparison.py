@@ -17,7 +17,7 @@ from dnn_reco.errors import ConfigError
 from dnn_reco.evaluation.comparison import Comparison, compare_models
 from dnn_reco.evaluation.comparison_report import TrainingCost, sum_of_costs
 from dnn_reco.evaluation.event_weights import event_weights, flux_weights
-from dnn_reco.evaluation.events_of_files import events_of_files
+from dnn_reco.evaluation.events_of_files import events_of_files, files_without_events
 from dnn_reco.evaluation.held_out_events import (
     calibrated_table,
     predict_held_out,
@@ -130,7 +130,7 @@ def extras_of(
     files = events_of_files(held_out)
     values = None
     if flux is not None:
-        values = flux_weights(flux, files)
+        values = flux_weights(flux, [*files, *files_without_events(held_out)])
     elif weights is not None:
         values = event_weights(weights, true_events([held_out]).misc, files)
     if not stored:

@@ -32,6 +32,8 @@ class FrameReading:
         The settings of the features.
     user_format
         The user's function, if the data format is one.
+    init_values
+        Values [F] of bins that an event file would not list.
     dtype
         Type of the features.
     ignored
@@ -40,6 +42,7 @@ class FrameReading:
 
     settings: DataSettings
     user_format: OwnFormat | None
+    init_values: tuple[float, ...]
     dtype: str
     ignored: tuple[str, ...] = ()
 
@@ -51,7 +54,9 @@ class FrameReading:
         DataError
             If an object is damaged or of a wrong kind.
         """
-        return frame_events(frames, self.settings, ids, self.dtype, self.user_format)
+        return frame_events(
+            frames, self.settings, ids, self.init_values, self.dtype, self.user_format
+        )
 
 
 def frame_reading(
@@ -107,6 +112,7 @@ def frame_reading(
     return FrameReading(
         settings,
         own_format(settings.data_format, is_allowed),
+        info.init_values,
         info.float_precision,
         tuple(f"model '{info.name}', {text}" for text in ignored),
     )
@@ -118,9 +124,10 @@ def read_frame_events(path: Path, reading: FrameReading) -> FileEvents:
     Raises
     ------
     DataError
-        If the file cannot be read to its end, or an object is damaged or of a wrong kind.
+        If the file cannot be read to its end, a frame does not fit its checksum, or an object is
+        damaged or of a wrong kind.
     """
-    frames = (frame for frame in read_i3(path) if is_event(frame))
+    frames = (frame for frame in read_i3(path, verify=True) if is_event(frame))
     return events_of_frames(frames, reading)
 
 

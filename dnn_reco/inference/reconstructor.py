@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.data.data_settings import DataSettings, check_data_settings, features_of
-from dnn_reco.data.event_table import EventTable
+from dnn_reco.data.event_table import EventTable, NamedColumns
+from dnn_reco.data.features import hits_as_read
 from dnn_reco.data.file_events import EVENT_ID, FileEvents, HitsSettings
 from dnn_reco.data.hdf5 import input_tables, read_record
 from dnn_reco.data.hits import Hits, check_hits, hits_of_dense
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from dnn_reco.inference.trained_model import TrainedModel
 
 Source: TypeAlias = "Hits | Pulses | EventTable | FileEvents | str | Path | Sequence[str | Path]"
+
+_FILES = "the events to reconstruct"
 
 
 class Reconstructor:
@@ -129,7 +132,7 @@ class Reconstructor:
         self,
         source: Source,
         *,
-        misc: NDArray[np.floating] | None = None,
+        misc: NDArray[np.floating] | NamedColumns | None = None,
         time_offset: NDArray[np.floating] | None = None,
         ignore_mismatch: Collection[str] = (),
     ) -> PredictionTable:
@@ -138,15 +141,18 @@ class Reconstructor:
         Parameters
         ----------
         source
-            Path or glob pattern of event files, or several; hits; pulses, whose features are
-            computed as the model asks; or events that `open_events` has read.
+            Path or glob pattern of event files, or several, which are read in their order, each
+            pattern's files in sorted order; hits; pulses, whose features are
+            computed as the model asks; or events that `open_events` has read. In formats of which
+            files do not list zeros, bins of hits that are 0 count as not listed.
         misc
-            Misc data of the events [n, M], for hits and pulses, where the network reads them.
+            Misc data of the events, for hits and pulses, where the network reads them: named
+            columns, or an array [n, M] in the order of `info.misc_names`.
         time_offset
             Time that the times of hits are relative to [n], ns: predicted times become absolute by
             it. None: they stay relative (only hits need it).
         ignore_mismatch
-            Data settings that may differ between the files and the training.
+            Data settings that may differ between the files or events and the training.
 
         Returns
         -------
@@ -157,21 +163,26 @@ class Reconstructor:
         Raises
         ------
         DataError
-            If no file matches or one cannot be read, if data were made with other settings than
-            those of the training, or if hits are invalid.
+            If no file matches a name or one cannot be read, if data were made with other settings
+            than those of the training, if hits are invalid, or if misc data are missing.
         """
-        if isinstance(source, Hits):
-            return self.predict_events(_events_of(source, time_offset), misc)
-        if isinstance(source, Pulses):
-            return self.predict_events(self.events_of_pulses(source), misc)
         if isinstance(source, EventTable):
-            values = source.misc.array if misc is None and self.info.misc_names else misc
-            events = _events_of(source.hits, source.time_offset, source.ids)
+            self._check_settings(source.data_settings, "the events", ignore_mismatch)
+            misc = source.misc if misc is None else misc
+        values = _columns_read(self.info, misc) if isinstance(misc, NamedColumns) else misc
+        if isinstance(source, Hits):
+            return self.predict_events(_events_of(self.info, source, time_offset), values)
+        if isinstance(source, Pulses):
+            return self.predict_events(self.events_of_pulses(source), values)
+        if isinstance(source, EventTable):
+            events = _events_of(self.info, source.hits, source.time_offset, source.ids)
             return self.predict_events(events, values)
         if isinstance(source, FileEvents):
-            return self.predict_events(source, misc)
+            return self.predict_events(source, values)
         names = [source] if isinstance(source, str | Path) else list(source)
-        paths = find_files([str(name) for name in names], "the events to reconstruct")
+        paths = [path for name in names for path in find_files([str(name)], _FILES)]
+        if not paths:
+            raise DataError("no files are given to reconstruct: name at least one")
         tables = [self.predict_file(path, ignore_mismatch) for path in paths]
         return PredictionTable.joined(tables)
 
@@ -230,8 +241,9 @@ class Reconstructor:
             ]
             return parts[0] if len(parts) == 1 else Mixture(parts)
         if isinstance(source, str | Path):
-            table = self.predict_file(_one_file(source), ignore_mismatch, event)
-            return sky_density(table, 0, self.info, shape)
+            path = _one_file(source)
+            table = self.predict_file(path, ignore_mismatch, event)
+            return sky_density(table, 0, self.info, shape, f"event {event} of '{path}'")
         if not isinstance(source, PredictionTable):
             source = self.predict(source, ignore_mismatch=ignore_mismatch)
         return sky_density(source, event, self.info, shape)
@@ -268,10 +280,17 @@ class Reconstructor:
         if is_i3(path):
             return read_frame_events(path, self._reading(ignore_mismatch)), None
         record = read_record(path, self.hits_settings.tables)
-        if record is not None and self.data_settings is not None:
-            check_data_settings(self.data_settings, record, str(path), ignore_mismatch)
+        self._check_settings([] if record is None else [record], str(path), ignore_mismatch)
         events = read_events(path, self.hits_settings)
         return events, self.backend.read_misc(path, events)
+
+    def _check_settings(
+        self, made: Iterable[DataSettings], source: str, ignore_mismatch: Collection[str]
+    ) -> None:
+        """Check how the data of a source were made, where that and the training's are known."""
+        if self.data_settings is not None:
+            for each in made:
+                check_data_settings(self.data_settings, each, source, ignore_mismatch)
 
     def predict_frames(
         self, frames: Iterable[Frame], ignore_mismatch: Collection[str] = ()
@@ -316,13 +335,7 @@ class Reconstructor:
                 "cannot be computed from pulses: export or import it again with -s/--data-settings"
             )
         features = features_of(pulses, self.data_settings)
-        hits = features.hits
-        if features.sparse:  # files do not list such features, which then have their initial value
-            is_listed = hits.features != 0
-            is_listed[:, : features.num_listed] = True
-            values = np.where(is_listed, hits.features, self.info.init_values)
-            hits = replace(hits, features=values)
-        return _file_events(hits, features.time_offset)
+        return _file_events(self.info, features.hits, features.time_offset)
 
     def predict_dense(
         self,
@@ -427,30 +440,51 @@ class Reconstructor:
 
 def _one_file(name: str | Path) -> Path:
     """The only file of a name or glob pattern."""
-    paths = find_files([str(name)], "the events to reconstruct")
+    paths = find_files([str(name)], _FILES)
     if len(paths) > 1:
         raise DataError(f"'{name}' matches {len(paths)} files: give the one with the event")
     return paths[0]
 
 
+def _columns_read(info: ModelInfo, misc: NamedColumns) -> NDArray[np.floating] | None:
+    """The misc data [n, M] that a network reads, by name; None: it reads none."""
+    if not info.misc_names:
+        return None
+    for name in info.misc_names:
+        if name not in misc:
+            raise DataError(
+                f"the network of '{info.name}' reads the misc data {', '.join(info.misc_names)}, "
+                f"but the events have no '{name}'. They have: {', '.join(misc) or 'none'}. Read "
+                "them with the config of its training"
+            )
+    return np.stack([misc[name] for name in info.misc_names], axis=1)
+
+
 def _events_of(
+    info: ModelInfo,
     hits: Hits,
     time_offset: NDArray[np.floating] | None = None,
     ids: NDArray[np.void] | None = None,
 ) -> FileEvents:
     """Events of hits that a user made, checked."""
     check_hits(hits)
+    check_features(info, hits)
     num_events = hits.num_events
     offset = np.zeros(num_events) if time_offset is None else np.asarray(time_offset, np.float64)
     if offset.shape != (num_events,):
         raise DataError(f"time_offset has shape {offset.shape}, but there are {num_events} events")
-    return _file_events(hits, offset, ids)
+    return _file_events(info, hits, offset, ids)
 
 
 def _file_events(
-    hits: Hits, time_offset: NDArray[np.float64], ids: NDArray[np.void] | None = None
+    info: ModelInfo,
+    hits: Hits,
+    time_offset: NDArray[np.float64],
+    ids: NDArray[np.void] | None = None,
 ) -> FileEvents:
-    """Events that are all there; without ids, if those are not known."""
+    """Events that are all there, as a model reads them; without ids, if those are not known."""
+    if info.data_settings is not None:
+        hits = hits_as_read(hits, info.data_settings.data_format, info.init_values)
     exists = np.ones(hits.num_events, dtype=bool)
     return FileEvents(np.zeros(0, EVENT_ID) if ids is None else ids, time_offset, exists, hits, {})
 

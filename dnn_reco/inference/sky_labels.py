@@ -27,7 +27,11 @@ Shape: TypeAlias = Literal["auto", "predicted", "fisher", "vector", "circular", 
 
 
 def sky_density(
-    predictions: PredictionTable, event: int, info: ModelInfo, shape: str = "auto"
+    predictions: PredictionTable,
+    event: int,
+    info: ModelInfo,
+    shape: str = "auto",
+    name: str | None = None,
 ) -> SkyDensity:
     """The density of the direction of one event.
 
@@ -41,6 +45,8 @@ def sky_density(
         What the model predicts.
     shape
         One of :data:`Shape`.
+    name
+        What messages call the event; None: its number among the predictions.
 
     Raises
     ------
@@ -52,9 +58,10 @@ def sky_density(
         If the model was not trained for the labels of the shape.
     """
     check_event(event, len(predictions), "these predictions")
+    name = f"event {event}" if name is None else name
     status = Status.OK if predictions.status is None else Status(predictions.status[event])
     if status != Status.OK:
-        raise DataError(f"event {event} has no reconstructed direction: {REASONS[status]}")
+        raise DataError(f"{name} has no reconstructed direction: {REASONS[status]}")
     if shape in ("auto", "predicted"):
         shapes = predictions.shapes
         kind = None if shapes is None else shapes.kind(DIRECTION)
@@ -77,7 +84,7 @@ def sky_density(
     sigma = predictions.uncertainty[event, columns]
     if not np.isfinite([values, sigma]).all() or (sigma <= 0).any():
         raise DataError(
-            f"event {event} has no reconstructed direction: {', '.join(names)} are {values} with "
+            f"{name} has no reconstructed direction: {', '.join(names)} are {values} with "
             f"the uncertainties {sigma}"
         )
     return _density(shape, values, sigma)

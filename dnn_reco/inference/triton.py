@@ -15,6 +15,8 @@ from dnn_reco.nn.density_layout import total_width
 CONFIG_FILE = "config.pbtxt"
 GRAPH_FILE = "1/model.onnx"
 
+_REALS = {"float32": "FP32", "float64": "FP64"}  # Triton's name of a model's float_precision
+
 _HEAD = """\
 # The model {name} for Triton's ONNX Runtime backend, written by dnn_reco {version}.
 #
@@ -86,6 +88,7 @@ def triton_config(info: ModelInfo) -> str:
             "be served"
         )
     num_labels = len(info.labels)
+    real = _REALS[info.float_precision]
     head = _HEAD.format(
         name=_quoted(info.name),
         version=__version__,
@@ -96,11 +99,11 @@ def triton_config(info: ModelInfo) -> str:
     inputs = [
         _tensor("offsets", "INT64", -1),
         _tensor("dom", "INT64", -1),
-        _tensor("features", "FP32", -1, info.num_features),
+        _tensor("features", real, -1, info.num_features),
     ]
-    outputs = [_tensor(name, "FP32", -1, num_labels) for name in OUTPUTS]
+    outputs = [_tensor(name, real, -1, num_labels) for name in OUTPUTS]
     if info.densities:
-        outputs.append(_tensor(SHAPES, "FP32", -1, total_width(info.densities)))
+        outputs.append(_tensor(SHAPES, real, -1, total_width(info.densities)))
     return "\n".join(
         [
             f"{head}name: {_quoted(info.name)}",

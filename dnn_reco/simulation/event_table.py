@@ -34,4 +34,5 @@ def simulated_events(settings: SimulationSettings, num_events: int) -> EventTabl
         NamedColumns((), np.empty((num_events, 0))),
         features.time_offset,
         simulated_ids(num_events, 0),
+        (settings.data_settings,),
     )

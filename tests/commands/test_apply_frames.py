@@ -10,8 +10,9 @@ from i3_files import PULSES, events, frame, header, om_keys, pulse_map, write
 from small_run import SmallRun
 from workspace import Result, invoke
 
-from dnn_reco import Reconstructor
+from dnn_reco import Reconstructor, open_events
 from dnn_reco.data.data_settings import DataSettings
+from dnn_reco.errors import DataError
 from dnn_reco.i3.frame import Frame
 from dnn_reco.i3.reader import read_i3
 
@@ -55,6 +56,14 @@ def done(result: Result) -> Result:
     return result
 
 
+def event_file(source: Path, folder: Path) -> Path:
+    """The event file that create-data makes of a file with frames."""
+    made = ["--input", source, "--pulses", PULSES, "--format", "charge_bins", "--exclude"]
+    made += ["BadDomsList", "--time-bins", "0,500,1000,1500", "--out", folder]
+    done(invoke("create-data", *made))
+    return folder / f"{source.stem}.hdf5"
+
+
 def p_frames(path: Path) -> list[Frame]:
     return [each for each in read_i3(path) if each.stop == "P"]
 
@@ -79,10 +88,7 @@ def test_frames_come_back_with_predictions(model: Path, tmp_path: Path) -> None:
 def test_predictions_equal_those_of_event_files(model: Path, tmp_path: Path) -> None:
     """The longer way: create-data, and the model applied to its HDF5 file."""
     source = events(tmp_path / "i3" / "x.i3", 30)
-    made = ["--input", source, "--pulses", PULSES, "--format", "charge_bins", "--exclude"]
-    made += ["BadDomsList", "--time-bins", "0,500,1000,1500", "--out", tmp_path / "hdf5"]
-    done(invoke("create-data", *made))
-    done(apply(model, tmp_path / "hdf5" / "x.hdf5", tmp_path / "expected.hdf5"))
+    done(apply(model, event_file(source, tmp_path / "hdf5"), tmp_path / "expected.hdf5"))
     also = ["--hdf5", tmp_path / "y.hdf5", "--parquet", tmp_path / "y.parquet"]
     done(apply(model, source, tmp_path / "y.i3.zst", *also))
     for table in (NAME, PARTICLE):
@@ -100,6 +106,29 @@ def test_predictions_equal_those_of_event_files(model: Path, tmp_path: Path) -> 
     parquet = pytest.importorskip("pyarrow.parquet").read_table(tmp_path / "y.parquet")
     label = expected.dtype.names[5]
     np.testing.assert_equal(parquet[label].to_numpy(), expected[label])
+
+
+def test_bins_that_are_not_listed_have_their_initial_value_from_any_source(
+    trained_run: SmallRun, tmp_path: Path
+) -> None:
+    changes = {"data_settings": SETTINGS, "DOM_init_values": [0.5, 2.0, 1.5]}
+    model = model_of_run(trained_run, tmp_path / "model", **changes)
+    source = events(tmp_path / "i3" / "x.i3", 30)
+    file = event_file(source, tmp_path / "hdf5")
+    done(apply(model, source, tmp_path / "y.hdf5"))
+    reco = Reconstructor(model, "cpu", 1)
+    expected = reco.predict(file)["EnergyVisible"]
+    written = open_events(file, num_bins=3)
+    assert (written.hits.features == 0).any()
+    assert np.isfinite(expected).sum() > 10
+    for found in (
+        rows(tmp_path / "y.hdf5", NAME),
+        reco.predict(source),
+        reco.predict(written),
+        reco.predict(written.hits),
+        reco.predict(reco.read_file(file)[0].hits),
+    ):
+        np.testing.assert_allclose(found["EnergyVisible"], expected, rtol=1e-6)
 
 
 def test_only_predictions_in_a_table(model: Path, tmp_path: Path) -> None:
@@ -292,3 +321,13 @@ def test_reconstructor_reads_files_and_frames(model: Path, tmp_path: Path) -> No
         for name, values in table.columns().items():
             np.testing.assert_allclose(values, expected[name], rtol=1e-5)
     assert reco.predict(source).ids["Event"].tolist() == list(range(120))
+
+
+def test_frames_that_do_not_fit_their_checksum(model: Path, tmp_path: Path) -> None:
+    source = events(tmp_path / "x.i3", 3)
+    content = bytearray(source.read_bytes())
+    charge = p_frames(source)[1][PULSES].items["charge"][:1].tobytes()
+    content[content.index(charge)] ^= 1
+    source.write_bytes(content)
+    with pytest.raises(DataError, match="checksum"):
+        Reconstructor(model, "cpu", 1).predict(source)

@@ -2,11 +2,13 @@
 
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from i3_files import PULSES, events
 from small_graph_models import TRANSFORMER, SmallModel
 from small_run import ON_CPU, SmallRun, make_small_run
 from workspace import invoke
@@ -119,6 +121,23 @@ def test_a_model_without_a_direction(run: SmallRun, tmp_path: Path) -> None:
     result = invoke("sky", folder, "-i", run.folder / "validation.hdf5", "-o", tmp_path / "sky")
     assert result.exit_code == 1
     assert result.err.startswith("Error: 'energy' predicts no direction")
+
+
+def test_frames_are_refused_at_once(model: Path, tmp_path: Path) -> None:
+    source = events(tmp_path / "i3" / "x.i3.zst", 4)
+    result = invoke("sky", model, "-i", source, "-o", tmp_path / "sky")
+    assert result.exit_code == 1
+    assert result.err.startswith(f"Error: '{source}' is an .i3 file, but sky maps are made of")
+    advice = re.search(
+        r"dnn-reco (create-data --input '.*' --pulses NAME --out FOLDER)", result.err
+    )
+    assert advice is not None
+    line = advice[1].replace("NAME", PULSES).replace("FOLDER", str(tmp_path / "made"))
+    bins = ["--format", "charge_bins", "--time-bins", "0,500,1000,1500", "--exclude", "none"]
+    assert invoke(*shlex.split(line), *bins).exit_code == 0
+    file = tmp_path / "made" / "x.hdf5"
+    result = invoke("sky", model, "-i", file, "-o", tmp_path / "sky", "--device", "cpu")
+    assert result.exit_code == 0, result.err
 
 
 def test_files_without_events(model: Path, tmp_path: Path) -> None:

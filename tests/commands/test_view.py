@@ -8,16 +8,18 @@ import h5py
 import i3_frames as made
 import numpy as np
 import pytest
-from applied_models import model_of_run
+from applied_models import TIME_OFFSET, model_of_run
 from click.testing import CliRunner
 from event_files import random_events, write_events
 from small_run import ON_CPU, SmallRun, make_small_run
 
+from dnn_reco import Reconstructor
 from dnn_reco.cli import cli
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.data.hdf5 import write_event_file
 from dnn_reco.data_creation.event_to_view import event_of
+from dnn_reco.display.label_table import number_text
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.i3.writer import write_i3
 
@@ -116,9 +118,6 @@ def test_model_with_the_network(here: Path, model: Path) -> None:
     )
     text = (here / "a.html").read_text(encoding="utf-8")
     assert text.count('<img alt="Layers of the main array') == 1
-    from dnn_reco import Reconstructor
-    from dnn_reco.display.label_table import number_text
-
     value = Reconstructor(model, device="cpu").predict("events.hdf5")["EnergyVisible"][2]
     row = re.search(r"<td>EnergyVisible</td><td>([^<]*)</td><td>([^<]*)</td>", text)
     assert row and row[2].startswith(f"{number_text(value)} ")
@@ -148,6 +147,23 @@ def test_stored_predictions(here: Path) -> None:
     assert "<td>12.5</td>" in (here / "event.html").read_text(encoding="utf-8")
     with pytest.raises(ConfigError, match="--network needs a model folder"):
         view("events.hdf5", "--model", STORED, "--network")
+
+
+def test_events_without_input_count(here: Path, model: Path) -> None:
+    pytest.importorskip("plotly", reason="plotly is not installed (extra display)")
+    events = random_events(5, 8, num_bins=3, run=7)
+    write_events(here / "gone.hdf5", events, exists={TIME_OFFSET: np.arange(8) % 3 != 1})
+    for words in ((), ("--model", model, "--device", "cpu")):
+        for event in ("2", "7:2"):
+            view("gone.hdf5", "--event", event, "--html", *words)
+            assert summary(here / "event.html") == expected_summary(2)
+            assert "gone.hdf5, event 2 (7:2)" in (here / "event.html").read_text(encoding="utf-8")
+    value = Reconstructor(model, device="cpu").predict("gone.hdf5")["EnergyVisible"][2]
+    assert f"{number_text(value)} " in (here / "event.html").read_text(encoding="utf-8")
+    message = "event 4 of 'gone.hdf5' has no input; the first that has is event 0"
+    for event in ("4", "7:4"):
+        with pytest.raises(DataError, match=message):
+            view("gone.hdf5", "--event", event)
 
 
 def test_pictures_that_cannot_be_written(here: Path) -> None:

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from event_files import event_ids
+from event_files import LABEL_TABLE, event_ids, random_events
 from numpy.typing import NDArray
+from small_run import make_small_run
 
-from dnn_reco.data.hdf5 import write_event_file
+from dnn_reco.data.hdf5 import write_event_file, write_input_tables
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.evaluation.event_weights import checked_weights, event_weights, flux_weights
 from dnn_reco.evaluation.events_of_files import EventsOfFile
+from dnn_reco.evaluation.held_out_comparison import extras_of
+from dnn_reco.evaluation.held_out_events import open_held_out_events
 
 LOW, HIGH, INDEX, NUM_GENERATED = 2.0, 7.0, 1.5, 2000.0
 RADIUS, HEIGHT = 950.0, 1900.0  # m
@@ -159,6 +162,39 @@ def test_files_are_one_sample_and_events_are_joined_by_id(tmp_path: Path) -> Non
     np.testing.assert_allclose(found, expected / 2, rtol=1e-6)
     found = flux_weights("E^-2", [first, part], jobs_per_file=10)
     np.testing.assert_allclose(found, expected / 20, rtol=1e-6)
+
+
+def test_files_of_which_a_filter_keeps_no_event_count(tmp_path: Path) -> None:
+    pytest.importorskip("simweights")
+    run = make_small_run(
+        tmp_path,
+        misc_load_dict={"MCPrimary": ["energy"]},
+        data_handler_misc_class="dnn_reco.modules.data.misc.default_misc.general_misc_loader",
+        filter_greater_than={"MCPrimary_energy": 1.0},
+    )
+    paths, simulated = [tmp_path / f"numu_{number}.hdf5" for number in range(3)], []
+    for number, path in enumerate(paths):
+        events, columns = random_events(number, 20, num_bins=3), weight_dict(20, number)
+        energy = events.primary["energy"] * (1 if number != 1 else 0)
+        primary = {"MCPrimary": events.primary | {"energy": energy}, "I3MCWeightDict": columns}
+        tables = {LABEL_TABLE: events.labels, **primary}
+        write_input_tables(path, events.ids, events.time_offset, events.hits, tables=tables)
+        simulated.append(expected_weights(columns, 1e-18, 2))
+    held_out = open_held_out_events(run.config(), paths, str(tmp_path / "store"), 1)
+    found = extras_of([], held_out, None, "E^-2", []).weights
+    expected = np.concatenate([simulated[0], simulated[2]]) / 3
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_files_without_any_event_are_not_counted_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("simweights")
+    file, columns = neutrino_file(tmp_path / "a.hdf5", 20, 1)
+    none, _ = neutrino_file(tmp_path / "none.hdf5", 0, 2)
+    found = flux_weights("E^-2", [file, none])
+    np.testing.assert_allclose(found, expected_weights(columns, 1e-18, 2), rtol=1e-6)
+    assert f"'{none.path}', of which none is used, are not counted" in caplog.text
 
 
 def test_events_without_weights(tmp_path: Path) -> None:

@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from applied_models import model_of_run
+from event_files import random_events, write_events
 from small_run import SmallRun
 
-from dnn_reco import densify
+from dnn_reco import densify, open_events
 from dnn_reco.checkpoint_file import load_latest
+from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.file_events import EVENT_ID, FileEvents
+from dnn_reco.data.hdf5 import write_input_tables
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.data.hits import Hits
 from dnn_reco.errors import DataError, ModelError
@@ -174,6 +178,43 @@ def test_weights_are_those_of_the_newest_checkpoint(
 def test_without_a_checkpoint(trained_run: SmallRun, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="train the network first"):
         load_trained_model(trained_run.config(model_checkpoint_path=str(tmp_path / "none")), CPU)
+
+
+def test_events_in_memory_are_checked_as_their_files(trained_run: SmallRun, tmp_path: Path) -> None:
+    settings = DataSettings(3, "time_range", "total_dom_charge", dom_exclusions=())
+    model = model_of_run(trained_run, tmp_path / "model", data_settings=settings)
+    reconstructor = Reconstructor(model, device="cpu")
+    made = {"a": settings, "b": replace(settings, dom_exclusions=("BadDomsList",))}
+    for seed, (name, each) in enumerate(made.items()):
+        events = random_events(seed, 5, num_bins=3, run=seed)
+        path = tmp_path / f"{name}.hdf5"
+        write_input_tables(path, events.ids, events.time_offset, events.hits, data_settings=each)
+    right = open_events(tmp_path / "a.hdf5")
+    assert right.data_settings == (settings,)
+    expected = reconstructor.predict(tmp_path / "a.hdf5")
+    np.testing.assert_array_equal(reconstructor.predict(right).labels, expected.labels)
+    both = open_events(tmp_path / "*.hdf5")
+    message = "'the events' was made with different settings.*\n.*dom_exclusions is"
+    for wrong in (both, both[7:]):
+        with pytest.raises(DataError, match=message):
+            reconstructor.predict(wrong)
+    found = reconstructor.predict(both, ignore_mismatch=["dom_exclusions"])
+    np.testing.assert_array_equal(found.labels[:5], expected.labels)
+
+
+def test_files_are_predicted_in_the_given_order(model: TrainedModel, tmp_path: Path) -> None:
+    reconstructor, found = Reconstructor(model), {}
+    for seed, name in enumerate("abc"):
+        write_events(tmp_path / f"{name}.hdf5", random_events(seed, 3, num_bins=3, run=seed))
+        found[name] = reconstructor.predict(tmp_path / f"{name}.hdf5").labels
+    names = [tmp_path / "c.hdf5", str(tmp_path / "[ab].hdf5"), tmp_path / "c.hdf5"]
+    table = reconstructor.predict(names)
+    assert table.ids["Run"].tolist() == [2, 2, 2, 0, 0, 0, 1, 1, 1, 2, 2, 2]
+    np.testing.assert_array_equal(table.labels, np.concatenate([found[name] for name in "cabc"]))
+    with pytest.raises(DataError, match=r"no file matches the events to reconstruct:\n.*d\.hdf5"):
+        reconstructor.predict([*names, tmp_path / "d.hdf5"])
+    with pytest.raises(DataError, match="no files are given"):
+        reconstructor.predict([])
 
 
 def test_several_threads_may_predict_at_once(model: TrainedModel, hits: Hits) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from applied_models import TIME_OFFSET
+from event_files import random_events, write_events
 from small_graph_models import TRANSFORMER, SmallModel, made_up_hits
 from small_run import SmallRun
 
@@ -119,7 +121,7 @@ def test_true_directions() -> None:
 
 
 def test_a_reconstructor_gives_the_density_of_what_it_predicts(
-    small_model: Callable[..., SmallModel], prepared: SmallRun
+    small_model: Callable[..., SmallModel], prepared: SmallRun, tmp_path: Path
 ) -> None:
     reco = Reconstructor(small_model(TRANSFORMER, **TRAINED).model, device="cpu")
     assert reco.info.direction == tuple(f"PrimaryDirection{axis}" for axis in "XYZ")
@@ -136,6 +138,11 @@ def test_a_reconstructor_gives_the_density_of_what_it_predicts(
     assert reco.sky(made_up_hits(3), 2).cdf_dir(vector).shape == ()
     with pytest.raises(DataError, match=rf"no event 99 in '{file}': there are"):
         reco.sky(file, 99)
+    events = random_events(1, 3, num_bins=3)
+    gone = tmp_path / "gone.hdf5"
+    write_events(gone, events, exists={TIME_OFFSET: np.array([True, True, False])})
+    with pytest.raises(DataError, match=f"event 2 of '{gone}' has no reconstructed direction: no"):
+        reco.sky(gone, 2)
     with pytest.raises(DataError, match=r"matches \d files: give the one with the event"):
         reco.sky(str(prepared.folder / "*.hdf5"), 1)
 

@@ -8,6 +8,7 @@ import pytest
 from dnn_reco.errors import ModelError
 from dnn_reco.inference.model_info import LabelInfo, ModelInfo
 from dnn_reco.inference.triton import write_triton_repository
+from dnn_reco.nn.density_layout import DensityShape
 
 text_format = pytest.importorskip("google.protobuf.text_format")
 model_config_pb2 = pytest.importorskip("tritonclient.grpc.model_config_pb2")
@@ -41,6 +42,17 @@ def test_what_triton_reads(tmp_path: Path) -> None:
     ]
     assert '#    0  "EnergyVisible" [GeV] (uncertainty: that of ln(1 + x))' in text
     assert '#    1  "Time" [ns] (relative to the time offset)' in text
+
+
+def test_models_in_double_precision(tmp_path: Path) -> None:
+    shape = DensityShape("direction", "von_mises_fisher", 2)
+    info = replace(INFO, float_precision="float64", densities=(shape,))
+    path = write_triton_repository(tmp_path, info, b"a graph")
+    text = (path / "config.pbtxt").read_text()
+    config = text_format.Parse(text, model_config_pb2.ModelConfig())
+    kind = model_config_pb2.DataType.Name
+    assert [kind(each.data_type) for each in config.input] == [*["TYPE_INT64"] * 2, "TYPE_FP64"]
+    assert [kind(each.data_type) for each in config.output] == ["TYPE_FP64"] * 5
 
 
 def test_several_models_and_replaced_ones(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dnn_reco.data.data_settings import DataSettings
+from dnn_reco.data.features import listed_bins
 from dnn_reco.data.file_events import InputTables
 from dnn_reco.data.hdf5.record import record_attributes
 from dnn_reco.data.hdf5.tables import (
@@ -88,8 +89,7 @@ def dom_maps(hits: Hits, sparse: bool = False, num_listed: int = 0) -> tuple[Dom
         Number of first bins that are listed in any case.
     """
     features = hits.features
-    listed = features != 0 if sparse else np.ones(features.shape, dtype=bool)
-    listed[:, :num_listed] = True
+    listed = listed_bins(features, sparse, num_listed)
     hit, bins = np.nonzero(listed)
     row_offsets = np.concatenate([[0], np.cumsum(listed.sum(axis=1))])
     position = np.arange(len(hit)) - row_offsets[hit]
