@@ -304,6 +304,16 @@ def test_functions_and_schedules_of_the_reference_in_its_older_spelling(
     assert workspace.run("train", "--iterations", "3").exit_code == 0
 
 
+def test_fill_value_of_a_misspelt_label(workspace: Workspace) -> None:
+    assert workspace.run("trafo").exit_code == 0
+    workspace.append("label_nan_fill_value: {EnergyVisble: 0.0}")
+    for command in ("trafo", "train", "config check"):
+        result = workspace.run(command)
+        assert result.exit_code == 1
+        text = "label_nan_fill_value: the data have no label 'EnergyVisble'. Did you mean "
+        assert text + "'EnergyVisible'?" in result.out + result.err
+
+
 @pytest.mark.parametrize("key", ["event_weight_class", "evaluation_class"])
 def test_misspelt_function(trained: Workspace, key: str) -> None:
     trained.append(f"{key}: dnn_reco.modules.evaluation.default_evaluation.eval_directions")
