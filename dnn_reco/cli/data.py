@@ -233,4 +233,5 @@ def simulate_command(
     }
     given = {key: value for key, value in overrides.items() if value is not None}
     settings = load_settings(preset, given)
-    sys.exit(run_simulate(settings, out, events, layout, jobs or available_cpus(), suffix))
+    jobs = jobs or available_cpus()
+    sys.exit(run_simulate(settings, out, events, layout, jobs, suffix, files))
