@@ -10,9 +10,9 @@ from pathlib import Path
 
 from dnn_reco.amounts import counted
 from dnn_reco.commands.output import print_note
+from dnn_reco.data.simulated_files import HDF5_SUFFIX
 from dnn_reco.progress import Progress
 from dnn_reco.simulation.dataset import (
-    HDF5_SUFFIX,
     Layout,
     PlannedFile,
     is_written,

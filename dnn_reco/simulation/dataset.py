@@ -13,6 +13,12 @@ from numpy.typing import NDArray
 from dnn_reco.data.file_events import EVENT_ID
 from dnn_reco.data.hdf5 import InputTables, count_events, write_input_tables
 from dnn_reco.data.pulses import Pulses, join
+from dnn_reco.data.simulated_files import (
+    FILES_PER_FOLDER,
+    HDF5_SUFFIX,
+    flat_path,
+    tutorial_path,
+)
 from dnn_reco.detector.geometry import string_and_om
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import temporary_beside
@@ -30,10 +36,8 @@ LABEL_TABLE = "LabelsDeepLearning"
 """Name of the table of labels."""
 
 Layout = Literal["flat", "tutorial"]
-HDF5_SUFFIX, I3_SUFFIX = ".hdf5", ".i3.zst"
+I3_SUFFIX = ".i3.zst"
 
-FILES_PER_FOLDER = 1000
-_TUTORIAL = Path("datasets/11883/clsim-base-4.0.5.0.99_eff/output/summaryV2_clipped")
 _FIRST_VALIDATION, _FIRST_TEST, _MOST_HELD_OUT = 1000, 1005, 5  # numbers of files
 _HELD_OUT_SHARE = 200  # one file in so many for validation, and one for tests
 
@@ -127,21 +131,6 @@ def plan_files(
             lambda number: tutorial_path(folder, number), first, *size, events_per_file
         )
     ]
-
-
-def flat_path(folder: Path, number: int, suffix: str = HDF5_SUFFIX) -> Path:
-    """Path of a file of the layout `flat`."""
-    return folder / f"simulation_{number:08d}{suffix}"
-
-
-def tutorial_path(folder: Path, number: int) -> Path:
-    """Path of a file of the layout `tutorial`.
-
-    Numbers below 1000 are for training, 1000 to 1004 for validation, 1005 to 1009 for tests.
-    """
-    thousand = number // FILES_PER_FOLDER * FILES_PER_FOLDER
-    part = f"{thousand:05d}-{thousand + FILES_PER_FOLDER - 1:05d}"
-    return folder / _TUTORIAL / part / f"11883_simulation_DOMPulseData_{number:08d}.hdf5"
 
 
 def _files(

@@ -13,14 +13,12 @@ from dnn_reco.config.typed_settings import describe, typed_settings
 from dnn_reco.data.data_settings import DataSettings, features_of
 from dnn_reco.data.features import DomFeatures, num_features, refuse_unused_numbers
 from dnn_reco.data.pulses import Pulses
+from dnn_reco.data.simulated_files import RECORD
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import write_atomically
 from dnn_reco.foreign_files import parse_json
 from dnn_reco.simulation.particles import ParticleSettings
 from dnn_reco.suggestions import nearest
-
-RECORD = "simulation.json"
-"""Name of the file in a data set's folder that holds its settings."""
 
 MAX_SEED = 2**63 - 1
 

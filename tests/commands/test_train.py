@@ -6,7 +6,7 @@ import pytest
 import torch
 from workspace import NUM_TRAINING, NUM_VALIDATION, Workspace, invoke
 
-from dnn_reco.simulation.dataset import tutorial_path
+from dnn_reco.data.simulated_files import tutorial_path
 
 KEPT_LABELS = [
     "EnergyVisible",

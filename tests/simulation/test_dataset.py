@@ -14,11 +14,12 @@ from dnn_reco.config import load_config
 from dnn_reco.data.features import dom_features
 from dnn_reco.data.hdf5 import InputTables, read_events
 from dnn_reco.data.pulses import Pulses
+from dnn_reco.data.simulated_files import RECORD
 from dnn_reco.detector.geometry import dom_index, dom_positions
 from dnn_reco.errors import ConfigError, DataError, DnnRecoError
 from dnn_reco.simulation import dataset
 from dnn_reco.simulation.dataset import PlannedFile, plan_files, write_file
-from dnn_reco.simulation.settings import RECORD, SimulationSettings, claim_folder, load_settings
+from dnn_reco.simulation.settings import SimulationSettings, claim_folder, load_settings
 
 PRESETS = sorted((Path(__file__).parents[2] / "configs/simulation").glob("*.yaml"))
 BRIGHT = SimulationSettings(energy=(1e4, 1e5), margin=0, events_per_file=8)
