@@ -8,7 +8,8 @@ from click.testing import CliRunner
 
 from dnn_reco.cli import cli
 from dnn_reco.config import load_config
-from dnn_reco.simulation.dataset import PlannedFile, flat_path, tutorial_path, write_file
+from dnn_reco.data.simulated_files import flat_path, tutorial_path
+from dnn_reco.simulation.dataset import PlannedFile, write_file
 from dnn_reco.simulation.settings import SimulationSettings
 from dnn_reco.training.optimizers import learning_rate_schedule
 from dnn_reco.utils.learning_rate import rate_at

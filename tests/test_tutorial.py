@@ -20,7 +20,7 @@ from event_files import random_events, write_events
 from ruamel.yaml import YAML
 from safetensors.numpy import load_file
 
-from dnn_reco.simulation.dataset import tutorial_path
+from dnn_reco.data.simulated_files import tutorial_path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIG = "$CONFIG_DIR/getting_started.yaml"

@@ -207,7 +207,8 @@ def simulate_command(
 
     Options or a YAML file, PRESET (see configs/simulation), describe what to simulate; options take
     precedence. Events that do not trigger the detector are neither written nor counted. Ctrl-C
-    keeps finished files, and the same command resumes.
+    keeps finished files, and the same command resumes. The same settings and seed give the same
+    events: choose another --seed for held-out ones.
 
     \b
     Examples:
@@ -218,7 +219,8 @@ def simulate_command(
     """
     show_messages(log_level)
     from dnn_reco.commands.simulate import run_simulate
-    from dnn_reco.simulation.dataset import HDF5_SUFFIX, I3_SUFFIX
+    from dnn_reco.data.simulated_files import HDF5_SUFFIX
+    from dnn_reco.simulation.dataset import I3_SUFFIX
     from dnn_reco.simulation.settings import load_settings
     from dnn_reco.workers import available_cpus
 
@@ -233,4 +235,5 @@ def simulate_command(
     }
     given = {key: value for key, value in overrides.items() if value is not None}
     settings = load_settings(preset, given)
-    sys.exit(run_simulate(settings, out, events, layout, jobs or available_cpus(), suffix))
+    jobs = jobs or available_cpus()
+    sys.exit(run_simulate(settings, out, events, layout, jobs, suffix, files))

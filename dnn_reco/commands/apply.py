@@ -15,6 +15,7 @@ from pathlib import Path
 from dnn_reco.amounts import counted
 from dnn_reco.cluster.farm import on_farm
 from dnn_reco.cluster.farm_settings import FarmSettings
+from dnn_reco.commands.given_options import first_given
 from dnn_reco.commands.output import print_note
 from dnn_reco.commands.stop import Stopped, stop_signals_interrupt
 from dnn_reco.data.data_settings import DataSettings, check_setting_names
@@ -158,6 +159,7 @@ def run_apply(settings: ApplySettings) -> int:
     with the others; the exit code is 0 then, after SIGTERM 143.
     """
     tasks = _plan(settings)
+    _check_options(settings, tasks)
     for output in tasks[0].outputs:
         writer_of(output)  # raises if a package is missing
     options = _options(settings)
@@ -206,6 +208,16 @@ def _plan(settings: ApplySettings) -> list[FileTask]:
             for task, other in zip(tasks, further, strict=True)
         ]
     return tasks
+
+
+def _check_options(settings: ApplySettings, tasks: Sequence[FileTask]) -> None:
+    """Check that each option that is for one kind of files concerns at least one of them."""
+    kinds = {is_i3(task.source) for task in tasks}
+    for_frames = {"--pulses": settings.pulses, "--gcd": settings.gcd}
+    if True not in kinds and (name := first_given(for_frames)):
+        raise ConfigError(f"{name} is for .i3 files, but no file of --input is one")
+    if False not in kinds and settings.table_names is not None:
+        raise ConfigError("--tables is for HDF5 files, but all files of --input are .i3 files")
 
 
 def _options(settings: ApplySettings) -> ApplyOptions:

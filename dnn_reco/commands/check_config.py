@@ -355,9 +355,10 @@ def _check_contents(config: Config, network: bool) -> _Findings:
 # Labels, losses, transformation model and network
 # --------------------------------------------------------------------------------------------------
 def _check_labels(config: Config, names: ColumnNames) -> _Findings:
-    from dnn_reco.data.from_config import label_weights
+    from dnn_reco.data.from_config import check_fill_values, label_weights
 
     labels = config.labels
+    yield from _try(lambda: check_fill_values(config, names.labels))
     yield from _try(lambda: label_weights(config, names.labels))
     named = {
         **{key: getattr(labels, key) for key in _LABEL_KEYS},

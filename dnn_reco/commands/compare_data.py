@@ -23,7 +23,7 @@ from dnn_reco.data.hdf5 import (
     list_tables,
 )
 from dnn_reco.data.overlap import quoted_paths, same_files
-from dnn_reco.errors import DataError
+from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.evaluation.data_comparison import (
     EventSample,
     compare_samples,
@@ -89,6 +89,11 @@ def run_compare_data(
     as_json: bool = False,
 ) -> None:
     """Compare two data sets, print a table and write the report."""
+    if config is not None and settings.inputs:
+        raise ConfigError(
+            "--tables is for files without a config: name the tables in the config, or give no "
+            "config"
+        )
     files = [find_files([pattern], name) for pattern, name in zip(patterns, "AB", strict=True)]
     if same := same_files(*files):
         raise DataError(

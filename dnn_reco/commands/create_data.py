@@ -102,7 +102,7 @@ def run_create_data(settings: CreateDataSettings) -> int:
         click.echo(_described(plan, settings.overwrite))
         return 0
     summary = _Summary(len(plan.skipped))
-    missing = [file for file in plan.files if not _is_there(plan, file, settings.overwrite)]
+    missing = [file for file in plan.files if settings.overwrite or not _is_there(options, file)]
     summary.num_kept = len(plan.files) - len(missing)
     if summary.num_kept:
         _log.info("The output of %d of %d runs already exists.", summary.num_kept, len(plan.files))
@@ -156,7 +156,7 @@ def _run(file: PlannedFile) -> tuple[int, str]:
     return file.run_number, file.dataset
 
 
-def _is_there(plan: CreationPlan, file: PlannedFile, overwrite: bool) -> bool:
+def _is_there(options: CreationOptions, file: PlannedFile) -> bool:
     """Whether the outputs of a file are complete.
 
     Raises
@@ -164,11 +164,9 @@ def _is_there(plan: CreationPlan, file: PlannedFile, overwrite: bool) -> bool:
     ConfigError
         If the event file is there and was made with other settings.
     """
-    if overwrite:
-        return False
-    paths = plan.outputs.paths(file.output)
+    paths = options.outputs.paths(file.output)
     present = [path for path in paths if path.exists()]
-    record = creation_record(plan.outputs, file)
+    record = creation_record(options.outputs, file, modules_of_file(options, file))
     for path in present:
         _check_record(path, record)
     return len(present) == len(paths)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from dnn_reco.amounts import counted
 from dnn_reco.commands.output import print_note
+from dnn_reco.data.simulated_files import HDF5_SUFFIX
 from dnn_reco.progress import Progress
 from dnn_reco.simulation.dataset import (
-    HDF5_SUFFIX,
     Layout,
     PlannedFile,
     is_written,
@@ -34,12 +34,13 @@ def run_simulate(
     layout: Layout,
     num_jobs: int,
     suffix: str = HDF5_SUFFIX,
+    num_files: int | None = None,
 ) -> int:
     """Write all files of a data set that are not there yet; returns the exit code.
 
     Ctrl-C leaves the finished files; the same call makes the others.
     """
-    files = plan_files(folder, num_events, settings.events_per_file, layout, suffix)
+    files = plan_files(folder, num_events, settings.events_per_file, layout, suffix, num_files)
     claim_folder(folder, settings)
     missing = [file for file in files if not is_written(file)]
     there = sum(file.num_events for file in files) - sum(file.num_events for file in missing)

@@ -13,7 +13,7 @@ from dnn_reco.commands.output import print_note
 from dnn_reco.config import TRAFO_KEYS, Config
 from dnn_reco.data.build import open_events
 from dnn_reco.data.event_dataset import EventDataset
-from dnn_reco.data.from_config import file_sampling, transform_settings
+from dnn_reco.data.from_config import check_fill_values, file_sampling, transform_settings
 from dnn_reco.errors import DataError, ModelError
 from dnn_reco.event_sources import event_store
 from dnn_reco.files import write_atomically
@@ -77,6 +77,7 @@ def make_transformation(config: Config, options: RunOptions, overwrite: bool) ->
         batch_size * num_batches,
         sampling,
     )
+    check_fill_values(config, events.names.labels)
     settings = transform_settings(config, events.names)
     initial = _initial_model(config, settings) if config.model.model_initial_weights else None
     present = _refuse_other(path, settings, overwrite)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.commands.given_options import first_given
 from dnn_reco.commands.output import print_note
+from dnn_reco.data.data_settings import check_setting_names
 from dnn_reco.data.event_choice import parse_event
 from dnn_reco.data.event_table import EventTable
 from dnn_reco.data.hdf5 import list_tables
@@ -97,6 +99,7 @@ class _View:
 
 def run_view(settings: ViewSettings) -> None:
     """Draw one event."""
+    check_setting_names(settings.ignore_mismatch)
     if is_i3_file(settings.file):
         event, number = _of_frame(settings)
         return _draw(settings, _View(event), _title(settings.file, event, number))
@@ -106,8 +109,13 @@ def run_view(settings: ViewSettings) -> None:
     model = settings.model
     if model is not None and is_pretrained(model):
         model = str(model_folder(model))
-    if settings.network and (model is None or not Path(model).is_dir()):
-        raise ConfigError("--network needs a model folder: --model FOLDER")
+    if model is None or not Path(model).is_dir():
+        of_network = {
+            "--network": settings.network,
+            "--ignore-mismatch": settings.ignore_mismatch,
+        }
+        if name := first_given(of_network):
+            raise ConfigError(f"{name} needs a model folder: --model FOLDER")
     content = FileContent(settings.tables, settings.num_bins, settings.labels)
     if model is None:
         events, number = _read(settings, content)
@@ -127,10 +135,11 @@ def _of_frame(settings: ViewSettings) -> tuple[EventTable, int]:
         "--tables": settings.tables,
         "--num-bins": settings.num_bins,
         "--labels": settings.labels,
+        "--ignore-mismatch": settings.ignore_mismatch,
+        "--allow-code": settings.allow_code,
     }
-    for name, value in given.items():
-        if value:
-            raise ConfigError(f"{name} is for HDF5 files, but '{settings.file}' is an .i3 file")
+    if name := first_given(given):
+        raise ConfigError(f"{name} is for HDF5 files, but '{settings.file}' is an .i3 file")
     event = parse_event(settings.event)
     try:
         number, frame = find_frame(read_i3(settings.file), event, "P")

@@ -294,8 +294,7 @@ def check_data_settings(
     mismatches = {
         key: f"{key} is {_described(model, key)} for the model, {_plain(getattr(data, key))!r} in "
         "the data"
-        for key in _compared(model, data)
-        if not _fits(key, model, data)
+        for key in _differing(model, data)
     }
     refused = [key for key in mismatches if key not in ignore]
     if refused:
@@ -307,6 +306,39 @@ def check_data_settings(
             + (f" If a difference does no harm, add {options}" if can_ignore else "")
         )
     return tuple(f"'{source}': {text}; this difference is ignored" for text in mismatches.values())
+
+
+def check_given_settings(
+    given: DataSettings, recorded: DataSettings, holder: str, ignore: Collection[str] = ()
+) -> None:
+    """Check that given settings do not contradict those that are recorded, which are used.
+
+    They are compared as those of model and data by :func:`check_data_settings`.
+
+    Parameters
+    ----------
+    given, recorded
+        The settings of both.
+    holder
+        Where the second are recorded, for the message.
+    ignore
+        Settings that may differ.
+
+    Raises
+    ------
+    ConfigError
+        Naming the settings that differ.
+    """
+    differing = [key for key in _differing(given, recorded) if key not in ignore]
+    if differing:
+        listed = "".join(
+            f"\n  {key} is {_described(given, key)}, there {_plain(getattr(recorded, key))!r}"
+            for key in differing
+        )
+        raise ConfigError(
+            f"--data-settings contradicts the settings that {holder} records:{listed}\nLeave out "
+            "--data-settings here: it is for what has no such record"
+        )
 
 
 def check_setting_names(names: Collection[str]) -> None:
@@ -323,6 +355,11 @@ def check_setting_names(names: Collection[str]) -> None:
                 f"there is no data setting '{key}' to ignore; the nearest is "
                 f"'{nearest(key, SETTINGS)}'. Settings are {', '.join(SETTINGS)}"
             )
+
+
+def _differing(model: DataSettings, data: DataSettings) -> list[str]:
+    """Settings that make a difference to the features of the model, and are not right for it."""
+    return [key for key in _compared(model, data) if not _fits(key, model, data)]
 
 
 def _compared(model: DataSettings, data: DataSettings) -> list[str]:

@@ -248,6 +248,28 @@ def features_depend_on(data_format: str, relative_time_method: str | None) -> fr
     return frozenset({*needed, "relative_time_method", *vertex})
 
 
+def refuse_unused_numbers(
+    data_format: str,
+    time_bins: Sequence[float] | None,
+    time_quantiles: Sequence[float] | None,
+) -> None:
+    """Check that bins and quantiles are only given where the format uses them.
+
+    Raises
+    ------
+    ConfigError
+        Naming those without effect.
+    """
+    used = features_depend_on(data_format, None)
+    for setting, given in (("time_bins", time_bins), ("time_quantiles", time_quantiles)):
+        if given is not None and setting not in used:
+            users = [name for name, each in _FORMATS.items() if each.setting == setting]
+            raise ConfigError(
+                f"'{setting}' has no effect on the data format '{data_format}': leave it out, or "
+                f"choose a format that uses it ({', '.join(users)})"
+            )
+
+
 def _numbers(
     data_format: str,
     setting: Literal["time_bins", "time_quantiles"] | None,

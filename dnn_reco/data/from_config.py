@@ -126,6 +126,21 @@ def warn_of_unknown(key: str, named: Iterable[str], names: Sequence[str]) -> Non
         _log.warning("%s names '%s', which is not in the data.%s", key, name, hint)
 
 
+def check_fill_values(config: Config, names: Sequence[str]) -> None:
+    """Check that fill values are those of labels of the data.
+
+    Raises
+    ------
+    ConfigError
+        Naming a label that is not there: its values would be lost, with their events.
+    """
+    for name in sorted(set(config.labels.label_nan_fill_value or {}) - set(names)):
+        raise ConfigError(
+            f"label_nan_fill_value: the data have no label '{name}'.{did_you_mean(name, names)} "
+            f"Available: {', '.join(names)}"
+        )
+
+
 def label_weights(config: Config, names: Sequence[str]) -> list[float]:
     """Weight in the loss of each label.
 

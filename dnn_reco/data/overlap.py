@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from dnn_reco.config import Config, load_config
+from dnn_reco.data.simulated_files import same_simulated_events
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import find_files
 
@@ -157,15 +158,28 @@ def refuse_recorded(
 
 
 def overlap_text(seen: Sequence[Path], held_out: Sequence[Path], key: str) -> str:
-    """Which of the files to train on are also in another list; empty if none is."""
+    """Which of the files to train on are, or hold events, in another list; empty if none."""
     same = same_files(seen, held_out)
     if not same:
-        return ""
+        return _simulated_alike(seen, held_out, key)
     copies = {path: other for path, other in same.items() if path.resolve() != other.resolve()}
     listed = f"{quoted_paths(same)} {'is' if len(same) == 1 else 'are'} both in"
     path = next(iter(copies), None)
     copied = f" ('{path}' has the content of '{copies[path]}')" if path is not None else ""
     return f"{listed} training_data_file and in {key}{copied}"
+
+
+def _simulated_alike(seen: Sequence[Path], held_out: Sequence[Path], key: str) -> str:
+    """Which of the files to train on hold simulated events of another list; empty if none does."""
+    alike = same_simulated_events(seen, held_out)
+    if not alike:
+        return ""
+    path, other = next(iter(alike.items()))
+    return (
+        f"{quoted_paths(alike)} of {key} hold{'s' * (len(alike) == 1)} events of "
+        f"training_data_file ('{path}' was simulated with the settings and the seed of '{other}': "
+        "another --seed gives other events)"
+    )
 
 
 def same_files(first: Sequence[Path], second: Sequence[Path]) -> dict[Path, Path]:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dnn_reco.config import allow_plugins_beside
+from dnn_reco.config import allow_plugins_beside, source_hash
 from dnn_reco.data_creation.event_file import FileJob, FileSummary, make_event_file
 from dnn_reco.data_creation.modules import Modules, modules_of
 from dnn_reco.data_creation.plan import Outputs, PlannedFile
@@ -81,7 +81,7 @@ def create_planned_file(options: CreationOptions, file: PlannedFile) -> CreatedF
         i3=next(paths) if options.outputs.i3 else None,
         i3_stops=options.outputs.i3_streams,
         gcd=file.gcd,
-        record=creation_record(options.outputs, file),
+        record=creation_record(options.outputs, file, modules),
     )
     try:
         return CreatedFile(file, make_event_file(job, modules), reasons)
@@ -105,8 +105,9 @@ def modules_of_file(options: CreationOptions, file: PlannedFile) -> Modules:
     return modules_of(file.segments, options.allow_code)
 
 
-def creation_record(outputs: Outputs, file: PlannedFile) -> str:
+def creation_record(outputs: Outputs, file: PlannedFile, modules: Modules) -> str:
     """JSON text of all settings that decide what is in the event file of a run."""
+    formats = [each.user_format for each in modules.features if each.user_format is not None]
     segments = [{segment.module_class: dict(segment.kwargs)} for segment in file.segments]
     record = {
         "segments": segments,
@@ -116,6 +117,11 @@ def creation_record(outputs: Outputs, file: PlannedFile) -> str:
         "inputs": [_state(path) for path in file.inputs],
         "gcd": None if file.gcd is None else _state(file.gcd),
     }
+    if formats:
+        record["code"] = {
+            f"SHA-256 of the source of {own.name}": source_hash(own.function)[:16]
+            for own in formats
+        }
     return json.dumps(record, default=str, sort_keys=True)
 
 

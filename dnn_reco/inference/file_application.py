@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco._version import __version__
-from dnn_reco.data.data_settings import DataSettings, check_data_settings
+from dnn_reco.data.data_settings import DataSettings, check_data_settings, check_given_settings
 from dnn_reco.data.file_events import FileEvents, HitsSettings
 from dnn_reco.data.hdf5 import read_record, read_stream_names
 from dnn_reco.errors import DataError, ModelError
@@ -209,6 +209,8 @@ def apply_to_file(options: ApplyOptions, task: FileTask) -> FileResult:
     ------
     ModelError
         If the models were trained on data with different settings.
+    ConfigError
+        If given settings contradict those of the file or, for frames, of a model.
     """
     return apply_to_inputs(options, task, read_or_fail(kinds_of(options.loading), task))
 
@@ -237,6 +239,8 @@ def apply_to_inputs(
     ------
     ModelError
         If the models were trained on data with different settings.
+    ConfigError
+        If given settings contradict those of the file or, for frames, of a model.
     """
     if isinstance(inputs, str):
         return FileResult(task, error=inputs)
@@ -354,15 +358,18 @@ def _settings_of_data(options: ApplyOptions, inputs: FileInputs) -> list[DataSet
 
 def _check_settings(options: ApplyOptions, inputs: FileInputs, source: Path) -> tuple[str, ...]:
     """Check that a file was made as the models need it; mismatches that are ignored."""
+    ignore = options.application.ignore_mismatch
+    for model, given in zip(load_models(options.loading), options.data_settings, strict=True):
+        record = inputs.records[model.hits_settings]
+        if record is not None and given is not None:
+            check_given_settings(given, record, f"'{source}'", ignore)
     pairs = zip(_settings_of_models(options), _settings_of_data(options, inputs), strict=True)
     found: list[str] = []
     for model, (trained_on, made) in zip(load_models(options.loading), pairs, strict=True):
         if trained_on is None or made is None:
             continue
         try:
-            ignored = check_data_settings(
-                trained_on, made, inputs.source.name, options.application.ignore_mismatch
-            )
+            ignored = check_data_settings(trained_on, made, inputs.source.name, ignore)
         except DataError as error:
             raise ModelError(
                 f"the model '{model.info.name}' cannot be applied to '{source}': {error}"

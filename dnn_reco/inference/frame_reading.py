@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dnn_reco.data.data_settings import DataSettings, check_data_settings
+from dnn_reco.data.data_settings import DataSettings, check_data_settings, check_given_settings
 from dnn_reco.data.file_events import EVENT_ID, FileEvents
 from dnn_reco.data.hits import Hits, join_hits
 from dnn_reco.data_creation.frame_events import StreamNumbers, event_ids, frame_events, is_event
@@ -75,7 +75,7 @@ def frame_reading(
     pulses
         Name of the pulses; None: those of the training.
     given
-        Settings of the features if the model does not hold them.
+        Settings of the features for models that do not hold them.
     ignore_mismatch
         Settings that may differ from those of the training.
     allow_code
@@ -85,6 +85,8 @@ def frame_reading(
     ------
     ModelError
         If it is not known how the features are made, or the pulses are not those of the training.
+    ConfigError
+        If the given settings contradict those of the model.
     """
     if info.misc_names:
         raise ModelError(
@@ -98,6 +100,8 @@ def frame_reading(
             f"the model '{info.name}' does not hold the settings of its training data: export "
             "or import it again with -s/--data-settings, or give --data-settings"
         )
+    if given is not None:
+        check_given_settings(given, own, f"the model '{info.name}'", ignore_mismatch)
     settings = own if pulses is None else replace(own, pulse_key=pulses)
     if settings.pulse_key is None:
         raise ModelError(

@@ -13,6 +13,12 @@ from numpy.typing import NDArray
 from dnn_reco.data.file_events import EVENT_ID
 from dnn_reco.data.hdf5 import InputTables, count_events, write_input_tables
 from dnn_reco.data.pulses import Pulses, join
+from dnn_reco.data.simulated_files import (
+    FILES_PER_FOLDER,
+    HDF5_SUFFIX,
+    flat_path,
+    tutorial_path,
+)
 from dnn_reco.detector.geometry import string_and_om
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import temporary_beside
@@ -30,10 +36,8 @@ LABEL_TABLE = "LabelsDeepLearning"
 """Name of the table of labels."""
 
 Layout = Literal["flat", "tutorial"]
-HDF5_SUFFIX, I3_SUFFIX = ".hdf5", ".i3.zst"
+I3_SUFFIX = ".i3.zst"
 
-FILES_PER_FOLDER = 1000
-_TUTORIAL = Path("datasets/11883/clsim-base-4.0.5.0.99_eff/output/summaryV2_clipped")
 _FIRST_VALIDATION, _FIRST_TEST, _MOST_HELD_OUT = 1000, 1005, 5  # numbers of files
 _HELD_OUT_SHARE = 200  # one file in so many for validation, and one for tests
 
@@ -58,6 +62,7 @@ def plan_files(
     events_per_file: int,
     layout: Layout,
     suffix: str = HDF5_SUFFIX,
+    num_files: int | None = None,
 ) -> list[PlannedFile]:
     """The files of a data set.
 
@@ -68,23 +73,29 @@ def plan_files(
     num_events
         Events in all files together.
     events_per_file
-        Events of each file; the last one of its folder holds the rest.
+        Events of each file; the last ones of each folder may hold fewer.
     layout
         `flat`: all files in the folder. `tutorial`: in the folders that the tutorial's config
         names; one file in two hundred (at least one, at most five) is for validation, and as many
         are for tests.
     suffix
         What the files are: `HDF5_SUFFIX` or `I3_SUFFIX`, the latter only in the layout `flat`.
+    num_files
+        Number of files; None: as many as are needed.
 
     Raises
     ------
     ConfigError
-        If the layout has no such files, or more files than its folders are meant for.
+        If the layout has no such files, or more files than its folders are meant for, or there are
+        fewer events than files.
     """
-    num_files = -(-num_events // events_per_file)
+    needed = -(-num_events // events_per_file)
+    total = num_files or needed
+    if total > num_events:
+        raise ConfigError(f"{num_events} events cannot be shared among {total} files: give fewer")
     if layout == "flat":
         return _files(
-            lambda number: flat_path(folder, number, suffix), 0, num_events, events_per_file
+            lambda number: flat_path(folder, number, suffix), 0, num_events, total, events_per_file
         )
     if suffix != HDF5_SUFFIX:
         raise ConfigError("the layout 'tutorial' has HDF5 files: choose --layout flat")
@@ -92,55 +103,51 @@ def plan_files(
         raise ConfigError(
             "the layout 'tutorial' needs at least three events: for training, validation and tests"
         )
-    num_held_out = min(_MOST_HELD_OUT, max(1, num_files // _HELD_OUT_SHARE))
-    held_out_events = min(num_held_out * events_per_file, num_events // 3)
+    if num_files is not None and num_files < 3:
+        raise ConfigError(
+            "the layout 'tutorial' needs at least three files: for training, validation and tests"
+        )
+    most_held_out = min(_MOST_HELD_OUT, max(1, total // _HELD_OUT_SHARE))
+    held_out_events = min(most_held_out * events_per_file, num_events // 3)
+    num_held_out = -(-held_out_events // events_per_file)
     training_events = num_events - 2 * held_out_events
-    if training_events > FILES_PER_FOLDER * events_per_file:
+    needed = -(-training_events // events_per_file)
+    num_training = num_files - 2 * num_held_out if num_files else needed
+    if num_training > FILES_PER_FOLDER:
         raise ConfigError(
             f"{num_events} events with {events_per_file} in a file are more than the "
             f"{FILES_PER_FOLDER} training files of the layout 'tutorial' can hold: write at least "
             f"{-(-training_events // FILES_PER_FOLDER)} events to a file"
         )
     parts = {
-        0: training_events,
-        _FIRST_VALIDATION: held_out_events,
-        _FIRST_TEST: held_out_events,
+        0: (training_events, num_training),
+        _FIRST_VALIDATION: (held_out_events, num_held_out),
+        _FIRST_TEST: (held_out_events, num_held_out),
     }
     return [
         file
         for first, size in parts.items()
         for file in _files(
-            lambda number: tutorial_path(folder, number), first, size, events_per_file
+            lambda number: tutorial_path(folder, number), first, *size, events_per_file
         )
     ]
-
-
-def flat_path(folder: Path, number: int, suffix: str = HDF5_SUFFIX) -> Path:
-    """Path of a file of the layout `flat`."""
-    return folder / f"simulation_{number:08d}{suffix}"
-
-
-def tutorial_path(folder: Path, number: int) -> Path:
-    """Path of a file of the layout `tutorial`.
-
-    Numbers below 1000 are for training, 1000 to 1004 for validation, 1005 to 1009 for tests.
-    """
-    thousand = number // FILES_PER_FOLDER * FILES_PER_FOLDER
-    part = f"{thousand:05d}-{thousand + FILES_PER_FOLDER - 1:05d}"
-    return folder / _TUTORIAL / part / f"11883_simulation_DOMPulseData_{number:08d}.hdf5"
 
 
 def _files(
-    path_of: Callable[[int], Path], first: int, num_events: int, events_per_file: int
+    path_of: Callable[[int], Path],
+    first: int,
+    num_events: int,
+    num_files: int,
+    events_per_file: int,
 ) -> list[PlannedFile]:
-    return [
-        PlannedFile(
-            path_of(first + i),
-            first + i,
-            min(events_per_file, num_events - i * events_per_file),
-        )
-        for i in range(-(-num_events // events_per_file))
-    ]
+    """Files with as many events as possible, as long as one is left for each later file."""
+    files = []
+    for number in range(first, first + num_files):
+        later = first + num_files - 1 - number
+        size = min(events_per_file, num_events - later) if later else num_events
+        files.append(PlannedFile(path_of(number), number, size))
+        num_events -= size
+    return files
 
 
 @dataclass(frozen=True)

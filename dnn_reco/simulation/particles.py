@@ -83,6 +83,10 @@ class ParticleSettings:
                 f"the energies to simulate are {low:g} to {high:g} GeV; give two ascending "
                 "numbers of at least 1 GeV"
             )
+        if not np.isfinite(self.spectral_index):
+            raise ConfigError(
+                f"the spectral index to simulate is {self.spectral_index:g}; give a finite number"
+            )
         low, high = self.zenith
         if not 0 <= low <= high <= 180:
             raise ConfigError(

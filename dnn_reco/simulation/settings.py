@@ -11,16 +11,14 @@ from pydantic import TypeAdapter, ValidationError
 from dnn_reco.config.sources import read_files
 from dnn_reco.config.typed_settings import describe, typed_settings
 from dnn_reco.data.data_settings import DataSettings, features_of
-from dnn_reco.data.features import DomFeatures, num_features
+from dnn_reco.data.features import DomFeatures, num_features, refuse_unused_numbers
 from dnn_reco.data.pulses import Pulses
+from dnn_reco.data.simulated_files import RECORD
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.files import write_atomically
 from dnn_reco.foreign_files import parse_json
 from dnn_reco.simulation.particles import ParticleSettings
 from dnn_reco.suggestions import nearest
-
-RECORD = "simulation.json"
-"""Name of the file in a data set's folder that holds its settings."""
 
 MAX_SEED = 2**63 - 1
 
@@ -58,6 +56,7 @@ class SimulationSettings(ParticleSettings):
             raise ConfigError(f"events_per_file is {self.events_per_file}: give at least 1")
         if not 0 <= self.seed <= MAX_SEED:
             raise ConfigError(f"the seed is {self.seed}: give a number from 0 to {MAX_SEED}")
+        refuse_unused_numbers(self.data_format, self.time_bins, self.time_quantiles)
         _ = self.data_settings  # refuses formats that do not exist, or lack a setting
 
     @property

@@ -17,6 +17,7 @@ from dnn_reco.data.build import open_events
 from dnn_reco.data.device_cache import DeviceEvents, size_in_memory
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import (
+    check_fill_values,
     file_sampling,
     label_weight,
     label_weights,
@@ -181,6 +182,7 @@ def make_trainer(
     _check_batch_size(settings.batch_size, distributed)
     training, validation = open_data(config, options)
     _check_columns(training, validation)
+    check_fill_values(config, training.names.labels)
     check_settings(transformation, transform_settings(config, training.names), trafo_path)
     forward = ForwardPass(
         network,

@@ -424,9 +424,9 @@ def test_import(asked: list[tuple[Any, ...]]) -> None:
 
 def test_simulate(asked: list[tuple[Any, ...]], tmp_path: Path) -> None:
     run("simulate", "--out", "events")
-    settings, out, events, layout, jobs, suffix = asked[0]
+    settings, out, events, layout, jobs, suffix, files = asked[0]
     assert (out, events, layout, jobs) == (Path("events"), 5000, "flat", available_cpus())
-    assert suffix == ".hdf5"
+    assert (suffix, files) == (".hdf5", None)
     # the defaults that the help promises
     assert (settings.flavor, settings.energy, settings.spectral_index) == ("mixed", (100, 1e6), 1.5)
     assert (settings.zenith, settings.data_format) == ((0, 180), "pulse_summmary_clipped")
@@ -436,15 +436,15 @@ def test_simulate(asked: list[tuple[Any, ...]], tmp_path: Path) -> None:
     words += ["2", "--layout", "tutorial", "--energy", "10", "20", "--zenith", "30", "40"]
     words += ["--format", "charge_bins", "--time-bins", "0,500,1000", "--keep-pulses"]
     run("simulate", "preset.yaml", "--out", "events", *words)
-    settings, out, events, layout, jobs, suffix = asked[1]
-    assert (out, events, layout, jobs) == (Path("events"), 100, "tutorial", 2)
+    settings, out, events, layout, jobs, suffix, files = asked[1]
+    assert (out, events, layout, jobs, files) == (Path("events"), 100, "tutorial", 2, 3)
     assert settings.events_per_file == 34  # 34 + 34 + 32
     assert (settings.flavor, settings.spectral_index, settings.seed) == ("muon", 2.5, 5)
     assert (settings.energy, settings.zenith) == ((10, 20), (30, 40))
     assert (settings.data_format, settings.time_bins) == ("charge_bins", (0, 500, 1000))
     assert settings.keep_pulses is True
     run("simulate", "--out", "events", "--format", "i3")
-    settings, *_, suffix = asked[2]
+    settings, *_, suffix, _ = asked[2]
     assert (settings.data_format, suffix) == ("pulse_summmary_clipped", ".i3.zst")
 
 

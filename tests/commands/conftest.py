@@ -7,7 +7,7 @@ import pytest
 from event_files import random_events, write_events
 from workspace import NUM_TRAINING, NUM_VALIDATION, Workspace, complete
 
-from dnn_reco.simulation.dataset import tutorial_path
+from dnn_reco.data.simulated_files import tutorial_path
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -418,9 +418,24 @@ def test_wrong_data_settings_are_refused_by_name(
     assert DataSettings.from_json(record.data_settings["with_settings"]) == wrong
     with h5py.File(source, "a") as file:
         file.attrs[RECORD] = SETTINGS.to_json()
-    fine = done(apply(model, *by_file, inputs=source, output=tmp_path / "fine"))
+    line = {"inputs": source, "output": tmp_path / "fine"}
+    message = error(apply(model, *by_file, **line))
+    assert f"--data-settings contradicts the settings that '{source}' records:\n  {key} " in message
+    done(apply(model, *by_file, "--ignore-mismatch", key, **line))
+    (tmp_path / "settings.yaml").write_text(SETTINGS.to_json())
+    fine = done(apply(model, *by_file, "--overwrite", **line))
     assert "WARNING" not in fine.err
     assert read_output_record(tmp_path / "fine" / "events_0.hdf5").ignored_mismatches == ()
+
+
+@pytest.mark.parametrize("option", ["--pulses", "--gcd"])
+def test_options_for_frames_alone(models: Path, data: Path, tmp_path: Path, option: str) -> None:
+    arguments = (option, data / "events_0.hdf5")  # a file that exists, as --gcd needs one
+    message = error(
+        apply(models / "first", *arguments, inputs=data / "*.hdf5", output=tmp_path / "reco")
+    )
+    assert message == f"Error: {option} is for .i3 files, but no file of --input is one\n"
+    assert not (tmp_path / "reco").exists()
 
 
 def test_unknown_data_settings(models: Path, data: Path, tmp_path: Path) -> None:

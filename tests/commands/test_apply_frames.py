@@ -1,6 +1,7 @@
 """`apply` on files with frames: all frames are written back, P frames with predictions."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +165,26 @@ def test_events_without_input_and_frames_that_are_no_events(model: Path, tmp_pat
     assert np.isfinite(first[NAME][label])
     assert np.isnan([empty[NAME][label], missing[NAME][label]]).all()
     assert [each[PARTICLE].fit_status for each in (first, empty, missing)] == [0, 20, 10]
+
+
+def test_options_without_effect_on_frames(model: Path, tmp_path: Path) -> None:
+    source, output = events(tmp_path / "in" / "x.i3.gz", 3), tmp_path / "out"
+    message = "--tables is for HDF5 files, but all files of --input are .i3 files"
+    assert message in apply(model, source, output, "--tables", "dnn_data").err
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(replace(SETTINGS, relative_time_method="wrt_median").to_json())
+    refused = apply(model, source, output, "--data-settings", settings)
+    assert refused.exit_code == 1
+    assert "--data-settings contradicts the settings that the model 'model' reco" in refused.err
+    assert "relative_time_method is 'wrt_median', there 'time_range'" in refused.err
+    settings.write_text(SETTINGS.to_json())
+    done(apply(model, source, output, "--data-settings", settings))
+    # one file of each kind: both options concern a file
+    made = ["--pulses", PULSES, "--format", "charge_bins", "--exclude", "BadDomsList"]
+    made += ["--time-bins", "0,500,1000,1500", "--out", tmp_path / "in"]
+    done(invoke("create-data", "--input", source, *made))
+    line = (tmp_path / "in" / "x.*", tmp_path / "both")
+    done(apply(model, *line, "--tables", "dnn_data", "--pulses", PULSES))
 
 
 def test_a_gcd_file_excludes_doms(model: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import h5py
 import pytest
 from workspace import NUM_TRAINING, NUM_VALIDATION, Workspace, invoke
 
-from dnn_reco.simulation.dataset import tutorial_path
+from dnn_reco.data.simulated_files import tutorial_path
 
 BANNER = "\n===============================\n= Completed Counting Events:  =\n"
 BANNER += "===============================\n"

@@ -209,6 +209,26 @@ def test_formats_of_functions_beside_the_config(
     np.testing.assert_allclose(found["item"], sums, rtol=1e-12)
 
 
+def test_outputs_of_a_function_that_has_changed_are_not_kept(
+    config: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = tmp_path / "formats_changed.py"
+    source.write_text(
+        "def nothing(dom_charges, rel_dom_times, global_time_offset, local_time_offset, config,\n"
+        "            dom_exclusions, partial_exclusion, frame, om_key):\n"
+        "    return [1.0], [0], []\n"
+    )
+    path = config("pulse_summmary_clipped", "formats_changed.nothing")
+    line = (path, "--allow-code", "formats_changed")
+    done(create(*line))
+    assert "already exist" in done(create(*line)).err
+    source.write_text(source.read_text().replace("1.0", "2.0"))
+    result = create(*line)
+    assert result.exit_code == 1
+    assert "made with different settings: SHA-256 of the source of formats_changed.n" in result.err
+    done(create(*line, "--overwrite"))
+
+
 def test_exclusions_that_no_frame_has_are_a_warning(files: Path, tmp_path: Path) -> None:
     inputs = ["--input", files / "*.zst", "--out", tmp_path / "out", "--pulses", PULSES]
     result = done(create(*inputs))

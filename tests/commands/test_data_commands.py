@@ -197,6 +197,15 @@ def test_what_is_not_checked_is_printed(tmp_path: Path) -> None:
     assert "warning  the file holds no event [in empty.hdf5]" in result.out
 
 
+def test_tables_are_not_chosen_beside_a_config(workspace: Workspace, tmp_path: Path) -> None:
+    first, second = write_set(tmp_path / "a", 10), write_set(tmp_path / "b", 20)
+    options = ("--config", workspace.config, "--tables", "nonsense", "--out", tmp_path / "out")
+    result = invoke("compare-data", first, second, *options)
+    assert result.exit_code == 1
+    assert "--tables is for files without a config: name the tables in the config" in result.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_tables_with_other_numbers_of_features(tmp_path: Path) -> None:
     first = write_set(tmp_path / "a", 10)
     other = write_events(tmp_path / "b.hdf5", random_events(1, 5, num_bins=3))

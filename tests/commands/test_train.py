@@ -6,7 +6,7 @@ import pytest
 import torch
 from workspace import NUM_TRAINING, NUM_VALIDATION, Workspace, invoke
 
-from dnn_reco.simulation.dataset import tutorial_path
+from dnn_reco.data.simulated_files import tutorial_path
 
 KEPT_LABELS = [
     "EnergyVisible",
@@ -302,6 +302,16 @@ def test_functions_and_schedules_of_the_reference_in_its_older_spelling(
     assert result.out.count("p_bright, mean: ") == 2
     assert result.out.count("\t[Validation] Opening Angle: mean ") == 4  # angles and vectors
     assert workspace.run("train", "--iterations", "3").exit_code == 0
+
+
+def test_fill_value_of_a_misspelt_label(workspace: Workspace) -> None:
+    assert workspace.run("trafo").exit_code == 0
+    workspace.append("label_nan_fill_value: {EnergyVisble: 0.0}")
+    for command in ("trafo", "train", "config check"):
+        result = workspace.run(command)
+        assert result.exit_code == 1
+        text = "label_nan_fill_value: the data have no label 'EnergyVisble'. Did you mean "
+        assert text + "'EnergyVisible'?" in result.out + result.err
 
 
 @pytest.mark.parametrize("key", ["event_weight_class", "evaluation_class"])

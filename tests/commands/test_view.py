@@ -215,6 +215,8 @@ def test_frames_without_truth(frames: Path) -> None:
         (("--pulses", "Number"), "has no pulses in 'Number'. It has these pulses: I3S"),
         (("--tables", "dnn_data"), "--tables is for HDF5 files, but 'events.i3.gz' is an .i3 file"),
         (("--model", "models/my_model"), "--model is for HDF5 files"),
+        (("--ignore-mismatch", "pulse_key"), "--ignore-mismatch is for HDF5 files"),
+        (("--ignore-mismatch", "pulsekey"), "no data setting 'pulsekey' .* is 'pulse_key'"),
     ],
 )
 def test_wrong_choices_for_frames(frames: Path, words: tuple[str, ...], message: str) -> None:
@@ -231,6 +233,10 @@ def test_frames_of_unusual_pulses(frames: Path) -> None:
         view("data.i3")
     with pytest.raises(ConfigError, match=r"--pulses is for \.i3 files, which 'events"):
         view("events.hdf5", "--pulses", "MyPulses")
+    with pytest.raises(ConfigError, match="no data setting 'pulses' to ignore"):
+        view("events.hdf5", "--ignore-mismatch", "pulses")
+    with pytest.raises(ConfigError, match="--ignore-mismatch needs a model folder"):
+        view("events.hdf5", "--ignore-mismatch", "pulse_key")
 
 
 def test_real_frames(shared_data: Path, here: Path) -> None:

@@ -1,12 +1,14 @@
 """Files that are both trained on and held out."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from dnn_reco import ConfigError, DataError
 from dnn_reco.config import load_config, load_stages
-from dnn_reco.data.overlap import files_seen, refuse_overlap_of_lists, same_files
+from dnn_reco.data.overlap import files_seen, overlap_text, refuse_overlap_of_lists, same_files
+from dnn_reco.data.simulated_files import RECORD, flat_path, tutorial_path
 
 MEGABYTE = 1_000_000
 
@@ -92,3 +94,37 @@ def test_lists_that_are_not_set_or_match_no_file(tmp_path: Path) -> None:
     refuse_overlap_of_lists([config], allow_overlap=False)
     with pytest.raises(ConfigError):
         config.require("training_data_file")
+
+
+def simulated(folder: Path, number: int, layout: str = "flat", **settings: object) -> Path:
+    """A file with the record of a simulation, in the place of either layout."""
+    path = (flat_path if layout == "flat" else tutorial_path)(folder, number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = {"seed": 1, "flavor": "numu", "events_per_file": 500, **settings}
+    (folder / RECORD).write_text(json.dumps(record))
+    path.write_text(str(path))  # others than in any other file
+    return path
+
+
+def test_simulations_with_the_same_seed(tmp_path: Path) -> None:
+    training = [simulated(tmp_path / "train", number) for number in (0, 1)]
+
+    def text(path: Path) -> str:
+        return overlap_text(training, [path], "test_data_file")
+
+    again = simulated(tmp_path / "again", 1, events_per_file=7, data_format="charge_bins")
+    assert f"'{again}' of test_data_file holds events of training_data_file" in text(again)
+    assert f"the seed of '{training[1]}': another --seed gives" in text(again)
+    assert text(simulated(tmp_path / "tutorial", 0, "tutorial"))
+    assert not text(simulated(tmp_path / "tutorial", 1000, "tutorial"))
+    assert not text(simulated(tmp_path / "train", 2))
+    assert not text(simulated(tmp_path / "other_seed", 1, seed=2))
+    assert not text(simulated(tmp_path / "other_flavor", 1, flavor="nue"))
+    link = tmp_path / "link.hdf5"
+    link.symlink_to(again)
+    assert text(link)
+    for content in ("", "[]"):  # a damaged record is nobody's
+        (again.parent / RECORD).write_text(content)
+        assert not text(again)
+    (again.parent / RECORD).unlink()
+    assert not text(again)

@@ -62,5 +62,15 @@ def test_mistakes() -> None:
         plan_from_options(options("b/three.i3", data_format="charge"))
     with pytest.raises(ConfigError, match="add --num-bins"):
         plan_from_options(options("b/three.i3", data_format="mine.charge"))
+    with pytest.raises(ConfigError, match=r"'time_bins' has no effect .* \(charge_bins, "):
+        plan_from_options(options("b/three.i3", time_bins=(0.0, 100.0)))
+    with pytest.raises(ConfigError, match=r"'time_quantiles' has no effect on .* 'charge_bins'"):
+        quantiles = options(
+            "b/three.i3",
+            data_format="charge_bins",
+            time_bins=(0.0, 100.0),
+            time_quantiles=(0.5,),
+        )
+        plan_from_options(quantiles)
     with pytest.raises(ConfigError, match="'TimeBins'"):
         plan_from_options(options("b/three.i3", time_bins=(3, 1)))

@@ -14,11 +14,12 @@ from dnn_reco.config import load_config
 from dnn_reco.data.features import dom_features
 from dnn_reco.data.hdf5 import InputTables, read_events
 from dnn_reco.data.pulses import Pulses
+from dnn_reco.data.simulated_files import RECORD
 from dnn_reco.detector.geometry import dom_index, dom_positions
 from dnn_reco.errors import ConfigError, DataError, DnnRecoError
 from dnn_reco.simulation import dataset
 from dnn_reco.simulation.dataset import PlannedFile, plan_files, write_file
-from dnn_reco.simulation.settings import RECORD, SimulationSettings, claim_folder, load_settings
+from dnn_reco.simulation.settings import SimulationSettings, claim_folder, load_settings
 
 PRESETS = sorted((Path(__file__).parents[2] / "configs/simulation").glob("*.yaml"))
 BRIGHT = SimulationSettings(energy=(1e4, 1e5), margin=0, events_per_file=8)
@@ -55,6 +56,25 @@ class TestPlan:
         assert all(1 <= file.num_events <= per_file for file in files)
         assert len({file.number for file in files}) == len(files)
         assert all((file.number >= 1000) == ("01000" in str(file.path)) for file in files)
+
+    @pytest.mark.parametrize(
+        ("events", "files", "sizes"),
+        [(10, 6, [2, 2, 2, 2, 1, 1]), (10, 4, [3, 3, 3, 1]), (10, 10, [1] * 10), (10, 1, [10])],
+    )
+    def test_number_of_files(
+        self, tmp_path: Path, events: int, files: int, sizes: list[int]
+    ) -> None:
+        per_file = -(-events // files)
+        planned = plan_files(tmp_path, events, per_file, "flat", num_files=files)
+        assert [file.num_events for file in planned] == sizes
+
+    def test_number_of_files_of_the_tutorial(self, tmp_path: Path) -> None:
+        for events, files in [(11, 3), (10, 4), (10, 6), (10, 10), (3000, 401), (2000, 1005)]:
+            per_file = -(-events // files)
+            planned = plan_files(tmp_path, events, per_file, "tutorial", num_files=files)
+            assert len(planned) == len({file.path for file in planned}) == files
+            assert sum(file.num_events for file in planned) == events
+            assert min(file.num_events for file in planned) >= 1
 
     def test_tutorial_files_are_those_of_its_config(self, tmp_path: Path) -> None:
         config = Path(__file__).parents[2] / "configs/tutorial/getting_started.yaml"
@@ -194,6 +214,16 @@ class TestCommand:
             for name, table in tables(file).items():
                 np.testing.assert_array_equal(table, content[name])
             assert (file.stat().st_mtime_ns == modified) == (file != files[0])
+
+    def test_as_many_files_as_are_asked_for(self, tmp_path: Path) -> None:
+        arguments = ("--energy", "1e4", "1e5", "--out", tmp_path, "--events", "5")
+        assert "5 events in 4 files" in simulate(*arguments, "--files", "4").output
+        assert len(list(tmp_path.glob("*.hdf5"))) == 4
+        assert "4 of 4 files already exist." in simulate(*arguments, "--files", "4").output
+        for others in (("--files", "6"), ("--files", "2", "--layout", "tutorial")):
+            refused = simulate(*arguments, *others)
+            assert isinstance(refused.exception, ConfigError)
+            assert re.search("among 6 files|at least three files", str(refused.exception))
 
     def test_more_events_replace_the_file_that_was_short(self, tmp_path: Path) -> None:
         arguments = ("--energy", "1e4", "1e5", "--out", tmp_path)

@@ -209,6 +209,8 @@ def test_light_matches_the_truth() -> None:
         ({"flavor": {"nue": float("nan"), "numu": 1.0}}, "sum up to 1"),
         ({"flavor": {}}, "are none"),
         ({"energy": (1e4, 1e3)}, "10000 to 1000 GeV"),
+        ({"spectral_index": float("nan")}, "index to simulate is nan"),
+        ({"spectral_index": float("-inf")}, "index to simulate is -inf"),
         ({"zenith": (0.0, 200.0)}, "200"),
         ({"nc_fraction": 1.5}, "'nc_fraction'"),
         ({"through_going": -0.1}, "'through_going'"),

@@ -130,6 +130,11 @@ def test_limits_of_what_is_simulated(settings: dict[str, Any], message: str) -> 
         ParticleSettings(**settings)
 
 
+def test_bins_of_a_format_without_bins() -> None:
+    with pytest.raises(ConfigError, match=r"'time_bins' has no effect on .*'pulse_summmary"):
+        load_settings(None, {"time_bins": [0, 100, 200]})
+
+
 @pytest.mark.parametrize(
     "settings",
     [

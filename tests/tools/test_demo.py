@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from dnn_reco.cli import cli
 from dnn_reco.config import load_stages
-from dnn_reco.simulation.dataset import PlannedFile, flat_path, write_file
+from dnn_reco.data.simulated_files import flat_path
+from dnn_reco.simulation.dataset import PlannedFile, write_file
 from dnn_reco.simulation.settings import load_settings
 from dnn_reco.training.optimizers import learning_rate_schedule
 from dnn_reco.utils.learning_rate import rate_at

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dnn_reco.data.data_settings_file import settings_of_segment
-from dnn_reco.data.features import num_features
+from dnn_reco.data.features import num_features, refuse_unused_numbers
 from dnn_reco.data.loss_features import NUM_LOSS_FEATURES
 from dnn_reco.data_creation.own_format import OTHER_FORMATS, is_own_format
 from dnn_reco.data_creation.plan.load import check_outputs, file_context
@@ -158,6 +158,7 @@ def direct_segments(options: DirectOptions, where: str = "command line") -> tupl
         "OutputKey": options.features,
     }
     settings_of_segment(features, where)
+    refuse_unused_numbers(options.data_format, options.time_bins, options.time_quantiles)
     labels = {
         "PulseMapString": options.pulses,
         "PrimaryKey": "MCPrimary",
