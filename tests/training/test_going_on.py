@@ -107,6 +107,22 @@ def test_a_checkpoint_without_some_state(run: SmallRun, name: str) -> None:
             train(run, num_training_iterations=ITERATIONS + 1)
 
 
+def test_changed_label_weights_reach_the_network(run: SmallRun) -> None:
+    states = []
+    for number, energy in enumerate((1.0, 100.0)):
+        resumed = run_of(run, run.folder / f"resumed_{number}")
+        shutil.copytree(run.records, resumed.records)
+        weights = {"EnergyVisible": energy, "PrimaryAzimuth": 0.5}
+        train(
+            resumed,
+            num_training_iterations=ITERATIONS + 2,
+            label_update_weights=False,
+            label_weight_dict=weights,
+        )
+        states.append(latest(resumed).tensors)
+    assert not torch.equal(states[0]["network/prediction"], states[1]["network/prediction"])
+
+
 def test_changed_code_of_a_loss_is_reported_and_begins_the_search_for_the_best_anew(
     prepared: SmallRun,
     tmp_path: Path,
