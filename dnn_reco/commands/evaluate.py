@@ -30,6 +30,7 @@ from dnn_reco.evaluation.held_out_events import (
     HeldOutFiles,
     check_how_files_were_made,
     check_same_events,
+    check_same_truth,
     open_held_out_events,
     store_folder,
 )
@@ -136,6 +137,7 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
         for each, config in zip(networks, configs, strict=True)
     ]
     check_same_events(names, held_out, settings.ensemble)
+    check_same_truth(names, configs, held_out)
     costs = {each.model.name: each.origin.cost for each in candidates}
     extras = extras_of(models, held_out[0], settings.weights, settings.flux, settings.stored)
     compared = compare_on_held_out(models, costs, held_out, settings.ensemble, threads, extras)

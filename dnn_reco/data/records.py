@@ -311,6 +311,41 @@ def relative_time_columns(names: Sequence[str], settings: RecordSettings) -> NDA
     )
 
 
+def differing_labels(
+    first: Sequence[str],
+    first_settings: RecordSettings,
+    second: Sequence[str],
+    settings: RecordSettings,
+) -> str:
+    """The labels of the same name but of other values, as text; empty: there are none.
+
+    Parameters
+    ----------
+    first, first_settings
+        Names of labels, and what they depend on.
+    second, settings
+        Those to be compared with them.
+    """
+    one = _label_definitions(first, first_settings)
+    other = _label_definitions(second, settings)
+    return "; ".join(
+        f"{name} is {one[name]} in the former, {other[name]} in the latter"
+        for name in first
+        if name in other and other[name] != one[name]
+    )
+
+
+def _label_definitions(names: Sequence[str], settings: RecordSettings) -> dict[str, str]:
+    """What is done to the values of each label, in words."""
+    smoothed = f", smoothed by {settings.pid_smoothing:g}" if settings.pid_smoothing else ""
+    is_time = relative_time_columns(names, settings)
+    return {
+        name: ("relative to the time offset" if relative else "as in the files")
+        + (smoothed if name in settings.pid_keys else "")
+        for name, relative in zip(names, is_time, strict=True)
+    }
+
+
 def _load_columns(
     kind: str,
     dotted_name: str,
