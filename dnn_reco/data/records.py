@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -311,6 +312,11 @@ def relative_time_columns(names: Sequence[str], settings: RecordSettings) -> NDA
     )
 
 
+def relative_time_names(names: Sequence[str], settings: RecordSettings) -> tuple[str, ...]:
+    """Names of the columns of :func:`relative_time_columns`."""
+    return tuple(compress(names, relative_time_columns(names, settings)))
+
+
 def differing_labels(
     first: Sequence[str],
     first_settings: RecordSettings,
@@ -319,12 +325,7 @@ def differing_labels(
 ) -> str:
     """The labels of the same name but of other values, as text; empty: there are none.
 
-    Parameters
-    ----------
-    first, first_settings
-        Names of labels, and what they depend on.
-    second, settings
-        Those to be compared with them.
+    The settings are what the labels of the names before them depend on.
     """
     one = _label_definitions(first, first_settings)
     other = _label_definitions(second, settings)
@@ -338,11 +339,11 @@ def differing_labels(
 def _label_definitions(names: Sequence[str], settings: RecordSettings) -> dict[str, str]:
     """What is done to the values of each label, in words."""
     smoothed = f", smoothed by {settings.pid_smoothing:g}" if settings.pid_smoothing else ""
-    is_time = relative_time_columns(names, settings)
+    relative = relative_time_names(names, settings)
     return {
-        name: ("relative to the time offset" if relative else "as in the files")
+        name: ("relative to the time offset" if name in relative else "as in the files")
         + (smoothed if name in settings.pid_keys else "")
-        for name, relative in zip(names, is_time, strict=True)
+        for name in names
     }
 
 

@@ -19,7 +19,7 @@ from dnn_reco.data.data_settings import check_data_settings, check_setting_names
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import record_settings
 from dnn_reco.data.hits import Hits
-from dnn_reco.data.records import differing_labels, relative_time_columns
+from dnn_reco.data.records import differing_labels, relative_time_names
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.evaluation.calibration import CalibrationEvents
 from dnn_reco.evaluation.reconstruction import Reconstruction, TrueEvents, Values
@@ -305,8 +305,7 @@ def reconstruction_of(model: TrainedModel, table: PredictionTable) -> Reconstruc
             labels=np.where(known, trained.labels, np.nan),
             uncertainty=np.where(known, trained.uncertainty, np.nan),
         )
-    is_relative = relative_time_columns(trained.label_names, record_settings(model.config))
-    relative = tuple(np.array(trained.label_names)[is_relative].tolist())
+    relative = relative_time_names(trained.label_names, record_settings(model.config))
     return Reconstruction(model.name, trained, model.spec.label_keys, relative)
 
 
