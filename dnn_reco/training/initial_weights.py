@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dnn_reco.config import Config
-from dnn_reco.data.data_settings import DataSettings, check_data_settings
+from dnn_reco.data.data_settings import MAY_DIFFER, DataSettings, check_data_settings
 from dnn_reco.data.from_config import with_relative_times
 from dnn_reco.data.overlap import files_if_any, files_recorded, refuse_overlap
 from dnn_reco.errors import ModelError
@@ -48,8 +48,6 @@ _log = logging.getLogger(__name__)
 _KEY = "model_initial_weights"
 _MOMENTS = ("dom_mean", "dom_std", "label_mean", "label_std")
 _MISC_SETTINGS = ("misc_names", "log_misc_bins", "normalize_misc_data", "relative_time_misc")
-# Data settings that another experiment or event selection changes on purpose.
-_MAY_DIFFER = ("pulse_key", "cascade_key", "dom_exclusions", "partial_exclusion")
 # Arguments of a network that may differ without any effect on what its weights mean.
 _FREE_KWARGS = {"random_seed", "dtype", "is_training"}
 _TO_RESUME = f"A training that has begun resumes without {_KEY}"
@@ -285,7 +283,7 @@ def _check_data_settings(initial: InitialModel, path: Path, config: Config) -> N
     if found is None or initial.data_settings is None:
         return
     differences = check_data_settings(
-        initial.data_settings, found, str(path), _MAY_DIFFER, can_ignore=False
+        initial.data_settings, found, str(path), MAY_DIFFER, can_ignore=False
     )
     for text in differences:
         _log.warning("%s: %s.", _KEY, text)
