@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -30,6 +30,8 @@ from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.i3.frame import TAG
 from dnn_reco.i3.reader import I3_SUFFIXES, is_i3
 from dnn_reco.i3.stream import EndOfStreamError, open_stream
+
+_MAX_FILES = 20  # of a list that are opened for nothing but their record
 
 
 def is_i3_file(path: Path) -> bool:
@@ -179,6 +181,33 @@ def data_settings_of(path: Path, config: Config) -> DataSettings | None:
     if is_i3(path):
         return settings_of_recipe(recipe_of(config), config)
     return read_record(path, hits_settings(config).tables)
+
+
+def recorded_settings(
+    files: Sequence[Path], config: Config
+) -> list[tuple[Path, DataSettings | None]]:
+    """Some files of a list, spread over it, and how their features are made, where that is known.
+
+    Parameters
+    ----------
+    files
+        The files.
+    config
+        The config that lists them.
+    """
+    step = max(1, -(-len(files) // _MAX_FILES))
+    found: list[tuple[Path, DataSettings | None]] = []
+    with_frames = False
+    for path in files[::step]:
+        if is_i3(path):
+            if with_frames:
+                continue  # one stands for all, which the config makes alike
+            with_frames = True
+        try:
+            found.append((path, data_settings_of(path, config)))
+        except (ConfigError, DataError):  # whoever reads the file reports that
+            found.append((path, None))
+    return found
 
 
 def check_data_format(config: Config, path: Path) -> None:

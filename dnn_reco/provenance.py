@@ -90,7 +90,12 @@ def record_text(title: str, config_yaml: str) -> str:
 
 def write_config_record(folder: Path, training_step: int, text: str) -> None:
     """Write the record of a training step to ``config_training_NNNN.yaml``."""
-    write_atomically(folder / f"config_training_{training_step:04d}.yaml", text.encode())
+    write_atomically(config_record(folder, training_step), text.encode())
+
+
+def config_record(folder: Path, training_step: int) -> Path:
+    """Where the record of a training step is."""
+    return folder / f"config_training_{training_step:04d}.yaml"
 
 
 def write_training_steps(folder: Path, iterations: Sequence[int]) -> None:

@@ -30,12 +30,17 @@ _FORMAT = "dnn_reco transformation model 1"
 # Relative difference below which two moments are equal: a smaller variance is a rounding error.
 _ROUNDING = 1e-13
 _NUM_PARTS = 2  # the main array and DeepCore
+_RELATIVE_TIMES = ("relative_time_labels", "relative_time_misc")
 _EMPTY_CELL = {"dom_mean": 0.0, "dom_std": 1.0}
 
 
 @dataclass(frozen=True)
 class TransformSettings:
-    """The settings of a transformation model, with one log flag for each column."""
+    """The settings of a transformation model, with one log flag for each column.
+
+    The last two name the columns that are relative to the time offset of the event; None: not
+    recorded, as in older files. They change no moment, but what the moments are of.
+    """
 
     label_names: tuple[str, ...]
     misc_names: tuple[str, ...]
@@ -47,6 +52,8 @@ class TransformSettings:
     normalize_misc_data: bool
     treat_doms_equally: bool
     norm_constant: float
+    relative_time_labels: tuple[str, ...] | None = None
+    relative_time_misc: tuple[str, ...] | None = None
 
     @property
     def num_bins(self) -> int:
@@ -81,8 +88,9 @@ class TransformationModel:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the complete model: equal only for equal models."""
-        content = hashlib.sha256(json.dumps(asdict(self.settings)).encode())
+        """SHA-256 of all that transforms values: equal only for equal transformations."""
+        settings = {k: v for k, v in asdict(self.settings).items() if k not in _RELATIVE_TIMES}
+        content = hashlib.sha256(json.dumps(settings).encode())
         for name, array in _arrays(self).items():
             content.update(name.encode() + array.tobytes())
         return content.hexdigest()
@@ -380,11 +388,14 @@ def _check_moments(name: str, arrays: dict[str, NDArray[np.float64]], path: Path
 
 
 def settings_differences(model: TransformationModel, wanted: TransformSettings) -> list[str]:
-    """One line for each setting in which a model differs from the wanted settings."""
+    """One line for each setting in which a model differs from the wanted settings.
+
+    What one of them does not record is not compared.
+    """
     differences = []
     for field in fields(TransformSettings):
         found, expected = getattr(model.settings, field.name), getattr(wanted, field.name)
-        if found != expected:
+        if found != expected and None not in (found, expected):
             differences.append(f"  {field.name}: {_difference(found, expected)}")
     return differences
 

@@ -217,6 +217,21 @@ def test_differing_settings_are_each_named(tmp_path: Path) -> None:
     check_settings(model, SETTINGS, tmp_path / "trafo.npy")
 
 
+def test_relative_times_are_part_of_the_settings_but_not_of_older_files(tmp_path: Path) -> None:
+    older = fit(SETTINGS, random_events(5), 5)
+    labels = (SETTINGS.label_names[0],)
+    newer = replace(older, settings=with_changes(SETTINGS, relative_time_labels=labels))
+    assert newer.digest == older.digest
+    save_transformation(newer, tmp_path / "trafo.npy")
+    newer = load_transformation(tmp_path / "trafo.npy")
+    wanted = with_changes(SETTINGS, relative_time_labels=())
+    with pytest.raises(
+        ModelError, match=r"relative_time_labels: .* in the model, \(\) in the conf"
+    ):
+        check_settings(newer, wanted, tmp_path / "trafo.npy")
+    check_settings(older, wanted, tmp_path / "trafo.npy")
+
+
 def test_moments_of_the_real_events_equal_the_golden_model_inputs(golden_network: Path) -> None:
     """Means and stds of the 32 real events, against float64 moments of the golden dense arrays."""
     golden = np.load(golden_network / "data_numu_medium_inputs9.npz")

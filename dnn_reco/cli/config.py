@@ -43,8 +43,9 @@ def config_check_command(
     """Check that a config is complete and consistent with its files.
 
     Checks keys, values, functions and optimizers, and opens one file of each list to check tables,
-    columns and labels. Labels that losses need, and the transformation model if it exists, must
-    fit. The exit code is 1 if there is a problem.
+    columns and labels; up to 20 files of a list are compared in how they were made. Labels that
+    losses need, and the transformation model if it exists, must fit. The exit code is 1 if there
+    is a problem.
 
     \b
     Examples:

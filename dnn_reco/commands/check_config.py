@@ -344,11 +344,30 @@ def _check_contents(config: Config, network: bool) -> _Findings:
     for path, other in others:
         if other != found:
             yield _problem(f"'{path}' differs in labels or misc data from '{next(iter(names))}'")
+    yield from _check_settings(config, paths)
     yield from _check_labels(config, found)
     yield from _check_initial_weights(config, found)
     yield from _check_transformation(config, found)
     if network:
         yield from _check_network(config, found)
+
+
+def _check_settings(config: Config, paths: Mapping[str, Sequence[Path]]) -> _Findings:
+    """Check that the files of a training were made alike; test files are left to `evaluate`."""
+    from dnn_reco.data.data_settings import check_same_settings  # slow
+    from dnn_reco.event_sources import recorded_settings
+
+    recorded = [
+        each
+        for key in ("training_data_file", "validation_data_file", "trafo_data_file")
+        for each in recorded_settings(paths[key], config)
+    ]
+    try:
+        differences = check_same_settings(recorded)
+    except DnnRecoError as error:
+        yield _problem(str(error))
+    else:
+        yield from (_Finding("warning", text) for text in differences)
 
 
 # --------------------------------------------------------------------------------------------------

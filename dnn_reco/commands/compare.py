@@ -19,7 +19,11 @@ from dnn_reco.config import Config
 from dnn_reco.errors import ConfigError, TrainingError
 from dnn_reco.evaluation.comparison_report import TrainingCost, as_plain, text_report
 from dnn_reco.evaluation.held_out_comparison import check_ensemble, compare_on_held_out
-from dnn_reco.evaluation.held_out_events import check_same_events, open_held_out_events
+from dnn_reco.evaluation.held_out_events import (
+    check_same_events,
+    check_same_truth,
+    open_held_out_events,
+)
 from dnn_reco.evaluation.report import write_report
 from dnn_reco.files import temporary_beside
 from dnn_reco.inference.trained_model import TrainedModel, load_trained_model
@@ -98,6 +102,7 @@ def run_compare(configs: Sequence[Config], settings: CompareSettings) -> int:
             for run in runs
         ]
         check_same_events(names, held_out, settings.ensemble)
+        check_same_truth(names, [run.config for run in runs], held_out)
         check_budget(settings.out, settings.seconds, settings.options.iterations)
         for run in runs:
             _log.info("\nPreparing %s", run.name)

@@ -12,10 +12,17 @@ import click
 from dnn_reco.checkpoint_file import latest_iterations
 from dnn_reco.commands.output import print_json, print_note
 from dnn_reco.config import Config, stage_at
+from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.features import FIRST_TIME_FEATURE
 from dnn_reco.data.from_config import with_input_tables
-from dnn_reco.data.overlap import files_recorded, files_seen, refuse_overlap, refuse_recorded
+from dnn_reco.data.overlap import (
+    files_if_any,
+    files_recorded,
+    files_seen,
+    refuse_overlap,
+    refuse_recorded,
+)
 from dnn_reco.errors import ConfigError
 from dnn_reco.evaluation.comparison_report import TrainingCost, as_plain, text_report
 from dnn_reco.evaluation.held_out_comparison import (
@@ -30,6 +37,7 @@ from dnn_reco.evaluation.held_out_events import (
     HeldOutFiles,
     check_how_files_were_made,
     check_same_events,
+    check_same_truth,
     open_held_out_events,
     store_folder,
 )
@@ -42,6 +50,7 @@ from dnn_reco.evaluation.report_sections.worst_events import worst_events
 from dnn_reco.evaluation.robustness import (
     robustness_of_models,
 )
+from dnn_reco.event_sources import recorded_settings
 from dnn_reco.files import find_files
 from dnn_reco.inference.calibration import recorded_files
 from dnn_reco.inference.manifest import CONFIG_FILE, TrainingSummary, read_manifest
@@ -136,6 +145,7 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
         for each, config in zip(networks, configs, strict=True)
     ]
     check_same_events(names, held_out, settings.ensemble)
+    check_same_truth(names, configs, held_out)
     costs = {each.model.name: each.origin.cost for each in candidates}
     extras = extras_of(models, held_out[0], settings.weights, settings.flux, settings.stored)
     compared = compare_on_held_out(models, costs, held_out, settings.ensemble, threads, extras)
@@ -228,6 +238,7 @@ def _load(network: tuple[Config, ...] | Path, settings: EvaluateSettings) -> _Ca
     iterations = latest_iterations(Path(network[-1].model.model_checkpoint_path))
     config = stage_at(network, iterations)
     model = load_trained_model(config, device, settings.checkpoints, _name(config.paths[-1]))
+    model = replace(model, data_settings=_training_settings(config))
     num_events = None if len(network) > 1 else iterations * config.general.batch_size
     cost = TrainingCost(iterations, num_events, None, model.num_weights)
     source = (
@@ -235,6 +246,12 @@ def _load(network: tuple[Config, ...] | Path, settings: EvaluateSettings) -> _Ca
         f"in {config.model.model_checkpoint_path}, after {iterations:,} iterations"
     )
     return _Candidate(model, _origin(source, cost, config, Path(config.general.log_path)))
+
+
+def _training_settings(config: Config) -> DataSettings | None:
+    """How the training files were made; None where they record nothing, or are not here."""
+    recorded = recorded_settings(files_if_any(config, "training_data_file"), config)
+    return next((settings for _, settings in recorded if settings is not None), None)
 
 
 def _newest(checkpoints: int) -> str:

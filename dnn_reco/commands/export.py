@@ -14,12 +14,12 @@ from ruamel.yaml import YAML
 from dnn_reco.checkpoint_file import load_named
 from dnn_reco.commands.output import print_note
 from dnn_reco.config import Config, stage_at
-from dnn_reco.data.data_settings import DataSettings, check_data_settings
+from dnn_reco.data.data_settings import DataSettings, check_data_settings, check_same_settings
 from dnn_reco.data.data_settings_file import load_data_settings
 from dnn_reco.data.from_config import hits_settings
-from dnn_reco.data.overlap import recorded_configs
+from dnn_reco.data.overlap import files_if_any, recorded_configs
 from dnn_reco.errors import DataError, DnnRecoError, ModelError
-from dnn_reco.event_sources import data_settings_of, event_file, read_events
+from dnn_reco.event_sources import event_file, read_events, recorded_settings
 from dnn_reco.files import find_files
 from dnn_reco.inference.backend import Backend
 from dnn_reco.inference.export import (
@@ -278,20 +278,18 @@ def _data_settings(configs: Sequence[Config], path: Path | None) -> DataSettings
 
 
 def _recorded_settings(config: Config) -> tuple[Path, DataSettings] | None:
-    """The record in the first training file, or else the entry of its config, and that file."""
-    for path in _found_files(config, "training_data_file")[:1]:
-        record = data_settings_of(path, config)
-        if record is not None:
-            return path, record
-    return None
+    """The first training file with a record, or else an entry of its config, and its settings.
 
-
-def _found_files(config: Config, key: str) -> list[Path]:
-    """Files of a list; none where they are not on this machine."""
-    try:
-        return find_files(getattr(config.data_files, key), key)
-    except DataError:
-        return []
+    Raises
+    ------
+    DataError
+        If further training files were made otherwise.
+    """
+    recorded = recorded_settings(files_if_any(config, "training_data_file"), config)
+    for text in check_same_settings(recorded):
+        _log.warning("%s.", text)
+    known = [(path, settings) for path, settings in recorded if settings is not None]
+    return known[0] if known else None
 
 
 def _golden_answers(
@@ -309,7 +307,7 @@ def _golden_answers(
             raise DataError(f"'{path}' has no events with hits: give other files (--golden-from)")
         return answers
     for key in _HELD_OUT_FIRST:
-        for path in _found_files(config, key)[:1]:
+        for path in files_if_any(config, key)[:1]:
             try:
                 answers = _answers_of_file(path, config, backend, settings.golden_events)
             except DnnRecoError as error:

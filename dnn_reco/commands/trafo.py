@@ -12,10 +12,11 @@ import numpy as np
 from dnn_reco.commands.output import print_note
 from dnn_reco.config import TRAFO_KEYS, Config
 from dnn_reco.data.build import open_events
+from dnn_reco.data.data_settings import check_same_settings
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import check_fill_values, file_sampling, transform_settings
 from dnn_reco.errors import DataError, ModelError
-from dnn_reco.event_sources import event_store
+from dnn_reco.event_sources import event_store, recorded_settings
 from dnn_reco.files import write_atomically
 from dnn_reco.progress import Progress
 from dnn_reco.provenance import record_text
@@ -78,6 +79,9 @@ def make_transformation(config: Config, options: RunOptions, overwrite: bool) ->
         sampling,
     )
     check_fill_values(config, events.names.labels)
+    some = recorded_settings(tuple(sampling.visits), config)  # the fit may need only a few files
+    for text in check_same_settings([*some, *events.recorded_settings]):
+        _log.warning("%s.", text)
     settings = transform_settings(config, events.names)
     initial = _initial_model(config, settings) if config.model.model_initial_weights else None
     present = _refuse_other(path, settings, overwrite)

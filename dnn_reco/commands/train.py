@@ -14,7 +14,7 @@ from dnn_reco.nn.interface import share_of_hits_truncated
 from dnn_reco.run_options import INTERRUPTED, RunOptions
 from dnn_reco.training.distributed import DistributedContext, init_distributed
 from dnn_reco.training.early_stopping import early_stopping_reason
-from dnn_reco.training.from_config import check_objectives, open_list
+from dnn_reco.training.from_config import check_objectives, open_training_data
 from dnn_reco.training.initial_weights import check_data_of_initial
 from dnn_reco.training.stage import is_done, open_stage, run_stage
 from dnn_reco.training.trainer import Trainer
@@ -94,7 +94,7 @@ def _check_later_stages(stages: Sequence[Config], options: RunOptions, restore: 
         if patterns not in prepared:
             prepared.append(patterns)
             _log.info("Files of stage %d:", number)
-            open_list(config, options, "training_data_file")
+            open_training_data(config, options)
 
 
 def report_end(trainer: Trainer, checkpoint_exit_code: int | None) -> int:

@@ -6,9 +6,10 @@ that decide what they are travel with event files (:mod:`dnn_reco.data.hdf5.reco
 
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -170,6 +171,9 @@ class DataSettings:
 SETTINGS = tuple(field.name for field in fields(DataSettings))
 """Names of all settings."""
 
+MAY_DIFFER = ("pulse_key", "cascade_key", "dom_exclusions", "partial_exclusion")
+"""Settings in which another experiment or event selection differs on purpose."""
+
 
 def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, tuple) else value
@@ -291,11 +295,7 @@ def check_data_settings(
         If a name in `ignore` is not that of a setting.
     """
     check_setting_names(ignore)
-    mismatches = {
-        key: f"{key} is {_described(model, key)} for the model, {_plain(getattr(data, key))!r} in "
-        "the data"
-        for key in _differing(model, data)
-    }
+    mismatches = _mismatches(model, data, "for the model", "in the data")
     refused = [key for key in mismatches if key not in ignore]
     if refused:
         options = " ".join(f"--ignore-mismatch {key}" for key in refused)
@@ -339,6 +339,57 @@ def check_given_settings(
             f"--data-settings contradicts the settings that {holder} records:{listed}\nLeave out "
             "--data-settings here: it is for what has no such record"
         )
+
+
+def check_same_settings(files: Iterable[tuple[Path, DataSettings | None]]) -> tuple[str, ...]:
+    """Compare the settings that the files of a training were made with to those of the first.
+
+    Parameters
+    ----------
+    files
+        Files and their settings; those without a record are not compared.
+
+    Returns
+    -------
+    warnings
+        A message for each difference in settings of `MAY_DIFFER`, with one of the files.
+
+    Raises
+    ------
+    DataError
+        Naming the first file with other differences, and these.
+    """
+    recorded: dict[DataSettings, Path] = {}
+    for path, settings in files:
+        if settings is not None:
+            recorded.setdefault(settings, path)
+    if not recorded:
+        return ()
+    (first, first_path), *others = recorded.items()
+    warnings: list[str] = []
+    for settings, path in others:
+        mismatches = _mismatches(first, settings, "there", "here")
+        refused = [text for key, text in mismatches.items() if key not in MAY_DIFFER]
+        if refused:
+            raise DataError(
+                f"'{path}' was made with different settings than '{first_path}':\n"
+                + "".join(f"  {text}\n" for text in refused)
+                + "A network needs files that were made alike: make one of them again, or leave "
+                "it out of the config"
+            )
+        warnings += [
+            f"'{path}' and '{first_path}': {text}; this difference is ignored"
+            for text in mismatches.values()
+        ]
+    return tuple(warnings)
+
+
+def _mismatches(model: DataSettings, data: DataSettings, there: str, here: str) -> dict[str, str]:
+    """Text on each setting of data that does not fit, by its name."""
+    return {
+        key: f"{key} is {_described(model, key)} {there}, {_plain(getattr(data, key))!r} {here}"
+        for key in _differing(model, data)
+    }
 
 
 def check_setting_names(names: Collection[str]) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.hits import Hits
 from dnn_reco.data.records import ColumnNames, hits_checksums, record_dtype, records_checksums
 from dnn_reco.data.sampling import EventOrder, FileSampling
@@ -104,6 +105,12 @@ class EventDataset:
 
     def __len__(self) -> int:
         return int(self._ends[-1])
+
+    @property
+    def recorded_settings(self) -> list[tuple[Path, DataSettings | None]]:
+        """The files, and the settings that their features were made with, where recorded."""
+        shards = (*self.shards, *self.empty_shards)
+        return [(shard.source, shard.data_settings) for shard in shards]
 
     def order(self, seed: int, stream: str, window: int = 0) -> EventOrder:
         """The order in which a stream draws events; see :class:`EventOrder`.

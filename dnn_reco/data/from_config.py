@@ -9,12 +9,12 @@ from dataclasses import replace
 from dnn_reco.config import Config
 from dnn_reco.data.file_events import HitsSettings, InputTables
 from dnn_reco.data.hdf5 import input_tables
-from dnn_reco.data.records import ColumnNames, RecordSettings
+from dnn_reco.data.records import ColumnNames, RecordSettings, relative_time_names
 from dnn_reco.data.sampling import FileSampling
 from dnn_reco.errors import ConfigError
 from dnn_reco.files import count_files
 from dnn_reco.suggestions import did_you_mean
-from dnn_reco.transform import TransformSettings
+from dnn_reco.transform import TransformationModel, TransformSettings
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +100,31 @@ def transform_settings(config: Config, names: ColumnNames) -> TransformSettings:
         normalize_misc_data=trafo.trafo_normalize_misc_data,
         treat_doms_equally=trafo.trafo_treat_doms_equally,
         norm_constant=trafo.trafo_norm_constant,
+        relative_time_labels=relative_time_names(names.labels, record_settings(config)),
+        relative_time_misc=relative_time_names(names.misc, record_settings(config)),
+    )
+
+
+def with_relative_times(model: TransformationModel, config: Config) -> TransformationModel:
+    """A transformation model that records relative times; an older one those of a config.
+
+    Parameters
+    ----------
+    model
+        The transformation model.
+    config
+        The config of a training with it.
+    """
+    if model.settings.relative_time_labels is not None:
+        return model
+    settings = record_settings(config)
+    labels, misc = (
+        relative_time_names(names, settings)
+        for names in (model.settings.label_names, model.settings.misc_names)
+    )
+    return replace(
+        model,
+        settings=replace(model.settings, relative_time_labels=labels, relative_time_misc=misc),
     )
 
 

@@ -30,7 +30,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,9 @@ from numpy.typing import NDArray
 
 from dnn_reco.config import PluginConfig, resolve, source_hash
 from dnn_reco.data.conversion import Conversion
+from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.file_events import FileEvents, HitsSettings
+from dnn_reco.data.hdf5.record import read_record
 from dnn_reco.data.hits import Hits
 from dnn_reco.data.records import (
     ColumnNames,
@@ -55,12 +57,12 @@ from dnn_reco.foreign_files import parse_json
 # To be incremented whenever the content or the layout of a store changes: of all, or of the labels,
 # misc data and results of filters alone.
 STORE_VERSION = 3
-_RECORDS_VERSION = 2
+_RECORDS_VERSION = 3
 
 _log = logging.getLogger(__name__)
 
 # What reading a damaged file of the store raises, of JSON text with other content, too.
-_DAMAGE = (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError)
+_DAMAGE = (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, DataError)
 
 EVENT_FILES = "event-files"
 """Folder in the store of event files made of files of another format."""
@@ -82,6 +84,7 @@ class Shard:
     """One source file in the store: where its parts are, and how many events were dropped.
 
     `event_file` is the HDF5 file with its events: the source itself, or the one made of it.
+    `data_settings` is its record of how the features were made, if it has one.
     """
 
     source: Path
@@ -93,6 +96,7 @@ class Shard:
     num_events_in_file: int
     dropped: Mapping[str, int]
     skipped: Mapping[str, int]
+    data_settings: DataSettings | None
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,7 @@ class EventStore:
     def _build(self, source: Path, place: _Place, names: ColumnNames | None) -> Shard:
         """Build the shard of a source file whose event file is there."""
         events, skipped = self._hits(source, place)
+        made = read_record(place.event_file, self.hits.tables)
         config = self.config.fresh()
         records = load_records(place.event_file, events, self.records, config, names)
         config_read = {key: self._config_digest(key) for key in sorted(config.keys_read)}
@@ -180,6 +185,7 @@ class EventStore:
             "dropped": dict(records.dropped),
             "skipped": skipped,
             "config_read": config_read,
+            "data_settings": None if made is None else made.to_json(),
         }
         records_file = place.records / f"{_digest(config_read)}.bin"
         shard = _shard(source, place, records_file, description)
@@ -343,7 +349,14 @@ def _shard(
         description["num_events_in_file"],
         description["dropped"],
         description["skipped"],
+        _data_settings(description["data_settings"]),
     )
+
+
+@cache
+def _data_settings(text: str | None) -> DataSettings | None:
+    """The settings in a JSON text: most files share theirs, and reading thousands takes long."""
+    return None if text is None else DataSettings.from_json(text)
 
 
 def _descriptions(folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import record_settings
-from dnn_reco.data.records import relative_time_columns
+from dnn_reco.data.records import relative_time_names
 from dnn_reco.errors import ConfigError
 from dnn_reco.evaluation.comparison import Comparison, compare_models
 from dnn_reco.evaluation.comparison_report import TrainingCost, sum_of_costs
@@ -138,9 +138,8 @@ def extras_of(
     # a label that no model gives has nothing to be compared with
     trained = {name for model in models for name in model.trained_labels}
     names = [name for name in held_out.names.labels if name in trained]
-    relative = relative_time_columns(names, record_settings(models[0].config))
-    relative_labels = [name for name, flag in zip(names, relative, strict=True) if flag]
-    truth = TrueLabels(names, models[0].spec.label_keys, relative_labels)
+    relative = relative_time_names(names, record_settings(models[0].config))
+    truth = TrueLabels(names, models[0].spec.label_keys, relative)
     return Extras(values, tuple(read_asked(stored, files, truth)))
 
 

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from dnn_reco.data.data_settings import check_data_settings, check_setting_names
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import record_settings
 from dnn_reco.data.hits import Hits
-from dnn_reco.data.records import relative_time_columns
+from dnn_reco.data.records import differing_labels, relative_time_names
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.evaluation.calibration import CalibrationEvents
 from dnn_reco.evaluation.reconstruction import Reconstruction, TrueEvents, Values
@@ -304,8 +305,7 @@ def reconstruction_of(model: TrainedModel, table: PredictionTable) -> Reconstruc
             labels=np.where(known, trained.labels, np.nan),
             uncertainty=np.where(known, trained.uncertainty, np.nan),
         )
-    is_relative = relative_time_columns(trained.label_names, record_settings(model.config))
-    relative = tuple(np.array(trained.label_names)[is_relative].tolist())
+    relative = relative_time_names(trained.label_names, record_settings(model.config))
     return Reconstruction(model.name, trained, model.spec.label_keys, relative)
 
 
@@ -349,6 +349,37 @@ def _prediction(table: PredictionTable, spec: NetworkSpec) -> Prediction:
     if table.shapes is not None:
         shapes = torch.from_numpy(table.shapes.values)
     return Prediction(*trafo, labels, sigma, torch.zeros_like(labels), shapes)
+
+
+def check_same_truth(
+    names: Sequence[str], configs: Sequence[Config], held_out: Sequence[EventDataset]
+) -> None:
+    """Check that labels of the same name have the same true values for all models.
+
+    Parameters
+    ----------
+    names, configs
+        Name and config of each model.
+    held_out
+        The events with the labels of each.
+
+    Raises
+    ------
+    ConfigError
+        Naming two models, and the labels that differ.
+    """
+    models = zip(names, configs, held_out, strict=True)
+    for (name, config, events), (other, its_config, its_events) in combinations(models, 2):
+        differences = differing_labels(
+            *(events.names.labels, record_settings(config)),
+            *(its_events.names.labels, record_settings(its_config)),
+        )
+        if differences:
+            raise ConfigError(
+                f"'{name}' and '{other}' cannot be compared with the same truth: {differences}. "
+                "Evaluate them one by one, or train both with the same "
+                "data_handler_relative_time_* keys and label_pid_smooth_labels"
+            )
 
 
 def check_same_events(

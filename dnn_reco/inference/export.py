@@ -12,7 +12,8 @@ import torch
 from dnn_reco.checkpoint_file import Checkpoint
 from dnn_reco.config import Config
 from dnn_reco.data.data_settings import DataSettings
-from dnn_reco.data.from_config import hits_settings
+from dnn_reco.data.from_config import hits_settings, record_settings
+from dnn_reco.data.records import differing_labels
 from dnn_reco.errors import ModelError
 from dnn_reco.inference.manifest import TrainingSummary
 from dnn_reco.inference.model_folder import FolderContents, Member, member_folders, model_of
@@ -69,6 +70,9 @@ def exported_model(
     first = networks[0]
     for each in networks[1:]:
         _check_same("labels", each, each.model.label_names, first, first.model.label_names)
+        classes = [sorted(network.model.spec.label_keys.pid) for network in (each, first)]
+        _check_same("classes", each, classes[0], first, classes[1])
+        _check_same_values(first, each)
         inputs = [hits_settings(network.config) for network in (each, first)]
         _check_same("inputs", each, inputs[0], first, inputs[1])
     model = model_of(name, [each.model for each in networks])
@@ -83,6 +87,18 @@ def _check_same(
             f"the {what} of '{one.checkpoint.path}' differ from those of '{other.checkpoint.path}':"
             f" the networks of an ensemble must share their {what}. One has {found}, the other "
             f"{expected}"
+        )
+
+
+def _check_same_values(one: ExportedNetwork, other: ExportedNetwork) -> None:
+    """Check that the labels have the same values in both trainings, of which a mixture is made."""
+    names = one.model.label_names
+    settings = [record_settings(each.config) for each in (one, other)]
+    if differences := differing_labels(names, settings[0], names, settings[1]):
+        raise ModelError(
+            f"the networks of an ensemble must share the values of their labels, but those of "
+            f"'{one.checkpoint.path}' and '{other.checkpoint.path}' differ: {differences}. Train "
+            "both with the same data_handler_relative_time_* keys and label_pid_smooth_labels"
         )
 
 

@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from dnn_reco.checkpoint_file import Checkpoint
-from dnn_reco.config import source_hash
+from dnn_reco.config import Config, load_config, source_hash
+from dnn_reco.data.from_config import with_relative_times
 from dnn_reco.errors import ConfigError, ModelError
 from dnn_reco.nn.interface import Network
 from dnn_reco.nn.weights import load_weights
+from dnn_reco.provenance import config_record
+from dnn_reco.transform import TransformationModel, settings_differences
 
 _ANOTHER_MODEL = (
     "Give this config its own unique_name (model_checkpoint_path), or set "
@@ -62,6 +65,35 @@ def restore_network(
             f"the checkpoint '{checkpoint.path}' belongs to a different network: {error}. "
             f"{_ANOTHER_MODEL}"
         ) from error
+
+
+def check_relative_times(
+    checkpoint: Checkpoint, transformation: TransformationModel, config: Config
+) -> None:
+    """Check that the same labels and misc data are relative times as before a checkpoint.
+
+    Newer transformation models record them, for others the record of the training counts.
+
+    Raises
+    ------
+    ModelError
+        Naming the columns that differ.
+    """
+    folder = checkpoint.path.parent.parent
+    try:
+        recorded = load_config([config_record(folder, len(checkpoint.progress.training_steps) - 1)])
+    except ConfigError:
+        return
+    differences = settings_differences(
+        with_relative_times(transformation, recorded),
+        with_relative_times(transformation, config).settings,
+    )
+    if differences:
+        listed = "\n".join(differences)
+        raise ModelError(
+            f"the checkpoint '{checkpoint.path}' was trained with other labels of the same "
+            f"names:\n{listed}\n{_ANOTHER_MODEL}"
+        )
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from dnn_reco.amounts import counted
 from dnn_reco.checkpoint_file import KEEP_ALL
 from dnn_reco.config import Config, resolve
 from dnn_reco.data.build import open_events
+from dnn_reco.data.data_settings import check_same_settings
 from dnn_reco.data.device_cache import DeviceEvents, size_in_memory
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import (
@@ -62,10 +63,19 @@ OpenData: TypeAlias = Callable[[Config, RunOptions], tuple[EventDataset, EventDa
 
 
 def open_training_data(config: Config, options: RunOptions) -> tuple[EventDataset, EventDataset]:
-    """Training and validation events, from the event store."""
+    """Training and validation events, from the event store, of files that were made alike.
+
+    Raises
+    ------
+    DataError
+        If there are none, a file cannot be read, or files were made with different settings.
+    """
     training, validation = (
-        open_list(config, options, key) for key in ("training_data_file", "validation_data_file")
+        _open_list(config, options, key) for key in ("training_data_file", "validation_data_file")
     )
+    files = [*training.recorded_settings, *validation.recorded_settings]
+    for text in check_same_settings(files):
+        _log.warning("%s.", text)
     if len(training) < config.general.batch_size:
         _log.warning(
             "There are only %d training events for a batch_size of %d: every batch contains "
@@ -76,7 +86,7 @@ def open_training_data(config: Config, options: RunOptions) -> tuple[EventDatase
     return training, validation
 
 
-def open_list(config: Config, options: RunOptions, key: str) -> EventDataset:
+def _open_list(config: Config, options: RunOptions, key: str) -> EventDataset:
     """The events of a list of files, from the event store, which is built as far as it lacks them.
 
     Parameters

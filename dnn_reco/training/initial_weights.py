@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dnn_reco.config import Config
-from dnn_reco.data.data_settings import DataSettings, check_data_settings
+from dnn_reco.data.data_settings import MAY_DIFFER, DataSettings, check_data_settings
+from dnn_reco.data.from_config import with_relative_times
 from dnn_reco.data.overlap import files_if_any, files_recorded, refuse_overlap
 from dnn_reco.errors import ModelError
 from dnn_reco.event_sources import data_settings_of
@@ -46,9 +47,7 @@ _log = logging.getLogger(__name__)
 
 _KEY = "model_initial_weights"
 _MOMENTS = ("dom_mean", "dom_std", "label_mean", "label_std")
-_MISC_SETTINGS = ("misc_names", "log_misc_bins", "normalize_misc_data")
-# Data settings that another experiment or event selection changes on purpose.
-_MAY_DIFFER = ("pulse_key", "cascade_key", "dom_exclusions", "partial_exclusion")
+_MISC_SETTINGS = ("misc_names", "log_misc_bins", "normalize_misc_data", "relative_time_misc")
 # Arguments of a network that may differ without any effect on what its weights mean.
 _FREE_KWARGS = {"random_seed", "dtype", "is_training"}
 _TO_RESUME = f"A training that has begun resumes without {_KEY}"
@@ -107,12 +106,14 @@ def initial_model(config: Config) -> InitialModel | None:
             f"{_KEY}: '{name}' is an ensemble of {len(manifest.members)} networks, and a training "
             "begins with one: export one of them alone"
         )
+    config = member_config(folder / member, folder)
+    transformation = load_transformation(folder / member / TRANSFORMATION_FILE)
     return InitialModel(
         name,
         folder,
         weights,
-        load_transformation(folder / member / TRANSFORMATION_FILE),
-        member_config(folder / member, folder),
+        with_relative_times(transformation, config),
+        config,
         manifest.files[(PurePosixPath(member) / WEIGHTS_FILE).as_posix()],
         None if manifest.model is None else manifest.model.data_settings,
     )
@@ -216,7 +217,8 @@ def check_labels_and_inputs(initial: InitialModel, wanted: TransformSettings) ->
         listed = "\n".join(differences)
         raise ModelError(
             f"{_KEY}: inputs or labels of '{initial.name}' are transformed differently:\n{listed}\n"
-            f"Take data_handler_num_bins and the keys trafo_… from '{config_file}'"
+            "Take data_handler_num_bins and the keys data_handler_relative_time_… and trafo_… from "
+            f"'{config_file}'"
         )
 
 
@@ -281,7 +283,7 @@ def _check_data_settings(initial: InitialModel, path: Path, config: Config) -> N
     if found is None or initial.data_settings is None:
         return
     differences = check_data_settings(
-        initial.data_settings, found, str(path), _MAY_DIFFER, can_ignore=False
+        initial.data_settings, found, str(path), MAY_DIFFER, can_ignore=False
     )
     for text in differences:
         _log.warning("%s: %s.", _KEY, text)

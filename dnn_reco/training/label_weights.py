@@ -70,8 +70,9 @@ class LabelWeights:
         self._count.zero_()
 
     def state(self) -> dict[str, Tensor]:
-        """All that changes during training, for a checkpoint."""
+        """All that changes during training, and the weights of the config, for a checkpoint."""
         return {
+            "initial": self.initial,
             "current": self.current,
             "tukey_scale": self.tukey_scale,
             "sum": self._sum,
@@ -79,10 +80,19 @@ class LabelWeights:
         }
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take over a state from a checkpoint; labels not trained before start at their weight."""
+        """Take over a state from a checkpoint; weights that the config changed count anew.
+
+        Weights that are not updated are those of the config. Updated ones change in proportion to
+        it, and those of labels that were not trained before start there.
+        """
         device = self.initial.device
         current = state["current"].to(device)
-        self.current = torch.where(self.trained & (current > 0), current, self.initial)
+        if not self._update:
+            current = self.initial.clone()
+        elif "initial" in state:  # older checkpoints lack it
+            current = current * (self.initial / state["initial"].to(device))
+        known = self.trained & (current > 0)  # not NaN, of labels whose old weight is 0
+        self.current = torch.where(known, current, self.initial)
         self.tukey_scale = state["tukey_scale"].to(device)
         self._sum = state["sum"].to(device)
         self._count = state["count"].to(device).expand_as(self.initial).clone()

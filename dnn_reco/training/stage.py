@@ -27,6 +27,7 @@ from dnn_reco.provenance import (
     write_training_steps,
 )
 from dnn_reco.run_options import RunOptions
+from dnn_reco.training.checkpoint import check_relative_times
 from dnn_reco.training.distributed import DistributedContext
 from dnn_reco.training.early_stopping import early_stopping_reason
 from dnn_reco.training.from_config import make_trainer
@@ -74,6 +75,7 @@ def open_stage(
     with training_lock(Path(config.model.model_checkpoint_path)) if writes else nullcontext():
         checkpoint = _find_checkpoint(config, restore, writes)
         if checkpoint is not None:
+            check_relative_times(checkpoint, trainer.forward.spec.transformation, config)
             trainer.restore(checkpoint)
         yield trainer
 

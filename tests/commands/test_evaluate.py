@@ -197,6 +197,17 @@ def test_a_model_folder_from_another_machine(trained: SmallRun, home: Path) -> N
     assert "exported" in found()
 
 
+def test_absolute_and_relative_times_have_no_common_truth(trained: SmallRun, home: Path) -> None:
+    absolute = model_folder(trained, home / "absolute", data_handler_relative_time_key_pattern=None)
+    difference = "VertexTime is relative to the time offset in the former, as in the files in the"
+    for networks in (
+        (trained.config_file, absolute),
+        (trained.config_file, absolute, "--ensemble"),
+    ):
+        assert difference in refused(*networks)
+    evaluated(absolute)
+
+
 def test_figures_are_those_of_the_last_call(trained: SmallRun, home: Path) -> None:
     evaluated(trained.config_file)
     assert Path("evaluation/figures/residual_EnergyVisible.png").exists()

@@ -269,6 +269,27 @@ def test_trainings_on_data_made_otherwise_make_no_ensemble(
     assert not (tmp_path / "both").exists()
 
 
+def test_trainings_with_other_labels_of_the_same_name_make_no_ensemble(
+    trained: SmallRun, tmp_path: Path
+) -> None:
+    changes = {
+        "times": {"data_handler_relative_time_key_pattern": None},
+        "classes": {"label_pid_keys": ["p_starting", "VertexX"]},
+    }
+    expected = {
+        "times": "differ: VertexTime is relative to the time offset in the former, as in the files",
+        "classes": "the networks of an ensemble must share their classes. One has ['VertexX'",
+    }
+    for name, change in changes.items():
+        other = make_small_run(tmp_path / name, **change)
+        run_trafo(other.config(), ON_CPU, overwrite=False)
+        run_train(other.config(num_training_iterations=2), ON_CPU)
+        command = ("export", trained.config_file, "--member", other.config_file)
+        result = invoke(*command, "-o", tmp_path / "both")
+        assert result.exit_code == 1
+        assert expected[name] in result.err
+
+
 def test_logs_are_those_of_this_model_alone(trained: SmallRun, tmp_path: Path) -> None:
     beside = trained.logs.parent / "another" / "train"
     beside.mkdir(parents=True)

@@ -4,6 +4,7 @@ import importlib
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dnn_reco.checkpoint_file import BEST, Checkpoint, load_latest, save_checkpo
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_train
 from dnn_reco.errors import ConfigError, ModelError
+from dnn_reco.transform import load_transformation, save_transformation
 
 ITERATIONS = 6
 
@@ -105,6 +107,36 @@ def test_a_checkpoint_without_some_state(run: SmallRun, name: str) -> None:
         save_checkpoint(run.checkpoints, checkpoint.progress, state, 3)
         with pytest.raises(ModelError, match=f"checkpoint-00000006'.*{name.split('/')[-1]}"):
             train(run, num_training_iterations=ITERATIONS + 1)
+
+
+def test_times_that_become_absolute_are_other_labels(run: SmallRun) -> None:
+    absolute = {"data_handler_relative_time_key_pattern": None, "num_training_iterations": 8}
+    with pytest.raises(ModelError, match="does not fit the config:\n  relative_time_labels"):
+        train(run, **absolute)
+    path = Path(run.config().trafo.trafo_model_path)
+    transformation = load_transformation(path)
+    settings = replace(transformation.settings, relative_time_labels=None, relative_time_misc=None)
+    older = run.folder / "older.npy"
+    save_transformation(replace(transformation, settings=settings), older)
+    with pytest.raises(ModelError, match="other labels of the same names:\n  relative_time_labels"):
+        train(run, **absolute, trafo_model_path=str(older))
+    assert train(run, num_training_iterations=8, trafo_model_path=str(older)) == 0
+
+
+def test_changed_label_weights_reach_the_network(run: SmallRun) -> None:
+    states = []
+    for number, energy in enumerate((1.0, 100.0)):
+        resumed = run_of(run, run.folder / f"resumed_{number}")
+        shutil.copytree(run.records, resumed.records)
+        weights = {"EnergyVisible": energy, "PrimaryAzimuth": 0.5}
+        train(
+            resumed,
+            num_training_iterations=ITERATIONS + 2,
+            label_update_weights=False,
+            label_weight_dict=weights,
+        )
+        states.append(latest(resumed).tensors)
+    assert not torch.equal(states[0]["network/prediction"], states[1]["network/prediction"])
 
 
 def test_changed_code_of_a_loss_is_reported_and_begins_the_search_for_the_best_anew(

@@ -1,6 +1,7 @@
 """Trainings that begin with the weights and the transformation of a model folder."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from dnn_reco.files import file_digest
 from dnn_reco.inference.manifest import read_manifest
 from dnn_reco.inference.model_folder import load_model_folder
 from dnn_reco.training.from_config import make_trainer
-from dnn_reco.transform import load_transformation
+from dnn_reco.transform import load_transformation, save_transformation
 
 CPU = torch.device("cpu")
 KEY = "model_initial_weights"
@@ -153,6 +154,10 @@ def test_another_transformation_is_refused_and_replaced_when_asked(
         ({"label_keys_to_load": ["EnergyVisible", "PrimaryAzimuth"]}, r"lacks \['.*VertexX"),
         ({"label_position_at_rel_time": 0.0}, r"it has \['rel_pos_x', .* lacks none"),
         ({"trafo_log_dom_bins": False}, "log_dom_bins: .*Take data_handler_num_bins"),
+        (
+            {"data_handler_relative_time_key_pattern": None},
+            r"relative_time_labels: \('VertexTime',\) in the model, \(\) in the config",
+        ),
         ({"trafo_norm_constant": 1e-3}, "norm_constant: 1e-06 in the model, 0.001 in the config"),
     ],
 )
@@ -173,6 +178,24 @@ def test_other_labels_or_inputs_are_named(
     )
     with pytest.raises(ModelError, match=f"(?s){KEY}: .*{message}"):
         make_trainer(changed, ON_CPU)
+
+
+def test_models_whose_transformation_does_not_record_relative_times(
+    fine_tuning: Callable[..., SmallRun], model: Path, tmp_path: Path
+) -> None:
+    """Their config does."""
+    older = shutil.copytree(model, tmp_path / "older")
+    path = older / "trafo_model.safetensors"
+    transformation = load_transformation(path)
+    settings = replace(transformation.settings, relative_time_labels=None, relative_time_misc=None)
+    save_transformation(replace(transformation, settings=settings), path)
+    manifest = json.loads((older / "manifest.json").read_text())
+    manifest["files"][path.name] = file_digest(path)
+    (older / "manifest.json").write_text(json.dumps(manifest))
+    run = fine_tuning(model_initial_weights=str(older))
+    make_trainer(run.config(), ON_CPU)
+    with pytest.raises(ModelError, match=r"relative_time_labels: \('VertexTime',\) in the model"):
+        run_trafo(run.config(data_handler_relative_time_key_pattern=None), ON_CPU, overwrite=True)
 
 
 def test_another_network_is_refused_and_other_arguments_are_named(

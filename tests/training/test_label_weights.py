@@ -84,3 +84,27 @@ def test_state_goes_on_where_it_was() -> None:
         weights.update()
     assert torch.equal(first.current, second.current)
     assert torch.equal(first.tukey_scale, second.tukey_scale)
+
+
+def test_changed_weights_of_the_config_count_after_a_resume() -> None:
+    first = LabelWeights(torch.tensor([1.0, 0.5, 2.0, 0.0]), update=True, scale_tukey=False)
+    first.collect(torch.tensor([[0.1, 0.2, 0.3, 0.4]]))
+    first.update()
+    changed = torch.tensor([4.0, 0.5, 0.0, 3.0])
+    updated = LabelWeights(changed, update=True, scale_tukey=False)
+    updated.restore(first.state())
+    expected = [4.0 * first.current[0].item(), first.current[1].item(), 0.0, 3.0]
+    assert updated.current.tolist() == expected
+    constant = LabelWeights(changed, update=False, scale_tukey=False)
+    constant.restore(first.state())
+    assert constant.current.tolist() == changed.tolist()
+
+
+def test_updated_weights_of_older_checkpoints_are_kept() -> None:
+    first = LabelWeights(torch.tensor([1.0]), update=True, scale_tukey=False)
+    first.collect(torch.tensor([[0.1]]))
+    first.update()
+    older = {name: tensor for name, tensor in first.state().items() if name != "initial"}
+    second = LabelWeights(torch.tensor([2.0]), update=True, scale_tukey=False)
+    second.restore(older)
+    assert second.current.tolist() == first.current.tolist()
