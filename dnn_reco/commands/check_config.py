@@ -374,10 +374,10 @@ def _check_settings(config: Config, paths: Mapping[str, Sequence[Path]]) -> _Fin
 # Labels, losses, transformation model and network
 # --------------------------------------------------------------------------------------------------
 def _check_labels(config: Config, names: ColumnNames) -> _Findings:
-    from dnn_reco.data.from_config import check_fill_values, label_weights
+    from dnn_reco.data.from_config import label_weights, unknown_fill_values
 
     labels = config.labels
-    yield from _try(lambda: check_fill_values(config, names.labels))
+    yield from (_Finding("warning", text) for text in unknown_fill_values(config, names.labels))
     yield from _try(lambda: label_weights(config, names.labels))
     named = {
         **{key: getattr(labels, key) for key in _LABEL_KEYS},

@@ -14,7 +14,11 @@ from dnn_reco.config import TRAFO_KEYS, Config
 from dnn_reco.data.build import open_events
 from dnn_reco.data.data_settings import check_same_settings
 from dnn_reco.data.event_dataset import EventDataset
-from dnn_reco.data.from_config import check_fill_values, file_sampling, transform_settings
+from dnn_reco.data.from_config import (
+    file_sampling,
+    transform_settings,
+    unknown_fill_values,
+)
 from dnn_reco.errors import DataError, ModelError
 from dnn_reco.event_sources import event_store, recorded_settings
 from dnn_reco.files import write_atomically
@@ -78,7 +82,8 @@ def make_transformation(config: Config, options: RunOptions, overwrite: bool) ->
         batch_size * num_batches,
         sampling,
     )
-    check_fill_values(config, events.names.labels)
+    for text in unknown_fill_values(config, events.names.labels):
+        _log.warning("%s", text)
     some = recorded_settings(tuple(sampling.visits), config)  # the fit may need only a few files
     for text in check_same_settings([*some, *events.recorded_settings]):
         _log.warning("%s.", text)

@@ -134,7 +134,8 @@ def _log_flags(
     if isinstance(flags, bool):
         return (flags,) * len(names)
     if isinstance(flags, Mapping):
-        warn_of_unknown(key, flags, names)
+        for text in _unknown_names(key, flags, names):
+            _log.warning("%s", text)
         return tuple(bool(flags.get(name, False)) for name in names)
     if len(flags) != len(names):
         raise ConfigError(
@@ -144,26 +145,17 @@ def _log_flags(
     return tuple(flags)
 
 
-def warn_of_unknown(key: str, named: Iterable[str], names: Sequence[str]) -> None:
-    """Warn of names in the config that the data do not have."""
-    for name in sorted(set(named) - set(names)):
-        hint = did_you_mean(name, names)
-        _log.warning("%s names '%s', which is not in the data.%s", key, name, hint)
+def _unknown_names(key: str, named: Iterable[str], names: Sequence[str]) -> list[str]:
+    """A text for each name in a key of the config that the data do not have."""
+    return [
+        f"{key} names '{name}', which is not in the data.{did_you_mean(name, names)}"
+        for name in sorted(set(named) - set(names))
+    ]
 
 
-def check_fill_values(config: Config, names: Sequence[str]) -> None:
-    """Check that fill values are those of labels of the data.
-
-    Raises
-    ------
-    ConfigError
-        Naming a label that is not there: its values would be lost, with their events.
-    """
-    for name in sorted(set(config.labels.label_nan_fill_value or {}) - set(names)):
-        raise ConfigError(
-            f"label_nan_fill_value: the data have no label '{name}'.{did_you_mean(name, names)} "
-            f"Available: {', '.join(names)}"
-        )
+def unknown_fill_values(config: Config, names: Sequence[str]) -> list[str]:
+    """A text for each fill value of a label that the data do not have: it may be misspelt."""
+    return _unknown_names("label_nan_fill_value", config.labels.label_nan_fill_value or {}, names)
 
 
 def label_weights(config: Config, names: Sequence[str]) -> list[float]:

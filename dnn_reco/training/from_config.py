@@ -18,11 +18,11 @@ from dnn_reco.data.data_settings import check_same_settings
 from dnn_reco.data.device_cache import DeviceEvents, size_in_memory
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import (
-    check_fill_values,
     file_sampling,
     label_weight,
     label_weights,
     transform_settings,
+    unknown_fill_values,
 )
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.errors import ConfigError, DataError
@@ -192,7 +192,8 @@ def make_trainer(
     _check_batch_size(settings.batch_size, distributed)
     training, validation = open_data(config, options)
     _check_columns(training, validation)
-    check_fill_values(config, training.names.labels)
+    for text in unknown_fill_values(config, training.names.labels):
+        _log.warning("%s", text)
     check_settings(transformation, transform_settings(config, training.names), trafo_path)
     forward = ForwardPass(
         network,

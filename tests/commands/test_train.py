@@ -305,12 +305,12 @@ def test_functions_and_schedules_of_the_reference_in_its_older_spelling(
 
 
 def test_fill_value_of_a_misspelt_label(workspace: Workspace) -> None:
-    assert workspace.run("trafo").exit_code == 0
+    """A warning: configs of the TensorFlow version may name labels that are not read."""
     workspace.append("label_nan_fill_value: {EnergyVisble: 0.0}")
-    for command in ("trafo", "train", "config check"):
-        result = workspace.run(command)
-        assert result.exit_code == 1
-        text = "label_nan_fill_value: the data have no label 'EnergyVisble'. Did you mean "
+    for command in ("trafo", "config check", "train --iterations 1"):
+        result = workspace.run(*command.split() if "--" in command else [command])
+        assert result.exit_code == 0, result.err
+        text = "label_nan_fill_value names 'EnergyVisble', which is not in the data. Did you mean "
         assert text + "'EnergyVisible'?" in result.out + result.err
 
 
