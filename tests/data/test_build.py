@@ -216,9 +216,14 @@ def test_enough_takes_the_first_files_that_hold_so_many(tmp_path: Path) -> None:
 def test_a_worker_that_is_killed(tmp_path: Path) -> None:
     sources = write_many(tmp_path, 4)
     store = make_store(tmp_path / "store", label_class="user_functions.killed_in_worker")
+    before = workers_of_this_process()
     with pytest.raises(DataError, match=r"worker process.*was killed.*fewer num_jobs"):
         open_events(store, sources, 2)
-    assert not [process for process in psutil.Process().children() if is_worker(process)]
+    assert workers_of_this_process() == before
+
+
+def workers_of_this_process() -> list[psutil.Process]:
+    return [process for process in psutil.Process().children() if is_worker(process)]
 
 
 def is_worker(process: psutil.Process) -> bool:
