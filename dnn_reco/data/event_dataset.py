@@ -239,6 +239,7 @@ class EventDataset:
         would cost the latency of the disk or of the network.
         """
         later = []
+        order = np.argsort(shards, kind="stable").tolist()
         for kind, array in arrays.items():
             if array.size == 0:
                 continue
@@ -247,7 +248,7 @@ class EventDataset:
             begins = (offsets * row_size).tolist()
             positions = (starts * row_size).tolist()
             shard = -1
-            for i in np.argsort(shards, kind="stable").tolist():
+            for i in order:
                 buffer = view[begins[i] : begins[i + 1]]
                 if not buffer:
                     continue

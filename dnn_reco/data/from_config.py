@@ -9,7 +9,8 @@ from dataclasses import replace
 from dnn_reco.config import Config
 from dnn_reco.data.file_events import HitsSettings, InputTables
 from dnn_reco.data.hdf5 import input_tables
-from dnn_reco.data.records import ColumnNames, RecordSettings, relative_time_names
+from dnn_reco.data.label_definitions import relative_time_names
+from dnn_reco.data.records import ColumnNames, RecordSettings
 from dnn_reco.data.sampling import FileSampling
 from dnn_reco.errors import ConfigError
 from dnn_reco.files import count_files

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import record_settings
-from dnn_reco.data.records import relative_time_names
+from dnn_reco.data.label_definitions import relative_time_names
 from dnn_reco.errors import ConfigError
 from dnn_reco.evaluation.comparison import Comparison, compare_models
 from dnn_reco.evaluation.comparison_report import TrainingCost, sum_of_costs

@@ -19,7 +19,7 @@ from dnn_reco.data.data_settings import check_data_settings, check_setting_names
 from dnn_reco.data.event_dataset import EventDataset
 from dnn_reco.data.from_config import record_settings
 from dnn_reco.data.hits import Hits
-from dnn_reco.data.records import differing_labels, relative_time_names
+from dnn_reco.data.label_definitions import differing_labels, relative_time_names
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.evaluation.calibration import CalibrationEvents
 from dnn_reco.evaluation.reconstruction import Reconstruction, TrueEvents, Values

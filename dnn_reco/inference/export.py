@@ -13,7 +13,7 @@ from dnn_reco.checkpoint_file import Checkpoint
 from dnn_reco.config import Config
 from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.from_config import hits_settings, record_settings
-from dnn_reco.data.records import differing_labels
+from dnn_reco.data.label_definitions import differing_labels
 from dnn_reco.errors import ModelError
 from dnn_reco.inference.manifest import TrainingSummary
 from dnn_reco.inference.model_folder import FolderContents, Member, member_folders, model_of

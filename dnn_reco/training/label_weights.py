@@ -80,7 +80,7 @@ class LabelWeights:
         }
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take over a state from a checkpoint; weights that the config changed count anew.
+        """Take over a state from a checkpoint; changed weights of the config take effect.
 
         Weights that are not updated are those of the config. Updated ones change in proportion to
         it, and those of labels that were not trained before start there.

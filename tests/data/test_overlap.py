@@ -123,7 +123,7 @@ def test_simulations_with_the_same_seed(tmp_path: Path) -> None:
     link = tmp_path / "link.hdf5"
     link.symlink_to(again)
     assert text(link)
-    for content in ("", "[]"):  # a damaged record is nobody's
+    for content in ("", "[]"):  # a damaged record identifies no events
         (again.parent / RECORD).write_text(content)
         assert not text(again)
     (again.parent / RECORD).unlink()
