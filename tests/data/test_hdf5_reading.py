@@ -771,13 +771,21 @@ def test_importing_the_reader_is_light() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_inflate() -> None:
+@pytest.mark.parametrize("library", ["deflate", "zlib"])
+def test_inflate(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import zlib
 
+    if library == "deflate":
+        pytest.importorskip("deflate")
+    else:
+        monkeypatch.setattr("dnn_reco.data.hdf5.inflate.deflate", None)
     data = np.random.default_rng(0).integers(0, 9, 100_000, dtype=np.uint8).tobytes()
     assert bytes(inflate(zlib.compress(data), len(data))) == data
+    for missing in (1, 2000):  # a part of the checksum alone, and of the data
+        with pytest.raises(DataError, match="damaged"):
+            inflate(zlib.compress(data)[:-missing], len(data))
     with pytest.raises(DataError, match="damaged"):
-        inflate(zlib.compress(data)[:-2000], len(data))
+        inflate(zlib.compress(data)[:-4] + b"\0\0\0\0", len(data))  # another checksum
     with pytest.raises(DataError, match="100000 bytes where 100001"):
         inflate(zlib.compress(data), len(data) + 1)
     with pytest.raises(DataError, match=r"hold 10[01] bytes where 100|damaged"):

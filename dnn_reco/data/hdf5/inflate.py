@@ -31,8 +31,8 @@ def inflate(compressed: bytes, size: int) -> bytes | bytearray:
         else:
             stream = zlib.decompressobj()
             data = stream.decompress(compressed, size + 1)  # never more, whatever the data hold
-            if len(data) == size and not stream.eof:
-                raise DataError("the compressed data are incomplete")
+            if len(data) <= size and not stream.eof:
+                raise DataError("the compressed data are damaged (they end too early)")
     except _ERRORS as error:
         raise DataError(f"the compressed data are damaged ({error})") from error
     if len(data) != size:
