@@ -145,7 +145,7 @@ class EventDataset:
         Raises
         ------
         DataError
-            If the store was changed or damaged.
+            If the store was changed or damaged, or cannot be read.
         IndexError
             If a number is out of range.
         """
@@ -259,7 +259,15 @@ class EventDataset:
                     _request(file, len(buffer), positions[i])
                     later.append((shard, kind, buffer, positions[i]))
         for shard, kind, buffer, position in later:
-            if not _read(self._files.descriptor(shard, kind), buffer, position):
+            file = self._files.descriptor(shard, kind)
+            try:
+                complete = _read(file, buffer, position)
+            except OSError as error:
+                path = _path(self.shards[shard], kind)
+                raise DataError(
+                    f"'{path}' of the event store cannot be read: {error.strerror}"
+                ) from error
+            if not complete:
                 raise self._damaged(shard, kind)
 
 

@@ -1,5 +1,6 @@
 """Events read from the store by number are the events of the files."""
 
+import errno
 import os
 import resource
 import shutil
@@ -161,6 +162,18 @@ def test_a_shortened_file(tmp_path: Path, part: str) -> None:
     path = shard.records_file if part == "records" else shard.hits_folder / f"{part}.bin"
     os.truncate(path, path.stat().st_size - 1)
     with pytest.raises(DataError, match=rf"{shard.source}.*{path.name}.*Run the command again"):
+        read_all(events)
+
+
+def test_a_disk_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = open_all(tmp_path, several(1))
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "preadv", fail)
+    path = events.shards[0].records_file
+    with pytest.raises(DataError, match=f"'{path}' of the event store cannot be read: Input/out"):
         read_all(events)
 
 
