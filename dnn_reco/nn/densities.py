@@ -101,33 +101,34 @@ def _quantiles(weight: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     function, -(∂F/∂θ) / p. (Where the density p is tiny, between components far apart, the quantile
     jumps: the gradient is limited there.)
     """
+    weight, mean = weight[..., None, None], mean[..., None, None]
+    inverse = 1 / (math.sqrt(2) * scale[..., None, None])
     with torch.no_grad():
-        sign = torch.tensor([-1.0, 1.0], dtype=mean.dtype, device=mean.device)
-        of_components = mean[..., None] + sign * scale[..., None]
-        low, high = of_components.amin(dim=1), of_components.amax(dim=1)
-        least = _MIN_DENSITY / (high - low + scale.amax(dim=1, keepdim=True))
-        level = 0.5 + sign * (_ONE_SIGMA - 0.5)
-        edges = torch.arange(1, _PARTS, dtype=mean.dtype, device=mean.device)
+        sign = torch.tensor([[-1.0], [1.0]], dtype=mean.dtype, device=mean.device)
+        of_components = mean + sign * scale[..., None, None]
+        low, high = of_components.amin(1, keepdim=True), of_components.amax(1, keepdim=True)
         step = high - low
+        least = 2 * _MIN_DENSITY / (step + scale.amax(dim=1)[:, None, None, None])
+        level = (2 * _ONE_SIGMA - 1) * sign
+        edges = torch.arange(1, _PARTS, dtype=mean.dtype, device=mean.device)
         for _ in range(_DIVISIONS):
             step = step / _PARTS
-            values = low[..., None] + step[..., None] * edges
-            is_below = _cdf(weight, mean, scale, values) < level[:, None]
-            low = low + step * is_below.sum(dim=2)
+            is_below = _balance(weight, mean, inverse, low + step * edges) < level
+            low = low + step * is_below.sum(dim=3, keepdim=True)
         found = low + step / 2
-        pull = (found[:, None] - mean[..., None]) / scale[..., None]
-        height = torch.exp(-pull.square() / 2) / (scale[..., None] * math.sqrt(2 * math.pi))
-        density = torch.maximum((weight[..., None] * height).sum(dim=1), least)
-    return found - (_cdf(weight, mean, scale, found) - level) / density
+        height = torch.exp(-((found - mean) * inverse).square()) * inverse
+        slope = (weight * height).sum(dim=1, keepdim=True) * (2 / math.sqrt(math.pi))
+    balance = _balance(weight, mean, inverse, found)
+    return (found - (balance - level) / torch.maximum(slope, least)).flatten(1)
 
 
-def _cdf(weight: Tensor, mean: Tensor, scale: Tensor, values: Tensor) -> Tensor:
-    """Share of mixtures of normal distributions [B, K] below values [B, …]."""
-    weight, mean, scale = (
-        each.view(*each.shape, *[1] * (values.dim() - 1)) for each in (weight, mean, scale)
-    )
-    of_components: Tensor = 1 + erf((values[:, None] - mean) / (scale * math.sqrt(2)))
-    return (weight * of_components).sum(dim=1) / 2
+def _balance(weight: Tensor, mean: Tensor, inverse: Tensor, values: Tensor) -> Tensor:
+    """Share of mixtures of normal distributions below values [B, 1, …], minus that above.
+
+    Weights, means and 1 / (√2 σ) of the components are [B, K, …].
+    """
+    of_components: Tensor = weight * erf((values - mean) * inverse)
+    return of_components.sum(dim=1, keepdim=True)
 
 
 def direction_log_prob(components: Tensor, direction: Tensor) -> Tensor:
@@ -162,8 +163,8 @@ def direction_moments(mean: Tensor) -> tuple[Tensor, Tensor]:
     """
     length = mean.square().sum(dim=1).clamp(min=_MIN_LENGTH).sqrt()
     found = fisher_concentration(length.detach())
-    # the gradient of the inverse function
-    found = found + (length - length.detach()) / fisher_slope(found)
+    if length.requires_grad:  # that of the inverse function
+        found = found + (length - length.detach()) / fisher_slope(found)
     return unit_vector(mean), found
 
 

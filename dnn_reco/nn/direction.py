@@ -33,7 +33,9 @@ _NORM_SERIES = (
 )
 # Lengths of the mean vector that belong to the concentrations 1e-3 and 1e7.
 _MEAN_LENGTHS = (1e-3 / 3, 1 - 1e-7)
-_NEWTON_STEPS = 5
+# Below this length of the mean vector the concentration is a series, exact to 1e-12.
+_SERIES_OF_LENGTH_UP_TO = 0.03
+_NEWTON_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -198,14 +200,19 @@ def mean_cosine(kappa: Tensor) -> Tensor:
 def fisher_concentration(mean_length: Tensor) -> Tensor:
     """Concentration κ from 1e-3 to 1e7 from the length of the mean vector: the inverse of A(κ).
 
-    Newton's method from κ ≈ R (3 - R²) / (1 - R²) (Banerjee et al., JMLR 6, 2005), with the slope
-    A'(κ) = 1/κ² - 1/sinh² κ; float64.
+    Newton's method from κ ≈ R (3 - R²) / (1 - R²) (Banerjee et al., JMLR 6, 2005), and for small R
+    the expansion of the inverse. float64; relative errors are below 1e-10, near 1e7 below 1e-9.
     """
-    r = mean_length.clamp(*_MEAN_LENGTHS)
+    length = mean_length.clamp(*_MEAN_LENGTHS)
+    square = length.square()
+    series = length * (3 + square * (9 / 5 + square * (297 / 175 + square * (1539 / 875))))
+    r = length.clamp(min=_SERIES_OF_LENGTH_UP_TO)
     kappa = r * (3 - r.square()) / (1 - r.square())
     for _ in range(_NEWTON_STEPS):
-        kappa = kappa - (mean_cosine(kappa) - r) / fisher_slope(kappa)
-    return kappa
+        inverse, coth = 1 / kappa, 1 / torch.tanh(kappa)
+        slope = inverse.square() - (coth - 1) * (coth + 1)
+        kappa = kappa - (coth - inverse - r) / slope
+    return torch.where(length < _SERIES_OF_LENGTH_UP_TO, series, kappa)
 
 
 def fisher_slope(kappa: Tensor) -> Tensor:
