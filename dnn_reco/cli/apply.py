@@ -93,7 +93,7 @@ from dnn_reco.workers import available_cpus
         "Files to work on at the same time, each with a copy of the models; with a GPU: "
         "files to read ahead."
     ),
-    show_default="all CPUs, at most 8",
+    show_default="all CPUs, at most 8; 1 for files of less than 50 MB in all",
 )
 @device_option
 @backend_option

@@ -21,7 +21,7 @@ from dnn_reco.commands.stop import Stopped, stop_signals_interrupt
 from dnn_reco.data.data_settings import DataSettings, check_setting_names
 from dnn_reco.data.data_settings_file import load_data_settings
 from dnn_reco.errors import ConfigError, DataError
-from dnn_reco.files import find_files
+from dnn_reco.files import file_size, find_files
 from dnn_reco.i3.reader import is_i3
 from dnn_reco.inference.file_application import (
     ApplyOptions,
@@ -51,6 +51,8 @@ _log = logging.getLogger(__name__)
 
 _ADVICE = "try again with fewer --jobs; finished files are kept"
 _MOST_JOBS = 8  # by default: each has a copy of the models, half a GB
+# Bytes of event files below which starting processes costs more than it saves.
+_WORTH_PROCESSES = 50e6
 _SHOWN = 3  # of many files with a problem
 
 
@@ -71,7 +73,8 @@ class ApplySettings:
     batch_size
         Events to predict at once.
     jobs
-        Files to work on at once; None: as many as there are CPUs, at most eight.
+        Files to work on at once; None: as many as there are CPUs, at most eight; one where the
+        files are small.
     device, backend, allow_code
         See :class:`dnn_reco.inference.reconstructor.Reconstructor`.
     num_threads
@@ -172,7 +175,7 @@ def run_apply(settings: ApplySettings) -> int:
     try:
         with stop_signals_interrupt():
             if missing:
-                _apply(_computing(settings, options, len(tasks)), missing, summary)
+                _apply(_computing(settings, options, tasks), missing, summary)
     except KeyboardInterrupt as stop:
         remove_leftovers(path for task in missing for path in task.outputs)
         _log.info("Stopped. Finished files are kept; run the same command to resume.")
@@ -269,13 +272,16 @@ class _Computing:
     farm: FarmSettings | None = None
 
 
-def _computing(settings: ApplySettings, options: ApplyOptions, num_files: int) -> _Computing:
+def _computing(
+    settings: ApplySettings, options: ApplyOptions, tasks: Sequence[FileTask]
+) -> _Computing:
     """How to share the work of a call.
 
     It depends on all files of the call, also existing ones: with other numbers of
     threads, the last digits might differ.
 
-    On CPUs several networks with one thread each are faster than one with as many threads.
+    On CPUs several networks with one thread each are faster than one with as many threads, once
+    their processes have started.
     """
     cpus = settings.num_threads
     if settings.farm:
@@ -286,9 +292,11 @@ def _computing(settings: ApplySettings, options: ApplyOptions, num_files: int) -
         )
     if _uses_gpu(settings):
         loading = replace(options.loading, num_threads=0)
-        jobs = settings.jobs or min(num_files, max(2, cpus - 1))
+        jobs = settings.jobs or min(len(tasks), max(2, cpus - 1))
         return _Computing(replace(options, loading=loading), jobs, True)
-    jobs = settings.jobs or min(num_files, cpus, _MOST_JOBS)
+    size = sum(file_size(task.source) for task in tasks)
+    useful = 1 if size < _WORTH_PROCESSES else min(len(tasks), cpus, _MOST_JOBS)
+    jobs = settings.jobs or useful
     loading = replace(options.loading, num_threads=max(1, cpus // jobs))
     load_models(loading)  # raises before any process is started
     return _Computing(replace(options, loading=loading), jobs, False)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -29,7 +30,7 @@ from small_run import SmallRun
 from workspace import Result, invoke
 
 import dnn_reco
-from dnn_reco import Reconstructor
+from dnn_reco import Reconstructor, workers
 from dnn_reco.commands import apply as command
 from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.hdf5 import InputTables, dom_maps, input_tables, write_event_file
@@ -344,6 +345,29 @@ def test_several_processes_and_reading_ahead_for_a_gpu(
         assert contents(tmp_path / way) == contents(tmp_path / "alone")
         assert len(contents(tmp_path / way)) == 3
         assert results[way].err.count("is skipped: ") == 1
+
+
+@pytest.mark.parametrize(("worth_processes", "num_processes"), [(50e6, 1), (0.0, 2)])
+def test_processes_are_started_where_there_is_work_for_them(
+    worth_processes: float,
+    num_processes: int,
+    models: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started = []
+
+    def in_workers(work: Any, items: Any, jobs: int, advice: str) -> Any:
+        started.append(jobs)
+        return workers.in_workers(work, items, jobs, advice)
+
+    monkeypatch.setattr(command, "_WORTH_PROCESSES", worth_processes)
+    monkeypatch.setattr(command, "in_workers", in_workers)
+    line = ["--input", data / "*.hdf5", "--output", tmp_path / "reco", "--device", "cpu"]
+    done(invoke("apply", models / "first", *line, "--num_threads", "2"))
+    assert started == [num_processes]
+    assert len(contents(tmp_path / "reco")) == 3
 
 
 # --------------------------------------------------------------------------------------------------
