@@ -1,12 +1,13 @@
 """Time to load a model folder, and predictions per second, by what computes them.
 
-Run as: python benchmarks/model_folder.py --source FILE [--threads 2]
+Run as: python benchmarks/model_folder.py --source FILE [--threads 2] [--model FOLDER]
 
 FILE is an event file with 9 features a DOM and labels; without it random events are used. The
-networks are the tutorial's (5 kernels a layer) and the transformer of size S, not trained. Each
-case is a process of its own. *Import* is the time of `import torch` or `import onnxruntime`,
-*load* that of `Reconstructor(FOLDER)` after it. Predictions are from hits in memory, for one event
-at a time and in batches.
+networks are the tutorial's (5 kernels a layer) and the transformer of size S, not trained; or that
+of a model folder, such as pretrained:dom_transformer_S, computed by PyTorch. Each case is a
+process of its own. *Import* is the time of `import torch` or `import onnxruntime`, *load* that of
+`Reconstructor(FOLDER)` after it. Predictions are from hits in memory, for one event at a time and
+in batches.
 """
 
 import argparse
@@ -105,6 +106,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--source", help="event file")
+    parser.add_argument("--model", help="model folder")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--case", nargs=3, metavar=("BACKEND", "MODEL", "DATA"))
@@ -115,6 +117,12 @@ def main() -> None:
         return
     titles = ("import [s]", "load [s]", *(f"b{size} [1/s]" for size in BATCH_SIZES))
     print(f"{'':32}" + "".join(f"{title:>12}" for title in titles))
+    if options.model:
+        if not options.source:
+            parser.error("--model needs --source")
+        for _ in range(options.repeat):
+            print_case(options.model, "torch", options.model, options.source, options.threads)
+        return
     with tempfile.TemporaryDirectory() as folder:
         for number, (name, changes) in enumerate(NETWORKS.items()):
             place = Path(folder) / str(number)
@@ -122,15 +130,20 @@ def main() -> None:
             model, data = make_model(place, options.source, changes)
             for _ in range(options.repeat):
                 for backend in BACKENDS:
-                    words = [sys.executable, __file__, "--threads", str(options.threads), "--case"]
-                    words += [backend, str(model), str(data)]
-                    done = subprocess.run(words, capture_output=True, text=True, check=False)
-                    if done.returncode:
-                        sys.exit(done.stderr)
-                    found = [float(word) for word in done.stdout.split()]
-                    shown = "".join(f"{value:12.2f}" for value in found[:2])
-                    shown += "".join(f"{value:12,.0f}" for value in found[2:])
-                    print(f"{name + ', ' + backend:32}{shown}", flush=True)
+                    title = f"{name}, {backend}"
+                    print_case(title, backend, str(model), str(data), options.threads)
+
+
+def print_case(title: str, backend: str, model: str, data: str, threads: int) -> None:
+    """Print a line of the table, measured by a new process."""
+    words = [sys.executable, __file__, "--threads", str(threads), "--case", backend, model, data]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    found = [float(word) for word in done.stdout.split()]
+    shown = "".join(f"{value:12.2f}" for value in found[:2])
+    shown += "".join(f"{value:12,.0f}" for value in found[2:])
+    print(f"{title:32}{shown}", flush=True)
 
 
 if __name__ == "__main__":
