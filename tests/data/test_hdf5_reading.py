@@ -382,6 +382,22 @@ def test_too_few_bins_in_the_config(path: Path, sparse: bool) -> None:
         read_events(path, TABLES, 3)
 
 
+@pytest.mark.parametrize("sparse", [True, False])
+def test_more_bins_in_the_config_than_any_dom_lists(
+    path: Path, sparse: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So do tables of another data format; few DOMs may have the same bins filled by chance."""
+    for num_events, warns in ((1, False), (40, True)):
+        caplog.clear()
+        write_events(path, random_events(2, num_events, num_bins=3), sparse=sparse)
+        assert read_events(path, TABLES, 9).hits.num_features == 9
+        text = "lists 3 features, but the network reads 9 (data_handler_num_bins)"
+        assert (text in caplog.text) == warns
+    caplog.clear()
+    read_events(path, TABLES, 3)
+    assert not caplog.text
+
+
 def test_two_charge_bins_a_dom_are_not_taken_for_all_bins(path: Path) -> None:
     """Each DOM lists two of ten bins: the list positions 0 and 1 are not the bins."""
     events = random_events(2, 20, num_bins=10)

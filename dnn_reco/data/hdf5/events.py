@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from dnn_reco.amounts import counted
 from dnn_reco.data.file_events import FileEvents, HitsSettings, InputTables
 from dnn_reco.data.hdf5.columns import (
     NO_OBJECT,
@@ -36,6 +37,7 @@ from dnn_reco.detector.geometry import NUM_DOMS
 from dnn_reco.errors import ConfigError, DataError
 
 _NUM_SAMPLES, _SAMPLE_ROWS = 8, 1024
+_FAIR_NUMBER = 100  # DOMs: fewer may have the same bins filled by chance
 _NUM_BORDERS, _BORDER_ROWS = 12, 64  # a chunk has some 1500 rows, which are inflated together
 
 _log = logging.getLogger(__name__)
@@ -272,7 +274,23 @@ def _bins(
             f"{describe(indices)} lists bin {largest}, but data_handler_num_bins is {num_bins}: it "
             f"must be at least {largest + 1} for this file, and fit the data format of the tables"
         )
+    if largest + 1 < num_bins and _lists_first_bins(rows, runs, bins, largest + 1):
+        _log.warning(
+            f"each DOM of {describe(indices)} lists {counted(largest + 1, 'feature')}, but the "
+            f"network reads {num_bins} (data_handler_num_bins): the others are taken as not listed "
+            "(DOM_init_values). Are these tables of the data format that it is trained on?"
+        )
     return bins
+
+
+def _lists_first_bins(rows: DomRows, runs: _Runs, bins: NDArray[np.int32], num_listed: int) -> bool:
+    """Whether every DOM, of a fair number of them, lists bins 0 … num_listed - 1."""
+    return (
+        num_listed > 0
+        and len(rows) >= _FAIR_NUMBER * num_listed
+        and _lists_all_bins(rows, runs, num_listed)
+        and bool((bins.reshape(-1, num_listed) == np.arange(num_listed)).all())
+    )
 
 
 def _lists_all_bins(rows: DomRows, runs: _Runs, num_bins: int) -> bool:
