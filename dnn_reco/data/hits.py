@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,10 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dnn_reco.detector import grid
-from dnn_reco.detector.geometry import NUM_DOMS_PER_STRING, NUM_STRINGS
+from dnn_reco.detector.geometry import NUM_DOMS
 from dnn_reco.errors import DataError
-
-_NUM_DOMS = NUM_STRINGS * NUM_DOMS_PER_STRING
 
 
 @dataclass(frozen=True)
@@ -84,9 +83,9 @@ def check_hits(hits: Hits) -> None:
     if (offsets[1:] < offsets[:-1]).any():  # differences of wild offsets overflow
         raise DataError("offsets of hits must not decrease")
     index = dom.astype(np.int64)
-    if ((index < 0) | (index >= _NUM_DOMS)).any():
-        raise DataError(f"hits have a DOM index outside 0 … {_NUM_DOMS - 1}")
-    if (np.diff(hits.event * _NUM_DOMS + index) <= 0).any():
+    if ((index < 0) | (index >= NUM_DOMS)).any():
+        raise DataError(f"hits have a DOM index outside 0 … {NUM_DOMS - 1}")
+    if (np.diff(hits.event * NUM_DOMS + index) <= 0).any():
         raise DataError("hits of an event must have each DOM once, in ascending order")
     if not np.isfinite(features).all():
         raise DataError("hits have features that are not finite")
@@ -120,6 +119,33 @@ def dense_cells(hits: Hits, init_values: ArrayLike) -> NDArray[np.floating]:
     return cells
 
 
+def check_dense(
+    main_array: NDArray[np.floating], deepcore: NDArray[np.floating], num_features: int
+) -> None:
+    """Check dense arrays that a user made.
+
+    Parameters
+    ----------
+    main_array, deepcore
+        [n, 10, 10, 60, F] and [n, 8, 60, F].
+    num_features
+        Number of features F.
+
+    Raises
+    ------
+    DataError
+        If they have other shapes, or a value is not finite.
+    """
+    num_events = len(main_array) if np.ndim(main_array) else 0
+    shapes = (grid.MAIN_SHAPE, grid.DEEPCORE_SHAPE)
+    for array, shape in zip((main_array, deepcore), shapes, strict=True):
+        expected = (num_events, *shape, num_features)
+        if np.shape(array) != expected:
+            raise DataError(f"a dense array has shape {np.shape(array)}, not {expected}")
+        if not np.isfinite(array).all():
+            raise DataError("a dense array has values that are not finite")
+
+
 def hits_of_dense(
     main_array: NDArray[np.floating], deepcore: NDArray[np.floating], init_values: ArrayLike
 ) -> Hits:
@@ -131,20 +157,14 @@ def hits_of_dense(
         [n, 10, 10, 60, F] and [n, 8, 60, F]; places without DOM do not matter.
     init_values
         Values of DOMs without hit: one number, or one for each feature [F].
-
-    Raises
-    ------
-    DataError
-        If the arrays have other shapes.
     """
-    num_features = main_array.shape[-1] if main_array.ndim else 0
-    shapes = (grid.MAIN_SHAPE, grid.DEEPCORE_SHAPE)
-    for array, shape in zip((main_array, deepcore), shapes, strict=True):
-        expected = (len(main_array) if main_array.ndim else 0, *shape, num_features)
-        if array.shape != expected:
-            raise DataError(f"a dense array has shape {array.shape}, not {expected}")
+    num_features = main_array.shape[-1]
     cells = np.concatenate(
-        [array.reshape(len(array), -1, num_features) for array in (main_array, deepcore)], axis=1
+        [
+            array.reshape(len(array), math.prod(array.shape[1:-1]), num_features)
+            for array in (main_array, deepcore)
+        ],
+        axis=1,
     )
     doms = cells[:, grid.DOM_CELL]
     event, dom = np.nonzero((doms != np.asarray(init_values)).any(axis=2))

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.detector.geometry import NUM_DOMS
+from dnn_reco.errors import DataError
+
 LOCAL_COINCIDENCE, ATWD, FADC = 1, 2, 4
 
 
@@ -58,6 +61,37 @@ class Pulses:
             self.time[keep],
             self.charge[keep],
             self.flags[keep],
+        )
+
+
+def check_pulses(pulses: Pulses) -> None:
+    """Check pulses that a user made: readers of files only make valid ones.
+
+    Raises
+    ------
+    DataError
+        If arrays have other shapes than [p], an event or DOM does not exist, a time is not finite,
+        a charge is not finite or negative, or pulses are not sorted.
+    """
+    event, dom, time, charge = pulses.event, pulses.dom, pulses.time, pulses.charge
+    shapes = [np.shape(each) for each in (event, dom, time, charge, pulses.flags)]
+    if shapes != [(len(event),)] * len(shapes):
+        raise DataError(
+            "event, dom, time, charge and flags of pulses must have equal lengths [p], but have "
+            f"the shapes {', '.join(map(str, shapes))}"
+        )
+    if ((event < 0) | (event >= pulses.num_events)).any():
+        raise DataError(f"pulses have an event outside 0 … {pulses.num_events - 1}")
+    if ((dom < -1) | (dom >= NUM_DOMS)).any():
+        raise DataError(f"pulses have a DOM index outside -1 … {NUM_DOMS - 1}")
+    if not np.isfinite(time).all():
+        raise DataError("pulses have times that are not finite")
+    if not (np.isfinite(charge) & (charge >= 0)).all():
+        raise DataError("pulses have charges that are negative or not finite")
+    if (np.lexsort((time, dom, event)) != np.arange(len(event))).any():
+        raise DataError(
+            "pulses must be sorted by event, DOM and time: put all arrays into the order "
+            "numpy.lexsort((time, dom, event))"
         )
 
 

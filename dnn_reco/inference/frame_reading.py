@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -133,6 +133,23 @@ def read_frame_events(path: Path, reading: FrameReading) -> FileEvents:
     """
     frames = (frame for frame in read_i3(path, verify=True) if is_event(frame))
     return events_of_frames(frames, reading)
+
+
+def physics_frames(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """The frames, of which each must be a P frame.
+
+    Raises
+    ------
+    DataError
+        If one is another frame.
+    """
+    for number, frame in enumerate(frames):
+        if frame.stop != "P":
+            raise DataError(
+                f"frame {number} has the stop '{frame.stop}', but events are in P frames: pass "
+                'those alone, (frame for frame in frames if frame.stop == "P")'
+            )
+        yield frame
 
 
 def events_of_frames(frames: Iterable[Frame], reading: FrameReading) -> FileEvents:

@@ -17,8 +17,8 @@ from dnn_reco.data.event_table import EventTable, NamedColumns
 from dnn_reco.data.features import hits_as_read
 from dnn_reco.data.file_events import EVENT_ID, FileEvents, HitsSettings
 from dnn_reco.data.hdf5 import input_tables, read_record
-from dnn_reco.data.hits import Hits, check_hits, hits_of_dense
-from dnn_reco.data.pulses import Pulses
+from dnn_reco.data.hits import Hits, check_dense, check_hits, hits_of_dense
+from dnn_reco.data.pulses import Pulses, check_pulses
 from dnn_reco.errors import ConfigError, DataError, ModelError
 from dnn_reco.event_sources import read_events
 from dnn_reco.files import find_files
@@ -29,6 +29,7 @@ from dnn_reco.inference.frame_reading import (
     FrameReading,
     events_of_frames,
     frame_reading,
+    physics_frames,
     read_frame_events,
 )
 from dnn_reco.inference.model_info import ModelInfo
@@ -112,6 +113,8 @@ class Reconstructor:
     ) -> None:
         from dnn_reco.inference.load import make_backend
 
+        if batch_size < 1:
+            raise ConfigError(f"batch_size is {batch_size}: it must be at least 1")
         self.backend: Backend = make_backend(model, device, num_threads, backend, allow_code, raw)
         self.batch_size = batch_size
         self.inputs = inputs
@@ -146,8 +149,8 @@ class Reconstructor:
             computed as the model asks; or events that `open_events` has read. In formats of which
             files do not list zeros, bins of hits that are 0 count as not listed.
         misc
-            Misc data of the events, for hits and pulses, where the network reads them: named
-            columns, or an array [n, M] in the order of `info.misc_names`.
+            Misc data of the events, where the network reads them: named columns, or an array
+            [n, M] in the order of `info.misc_names`. None: those of events; files have their own.
         time_offset
             Time that the times of hits are relative to [n], ns: predicted times become absolute by
             it. None: they stay relative (only hits need it).
@@ -164,8 +167,14 @@ class Reconstructor:
         ------
         DataError
             If no file matches a name or one cannot be read, if data were made with other settings
-            than those of the training, if hits are invalid, or if misc data are missing.
+            than those of the training, if hits or pulses are invalid, or if misc data are missing.
+        ConfigError
+            If misc data or time offsets are given for a source that has its own.
         """
+        if time_offset is not None and not isinstance(source, Hits):
+            raise ConfigError("time_offset is for hits alone: all other sources have their own")
+        if misc is not None and not isinstance(source, Hits | Pulses | EventTable | FileEvents):
+            raise ConfigError("misc is not for files: their misc data are read from them")
         if isinstance(source, EventTable):
             self._check_settings(source.data_settings, "the events", ignore_mismatch)
             misc = source.misc if misc is None else misc
@@ -173,6 +182,7 @@ class Reconstructor:
         if isinstance(source, Hits):
             return self.predict_events(_events_of(self.info, source, time_offset), values)
         if isinstance(source, Pulses):
+            check_pulses(source)
             return self.predict_events(self.events_of_pulses(source), values)
         if isinstance(source, EventTable):
             events = _events_of(self.info, source.hits, source.time_offset, source.ids)
@@ -300,11 +310,12 @@ class Reconstructor:
         Raises
         ------
         DataError
-            If an object is damaged or of a wrong kind.
+            If a frame is not a P frame, or an object is damaged or of a wrong kind.
         ModelError
             If it is not known how the features of the model are made, or of which pulses.
         """
-        return self.predict_events(events_of_frames(frames, self._reading(ignore_mismatch)))
+        events = events_of_frames(physics_frames(frames), self._reading(ignore_mismatch))
+        return self.predict_events(events)
 
     def _reading(self, ignore_mismatch: Collection[str]) -> FrameReading:
         """How the model reads frames."""
@@ -356,10 +367,11 @@ class Reconstructor:
         Raises
         ------
         DataError
-            If the arrays have other shapes.
+            If the arrays have other shapes, or values that are not finite.
         ModelError
             If they are transformed, and the network does not read such arrays.
         """
+        check_dense(x_ic78, x_deepcore, self.info.num_features)
         if not transformed:
             hits = hits_of_dense(x_ic78, x_deepcore, self.info.init_values)
             output = predict_chunks(self.backend, [hits], self.batch_size)

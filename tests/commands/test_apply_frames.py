@@ -342,6 +342,8 @@ def test_reconstructor_reads_files_and_frames(model: Path, tmp_path: Path) -> No
         for name, values in table.columns().items():
             np.testing.assert_allclose(values, expected[name], rtol=1e-5)
     assert reco.predict(source).ids["Event"].tolist() == list(range(120))
+    with pytest.raises(DataError, match=r"frame 0 has the stop '\w'.*in P frames"):
+        reco.predict_frames(read_i3(source))
 
 
 def test_frames_that_do_not_fit_their_checksum(model: Path, tmp_path: Path) -> None:

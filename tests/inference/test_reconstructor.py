@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from dnn_reco.data.file_events import EVENT_ID, FileEvents
 from dnn_reco.data.hdf5 import write_input_tables
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.data.hits import Hits
-from dnn_reco.errors import DataError, ModelError
+from dnn_reco.data.pulses import Pulses
+from dnn_reco.errors import ConfigError, DataError, ModelError
 from dnn_reco.evaluation.held_out_events import mix
 from dnn_reco.inference.backend import NetworkOutput, predict_chunks
 from dnn_reco.inference.particle import particle_columns
@@ -242,8 +244,68 @@ def test_dense_arrays_are_predicted_as_hits(model: TrainedModel, hits: Hits) -> 
     arrays = [grid.numpy() for grid in grids]
     transformed = reco.predict_dense(*arrays, transformed=True)
     np.testing.assert_allclose(transformed.labels[has_hits], expected, rtol=1e-5)
-    with pytest.raises(DataError, match=r"a dense array has shape \(45, 8, 60, 2\)"):
-        reco.predict_dense(main_array, deepcore[..., :2])
+
+
+@pytest.mark.parametrize("transformed", [False, True])
+def test_dense_arrays_that_do_not_fit(model: TrainedModel, transformed: bool) -> None:
+    reco = Reconstructor(model)
+    main_array, deepcore = np.zeros((2, 10, 10, 60, 3)), np.zeros((2, 8, 60, 3))
+    for arrays, found in (
+        ((main_array, deepcore[..., :2]), r"\(2, 8, 60, 2\)"),
+        ((main_array, deepcore[:1]), r"\(1, 8, 60, 3\)"),
+        ((main_array[..., :2], deepcore[..., :2]), r"\(2, 10, 10, 60, 2\)"),
+    ):
+        with pytest.raises(DataError, match=f"a dense array has shape {found}, not"):
+            reco.predict_dense(*arrays, transformed=transformed)
+    with pytest.raises(DataError, match="not finite"):
+        reco.predict_dense(main_array, deepcore + np.nan, transformed=transformed)
+    assert len(reco.predict_dense(main_array[:0], deepcore[:0], transformed=transformed)) == 0
+
+
+PULSES = Pulses(
+    2,
+    np.array([0, 0, 0, 1]),
+    np.array([-1, 7, 7, 5159]),
+    np.array([9900.0, 9000.0, 9100.0, 9000.0]),
+    np.array([1.0, 0.0, 2.5, 1.0]),
+    np.zeros(4, np.uint8),
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"time": PULSES.time[:3]}, r"equal lengths \[p\].*\(4,\), \(4,\), \(3,\)"),
+        ({"num_events": 1}, "event outside 0 … 0"),
+        ({"event": PULSES.event - 1}, "event outside 0 … 1"),
+        ({"dom": PULSES.dom + 1}, "DOM index outside -1 … 5159"),
+        ({"dom": PULSES.dom - 1}, "DOM index outside -1 … 5159"),
+        ({"time": PULSES.time * np.array([1, 1, np.nan, 1])}, "times that are not finite"),
+        ({"charge": -PULSES.charge}, "negative or not finite"),
+        ({"charge": PULSES.charge + np.inf}, "negative or not finite"),
+        ({"time": PULSES.time[[0, 2, 1, 3]]}, r"sorted.*numpy\.lexsort\(\(time, dom, event\)\)"),
+        ({"dom": PULSES.dom[[1, 0, 2, 3]]}, "sorted by event, DOM and time"),
+        ({"event": PULSES.event[::-1]}, "sorted by event, DOM and time"),
+    ],
+)
+def test_pulses_that_do_not_fit(model: TrainedModel, changes: dict[str, Any], message: str) -> None:
+    settings = DataSettings(3, "time_range", "charge_bins", time_bins=(0.0, 500.0, 1000.0, 1500.0))
+    reco = Reconstructor(replace(model, data_settings=settings))
+    assert len(reco.predict(PULSES)) == 2
+    with pytest.raises(DataError, match=message):
+        reco.predict(replace(PULSES, **changes))
+
+
+def test_arguments_that_do_not_fit(model: TrainedModel, hits: Hits, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="batch_size is 0: it must be at least 1"):
+        Reconstructor(model, batch_size=0)
+    reco = Reconstructor(model)
+    path = write_events(tmp_path / "a.hdf5", random_events(1, 4, num_bins=3))
+    with pytest.raises(ConfigError, match="misc is not for files"):
+        reco.predict(path, misc=np.zeros((3, 2)))
+    for source in (path, open_events(path)):
+        with pytest.raises(ConfigError, match="time_offset is for hits alone"):
+            reco.predict(source, time_offset=np.zeros(4))
 
 
 def test_times_become_absolute(trained_run: SmallRun, hits: Hits) -> None:
