@@ -31,6 +31,8 @@ def make_backend(
         raise ConfigError(
             f"there is no backend '{backend}': choose one of {', '.join(get_args(BackendName))}"
         )
+    if num_threads is not None and num_threads < 0:
+        raise ConfigError(f"num_threads is {num_threads}: give the number of CPUs to use")
     has_torch = importlib.util.find_spec("torch") is not None
     if backend == "onnxruntime" or (backend == "auto" and not has_torch):
         return _onnx_backend(model, device, num_threads, raw)

@@ -299,6 +299,8 @@ def test_pulses_that_do_not_fit(model: TrainedModel, changes: dict[str, Any], me
 def test_arguments_that_do_not_fit(model: TrainedModel, hits: Hits, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="batch_size is 0: it must be at least 1"):
         Reconstructor(model, batch_size=0)
+    with pytest.raises(ConfigError, match="num_threads is -1"):
+        Reconstructor(model, num_threads=-1)
     reco = Reconstructor(model)
     path = write_events(tmp_path / "a.hdf5", random_events(1, 4, num_bins=3))
     with pytest.raises(ConfigError, match="misc is not for files"):
