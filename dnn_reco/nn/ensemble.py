@@ -8,7 +8,7 @@ its moments: where the members disagree, the uncertainty grows.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import torch
@@ -43,6 +43,8 @@ class Ensemble(nn.Module):
         The networks, all with the same labels; their transformations may differ.
     spec
         Names and transformation of the labels, for predictions in transformed units.
+    trained_labels
+        The labels that all networks were trained for; None: all.
 
     Raises
     ------
@@ -50,12 +52,18 @@ class Ensemble(nn.Module):
         If there is no network.
     """
 
-    def __init__(self, networks: Sequence[Network], spec: NetworkSpec) -> None:
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        spec: NetworkSpec,
+        trained_labels: Collection[str] | None = None,
+    ) -> None:
         super().__init__()
         if not networks:
             raise ModelError("an ensemble needs at least one network")
         self.networks = nn.ModuleList(networks)  # type: ignore[arg-type]
-        self.mixture = Mixture(spec, [density_layout(network) for network in networks])
+        layouts = [density_layout(network) for network in networks]
+        self.mixture = Mixture(spec, layouts, trained_labels)
 
     @property
     def density_layout(self) -> tuple[DensityShape, ...]:
@@ -88,9 +96,9 @@ class Mixture(nn.Module):
 
     - Ordinary labels, those with logarithm as ln(1 + x): mean of the means; the variance is the
       mean of the variances plus the variance of the means.
-    - Direction vector: the von Mises-Fisher distribution with the same mean vector as the mixture.
-      Zenith and azimuth follow from it; their variances are the mean of σ² plus the mean squared
-      distance from the common angle.
+    - Direction vector, if all of it is trained: the von Mises-Fisher distribution with the same
+      mean vector as the mixture. Zenith and azimuth follow from it; their variances are the mean
+      of σ² plus the mean squared distance from the common angle.
     - Classes: mean of the probabilities.
     - Shapes of densities: the components of all of them. The uncertainty of an ordinary label
       with a shape is still that of the first rule.
@@ -102,6 +110,9 @@ class Mixture(nn.Module):
     layouts
         Shapes of densities of each prediction; a label that has none, or one of another kind, in
         one of them, has none in the mixture.
+    trained_labels
+        The labels that all predictions are trained for; None: all. Those of other components of
+        the direction vector mean nothing, so that angles cannot follow from them.
 
     Attributes
     ----------
@@ -115,7 +126,10 @@ class Mixture(nn.Module):
     _vector: Tensor
 
     def __init__(
-        self, spec: NetworkSpec, layouts: Sequence[Sequence[DensityShape]] = ((),)
+        self,
+        spec: NetworkSpec,
+        layouts: Sequence[Sequence[DensityShape]] = ((),),
+        trained_labels: Collection[str] | None = None,
     ) -> None:
         super().__init__()
         self._layouts = tuple(layouts)
@@ -124,7 +138,8 @@ class Mixture(nn.Module):
         self._names = names = spec.label_names
         keys = spec.label_keys
         parts = (keys.dir_x, keys.dir_y, keys.dir_z)
-        columns = [names.index(part) for part in parts if part in names]
+        trained = names if trained_labels is None else trained_labels
+        columns = [names.index(part) for part in parts if part in trained]
         self._has_vector = len(columns) == len(parts)
         self._zenith = names.index(keys.zenith) if keys.zenith in names else None
         self._azimuth = names.index(keys.azimuth) if keys.azimuth in names else None

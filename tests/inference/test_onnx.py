@@ -33,6 +33,8 @@ from dnn_reco.inference.reconstructor import Reconstructor
 from dnn_reco.inference.trained_model import TrainedModel
 
 BOTH = {HITS_GRAPH, DENSE_GRAPH}
+ANGLES = ("PrimaryZenith", "PrimaryAzimuth")
+VECTOR = tuple(f"PrimaryDirection{axis}" for axis in "XYZ")
 Make = Callable[..., SmallModel]
 
 
@@ -97,12 +99,13 @@ def test_transformer(small_model: Make, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_ensemble(small_model: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("trained", [ANGLES, (*ANGLES, *VECTOR)])
+def test_ensemble(small_model: Make, tmp_path: Path, trained: tuple[str, ...]) -> None:
     kwargs = {**TRANSFORMER["model_kwargs"], "num_layers": 1}
     kinds = [
         {**TRANSFORMER, "model_kwargs": {**kwargs, "relative_bias": has}} for has in (False, True)
     ]
-    small = small_model(*kinds)
+    small = small_model(*kinds, label_weight_dict=dict.fromkeys(trained, 1))
     graphs = export_graphs(small.model)
     assert set(graphs) == {HITS_GRAPH}
     check(small, graphs, tmp_path / "model")

@@ -12,7 +12,11 @@ from torch import Tensor, nn
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.errors import ModelError
 from dnn_reco.modules.models.dom_transformer import DomTransformer
-from dnn_reco.nn.direction import component_uncertainty, fisher_concentration, mean_cosine
+from dnn_reco.nn.direction import (
+    component_uncertainty,
+    fisher_concentration,
+    mean_cosine,
+)
 from dnn_reco.nn.ensemble import Ensemble, mean_direction
 from dnn_reco.nn.interface import LabelKeys, Prediction
 from dnn_reco.nn.label_transform import LabelTransform
@@ -132,6 +136,21 @@ def test_without_a_vector_azimuth_is_averaged_across_zero_as_well() -> None:
     members = [Constant(predicted(1.2, a), sigmas(1e4)) for a in (0.1, 2 * math.pi - 0.3)]
     prediction = Ensemble(members, spec)(some_hits(1))
     assert prediction.labels[0, AZIMUTH] == pytest.approx(2 * math.pi - 0.1)
+
+
+@pytest.mark.parametrize("also", [(), ("dir_x", "dir_y")])
+def test_angles_follow_from_the_vector_only_if_all_of_it_is_trained(also: tuple[str, ...]) -> None:
+    trained = ("energy", "zenith", "azimuth", *also)
+    members = []
+    for zenith, azimuth in ((1.0, 2.0), (1.4, 2.6)):
+        labels = predicted(zenith, azimuth)
+        labels[0, VECTOR] = torch.tensor([0.1, -0.7, 0.3], dtype=torch.float64)
+        members.append(Constant(labels, sigmas(1e4)))
+    prediction = Ensemble(members, SPEC, trained)(some_hits(1))
+    assert prediction.labels[0, ZENITH] == pytest.approx(1.2)
+    assert prediction.labels[0, AZIMUTH] == pytest.approx(2.3)
+    assert prediction.uncertainty[0, ZENITH] == pytest.approx(math.hypot(0.2, 0.01))
+    assert prediction.uncertainty[0, AZIMUTH] == pytest.approx(math.hypot(0.3, 0.01))
 
 
 def test_probabilities_are_averaged() -> None:
