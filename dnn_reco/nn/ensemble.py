@@ -18,6 +18,7 @@ from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.density_layout import DIRECTION, DensityShape, columns_of, mixed_layout
 from dnn_reco.nn.direction import (
+    circular_mean,
     component_uncertainty,
     concentration,
     fisher_concentration,
@@ -95,7 +96,8 @@ class Mixture(nn.Module):
     """The mixture of several predictions of the same events, with equal weights.
 
     - Ordinary labels, those with logarithm as ln(1 + x): mean of the means; the variance is the
-      mean of the variances plus the variance of the means.
+      mean of the variances plus the variance of the means. Azimuths are first turned by 2π to
+      within π of the angle of their mean unit vector.
     - Direction vector, if all of it is trained: the von Mises-Fisher distribution with the same
       mean vector as the mixture. Zenith and azimuth follow from it; their variances are the mean
       of σ² plus the mean squared distance from the common angle.
@@ -220,7 +222,10 @@ class Mixture(nn.Module):
     def _moments(self, labels: Tensor, sigmas: Tensor) -> tuple[Tensor, Tensor]:
         """Labels and uncertainties [B, L] of the mixture of N densities [N, B, L]."""
         values = torch.where(self._log, torch.log1p(torch.where(self._log, labels, 0)), labels)
-        mean = values[0] + self._wrapped(values - values[0]).mean(dim=0)
+        centre = values.mean(dim=0)
+        if self._azimuth is not None:
+            centre[:, self._azimuth] = circular_mean(values[..., self._azimuth])
+        mean = centre + self._wrapped(values - centre).mean(dim=0)
         if self._azimuth is not None:
             mean[:, self._azimuth].remainder_(2 * math.pi)
         kappa = None
