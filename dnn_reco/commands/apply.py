@@ -303,10 +303,11 @@ def _computing(
 
 
 def _uses_gpu(settings: ApplySettings) -> bool:
+    """Whether PyTorch predicts on a GPU; ONNX Runtime computes on CPUs alone."""
+    if settings.backend == "onnxruntime" or importlib.util.find_spec("torch") is None:
+        return False
     if settings.device != "auto":
         return settings.device != "cpu"
-    if importlib.util.find_spec("torch") is None:
-        return False
     from dnn_reco.nn.device import choose_device
 
     return choose_device("auto").type != "cpu"

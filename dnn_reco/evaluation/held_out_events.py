@@ -314,10 +314,12 @@ def predicted_together(
 ) -> Reconstruction:
     """What the ensemble of models that predict tables reconstructs of the same events."""
     ensemble = ensemble_of(name, models)
-    return reconstruction_of(ensemble, mix(tables, models[0].spec))
+    return reconstruction_of(ensemble, mix(tables, ensemble.spec, ensemble.trained_labels))
 
 
-def mix(tables: Sequence[PredictionTable], spec: NetworkSpec) -> PredictionTable:
+def mix(
+    tables: Sequence[PredictionTable], spec: NetworkSpec, trained_labels: Collection[str]
+) -> PredictionTable:
     """Predictions of several models for the same events as the mixture of their densities.
 
     Parameters
@@ -326,9 +328,11 @@ def mix(tables: Sequence[PredictionTable], spec: NetworkSpec) -> PredictionTable
         Predictions of each.
     spec
         Names and transformation of the labels.
+    trained_labels
+        The labels that all models were trained for.
     """
     layouts = [() if table.shapes is None else table.shapes.layout for table in tables]
-    mixture = Mixture(spec, layouts)
+    mixture = Mixture(spec, layouts, trained_labels)
     mixed = mixture([_prediction(table, spec) for table in tables])
     statuses = [table.status for table in tables if table.status is not None]
     return replace(

@@ -150,7 +150,7 @@ def ensemble_of(name: str, models: Sequence[TrainedModel]) -> TrainedModel:
             f"'{name}': networks that read misc data can only be averaged with networks of the "
             "same transformation model: give all of them the same trafo_model_path"
         )
-    network = Ensemble([model.network for model in models], first.spec)
+    network = Ensemble([model.network for model in models], first.spec, labels)
     network.to(first.device)
     return replace(first, name=name, network=network, trained_labels=labels, calibration=None)
 

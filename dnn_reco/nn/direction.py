@@ -125,6 +125,16 @@ def zenith_and_azimuth(vector: Tensor) -> tuple[Tensor, Tensor]:
     return zenith, torch.remainder(azimuth + 2 * math.pi, 2 * math.pi)
 
 
+def circular_mean(angles: Tensor) -> Tensor:
+    """Angle [B] of the mean unit vector of N angles [N, B], in radian, from -π to π.
+
+    It does not depend on their order. It is 0 where the unit vectors cancel.
+    """
+    sine, cosine = angles.sin().mean(dim=0), angles.cos().mean(dim=0)
+    is_defined = sine.square() + cosine.square() > _TINY
+    return torch.atan2(torch.where(is_defined, sine, 0), torch.where(is_defined, cosine, 1))
+
+
 def rotate_about_z(vector: Tensor, angle: Tensor) -> Tensor:
     """Rotate vectors [k, 3] by angles [k] in radian, counter-clockwise seen from above."""
     x, y, z = vector.unbind(dim=1)

@@ -8,7 +8,7 @@ its moments: where the members disagree, the uncertainty grows.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import torch
@@ -18,6 +18,7 @@ from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.errors import ModelError
 from dnn_reco.nn.density_layout import DIRECTION, DensityShape, columns_of, mixed_layout
 from dnn_reco.nn.direction import (
+    circular_mean,
     component_uncertainty,
     concentration,
     fisher_concentration,
@@ -43,6 +44,8 @@ class Ensemble(nn.Module):
         The networks, all with the same labels; their transformations may differ.
     spec
         Names and transformation of the labels, for predictions in transformed units.
+    trained_labels
+        The labels that all networks were trained for; None: all.
 
     Raises
     ------
@@ -50,12 +53,18 @@ class Ensemble(nn.Module):
         If there is no network.
     """
 
-    def __init__(self, networks: Sequence[Network], spec: NetworkSpec) -> None:
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        spec: NetworkSpec,
+        trained_labels: Collection[str] | None = None,
+    ) -> None:
         super().__init__()
         if not networks:
             raise ModelError("an ensemble needs at least one network")
         self.networks = nn.ModuleList(networks)  # type: ignore[arg-type]
-        self.mixture = Mixture(spec, [density_layout(network) for network in networks])
+        layouts = [density_layout(network) for network in networks]
+        self.mixture = Mixture(spec, layouts, trained_labels)
 
     @property
     def density_layout(self) -> tuple[DensityShape, ...]:
@@ -87,10 +96,11 @@ class Mixture(nn.Module):
     """The mixture of several predictions of the same events, with equal weights.
 
     - Ordinary labels, those with logarithm as ln(1 + x): mean of the means; the variance is the
-      mean of the variances plus the variance of the means.
-    - Direction vector: the von Mises-Fisher distribution with the same mean vector as the mixture.
-      Zenith and azimuth follow from it; their variances are the mean of σ² plus the mean squared
-      distance from the common angle.
+      mean of the variances plus the variance of the means. Azimuths are first turned by 2π to
+      within π of the angle of their mean unit vector.
+    - Direction vector, if all of it is trained: the von Mises-Fisher distribution with the same
+      mean vector as the mixture. Zenith and azimuth follow from it; their variances are the mean
+      of σ² plus the mean squared distance from the common angle.
     - Classes: mean of the probabilities.
     - Shapes of densities: the components of all of them. The uncertainty of an ordinary label
       with a shape is still that of the first rule.
@@ -102,6 +112,9 @@ class Mixture(nn.Module):
     layouts
         Shapes of densities of each prediction; a label that has none, or one of another kind, in
         one of them, has none in the mixture.
+    trained_labels
+        The labels that all predictions are trained for; None: all. Those of other components of
+        the direction vector mean nothing, so that angles cannot follow from them.
 
     Attributes
     ----------
@@ -115,7 +128,10 @@ class Mixture(nn.Module):
     _vector: Tensor
 
     def __init__(
-        self, spec: NetworkSpec, layouts: Sequence[Sequence[DensityShape]] = ((),)
+        self,
+        spec: NetworkSpec,
+        layouts: Sequence[Sequence[DensityShape]] = ((),),
+        trained_labels: Collection[str] | None = None,
     ) -> None:
         super().__init__()
         self._layouts = tuple(layouts)
@@ -124,7 +140,8 @@ class Mixture(nn.Module):
         self._names = names = spec.label_names
         keys = spec.label_keys
         parts = (keys.dir_x, keys.dir_y, keys.dir_z)
-        columns = [names.index(part) for part in parts if part in names]
+        trained = names if trained_labels is None else trained_labels
+        columns = [names.index(part) for part in parts if part in trained]
         self._has_vector = len(columns) == len(parts)
         self._zenith = names.index(keys.zenith) if keys.zenith in names else None
         self._azimuth = names.index(keys.azimuth) if keys.azimuth in names else None
@@ -205,7 +222,10 @@ class Mixture(nn.Module):
     def _moments(self, labels: Tensor, sigmas: Tensor) -> tuple[Tensor, Tensor]:
         """Labels and uncertainties [B, L] of the mixture of N densities [N, B, L]."""
         values = torch.where(self._log, torch.log1p(torch.where(self._log, labels, 0)), labels)
-        mean = values[0] + self._wrapped(values - values[0]).mean(dim=0)
+        centre = values.mean(dim=0)
+        if self._azimuth is not None:
+            centre[:, self._azimuth] = circular_mean(values[..., self._azimuth])
+        mean = centre + self._wrapped(values - centre).mean(dim=0)
         if self._azimuth is not None:
             mean[:, self._azimuth].remainder_(2 * math.pi)
         kappa = None

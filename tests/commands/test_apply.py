@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from applied_models import (
     contents,
     flawed_events,
@@ -35,8 +36,11 @@ from dnn_reco.commands import apply as command
 from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.hdf5 import InputTables, dom_maps, input_tables, write_event_file
 from dnn_reco.data.hdf5.record import RECORD
-from dnn_reco.inference import file_application
+from dnn_reco.inference import file_application, onnx_backend
+from dnn_reco.inference.model_folder import load_model_folder
 from dnn_reco.inference.output_file import read_output_record
+from dnn_reco.inference.torch_backend import TorchBackend
+from dnn_reco.nn import device
 
 SETTINGS = DataSettings(
     num_bins=3,
@@ -368,6 +372,28 @@ def test_processes_are_started_where_there_is_work_for_them(
     done(invoke("apply", models / "first", *line, "--num_threads", "2"))
     assert started == [num_processes]
     assert len(contents(tmp_path / "reco")) == 3
+
+
+def test_onnx_runtime_gets_its_threads_on_a_machine_with_a_gpu(
+    models: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+
+    class FakeBackend(TorchBackend):
+        """In place of ONNX Runtime, which needs a graph."""
+
+        calibration = None
+
+        def __init__(self, folder: Path, num_threads: int | None = None) -> None:
+            super().__init__(load_model_folder(folder, torch.device("cpu")))
+            given.append(num_threads)
+
+    monkeypatch.setattr(onnx_backend, "OnnxBackend", FakeBackend)
+    monkeypatch.setattr(device, "choose_device", lambda name: torch.device("cuda"))
+    line = ["--input", data / "events_0.hdf5", "--output", tmp_path / "reco.hdf5"]
+    options = ["--backend", "onnxruntime", "--num-threads", "2"]
+    done(invoke("apply", models / "first", *line, *options))
+    assert given == [2]
 
 
 # --------------------------------------------------------------------------------------------------

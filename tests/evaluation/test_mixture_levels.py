@@ -172,7 +172,7 @@ def test_evaluations_use_the_predicted_densities() -> None:
 def test_mixed_tables_have_the_mean_density() -> None:
     tables = [predictions(30, seed) for seed in (1, 2, 3)]
     spec = made_up_spec(NAMES, KEYS, [5.0, 0, 0, 0], [2.0, 0.6, 0.6, 0.6])
-    mixed = mix(tables, spec)
+    mixed = mix(tables, spec, NAMES)
     value = np.full(30, 6.5)  # ln(1 + E)
 
     def cdf(table: PredictionTable) -> np.ndarray:
@@ -188,7 +188,7 @@ def test_mixed_tables_have_the_mean_density() -> None:
     assert directions is not None
     np.testing.assert_allclose(np.exp(directions[..., 0]).sum(axis=1), 1)
     assert directions.shape == (30, 6, 4)
-    plain = mix([*tables[:2], replace(tables[2], shapes=None)], spec)
+    plain = mix([*tables[:2], replace(tables[2], shapes=None)], spec, NAMES)
     assert plain.shapes is None
     np.testing.assert_allclose(plain.labels, mixed.labels)
 

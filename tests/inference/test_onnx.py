@@ -9,16 +9,19 @@ from typing import Any
 import network_golden
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper
 from small_graph_models import CNN, TRANSFORMER, SmallModel, made_up_hits
 from small_run import MODEL_KWARGS, SmallRun
 from tiny_network import tiny
+from torch import Tensor
 
 from dnn_reco.data.hits import Hits
 from dnn_reco.errors import ConfigError, ModelError
 from dnn_reco.inference.onnx_backend import OnnxBackend, groups_by_length
+from dnn_reco.inference.onnx_decompositions import translations, with_known_operations
 from dnn_reco.inference.onnx_export import deviation, export_graphs
 from dnn_reco.inference.onnx_graph import (
     DENSE_GRAPH,
@@ -27,12 +30,18 @@ from dnn_reco.inference.onnx_graph import (
     HITS_INPUTS,
     OUTPUTS,
     OnnxGraph,
+    without_messages,
 )
 from dnn_reco.inference.onnx_quantize import quantize
 from dnn_reco.inference.reconstructor import Reconstructor
 from dnn_reco.inference.trained_model import TrainedModel
+from dnn_reco.nn.ensemble import Mixture
+from dnn_reco.nn.from_config import network_spec
+from dnn_reco.transform import load_transformation
 
 BOTH = {HITS_GRAPH, DENSE_GRAPH}
+ANGLES = ("PrimaryZenith", "PrimaryAzimuth")
+VECTOR = tuple(f"PrimaryDirection{axis}" for axis in "XYZ")
 Make = Callable[..., SmallModel]
 
 
@@ -97,15 +106,55 @@ def test_transformer(small_model: Make, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_ensemble(small_model: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("trained", [ANGLES, (*ANGLES, *VECTOR)])
+def test_ensemble(small_model: Make, tmp_path: Path, trained: tuple[str, ...]) -> None:
     kwargs = {**TRANSFORMER["model_kwargs"], "num_layers": 1}
     kinds = [
         {**TRANSFORMER, "model_kwargs": {**kwargs, "relative_bias": has}} for has in (False, True)
     ]
-    small = small_model(*kinds)
+    small = small_model(*kinds, label_weight_dict=dict.fromkeys(trained, 1))
     graphs = export_graphs(small.model)
     assert set(graphs) == {HITS_GRAPH}
     check(small, graphs, tmp_path / "model")
+
+
+class _Mixing(torch.nn.Module):
+    def __init__(self, mixture: Mixture) -> None:
+        super().__init__()
+        self.mixture = mixture
+
+    def forward(self, labels: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        mixed = self.mixture.mix(labels.transpose(0, 1), sigma.transpose(0, 1))
+        return mixed.labels, mixed.uncertainty
+
+
+@pytest.mark.parametrize("trained", [ANGLES, (*ANGLES, *VECTOR)])
+def test_the_graph_of_a_mixture(prepared: SmallRun, trained: tuple[str, ...]) -> None:
+    """Also where azimuths lie on both sides of 0, or cancel."""
+    config = prepared.config()
+    spec = network_spec(config, load_transformation(Path(config.trafo.trafo_model_path)))
+    names = spec.label_names
+    random = torch.Generator().manual_seed(1)
+    labels, sigma = torch.rand((2, 40, 3, len(names)), generator=random)  # events, members
+    azimuth = names.index("PrimaryAzimuth")
+    labels[:, :, azimuth] *= 2 * np.pi
+    labels[0, :, azimuth] = torch.tensor([0.1, 6.2, 6.1])
+    labels[1, :, azimuth] = torch.tensor([1.0, 1.0 + 2 * np.pi / 3, 1.0 + 4 * np.pi / 3])
+    mixing = _Mixing(Mixture(spec, trained_labels=trained)).eval()
+    shapes = {0: torch.export.Dim.DYNAMIC}
+    with without_messages():
+        program = torch.export.export(mixing, (labels, sigma), dynamic_shapes=(shapes, shapes))
+        graph = torch.onnx.export(
+            with_known_operations(program), custom_translation_table=translations(), dynamo=True
+        )
+    assert graph is not None
+    session = onnxruntime.InferenceSession(graph.model_proto.SerializeToString())
+    inputs = [each.name for each in session.get_inputs()]
+    for batch in (slice(None), slice(0, 1), slice(0, 0)):
+        given = labels[batch], sigma[batch]
+        found = session.run(None, {k: v.numpy() for k, v in zip(inputs, given, strict=True)})
+        for ours, theirs in zip(found, mixing(*given), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.long

@@ -22,7 +22,7 @@ from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.data.hits import Hits
 from dnn_reco.data.pulses import Pulses
 from dnn_reco.errors import ConfigError, DataError, ModelError
-from dnn_reco.evaluation.held_out_events import mix
+from dnn_reco.evaluation.held_out_events import mix, predicted_together
 from dnn_reco.inference.backend import NetworkOutput, predict_chunks
 from dnn_reco.inference.particle import particle_columns
 from dnn_reco.inference.prediction_table import PredictionTable, Status
@@ -32,6 +32,8 @@ from dnn_reco.inference.trained_model import TrainedModel, ensemble_of, load_tra
 
 CPU = torch.device("cpu")
 NUM_EVENTS = 45
+ANGLES = ("PrimaryZenith", "PrimaryAzimuth")
+VECTOR = tuple(f"PrimaryDirection{axis}" for axis in "XYZ")
 
 
 @pytest.fixture(scope="module")
@@ -147,24 +149,33 @@ def test_columns_follow_the_transformation_model(model: TrainedModel, hits: Hits
     assert model.trained_labels == ("EnergyVisible", "PrimaryAzimuth")
 
 
+@pytest.mark.parametrize("trained", [ANGLES, (*ANGLES, *VECTOR)])
 def test_predictions_are_mixed_as_an_ensemble_of_the_networks_does(
-    trained_run: SmallRun, model: TrainedModel, hits: Hits
+    trained_run: SmallRun, model: TrainedModel, hits: Hits, trained: tuple[str, ...]
 ) -> None:
+    model = replace(model, trained_labels=trained)
     other = load_trained_model(trained_run.config(), CPU)
     with torch.no_grad():
         for _, parameter in other.network.named_parameters():
             parameter.mul_(0.9)
+    other = replace(other, trained_labels=trained)
     outputs = [predicted(each, [hits]) for each in (model, other)]
     names = model.label_names
     tables = [
         PredictionTable(names, (False,) * len(names), output.labels, output.uncertainty)
         for output in outputs
     ]
-    mixed = mix(tables, model.spec)
+    mixed = mix(tables, model.spec, trained)
     together = predicted(ensemble_of("both", [model, other]), [hits])
     np.testing.assert_allclose(mixed.labels, together.labels, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(mixed.uncertainty, together.uncertainty, rtol=1e-4, atol=1e-4)
     assert not np.allclose(tables[0].labels, tables[1].labels, rtol=1e-2)
+    reconstructed = predicted_together("both", [model, other], tables).table
+    column = names.index("PrimaryZenith")
+    np.testing.assert_array_equal(reconstructed["PrimaryZenith"], mixed.labels[:, column])
+    mean = np.mean([table["PrimaryZenith"] for table in tables], axis=0)
+    is_mean = np.allclose(mixed.labels[:, column], mean, rtol=1e-6)
+    assert is_mean == (trained == ANGLES), "zenith follows from the vector where that is trained"
 
 
 def test_weights_are_those_of_the_newest_checkpoint(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from applied_models import TIME_OFFSET
 from event_files import random_events, write_events
-from small_graph_models import TRANSFORMER, SmallModel, made_up_hits
+from small_graph_models import CNN, TRANSFORMER, SmallModel, made_up_hits
 from small_run import SmallRun
 
 from dnn_reco.detector.directions import angles_of, unit_vectors, vector_of
@@ -28,6 +28,7 @@ from dnn_reco.inference.sky_labels import sky_density, true_direction
 from dnn_reco.inference.trained_model import model_info
 
 VECTOR = ("X", "Y", "Z")
+ANGLES = ("PrimaryZenith", "PrimaryAzimuth")
 NAMES = (*VECTOR, "Zenith", "Azimuth")
 INFO = ModelInfo(
     "made_up",
@@ -170,6 +171,23 @@ def test_members_of_an_ensemble_give_a_mixture(
         reco.sky(reco.predict(hits), 1, members=True)
     one = Reconstructor(SmallModel(small.members[:1]).model).sky(hits, 1, members=True)
     assert isinstance(one, VonMisesFisher)
+
+
+def test_maps_of_an_ensemble_without_a_trained_vector_follow_from_the_angles(
+    small_model: Callable[..., SmallModel],
+) -> None:
+    """The network predicts a vector, too, but nothing makes it that of the angles."""
+    free = {"model_kwargs": {**CNN["model_kwargs"], "enforce_direction_norm": False}}
+    trained = {"PrimaryZenith": 1, "PrimaryAzimuth": 1}
+    small, hits = small_model(free, free, label_weight_dict=trained), made_up_hits(3)
+    reco = Reconstructor(small.model)
+    mixture, whole = reco.sky(hits, 1, members=True), reco.sky(hits, 1)
+    assert isinstance(mixture, Mixture) and isinstance(whole, AngularGaussian)
+    alone = [Reconstructor(SmallModel([each]).model).predict(hits) for each in small.members]
+    for part, table in zip(mixture.members, alone, strict=True):
+        np.testing.assert_allclose(part.best, vector_of(*(table[name][1] for name in ANGLES)))
+    mean = np.mean([[table[name][1] for name in ANGLES] for table in alone], axis=0)
+    np.testing.assert_allclose(whole.best, vector_of(*mean), atol=1e-6)
 
 
 def test_info_has_the_direction_only_where_all_of_it_is_a_label(

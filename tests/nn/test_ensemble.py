@@ -1,6 +1,7 @@
 """An ensemble predicts the moments of the mixture of its networks' densities."""
 
 import math
+from itertools import permutations
 
 import mpmath
 import numpy as np
@@ -12,7 +13,12 @@ from torch import Tensor, nn
 from dnn_reco.data.hit_batch import HitBatch
 from dnn_reco.errors import ModelError
 from dnn_reco.modules.models.dom_transformer import DomTransformer
-from dnn_reco.nn.direction import component_uncertainty, fisher_concentration, mean_cosine
+from dnn_reco.nn.direction import (
+    circular_mean,
+    component_uncertainty,
+    fisher_concentration,
+    mean_cosine,
+)
 from dnn_reco.nn.ensemble import Ensemble, mean_direction
 from dnn_reco.nn.interface import LabelKeys, Prediction
 from dnn_reco.nn.label_transform import LabelTransform
@@ -24,6 +30,7 @@ SPEC = made_up_spec(
 )
 ENERGY, AZIMUTH, ZENITH, TRACK, LENGTH = 0, 1, 2, 6, 7
 VECTOR = [3, 4, 5]
+ANGLES = ("zenith", "azimuth")
 
 
 class Constant(nn.Module):
@@ -134,6 +141,21 @@ def test_without_a_vector_azimuth_is_averaged_across_zero_as_well() -> None:
     assert prediction.labels[0, AZIMUTH] == pytest.approx(2 * math.pi - 0.1)
 
 
+@pytest.mark.parametrize("also", [(), ("dir_x", "dir_y")])
+def test_angles_follow_from_the_vector_only_if_all_of_it_is_trained(also: tuple[str, ...]) -> None:
+    trained = ("energy", "zenith", "azimuth", *also)
+    members = []
+    for zenith, azimuth in ((1.0, 2.0), (1.4, 2.6)):
+        labels = predicted(zenith, azimuth)
+        labels[0, VECTOR] = torch.tensor([0.1, -0.7, 0.3], dtype=torch.float64)
+        members.append(Constant(labels, sigmas(1e4)))
+    prediction = Ensemble(members, SPEC, trained)(some_hits(1))
+    assert prediction.labels[0, ZENITH] == pytest.approx(1.2)
+    assert prediction.labels[0, AZIMUTH] == pytest.approx(2.3)
+    assert prediction.uncertainty[0, ZENITH] == pytest.approx(math.hypot(0.2, 0.01))
+    assert prediction.uncertainty[0, AZIMUTH] == pytest.approx(math.hypot(0.3, 0.01))
+
+
 def test_probabilities_are_averaged() -> None:
     members = [Constant(predicted(1.0, 1.0, track=p), sigmas(10.0)) for p in (0.2, 0.9)]
     prediction = Ensemble(members, SPEC)(some_hits(1))
@@ -147,6 +169,36 @@ def test_certain_probabilities_have_finite_logits(probability: float) -> None:
     members = [Constant(predicted(1.0, 1.0, track=probability), sigmas(10.0))] * 2
     logit = Ensemble(members, SPEC)(some_hits(1)).logits[0, TRACK]
     assert abs(logit) == pytest.approx(math.log(1e6), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "mean"), [((0, 170, 200), 730 / 3), ((350, 20, 40), 50 / 3), ((5, 355, 345), 355)]
+)
+def test_the_mean_azimuth_does_not_depend_on_the_order(
+    degrees: tuple[float, ...], mean: float
+) -> None:
+    for angles in permutations(np.radians(degrees)):
+        members = [Constant(predicted(1.2, angle), sigmas(1e4)) for angle in angles]
+        prediction = Ensemble(members, SPEC, ANGLES)(some_hits(1))
+        assert math.degrees(prediction.labels[0, AZIMUTH]) == pytest.approx(mean)
+        distances = (np.degrees(angles) - mean + 180) % 360 - 180
+        sigma = math.hypot(np.radians(distances).std(), 0.01)
+        assert prediction.uncertainty[0, AZIMUTH] == pytest.approx(sigma)
+
+
+@pytest.mark.parametrize("degrees", [(0, 180), (30, 210), (0, 90, 180, 270), (350, 110, 230)])
+def test_azimuths_that_cancel_have_a_large_uncertainty(degrees: tuple[float, ...]) -> None:
+    members = [Constant(predicted(1.2, math.radians(each)), sigmas(1e4)) for each in degrees]
+    prediction = Ensemble(members, SPEC, ANGLES)(some_hits(1))
+    assert 0 <= prediction.labels[0, AZIMUTH] <= 2 * math.pi
+    assert 1.5 < prediction.uncertainty[0, AZIMUTH] < 2
+
+
+def test_the_mean_azimuth_has_finite_derivatives() -> None:
+    angles = torch.tensor([[0.1], [6.2], [0.1 + math.pi]], dtype=torch.float64, requires_grad=True)
+    for some in (angles[:2], angles[::2]):
+        (gradient,) = torch.autograd.grad(circular_mean(some).sum(), angles)
+        assert gradient.isfinite().all()
 
 
 def test_opposite_directions_have_large_uncertainties() -> None:
