@@ -231,6 +231,45 @@ def test_nothing_else_is_ever_replaced(imported: ImportedModel, tmp_path: Path) 
         write(imported, tmp_path / "file", overwrite=True)
 
 
+@pytest.mark.parametrize("name", ["NOTES.md", "logs/plots/loss.png", "link"])
+def test_files_of_others_are_never_deleted(
+    imported: ImportedModel, folder: Path, name: str
+) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    if name == "link":
+        (folder / name).symlink_to(folder.parent)
+    else:
+        (folder / name).write_text("mine")
+    before = sorted(folder.rglob("*"))
+    message = f"holds files that are not part of the model: '{name}'. --overwrite would delete them"
+    with pytest.raises(ModelError, match=re.escape(message)):
+        write(imported, folder, overwrite=True)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_what_belongs_to_a_model_does_not_keep_it_from_being_replaced(
+    imported: ImportedModel, folder: Path
+) -> None:
+    (folder / "signature.json").write_text("{}")
+    (folder / ".tmp-signature.json-abc").mkdir()  # of a call that was killed while it signed
+    (folder / ".tmp-signature.json-abc" / "signature.json").touch()
+    write(imported, folder, overwrite=True)
+    assert not (folder / "signature.json").exists()
+    load_model_folder(folder, CPU)
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", '{"name": "a web page", "icons": []}', "text"])
+def test_a_manifest_of_something_else_makes_no_model_folder(
+    imported: ImportedModel, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "manifest.json").write_text(text)
+    for overwrite in (False, True):
+        with pytest.raises(ModelError, match="cannot be read as a model folder, so it is never"):
+            write(imported, tmp_path / "page", overwrite)
+    assert (tmp_path / "page" / "manifest.json").read_text() == text
+
+
 def test_a_failed_write_leaves_nothing(
     imported: ImportedModel, folder: Path, tmp_path: Path
 ) -> None:
