@@ -77,7 +77,7 @@ def _changed_files(
     files = {}
     if calibration is not None:
         files[CALIBRATION_FILE] = calibration.to_json().encode()
-    if golden := read_golden(folder, backend):
+    if golden := read_golden(folder, manifest, backend):
         answers = golden_answers(calibrated(backend, calibration), golden.hits, golden.misc)
         files[GOLDEN_FILE] = answers.to_bytes()
     if CARD_FILE in manifest.files:

@@ -18,6 +18,7 @@ from dnn_reco.errors import DataError, ModelError
 from dnn_reco.foreign_files import MAX_TRANSFORMATION_SIZE, check_foreign_file
 from dnn_reco.inference.backend import Backend, NetworkOutput, check_features
 from dnn_reco.inference.deviation import largest_deviation
+from dnn_reco.inference.manifest import Manifest
 from dnn_reco.nn.density_layout import total_width
 
 GOLDEN_FILE = "golden.safetensors"
@@ -73,17 +74,17 @@ def golden_answers(
     return GoldenAnswers(hits, misc, backend.predict(hits, misc))
 
 
-def read_golden(folder: Path, backend: Backend) -> GoldenAnswers | None:
-    """The golden answers of a model folder; None: it holds none.
+def read_golden(folder: Path, manifest: Manifest, backend: Backend) -> GoldenAnswers | None:
+    """The golden answers of a model folder; None: its manifest lists none.
 
     Raises
     ------
     ModelError
         If they are damaged or do not fit the model.
     """
-    path = folder / GOLDEN_FILE
-    if not path.exists():
+    if GOLDEN_FILE not in manifest.files:
         return None
+    path = folder / GOLDEN_FILE
     check_foreign_file(path, MAX_TRANSFORMATION_SIZE, folder=folder)
     try:
         with safe_open(path, framework="np") as file:
@@ -94,7 +95,7 @@ def read_golden(folder: Path, backend: Backend) -> GoldenAnswers | None:
         output = NetworkOutput(*(arrays[name] for name in _OUTPUTS))
         if _SHAPES in arrays:
             output = replace(output, shapes=arrays[_SHAPES])
-    except (SafetensorError, OSError, KeyError, DataError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, DataError) as error:
         raise ModelError(f"'{path}' is damaged: {error}. Export the model again") from error
     shape = (hits.num_events, len(backend.info.labels))
     of_shapes = (hits.num_events, total_width(backend.info.densities))

@@ -204,6 +204,18 @@ def test_files_that_are_not_part_of_the_model_are_kept(
     )
 
 
+def test_golden_answers_that_the_manifest_does_not_list_are_not_read(
+    copy: Path, trained: SmallRun
+) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    del manifest["files"]["golden.safetensors"]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    (copy / "golden.safetensors").write_text("of another model")
+    assert calibrate(copy, trained).exit_code == 0
+    assert (copy / "golden.safetensors").read_text() == "of another model"
+    assert "golden.safetensors" not in json.loads((copy / "manifest.json").read_text())["files"]
+
+
 def test_interrupted_the_model_is_as_before(
     copy: Path, trained: SmallRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:

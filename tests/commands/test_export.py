@@ -417,6 +417,27 @@ def test_damaged_golden_answers(folder: Path) -> None:
         result = invoke("verify", folder)
         assert result.exit_code == 1
         assert "golden.safetensors' is damaged" in result.err
+    tensors = load_file(path)
+    for name, dtype in (("labels", torch.bfloat16), ("offsets", torch.float32)):
+        save_file({**tensors, name: tensors[name].to(dtype)}, path)
+        reseal(folder)
+        result = invoke("verify", folder)
+        assert result.exit_code == 1
+        assert re.match(
+            r"Error: '.*golden\.safetensors' is damaged: .*Export the model", result.err
+        )
+
+
+def test_golden_answers_that_the_manifest_does_not_list_are_not_believed(
+    trained: SmallRun, folder: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "without"
+    export(trained, other, "--golden-events", "0")
+    shutil.copyfile(folder / "golden.safetensors", other / "golden.safetensors")
+    result = invoke("verify", other)
+    assert result.exit_code == 0
+    assert "not part of the model: golden.safetensors" in result.out
+    assert "Predictions: not compared, as the folder holds no golden answers" in result.out
 
 
 def test_signatures(trained: SmallRun, tmp_path: Path) -> None:
