@@ -15,7 +15,6 @@ from dnn_reco.checkpoint_file import load_named
 from dnn_reco.commands.output import print_note
 from dnn_reco.config import Config, stage_at
 from dnn_reco.data.data_settings import DataSettings, check_data_settings, check_same_settings
-from dnn_reco.data.data_settings_file import load_data_settings
 from dnn_reco.data.from_config import hits_settings
 from dnn_reco.data.overlap import files_if_any, recorded_configs
 from dnn_reco.errors import DataError, DnnRecoError, ModelError
@@ -28,6 +27,7 @@ from dnn_reco.inference.export import (
     exported_model,
     folder_contents,
     load_networks,
+    load_training_settings,
     record_files,
     training_summary,
 )
@@ -258,12 +258,14 @@ def _data_settings(configs: Sequence[Config], path: Path | None) -> DataSettings
 
     Raises
     ------
+    ConfigError
+        If those of the file are not for this network.
     DataError
         If there are none, or those recorded in the data of one of the trainings differ.
     """
     recorded = [each for each in map(_recorded_settings, configs) if each is not None]
     if path is not None:
-        settings = load_data_settings(path, hits_settings(configs[0]).tables)
+        settings = load_training_settings(path, configs[0])
     elif recorded:
         settings = recorded[0][1]
     else:

@@ -195,6 +195,19 @@ def test_settings_of_the_data(trained: SmallRun, tmp_path: Path) -> None:
     assert invoke("export", without.config_file, *options).exit_code == 0
 
 
+def test_settings_of_data_with_other_features(trained: SmallRun, tmp_path: Path) -> None:
+    other, output = tmp_path / "nine.yaml", tmp_path / "model"
+    other.write_text(json.dumps(replace(SETTINGS, num_bins=9).to_dict()))
+    result = invoke("export", trained.config_file, "-o", output, "-s", other)
+    assert result.exit_code == 1
+    assert result.err.endswith(
+        f"Error: '{other}' makes 9 features of a DOM (num_bins), but the network reads 3 "
+        "(data_handler_num_bins): give the settings that its training data were made with, by "
+        "-s/--data-settings FILE\n"
+    )
+    assert not output.exists()
+
+
 def test_data_made_otherwise_are_refused(folder: Path, trained: SmallRun, tmp_path: Path) -> None:
     path = tmp_path / "other.hdf5"
     shutil.copyfile(trained.folder / "validation.hdf5", path)
