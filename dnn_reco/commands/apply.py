@@ -43,7 +43,7 @@ from dnn_reco.inference.output_plan import (
     without_earlier_outputs,
 )
 from dnn_reco.inference.output_record import Application, OutputRecord, SourceFile
-from dnn_reco.inference.prediction_table import Status
+from dnn_reco.inference.prediction_table import Status, check_table_names
 from dnn_reco.progress import Progress
 from dnn_reco.workers import in_workers
 
@@ -226,12 +226,8 @@ def _check_options(settings: ApplySettings, tasks: Sequence[FileTask]) -> None:
 def _options(settings: ApplySettings) -> ApplyOptions:
     """The models and options, checked as far as it is possible without loading the models."""
     models = tuple(applied_model(folder) for folder in settings.models)
-    names = Counter(model.name for model in models)
-    if twice := [name for name, times in names.items() if times > 1]:
-        raise ConfigError(
-            f"two of the models are called '{twice[0]}', and so would be their tables: rename one "
-            "of the folders"
-        )
+    names = [model.name for model in models]
+    check_table_names(names)
     check_setting_names(settings.ignore_mismatch)
     loading = ModelLoading(
         settings.models,
