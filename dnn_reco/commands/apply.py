@@ -192,7 +192,12 @@ def _plan(settings: ApplySettings) -> list[FileTask]:
             f"--input '{settings.inputs[0]}' names a folder: give a pattern of files, such as "
             f"'{Path(settings.inputs[0]) / '*.hdf5'}'"
         )
-    sources, earlier = without_earlier_outputs(found, settings.output)
+    also = {
+        name: output
+        for name, output in (("hdf5", settings.hdf5), ("parquet", settings.parquet))
+        if output is not None
+    }
+    sources, earlier = without_earlier_outputs(found, [settings.output, *also.values()])
     if earlier:
         _log.info("%s: outputs of this command are not used as input.", _listed(earlier))
     if not sources:
@@ -200,9 +205,7 @@ def _plan(settings: ApplySettings) -> list[FileTask]:
             "all files that match --input are predictions of this command: name event files"
         )
     tasks = plan_outputs(sources, settings.output, settings.file_format)
-    for name, output in (("hdf5", settings.hdf5), ("parquet", settings.parquet)):
-        if output is None:
-            continue
+    for name, output in also.items():
         if not all(is_i3(task.output) for task in tasks):
             raise ConfigError(f"--{name} needs frames as output (--out FILE.i3.zst or --format i3)")
         further = plan_outputs(sources, output, name)
