@@ -45,7 +45,7 @@ from dnn_reco.inference.reconstructor import input_status
 from dnn_reco.inference.signature import read_private_key, sign_folder
 from dnn_reco.inference.torch_backend import TorchBackend
 from dnn_reco.inference.trained_model import TrainedModel, model_info
-from dnn_reco.inference.triton import write_triton_repository
+from dnn_reco.inference.triton import refuse_existing_triton_model, write_triton_repository
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class ExportSettings:
     sign
         Private key to sign the folder with.
     overwrite
-        Whether a model folder that is there is replaced.
+        Whether a model folder that is there is replaced, and the model in the Triton repository.
     """
 
     output: Path
@@ -115,17 +115,20 @@ def run_export(trainings: Sequence[Sequence[Config]], settings: ExportSettings) 
         What to export, and where to.
     """
     refuse_existing(settings.output, settings.overwrite)
+    name = settings.output.resolve().name
+    if settings.triton is not None:
+        refuse_existing_triton_model(settings.triton, name, settings.overwrite)
     key = None if settings.sign is None else read_private_key(settings.sign)
     about = "" if settings.about is None else _about(settings.about)
     networks = [
         network
         for stages in trainings
-        for name in settings.checkpoints
-        for network in load_networks(_config_of(stages, name), [name])
+        for checkpoint in settings.checkpoints
+        for network in load_networks(_config_of(stages, checkpoint), [checkpoint])
     ]
     config = networks[0].config
     data_settings = _data_settings([each.config for each in networks], settings.data_settings)
-    model = exported_model(settings.output.resolve().name, networks, data_settings)
+    model = exported_model(name, networks, data_settings)
     backend = TorchBackend(model)
     golden = _golden_answers(config, backend, settings)
     graphs = _graphs(model, settings.quantize) if settings.with_graphs else {}

@@ -400,6 +400,21 @@ def test_graphs_and_model_repositories(trained: SmallRun, tmp_path: Path) -> Non
         Reconstructor(folder, backend="onnxruntime")
 
 
+def test_an_existing_triton_model_is_noticed_at_the_start(
+    trained: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository, folder = tmp_path / "triton", tmp_path / "models" / "small"
+    (repository / "small").mkdir(parents=True)
+    monkeypatch.setattr("dnn_reco.commands.export.load_networks", None)  # no work is begun
+    for options in ([], ["--overwrite"]):  # without a config.pbtxt it is no model of Triton's
+        result = invoke(
+            "export", trained.config_file, "-o", folder, "--triton", repository, *options
+        )
+        assert result.exit_code == 1
+        assert f"Error: '{repository / 'small'}' already exists: choose" in result.err
+        assert not folder.parent.exists()
+
+
 def test_verify_finds_what_computes_otherwise(folder: Path) -> None:
     result = invoke("verify", folder, "--device", "cpu")
     assert result.exit_code == 0
