@@ -54,6 +54,22 @@ def model(run: SmallRun) -> Path:
     return model_folder(run, run.folder / "model", VECTOR)
 
 
+def test_existing_outputs_are_replaced_as_the_help_says(
+    run: SmallRun, model: Path, tmp_path: Path
+) -> None:
+    help_text = " ".join(invoke("sky", "--help").out.split())
+    assert "existing files of these names are replaced" in help_text
+    for name in ("mine.fits", "mine.png"):
+        (tmp_path / name).write_text("before")
+    result = invoke(
+        *("sky", model, "-i", run.folder / "validation.hdf5", "-o", tmp_path / "mine"),
+        *("--device", "cpu"),
+    )
+    assert result.exit_code == 0, result.err
+    assert (tmp_path / "mine.fits").read_bytes().startswith(b"SIMPLE")
+    assert (tmp_path / "mine.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_map_of_an_event(run: SmallRun, model: Path, tmp_path: Path) -> None:
     from dnn_reco.inference.sky_files import read_sky_map
 
