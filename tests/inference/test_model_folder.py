@@ -86,6 +86,14 @@ def test_what_is_in_the_folder(folder: Path, reference: SmallReferenceModel) -> 
         assert file.stat().st_mode & 0o777 == (folder / "config.yaml").stat().st_mode & 0o777
 
 
+def test_the_page_names_the_keys_of_the_manifest(folder: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "model_folder.md"
+    table = page.read_text().split("## The manifest")[1].split("\n## ")[0]
+    first_cells = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    keys = {key.partition(".")[0] for cell in first_cells for key in re.findall("`(.*?)`", cell)}
+    assert keys == set(json.loads((folder / "manifest.json").read_text()))
+
+
 def test_a_moved_folder_is_the_same(folder: Path, tmp_path: Path) -> None:
     folder.rename(tmp_path / "moved")
     assert load_model_folder(tmp_path / "moved", CPU).label_names == LABELS
