@@ -5,6 +5,7 @@ Wherever the folder goes, they show whether the model computes there what it com
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ TOLERANCE = 1e-4
 _FORMAT = "dnn_reco golden answers 1"
 _OUTPUTS = ("labels_trafo", "uncertainty_trafo", "labels", "uncertainty")
 _SHAPES = "shapes"
+_INTEGERS = ("offsets", "dom")
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def read_golden(folder: Path, manifest: Manifest, backend: Backend) -> GoldenAns
     try:
         with safe_open(path, framework="np") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        _check_types(arrays)
         hits = Hits(arrays["offsets"], arrays["dom"], arrays["features"])
         check_hits(hits)
         check_features(backend.info, hits)
@@ -105,3 +108,11 @@ def read_golden(folder: Path, manifest: Manifest, backend: Backend) -> GoldenAns
     ):
         raise ModelError(f"'{path}' is damaged: it does not hold {shape} predictions")
     return GoldenAnswers(hits, arrays.get("misc"), output)
+
+
+def _check_types(arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    """Check that arrays hold numbers of NumPy: packages such as onnx add others, like bfloat16."""
+    for name, array in arrays.items():
+        needed = np.integer if name in _INTEGERS else np.floating
+        if not np.issubdtype(array.dtype, needed):
+            raise DataError(f"'{name}' holds numbers of the type {array.dtype}")

@@ -445,15 +445,24 @@ def test_damaged_golden_answers(folder: Path) -> None:
         result = invoke("verify", folder)
         assert result.exit_code == 1
         assert "golden.safetensors' is damaged" in result.err
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("labels", torch.bfloat16), ("offsets", torch.float32)]
+)
+@pytest.mark.parametrize("known", [False, True], ids=["", "known"])
+def test_golden_answers_with_numbers_of_other_types(
+    folder: Path, name: str, dtype: torch.dtype, known: bool
+) -> None:
+    path = folder / "golden.safetensors"
+    if known:
+        pytest.importorskip("ml_dtypes")  # adds the type bfloat16 to NumPy
     tensors = load_file(path)
-    for name, dtype in (("labels", torch.bfloat16), ("offsets", torch.float32)):
-        save_file({**tensors, name: tensors[name].to(dtype)}, path)
-        reseal(folder)
-        result = invoke("verify", folder)
-        assert result.exit_code == 1
-        assert re.match(
-            r"Error: '.*golden\.safetensors' is damaged: .*Export the model", result.err
-        )
+    save_file({**tensors, name: tensors[name].to(dtype)}, path)
+    reseal(folder)
+    result = invoke("verify", folder)
+    assert result.exit_code == 1
+    assert re.match(r"Error: '.*golden\.safetensors' is damaged: .*Export the model", result.err)
 
 
 def test_golden_answers_that_the_manifest_does_not_list_are_not_believed(
