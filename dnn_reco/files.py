@@ -3,9 +3,10 @@
 import glob
 import hashlib
 import os
+import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -104,6 +105,36 @@ def replace_folder(path: Path, new: Path) -> None:
         if replaced.exists() and not path.exists():
             replaced.rename(path)
         raise
+
+
+def keep_others(folder: Path, new: Path, replaced: Collection[str]) -> None:
+    """Put what a folder holds into the one that will replace it, besides what is replaced.
+
+    Files become hard links where the file system has them, so that large ones cost nothing.
+
+    Parameters
+    ----------
+    folder, new
+        Both folders.
+    replaced
+        Paths of files and folders in `folder` that are left out.
+    """
+
+    def left_out(parent: str, names: list[str]) -> list[str]:
+        place = Path(parent).relative_to(folder)
+        return [name for name in names if (place / name).as_posix() in replaced]
+
+    shutil.copytree(
+        folder, new, symlinks=True, ignore=left_out, copy_function=_link, dirs_exist_ok=True
+    )
+
+
+def _link(source: str, target: str) -> None:
+    """A hard link; a copy where there can be none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 OTHER_FOLDER = "choose another --out"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dnn_reco.errors import DataError
-from dnn_reco.files import replace_folder, write_atomically, writing
+from dnn_reco.files import keep_others, replace_folder, write_atomically, writing
 
 # Writes files with a limit on their size, which fails as a full disk does.
 ON_A_FULL_DISK = """
@@ -75,3 +75,25 @@ def test_a_folder_comes_back_if_it_cannot_be_replaced(tmp_path: Path) -> None:
         replace_folder(old, tmp_path / "nothing")
     assert (old / "content").read_text() == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_what_a_new_folder_takes_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for name in ("a", "b", "1/x", "2/x", "2/a"):
+        (old / name).parent.mkdir(parents=True, exist_ok=True)
+        (old / name).write_text("old")
+    new.mkdir()
+    (new / "a").write_text("new")
+    if not links:
+
+        def refused(source: str, target: str) -> None:
+            raise PermissionError("no links here")
+
+        monkeypatch.setattr("os.link", refused)
+    keep_others(old, new, {"a", "1"})
+    found = {str(f.relative_to(new)): f.read_text() for f in new.rglob("*") if f.is_file()}
+    assert found == {"a": "new", "b": "old", "2/x": "old", "2/a": "old"}
+    assert ((new / "b").stat().st_ino == (old / "b").stat().st_ino) is links

@@ -95,7 +95,8 @@ model_folder_argument = click.argument(
     "--triton",
     type=OutputPath(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Add the ONNX graph to a model repository of NVIDIA's Triton server.",
+    help="Add the ONNX graph to a model repository of NVIDIA's Triton server, as version 1 of the "
+    "model, which --overwrite replaces.",
 )
 @click.option(
     "--sign",

@@ -168,7 +168,9 @@ raw_option = click.option(
     help="Leave out the calibration of the model (dnn-reco calibrate).",
 )
 overwrite_model_option = click.option(
-    "--overwrite", is_flag=True, help="Replace an existing model folder."
+    "--overwrite",
+    is_flag=True,
+    help="Replace an existing model folder, unless it holds other files, too.",
 )
 checkpoint_exit_code_option = click.option(
     "--checkpoint-exit-code",

@@ -67,7 +67,7 @@ def _name(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
     default="sky",
     callback=_name,
     metavar="NAME",
-    help="Write NAME.fits and NAME.png.",
+    help="Write NAME.fits and NAME.png; existing files of these names are replaced.",
 )
 @click.option(
     "--credible",

@@ -43,7 +43,7 @@ from dnn_reco.inference.output_plan import (
     without_earlier_outputs,
 )
 from dnn_reco.inference.output_record import Application, OutputRecord, SourceFile
-from dnn_reco.inference.prediction_table import Status
+from dnn_reco.inference.prediction_table import Status, check_table_names
 from dnn_reco.progress import Progress
 from dnn_reco.workers import in_workers
 
@@ -192,7 +192,12 @@ def _plan(settings: ApplySettings) -> list[FileTask]:
             f"--input '{settings.inputs[0]}' names a folder: give a pattern of files, such as "
             f"'{Path(settings.inputs[0]) / '*.hdf5'}'"
         )
-    sources, earlier = without_earlier_outputs(found, settings.output)
+    also = {
+        name: output
+        for name, output in (("hdf5", settings.hdf5), ("parquet", settings.parquet))
+        if output is not None
+    }
+    sources, earlier = without_earlier_outputs(found, [settings.output, *also.values()])
     if earlier:
         _log.info("%s: outputs of this command are not used as input.", _listed(earlier))
     if not sources:
@@ -200,9 +205,7 @@ def _plan(settings: ApplySettings) -> list[FileTask]:
             "all files that match --input are predictions of this command: name event files"
         )
     tasks = plan_outputs(sources, settings.output, settings.file_format)
-    for name, output in (("hdf5", settings.hdf5), ("parquet", settings.parquet)):
-        if output is None:
-            continue
+    for name, output in also.items():
         if not all(is_i3(task.output) for task in tasks):
             raise ConfigError(f"--{name} needs frames as output (--out FILE.i3.zst or --format i3)")
         further = plan_outputs(sources, output, name)
@@ -226,12 +229,8 @@ def _check_options(settings: ApplySettings, tasks: Sequence[FileTask]) -> None:
 def _options(settings: ApplySettings) -> ApplyOptions:
     """The models and options, checked as far as it is possible without loading the models."""
     models = tuple(applied_model(folder) for folder in settings.models)
-    names = Counter(model.name for model in models)
-    if twice := [name for name, times in names.items() if times > 1]:
-        raise ConfigError(
-            f"two of the models are called '{twice[0]}', and so would be their tables: rename one "
-            "of the folders"
-        )
+    names = [model.name for model in models]
+    check_table_names(names)
     check_setting_names(settings.ignore_mismatch)
     loading = ModelLoading(
         settings.models,

@@ -119,7 +119,8 @@ def _fit(folder: Path, model: TrainedModel, settings: CalibrateSettings) -> Cali
     use_threads(settings.options.threads, computes_in_pieces(model.network))
     files = _files(folder, model.config, settings)
     check_how_files_were_made(model, model.config, files, settings.ignore_mismatch)
-    store = store_folder(model.config, settings.options.cache_dir, folder.parent / "event_store")
+    beside = folder.absolute().parent / "event_store"  # not in the folder, also if that is "."
+    store = store_folder(model.config, settings.options.cache_dir, beside)
     held_out = open_held_out_events(model.config, files, store, settings.options.threads)
     events = calibration_events(model, held_out)
     true_classes = settings.coverage_by == "class"

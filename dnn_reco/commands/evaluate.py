@@ -55,6 +55,7 @@ from dnn_reco.files import find_files
 from dnn_reco.inference.calibration import recorded_files
 from dnn_reco.inference.manifest import CONFIG_FILE, TrainingSummary, read_manifest
 from dnn_reco.inference.model_folder import load_model_folder
+from dnn_reco.inference.prediction_table import check_table_names
 from dnn_reco.inference.trained_model import TrainedModel, load_trained_model
 from dnn_reco.metrics_log import METRICS_FILE, read_metrics
 from dnn_reco.nn.device import choose_device
@@ -167,7 +168,7 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
 
 
 def _check_names(models: Sequence[TrainedModel]) -> None:
-    """Check that no two things that are compared have the same name.
+    """Check that no two things that are compared have the same name, or tables of the same name.
 
     Raises
     ------
@@ -179,6 +180,7 @@ def _check_names(models: Sequence[TrainedModel]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"two of the networks would be called '{name}': rename one of them")
+    check_table_names(names)
 
 
 def _config(model: TrainedModel, tables: str | None) -> Config:

@@ -15,7 +15,6 @@ from dnn_reco.checkpoint_file import load_named
 from dnn_reco.commands.output import print_note
 from dnn_reco.config import Config, stage_at
 from dnn_reco.data.data_settings import DataSettings, check_data_settings, check_same_settings
-from dnn_reco.data.data_settings_file import load_data_settings
 from dnn_reco.data.from_config import hits_settings
 from dnn_reco.data.overlap import files_if_any, recorded_configs
 from dnn_reco.errors import DataError, DnnRecoError, ModelError
@@ -28,6 +27,7 @@ from dnn_reco.inference.export import (
     exported_model,
     folder_contents,
     load_networks,
+    load_training_settings,
     record_files,
     training_summary,
 )
@@ -45,7 +45,7 @@ from dnn_reco.inference.reconstructor import input_status
 from dnn_reco.inference.signature import read_private_key, sign_folder
 from dnn_reco.inference.torch_backend import TorchBackend
 from dnn_reco.inference.trained_model import TrainedModel, model_info
-from dnn_reco.inference.triton import write_triton_repository
+from dnn_reco.inference.triton import refuse_existing_triton_model, write_triton_repository
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class ExportSettings:
     sign
         Private key to sign the folder with.
     overwrite
-        Whether a model folder that is there is replaced.
+        Whether a model folder that is there is replaced, and the model in the Triton repository.
     """
 
     output: Path
@@ -115,17 +115,20 @@ def run_export(trainings: Sequence[Sequence[Config]], settings: ExportSettings) 
         What to export, and where to.
     """
     refuse_existing(settings.output, settings.overwrite)
+    name = settings.output.resolve().name
+    if settings.triton is not None:
+        refuse_existing_triton_model(settings.triton, name, settings.overwrite)
     key = None if settings.sign is None else read_private_key(settings.sign)
     about = "" if settings.about is None else _about(settings.about)
     networks = [
         network
         for stages in trainings
-        for name in settings.checkpoints
-        for network in load_networks(_config_of(stages, name), [name])
+        for checkpoint in settings.checkpoints
+        for network in load_networks(_config_of(stages, checkpoint), [checkpoint])
     ]
     config = networks[0].config
     data_settings = _data_settings([each.config for each in networks], settings.data_settings)
-    model = exported_model(settings.output.resolve().name, networks, data_settings)
+    model = exported_model(name, networks, data_settings)
     backend = TorchBackend(model)
     golden = _golden_answers(config, backend, settings)
     graphs = _graphs(model, settings.quantize) if settings.with_graphs else {}
@@ -258,12 +261,14 @@ def _data_settings(configs: Sequence[Config], path: Path | None) -> DataSettings
 
     Raises
     ------
+    ConfigError
+        If those of the file are not for this network.
     DataError
         If there are none, or those recorded in the data of one of the trainings differ.
     """
     recorded = [each for each in map(_recorded_settings, configs) if each is not None]
     if path is not None:
-        settings = load_data_settings(path, hits_settings(configs[0]).tables)
+        settings = load_training_settings(path, configs[0])
     elif recorded:
         settings = recorded[0][1]
     else:

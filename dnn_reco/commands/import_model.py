@@ -8,11 +8,10 @@ from pathlib import Path
 
 from dnn_reco.commands.output import print_note
 from dnn_reco.data.data_settings import DataSettings
-from dnn_reco.data.data_settings_file import load_data_settings
-from dnn_reco.data.from_config import hits_settings, transform_settings
+from dnn_reco.data.from_config import transform_settings
 from dnn_reco.data.records import ColumnNames
 from dnn_reco.errors import ModelError
-from dnn_reco.inference.export import DATA_SETTINGS_FILE
+from dnn_reco.inference.export import DATA_SETTINGS_FILE, load_training_settings
 from dnn_reco.inference.model_folder import Member, contents_of, write_model_folder
 from dnn_reco.tf_import.importer import ImportedModel, import_reference
 from dnn_reco.tf_import.older_generation import UNVERIFIED
@@ -78,7 +77,7 @@ def _data_settings(model: ImportedModel, file: Path | None) -> DataSettings | No
             DATA_SETTINGS_FILE,
         )
         return None
-    return load_data_settings(path, hits_settings(model.config).tables)
+    return load_training_settings(path, model.config)
 
 
 def _origin(model: ImportedModel) -> str:

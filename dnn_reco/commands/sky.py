@@ -37,7 +37,8 @@ class SkySettings:
     event
         Number of the event in it, from 0.
     out
-        Outputs are written beside this path: with the suffixes .fits and .png.
+        Outputs are written beside this path, with the suffixes .fits and .png; existing ones are
+        replaced.
     levels
         Probabilities inside of the contours.
     mjd

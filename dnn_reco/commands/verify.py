@@ -112,7 +112,7 @@ def _answers(
     answers = []
     for name in _backends(manifest):
         backend = make_backend(path, device, backend=name, allow_code=allow_code)
-        golden = read_golden(path, backend)
+        golden = read_golden(path, manifest, backend)
         if golden is None:
             return []
         deviation = float(golden.largest_deviation(backend))

@@ -57,8 +57,12 @@ STYLES = Style("true", "#000000", "-", "*", 14), Style("reconstructed", "#AA00AA
 
 
 def plain_text(text: str) -> str:
-    """Text in which matplotlib does not read dollar signs as mathematics."""
-    return text.replace("$", r"\$")
+    """Text as matplotlib can draw it.
+
+    Dollar signs mark no mathematics, and bytes of file names that are not UTF-8 become escape
+    sequences.
+    """
+    return text.encode(errors="backslashreplace").decode().replace("$", r"\$")
 
 
 def draw_detector(top: Axes, side: Axes) -> None:

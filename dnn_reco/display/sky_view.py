@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from dnn_reco.detector.directions import SQUARE_DEGREE, Plane, Vectors, vector_of
+from dnn_reco.display.drawing import plain_text
 from dnn_reco.figure_style import color, legend_below, panels
 from dnn_reco.inference.sky import SkyDensity, Values
 from dnn_reco.inference.sky_frame import Frame, area_text
@@ -53,7 +54,7 @@ def plot_sky(
     figure, (whole, part) = panels(1, 2, _PANEL)
     whole.remove()
     whole = figure.add_subplot(1, 2, 1, projection="mollweide")
-    figure.suptitle(title, fontsize="medium")
+    figure.suptitle(plain_text(title), fontsize="medium")
     lines = {level: density.contour_dir(level) for level in sorted(levels)}
     points = {f"predicted: {frame.shown(density.best)}": (density.best, "o")}
     if truth is not None:

@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from dnn_reco.errors import ModelError
-from dnn_reco.files import replace_folder, temporary_beside
+from dnn_reco.files import keep_others, replace_folder, temporary_beside
 from dnn_reco.inference.backend import Backend
 from dnn_reco.inference.calibration import CALIBRATION_FILE, Calibration, calibrated
 from dnn_reco.inference.golden import GOLDEN_FILE, golden_answers, read_golden
 from dnn_reco.inference.manifest import (
     MANIFEST_FILE,
+    SIGNATURE_FILE,
     Manifest,
     listed_files,
     read_manifest,
@@ -25,7 +26,8 @@ def write_calibration(folder: Path, backend: Backend, calibration: Calibration |
     """Put a calibration into a model folder, in place of the one that it may have.
 
     The folder changes at once and whole. Golden answers are computed anew, the checksums are
-    renewed, and a signature, which is of the folder as it was, is left out.
+    renewed, and a signature, which is of the folder as it was, is left out. Files that are not part
+    of the model stay as they are.
 
     Parameters
     ----------
@@ -54,7 +56,8 @@ def write_calibration(folder: Path, backend: Backend, calibration: Calibration |
             if name != CALIBRATION_FILE:
                 (part / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / name, part / name)
-        for name, content in _changed_files(folder, manifest, backend, calibration).items():
+        changed = _changed_files(folder, manifest, backend, calibration)
+        for name, content in changed.items():
             (part / name).write_bytes(content)
         renewed = replace(
             manifest,
@@ -63,6 +66,7 @@ def write_calibration(folder: Path, backend: Backend, calibration: Calibration |
             calibration=None if calibration is None else dict(calibration.record),
         )
         (part / MANIFEST_FILE).write_text(renewed.to_json(), encoding="utf-8")
+        keep_others(path, part, {*manifest.files, *changed, MANIFEST_FILE, SIGNATURE_FILE})
         replace_folder(path, part)
 
 
@@ -73,7 +77,7 @@ def _changed_files(
     files = {}
     if calibration is not None:
         files[CALIBRATION_FILE] = calibration.to_json().encode()
-    if golden := read_golden(folder, backend):
+    if golden := read_golden(folder, manifest, backend):
         answers = golden_answers(calibrated(backend, calibration), golden.hits, golden.misc)
         files[GOLDEN_FILE] = answers.to_bytes()
     if CARD_FILE in manifest.files:

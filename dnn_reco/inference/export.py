@@ -12,9 +12,10 @@ import torch
 from dnn_reco.checkpoint_file import Checkpoint
 from dnn_reco.config import Config
 from dnn_reco.data.data_settings import DataSettings
+from dnn_reco.data.data_settings_file import load_data_settings
 from dnn_reco.data.from_config import hits_settings, record_settings
 from dnn_reco.data.label_definitions import differing_labels
-from dnn_reco.errors import ModelError
+from dnn_reco.errors import ConfigError, ModelError
 from dnn_reco.inference.manifest import TrainingSummary
 from dnn_reco.inference.model_folder import FolderContents, Member, member_folders, model_of
 from dnn_reco.inference.trained_model import TrainedModel, load_named_models, model_info
@@ -55,6 +56,25 @@ def load_networks(config: Config, names: Sequence[str]) -> list[ExportedNetwork]
     """
     models = load_named_models(config, torch.device("cpu"), names)
     return [ExportedNetwork(config, checkpoint, model) for checkpoint, model in models]
+
+
+def load_training_settings(path: Path, config: Config) -> DataSettings:
+    """How the training data of a network were made, from a file.
+
+    Raises
+    ------
+    ConfigError
+        If the file holds no settings, or those of data with another number of features.
+    """
+    inputs = hits_settings(config)
+    settings = load_data_settings(path, inputs.tables)
+    if settings.num_bins != inputs.num_bins:
+        raise ConfigError(
+            f"'{path}' makes {settings.num_bins} features of a DOM (num_bins), but the network "
+            f"reads {inputs.num_bins} (data_handler_num_bins): give the settings that its training "
+            "data were made with, by -s/--data-settings FILE"
+        )
+    return settings
 
 
 def exported_model(

@@ -22,10 +22,9 @@ from dnn_reco.i3.writer import FrameWriter
 from dnn_reco.inference.frame_reading import FrameReading
 from dnn_reco.inference.output_file import Predictions
 from dnn_reco.inference.prediction_table import (
-    PARTICLE_SUFFIX,
-    TABLE_PREFIX,
     PredictionTable,
     Status,
+    table_names,
 )
 from dnn_reco.inference.reconstructor import Reconstructor
 
@@ -180,7 +179,7 @@ class _Batch:
         self, model: Reconstructor, table: PredictionTable, seconds: tuple[float, float]
     ) -> None:
         """Put the predictions of a model into the P frames."""
-        key = f"{TABLE_PREFIX}{model.info.name}"
+        key, key_of_particle = table_names(model.info.name)
         num_events = max(1, len(table))
         runtime = (seconds[0] / num_events, seconds[1] / num_events) if self.measure_time else None
         columns = Predictions(model.info.name, table, runtime).columns()
@@ -190,7 +189,7 @@ class _Batch:
         for frame, row, particle in zip(self.events, rows.tolist(), particles, strict=True):
             _put(frame, key, dict(zip(columns, row, strict=True)))
             if particle is not None:
-                _put(frame, f"{key}{PARTICLE_SUFFIX}", particle)
+                _put(frame, key_of_particle, particle)
 
     def joined(self) -> FrameFile:
         """All predictions."""

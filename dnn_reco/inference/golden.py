@@ -5,6 +5,7 @@ Wherever the folder goes, they show whether the model computes there what it com
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from dnn_reco.errors import DataError, ModelError
 from dnn_reco.foreign_files import MAX_TRANSFORMATION_SIZE, check_foreign_file
 from dnn_reco.inference.backend import Backend, NetworkOutput, check_features
 from dnn_reco.inference.deviation import largest_deviation
+from dnn_reco.inference.manifest import Manifest
 from dnn_reco.nn.density_layout import total_width
 
 GOLDEN_FILE = "golden.safetensors"
@@ -27,6 +29,7 @@ TOLERANCE = 1e-4
 _FORMAT = "dnn_reco golden answers 1"
 _OUTPUTS = ("labels_trafo", "uncertainty_trafo", "labels", "uncertainty")
 _SHAPES = "shapes"
+_INTEGERS = ("offsets", "dom")
 
 
 @dataclass(frozen=True)
@@ -73,28 +76,29 @@ def golden_answers(
     return GoldenAnswers(hits, misc, backend.predict(hits, misc))
 
 
-def read_golden(folder: Path, backend: Backend) -> GoldenAnswers | None:
-    """The golden answers of a model folder; None: it holds none.
+def read_golden(folder: Path, manifest: Manifest, backend: Backend) -> GoldenAnswers | None:
+    """The golden answers of a model folder; None: its manifest lists none.
 
     Raises
     ------
     ModelError
         If they are damaged or do not fit the model.
     """
-    path = folder / GOLDEN_FILE
-    if not path.exists():
+    if GOLDEN_FILE not in manifest.files:
         return None
+    path = folder / GOLDEN_FILE
     check_foreign_file(path, MAX_TRANSFORMATION_SIZE, folder=folder)
     try:
         with safe_open(path, framework="np") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        _check_types(arrays)
         hits = Hits(arrays["offsets"], arrays["dom"], arrays["features"])
         check_hits(hits)
         check_features(backend.info, hits)
         output = NetworkOutput(*(arrays[name] for name in _OUTPUTS))
         if _SHAPES in arrays:
             output = replace(output, shapes=arrays[_SHAPES])
-    except (SafetensorError, OSError, KeyError, DataError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, DataError) as error:
         raise ModelError(f"'{path}' is damaged: {error}. Export the model again") from error
     shape = (hits.num_events, len(backend.info.labels))
     of_shapes = (hits.num_events, total_width(backend.info.densities))
@@ -104,3 +108,11 @@ def read_golden(folder: Path, backend: Backend) -> GoldenAnswers | None:
     ):
         raise ModelError(f"'{path}' is damaged: it does not hold {shape} predictions")
     return GoldenAnswers(hits, arrays.get("misc"), output)
+
+
+def _check_types(arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    """Check that arrays hold numbers of NumPy: packages such as onnx add others, like bfloat16."""
+    for name, array in arrays.items():
+        needed = np.integer if name in _INTEGERS else np.floating
+        if not np.issubdtype(array.dtype, needed):
+            raise DataError(f"'{name}' holds numbers of the type {array.dtype}")

@@ -199,9 +199,13 @@ def check_files(path: Path, manifest: Manifest) -> None:
 
 
 def unlisted_files(path: Path, manifest: Manifest) -> list[str]:
-    """Files below a model folder that its manifest does not list: they do not belong to it."""
+    """Files and links below a model folder that its manifest does not list: not parts of it."""
     known = {*manifest.files, MANIFEST_FILE, SIGNATURE_FILE}
-    found = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
+    found = [
+        file.relative_to(path).as_posix()
+        for file in path.rglob("*")
+        if file.is_symlink() or not file.is_dir()
+    ]
     return sorted(set(found) - known)
 
 

@@ -23,7 +23,7 @@ from dnn_reco._version import __version__
 from dnn_reco.config import Config, load_config, resolve
 from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.errors import ModelError
-from dnn_reco.files import replace_folder, temporary_beside
+from dnn_reco.files import TEMPORARY, replace_folder, temporary_beside
 from dnn_reco.foreign_files import MAX_TEXT_SIZE, check_foreign_file
 from dnn_reco.inference.calibration import read_calibration
 from dnn_reco.inference.manifest import (
@@ -36,6 +36,7 @@ from dnn_reco.inference.manifest import (
     check_files,
     listed_files,
     read_manifest,
+    unlisted_files,
 )
 from dnn_reco.inference.model_info import ModelInfo
 from dnn_reco.inference.trained_model import (
@@ -51,6 +52,7 @@ from dnn_reco.transform import TransformationModel, load_transformation, save_tr
 
 _OUR_CODE = "dnn_reco.modules."
 _WEIGHTS_FORMAT = "dnn_reco weights 1"
+_SHOWN = 5  # of many files that are not part of a model
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def write_model_folder(path: Path, contents: FolderContents, overwrite: bool = F
     contents
         What it is to hold.
     overwrite
-        Replace a model folder that is there.
+        Replace a model folder that is there and holds nothing else.
 
     Raises
     ------
@@ -220,10 +222,31 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
             f"'{path}' already exists and is not a model folder, so it is never replaced. Choose "
             "another name"
         )
+    try:
+        manifest = read_manifest(path)
+    except ModelError as error:
+        raise ModelError(
+            f"'{path}' already exists and cannot be read as a model folder, so it is never "
+            f"replaced ({error}). Choose another name"
+        ) from error
     if not overwrite:
         raise ModelError(
             f"the model folder '{path}' already exists: choose another name, or replace it with "
             "--overwrite"
+        )
+    _refuse_to_delete(path, manifest)
+
+
+def _refuse_to_delete(path: Path, manifest: Manifest) -> None:
+    """Check that a model folder holds nothing else, which would be lost with it."""
+    # A call that was killed while it signed the folder leaves a temporary one there.
+    others = [n for n in unlisted_files(path, manifest) if not n.startswith(TEMPORARY)]
+    if others:
+        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        listed = ", ".join(f"'{name}'" for name in others[:_SHOWN])
+        raise ModelError(
+            f"the model folder '{path}' holds files that are not part of the model: {listed}{more}."
+            " --overwrite would delete them: move them elsewhere, or choose another name"
         )
 
 

@@ -21,12 +21,7 @@ from dnn_reco.files import temporary_beside
 from dnn_reco.i3.reader import is_i3
 from dnn_reco.i3.record import read_frame_record
 from dnn_reco.inference.output_record import RECORD, OutputRecord
-from dnn_reco.inference.prediction_table import (
-    PARTICLE_SUFFIX,
-    TABLE_PREFIX,
-    PredictionTable,
-    Status,
-)
+from dnn_reco.inference.prediction_table import PredictionTable, Status, table_names
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -131,9 +126,8 @@ def write_hdf5(
     """
     tables: dict[str, Mapping[str, NDArray[np.generic]]] = {}
     for each in predictions:
-        name = f"{TABLE_PREFIX}{each.model}"
-        tables[name] = each.columns()
-        tables[f"{name}{PARTICLE_SUFFIX}"] = each.table.particle()
+        of_labels, of_particles = table_names(each.model)
+        tables |= {of_labels: each.columns(), of_particles: each.table.particle()}
     text = "" if record is None else record.to_json()
     if len(text) > MAX_TEXT_BYTES:
         raise DataError(

@@ -127,16 +127,18 @@ def _stem(path: Path) -> str:
     return Path(path.stem).stem if path.suffix in COMPRESSED else path.stem
 
 
-def without_earlier_outputs(sources: Sequence[Path], output: Path) -> tuple[list[Path], list[Path]]:
+def without_earlier_outputs(
+    sources: Sequence[Path], outputs: Sequence[Path]
+) -> tuple[list[Path], list[Path]]:
     """Input files, and those among them that are outputs of earlier calls.
 
-    Patterns of input files may match them; only files at or below `output` are opened.
+    Patterns of input files may match them; only files at or below one of `outputs` are opened.
     """
-    place = output.resolve()
+    places = [output.resolve() for output in outputs]
     earlier = [
         source
         for source in sources
-        if source.resolve().is_relative_to(place) and _is_output(source)
+        if any(map(source.resolve().is_relative_to, places)) and _is_output(source)
     ]
     return [source for source in sources if source not in earlier], earlier
 

@@ -20,6 +20,7 @@ RECORD = "dnn_reco_predictions"
 """Name of the record in a file."""
 
 _FORMAT = "dnn_reco predictions 1"
+_OPTIONS = {"inputs": "--tables"}  # of `apply`, where they are not called as the field
 
 
 @dataclass(frozen=True)
@@ -177,11 +178,15 @@ def _changes(before: Application, now: Application) -> list[str]:
         found = [f"the model '{new.name}' has changed since" for old, new in pairs if old != new]
     options = [field.name for field in fields(Application) if field.name != "models"]
     return found + [
-        f"--{key.replace('_', '-')} was {_shown(getattr(before, key))}, is "
-        f"{_shown(getattr(now, key))}"
+        f"{option_of(key)} was {_shown(getattr(before, key))}, is {_shown(getattr(now, key))}"
         for key in options
         if getattr(before, key) != getattr(now, key)
     ]
+
+
+def option_of(key: str) -> str:
+    """The option of `apply` that sets a field of `Application`."""
+    return _OPTIONS.get(key, f"--{key.replace('_', '-')}")
 
 
 def _listed(names: Sequence[str]) -> str:

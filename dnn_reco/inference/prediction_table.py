@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.data.event_table import data_frame
-from dnn_reco.errors import DataError
+from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.inference.particle import particle_columns
 from dnn_reco.nn.density_layout import PredictedShapes
 
@@ -22,6 +22,31 @@ TABLE_PREFIX, PARTICLE_SUFFIX = "DeepLearningReco_", "_I3Particle"
 """Begin the name of a model's tables in event files, and end that of its particles."""
 UNCERTAINTY = {False: "_uncertainty", True: "_log_uncertainty"}
 """Ends the name of the column of an uncertainty, by whether the label has a logarithm."""
+
+
+def table_names(model: str) -> tuple[str, str]:
+    """Names of the table of a model's predictions in event files, and of that of its particles."""
+    name = f"{TABLE_PREFIX}{model}"
+    return name, f"{name}{PARTICLE_SUFFIX}"
+
+
+def check_table_names(models: Sequence[str]) -> None:
+    """Check that each table belongs to one model: `a_I3Particle` has one of the tables of `a`.
+
+    Raises
+    ------
+    ConfigError
+        Naming two models with a table in common.
+    """
+    model_of: dict[str, str] = {}
+    for model in models:
+        for table in table_names(model):
+            if table in model_of:
+                raise ConfigError(
+                    f"the models '{model_of[table]}' and '{model}' would both write the table "
+                    f"'{table}': rename one of them"
+                )
+            model_of[table] = model
 
 
 class Status(IntEnum):

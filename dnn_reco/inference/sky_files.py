@@ -50,7 +50,8 @@ def write_sky_map(path: Path, sky_map: SkyMap, name: str = "") -> None:
     header["INDXSCHM"] = ("EXPLICIT", "pixels are listed")
     header["CREATOR"] = f"dnn_reco {__version__}"
     if name:
-        header["OBJECT"] = name
+        # Headers hold printable ASCII characters only: others become escape sequences.
+        header["OBJECT"] = name.encode("unicode_escape").decode("ascii")
     if mjd is not None:
         header["DATE-OBS"] = (Time(mjd, format="mjd", scale="utc").isot, "UTC")
         header["MJD-OBS"] = (mjd, "modified Julian date, UTC")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dnn_reco._version import __version__
 from dnn_reco.errors import ModelError
-from dnn_reco.files import replace_folder, temporary_beside
+from dnn_reco.files import keep_others, replace_folder, temporary_beside
 from dnn_reco.inference.model_info import LabelInfo, ModelInfo
 from dnn_reco.inference.onnx_graph import OUTPUTS, SHAPES
 from dnn_reco.nn.density_layout import total_width
@@ -46,7 +46,7 @@ def write_triton_repository(
     graph
         Its ONNX graph from hits to predictions.
     overwrite
-        Replace the model if it is there.
+        Replace version 1 of the model and its config if they are there; other versions stay.
 
     Returns
     -------
@@ -59,19 +59,38 @@ def write_triton_repository(
         If something is there that may not be replaced, or the model reads misc data.
     """
     config = triton_config(info)
-    path = folder.resolve() / info.name
-    if path.exists() and not (overwrite and (path / CONFIG_FILE).is_file()):
-        raise ModelError(
-            f"'{path}' already exists: choose another folder, or replace a Triton model with "
-            "--overwrite"
-        )
+    refuse_existing_triton_model(folder, info.name, overwrite)
+    path = _place(folder, info.name)
     with temporary_beside(path) as temporary:
         part = temporary / "new"
         (part / GRAPH_FILE).parent.mkdir(parents=True)
         (part / GRAPH_FILE).write_bytes(graph)
         (part / CONFIG_FILE).write_text(config, encoding="utf-8")
+        if path.exists():
+            keep_others(path, part, {Path(GRAPH_FILE).parent.name, CONFIG_FILE})
         replace_folder(path, part)
     return path
+
+
+def refuse_existing_triton_model(folder: Path, name: str, overwrite: bool) -> None:
+    """Check that a model of this name may be added to a repository.
+
+    Raises
+    ------
+    ModelError
+        If something is there that may not be replaced.
+    """
+    path = _place(folder, name)
+    if path.exists() and not (overwrite and (path / CONFIG_FILE).is_file()):
+        raise ModelError(
+            f"'{path}' already exists: choose another folder, or replace a Triton model with "
+            "--overwrite"
+        )
+
+
+def _place(folder: Path, name: str) -> Path:
+    """Folder of a model in a repository."""
+    return folder.resolve() / name
 
 
 def triton_config(info: ModelInfo) -> str:

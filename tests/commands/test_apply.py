@@ -524,6 +524,20 @@ def test_inputs_and_outputs_in_one_folder(models: Path, data: Path, tmp_path: Pa
     assert len(pd.read_parquet(folder / "b.parquet")) == 40
 
 
+@pytest.mark.parametrize("suffix", ["hdf5", "parquet"])
+def test_models_whose_tables_have_the_same_name(
+    models: Path, data: Path, tmp_path: Path, suffix: str
+) -> None:
+    other = shutil.copytree(models / "second", tmp_path / "first_I3Particle")
+    output = tmp_path / f"reco.{suffix}"
+    for pair in ((models / "first", other), (other, models / "first")):
+        message = error(apply(*pair, inputs=data / "events_0.hdf5", output=output))
+        assert (
+            "would both write the table 'DeepLearningReco_first_I3Particle': rename one" in message
+        )
+        assert not output.exists()
+
+
 def test_wrong_calls(models: Path, data: Path, tmp_path: Path) -> None:
     first = models / "first"
     message = error(apply(first, inputs=data / "*.hdf5", output=tmp_path / "a.hdf5"))
@@ -532,7 +546,7 @@ def test_wrong_calls(models: Path, data: Path, tmp_path: Path) -> None:
     message = error(apply(first, "--format", "parquet", inputs=source, output=tmp_path / "a.h5"))
     assert "must end in .parquet" in message
     message = error(apply(first, first, inputs=source, output=tmp_path))
-    assert "two of the models are called 'first'" in message
+    assert "the models 'first' and 'first' would both write the table" in message
     message = error(apply(first, inputs=data / "none*.hdf5", output=tmp_path))
     assert "no file matches --input" in message
     message = error(apply(data, inputs=source, output=tmp_path))

@@ -251,6 +251,16 @@ def test_a_folder_of_files(model: Path, tmp_path: Path) -> None:
     assert "12 events in 3 files, 3 of them already existing" in again.out
 
 
+def test_tables_beside_the_files_are_no_input_of_the_next_call(model: Path, tmp_path: Path) -> None:
+    source, out = events(tmp_path / "in" / "x.i3.gz", 4), tmp_path / "out"
+    also = ["--hdf5", source.parent, "--parquet", source.parent]
+    for kept in ("", ", 1 of them already existing"):
+        result = done(apply(model, source.parent / "*", out, *also))
+        assert result.out.startswith(f"4 events in 1 file{kept}")
+    assert sorted(contents(source.parent)) == ["x.hdf5", "x.i3.gz", "x.parquet"]
+    assert "'x.hdf5'" in result.err.replace(f"{source.parent}/", "")
+
+
 def test_a_file_in_the_place_of_one_of_several_outputs_is_kept(model: Path, tmp_path: Path) -> None:
     source, output, table = events(tmp_path / "x.i3", 4), tmp_path / "y.i3.zst", tmp_path / "y.hdf5"
     table.write_text("of somebody else")

@@ -176,6 +176,46 @@ def test_without_a_calibration_nothing_is_removed(copy: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
 
 
+def test_files_that_are_not_part_of_the_model_are_kept(
+    copy: Path, trained: SmallRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = {"NOTES.md": "mine", "plots/loss.txt": "1, 2", "logs/train/notes.txt": "3"}
+    for name, text in mine.items():
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).write_text(text)
+    (copy / "empty").mkdir()
+    (copy / "plots" / "link").symlink_to("../NOTES.md")
+    monkeypatch.chdir(copy)
+    for options in ([], ["--remove"]):
+        command = ["calibrate", ".", *(options or ["--data", trained.folder / "calibration.hdf5"])]
+        assert invoke(*command).exit_code == 0
+        assert {name: (copy / name).read_text() for name in mine} == mine
+        assert (copy / "empty").is_dir()
+        assert (copy / "plots" / "link").readlink() == Path("../NOTES.md")
+        assert not {*mine, "plots/link"} & set(
+            json.loads((copy / "manifest.json").read_text())["files"]
+        )
+        assert not (copy / "event_store").exists()
+        monkeypatch.chdir(copy)  # the folder is a new one
+    assert not (copy / "calibration.json").exists()
+    verified = invoke("verify", copy).out
+    assert (
+        "not part of the model: NOTES.md, logs/train/notes.txt, plots/link, plots/los" in verified
+    )
+
+
+def test_golden_answers_that_the_manifest_does_not_list_are_not_read(
+    copy: Path, trained: SmallRun
+) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    del manifest["files"]["golden.safetensors"]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    (copy / "golden.safetensors").write_text("of another model")
+    assert calibrate(copy, trained).exit_code == 0
+    assert (copy / "golden.safetensors").read_text() == "of another model"
+    assert "golden.safetensors" not in json.loads((copy / "manifest.json").read_text())["files"]
+
+
 def test_interrupted_the_model_is_as_before(
     copy: Path, trained: SmallRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -284,6 +284,9 @@ def test_names_of_all_that_is_compared(trained: SmallRun, home: Path) -> None:
     assert result.exit_code == 0, result.err
     shutil.copytree(folder, home / "one_raw")
     assert "would be called 'one_raw'" in refused(folder, home / "one_raw")
+    shutil.copytree(folder, home / "one_I3Particle")
+    message = refused(folder, home / "one_I3Particle")
+    assert "would both write the table 'DeepLearningReco_one_I3Particle'" in message
 
 
 def test_events_without_hits(trained: SmallRun, home: Path) -> None:

@@ -195,6 +195,19 @@ def test_settings_of_the_data(trained: SmallRun, tmp_path: Path) -> None:
     assert invoke("export", without.config_file, *options).exit_code == 0
 
 
+def test_settings_of_data_with_other_features(trained: SmallRun, tmp_path: Path) -> None:
+    other, output = tmp_path / "nine.yaml", tmp_path / "model"
+    other.write_text(json.dumps(replace(SETTINGS, num_bins=9).to_dict()))
+    result = invoke("export", trained.config_file, "-o", output, "-s", other)
+    assert result.exit_code == 1
+    assert result.err.endswith(
+        f"Error: '{other}' makes 9 features of a DOM (num_bins), but the network reads 3 "
+        "(data_handler_num_bins): give the settings that its training data were made with, by "
+        "-s/--data-settings FILE\n"
+    )
+    assert not output.exists()
+
+
 def test_data_made_otherwise_are_refused(folder: Path, trained: SmallRun, tmp_path: Path) -> None:
     path = tmp_path / "other.hdf5"
     shutil.copyfile(trained.folder / "validation.hdf5", path)
@@ -387,6 +400,21 @@ def test_graphs_and_model_repositories(trained: SmallRun, tmp_path: Path) -> Non
         Reconstructor(folder, backend="onnxruntime")
 
 
+def test_an_existing_triton_model_is_noticed_at_the_start(
+    trained: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository, folder = tmp_path / "triton", tmp_path / "models" / "small"
+    (repository / "small").mkdir(parents=True)
+    monkeypatch.setattr("dnn_reco.commands.export.load_networks", None)  # no work is begun
+    for options in ([], ["--overwrite"]):  # without a config.pbtxt it is no model of Triton's
+        result = invoke(
+            "export", trained.config_file, "-o", folder, "--triton", repository, *options
+        )
+        assert result.exit_code == 1
+        assert f"Error: '{repository / 'small'}' already exists: choose" in result.err
+        assert not folder.parent.exists()
+
+
 def test_verify_finds_what_computes_otherwise(folder: Path) -> None:
     result = invoke("verify", folder, "--device", "cpu")
     assert result.exit_code == 0
@@ -417,6 +445,36 @@ def test_damaged_golden_answers(folder: Path) -> None:
         result = invoke("verify", folder)
         assert result.exit_code == 1
         assert "golden.safetensors' is damaged" in result.err
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("labels", torch.bfloat16), ("offsets", torch.float32)]
+)
+@pytest.mark.parametrize("known", [False, True], ids=["", "known"])
+def test_golden_answers_with_numbers_of_other_types(
+    folder: Path, name: str, dtype: torch.dtype, known: bool
+) -> None:
+    path = folder / "golden.safetensors"
+    if known:
+        pytest.importorskip("ml_dtypes")  # adds the type bfloat16 to NumPy
+    tensors = load_file(path)
+    save_file({**tensors, name: tensors[name].to(dtype)}, path)
+    reseal(folder)
+    result = invoke("verify", folder)
+    assert result.exit_code == 1
+    assert re.match(r"Error: '.*golden\.safetensors' is damaged: .*Export the model", result.err)
+
+
+def test_golden_answers_that_the_manifest_does_not_list_are_not_believed(
+    trained: SmallRun, folder: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "without"
+    export(trained, other, "--golden-events", "0")
+    shutil.copyfile(folder / "golden.safetensors", other / "golden.safetensors")
+    result = invoke("verify", other)
+    assert result.exit_code == 0
+    assert "not part of the model: golden.safetensors" in result.out
+    assert "Predictions: not compared, as the folder holds no golden answers" in result.out
 
 
 def test_signatures(trained: SmallRun, tmp_path: Path) -> None:

@@ -81,6 +81,11 @@ def test_what_lies_beside_the_model_is_kept(model: SmallReferenceModel, tmp_path
     assert reco.data_settings.pulse_key == "InIceDSTPulses"
     settings = tmp_path / "settings.yaml"
     settings.write_text(beside["config_data_settings.yaml"].replace("DST", ""))
+    nine = tmp_path / "nine.yaml"
+    nine.write_text(beside["config_data_settings.yaml"].replace("num_bins: 3", "num_bins: 9"))
+    message = error_message(model.folder, "-o", tmp_path / "nine", "-s", nine)
+    assert f"'{nine}' makes 9 features of a DOM (num_bins), but the network reads 3" in message
+    assert not (tmp_path / "nine").exists()
     command = ("import", model.folder, "-o", output, "-s", settings, "--overwrite")
     assert invoke(*command).exit_code == 0
     assert "pulse_key: InIcePulses" in invoke("inspect", output).out

@@ -1,8 +1,10 @@
 """`dnn-reco sky`: what it prints and writes, and its errors."""
 
 import importlib.util
+import os
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,22 @@ def model(run: SmallRun) -> Path:
     return model_folder(run, run.folder / "model", VECTOR)
 
 
+def test_existing_outputs_are_replaced_as_the_help_says(
+    run: SmallRun, model: Path, tmp_path: Path
+) -> None:
+    help_text = " ".join(invoke("sky", "--help").out.split())
+    assert "existing files of these names are replaced" in help_text
+    for name in ("mine.fits", "mine.png"):
+        (tmp_path / name).write_text("before")
+    result = invoke(
+        *("sky", model, "-i", run.folder / "validation.hdf5", "-o", tmp_path / "mine"),
+        *("--device", "cpu"),
+    )
+    assert result.exit_code == 0, result.err
+    assert (tmp_path / "mine.fits").read_bytes().startswith(b"SIMPLE")
+    assert (tmp_path / "mine.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_map_of_an_event(run: SmallRun, model: Path, tmp_path: Path) -> None:
     from dnn_reco.inference.sky_files import read_sky_map
 
@@ -79,6 +97,38 @@ def test_equatorial_coordinates(run: SmallRun, model: Path, tmp_path: Path) -> N
     result = invoke(*arguments, "--mjd", "58018.87", "-o", tmp_path / "sky", "--density", "vector")
     assert result.exit_code == 0, result.err
     assert re.search(r"Direction: right ascension [\d.]+°, declination [+-][\d.]+°\n", result.out)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Fälle.hdf5", r"F\xe4lle.hdf5"),
+        ("a\x01b\n.hdf5", r"a\x01b\n.hdf5"),
+        ("latin\udce4.hdf5", r"latin\udce4.hdf5"),
+        (r"$\mu$.hdf5", r"$\\mu$.hdf5"),
+        (r"$\no$.hdf5", r"$\\no$.hdf5"),
+    ],
+    ids=["umlaut", "control", "not UTF-8", "mathematics", "no mathematics"],
+)
+def test_names_of_event_files(
+    run: SmallRun,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    blank_figures: Callable[..., None],
+    name: str,
+    shown: str,
+) -> None:
+    from astropy.io import fits
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(Figure, "draw", blank_figures)
+    file = tmp_path / name
+    os.link(run.folder / "validation.hdf5", file)
+    result = invoke("sky", model, "-i", file, "-o", tmp_path / "sky", "--device", "cpu")
+    assert result.exit_code == 0, result.err
+    assert fits.getheader(tmp_path / "sky.fits", 1)["OBJECT"] == f"event 0 of {shown}"
+    assert (tmp_path / "sky.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

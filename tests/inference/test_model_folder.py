@@ -86,6 +86,14 @@ def test_what_is_in_the_folder(folder: Path, reference: SmallReferenceModel) -> 
         assert file.stat().st_mode & 0o777 == (folder / "config.yaml").stat().st_mode & 0o777
 
 
+def test_the_page_names_the_keys_of_the_manifest(folder: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "model_folder.md"
+    table = page.read_text().split("## The manifest")[1].split("\n## ")[0]
+    first_cells = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    keys = {key.partition(".")[0] for cell in first_cells for key in re.findall("`(.*?)`", cell)}
+    assert keys == set(json.loads((folder / "manifest.json").read_text()))
+
+
 def test_a_moved_folder_is_the_same(folder: Path, tmp_path: Path) -> None:
     folder.rename(tmp_path / "moved")
     assert load_model_folder(tmp_path / "moved", CPU).label_names == LABELS
@@ -229,6 +237,45 @@ def test_nothing_else_is_ever_replaced(imported: ImportedModel, tmp_path: Path) 
     (tmp_path / "file").touch()
     with pytest.raises(ModelError, match="not a model folder, so it is never replaced"):
         write(imported, tmp_path / "file", overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["NOTES.md", "logs/plots/loss.png", "link"])
+def test_files_of_others_are_never_deleted(
+    imported: ImportedModel, folder: Path, name: str
+) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    if name == "link":
+        (folder / name).symlink_to(folder.parent)
+    else:
+        (folder / name).write_text("mine")
+    before = sorted(folder.rglob("*"))
+    message = f"holds files that are not part of the model: '{name}'. --overwrite would delete them"
+    with pytest.raises(ModelError, match=re.escape(message)):
+        write(imported, folder, overwrite=True)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_what_belongs_to_a_model_does_not_keep_it_from_being_replaced(
+    imported: ImportedModel, folder: Path
+) -> None:
+    (folder / "signature.json").write_text("{}")
+    (folder / ".tmp-signature.json-abc").mkdir()  # of a call that was killed while it signed
+    (folder / ".tmp-signature.json-abc" / "signature.json").touch()
+    write(imported, folder, overwrite=True)
+    assert not (folder / "signature.json").exists()
+    load_model_folder(folder, CPU)
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", '{"name": "a web page", "icons": []}', "text"])
+def test_a_manifest_of_something_else_makes_no_model_folder(
+    imported: ImportedModel, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "manifest.json").write_text(text)
+    for overwrite in (False, True):
+        with pytest.raises(ModelError, match="cannot be read as a model folder, so it is never"):
+            write(imported, tmp_path / "page", overwrite)
+    assert (tmp_path / "page" / "manifest.json").read_text() == text
 
 
 def test_a_failed_write_leaves_nothing(

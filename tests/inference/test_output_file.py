@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import h5py
@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dnn_reco
+from dnn_reco.cli.apply import apply_command
 from dnn_reco.data.hdf5 import read_columns, read_stream_names
 from dnn_reco.errors import ConfigError, DataError, ModelError
 from dnn_reco.inference.output_file import (
@@ -31,6 +32,7 @@ from dnn_reco.inference.output_record import (
     AppliedModel,
     OutputRecord,
     SourceFile,
+    option_of,
 )
 from dnn_reco.inference.prediction_table import PredictionTable, Status
 
@@ -200,6 +202,15 @@ def test_labels_called_as_another_column() -> None:
     table = replace(predictions().table, label_names=("status", "PrimaryEnergy"))
     with pytest.raises(ModelError, match="'a' has a label 'status', the name of another column"):
         Predictions("a", table).columns()
+
+
+def test_differences_are_named_as_the_options() -> None:
+    options = {name for param in apply_command.params for name in param.opts}
+    of_record = {option_of(field.name) for field in fields(Application) if field.name != "models"}
+    assert of_record <= options
+    now = replace(RECORD.application, inputs="dnn_data")
+    (difference,) = RECORD.differences(RECORD.source, now)
+    assert difference == "--tables was not given, is dnn_data"
 
 
 # --------------------------------------------------------------------------------------------------

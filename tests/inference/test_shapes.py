@@ -16,7 +16,7 @@ from dnn_reco.errors import ModelError
 from dnn_reco.inference.calibration import Calibration, Correction, Terms, check_calibration
 from dnn_reco.inference.deviation import largest_deviation
 from dnn_reco.inference.golden import golden_answers, read_golden
-from dnn_reco.inference.manifest import MANIFEST_FILE, read_manifest
+from dnn_reco.inference.manifest import MANIFEST_FILE, Manifest, read_manifest
 from dnn_reco.inference.onnx_export import deviation, export_graphs
 from dnn_reco.inference.prediction_table import PredictionTable
 from dnn_reco.inference.reconstructor import Reconstructor
@@ -158,7 +158,8 @@ def test_golden_answers_hold_shapes(small: SmallModel, tmp_path: Path) -> None:
     backend = TorchBackend(small.model)
     answers = golden_answers(backend, made_up_hits(10), None)
     (tmp_path / "golden.safetensors").write_bytes(answers.to_bytes())
-    again = read_golden(tmp_path, backend)
+    manifest = Manifest("a test", {"golden.safetensors": "…"})
+    again = read_golden(tmp_path, manifest, backend)
     assert again is not None
     np.testing.assert_array_equal(again.output.shapes, answers.output.shapes)
     assert again.largest_deviation(backend) < 1e-6

@@ -68,6 +68,22 @@ def test_several_models_and_replaced_ones(tmp_path: Path) -> None:
         write_triton_repository(tmp_path, replace(INFO, name="other"), b"new", overwrite=True)
 
 
+def test_other_versions_of_a_replaced_model_stay(tmp_path: Path) -> None:
+    path = write_triton_repository(tmp_path, INFO, b"old")
+    mine = {"2/model.onnx": "a later version", "labels.txt": "mine"}
+    for name, text in mine.items():
+        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).write_text(text)
+    (path / "1" / "model.onnx.data").write_text("weights of the old graph")
+    (path / "config.pbtxt").write_text("old")
+    write_triton_repository(tmp_path, INFO, b"new", overwrite=True)
+    assert {name: (path / name).read_text() for name in mine} == mine
+    assert [each.name for each in (path / "1").iterdir()] == ["model.onnx"]
+    assert (path / "1" / "model.onnx").read_bytes() == b"new"
+    assert 'name: "small"' in (path / "config.pbtxt").read_text()
+    assert [each.name for each in tmp_path.iterdir()] == ["small"]
+
+
 def test_models_that_read_misc_data(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="reads misc data"):
         write_triton_repository(tmp_path, replace(INFO, misc_names=("m",)), b"graph")
