@@ -17,6 +17,8 @@ from dnn_reco.files import write_atomically
 from dnn_reco.foreign_files import parse_json
 
 METRICS_FILE = "metrics.jsonl"
+LOG_FOLDERS = ("train", "val", "validation_set")
+"""Folders of TensorBoard's files, beside the file."""
 
 _KEY = "iterations_done"
 

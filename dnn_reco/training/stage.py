@@ -17,7 +17,7 @@ from dnn_reco.checkpoint_file import (
 )
 from dnn_reco.config import Config
 from dnn_reco.files import temporary_beside
-from dnn_reco.metrics_log import writing_logs
+from dnn_reco.metrics_log import LOG_FOLDERS, METRICS_FILE, writing_logs
 from dnn_reco.nn.device import device_name
 from dnn_reco.provenance import (
     has_records,
@@ -91,7 +91,7 @@ def _find_checkpoint(config: Config, restore: bool, writes: bool) -> Checkpoint 
         return checkpoint
     if restore and not (has_best(folder) or has_records(folder)):
         return None  # logs alone are of a training that ended before its first checkpoint
-    moved = retire(folder, Path(config.general.log_path))
+    moved = retire(folder, Path(config.general.log_path), (*LOG_FOLDERS, METRICS_FILE))
     if moved is not None:
         if restore:
             _log.warning(
