@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dnn_reco.config import TRAINING_KEYS, Config, unknown_keys_text
 from dnn_reco.data.overlap import refuse_overlap_of_lists
 from dnn_reco.errors import ConfigError
+from dnn_reco.metrics_log import UNSAVED_LOGS
 from dnn_reco.nn.interface import share_of_hits_truncated
 from dnn_reco.run_options import INTERRUPTED, RunOptions
 from dnn_reco.training.distributed import DistributedContext, init_distributed
@@ -103,7 +104,9 @@ def report_end(trainer: Trainer, checkpoint_exit_code: int | None) -> int:
     """Report how a training ended; returns the exit code."""
     done, best = trainer.progress.iterations, trainer.progress.best
     folder = trainer.settings.checkpoints
-    saved = f"saved in '{folder}'" if folder else "nothing is saved (model_save_model is False)"
+    curves = trainer.settings.log_path / UNSAVED_LOGS
+    nothing = f"nothing is saved (model_save_model is False) but curves, in '{curves}'"
+    saved = f"saved in '{folder}'" if folder else nothing
     if done == 0:
         saved = "so there is nothing to save yet"
     if truncated := share_of_hits_truncated(trainer.forward.network):
