@@ -107,12 +107,15 @@ def plan_files(
         raise ConfigError(
             "the layout 'tutorial' needs at least three files: for training, validation and tests"
         )
-    most_held_out = min(_MOST_HELD_OUT, max(1, total // _HELD_OUT_SHARE))
-    held_out_events = min(most_held_out * events_per_file, num_events // 3)
-    num_held_out = -(-held_out_events // events_per_file)
+    num_held_out = min(_MOST_HELD_OUT, max(1, total // _HELD_OUT_SHARE))
+    held_out_events = min(num_held_out * events_per_file, num_events // 3)
+    if num_files is not None:  # one event is left for each training file
+        num_training = num_files - 2 * num_held_out
+        held_out_events = min(held_out_events, (num_events - num_training) // 2)
+    else:
+        num_held_out = -(-held_out_events // events_per_file)
+        num_training = -(-(num_events - 2 * held_out_events) // events_per_file)
     training_events = num_events - 2 * held_out_events
-    needed = -(-training_events // events_per_file)
-    num_training = num_files - 2 * num_held_out if num_files else needed
     if num_training > FILES_PER_FOLDER:
         raise ConfigError(
             f"{num_events} events with {events_per_file} in a file are more than the "

@@ -69,7 +69,8 @@ class TestPlan:
         assert [file.num_events for file in planned] == sizes
 
     def test_number_of_files_of_the_tutorial(self, tmp_path: Path) -> None:
-        for events, files in [(11, 3), (10, 4), (10, 6), (10, 10), (3000, 401), (2000, 1005)]:
+        few = [(events, files) for events in range(3, 31) for files in range(3, events + 1)]
+        for events, files in [*few, (401, 400), (1001, 1000), (3000, 401), (2000, 1005)]:
             per_file = -(-events // files)
             planned = plan_files(tmp_path, events, per_file, "tutorial", num_files=files)
             assert len(planned) == len({file.path for file in planned}) == files
