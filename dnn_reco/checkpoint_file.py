@@ -56,7 +56,7 @@ class BestCheckpoint:
     iterations
         Number of iterations done at the smallest loss.
     evaluations_since
-        Number of evaluations since then, without improvement.
+        Number of evaluations since then, or since the stage began, without improvement.
     """
 
     measure: str

@@ -17,6 +17,10 @@ from dnn_reco.files import write_atomically
 from dnn_reco.foreign_files import parse_json
 
 METRICS_FILE = "metrics.jsonl"
+LOG_FOLDERS = ("train", "val", "validation_set")
+"""Folders of TensorBoard's files, beside the file."""
+UNSAVED_LOGS = "unsaved"
+"""Folder of those of trainings that save nothing: TensorBoard would mix them with saved ones."""
 
 _KEY = "iterations_done"
 

@@ -109,29 +109,34 @@ def has_records(checkpoints: Path) -> bool:
     return (checkpoints.parent / "training_steps.yaml").exists()
 
 
-def retire(checkpoints: Path, log_path: Path) -> Path | None:
+def retire(checkpoints: Path, log_path: Path, log_names: Sequence[str]) -> Path | None:
     """Rename the folders of an old model: checkpoints with records, and logs.
 
     They are moved to ``<parent>_old_NNNN`` and ``<log_path>_old_NNNN``, with the same first free
-    number.
+    number. A folder of logs that contains the checkpoints may contain more: of it only
+    `log_names`, what a training writes there, are moved, to ``<parent>_old_NNNN``.
 
     Returns the new folder of the checkpoints' parent, None if there was nothing to move.
     """
-    if not checkpoints.exists() and not log_path.exists():
-        return None
     parent = checkpoints.parent
+    nested = checkpoints.resolve().is_relative_to(log_path.resolve())
+    folders = [parent] if nested else [parent, log_path]
     number = 0
-    while _retired(parent, number).exists() or _retired(log_path, number).exists():
+    while any(_retired(folder, number).exists() for folder in folders):
         number += 1
     target = _retired(parent, number)
     records = [p for p in parent.glob("*.yaml") if _RECORDS.fullmatch(p.name)]
-    for path in [checkpoints, *records]:
-        if path.exists():
-            target.mkdir(parents=True, exist_ok=True)
-            path.rename(target / path.name)
-    if log_path.exists():
-        log_path.rename(_retired(log_path, number))
-    return target
+    logs = [log_path / name for name in log_names] if nested else []
+    moves = {path: target / path.name for path in (checkpoints, *records, *logs)}
+    if not nested:
+        moves[log_path] = _retired(log_path, number)
+    moved = False
+    for old, new in moves.items():
+        if old.exists():  # logs in the folder of the checkpoints are gone with it
+            new.parent.mkdir(parents=True, exist_ok=True)
+            old.rename(new)
+            moved = True
+    return target if moved else None
 
 
 def _retired(folder: Path, number: int) -> Path:

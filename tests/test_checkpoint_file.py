@@ -24,6 +24,8 @@ from dnn_reco.errors import ModelError, TrainingError
 from dnn_reco.provenance import retire
 from dnn_reco.training.checkpoint import optimizer_tensors, restore_optimizer
 
+LOGS = ("train", "val", "validation_set", "metrics.jsonl")
+
 
 def progress(iterations: int) -> Progress:
     return Progress(iterations, (iterations,), ("energy", "zenith"), "digest", 42)
@@ -238,7 +240,7 @@ def test_an_old_model_is_moved_away_completely(tmp_path: Path) -> None:
         (tmp_path / "run" / "config_training_0000.yaml").write_text("a: 1\n")
         (tmp_path / "run" / "notes.txt").write_text("mine")
         logs.mkdir()
-        moved = retire(model, logs)
+        moved = retire(model, logs, LOGS)
         assert moved == tmp_path / f"run_old_{number:04d}"
         assert sorted(path.name for path in moved.iterdir()) == [
             "config_training_0000.yaml",
@@ -247,4 +249,34 @@ def test_an_old_model_is_moved_away_completely(tmp_path: Path) -> None:
         ]
         assert (tmp_path / f"logs_old_{number:04d}").is_dir()
         assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes.txt"]
-    assert retire(model, logs) is None
+    assert retire(model, logs, LOGS) is None
+
+
+@pytest.mark.parametrize("place", ["run", ".", "run/model", "run/model/logs", "run/logs"])
+def test_an_old_model_among_its_logs_is_moved_away_completely(tmp_path: Path, place: str) -> None:
+    """And what belongs to nobody's training, or to one that runs, stays."""
+    model, logs = tmp_path / "run" / "model", tmp_path / place
+    lock, other = tmp_path / "run" / "model.lock", tmp_path / "other" / "model"
+    for path in (lock.parent, other):
+        path.mkdir(parents=True)
+    lock.write_text("mine")
+    if place == "run":
+        assert retire(model, logs, LOGS) is None
+    for number in range(2):
+        save_checkpoint(model, progress(5), {"a": torch.ones(1)}, 3)
+        (tmp_path / "run" / "training_steps.yaml").write_text("0: 5\n")
+        for name in LOGS[:-1]:
+            (logs / name).mkdir(parents=True)
+            (logs / name / "events").write_text("old")
+        (logs / "metrics.jsonl").write_text("old")
+        moved = retire(model, logs, LOGS)
+        assert moved == tmp_path / f"run_old_{number:04d}"
+        assert (moved / "model" / "checkpoint-00000005").is_dir()
+        assert (moved / "training_steps.yaml").is_file()
+        kept = [*tmp_path.glob("**/events"), *tmp_path.glob("**/metrics.jsonl")]
+        assert len(kept) == 4 * (number + 1)
+        for name in ("model", "model/logs", "training_steps.yaml", "metrics.jsonl", "train"):
+            assert not (tmp_path / "run" / name).exists()
+        assert not any((logs / name).exists() for name in ("train", "metrics.jsonl"))
+        assert lock.read_text() == "mine"
+        assert other.is_dir()

@@ -207,8 +207,8 @@ def simulate_command(
 
     Options or a YAML file, PRESET (see configs/simulation), describe what to simulate; options take
     precedence. Events that do not trigger the detector are neither written nor counted. Ctrl-C
-    keeps finished files, and the same command resumes. The same settings and seed give the same
-    events: choose another --seed for held-out ones.
+    keeps finished files, and the same command resumes; with more --events it adds to them. The same
+    settings and seed give the same events: choose another --seed for held-out ones.
 
     \b
     Examples:

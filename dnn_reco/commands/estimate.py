@@ -24,6 +24,7 @@ from dnn_reco.nn.device import device_name
 from dnn_reco.progress import Progress
 from dnn_reco.run_options import INTERRUPTED, RunOptions
 from dnn_reco.training import resource_estimate
+from dnn_reco.training.early_stopping import counting_from
 from dnn_reco.training.measured_estimate import (
     DataEstimate,
     StageEstimate,
@@ -60,6 +61,8 @@ def run_estimate(stages: Sequence[Config], options: RunOptions) -> int:
         click.echo(all_is_done(done, ends[-1]))
         return 0
     remaining = [(span, stages[span.stage]) for span in spans]
+    if checkpoint is not None:
+        checkpoint = counting_from(checkpoint, [0, *ends][spans[0].stage])
     try:
         with (
             _only_warnings(),

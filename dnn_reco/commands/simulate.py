@@ -15,7 +15,7 @@ from dnn_reco.progress import Progress
 from dnn_reco.simulation.dataset import (
     Layout,
     PlannedFile,
-    is_written,
+    missing_files,
     plan_files,
     write_file,
 )
@@ -42,7 +42,7 @@ def run_simulate(
     """
     files = plan_files(folder, num_events, settings.events_per_file, layout, suffix, num_files)
     claim_folder(folder, settings)
-    missing = [file for file in files if not is_written(file)]
+    missing = missing_files(files)
     there = sum(file.num_events for file in files) - sum(file.num_events for file in missing)
     if there:
         _log.info("%d of %d files already exist.", len(files) - len(missing), len(files))

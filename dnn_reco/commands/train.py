@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dnn_reco.config import TRAINING_KEYS, Config, unknown_keys_text
 from dnn_reco.data.overlap import refuse_overlap_of_lists
 from dnn_reco.errors import ConfigError
+from dnn_reco.metrics_log import UNSAVED_LOGS
 from dnn_reco.nn.interface import share_of_hits_truncated
 from dnn_reco.run_options import INTERRUPTED, RunOptions
 from dnn_reco.training.distributed import DistributedContext, init_distributed
@@ -58,7 +59,8 @@ def _run_stages(
     restore = stages[0].model.model_restore_model
     with distributed.main_process_first():
         _check_later_stages(stages, options, restore)
-    for number, config in enumerate(stages, start=1):
+    begins = [0, *(config.training.num_training_iterations for config in stages)]
+    for number, (config, begin) in enumerate(zip(stages, begins, strict=False), start=1):
         if len(stages) > 1:
             done = restore and config is not stages[-1] and is_done(config)
             _log.info("Stage %d of %d%s.", number, len(stages), " is done" if done else "")
@@ -66,11 +68,12 @@ def _run_stages(
                 continue
         with ExitStack() as stack:
             with distributed.main_process_first():  # it builds the event store, reports mistakes
-                trainer = stack.enter_context(open_stage(config, options, restore, distributed))
+                stage = open_stage(config, options, restore, distributed, begin)
+                trainer = stack.enter_context(stage)
             if config.unknown_keys:
                 _log.warning("%s: not read by dnn_reco.", unknown_keys_text(config))
             has_run = run_stage(trainer, config)
-        if trainer.stopped_by is not None or trainer.is_out_of_patience:
+        if trainer.stopped_by is not None or trainer.has_stopped_early:
             break
         restore = True  # later stages continue from this one
     return report_end(trainer, options.checkpoint_exit_code) if has_run else 0
@@ -101,7 +104,9 @@ def report_end(trainer: Trainer, checkpoint_exit_code: int | None) -> int:
     """Report how a training ended; returns the exit code."""
     done, best = trainer.progress.iterations, trainer.progress.best
     folder = trainer.settings.checkpoints
-    saved = f"saved in '{folder}'" if folder else "nothing is saved (model_save_model is False)"
+    curves = trainer.settings.log_path / UNSAVED_LOGS
+    nothing = f"nothing is saved (model_save_model is False) but curves, in '{curves}'"
+    saved = f"saved in '{folder}'" if folder else nothing
     if done == 0:
         saved = "so there is nothing to save yet"
     if truncated := share_of_hits_truncated(trainer.forward.network):

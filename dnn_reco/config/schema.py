@@ -488,7 +488,9 @@ class ModelGroup(SettingsGroup):
     model_restore_model: Flag = key(
         True, "Resume from the latest checkpoint; false: start again, and rename existing folders."
     )
-    model_save_model: Flag = key(True, "Save checkpoints.")
+    model_save_model: Flag = key(
+        True, "Save checkpoints. If not, the TensorBoard logs are in `<log_path>/unsaved`."
+    )
     model_optimizer_dict: Optimizers = needed(
         "Optimizers by a name of your choice; all of them run in each step.",
         "{Adam: {loss_class: dnn_reco.modules.loss.default_loss.gaussian_likelihood}}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -40,6 +40,8 @@ I3_SUFFIX = ".i3.zst"
 
 _FIRST_VALIDATION, _FIRST_TEST, _MOST_HELD_OUT = 1000, 1005, 5  # numbers of files
 _HELD_OUT_SHARE = 200  # one file in so many for validation, and one for tests
+
+_MOST_NAMED = 3  # files in a message
 
 # Events to generate at once: enough for vectors to pay, few enough for little memory.
 _BLOCK = 100
@@ -107,12 +109,15 @@ def plan_files(
         raise ConfigError(
             "the layout 'tutorial' needs at least three files: for training, validation and tests"
         )
-    most_held_out = min(_MOST_HELD_OUT, max(1, total // _HELD_OUT_SHARE))
-    held_out_events = min(most_held_out * events_per_file, num_events // 3)
-    num_held_out = -(-held_out_events // events_per_file)
+    num_held_out = min(_MOST_HELD_OUT, max(1, total // _HELD_OUT_SHARE))
+    held_out_events = min(num_held_out * events_per_file, num_events // 3)
+    if num_files is not None:  # one event is left for each training file
+        num_training = num_files - 2 * num_held_out
+        held_out_events = min(held_out_events, (num_events - num_training) // 2)
+    else:
+        num_held_out = -(-held_out_events // events_per_file)
+        num_training = -(-(num_events - 2 * held_out_events) // events_per_file)
     training_events = num_events - 2 * held_out_events
-    needed = -(-training_events // events_per_file)
-    num_training = num_files - 2 * num_held_out if num_files else needed
     if num_training > FILES_PER_FOLDER:
         raise ConfigError(
             f"{num_events} events with {events_per_file} in a file are more than the "
@@ -236,15 +241,47 @@ def write_file(
     )
 
 
-def is_written(file: PlannedFile) -> bool:
-    """Whether the file is there with all its events; a readable one with fewer is not."""
-    if not file.path.exists():
-        return False
-    if is_i3(file.path):
-        found = sum(frame.stop == "P" for frame in read_i3(file.path))
-    else:
-        found = count_events(file.path, InputTables().time_offset)
-    return found == file.num_events
+def missing_files(files: Sequence[PlannedFile]) -> list[PlannedFile]:
+    """The files of a data set that are not there yet with all their events.
+
+    Raises
+    ------
+    DataError
+        If a file that is there has more events than planned or is none of the data set: what reads
+        all files of the folder would find more events than were asked for.
+    """
+    found = {file: _events_in(file.path) for file in files}
+    wrong = [
+        f"'{file.path}' has {found[file]} events, not {file.num_events}"
+        for file in files
+        if found[file] > file.num_events
+    ]
+    wrong += [f"'{path}' is beyond them" for path in _others(files)]
+    if wrong:
+        more = f"; and {len(wrong) - _MOST_NAMED} more" if len(wrong) > _MOST_NAMED else ""
+        raise DataError(
+            f"the files there hold more than {sum(file.num_events for file in files)} events: "
+            f"{'; '.join(wrong[:_MOST_NAMED])}{more}. Ask for at least as many --events as "
+            "before, give another folder, or remove these files"
+        )
+    return [file for file in files if found[file] < file.num_events]
+
+
+def _events_in(path: Path) -> int:
+    """Number of events of a file, 0 if there is none."""
+    if not path.exists():
+        return 0
+    if is_i3(path):
+        return sum(frame.stop == "P" for frame in read_i3(path))
+    return count_events(path, InputTables().time_offset)
+
+
+def _others(files: Sequence[PlannedFile]) -> list[Path]:
+    """Files in the same folders that are named alike, with numbers beyond the plan."""
+    planned = {file.path for file in files}
+    pattern = files[0].path.name.replace(f"{files[0].number:08d}", "[0-9]" * 8)
+    found = {path for folder in {path.parent for path in planned} for path in folder.glob(pattern)}
+    return sorted(found - planned)
 
 
 def _triggered(

@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
-from dnn_reco.checkpoint_file import BestCheckpoint
+from dataclasses import replace
+
+from dnn_reco.checkpoint_file import BestCheckpoint, Checkpoint
+
+
+def counting_from(checkpoint: Checkpoint, stage_begin: int) -> Checkpoint:
+    """The checkpoint, without the evaluations of an earlier stage if a stage begins with it.
+
+    Each stage has its own patience. The best loss is that of the whole training.
+
+    Parameters
+    ----------
+    checkpoint
+        What a stage resumes from.
+    stage_begin
+        Iterations done when the stage begins.
+    """
+    progress = checkpoint.progress
+    if progress.best is None or progress.iterations != stage_begin:
+        return checkpoint
+    best = replace(progress.best, evaluations_since=0)
+    return replace(checkpoint, progress=replace(progress, best=best))
 
 
 def is_out_of_patience(best: BestCheckpoint | None, patience: int | None) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from dnn_reco.checkpoint_file import BestCheckpoint
 from dnn_reco.evaluation.formats import format_aligned
 from dnn_reco.inference.model_info import label_unit
-from dnn_reco.metrics_log import METRICS_FILE, MetricsLog
+from dnn_reco.metrics_log import METRICS_FILE, UNSAVED_LOGS, MetricsLog
 from dnn_reco.run_options import PrintFormat
 from dnn_reco.training.metrics import BatchMetrics, trained_labels
 from dnn_reco.training.objectives import Objective
@@ -71,12 +71,13 @@ class TrainingLog:
     @classmethod
     def open(cls, settings: TrainerSettings, first: int) -> TrainingLog:
         """The log of a training of which `first` iterations are done already."""
+        is_saved = settings.checkpoints is not None
         return cls(
-            settings.log_path,
+            settings.log_path if is_saved else settings.log_path / UNSAVED_LOGS,
             first,
             settings.num_iterations,
             settings.batch_size,
-            write_metrics=settings.checkpoints is not None,
+            write_metrics=is_saved,
             print_format=settings.print_format,
             validation_frequency=settings.validation_frequency,
         )

@@ -17,7 +17,7 @@ from dnn_reco.checkpoint_file import (
 )
 from dnn_reco.config import Config
 from dnn_reco.files import temporary_beside
-from dnn_reco.metrics_log import writing_logs
+from dnn_reco.metrics_log import LOG_FOLDERS, METRICS_FILE, writing_logs
 from dnn_reco.nn.device import device_name
 from dnn_reco.provenance import (
     has_records,
@@ -29,7 +29,7 @@ from dnn_reco.provenance import (
 from dnn_reco.run_options import RunOptions
 from dnn_reco.training.checkpoint import check_relative_times
 from dnn_reco.training.distributed import DistributedContext
-from dnn_reco.training.early_stopping import early_stopping_reason
+from dnn_reco.training.early_stopping import counting_from, early_stopping_reason
 from dnn_reco.training.from_config import make_trainer
 from dnn_reco.training.lock import training_lock
 from dnn_reco.training.trainer import Trainer
@@ -49,6 +49,7 @@ def open_stage(
     options: RunOptions,
     restore: bool,
     distributed: DistributedContext = DistributedContext(),  # noqa: B008 - frozen
+    begin: int = 0,
 ) -> Iterator[Trainer]:
     """The trainer of a stage, with the state that it resumes from.
 
@@ -64,6 +65,8 @@ def open_stage(
         Whether to resume from the latest checkpoint; if not, an old model is moved away.
     distributed
         The processes that train together.
+    begin
+        Iterations of the stages before, after which this one begins.
 
     Raises
     ------
@@ -76,7 +79,7 @@ def open_stage(
         checkpoint = _find_checkpoint(config, restore, writes)
         if checkpoint is not None:
             check_relative_times(checkpoint, trainer.forward.spec.transformation, config)
-            trainer.restore(checkpoint)
+            trainer.restore(counting_from(checkpoint, begin))
         yield trainer
 
 
@@ -88,7 +91,7 @@ def _find_checkpoint(config: Config, restore: bool, writes: bool) -> Checkpoint 
         return checkpoint
     if restore and not (has_best(folder) or has_records(folder)):
         return None  # logs alone are of a training that ended before its first checkpoint
-    moved = retire(folder, Path(config.general.log_path))
+    moved = retire(folder, Path(config.general.log_path), (*LOG_FOLDERS, METRICS_FILE))
     if moved is not None:
         if restore:
             _log.warning(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnn_reco.errors import TrainingError
-from dnn_reco.metrics_log import writing_logs
+from dnn_reco.metrics_log import LOG_FOLDERS, writing_logs
 from dnn_reco.training.metrics import BatchMetrics, trained_labels
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class TensorBoard:
         self._print_exception, threading.excepthook = threading.excepthook, self._on_exception
         try:
             with writing_logs(log_path):
-                for name in ("train", "val", "validation_set"):
+                for name in LOG_FOLDERS:
                     writer = SummaryWriter(str(log_path / name), purge_step=first_iteration)
                     self._writers[name] = writer
         except TrainingError:

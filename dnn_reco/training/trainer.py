@@ -139,6 +139,11 @@ class Trainer:
         """Whether early stopping ends this training."""
         return is_out_of_patience(self.progress.best, self.settings.patience)
 
+    @property
+    def has_stopped_early(self) -> bool:
+        """Whether early stopping left iterations undone."""
+        return self.is_out_of_patience and self.progress.iterations < self.settings.num_iterations
+
     def run(self, on_checkpoint: Callable[[Progress], None]) -> signal.Signals | None:
         """Train until the last iteration is done, early stopping ends it, or a signal asks to stop.
 

@@ -184,6 +184,21 @@ def test_a_training_that_early_stopping_has_ended(prepared: Callable[..., SmallR
     assert contents(run.folder) == before
 
 
+def test_a_stage_with_patience_after_one_without_progress(
+    prepared: Callable[..., SmallRun],
+) -> None:
+    still = {**optimizer("mse", ["pred"]), "optimizer_settings": {"learning_rate": 1e-30}}
+    stage = {
+        "num_training_iterations": 8,
+        "model_optimizer_dict": {"adam": still},
+        "validation_set_frequency": 2,
+    }
+    stages = [stage, {**stage, "early_stopping_patience": 2}]
+    run = prepared(training_stages=stages, num_training_iterations=None)
+    train(run, 8)
+    assert "Stage 2 of 2, iterations 8 to 16 in batches of 8:" in estimated()
+
+
 def test_a_training_that_shall_begin_anew_does_so_and_the_old_one_stays(
     prepared: Callable[..., SmallRun],
 ) -> None:

@@ -69,7 +69,8 @@ class TestPlan:
         assert [file.num_events for file in planned] == sizes
 
     def test_number_of_files_of_the_tutorial(self, tmp_path: Path) -> None:
-        for events, files in [(11, 3), (10, 4), (10, 6), (10, 10), (3000, 401), (2000, 1005)]:
+        few = [(events, files) for events in range(3, 31) for files in range(3, events + 1)]
+        for events, files in [*few, (401, 400), (1001, 1000), (3000, 401), (2000, 1005)]:
             per_file = -(-events // files)
             planned = plan_files(tmp_path, events, per_file, "tutorial", num_files=files)
             assert len(planned) == len({file.path for file in planned}) == files
@@ -233,6 +234,29 @@ class TestCommand:
         assert simulate(*arguments, "--events", "5").exit_code == 0
         (file,) = tmp_path.glob("*.hdf5")
         assert len(tables(file)["LabelsDeepLearning"]) == 5
+
+    @pytest.mark.parametrize("options", [(), ("--layout", "tutorial"), ("--format", "i3")])
+    def test_fewer_events_leave_the_finished_files_alone(
+        self, tmp_path: Path, options: tuple[str, ...]
+    ) -> None:
+        preset, out = tmp_path / "preset.yaml", tmp_path / "out"
+        preset.write_text("{energy: [1.e4, 1.e5], events_per_file: 2}")
+        arguments = (preset, "--out", out, *options)
+        assert simulate(*arguments, "--events", "10").exit_code == 0
+        before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        assert len(before) == 6  # with the record
+        for events in ("9", "5", "3"):
+            error = simulate(*arguments, "--events", events).exception
+            assert isinstance(error, DataError)
+            found = re.findall(
+                r"'(\S+)' (?:is not among its files|has 2 events, not 1)", str(error)
+            )
+            assert found and {Path(path) for path in found} <= before.keys()
+            assert f"the files there hold more than {events} events: " in str(error)
+            assert "at least as many --events as before, give another folder, or" in str(error)
+            assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+        assert simulate(*arguments, "--events", "11").exit_code == 0
+        assert all(path.read_bytes() == content for path, content in before.items())
 
     @pytest.mark.parametrize("content", ["", "[1]", "[" * 100_000])
     def test_a_damaged_record_is_an_error(self, tmp_path: Path, content: str) -> None:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from small_run import ON_CPU, SmallRun, make_small_run
 from tiny_network import tiny
 
-from dnn_reco.checkpoint_file import load_latest
+from dnn_reco.checkpoint_file import latest_iterations, load_latest
 from dnn_reco.commands.export import ExportSettings, run_export
 from dnn_reco.commands.trafo import run_trafo
 from dnn_reco.commands.train import run_stages, run_train
@@ -56,7 +56,7 @@ STAGES = {"training_stages": [FIRST, SECOND, THIRD], "num_training_iterations": 
 
 def prepared(folder: Path, **changes: Any) -> SmallRun:
     folder.mkdir()
-    run = make_small_run(folder, **tiny(), **changes)
+    run = make_small_run(folder, **{**tiny(), **changes})
     run_trafo(load_config([run.config_file]), ON_CPU, overwrite=False)
     return run
 
@@ -271,6 +271,47 @@ class TestDataOfAStage:
         rewrite(run, leaking, stages[1])
         with pytest.raises(DataError, match="both in training_data_file and in validation"):
             train_stages(run)
+
+
+class TestPatience:
+    """Of a network that does not move: only its first evaluation, after 2 iterations, is a best."""
+
+    @staticmethod
+    def run(folder: Path, **of_first: Any) -> SmallRun:
+        stage = {
+            "num_training_iterations": 10,
+            "model_optimizer_dict": optimizer("mse", 1e-30),
+            "validation_set_frequency": 2,
+            "save_frequency": 2,
+        }
+        stages = [{**stage, **of_first}, {**stage, "early_stopping_patience": 3}]
+        fixed = tiny(batch_norm=False)
+        return prepared(folder, **fixed, training_stages=stages, num_training_iterations=None)
+
+    @pytest.mark.parametrize("stops", [(), (6,), (10,), (12,), (10, 14)])
+    def test_counts_from_the_start_of_the_stage(
+        self, tmp_path: Path, stops: tuple[int, ...]
+    ) -> None:
+        run = self.run(tmp_path / "run")
+        for iterations in stops:
+            train_stages(run, num_training_iterations=iterations)
+        for _ in range(2):
+            train_stages(run)
+            checkpoint = load_latest(run.checkpoints)
+            assert checkpoint is not None and checkpoint.progress.best is not None
+            assert checkpoint.progress.iterations == 16
+            assert checkpoint.progress.best.iterations == 2
+            assert checkpoint.progress.best.evaluations_since == 3
+
+    @pytest.mark.parametrize(("patience", "last"), [(3, 8), (4, 16)])
+    @pytest.mark.parametrize("stops", [(), (8,), (10,)])
+    def test_of_the_first_stage_ends_all_unless_that_stage_is_done(
+        self, tmp_path: Path, patience: int, last: int, stops: tuple[int, ...]
+    ) -> None:
+        run = self.run(tmp_path / "run", early_stopping_patience=patience)
+        for iterations in (*stops, 20, 20):
+            train_stages(run, num_training_iterations=iterations)
+        assert latest_iterations(run.checkpoints) == last
 
 
 def test_stages_need_checkpoints(tmp_path: Path) -> None:

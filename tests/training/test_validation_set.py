@@ -364,13 +364,18 @@ def test_killed_while_writing_the_best_checkpoint(
     assert_same_run(run, trained)
 
 
-def test_a_run_that_saves_nothing_leaves_metrics_alone(
-    prepared: SmallRun, trained: SmallRun, tmp_path: Path
+def test_a_run_that_saves_nothing_leaves_metrics_and_curves_alone(
+    prepared: SmallRun, trained: SmallRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = interrupted(trained, prepared, tmp_path, 24)
-    before = lines(run)
-    train(run, model_save_model=False, model_restore_model=False, num_training_iterations=2)
-    assert lines(run) == before
+    before = {path: path.read_bytes() for path in run.logs.rglob("*") if path.is_file()}
+    with caplog.at_level("INFO", "dnn_reco"):
+        train(run, model_save_model=False, model_restore_model=False, num_training_iterations=2)
+    after = {path: path.read_bytes() for path in run.logs.rglob("*") if path.is_file()}
+    assert after.items() >= before.items()
+    unsaved = run.logs / "unsaved"
+    assert {path.parent.parent for path in after.keys() - before.keys()} == {unsaved}
+    assert f"nothing is saved (model_save_model is False) but curves, in '{unsaved}'" in caplog.text
     assert load(run.checkpoints / "best").tensors
 
 
