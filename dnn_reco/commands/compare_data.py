@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import click
@@ -191,11 +192,13 @@ def _read_sample(
             f"'{data.name}' has no table '{settings.weights[0]}': its events have equal weights."
         )
     parts: list[EventSample] = []
-    num_events = 0
+    num_read = num_events = 0
     with Progress(len(paths), "Reading", "files") as progress:
         for table in _tables(data, paths, config, weights, has_table):
-            keep = _drawn(len(table), share, settings.num_events - num_events, rng)
-            part = table[keep]
+            # rounded over all files so far: of each by itself, small ones would give too much
+            num_read += len(table)
+            number = math.ceil(share * num_read) - num_events
+            part = table[np.sort(rng.choice(len(table), number, replace=False))]
             parts.append(sample_events(part, _weights(part, weights), rng))
             num_events += len(part)
             progress.update()
@@ -212,7 +215,7 @@ def _read_sample(
 
 def _drawn_files(
     files: Sequence[Path], table: str, num_events: int, rng: np.random.Generator
-) -> tuple[list[Path], float]:
+) -> tuple[list[Path], Fraction]:
     """Files that hold some times the events that are wanted, and the share of them to take."""
     drawn: list[Path] = []
     total = 0
@@ -221,13 +224,7 @@ def _drawn_files(
         total += count_events(files[number], table)
         if total >= _EVENTS_IN_FILES * num_events:
             break
-    return sorted(drawn), min(1.0, num_events / max(1, total))
-
-
-def _drawn(size: int, share: float, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Numbers of some of the events of a file, in their order."""
-    number = min(math.ceil(share * size), most)
-    return np.sort(rng.choice(size, number, replace=False))
+    return sorted(drawn), Fraction(min(num_events, total), max(1, total))
 
 
 def _tables(
