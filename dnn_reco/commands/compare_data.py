@@ -186,11 +186,10 @@ def _read_sample(
     time_offset = data.prefix if config else input_tables(data.prefix).time_offset
     paths, share = _drawn_files(data.files, time_offset, settings.num_events, rng)
     has_table = set(list_tables(paths[0]))
-    weights = settings.weights if settings.weights and settings.weights[0] in has_table else None
-    if settings.weights and weights is None:
-        _log.info(
-            f"'{data.name}' has no table '{settings.weights[0]}': its events have equal weights."
-        )
+    weights = settings.weights
+    if weights and not _all_have(paths, weights[0]):
+        _log.info(f"'{data.name}' has no table '{weights[0]}': its events have equal weights.")
+        weights = None
     parts: list[EventSample] = []
     num_read = num_events = 0
     with Progress(len(paths), "Reading", "files") as progress:
@@ -251,19 +250,38 @@ def _tables(
 
 
 def _check_weight_table(sets: Sequence[_DataSet], name: str) -> None:
-    """Check that one of the data sets has the table of the weights.
+    """Check that a file of one of the data sets has the table of the weights.
 
     Raises
     ------
     DataError
         If none has.
     """
+    if any(name in list_tables(path) for each in sets for path in each.files):
+        return
     known = sorted({table for each in sets for table in list_tables(each.files[0])})
-    if name not in known:
+    raise DataError(
+        f"--weights {name}: neither A nor B has such a table.{did_you_mean(name, known)} "
+        f"Their tables: {', '.join(known)}"
+    )
+
+
+def _all_have(paths: Sequence[Path], table: str) -> bool:
+    """Whether the files have the table of the weights.
+
+    Raises
+    ------
+    DataError
+        If only some have.
+    """
+    without = [path for path in paths if table not in list_tables(path)]
+    if without and len(without) < len(paths):
         raise DataError(
-            f"--weights {name}: neither A nor B has such a table.{did_you_mean(name, known)} "
-            f"Their tables: {', '.join(known)}"
+            f"'{without[0]}' has no table '{table}', which --weights needs and other files of the "
+            f"same data set have: {len(without)} of {len(paths)} lack it. Leave these out, or "
+            "write the table into all"
         )
+    return not without
 
 
 def _weights(events: EventTable, weights: tuple[str, str] | None) -> NDArray[np.float64]:

@@ -182,6 +182,20 @@ def test_weights(tmp_path: Path) -> None:
     assert f"the weights of all 60 events of '{first}' that were drawn are 0" in result.err
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_weights_are_in_all_files_of_a_set_or_in_none(tmp_path: Path, number: int) -> None:
+    first, second = write_set(tmp_path / "a", 10), write_set(tmp_path / "b", 20)
+    without = tmp_path / "a" / f"{number}.hdf5"
+    with h5py.File(without, "r+") as file:
+        del file["MCPrimary"]
+    out = tmp_path / "out"
+    result = invoke("compare-data", first, second, "--weights", "MCPrimary.energy", "--out", out)
+    assert result.exit_code == 1
+    assert f"'{without}' has no table 'MCPrimary', which --weights needs" in result.err
+    assert "1 of 2 lack it" in result.err
+    assert not out.exists()
+
+
 def test_a_file_belongs_to_one_of_the_sets(tmp_path: Path) -> None:
     first = write_set(tmp_path / "a", 10)
     copy = tmp_path / "copy.hdf5"
