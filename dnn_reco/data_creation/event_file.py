@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from dnn_reco.data.bin_exclusions import no_exclusions
 from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.file_events import EVENT_ID
-from dnn_reco.data.hdf5 import InputTables, dom_maps, input_tables, write_event_file
+from dnn_reco.data.hdf5 import (
+    NUM_INPUTS,
+    InputTables,
+    dom_maps,
+    input_tables,
+    write_event_file,
+)
 from dnn_reco.data.hdf5.writer import DomMap
 from dnn_reco.data.hits import Hits, join_hits
 from dnn_reco.data_creation.block_inputs import EventInputs, make_inputs
@@ -334,6 +340,7 @@ class _Events:
         known = {*tables, *maps, *self.cannot_be_written}
         self.summary.absent = tuple(key for key in self._keys() if key not in known)
         self.summary.unwritable = tuple(sorted(self.cannot_be_written))
+        record = {CREATION_RECORD: self.job.record} if self.job.record else {}
         write_event_file(
             path,
             np.array(self.ids, dtype=EVENT_ID),
@@ -342,8 +349,23 @@ class _Events:
             exists,
             self.job.streams,
             [each.settings for each in self.modules.features],
-            {CREATION_RECORD: self.job.record} if self.job.record else {},
+            {NUM_INPUTS: str(_num_inputs(self.job.inputs)), **record},
         )
+
+
+def _num_inputs(paths: Sequence[Path]) -> int:
+    """How many files are of events; also those of a simulation of which none is left."""
+    return max(1, sum(not _is_detector(path) for path in paths))
+
+
+def _is_detector(path: Path) -> bool:
+    """Whether a file holds geometry, calibration or status of the detector, and no events."""
+    found = False
+    for frame in read_i3(path, mix=False):
+        if frame.stop in ("S", "Q", "P"):
+            return False
+        found |= frame.stop in ("G", "C", "D")
+    return found
 
 
 def _outputs(frame: Frame, labels: Labels) -> tuple[Mapping[str, Any], str]:

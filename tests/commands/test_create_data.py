@@ -15,7 +15,7 @@ from applied_models import contents, rows
 from i3_files import PULSES, events, frame, header, om_keys, pulse_map, write
 from workspace import Result, invoke
 
-from dnn_reco.data.hdf5 import count_events, read_record
+from dnn_reco.data.hdf5 import count_events, read_num_inputs, read_record
 from dnn_reco.i3.reader import read_i3
 
 OFFSET = "dnn_data_global_time_offset"
@@ -277,7 +277,22 @@ def test_files_of_several_runs_can_be_merged(config: Callable[..., Path], tmp_pa
     assert len(found) == 2
     for name in found:
         assert rows(tmp_path / "out" / name, OFFSET)["Run"].tolist() == [0] * 4 + [1] * 4
+        assert read_num_inputs(tmp_path / "out" / name) == 2
     assert "16 events in 2 files" in result.out
+
+
+def test_inputs_that_weights_count(config: Callable[..., Path], tmp_path: Path) -> None:
+    """Jobs without events count, corrupted files and those of the detector do not."""
+    folder = tmp_path / "i3"
+    write(folder / "a_000007.i3.zst", [frame("I")])
+    write(folder / "a_000008.i3.zst", [frame(stop) for stop in "IGCD"])
+    damaged = folder / "a_000001.i3.zst"
+    damaged.write_bytes(damaged.read_bytes()[:-30])
+    path = one_output_for_all_runs(config)
+    path.write_text(f"exclude_corrupted_input_files: true\n{path.read_text()}")
+    done(create(path))
+    found = [read_num_inputs(tmp_path / "out" / name) for name in contents(tmp_path / "out")]
+    assert found == [2, 2]
 
 
 def test_corrupted_inputs_are_left_out_if_the_config_says_so(
