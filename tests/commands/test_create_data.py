@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import zstandard
 from applied_models import contents, rows
 from i3_files import PULSES, events, frame, header, om_keys, pulse_map, write
 from workspace import Result, invoke
@@ -287,7 +288,7 @@ def test_inputs_that_weights_count(config: Callable[..., Path], tmp_path: Path) 
     write(folder / "a_000007.i3.zst", [frame("I")])
     write(folder / "a_000008.i3.zst", [frame(stop) for stop in "IGCD"])
     damaged = folder / "a_000001.i3.zst"
-    damaged.write_bytes(damaged.read_bytes()[:-30])
+    damaged.write_bytes(truncated(damaged.read_bytes()))
     path = one_output_for_all_runs(config)
     path.write_text(f"exclude_corrupted_input_files: true\n{path.read_text()}")
     done(create(path))
@@ -295,11 +296,23 @@ def test_inputs_that_weights_count(config: Callable[..., Path], tmp_path: Path) 
     assert found == [2, 2]
 
 
+def truncated(content: bytes) -> bytes:
+    return content[:-30]
+
+
+def with_wrong_checksum(content: bytes) -> bytes:
+    """The same frames, of which the last does not have its checksum."""
+    frames = bytearray(zstandard.ZstdDecompressor().decompressobj().decompress(content))
+    frames[-1] ^= 1
+    return zstandard.compress(bytes(frames))
+
+
+@pytest.mark.parametrize("damage", [truncated, with_wrong_checksum])
 def test_corrupted_inputs_are_left_out_if_the_config_says_so(
-    config: Callable[..., Path], tmp_path: Path
+    config: Callable[..., Path], tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     damaged = tmp_path / "i3" / "a_000001.i3.zst"
-    damaged.write_bytes(damaged.read_bytes()[:-30])
+    damaged.write_bytes(damage(damaged.read_bytes()))
     path = one_output_for_all_runs(config)
     path.write_text(f"exclude_corrupted_input_files: true\n{path.read_text()}")
     result = done(create(path))
