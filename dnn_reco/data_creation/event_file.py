@@ -43,6 +43,9 @@ MC_TREES = ("I3MCTree", "I3MCTree_preMuonProp")
 CREATION_RECORD = "dnn_reco_creation"
 """Name of the attribute of an event file with the text about how it was made."""
 
+NOTHING_USABLE = "dnn_reco_nothing_usable"
+"""Name of the attribute of an event file that says why none of its events can be used."""
+
 NO_SIMULATION = "no simulated particles"
 
 _BLOCK = 100  # events whose features are computed at once
@@ -340,7 +343,7 @@ class _Events:
         known = {*tables, *maps, *self.cannot_be_written}
         self.summary.absent = tuple(key for key in self._keys() if key not in known)
         self.summary.unwritable = tuple(sorted(self.cannot_be_written))
-        record = {CREATION_RECORD: self.job.record} if self.job.record else {}
+        texts = {CREATION_RECORD: self.job.record, NOTHING_USABLE: self._why_nothing()}
         write_event_file(
             path,
             np.array(self.ids, dtype=EVENT_ID),
@@ -349,8 +352,17 @@ class _Events:
             exists,
             self.job.streams,
             [each.settings for each in self.modules.features],
-            {NUM_INPUTS: str(_num_inputs(self.job.inputs)), **record},
+            {
+                NUM_INPUTS: str(_num_inputs(self.job.inputs)),
+                **{name: text for name, text in texts.items() if text},
+            },
         )
+
+    def _why_nothing(self) -> str:
+        """Why no event can be used; empty: some can."""
+        if self.summary.unlabelled:
+            return f"no event has the labels {', '.join(self.summary.unlabelled)}"
+        return "no event has features" if self.inputs and not self.summary.num_usable else ""
 
 
 def _num_inputs(paths: Sequence[Path]) -> int:

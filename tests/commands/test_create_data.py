@@ -360,10 +360,37 @@ def test_labels_that_no_event_has(tmp_path: Path) -> None:
     text = CONFIG.replace("FOLDER", str(tmp_path / "i3")).replace("OUT", str(tmp_path / "out"))
     path = tmp_path / "create.yaml"
     path.write_text(text.replace("- ModuleClass: ic3_d", labels, 1))
-    result = create(path)
-    assert result.exit_code == 1
-    assert "8 events with empty rows: no 'LabelsDeepLearning': the frame lacks" in result.out
-    assert "No event has the labels LabelsDeepLearning" in result.err
+    for _ in range(2):  # its repetition fails as well, though the files are there
+        result = create(path)
+        assert result.exit_code == 1
+        assert "8 events with empty rows: no 'LabelsDeepLearning': the frame lacks" in result.out
+        assert "No event has the labels LabelsDeepLearning" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--stream", "Other"], "No P frame is of the sub-event streams Other"),
+        (["--pulses", "Absent"], "No event has features"),
+    ],
+)
+def test_a_failure_is_one_again(
+    files: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    for _ in range(2):
+        result = direct(files, tmp_path / "out", *arguments)
+        assert result.exit_code == 1
+        assert message in result.err
+
+
+def test_a_late_file_without_events_is_no_failure(files: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done(direct(files, out))
+    write(files / "y.i3.zst", [frame("Q"), frame("P", I3EventHeader=header(1, "NullSplit"))])
+    result = done(direct(files, out))
+    assert "1 file without events: 'y'" in result.out and "3 runs already existing" in result.out
+    assert "No P frame is of the sub-event streams" in result.err
+    assert "4 runs already existing" in done(direct(files, out)).out
 
 
 @pytest.mark.parametrize(
