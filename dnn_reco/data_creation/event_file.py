@@ -289,8 +289,10 @@ class _Events:
         return rows
 
     def _keys(self) -> tuple[str, ...]:
+        """Frame objects to write; features have tables of their own."""
         made = [key for each in self.modules.labels for key in each.module.columns()]
-        features = [each.settings.output_key for each in self.modules.features]
+        prefixes = [each.settings.output_key for each in self.modules.features]
+        features = {name for prefix in prefixes for name in (prefix, *_feature_tables(prefix))}
         return tuple(key for key in dict.fromkeys([*self.job.keys, *made]) if key not in features)
 
     def _input(self, frame: Frame, features: Features) -> FrameInput:
@@ -388,6 +390,13 @@ def _outputs(frame: Frame, labels: Labels) -> tuple[Mapping[str, Any], str]:
         return labels.module.outputs(frame), ""
     except DataError as error:
         return {}, str(error).removeprefix(f"{frame.source}: ")
+
+
+def _feature_tables(prefix: str) -> tuple[str, ...]:
+    """Names of all tables of features."""
+    names = input_tables(prefix)
+    others = (f"{prefix}_runtime", f"{prefix}_bin_exclusions")
+    return (names.values, names.indices, names.time_offset, *others)
 
 
 class _FeatureTables:

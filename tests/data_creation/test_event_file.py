@@ -113,6 +113,24 @@ def test_labels_of_q_frames_are_those_of_their_p_frames(
         assert ("Labels" in each.own) is ((each.stop == "Q") is on_daq_frames)
 
 
+def test_tables_of_features_may_be_named_as_keys(tmp_path: Path) -> None:
+    """Also where the frames hold what an earlier processing made."""
+    path = events(tmp_path / "x.i3", 3)
+    _, expected = make(tmp_path, path)
+    parts = ("bin_values", "bin_indices", "bin_exclusions", "global_time_offset", "runtime")
+    keys = tuple(f"dnn_data_{part}" for part in parts)
+    before = {key: rows(expected, key).tobytes() for key in keys[:-1]}
+    earlier = list(read_i3(path, mix=False))
+    for each in earlier:
+        for key in keys:
+            each.put(key, 2.5)
+    write(path, earlier)
+    summary, made = make(tmp_path, path, keys=("dnn_data", *keys))
+    assert {key: rows(made, key).tobytes() for key in keys[:-1]} == before
+    assert not (rows(made, "dnn_data_runtime")["value"] == 2.5).any()
+    assert not (summary.absent or summary.unwritable)
+
+
 # --------------------------------------------------------------------------------------------------
 # Which frames are events
 # --------------------------------------------------------------------------------------------------
