@@ -223,7 +223,7 @@ class _Events:
         ]
         self.unseen = dict.fromkeys(exclusions)
         self.num_waiting = 0  # events without features yet
-        self.cannot_be_written: set[str] = set()
+        self.without_rows: Counter[tuple[str, str]] = Counter()  # key, type -> events
         self.without_labels: Counter[tuple[str, str]] = Counter()  # key, why -> events
         self.why: dict[str, str] = {}  # there are no labels for the frame, by key
 
@@ -279,11 +279,13 @@ class _Events:
     def _rows(self, frame: Frame) -> dict[str, Row]:
         rows = {}
         for key in self._keys():
-            if key not in frame or key in self.cannot_be_written:
+            if key not in frame:
                 continue
-            row = row_of(frame[key])
+            of_type = (key, frame.object(key).type_name)
+            # what has no rows is not decoded for each event: it may be large
+            row = None if of_type in self.without_rows else row_of(frame[key])
             if row is None:
-                self.cannot_be_written.add(key)
+                self.without_rows[of_type] += 1
             else:
                 rows[key] = row
         return rows
@@ -342,9 +344,13 @@ class _Events:
             exists |= of_features.exists
             maps |= of_features.maps
         self.summary.absent_exclusions = tuple(self.unseen)
-        known = {*tables, *maps, *self.cannot_be_written}
+        without_rows = {key for key, _ in self.without_rows}
+        known = {*tables, *maps, *without_rows}
         self.summary.absent = tuple(key for key in self._keys() if key not in known)
-        self.summary.unwritable = tuple(sorted(self.cannot_be_written))
+        self.summary.unwritable = tuple(sorted(without_rows - tables.keys()))
+        for (key, kind), number in self.without_rows.items():
+            if key in tables:
+                self.summary.without[f"no '{key}': {kind} is no row of a table"] += number
         texts = {CREATION_RECORD: self.job.record, NOTHING_USABLE: self._why_nothing()}
         write_event_file(
             path,
