@@ -150,6 +150,14 @@ def compare_command(
     "cosmic rays such as GaisserH4a (extra weights).",
 )
 @click.option(
+    "--jobs-per-file",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=1,
+    help="For --flux: jobs of the simulation in each input of create-data, or in each file that "
+    "it did not make.",
+)
+@click.option(
     "--perturb",
     is_flag=True,
     help="Also reconstruct the events with changed hits: noise, dead DOMs, shifted times, scaled "
@@ -193,6 +201,8 @@ def evaluate_command(networks: tuple[str, ...], options: RunOptions, **settings:
     """
     if settings["weights"] is not None and settings["flux"] is not None:
         raise click.UsageError("give --weights or --flux, not both")
+    if settings["jobs_per_file"] != 1 and settings["flux"] is None:
+        raise click.UsageError("--jobs-per-file is for --flux: give both")
     limit_threads(options.num_threads)
     show_messages(options.log_level)
     named = [_named_network(name, options) for name in networks]

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import click
@@ -185,17 +186,18 @@ def _read_sample(
     time_offset = data.prefix if config else input_tables(data.prefix).time_offset
     paths, share = _drawn_files(data.files, time_offset, settings.num_events, rng)
     has_table = set(list_tables(paths[0]))
-    weights = settings.weights if settings.weights and settings.weights[0] in has_table else None
-    if settings.weights and weights is None:
-        _log.info(
-            f"'{data.name}' has no table '{settings.weights[0]}': its events have equal weights."
-        )
+    weights = settings.weights
+    if weights and not _all_have(paths, weights[0]):
+        _log.info(f"'{data.name}' has no table '{weights[0]}': its events have equal weights.")
+        weights = None
     parts: list[EventSample] = []
-    num_events = 0
+    num_read = num_events = 0
     with Progress(len(paths), "Reading", "files") as progress:
         for table in _tables(data, paths, config, weights, has_table):
-            keep = _drawn(len(table), share, settings.num_events - num_events, rng)
-            part = table[keep]
+            # rounded over all files so far: of each by itself, small ones would give too much
+            num_read += len(table)
+            number = math.ceil(share * num_read) - num_events
+            part = table[np.sort(rng.choice(len(table), number, replace=False))]
             parts.append(sample_events(part, _weights(part, weights), rng))
             num_events += len(part)
             progress.update()
@@ -212,7 +214,7 @@ def _read_sample(
 
 def _drawn_files(
     files: Sequence[Path], table: str, num_events: int, rng: np.random.Generator
-) -> tuple[list[Path], float]:
+) -> tuple[list[Path], Fraction]:
     """Files that hold some times the events that are wanted, and the share of them to take."""
     drawn: list[Path] = []
     total = 0
@@ -221,13 +223,7 @@ def _drawn_files(
         total += count_events(files[number], table)
         if total >= _EVENTS_IN_FILES * num_events:
             break
-    return sorted(drawn), min(1.0, num_events / max(1, total))
-
-
-def _drawn(size: int, share: float, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Numbers of some of the events of a file, in their order."""
-    number = min(math.ceil(share * size), most)
-    return np.sort(rng.choice(size, number, replace=False))
+    return sorted(drawn), Fraction(min(num_events, total), max(1, total))
 
 
 def _tables(
@@ -254,19 +250,38 @@ def _tables(
 
 
 def _check_weight_table(sets: Sequence[_DataSet], name: str) -> None:
-    """Check that one of the data sets has the table of the weights.
+    """Check that a file of one of the data sets has the table of the weights.
 
     Raises
     ------
     DataError
         If none has.
     """
+    if any(name in list_tables(path) for each in sets for path in each.files):
+        return
     known = sorted({table for each in sets for table in list_tables(each.files[0])})
-    if name not in known:
+    raise DataError(
+        f"--weights {name}: neither A nor B has such a table.{did_you_mean(name, known)} "
+        f"Their tables: {', '.join(known)}"
+    )
+
+
+def _all_have(paths: Sequence[Path], table: str) -> bool:
+    """Whether the files have the table of the weights.
+
+    Raises
+    ------
+    DataError
+        If only some have.
+    """
+    without = [path for path in paths if table not in list_tables(path)]
+    if without and len(without) < len(paths):
         raise DataError(
-            f"--weights {name}: neither A nor B has such a table.{did_you_mean(name, known)} "
-            f"Their tables: {', '.join(known)}"
+            f"'{without[0]}' has no table '{table}', which --weights needs and other files of the "
+            f"same data set have: {len(without)} of {len(paths)} lack it. Leave these out, or "
+            "write the table into all"
         )
+    return not without
 
 
 def _weights(events: EventTable, weights: tuple[str, str] | None) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ from dnn_reco.cluster.farm_settings import FarmSettings
 from dnn_reco.commands.output import print_note
 from dnn_reco.commands.stop import Stopped, stop_signals_interrupt
 from dnn_reco.data.hdf5 import read_attribute
-from dnn_reco.data_creation.event_file import CREATION_RECORD
+from dnn_reco.data_creation.event_file import CREATION_RECORD, NOTHING_USABLE
 from dnn_reco.data_creation.plan import (
     CREATE_DATA,
     CreationPlan,
@@ -102,7 +102,7 @@ def run_create_data(settings: CreateDataSettings) -> int:
         click.echo(_described(plan, settings.overwrite))
         return 0
     summary = _Summary(len(plan.skipped))
-    missing = [file for file in plan.files if settings.overwrite or not _is_there(options, file)]
+    missing = plan.files if settings.overwrite else _missing(options, plan.files)
     summary.num_kept = len(plan.files) - len(missing)
     if summary.num_kept:
         _log.info("The output of %d of %d runs already exists.", summary.num_kept, len(plan.files))
@@ -117,7 +117,8 @@ def run_create_data(settings: CreateDataSettings) -> int:
     nothing = summary.why_nothing(plan)
     if nothing:
         _log.warning("%s", nothing)
-    return 1 if summary.failed or nothing else 0
+    # events of outputs that are kept can be used
+    return 1 if summary.failed or (nothing and not summary.num_kept) else 0
 
 
 def _make(
@@ -154,6 +155,31 @@ def _results(
 
 def _run(file: PlannedFile) -> tuple[int, str]:
     return file.run_number, file.dataset
+
+
+def _missing(options: CreationOptions, files: Sequence[PlannedFile]) -> Sequence[PlannedFile]:
+    """The files without complete outputs; all, if no event of the existing outputs can be used.
+
+    Making these has failed, and the same command must fail again instead of keeping them.
+
+    Raises
+    ------
+    ConfigError
+        If an event file is there and was made with other settings.
+    """
+    is_there = [_is_there(options, file) for file in files]
+    kept = [file for file, there in zip(files, is_there, strict=True) if there]
+    if not any(_is_usable(options, file) for file in kept):
+        return files
+    return [file for file, there in zip(files, is_there, strict=True) if not there]
+
+
+def _is_usable(options: CreationOptions, file: PlannedFile) -> bool:
+    """Whether an event of an existing output can be used, as far as the output tells."""
+    if not options.outputs.hdf5:
+        return True
+    path, *_ = options.outputs.paths(file.output)
+    return read_attribute(path, NOTHING_USABLE) is None
 
 
 def _is_there(options: CreationOptions, file: PlannedFile) -> bool:

@@ -91,6 +91,8 @@ class EvaluateSettings:
         Misc data, or TABLE.COLUMN, with the weights of the events; None: all are equal.
     flux
         Flux that the events are weighted to; None: none.
+    jobs_per_file
+        For a flux: jobs of the simulation in each input of `create-data`, or file of others.
     perturb
         Whether the networks also reconstruct events with changed hits.
     ignore_mismatch
@@ -109,6 +111,7 @@ class EvaluateSettings:
     stored: tuple[str, ...] = ()
     weights: str | None = None
     flux: str | None = None
+    jobs_per_file: int = 1
     perturb: bool = False
     ignore_mismatch: tuple[str, ...] = ()
     as_json: bool = False
@@ -148,7 +151,14 @@ def run_evaluate(networks: Sequence[tuple[Config, ...] | Path], settings: Evalua
     check_same_events(names, held_out, settings.ensemble)
     check_same_truth(names, configs, held_out)
     costs = {each.model.name: each.origin.cost for each in candidates}
-    extras = extras_of(models, held_out[0], settings.weights, settings.flux, settings.stored)
+    extras = extras_of(
+        models,
+        held_out[0],
+        settings.weights,
+        settings.flux,
+        settings.stored,
+        settings.jobs_per_file,
+    )
     compared = compare_on_held_out(models, costs, held_out, settings.ensemble, threads, extras)
     if not settings.as_json:
         click.echo(text_report(compared.comparison, compared.costs))

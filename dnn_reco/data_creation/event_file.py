@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from dnn_reco.data.bin_exclusions import no_exclusions
 from dnn_reco.data.data_settings import DataSettings
 from dnn_reco.data.file_events import EVENT_ID
-from dnn_reco.data.hdf5 import InputTables, dom_maps, input_tables, write_event_file
+from dnn_reco.data.hdf5 import (
+    NUM_INPUTS,
+    InputTables,
+    dom_maps,
+    input_tables,
+    write_event_file,
+)
 from dnn_reco.data.hdf5.writer import DomMap
 from dnn_reco.data.hits import Hits, join_hits
 from dnn_reco.data_creation.block_inputs import EventInputs, make_inputs
@@ -36,6 +42,9 @@ MC_TREES = ("I3MCTree", "I3MCTree_preMuonProp")
 
 CREATION_RECORD = "dnn_reco_creation"
 """Name of the attribute of an event file with the text about how it was made."""
+
+NOTHING_USABLE = "dnn_reco_nothing_usable"
+"""Name of the attribute of an event file that says why none of its events can be used."""
 
 NO_SIMULATION = "no simulated particles"
 
@@ -214,7 +223,7 @@ class _Events:
         ]
         self.unseen = dict.fromkeys(exclusions)
         self.num_waiting = 0  # events without features yet
-        self.cannot_be_written: set[str] = set()
+        self.without_rows: Counter[tuple[str, str]] = Counter()  # key, type -> events
         self.without_labels: Counter[tuple[str, str]] = Counter()  # key, why -> events
         self.why: dict[str, str] = {}  # there are no labels for the frame, by key
 
@@ -270,18 +279,22 @@ class _Events:
     def _rows(self, frame: Frame) -> dict[str, Row]:
         rows = {}
         for key in self._keys():
-            if key not in frame or key in self.cannot_be_written:
+            if key not in frame:
                 continue
-            row = row_of(frame[key])
+            of_type = (key, frame.object(key).type_name)
+            # what has no rows is not decoded for each event: it may be large
+            row = None if of_type in self.without_rows else row_of(frame[key])
             if row is None:
-                self.cannot_be_written.add(key)
+                self.without_rows[of_type] += 1
             else:
                 rows[key] = row
         return rows
 
     def _keys(self) -> tuple[str, ...]:
+        """Frame objects to write; features have tables of their own."""
         made = [key for each in self.modules.labels for key in each.module.columns()]
-        features = [each.settings.output_key for each in self.modules.features]
+        prefixes = [each.settings.output_key for each in self.modules.features]
+        features = {name for prefix in prefixes for name in (prefix, *_feature_tables(prefix))}
         return tuple(key for key in dict.fromkeys([*self.job.keys, *made]) if key not in features)
 
     def _input(self, frame: Frame, features: Features) -> FrameInput:
@@ -331,9 +344,14 @@ class _Events:
             exists |= of_features.exists
             maps |= of_features.maps
         self.summary.absent_exclusions = tuple(self.unseen)
-        known = {*tables, *maps, *self.cannot_be_written}
+        without_rows = {key for key, _ in self.without_rows}
+        known = {*tables, *maps, *without_rows}
         self.summary.absent = tuple(key for key in self._keys() if key not in known)
-        self.summary.unwritable = tuple(sorted(self.cannot_be_written))
+        self.summary.unwritable = tuple(sorted(without_rows - tables.keys()))
+        for (key, kind), number in self.without_rows.items():
+            if key in tables:
+                self.summary.without[f"no '{key}': {kind} is no row of a table"] += number
+        texts = {CREATION_RECORD: self.job.record, NOTHING_USABLE: self._why_nothing()}
         write_event_file(
             path,
             np.array(self.ids, dtype=EVENT_ID),
@@ -342,8 +360,32 @@ class _Events:
             exists,
             self.job.streams,
             [each.settings for each in self.modules.features],
-            {CREATION_RECORD: self.job.record} if self.job.record else {},
+            {
+                NUM_INPUTS: str(_num_inputs(self.job.inputs)),
+                **{name: text for name, text in texts.items() if text},
+            },
         )
+
+    def _why_nothing(self) -> str:
+        """Why no event can be used; empty: some can."""
+        if self.summary.unlabelled:
+            return f"no event has the labels {', '.join(self.summary.unlabelled)}"
+        return "no event has features" if self.inputs and not self.summary.num_usable else ""
+
+
+def _num_inputs(paths: Sequence[Path]) -> int:
+    """How many files are of events; also those of a simulation of which none is left."""
+    return max(1, sum(not _is_detector(path) for path in paths))
+
+
+def _is_detector(path: Path) -> bool:
+    """Whether a file holds geometry, calibration or status of the detector, and no events."""
+    found = False
+    for frame in read_i3(path, mix=False):
+        if frame.stop in ("S", "Q", "P"):
+            return False
+        found |= frame.stop in ("G", "C", "D")
+    return found
 
 
 def _outputs(frame: Frame, labels: Labels) -> tuple[Mapping[str, Any], str]:
@@ -354,6 +396,13 @@ def _outputs(frame: Frame, labels: Labels) -> tuple[Mapping[str, Any], str]:
         return labels.module.outputs(frame), ""
     except DataError as error:
         return {}, str(error).removeprefix(f"{frame.source}: ")
+
+
+def _feature_tables(prefix: str) -> tuple[str, ...]:
+    """Names of all tables of features."""
+    names = input_tables(prefix)
+    others = (f"{prefix}_runtime", f"{prefix}_bin_exclusions")
+    return (names.values, names.indices, names.time_offset, *others)
 
 
 class _FeatureTables:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dnn_reco.errors import DataError
 from dnn_reco.i3.objects import EventHeader, FilterResult, Particle
 
 Row = dict[str, Any]
@@ -92,10 +93,15 @@ class EventTables:
     def tables(self) -> dict[str, dict[str, NDArray[Any]]]:
         """Columns of all tables, by name: each [num_events].
 
-        Columns are those of any event, in order of appearance; numbers that an event lacks are NaN
-        where they are real and 0 where they are whole.
+        Columns are those of any event, in order of appearance, and real if a number of any event
+        is; numbers that an event lacks are NaN where they are real and 0 where they are whole.
+
+        Raises
+        ------
+        DataError
+            If a column holds a number for some events, and a pair for others.
         """
-        return {name: self._columns(rows) for name, rows in self._rows.items()}
+        return {name: self._columns(name, rows) for name, rows in self._rows.items()}
 
     def exists(self) -> dict[str, NDArray[np.bool_]]:
         """Which events [num_events] have an object, by table."""
@@ -105,18 +111,20 @@ class EventTables:
             found[name][list(rows)] = True
         return found
 
-    def _columns(self, rows: Mapping[int, Row]) -> dict[str, NDArray[Any]]:
-        samples: Row = {}
-        for row in rows.values():
-            for key in row:
-                samples.setdefault(key, row[key])
+    def _columns(self, name: str, rows: Mapping[int, Row]) -> dict[str, NDArray[Any]]:
+        keys = dict.fromkeys(key for row in rows.values() for key in row)
         columns = {}
-        for key, sample in samples.items():
-            example = np.asarray(sample)
-            missing = np.nan if example.dtype.kind == "f" else 0
-            column = np.full((self.num_events, *example.shape), missing, dtype=example.dtype)
-            for number, row in rows.items():
-                if key in row:
-                    column[number] = row[key]
+        for key in keys:
+            numbers = [number for number, row in rows.items() if key in row]
+            try:
+                values = np.array([rows[number][key] for number in numbers])
+            except ValueError as error:
+                raise DataError(
+                    f"'{key}' of the frame objects '{name}' is a number in some frames and a pair "
+                    f"in others: remove '{name}' from the keys"
+                ) from error
+            missing = np.nan if values.dtype.kind == "f" else 0
+            column = np.full((self.num_events, *values.shape[1:]), missing, dtype=values.dtype)
+            column[numbers] = values
             columns[key] = column
         return columns

@@ -23,7 +23,7 @@ class CreationOptions:
     outputs
         What is written.
     exclude_corrupted
-        Whether inputs that cannot be read to their end are left out, instead of failing the run.
+        Whether inputs that are truncated or damaged are left out, instead of failing the run.
     allow_code
         Packages of functions of users that may be called as data formats.
     config
@@ -135,11 +135,11 @@ def _state(path: Path) -> str:
 
 
 def _unreadable(paths: tuple[Path, ...]) -> dict[Path, str]:
-    """Files that cannot be read to their end, and why."""
+    """Files that cannot be read to their end, or of which a checksum is wrong, and why."""
     found = {}
     for path in paths:
         try:
-            for _ in read_i3(path, mix=False):
+            for _ in read_i3(path, mix=False, verify=True):
                 pass
         except DataError as error:
             found[path] = str(error)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dnn_reco.data.hdf5 import list_tables, read_table
+from dnn_reco.data.hdf5 import list_tables, read_num_inputs, read_table
 from dnn_reco.data.hdf5.tables import event_ids, match_ids
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.evaluation.events_of_files import EventsOfFile, read_column
@@ -84,7 +84,8 @@ def flux_weights(flux: str, files: Sequence[EventsOfFile], jobs_per_file: float 
         The events of each file, n in all. Files are one sample together: also those of several
         simulations, and those of which no event is used.
     jobs_per_file
-        How many jobs of the simulation each file holds, where the files do not record it.
+        How many jobs of the simulation each input of an event file holds; a file that does not
+        record its inputs is one itself.
 
     Raises
     ------
@@ -155,7 +156,11 @@ def checked_weights(weights: Values, source: str) -> Values:
 
 
 def _weighter(path: Path, simweights: Any, num_jobs: float) -> tuple[Any, NDArray[np.void]]:
-    """The weighter of a file, and the ids of the events that it weights."""
+    """The weighter of a file, and the ids of the events that it weights.
+
+    Each input of the file holds so many jobs.
+    """
+    num_jobs *= read_num_inputs(path) or 1
     there = list_tables(path)
     names = [name for name in (_NEUTRINOS, *_SHOWERS, _PRIMARY) if name in there]
     tables = {name: _existing(read_table(path, name)) for name in names}

@@ -103,6 +103,7 @@ def extras_of(
     weights: str | None,
     flux: str | None,
     stored: Sequence[str],
+    jobs_per_file: int = 1,
 ) -> Extras:
     """Weights and stored reconstructions of the held-out events, as far as they are asked for.
 
@@ -119,6 +120,9 @@ def extras_of(
     stored
         Names of stored reconstructions, see
         :func:`dnn_reco.evaluation.stored_reconstructions.read_asked`.
+    jobs_per_file
+        For weights to a flux: jobs of the simulation in each input of a file, see
+        :func:`dnn_reco.evaluation.event_weights.flux_weights`.
 
     Raises
     ------
@@ -130,7 +134,7 @@ def extras_of(
     files = events_of_files(held_out)
     values = None
     if flux is not None:
-        values = flux_weights(flux, [*files, *files_without_events(held_out)])
+        values = flux_weights(flux, [*files, *files_without_events(held_out)], jobs_per_file)
     elif weights is not None:
         values = event_weights(weights, true_events([held_out]).misc, files)
     if not stored:

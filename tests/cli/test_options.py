@@ -74,6 +74,7 @@ DEFAULTS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "stored": (),
             "weights": None,
             "flux": None,
+            "jobs_per_file": 1,
             "perturb": False,
             "tables": None,
             "ignore_mismatch": (),

@@ -233,6 +233,12 @@ def test_evaluate(asked: list[tuple[Any, ...]], tmp_path: Path) -> None:
         2,
         "give --weights or --flux, not both",
     )
+    run("evaluate", "a.yaml", "--flux", "E^-2", "--jobs-per-file", "5", code=0)
+    assert asked[3][1].jobs_per_file == 5
+    assert run_wrongly("evaluate", "a.yaml", "--jobs-per-file", "5") == (
+        2,
+        "--jobs-per-file is for --flux: give both",
+    )
 
 
 def run_wrongly(*words: str) -> tuple[int, str]:

@@ -117,6 +117,25 @@ def test_two_sets_of_files(tmp_path: Path) -> None:
     assert ks == sorted(ks, reverse=True) and 0 < ks[-1] < ks[0] < 1
 
 
+def test_events_are_drawn_evenly_from_many_small_files(tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    first.mkdir()
+    for number in range(20):
+        events = random_events(number, 3, run=number)
+        events.labels["EnergyVisible"][:] = number
+        write_events(first / f"{number:02d}.hdf5", events)
+    second = write_events(tmp_path / "second.hdf5", random_events(30, 30, run=30))
+    out = tmp_path / "out"
+    options = ("--events", "15", "--out", out)
+    result = invoke("compare-data", f"{first}/*.hdf5", second, *options)
+    assert result.exit_code == 0, result.err
+    assert "A: 15 events of" in result.out
+    numbers = json.loads((out / "data_comparison.json").read_text())
+    (energy,) = [each for each in numbers["labels"] if each["name"] == "EnergyVisible"]
+    # one event of three files each, then none; of the first 15 files it would be 7
+    assert energy["mean"][0] == pytest.approx(9)
+
+
 def test_measured_data_have_no_labels(workspace: Workspace, tmp_path: Path) -> None:
     data = tmp_path / "data.hdf5"
     events = random_events(3, 30)
@@ -161,6 +180,20 @@ def test_weights(tmp_path: Path) -> None:
     result = invoke("compare-data", first, data, "--weights", "MCPrimary.energy")
     assert result.exit_code == 1
     assert f"the weights of all 60 events of '{first}' that were drawn are 0" in result.err
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_weights_are_in_all_files_of_a_set_or_in_none(tmp_path: Path, number: int) -> None:
+    first, second = write_set(tmp_path / "a", 10), write_set(tmp_path / "b", 20)
+    without = tmp_path / "a" / f"{number}.hdf5"
+    with h5py.File(without, "r+") as file:
+        del file["MCPrimary"]
+    out = tmp_path / "out"
+    result = invoke("compare-data", first, second, "--weights", "MCPrimary.energy", "--out", out)
+    assert result.exit_code == 1
+    assert f"'{without}' has no table 'MCPrimary', which --weights needs" in result.err
+    assert "1 of 2 lack it" in result.err
+    assert not out.exists()
 
 
 def test_a_file_belongs_to_one_of_the_sets(tmp_path: Path) -> None:

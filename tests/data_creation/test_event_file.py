@@ -113,6 +113,66 @@ def test_labels_of_q_frames_are_those_of_their_p_frames(
         assert ("Labels" in each.own) is ((each.stop == "Q") is on_daq_frames)
 
 
+def test_tables_of_features_may_be_named_as_keys(tmp_path: Path) -> None:
+    """Also where the frames hold what an earlier processing made."""
+    path = events(tmp_path / "x.i3", 3)
+    _, expected = make(tmp_path, path)
+    parts = ("bin_values", "bin_indices", "bin_exclusions", "global_time_offset", "runtime")
+    keys = tuple(f"dnn_data_{part}" for part in parts)
+    before = {key: rows(expected, key).tobytes() for key in keys[:-1]}
+    earlier = list(read_i3(path, mix=False))
+    for each in earlier:
+        for key in keys:
+            each.put(key, 2.5)
+    write(path, earlier)
+    summary, made = make(tmp_path, path, keys=("dnn_data", *keys))
+    assert {key: rows(made, key).tobytes() for key in keys[:-1]} == before
+    assert not (rows(made, "dnn_data_runtime")["value"] == 2.5).any()
+    assert not (summary.absent or summary.unwritable)
+
+
+def with_objects(path: Path, **values: list[Any]) -> Path:
+    """A file of events that have these objects, with a value for each event."""
+    frames = list(read_i3(events(path, len(next(iter(values.values())))), mix=False))
+    for number, each in enumerate(each for each in frames if each.stop == "P"):
+        for key, of_events in values.items():
+            each.put(key, of_events[number])
+    return write(path, frames)
+
+
+def test_numbers_are_real_if_one_is(tmp_path: Path) -> None:
+    """Their type may change between frames."""
+    path = with_objects(
+        tmp_path / "x.i3",
+        Number=[3, 2.75, True],
+        Map=[{"a": 1, "b": 2}, {"a": 0.5}, {"a": 2, "b": 3}],
+        Whole=[True, 300, False],
+    )
+    _, made = make(tmp_path, path, keys=("Number", "Map", "Whole"))
+    assert rows(made, "Number")["value"].tolist() == [3, 2.75, 1]
+    assert rows(made, "Map")["a"].tolist() == [1, 0.5, 2]
+    assert rows(made, "Map")["b"].tolist() == [2, 0, 3]
+    assert rows(made, "Whole")["value"].tolist() == [1, 300, 0]
+    assert rows(made, "Map")["b"].dtype.kind == rows(made, "Whole")["value"].dtype.kind == "i"
+
+
+def test_numbers_and_pairs_are_no_column(tmp_path: Path) -> None:
+    values = [{"a": FilterResult(True, True)}, {"a": 2.0}]
+    path = with_objects(tmp_path / "x.i3", Map=values)
+    with pytest.raises(DataError, match="'a' of the frame objects 'Map' is a number in some fra"):
+        make(tmp_path, path, keys=("Map",))
+    assert not (tmp_path / "events.hdf5").exists()
+
+
+def test_objects_that_are_a_row_in_some_frames_only(tmp_path: Path) -> None:
+    path = with_objects(tmp_path / "x.i3", Changing=[1.5, "text", 2.5, "text"])
+    summary, made = make(tmp_path, path, keys=("Changing", PULSES))
+    assert rows(made, "Changing")["exists"].tolist() == [1, 0, 1, 0]
+    assert rows(made, "Changing")["value"][[0, 2]].tolist() == [1.5, 2.5]
+    assert summary.without == {"no 'Changing': I3PODHolder<string> is no row of a table": 2}
+    assert summary.unwritable == (PULSES,)
+
+
 # --------------------------------------------------------------------------------------------------
 # Which frames are events
 # --------------------------------------------------------------------------------------------------

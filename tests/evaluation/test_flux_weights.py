@@ -11,7 +11,7 @@ from event_files import LABEL_TABLE, event_ids, random_events
 from numpy.typing import NDArray
 from small_run import make_small_run
 
-from dnn_reco.data.hdf5 import write_event_file, write_input_tables
+from dnn_reco.data.hdf5 import NUM_INPUTS, write_event_file, write_input_tables
 from dnn_reco.errors import ConfigError, DataError
 from dnn_reco.evaluation.event_weights import checked_weights, event_weights, flux_weights
 from dnn_reco.evaluation.events_of_files import EventsOfFile
@@ -164,6 +164,24 @@ def test_files_are_one_sample_and_events_are_joined_by_id(tmp_path: Path) -> Non
     np.testing.assert_allclose(found, expected / 20, rtol=1e-6)
 
 
+def test_a_file_of_several_inputs_counts_as_so_many_jobs(tmp_path: Path) -> None:
+    """The weights do not depend on how many inputs `create-data` put into a file."""
+    pytest.importorskip("simweights")
+    file, columns = neutrino_file(tmp_path / "one.hdf5", 50, 1)
+    merged, ids = tmp_path / "merged.hdf5", event_ids(80)
+    others = weight_dict(80, 2)
+    write_event_file(merged, ids, {"I3MCWeightDict": others}, attributes={NUM_INPUTS: "3"})
+    files = [file, EventsOfFile(merged, ids, np.zeros(80))]
+    simulated = [expected_weights(each, 1e-18, 2) for each in (columns, others)]
+    expected = np.concatenate(simulated) / 4
+    np.testing.assert_allclose(flux_weights("E^-2", files), expected, rtol=1e-6)
+    found = flux_weights("E^-2", files, jobs_per_file=5)
+    np.testing.assert_allclose(found, expected / 5, rtol=1e-6)
+    write_event_file(merged, ids, {"I3MCWeightDict": others}, attributes={NUM_INPUTS: "0"})
+    with pytest.raises(DataError, match=r"merged\.hdf5' is damaged: its attribute"):
+        flux_weights("E^-2", files)
+
+
 def test_files_of_which_a_filter_keeps_no_event_count(tmp_path: Path) -> None:
     pytest.importorskip("simweights")
     run = make_small_run(
@@ -184,6 +202,8 @@ def test_files_of_which_a_filter_keeps_no_event_count(tmp_path: Path) -> None:
     found = extras_of([], held_out, None, "E^-2", []).weights
     expected = np.concatenate([simulated[0], simulated[2]]) / 3
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+    found = extras_of([], held_out, None, "E^-2", [], jobs_per_file=2).weights
+    np.testing.assert_allclose(found, expected / 2, rtol=1e-6)
 
 
 def test_files_without_any_event_are_not_counted_with_a_warning(

@@ -7,7 +7,13 @@ time offsets defines the events of a file and their order.
 """
 
 from dnn_reco.data.file_events import InputTables
-from dnn_reco.data.hdf5.attributes import MAX_TEXT_BYTES, read_attribute, read_stream_names
+from dnn_reco.data.hdf5.attributes import (
+    MAX_TEXT_BYTES,
+    NUM_INPUTS,
+    read_attribute,
+    read_num_inputs,
+    read_stream_names,
+)
 from dnn_reco.data.hdf5.detect import (
     detect_input_tables,
     detect_num_bins,
@@ -34,6 +40,7 @@ from dnn_reco.data.hdf5.writer import (
 __all__ = [
     "HDF5_SUFFIXES",
     "MAX_TEXT_BYTES",
+    "NUM_INPUTS",
     "DomMap",
     "InputTables",
     "count_events",
@@ -48,6 +55,7 @@ __all__ = [
     "read_events",
     "read_file",
     "read_joined",
+    "read_num_inputs",
     "read_record",
     "read_stream_names",
     "read_table",

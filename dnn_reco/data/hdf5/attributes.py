@@ -1,5 +1,6 @@
 """What an event file holds besides its rows: texts attached to it, names of sub-event streams."""
 
+import re
 from os import PathLike
 
 import h5py
@@ -14,6 +15,9 @@ from dnn_reco.errors import DataError
 
 MAX_TEXT_BYTES = 60_000
 """Longest text: the layout of the files allows attributes of 64 kB."""
+
+NUM_INPUTS = "dnn_reco_num_inputs"
+"""Name of the text that is the number of files that the events of a file come from."""
 
 
 def read_attribute(path: str | PathLike[str], name: str) -> str | None:
@@ -38,6 +42,25 @@ def read_attribute(path: str | PathLike[str], name: str) -> str | None:
             f"{MAX_TEXT_BYTES:,} bytes. Write the file again, or remove the attribute"
         )
     return str(content)
+
+
+def read_num_inputs(path: str | PathLike[str]) -> int | None:
+    """How many files an event file is made of; None: it does not record it.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or it is no such number.
+    """
+    text = read_attribute(path, NUM_INPUTS)
+    if text is None:
+        return None
+    if not re.fullmatch("[1-9][0-9]{0,8}", text):
+        raise DataError(
+            f"'{path}' is damaged: its attribute '{NUM_INPUTS}' is not a number of files. Write "
+            "the file again, or remove the attribute"
+        )
+    return int(text)
 
 
 def read_stream_names(path: str | PathLike[str], table: str) -> dict[int, str]:

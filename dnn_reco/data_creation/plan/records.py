@@ -134,7 +134,7 @@ class CreationPlan:
     outputs
         What is written.
     exclude_corrupted
-        Whether inputs that cannot be read to their end are left out, instead of failing the run.
+        Whether inputs that are truncated or damaged are left out, instead of failing the run.
     notices
         Messages about the config.
     """
