@@ -256,7 +256,7 @@ def missing_files(files: Sequence[PlannedFile]) -> list[PlannedFile]:
         for file in files
         if found[file] > file.num_events
     ]
-    wrong += [f"'{path}' is beyond them" for path in _others(files)]
+    wrong += [f"'{path}' is none of the {len(files)} files" for path in _others(files)]
     if wrong:
         more = f"; and {len(wrong) - _MOST_NAMED} more" if len(wrong) > _MOST_NAMED else ""
         raise DataError(
