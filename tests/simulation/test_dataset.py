@@ -249,7 +249,7 @@ class TestCommand:
             error = simulate(*arguments, "--events", events).exception
             assert isinstance(error, DataError)
             found = re.findall(
-                r"'(\S+)' (?:is not among its files|has 2 events, not 1)", str(error)
+                r"'(\S+)' (?:is none of the \d files|has 2 events, not 1)", str(error)
             )
             assert found and {Path(path) for path in found} <= before.keys()
             assert f"the files there hold more than {events} events: " in str(error)
