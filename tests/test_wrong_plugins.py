@@ -138,7 +138,7 @@ def test_a_network_without_parameter_groups_and_own_scalars(
     printed = capsys.readouterr().out
     assert printed.count("weight: 0, train: ") == 2 * (NUM_LABELS - 2)  # two labels are trained
     for batch in ("train", "val"):
-        curves = EventAccumulator(str(logs / batch)).Reload()
+        curves = EventAccumulator(str(logs / "unsaved" / batch)).Reload()
         tags = curves.Tags()["scalars"]
         assert [event.step for event in curves.Scalars("own/mean_prediction")] == [0, 1]
         losses = {tag: curves.Scalars(tag)[0].value for tag in tags if tag.startswith("label_loss")}

@@ -749,7 +749,7 @@ def test_a_file_is_no_folder_and_a_folder_is_no_file(
         ("evaluate", "[default: 1; x>=1]"),
         ("calibrate", "[default: class]"),
         ("sky", "[default: 50,90]"),
-        ("sky", "Write NAME.fits and NAME.png. [default: sky]"),
+        ("sky", "files of these names are replaced. [default: sky]"),
         ("view", "[default: first]"),
         ("compare-data", "[default: (data_comparison)]"),
         ("compare-data", "[default: 20000; x>=2]"),

@@ -100,10 +100,11 @@ class Endpoint(Generic[_Source]):
         """Predictions of the events of several requests, one after the other."""
         source = self.join_sources([request.source for request in requests])
         misc = [request.misc for request in requests if request.misc is not None]
+        time_offset = np.concatenate([request.time_offset for request in requests])
         table = self.reconstructor.predict(
             source,
             misc=np.concatenate(misc) if misc else None,
-            time_offset=np.concatenate([request.time_offset for request in requests]),
+            time_offset=time_offset if isinstance(source, Hits) else None,
         )
         assert table.status is not None
         return {**table.columns(), "status": table.status}
