@@ -4,8 +4,8 @@ Run as: python benchmarks/model_folder.py --source FILE [--threads 2] [--model F
 
 FILE is an event file with 9 features a DOM and labels; without it random events are used. The
 networks are the tutorial's (5 kernels a layer) and the transformer of size S, not trained; or that
-of a model folder, such as pretrained:dom_transformer_S, computed by PyTorch. Each case is a
-process of its own. *Import* is the time of `import torch` or `import onnxruntime`, *load* that of
+of a model folder, such as pretrained:dom_transformer_S, computed by PyTorch. Each case runs in
+a separate process. *Import* is the time of `import torch` or `import onnxruntime`, *load* that of
 `Reconstructor(FOLDER)` after it. Predictions are from hits in memory, for one event at a time and
 in batches.
 """

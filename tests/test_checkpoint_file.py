@@ -254,7 +254,7 @@ def test_an_old_model_is_moved_away_completely(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["run", ".", "run/model", "run/model/logs", "run/logs"])
 def test_an_old_model_among_its_logs_is_moved_away_completely(tmp_path: Path, place: str) -> None:
-    """And what belongs to nobody's training, or to one that runs, stays."""
+    """What belongs to no training, or to one that runs, stays."""
     model, logs = tmp_path / "run" / "model", tmp_path / place
     lock, other = tmp_path / "run" / "model.lock", tmp_path / "other" / "model"
     for path in (lock.parent, other):

@@ -175,7 +175,7 @@ def _missing(options: CreationOptions, files: Sequence[PlannedFile]) -> Sequence
 
 
 def _is_usable(options: CreationOptions, file: PlannedFile) -> bool:
-    """Whether an event of an existing output can be used, as far as the output tells."""
+    """Whether an event of an existing output can be used, as far as the output records it."""
     if not options.outputs.hdf5:
         return True
     path, *_ = options.outputs.paths(file.output)

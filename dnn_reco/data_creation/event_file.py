@@ -44,7 +44,7 @@ CREATION_RECORD = "dnn_reco_creation"
 """Name of the attribute of an event file with the text about how it was made."""
 
 NOTHING_USABLE = "dnn_reco_nothing_usable"
-"""Name of the attribute of an event file that says why none of its events can be used."""
+"""Name of the attribute with the reason why no event of a file can be used; else it has none."""
 
 NO_SIMULATION = "no simulated particles"
 
@@ -374,7 +374,7 @@ class _Events:
 
 
 def _num_inputs(paths: Sequence[Path]) -> int:
-    """How many files are of events; also those of a simulation of which none is left."""
+    """Number of input files but for those of the detector; files without any event left count."""
     return max(1, sum(not _is_detector(path) for path in paths))
 
 

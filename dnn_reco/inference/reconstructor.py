@@ -145,9 +145,9 @@ class Reconstructor:
         ----------
         source
             Path or glob pattern of event files, or several, which are read in their order, each
-            pattern's files in sorted order; hits; pulses, whose features are
-            computed as the model asks; or events that `open_events` has read. In formats of which
-            files do not list zeros, bins of hits that are 0 count as not listed.
+            pattern's files in sorted order; hits; pulses, whose features are computed as the model
+            asks; or events that `open_events` has read. In formats of which files do not list
+            zeros, bins of hits that are 0 count as not listed.
         misc
             Misc data of the events, where the network reads them: named columns, or an array
             [n, M] in the order of `info.misc_names`. None: those of events; files have their own.

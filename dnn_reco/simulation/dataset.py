@@ -260,7 +260,7 @@ def missing_files(files: Sequence[PlannedFile]) -> list[PlannedFile]:
     if wrong:
         more = f"; and {len(wrong) - _MOST_NAMED} more" if len(wrong) > _MOST_NAMED else ""
         raise DataError(
-            f"the files there hold more than {sum(file.num_events for file in files)} events: "
+            f"the folder would hold more than {sum(file.num_events for file in files)} events: "
             f"{'; '.join(wrong[:_MOST_NAMED])}{more}. Ask for at least as many --events as "
             "before, give another folder, or remove these files"
         )

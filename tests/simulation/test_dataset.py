@@ -252,7 +252,7 @@ class TestCommand:
                 r"'(\S+)' (?:is none of the \d files|has 2 events, not 1)", str(error)
             )
             assert found and {Path(path) for path in found} <= before.keys()
-            assert f"the files there hold more than {events} events: " in str(error)
+            assert f"the folder would hold more than {events} events: " in str(error)
             assert "at least as many --events as before, give another folder, or" in str(error)
             assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
         assert simulate(*arguments, "--events", "11").exit_code == 0
