@@ -23,7 +23,6 @@ from dnn_reco.data.overlap import (
     refuse_overlap,
     refuse_recorded,
 )
-from dnn_reco.errors import ConfigError
 from dnn_reco.evaluation.comparison_report import TrainingCost, as_plain, text_report
 from dnn_reco.evaluation.held_out_comparison import (
     ENSEMBLE,
@@ -187,9 +186,6 @@ def _check_names(models: Sequence[TrainedModel]) -> None:
     """
     names = [model.name for model in models]
     names += [f"{model.name}{RAW}" for model in models if model.calibration is not None]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"two of the networks would be called '{name}': rename one of them")
     check_table_names(names)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -36,8 +37,10 @@ def check_table_names(models: Sequence[str]) -> None:
     Raises
     ------
     ConfigError
-        Naming two models with a table in common.
+        Naming two models of the same name, or with a table in common.
     """
+    if twice := [name for name, times in Counter(models).items() if times > 1]:
+        raise ConfigError(f"two of the networks would be called '{twice[0]}': rename one of them")
     model_of: dict[str, str] = {}
     for model in models:
         for table in table_names(model):

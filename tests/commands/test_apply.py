@@ -546,7 +546,7 @@ def test_wrong_calls(models: Path, data: Path, tmp_path: Path) -> None:
     message = error(apply(first, "--format", "parquet", inputs=source, output=tmp_path / "a.h5"))
     assert "must end in .parquet" in message
     message = error(apply(first, first, inputs=source, output=tmp_path))
-    assert "the models 'first' and 'first' would both write the table" in message
+    assert "two of the networks would be called 'first': rename one" in message
     message = error(apply(first, inputs=data / "none*.hdf5", output=tmp_path))
     assert "no file matches --input" in message
     message = error(apply(data, inputs=source, output=tmp_path))
